@@ -1,0 +1,1 @@
+"""What the lessons need around the core: figures, exercise checks, data, experiments."""
