@@ -1,0 +1,176 @@
+"""LoRA in NumPy: the executable definition that every faster implementation is tested against.
+
+All of LoRA for one linear layer, in row-vector code (a sample is a row, as in every framework):
+
+    y = x @ weight.T + scaling * (x @ lora_A.T) @ lora_B.T + bias
+
+Letters: d = out_features, k = in_features, r = rank, n = number of samples (all leading dimensions
+of ``x`` together). ``scaling`` is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` for rsLoRA.
+
+Errors, in every function: a TypeError if an argument does not hold real numbers, a ValueError if
+one is not finite or its shape does not fit the others.
+
+Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1 and equation 3, where samples are columns:
+``h = W0 x + B A x``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# What each argument is called, and its axes: one table, so that a letter means one thing.
+_AXES = {
+    "weight": "d k",
+    "lora_A": "r k",
+    "lora_B": "d r",
+    "bias": "d",
+    "x": "... k",
+    "grad_output": "... d",
+    "scaling": "",
+}
+
+
+class Gradients(NamedTuple):
+    """Gradients of the loss, each of its argument's shape. The frozen weight has none."""
+
+    lora_A: np.ndarray  # (r, k)
+    lora_B: np.ndarray  # (d, r)
+    x: np.ndarray  # (..., k)
+
+
+def delta_weight(lora_A: ArrayLike, lora_B: ArrayLike, scaling: float = 1.0) -> np.ndarray:
+    """Return the update as one dense matrix, ``ΔW = scaling · lora_B @ lora_A``, of rank ≤ r.
+
+    Parameters
+    ----------
+    lora_A : array of shape (r, in_features)
+    lora_B : array of shape (out_features, r)
+    scaling : float
+
+    Returns
+    -------
+    array of shape (out_features, in_features)
+    """
+    lora_A, lora_B, _ = _checked(lora_A=lora_A, lora_B=lora_B, scaling=scaling)
+    return scaling * (lora_B @ lora_A)  # (d, k)
+
+
+def forward(
+    x: ArrayLike,
+    weight: ArrayLike,
+    lora_A: ArrayLike,
+    lora_B: ArrayLike,
+    scaling: float = 1.0,
+    bias: ArrayLike | None = None,
+) -> np.ndarray:
+    """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``.
+
+    The order of the products is the saving: ``x @ lora_A.T`` has only r columns and the dense ΔW is
+    never built, so that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``.
+
+    Parameters
+    ----------
+    x : array of shape (..., in_features)
+    weight : array of shape (out_features, in_features)
+    lora_A : array of shape (r, in_features)
+    lora_B : array of shape (out_features, r)
+    scaling : float
+    bias : array of shape (out_features,), optional
+
+    Returns
+    -------
+    array of shape (..., out_features)
+    """
+    W0, A, B, x, _ = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, scaling=scaling)
+    h = x @ A.T  # (..., r)
+    y = x @ W0.T + scaling * (h @ B.T)  # (..., d)
+    return y if bias is None else y + _checked(weight=W0, bias=bias)[1]
+
+
+def backward(
+    grad_output: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    lora_A: ArrayLike,
+    lora_B: ArrayLike,
+    scaling: float = 1.0,
+) -> Gradients:
+    """Return the gradients of a loss L by the chain rule, from ``G = ∂L/∂y``.
+
+    With the samples as rows, h = x Aᵀ and s = ``scaling``:
+
+        dB = s · Gᵀ h              (d, r)
+        dA = s · (G B)ᵀ x          (r, k)
+        dx = G W0 + s · (G B) A    (n, k)
+
+    ``s · G B`` is the gradient of h. At B = 0 it vanishes: at the first step only B learns.
+
+    Parameters
+    ----------
+    grad_output : array of shape (..., out_features)
+    x : array of shape (..., in_features)
+    weight : array of shape (out_features, in_features)
+    lora_A : array of shape (r, in_features)
+    lora_B : array of shape (out_features, r)
+    scaling : float
+
+    Returns
+    -------
+    Gradients
+        By ``lora_A``, ``lora_B`` and ``x``, in units of the loss.
+    """
+    W0, A, B, x, G, _ = _checked(
+        weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, grad_output=grad_output, scaling=scaling
+    )
+    d, k = W0.shape
+    G, rows = G.reshape(-1, d), x.reshape(-1, k)  # (n, d), (n, k)
+    h = rows @ A.T  # (n, r)
+    grad_h = scaling * (G @ B)  # (n, r)
+    grad_A = grad_h.T @ rows  # (r, k)
+    grad_B = scaling * (G.T @ h)  # (d, r)
+    grad_x = G @ W0 + grad_h @ A  # (n, k)
+    return Gradients(grad_A, grad_B, grad_x.reshape(x.shape))
+
+
+def merge(
+    weight: ArrayLike, lora_A: ArrayLike, lora_B: ArrayLike, scaling: float = 1.0
+) -> np.ndarray:
+    """Return ``weight + scaling · lora_B @ lora_A``, a new array: one plain layer, no cost added.
+
+    Parameters
+    ----------
+    weight : array of shape (out_features, in_features)
+    lora_A : array of shape (r, in_features)
+    lora_B : array of shape (out_features, r)
+    scaling : float
+
+    Returns
+    -------
+    array of shape (out_features, in_features)
+    """
+    W0, A, B = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B)
+    return W0 + delta_weight(A, B, scaling)  # (d, k)
+
+
+def _checked(**arguments: ArrayLike) -> list[np.ndarray]:
+    """Return the arguments as arrays that fit: the first one with a letter decides its length."""
+    lengths: dict[str, int | tuple[int, ...]] = {}
+    arrays = []
+    for name, value in arguments.items():
+        array, letters = np.asarray(value), _AXES[name].split()
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must hold real numbers, got {value!r}")
+        # "..." stands for any number of leading dimensions: one letter, a tuple of lengths.
+        own = (array.shape[:-1], *array.shape[-1:]) if "..." in letters else array.shape
+        known = {letter: lengths[letter] for letter in letters if letter in lengths}
+        if len(own) != len(letters) or known.items() - zip(letters, own, strict=True):
+            given = "".join(f", {letter} = {length}" for letter, length in known.items())
+            raise ValueError(f"{name} must be ({', '.join(letters)}){given}, got {array.shape}")
+        lengths.update(zip(letters, own, strict=True))
+        if lengths.get("r") == 0:
+            raise ValueError(f"r must be at least 1, got 0: {name} has shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+        arrays.append(array)
+    return arrays
