@@ -1,0 +1,277 @@
+"""Low rank: the best approximation of a matrix, the SVD of a product, and how to measure rank.
+
+Letters: a matrix has shape (d, k) and m = min(d, k) singular values; r is a rank. Results keep the
+floating type of the input.
+
+Errors, in every function: a TypeError if an argument does not hold real numbers, a ValueError if
+one is not finite, its shape does not fit, or a rank is outside what its entry says.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def truncated_svd(matrix: ArrayLike, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the r largest singular triples: ``matrix ≈ (U * S) @ Vt``.
+
+    Parameters
+    ----------
+    matrix : array of shape (d, k)
+    r : int
+        1 ≤ r ≤ min(d, k).
+
+    Returns
+    -------
+    U : array of shape (d, r), orthonormal columns
+    S : array of shape (r,), largest first, in the unit of ``matrix``
+    Vt : array of shape (r, k), orthonormal rows
+
+    Source: Golub and Van Loan, Matrix Computations, section 2.4.
+    """
+    matrix = _array("matrix", matrix, ndim=2)
+    _check_rank(r, min(matrix.shape), f"min(d, k) of shape {matrix.shape}")
+    U, S, Vt = np.linalg.svd(matrix, full_matrices=False)  # (d, m), (m,), (m, k)
+    return U[:, :r], S[:r], Vt[:r]
+
+
+def best_approximation(matrix: ArrayLike, r: int) -> np.ndarray:
+    """Return the matrix of rank at most r that is nearest to ``matrix``: ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``.
+
+    Nearest in the Frobenius norm (error ``sqrt(Σᵢ>ᵣ σᵢ²)``) and in the spectral norm (error
+    ``σᵣ₊₁``) at once.
+
+    Parameters
+    ----------
+    matrix : array of shape (d, k)
+    r : int
+        1 ≤ r ≤ min(d, k).
+
+    Returns
+    -------
+    array of shape (d, k)
+
+    Source: Eckart and Young 1936; Mirsky 1960 for every unitarily invariant norm.
+    """
+    U, S, Vt = truncated_svd(matrix, r)
+    return (U * S) @ Vt  # (d, k)
+
+
+def factor(matrix: ArrayLike, r: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the LoRA factors of the best rank-r approximation, ``lora_B @ lora_A ≈ matrix``.
+
+        lora_A = √Σ Vᵀ,   lora_B = U √Σ
+
+    The balanced split gives both factors the same norm. Any other, ``(M⁻¹ lora_A, lora_B M)`` with
+    an invertible r × r matrix M, has the same product.
+
+    Parameters
+    ----------
+    matrix : array of shape (d, k)
+    r : int
+        1 ≤ r ≤ min(d, k).
+
+    Returns
+    -------
+    lora_A : array of shape (r, k)
+    lora_B : array of shape (d, r)
+
+    Source: Meng et al. 2024, PiSSA (arXiv:2404.02948), section 3.
+    """
+    U, S, Vt = truncated_svd(matrix, r)
+    root = np.sqrt(S)  # (r,)
+    return root[:, None] * Vt, U * root  # (r, k), (d, r)
+
+
+def svd_of_product(
+    lora_A: ArrayLike, lora_B: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the SVD of ``lora_B @ lora_A`` without forming it.
+
+        lora_B = Q_B R_B,   lora_Aᵀ = Q_A R_A,   lora_B @ lora_A = Q_B (R_B R_Aᵀ) Q_Aᵀ
+
+    The core ``R_B R_Aᵀ`` is r × r and has the product's singular values: O((d + k) r²) operations
+    instead of O(d k min(d, k)).
+
+    Parameters
+    ----------
+    lora_A : array of shape (r, k)
+    lora_B : array of shape (d, r)
+
+    Returns
+    -------
+    U : array of shape (d, m), m = min(d, k, r), orthonormal columns
+    S : array of shape (m,), largest first
+    Vt : array of shape (m, k), orthonormal rows
+
+    The singular values are right to rounding relative to the *largest* one.
+
+    Source: Chan 1982, An improved algorithm for computing the SVD (QR first), on both sides.
+    """
+    lora_A, lora_B = _array("lora_A", lora_A, ndim=2), _array("lora_B", lora_B, ndim=2)
+    _check_rank(len(lora_A))
+    if lora_B.shape[1] != len(lora_A):
+        raise ValueError(f"lora_B must be (d, r), r = {len(lora_A)}, got {lora_B.shape}")
+    Q_A, R_A = np.linalg.qr(lora_A.T)  # (k, r), (r, r)
+    Q_B, R_B = np.linalg.qr(lora_B)  # (d, r), (r, r)
+    U, S, Vt = np.linalg.svd(R_B @ R_A.T, full_matrices=False)  # all within (r, r)
+    return Q_B @ U, S, Vt @ Q_A.T  # (d, m), (m,), (m, k)
+
+
+def energy_rank(singular_values: ArrayLike, energy: float = 0.9) -> int:
+    """Return how many directions hold a share of the energy: the least such n.
+
+        Σᵢ≤ₙ σᵢ² ≥ energy · Σᵢ σᵢ²
+
+    Parameters
+    ----------
+    singular_values : array of shape (m,), not negative, in any order
+    energy : float
+        A share, 0 < energy ≤ 1. ``1 - energy`` bounds the squared relative Frobenius error.
+
+    Returns
+    -------
+    int
+        From 1 to m; 0 for the zero matrix.
+
+    Source: the cumulative percentage of variance, Jolliffe, Principal Component Analysis, 6.1.1.
+    """
+    if not 0 < _array("energy", energy, ndim=0) <= 1:
+        raise ValueError(f"energy must be a share, 0 < energy <= 1, got {energy}")
+    S = _singular_values(singular_values)
+    cumulative = np.cumsum(S**2)  # (m,)
+    return int(np.searchsorted(cumulative, energy * cumulative[-1])) + 1 if S.any() else 0
+
+
+def stable_rank(singular_values: ArrayLike) -> float:
+    """Return ``‖M‖²_F / ‖M‖²₂ = Σσᵢ² / σ₁²``: the rank as the energy sees it, unmoved by noise.
+
+    Parameters
+    ----------
+    singular_values : array of shape (m,), not negative, in any order
+
+    Returns
+    -------
+    float
+        From 1 to the rank; 0 for the zero matrix.
+
+    Source: Rudelson and Vershynin 2007 ("numerical rank" there), arXiv:math/0503442.
+    """
+    return float(np.sum(_singular_values(singular_values) ** 2))
+
+
+def effective_rank(singular_values: ArrayLike) -> float:
+    """Return ``exp(-Σ pᵢ ln pᵢ)`` with ``pᵢ = σᵢ / Σσ``: the entropy of the spectrum, as a count.
+
+    Parameters
+    ----------
+    singular_values : array of shape (m,), not negative, in any order
+
+    Returns
+    -------
+    float
+        From 1 to the rank; 0 for the zero matrix.
+
+    Source: Roy and Vetterli 2007, The effective rank, EUSIPCO, definition 1.
+    """
+    S = _singular_values(singular_values)
+    S = S[S > 0]  # 0 · ln 0 = 0
+    if not len(S):
+        return 0.0
+    p = S / S.sum()  # (rank,)
+    return float(np.exp(-np.sum(p * np.log(p))))
+
+
+def subspace_similarity(A_1: ArrayLike, A_2: ArrayLike) -> np.ndarray:
+    """Return φ for all i, j: how far the top-i directions of ``A_1`` lie in the top-j of ``A_2``.
+
+        φ(A_1, A_2, i, j) = ‖V₁ᵢᵀ V₂ⱼ‖²_F / min(i, j)
+
+    V₁ᵢ holds, as columns, the right singular vectors of ``A_1`` of its i largest singular values.
+    1: the smaller subspace lies in the larger; 0: orthogonal; two random ones: max(i, j) / k.
+
+    Parameters
+    ----------
+    A_1 : array of shape (r_1, k)
+    A_2 : array of shape (r_2, k)
+        For directions in the output, pass ``lora_B.T``.
+
+    Returns
+    -------
+    array of shape (rank of A_1, rank of A_2)
+        Entry ``[i - 1, j - 1]`` is φ(A_1, A_2, i, j), from 0 to 1. It ends at the numerical ranks:
+        beyond them a singular vector is arbitrary, and φ would measure nothing.
+
+    Source: Hu et al. 2021, section 7.2, equation 4. (The U there are right singular vectors too.)
+    """
+    A_1, A_2 = _array("A_1", A_1, ndim=2), _array("A_2", A_2, ndim=2)
+    if A_1.shape[1] != A_2.shape[1]:
+        raise ValueError(f"A_2 must be (r_2, k), k = {A_1.shape[1]}, got {A_2.shape}")
+    V_1, V_2 = (
+        np.linalg.svd(A, full_matrices=False)[2][: np.linalg.matrix_rank(A)].T for A in (A_1, A_2)
+    )  # (k, r_1), (k, r_2)
+    # ‖V₁ᵢᵀ V₂ⱼ‖²_F is the sum of the squared cosines over the top left i × j corner.
+    corners = np.cumsum(np.cumsum((V_1.T @ V_2) ** 2, axis=0), axis=1)  # (r_1, r_2)
+    i, j = np.indices(corners.shape) + 1
+    return corners / np.minimum(i, j)
+
+
+def amplification(weight: ArrayLike, delta_weight: ArrayLike, r: int) -> float:
+    """Return how much stronger ΔW is than W0 in the r directions that ΔW acts on.
+
+        ‖ΔW‖_F / ‖Uᵀ W0 V‖_F,   U and V the top-r left and right singular vectors of ΔW
+
+    Parameters
+    ----------
+    weight : array of shape (d, k)
+        W0, before any merge.
+    delta_weight : array of shape (d, k)
+        The update. If its rank exceeds r, its norm counts these r directions only.
+    r : int
+        1 ≤ r ≤ rank of ``delta_weight``.
+
+    Returns
+    -------
+    float
+        No unit. It grows with the learning rate and with ``scaling``, so it compares two updates
+        only where these are equal. ``inf`` where W0 has nothing in these directions.
+
+    Source: Hu et al. 2021, section 7.3 and Table 7.
+    """
+    weight = _array("weight", weight, ndim=2)
+    U, S, Vt = truncated_svd(delta_weight, r)  # (d, r), (r,), (r, k)
+    if weight.shape != (len(U), Vt.shape[1]):
+        raise ValueError(
+            f"weight must be {(len(U), Vt.shape[1])}, as delta_weight, got {weight.shape}"
+        )
+    _check_rank(r, int(np.linalg.matrix_rank(delta_weight)), "the rank of delta_weight")
+    own = np.linalg.norm(U.T @ weight @ Vt.T)  # of (r, r)
+    return float(np.linalg.norm(S) / own) if own else float("inf")
+
+
+def _array(name: str, value: ArrayLike, ndim: int) -> np.ndarray:
+    """Return ``value`` as an array of finite floats, in at least single precision."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must hold real numbers, got {value!r}")
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+    return array.astype(np.result_type(array, np.float32), copy=False)
+
+
+def _singular_values(values: ArrayLike) -> np.ndarray:
+    """Return them checked, largest first, over the largest (so that no square can overflow)."""
+    S = np.sort(_array("singular_values", values, ndim=1))[::-1]  # (m,)
+    if not len(S) or S[-1] < 0:
+        raise ValueError(f"singular_values must be at least one number >= 0, got {values!r}")
+    return S / S[0] if S[0] > 0 else S
+
+
+def _check_rank(r: int, upper: int | None = None, what: str = "") -> None:
+    if isinstance(r, bool) or not isinstance(r, int | np.integer):
+        raise TypeError(f"r must be an integer, got {r!r}")
+    if r < 1:
+        raise ValueError(f"r must be at least 1, got {r}")
+    if upper is not None and r > upper:
+        raise ValueError(f"r must be at most {upper}, {what}, got {r}")
