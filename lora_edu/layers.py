@@ -65,22 +65,10 @@ class LoRALinear(nn.Module):
         use_rslora: bool = False,
     ) -> None:
         super().__init__()
-        # By name: importing transformers to ask for a type would take seconds.
-        self.fan_in_fan_out = type(base).__name__ == "Conv1D"  # weight of shape (k, d)
-        if type(base) is not nn.Linear and not self.fan_in_fan_out:
+        if not is_linear(base):
             raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
-        if isinstance(r, bool) or not isinstance(r, int):
-            raise TypeError(f"r must be an integer, got {r!r}")
-        if r < 1:
-            raise ValueError(f"r must be at least 1, got {r}")
-        for name, value in (("lora_alpha", lora_alpha), ("lora_dropout", lora_dropout)):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, got {value!r}")
-        if not 0 < lora_alpha < math.inf:
-            raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
-        if not 0 <= lora_dropout < 1:
-            raise ValueError(f"lora_dropout must be at least 0 and below 1, got {lora_dropout}")
-
+        check_hyperparameters(r, lora_alpha, lora_dropout, use_rslora)
+        self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
         self.base = base.requires_grad_(False)
         self.out_features, self.in_features = self._weight().shape
         self.r = r
@@ -220,6 +208,34 @@ class LoRALinear(nn.Module):
         """Return what ``print(layer)`` says beside the base layer."""
         names = "in_features out_features r lora_alpha scaling lora_dropout use_rslora merged"
         return ", ".join(f"{name}={getattr(self, name)}" for name in names.split())
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D.
+
+    A subclass may compute something else, which the wrapper would bypass. (Conv1D is known by name:
+    to import transformers for it would take seconds.)
+    """
+    return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
+
+
+def check_hyperparameters(
+    r: int, lora_alpha: float, lora_dropout: float = 0.0, use_rslora: bool = False
+) -> None:
+    """Raise the TypeError or ValueError that says what is wrong with one of them."""
+    if isinstance(r, bool) or not isinstance(r, int):
+        raise TypeError(f"r must be an integer, got {r!r}")
+    if r < 1:
+        raise ValueError(f"r must be at least 1, got {r}")
+    for name, value in (("lora_alpha", lora_alpha), ("lora_dropout", lora_dropout)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < lora_alpha < math.inf:
+        raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
+    if not 0 <= lora_dropout < 1:
+        raise ValueError(f"lora_dropout must be at least 0 and below 1, got {lora_dropout}")
+    if not isinstance(use_rslora, bool):
+        raise TypeError(f"use_rslora must be True or False, got {use_rslora!r}")
 
 
 def _fused(
