@@ -95,8 +95,18 @@ class LoRALinear(nn.Module):
         RuntimeError
             If the layer is merged and asked to train: what it learned would not be in the output.
         """
-        base, lora_A, lora_B = self.base, self.lora_A, self.lora_B
-        weight, bias = self._weight(), base.bias
+        # Straight from their dictionaries: nn.Module's attribute look-up takes as long as a product
+        # with one sample.
+        base, own = self._modules["base"], self._parameters
+        frozen = base._parameters
+        lora_A, lora_B, weight, bias = (
+            own["lora_A"],
+            own["lora_B"],
+            frozen["weight"],
+            frozen["bias"],
+        )
+        if self.fan_in_fan_out:
+            weight = weight.T  # (d, k)
         gradients = torch.is_grad_enabled()
         if self._merged is not None:
             if gradients and self.training and (lora_A.requires_grad or lora_B.requires_grad):
@@ -277,8 +287,10 @@ class _Fused(torch.autograd.Function):
             h_t = lora_A @ rows.T  # (r, n)
         grad_x = grad_A = grad_B = None
         # With beta=0 addmm reads no first argument: it is a product that scales as it goes.
-        if ctx.needs_input_grad[4]:
+        if ctx.needs_input_grad[4] and len(G) > len(h_t):
             grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
+        elif ctx.needs_input_grad[4]:  # few samples: autograd's copy of the transpose costs more
+            grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
             grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
         if ctx.needs_input_grad[3]:
