@@ -73,11 +73,8 @@ def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
     It is changed in place, and gets the configuration as its attribute ``lora_config``. A
     UserWarning tells of tied weights, which merging would change for all that share them.
 
-    Raises
-    ------
-    ValueError
-        If the model has LoRA layers already, nothing matches (the message gives the nearest names),
-        or what matches is no linear layer. The model is then as it was.
+    A ValueError if the model has LoRA layers already, if nothing matches (the message gives the
+    nearest names), or if what matches is no linear layer. The model is then as it was.
     """
     if names := [n or "it" for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
         raise ValueError(f"model must have no LoRA layers yet, but {names[0]} is one")
@@ -165,13 +162,15 @@ def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
 
     They are the model's own: clone them to keep them while it trains on.
     """
-    saved = _modules_to_save(model, model.lora_config) if hasattr(model, "lora_config") else {}
-    wholes = tuple(f"{name}." for name in saved)
-    return {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if name.startswith(wholes) or name.endswith((".lora_A", ".lora_B"))
-    }
+    tensors = {}
+    for name, layer in lora_layers(model).items():
+        tensors |= {
+            f"{name}.lora_A": layer.lora_A.detach(),
+            f"{name}.lora_B": layer.lora_B.detach(),
+        }
+    for name, module in _modules_to_save(model, model.lora_config).items():
+        tensors |= module.state_dict(prefix=f"{name}.")
+    return tensors
 
 
 @torch.no_grad()
@@ -179,13 +178,8 @@ def swap_adapter(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy another adapter's tensors into the model, in place: one base, many adapters.
 
     ``tensors`` has the names and shapes of ``adapter_tensors(model)``; scalings stay as they are.
-
-    Raises
-    ------
-    RuntimeError
-        If a layer is merged: its weight would go on holding the old adapter.
-    ValueError
-        If a tensor is missing, unknown or of another shape. The model is then as it was.
+    A RuntimeError if a layer is merged (its weight would go on holding the old adapter), a
+    ValueError if a tensor is missing, unknown or of another shape. The model is then as it was.
     """
     _layers(model, merged=False)
     own = adapter_tensors(model)

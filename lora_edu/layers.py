@@ -22,15 +22,14 @@ class LoRALinear(nn.Module):
     only x and x @ lora_A.T for the backward pass. The *plain* one, the equation left to autograd,
     serves dropout, ``torch.compile`` and export, operands of mixed dtypes (the sum is made in the
     larger one, and returned in that of ``base``), and a base that was unfrozen or has hooks.
-
     ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice.
 
     Parameters
     ----------
     base : nn.Linear or transformers' Conv1D
-        The layer to wrap; its weight and bias get frozen. (Conv1D keeps its weight transposed.)
+        The layer to wrap, and to freeze. Anything else is a TypeError.
     r : int
-        Rank, at least 1.
+        Rank, at least 1. (A number out of its range is a ValueError.)
     lora_alpha : float
         ``scaling`` is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora``.
     lora_dropout : float
@@ -43,13 +42,6 @@ class LoRALinear(nn.Module):
     lora_A, lora_B : Parameters of shape (r, in_features) and (out_features, r)
         In the dtype of ``base``, but at least float32, as in PEFT: half precision would round the
         small steps of training away.
-    merged : bool
-        Whether ΔW is in ``base.weight`` now.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``base`` is another kind of layer, or a number is out of its range.
     """
 
     def __init__(
@@ -171,7 +163,9 @@ class LoRALinear(nn.Module):
         """Return the state of the layer with W0 for its weight, merged or not."""
         state = super().state_dict(*args, prefix=prefix, **kwargs)
         if self.merged:
-            W0 = (self._weight() - self.delta_weight()).detach().to(self.base.weight.dtype)
+            W0 = (
+                (self._weight() - self.delta_weight()).detach().to(self.base.weight.dtype)
+            )  # (d, k)
             state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0
         return state
 

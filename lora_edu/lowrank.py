@@ -15,12 +15,10 @@ Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def truncated_svd(matrix: Array, r: int) -> Triple:
-    """Return U, S, Vt, the r largest singular triples, 1 ≤ r ≤ m: ``matrix ≈ (U * S) @ Vt``.
+    """Return the r largest singular triples, 1 ≤ r ≤ m: ``matrix ≈ (U * S) @ Vt``.
 
-    Shapes: matrix (d, k); returns U (d, r), S (r,) with the largest first, Vt (r, k). The columns
-    of U and the rows of Vt are orthonormal.
-
-    Source: Golub and Van Loan, Matrix Computations, section 2.4.
+    Shapes: matrix (d, k); U (d, r) and Vt (r, k), orthonormal; S (r,), the largest first. Source:
+    Golub and Van Loan, Matrix Computations, section 2.4.
     """
     matrix = _array("matrix", matrix, ndim=2)
     _check_rank(r, min(matrix.shape), f"min(d, k) of shape {matrix.shape}")
@@ -32,9 +30,7 @@ def best_approximation(matrix: Array, r: int) -> np.ndarray:
     """Return the matrix of rank ≤ r nearest to ``matrix``, 1 ≤ r ≤ m: ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``.
 
     Nearest in the Frobenius norm, with the error ``sqrt(Σᵢ>ᵣ σᵢ²)``, and in the spectral norm, with
-    the error ``σᵣ₊₁``. Shapes: matrix (d, k); returns (d, k).
-
-    Source: Eckart and Young 1936; Mirsky 1960 for every unitarily invariant norm.
+    the error ``σᵣ₊₁``. Shapes: matrix (d, k); returns (d, k). Source: Eckart and Young 1936.
     """
     U, S, Vt = truncated_svd(matrix, r)
     return (U * S) @ Vt  # (d, k)
@@ -45,9 +41,7 @@ def factor(matrix: Array, r: int) -> tuple[np.ndarray, np.ndarray]:
 
         lora_A = √Σ Vᵀ,   lora_B = U √Σ,   lora_B @ lora_A = best_approximation(matrix, r)
 
-    The balanced split gives both the same norm. ``M⁻¹ lora_A`` and ``lora_B M`` have the same
-    product for every invertible M. Shapes: matrix (d, k); returns (r, k) and (d, r).
-
+    The balanced split: both get the same norm. Shapes: matrix (d, k); returns (r, k) and (d, r).
     Source: Meng et al. 2024, PiSSA (arXiv:2404.02948), section 3.
     """
     U, S, Vt = truncated_svd(matrix, r)
@@ -60,12 +54,10 @@ def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
 
         lora_B = Q_B R_B,   lora_Aᵀ = Q_A R_A,   lora_B @ lora_A = Q_B (R_B R_Aᵀ) Q_Aᵀ
 
-    The core ``R_B R_Aᵀ`` is r × r and has the product's singular values: O((d + k) r²) operations
-    instead of O(d k m). They are right to rounding relative to the *largest* one.
-
-    Shapes: lora_A (r, k), lora_B (d, r); returns (d, q), (q,), (q, k) with q = min(d, k, r).
-
-    Source: Chan 1982, An improved algorithm for computing the SVD (QR first), on both sides.
+    The core ``R_B R_Aᵀ`` is r × r and has the product's singular values, right to rounding relative
+    to the *largest* one: O((d + k) r²) operations instead of O(d k m). Shapes: lora_A (r, k),
+    lora_B (d, r); U (d, q), S (q,), Vt (q, k) with q = min(d, k, r). Source: Chan 1982, An improved
+    algorithm for computing the SVD (QR first), on both sides.
     """
     lora_A, lora_B = _array("lora_A", lora_A, ndim=2), _array("lora_B", lora_B, ndim=2)
     _check_rank(len(lora_A))
@@ -78,14 +70,10 @@ def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
 
 
 def energy_rank(singular_values: Array, energy: float = 0.9) -> int:
-    """Return how many directions hold a share 0 < energy ≤ 1: the least n with this inequality.
+    """Return the least n with ``Σᵢ≤ₙ σᵢ² ≥ energy · Σ σᵢ²``, for a share 0 < energy ≤ 1.
 
-        Σᵢ≤ₙ σᵢ² ≥ energy · Σᵢ σᵢ²
-
-    Shapes: singular_values (m,), in any order. The zero matrix has rank 0 by this measure and by
-    the two below.
-
-    Source: the cumulative percentage of variance, Jolliffe, Principal Component Analysis, 6.1.1.
+    Shapes: singular_values (m,), in any order, here and below. The zero matrix has rank 0, here and
+    below. Source: the cumulative variance of Jolliffe, Principal Component Analysis, 6.1.1.
     """
     if not 0 < _array("energy", energy, ndim=0) <= 1:
         raise ValueError(f"energy must be a share, 0 < energy <= 1, got {energy}")
@@ -97,8 +85,6 @@ def energy_rank(singular_values: Array, energy: float = 0.9) -> int:
 def stable_rank(singular_values: Array) -> float:
     """Return ``‖M‖²_F / ‖M‖²₂ = Σσᵢ² / σ₁²``, from 1 to the rank, and hardly moved by noise.
 
-    Shapes: singular_values (m,), in any order.
-
     Source: Rudelson and Vershynin 2007 (arXiv:math/0503442), where it is called numerical rank.
     """
     return float(np.sum(_singular_values(singular_values) ** 2))
@@ -106,8 +92,6 @@ def stable_rank(singular_values: Array) -> float:
 
 def effective_rank(singular_values: Array) -> float:
     """Return ``exp(-Σ pᵢ ln pᵢ)`` with ``pᵢ = σᵢ / Σσ``, from 1 to the rank: entropy as a count.
-
-    Shapes: singular_values (m,), in any order.
 
     Source: Roy and Vetterli 2007, The effective rank, EUSIPCO, definition 1.
     """
@@ -124,11 +108,9 @@ def subspace_similarity(A_1: Array, A_2: Array) -> np.ndarray:
     V₁ᵢ holds, as columns, the right singular vectors of ``A_1`` of its i largest singular values.
     1: the smaller subspace lies in the larger; 0: orthogonal; two random ones: max(i, j) / k.
 
-    Shapes: A_1 (r_1, k), A_2 (r_2, k) (for directions in the output, pass ``lora_B.T``); returns
-    (rank of A_1, rank of A_2) with φ(A_1, A_2, i, j) at ``[i - 1, j - 1]``. It ends at the
-    numerical ranks: beyond them a singular vector is arbitrary, and φ would measure nothing.
-
-    Source: Hu et al. 2021, section 7.2, equation 4. (The U there are right singular vectors too.)
+    Shapes: A_1 (r_1, k), A_2 (r_2, k); returns (rank of A_1, rank of A_2) with φ(A_1, A_2, i, j) at
+    ``[i - 1, j - 1]``, up to the numerical ranks: further singular vectors are arbitrary. Source:
+    Hu et al. 2021, section 7.2, equation 4 (whose U are right singular vectors too).
     """
     A_1, A_2 = _array("A_1", A_1, ndim=2), _array("A_2", A_2, ndim=2)
     if A_1.shape[1] != A_2.shape[1]:
@@ -147,13 +129,9 @@ def amplification(weight: Array, delta_weight: Array, r: int) -> float:
 
         ‖ΔW‖_F / ‖Uᵀ W0 V‖_F,   U and V the top-r left and right singular vectors of ΔW
 
-    1 ≤ r ≤ rank of ΔW; if the rank exceeds r, the norm of ΔW counts these r directions only.
-    ``inf`` where W0 has nothing in them. It grows with the learning rate and with ``scaling``:
-    compare two updates only where these are equal.
-
-    Shapes: weight (d, k), before any merge, and delta_weight (d, k).
-
-    Source: Hu et al. 2021, section 7.3 and Table 7.
+    1 ≤ r ≤ rank of ΔW, whose norm counts these r directions only. ``inf`` where W0 has nothing in
+    them. It grows with the learning rate and ``scaling``: compare only where these are equal.
+    Shapes: weight, not merged, and delta_weight (d, k). Source: Hu et al. 2021, section 7.3.
     """
     weight = _array("weight", weight, ndim=2)
     U, S, Vt = truncated_svd(delta_weight, r)  # (d, r), (r,), (r, k)

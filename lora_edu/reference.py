@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike as Array
 
-# What each argument is called, and its axes: one table, so that a letter means one thing.
+# The axes of each argument, in one table, so that a letter means one thing.
 _AXES = {"weight": "d k", "lora_A": "r k", "lora_B": "d r", "bias": "d", "scaling": ""}
 _AXES |= {"x": "... k", "grad_output": "... d"}
 
@@ -51,10 +51,9 @@ def forward(
 ) -> np.ndarray:
     """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``.
 
-    The order of the products is the saving: ``x @ lora_A.T`` has only r columns and the dense ΔW is
-    never built, so that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``.
-
-    Shapes: x (..., k), weight (d, k), lora_A (r, k), lora_B (d, r), bias (d,); returns (..., d).
+    The order of the products is the saving: ``x @ lora_A.T`` has r columns and ΔW is never built,
+    so that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``. Shapes: x (..., k),
+    weight (d, k), lora_A (r, k), lora_B (d, r), bias (d,); returns (..., d).
     """
     W0, A, B, x, _ = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, scaling=scaling)
     h = x @ A.T  # (..., r)
