@@ -153,7 +153,7 @@ def unload(model: nn.Module) -> nn.Module:
         if layer is model:
             return layer.base
         _set(model, name, layer.base)
-    del model.lora_config
+    vars(model).pop("lora_config", None)
     return model
 
 
@@ -168,8 +168,9 @@ def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
             f"{name}.lora_A": layer.lora_A.detach(),
             f"{name}.lora_B": layer.lora_B.detach(),
         }
-    for name, module in _modules_to_save(model, model.lora_config).items():
-        tensors |= module.state_dict(prefix=f"{name}.")
+    if hasattr(model, "lora_config"):
+        for name, module in _modules_to_save(model, model.lora_config).items():
+            tensors |= module.state_dict(prefix=f"{name}.")
     return tensors
 
 

@@ -35,6 +35,8 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     :func:`load_adapter`; its other files stay. (For another reader there is a moment, between two
     renames, in which one of the two files is new.)
     """
+    if not hasattr(model, "lora_config"):
+        raise ValueError("model must have a lora_config: call add_lora(model, config) first")
     layers, directory = lora_layers(model), Path(directory)
     tensors = {_key(n): t.cpu().contiguous() for n, t in adapter_tensors(model).items()}
     config = asdict(model.lora_config) | {

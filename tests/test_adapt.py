@@ -317,6 +317,14 @@ def test_merge_and_unload_of_a_single_layer():
     assert adapt.merge_and_unload(layer) is layer.base
 
 
+def test_layers_placed_by_hand_are_merged_swapped_and_unloaded_as_well():
+    plain = model()
+    plain.head = LoRALinear(plain.head, r=1, lora_alpha=1)
+    adapt.swap_adapter(plain, {"head.lora_A": torch.ones(1, 6), "head.lora_B": torch.ones(3, 1)})
+    adapt.merge(plain)
+    assert torch.equal(adapt.merge_and_unload(plain).head.weight, model().head.weight + 1)
+
+
 @pytest.mark.parametrize("function", [adapt.merge, adapt.unmerge, adapt.merge_and_unload])
 def test_a_model_without_lora_is_told_what_to_do(function):
     with pytest.raises(ValueError, match=r"call add_lora\(model, config\) first"):

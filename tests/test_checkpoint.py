@@ -321,7 +321,7 @@ def test_a_model_with_lora_is_not_loaded_into(saved):
 
 
 def test_a_model_without_lora_is_not_saved(tmp_path):
-    with pytest.raises(ValueError, match="call add_lora"):
+    with pytest.raises(ValueError, match=r"call add_lora\(model, config\) first"):
         save_adapter(nn.Sequential(nn.Linear(2, 2)), tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
