@@ -78,10 +78,8 @@ class LoRALinear(nn.Module):
 
         A RuntimeError if the layer is merged and in training: what it learns would not be in y.
         """
-        # From the dictionaries: an attribute of an nn.Module takes as long as a tiny product.
-        base, own = self._modules["base"], self._parameters
-        lora_A, lora_B, bias = own["lora_A"], own["lora_B"], base._parameters["bias"]
-        weight = base._parameters["weight"].T if self.fan_in_fan_out else base._parameters["weight"]
+        base, lora_A, lora_B = self.base, self.lora_A, self.lora_B  # once: each is a slow look-up
+        weight, bias = base.weight.T if self.fan_in_fan_out else base.weight, base.bias
         learns = torch.is_grad_enabled() and (lora_A.requires_grad or lora_B.requires_grad)
         if self._merged is not None:
             if learns and self.training:
@@ -213,12 +211,12 @@ def _fused(
 ) -> tuple[Tensor, Tensor]:
     """Return y and h_t = lora_A @ xᵀ, with no temporary of the size of y.
 
-    h_t and its gradient are r long rows, not n rows of r numbers, in which BLAS is up to five times
-    slower where r is 8.
+    h_t and its gradient lie in memory as r long rows: as n rows of r numbers, BLAS takes up to five
+    times as long where r is 8.
     """
     rows = x.reshape(-1, x.shape[-1])  # (n, k)
     y = x.new_empty(*x.shape[:-1], len(weight))  # (..., d)
-    out = y.view(-1, len(weight))  # (n, d): y seen as rows. (Autograd lets no one change a view.)
+    out = y.view(-1, len(weight))  # (n, d); y must not be the view: it could not be changed later
     if bias is None:
         torch.mm(rows, weight.T, out=out)
     else:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.utils import prune
 from transformers.pytorch_utils import Conv1D
 
 from lora_edu import reference
@@ -490,6 +491,16 @@ def test_hooks_and_a_replaced_forward_of_the_base_are_heard():
     layer.base.forward = lambda x: calls.append("forward") or original(x)
     layer(x)
     assert calls == ["hook", "forward"]
+
+
+def test_a_factor_that_is_no_parameter_serves_as_well():
+    """Pruning makes it a plain tensor, as does each replica of nn.DataParallel."""
+    layer = make()
+    x = torch.randn(4, 7, dtype=torch.float64)
+    prune.random_unstructured(layer, "lora_A", amount=0.5)
+    assert relative(layer(x), plain(layer, x)) <= 1e-12
+    layer(x).sum().backward()
+    assert layer.lora_A_orig.grad.count_nonzero() == layer.lora_A.count_nonzero() < 21
 
 
 def test_repr_says_what_there_is():
