@@ -503,6 +503,13 @@ def test_a_factor_that_is_no_parameter_serves_as_well():
     assert layer.lora_A_orig.grad.count_nonzero() == layer.lora_A.count_nonzero() < 21
 
 
+def test_a_module_that_computes_with_the_weight_itself_does_not_lose_lora_in_silence():
+    block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    block.linear1 = LoRALinear(block.linear1, r=1, lora_alpha=1)
+    with torch.no_grad(), pytest.raises(AttributeError, match="'LoRALinear' .* 'weight'"):
+        block(torch.randn(1, 3, 4))
+
+
 def test_repr_says_what_there_is():
     text = repr(make(use_rslora=True))
     for part in ("in_features=7", "out_features=5", "r=3", "lora_alpha=6", "merged=False"):
