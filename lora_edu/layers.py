@@ -23,8 +23,8 @@ class LoRALinear(nn.Module):
     serves dropout, ``torch.compile`` and export, operands of mixed dtypes (the sum is made in the
     larger one, and returned in that of ``base``), and a base that was unfrozen or has hooks.
     ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice.
-    There is no ``weight``: whoever computes with it (nn.TransformerEncoderLayer, in eval mode) would
-    pass over LoRA in silence.
+    There is no ``weight``: whoever computes with it (nn.TransformerEncoderLayer, in eval mode)
+    would pass over LoRA in silence.
 
     Parameters
     ----------

@@ -506,7 +506,7 @@ def test_a_factor_that_is_no_parameter_serves_as_well():
 def test_a_module_that_computes_with_the_weight_itself_does_not_lose_lora_in_silence():
     block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
     block.linear1 = LoRALinear(block.linear1, r=1, lora_alpha=1)
-    with torch.no_grad(), pytest.raises(AttributeError, match="'LoRALinear' .* 'weight'"):
+    with torch.no_grad(), pytest.raises(AttributeError, match=r"'LoRALinear' .* 'weight'"):
         block(torch.randn(1, 3, 4))
 
 
