@@ -1,0 +1,394 @@
+"""Every figure of the course: one short function each, registered under its name.
+
+A function draws with Matplotlib and returns the figure together with the numbers behind it.
+Notebooks call it, and assert on its numbers; ``lora-edu figures`` writes all of them into a
+folder, with a gallery. What is compared later is numbers and words, never pixels: those differ
+between two versions of a font renderer.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from lora_edu import counting
+from lora_edu.course.files import write_whole
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, heatmap
+
+__all__ = ["FIGURES", "check", "figure", "matrix_example", "write"]
+
+Numbers = dict[str, Any]
+RELATIVE_TOLERANCE = 1e-6
+
+
+# -- the figures ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered figure: how to draw it, and what to say of it."""
+
+    name: str
+    alt: str  # a template: {names} are filled in from the figure's numbers
+    draw: Callable[..., tuple[Figure, Numbers]]
+
+    @property
+    def shows(self) -> str:
+        """The first paragraph of the drawing function's docstring."""
+        return " ".join(inspect.cleandoc(self.draw.__doc__ or "").split("\n\n")[0].split())
+
+    @property
+    def code_digest(self) -> str:
+        """A digest of the drawing function: a figure is stale when its code has changed."""
+        source = inspect.getsource(inspect.unwrap(self.draw))
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+FIGURES: dict[str, Entry] = {}
+
+
+def figure(name: str, *, alt: str) -> Callable[[Callable], Callable]:
+    """Register the decorated function as the figure ``name``, drawn in the course's style.
+
+    Parameters
+    ----------
+    name : str
+        The name of its files.
+    alt : str
+        What a reader who cannot see the picture is told: a template such as ``"... {ratio:g}
+        times fewer"``, filled in from the numbers that the function returns, so that the words
+        cannot disagree with the picture.
+    """
+
+    def register(draw: Callable[..., tuple[Figure, Numbers]]) -> Callable:
+        @functools.wraps(draw)
+        def styled(*args: Any, **kwargs: Any) -> tuple[Figure, Numbers]:
+            with plt.rc_context(STYLE):
+                return draw(*args, **kwargs)
+
+        if name in FIGURES:
+            raise ValueError(f"two figures are called {name!r}")
+        FIGURES[name] = Entry(name, alt, styled)
+        return styled
+
+    return register
+
+
+def matrix_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the 100 x 100 example: ``W0`` (100, 100), ``lora_A`` (5, 100), ``lora_B`` (100, 5).
+
+    ``W0`` is Gaussian noise. The rows of ``lora_A`` and the columns of ``lora_B`` are random sums
+    of eight cosines, so that their product shows a pattern that an eye finds again in the sum.
+    """
+    rng = np.random.default_rng(seed)
+    W0 = rng.standard_normal((100, 100))
+    waves = np.cos(np.pi * np.outer(np.arange(1, 9), np.linspace(0, 1, 100)))  # (8, 100)
+    lora_A = rng.standard_normal((5, 8)) @ waves / 3  # (5, 100)
+    lora_B = waves.T @ rng.standard_normal((8, 5)) / 3  # (100, 5)
+    return W0, lora_A, lora_B
+
+
+@figure(
+    "matrix_anatomy",
+    alt="A sum of matrices drawn to scale. Left, W0, a square of {d} by {k} cells of noise. Plus a "
+    "second square of the same size, the update, a pattern of soft bright and dark patches in rows "
+    "and columns; the thin upright strip B ({d} by {r}) stands along its left side and the thin "
+    "flat strip A ({r} by {k}) along its top. Equals a third square, in which the pattern shows "
+    "through the noise. The two strips hold {numbers_in_factors:,} numbers, the square they span "
+    "{numbers_in_update:,}.",
+)
+def matrix_anatomy(
+    W0: np.ndarray | None = None,
+    lora_A: np.ndarray | None = None,
+    lora_B: np.ndarray | None = None,
+) -> tuple[Figure, Numbers]:
+    """Show two thin strips make a full square: W₀ + BA, to scale and on one colour scale.
+
+    Without arguments it draws ``matrix_example()``.
+    """
+    if W0 is None or lora_A is None or lora_B is None:
+        W0, lora_A, lora_B = matrix_example()
+    (d, k), r = W0.shape, len(lora_A)
+    delta = lora_B @ lora_A  # (d, k)
+    limit = 2.0 * float(np.std(W0 + delta))
+
+    # Lengths are in cells of the matrices, so that a strip of 5 is as thin as it should be.
+    gap, margin, between = 4, 14, 22
+    width, height = 3 * k + r + gap + 2 * between + 2 * margin, d + r + gap + 2 * margin
+    fig = plt.figure(figsize=(12.0, 12.0 * height / width))
+
+    def place(matrix: np.ndarray, left: float, bottom: float) -> None:
+        rows, columns = matrix.shape
+        box = (left / width, bottom / height, columns / width, rows / height)
+        heatmap(fig.add_axes(box), matrix, limit)
+
+    def write(text: str, x: float, y: float, **style: Any) -> None:
+        fig.text(x / width, y / height, text, ha="center", va="center", **style)
+
+    middle, below, x = margin + d / 2, margin / 2, float(margin)
+    place(W0, x, margin)
+    write(f"$W_0$: {d} × {k} = {W0.size:,}", x + k / 2, below)
+    x += k + between / 2
+    write("+", x - 4, middle, fontsize=22)
+    x += between / 2
+    place(lora_B, x, margin)
+    write(f"$B$: {d} × {r} = {lora_B.size:,}", x - 5, middle, rotation=90)
+    x += r + gap
+    place(delta, x, margin)
+    write(f"$\\Delta W = BA$: {d} × {k} = {delta.size:,}", x + k / 2, below)
+    place(lora_A, x, margin + d + gap)
+    write(f"$A$: {r} × {k} = {lora_A.size:,}", x + k / 2, margin + d + gap + r + 6)
+    x += k + between / 2
+    write("=", x, middle, fontsize=22)
+    x += between / 2
+    place(W0 + delta, x, margin)
+    write(f"$W_0 + BA$: {d} × {k} = {W0.size:,}", x + k / 2, below)
+    return fig, {
+        "d": d,
+        "k": k,
+        "r": r,
+        "numbers_in_factors": lora_A.size + lora_B.size,
+        "numbers_in_update": delta.size,
+        "rank_of_update": int(np.linalg.matrix_rank(delta)),
+        "colour_limit": limit,
+    }
+
+
+@figure(
+    "parameters_vs_rank",
+    alt="Numbers to train against the rank r, for a {d} by {k} weight. A straight line rises "
+    "from the origin: LoRA, {slope} numbers for each unit of rank. A level line at {dense:,}: "
+    "the full update. They cross at r = {break_even:g}. At r = {r} LoRA needs {lora:,} numbers.",
+)
+def parameters_vs_rank(d: int = 100, k: int = 100, r: int = 5) -> tuple[Figure, Numbers]:
+    """Show LoRA's count grow with r, and meet the full update's at r* = dk / (d + k)."""
+    ranks = np.arange(1, min(d, k) + 1)
+    counts = [counting.lora_parameters(d, k, int(rank)) for rank in ranks]
+    dense, lora = counting.dense_parameters(d, k), counting.lora_parameters(d, k, r)
+    break_even = counting.break_even_rank(d, k)
+
+    fig, ax = plt.subplots(layout="constrained")
+    ax.plot(ranks, counts, color=BLUE)
+    ax.axhline(dense, color=ORANGE, linestyle="--")
+    ax.plot(r, lora, "o", color=BLUE, markersize=8)
+    ax.plot(break_even, dense, "s", color=BLACK, markersize=7)
+    above = {"xytext": (0, 8), "textcoords": "offset points"}
+    ax.annotate(f"$dk$ = {dense:,}", (ranks[0], dense), color=GREY, **above)
+    ax.annotate(f"r = {r}: {lora:,}", (r, lora), xytext=(14, -4), textcoords="offset points")
+    ax.annotate(f"r* = {break_even:g}", (break_even, dense), ha="right", **above)
+    ax.annotate(
+        "$r\\,(d + k)$", (ranks[-1], counts[-1]), xytext=(-60, -4), textcoords="offset points"
+    )
+    ax.set(xlabel="r", ylabel="params", xlim=(0, ranks[-1]), ylim=(0, counts[-1]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return fig, {
+        "d": d,
+        "k": k,
+        "r": r,
+        "ranks": ranks.tolist(),
+        "counts": counts,
+        "slope": d + k,
+        "dense": dense,
+        "lora": lora,
+        "break_even": break_even,
+    }
+
+
+def model_widths() -> dict[str, int]:
+    """Read the widths of published models: id → hidden_size (their sources are in the file)."""
+    text = (resources.files("lora_edu") / "data" / "models.json").read_text(encoding="utf-8")
+    return {model["id"]: model["hidden_size"] for model in json.loads(text)["models"]}
+
+
+@figure(
+    "reduction_vs_width",
+    alt="How many times fewer numbers LoRA trains, against the width d of a square weight, both "
+    "axes logarithmic: three parallel straight lines for r = {ranks[0]}, {ranks[1]} and "
+    "{ranks[2]}, each proportional to d. On the line for r = {ranks[1]} stand the example "
+    "(d = {example_width}, {example_reduction:g} times) and real models, from {narrowest} "
+    "(d = {narrowest_width}, {narrowest_reduction:g} times) to {widest} (d = {widest_width}, "
+    "{widest_reduction:g} times).",
+)
+def reduction_vs_width(r: int = 5) -> tuple[Figure, Numbers]:
+    """Show that the wider the model, the more LoRA saves: at fixed r the ratio is d / 2r.
+
+    Real models stand at the width of their query projection, a square d x d matrix.
+    """
+    example_width = 100
+    models = model_widths()
+    narrowest, widest = min(models, key=models.get), max(models, key=models.get)
+    ranks = [1, r, 64]
+
+    def ratios(widths: Iterable[int], rank: int) -> list[float]:
+        return [counting.reduction(width, width, rank) for width in widths]
+
+    fig, ax = plt.subplots(figsize=(8.0, 4.6), layout="constrained")
+    beside: dict[str, Any] = {"textcoords": "offset points"}
+    ax.axhline(1, color=GREY, linewidth=1)
+    ends = [50, 32768]
+    for rank, style, color in zip(ranks, ["--", "-", ":"], [GREEN, BLUE, VERMILION], strict=True):
+        heights = ratios(ends, rank)
+        ax.plot(ends, heights, style, color=color)
+        ax.annotate(f"r = {rank}", (ends[1], heights[1]), (5, -4), color=color, **beside)
+    reductions = ratios(models.values(), r)
+    ax.plot(list(models.values()), reductions, "o", color=BLUE)
+    for i, (name, width) in enumerate(models.items()):  # names in turn above and below the line
+        shift, side = ((-8, 5), "right") if i % 2 else ((8, -11), "left")
+        ax.annotate(name, (width, reductions[i]), shift, ha=side, fontsize=9, **beside)
+    (example,) = ratios([example_width], r)
+    ax.plot(example_width, example, "s", color=BLACK)
+    ax.annotate(f"d = {example_width}", (example_width, example), (8, -11), fontsize=9, **beside)
+    ax.set(xscale="log", yscale="log", xlabel="d = k", ylabel="$dk\\;/\\;r(d+k)$")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    return fig, {
+        "ranks": ranks,
+        "example_width": example_width,
+        "example_reduction": example,
+        "widths": models,
+        "reductions": dict(zip(models, reductions, strict=True)),
+        "narrowest": narrowest,
+        "narrowest_width": models[narrowest],
+        "narrowest_reduction": min(reductions),
+        "widest": widest,
+        "widest_width": models[widest],
+        "widest_reduction": max(reductions),
+    }
+
+
+# -- writing and checking a folder of them ----------------------------------------------------
+
+
+def _select(only: Iterable[str] | None) -> list[Entry]:
+    unknown = sorted(set(only or ()) - set(FIGURES))
+    if unknown:
+        raise ValueError(f"no figure is called {unknown[0]!r}; there are {', '.join(FIGURES)}")
+    return [FIGURES[name] for name in only or FIGURES]
+
+
+def _record(entry: Entry, numbers: Numbers) -> dict[str, Any]:
+    """Collect what is compared later: words, numbers and a digest of the code."""
+    return {
+        "name": entry.name,
+        "alt": entry.alt.format(**numbers),
+        "shows": entry.shows,
+        "code": entry.code_digest,
+        "numbers": numbers,
+    }
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Compare two JSON values, floats with ``RELATIVE_TOLERANCE``."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE)
+    return a == b
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a record; a missing or damaged one compares as different from each."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _gallery(records: Iterable[dict[str, Any]]) -> str:
+    """Write the gallery: picture with its alt text, what it shows, the numbers behind it."""
+    lines = [
+        "# The figures",
+        "",
+        "Rebuilt by `make figures`. Each stands here with the text that describes it to someone",
+        "who cannot see it, and with the numbers it was drawn from.",
+    ]
+    for record in records:
+        name = record["name"]
+        lines += ["", f"## {name}", "", record["shows"], "", f"![{record['alt']}]({name}.png)", ""]
+        lines += [f"> {record['alt']}", "", f"Numbers: [data/{name}.json](data/{name}.json)"]
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tuple[str, bool]]:
+    """Draw the figures into ``folder``; yield each name and whether its files changed.
+
+    A figure is drawn anew when its numbers, its words or its code changed, when a file is missing,
+    or when ``only`` names it. So a picture does not change just because another machine drew it.
+
+    Parameters
+    ----------
+    folder : path
+        Gets ``NAME.png``, ``data/NAME.json`` and, when all figures are drawn, ``README.md``.
+    only : names, optional
+        Which figures to draw; all by default.
+
+    Raises
+    ------
+    ValueError
+        ``only`` holds a name that no figure has.
+    """
+    folder, records = Path(folder), []
+    for entry in _select(only):
+        fig, numbers = entry.draw()
+        record = _record(entry, numbers)
+        picture, data = folder / f"{entry.name}.png", folder / "data" / f"{entry.name}.json"
+        stale = only is not None or not picture.is_file() or not _same(_read(data), record)
+        if stale:
+            buffer = io.BytesIO()
+            with plt.rc_context(STYLE):
+                fig.savefig(buffer, format="png", metadata={"Software": None})
+            write_whole(picture, buffer.getvalue())
+            write_whole(data, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        plt.close(fig)
+        records.append(record)
+        yield entry.name, stale
+    if only is None:
+        write_whole(folder / "README.md", _gallery(records))
+
+
+def check(folder: Path | str) -> list[str]:
+    """Compare a folder with what the code draws now; return one line for each disagreement.
+
+    It finds a missing picture or record, numbers off by more than a relative 1e-6, another text
+    or code, a gallery that says something else, and files that belong to no figure.
+    """
+    folder, problems, records = Path(folder), [], []
+    for entry in FIGURES.values():
+        fig, numbers = entry.draw()
+        plt.close(fig)
+        record = json.loads(json.dumps(_record(entry, numbers)))
+        records.append(record)
+        if not (folder / f"{entry.name}.png").is_file():
+            problems.append(f"{entry.name}: the picture is missing")
+        stored = _read(folder / "data" / f"{entry.name}.json")
+        if not stored:
+            problems.append(f"{entry.name}: the numbers behind it are missing or damaged")
+            continue
+        problems += [
+            f"{entry.name}: stale, its {part} changed"
+            for part in record
+            if not _same(stored.get(part), record[part])
+        ]
+    known = {f"{name}.png" for name in FIGURES} | {f"{name}.json" for name in FIGURES}
+    files = [*folder.glob("*.png"), *folder.glob("data/*.json")]
+    problems += [f"{path.name}: belongs to no figure" for path in files if path.name not in known]
+    gallery = folder / "README.md"
+    if not gallery.is_file() or gallery.read_text(encoding="utf-8") != _gallery(records):
+        problems.append("README.md: the gallery is missing or stale")
+    return problems
