@@ -27,7 +27,18 @@ from matplotlib.ticker import FuncFormatter
 
 from lora_edu import counting
 from lora_edu.course.files import write_whole
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, heatmap
+from lora_edu.course.plots import (
+    BLACK,
+    BLUE,
+    CELL,
+    GREEN,
+    GREY,
+    ORANGE,
+    STYLE,
+    VERMILION,
+    heatmap,
+    small_png,
+)
 
 __all__ = ["FIGURES", "check", "figure", "matrix_example", "write"]
 
@@ -129,7 +140,7 @@ def matrix_anatomy(
     # Lengths are in cells of the matrices, so that a strip of 5 is as thin as it should be.
     gap, margin, between = 4, 14, 22
     width, height = 3 * k + r + gap + 2 * between + 2 * margin, d + r + gap + 2 * margin
-    fig = plt.figure(figsize=(12.0, 12.0 * height / width))
+    fig = plt.figure(figsize=(width * CELL, height * CELL))
 
     def place(matrix: np.ndarray, left: float, bottom: float) -> None:
         rows, columns = matrix.shape
@@ -352,8 +363,8 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
         if stale:
             buffer = io.BytesIO()
             with plt.rc_context(STYLE):
-                fig.savefig(buffer, format="png", metadata={"Software": None})
-            write_whole(picture, buffer.getvalue())
+                fig.savefig(buffer, format="png")
+            write_whole(picture, small_png(buffer.getvalue()))
             write_whole(data, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         plt.close(fig)
         records.append(record)
