@@ -7,11 +7,12 @@ PY := $(VENV)/bin/python
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab test test-browser figures notebooks bench lint venv clean
+.PHONY: help lab test test-slow test-browser figures notebooks bench lint venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
 	@echo "make test          run the unit tests and every notebook"
+	@echo "make test-slow     the lessons with five other seeds"
 	@echo "make test-browser  run lesson 01 in a real JupyterLab, in a headless browser"
 	@echo "make figures       rebuild figures/"
 	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
@@ -34,11 +35,14 @@ lab: venv
 	@$(PY) notebooks/build.py --own
 	$(PY) -m jupyter lab notebooks/mine
 
-# One thread for each of two workers: faster here than two, and sums are taken in one order.
+# Two workers of one thread each: two threads each would get in one another's way.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
 test: venv
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --ignore=tests/browser \
-	  --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
-	  --nbval-cell-timeout=180 tests $(sort $(wildcard notebooks/*.ipynb))
+	$(PYTEST)
+
+test-slow: venv
+	$(PYTEST) -m slow
 
 test-browser: venv
 	$(PY) -m pytest tests/browser

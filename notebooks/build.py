@@ -358,7 +358,7 @@ def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:
 
 def without_code(text: str) -> str:
     """Return Markdown without its code and its formulas."""
-    return re.sub(r"(?s)```(?!\{).*?```|`[^`]*`|\$[^$]*\$", " ", text)
+    return re.sub(r"(?s)```(?!\{).*?```|(?<!`)`[^`]+`(?!`)|\$[^$]*\$", " ", text)
 
 
 def check_prose(notebook: NotebookNode, allowed: Iterable[float]) -> Iterator[str]:
@@ -433,7 +433,9 @@ def check_cells(committed: NotebookNode) -> Iterator[str]:
 
 def check_size(notebook: NotebookNode) -> Iterator[str]:
     """Name each measure of a lesson that is out of bounds."""
-    code = [c.source.count("\n") + 1 for c in notebook.cells if c.cell_type == "code"]
+    code = [
+        len(re.findall(r"(?m)^.*\S", c.source)) for c in notebook.cells if c.cell_type == "code"
+    ]
     words = sum(
         len(re.findall(r"[^\W\d_]+", without_code(cell.source)))
         for cell in notebook.cells

@@ -152,22 +152,22 @@ def matrix_anatomy(
 
     middle, below, x = margin + d / 2, margin / 2, float(margin)
     place(W0, x, margin)
-    write(f"$W_0$: {d} × {k} = {W0.size:,}", x + k / 2, below)
+    write(f"$W_0$: {d} × {k} = {grouped(W0.size)}", x + k / 2, below)
     x += k + between / 2
     write("+", x - 4, middle, fontsize=22)
     x += between / 2
     place(lora_B, x, margin)
-    write(f"$B$: {d} × {r} = {lora_B.size:,}", x - 5, middle, rotation=90)
+    write(f"$B$: {d} × {r} = {grouped(lora_B.size)}", x - 5, middle, rotation=90)
     x += r + gap
     place(delta, x, margin)
-    write(f"$\\Delta W = BA$: {d} × {k} = {delta.size:,}", x + k / 2, below)
+    write(f"$\\Delta W = BA$: {d} × {k} = {grouped(delta.size)}", x + k / 2, below)
     place(lora_A, x, margin + d + gap)
-    write(f"$A$: {r} × {k} = {lora_A.size:,}", x + k / 2, margin + d + gap + r + 6)
+    write(f"$A$: {r} × {k} = {grouped(lora_A.size)}", x + k / 2, margin + d + gap + r + 6)
     x += k + between / 2
     write("=", x, middle, fontsize=22)
     x += between / 2
     place(W0 + delta, x, margin)
-    write(f"$W_0 + BA$: {d} × {k} = {W0.size:,}", x + k / 2, below)
+    write(f"$W_0 + BA$: {d} × {k} = {grouped(W0.size)}", x + k / 2, below)
     return fig, {
         "d": d,
         "k": k,
@@ -198,14 +198,14 @@ def parameters_vs_rank(d: int = 100, k: int = 100, r: int = 5) -> tuple[Figure, 
     ax.plot(r, lora, "o", color=BLUE, markersize=8)
     ax.plot(break_even, dense, "s", color=BLACK, markersize=7)
     above = {"xytext": (0, 8), "textcoords": "offset points"}
-    ax.annotate(f"$dk$ = {dense:,}", (ranks[0], dense), color=GREY, **above)
-    ax.annotate(f"r = {r}: {lora:,}", (r, lora), xytext=(14, -4), textcoords="offset points")
+    ax.annotate(f"$dk$ = {grouped(dense)}", (ranks[0], dense), color=GREY, **above)
+    ax.annotate(f"r = {r}: {grouped(lora)}", (r, lora), xytext=(14, -4), textcoords="offset points")
     ax.annotate(f"r* = {break_even:g}", (break_even, dense), ha="right", **above)
     ax.annotate(
         "$r\\,(d + k)$", (ranks[-1], counts[-1]), xytext=(-60, -4), textcoords="offset points"
     )
     ax.set(xlabel="r", ylabel="params", xlim=(0, ranks[-1]), ylim=(0, counts[-1]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
     return fig, {
         "d": d,
         "k": k,
@@ -217,6 +217,11 @@ def parameters_vs_rank(d: int = 100, k: int = 100, r: int = 5) -> tuple[Figure, 
         "lora": lora,
         "break_even": break_even,
     }
+
+
+def grouped(number: float) -> str:
+    """Write a number with thin spaces between thousands, as no language takes amiss."""
+    return f"{number:,.15g}".replace(",", "\N{THIN SPACE}")
 
 
 def model_widths() -> dict[str, int]:
@@ -265,7 +270,7 @@ def reduction_vs_width(r: int = 5) -> tuple[Figure, Numbers]:
     ax.annotate(f"d = {example_width}", (example_width, example), (8, -11), fontsize=9, **beside)
     ax.set(xscale="log", yscale="log", xlabel="d = k", ylabel="$dk\\;/\\;r(d+k)$")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
     return fig, {
         "ranks": ranks,
         "example_width": example_width,

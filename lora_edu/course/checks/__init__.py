@@ -12,7 +12,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["check", "predict"]
+import numpy as np
+
+__all__ = ["call", "check", "compare", "predict"]
 
 
 def check(function: Callable[..., None]) -> Callable[..., None]:
@@ -21,11 +23,12 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def checked(*answers: Any) -> None:
-        if any(answer is None or answer is ... for answer in answers):
-            print(f"{name}: not attempted yet")
-            return
+        missing = [answer is None or answer is ... for answer in answers]
         mistake = None
         try:
+            if all(missing):
+                raise NotImplementedError
+            assert not any(missing), f"answer {missing.index(True) + 1} is still to be given"
             function(*answers)
         except NotImplementedError:
             print(f"{name}: not attempted yet")
@@ -39,39 +42,97 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
+def call(answer: Callable, **arguments: Any) -> Any:
+    """Call a learner's function for a check, and name what goes wrong on the way.
+
+    Parameters
+    ----------
+    answer : function
+        What the learner wrote.
+    **arguments
+        Passed by position; their names appear in the messages.
+
+    Raises
+    ------
+    NotImplementedError
+        The function is still the stub.
+    AssertionError
+        It raised another error, returned nothing, or changed an array that it was given.
+    """
+    before = {name: np.array(value) for name, value in arguments.items()}
+    given = ", ".join(f"{name} {_given(value)}" for name, value in before.items())
+    try:
+        result = answer(*arguments.values())
+    except NotImplementedError as error:
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        stub = frame.tb_frame.f_code if frame is not None else None
+        if stub is getattr(answer, "__code__", None):
+            raise
+        raise AssertionError(
+            f"it calls {getattr(stub, 'co_name', '?')}, which is still a stub: write that first"
+        ) from None
+    except Exception as error:
+        raise AssertionError(f"for {given} it raises {type(error).__name__}: {error}") from None
+    for name, value in before.items():
+        assert np.array_equal(value, arguments[name]), (
+            f"{name} itself was changed: return a new array (y = a + b, not a += b)"
+        )
+    assert result is not None, "it returned None: is the `return` missing?"
+    return result
+
+
+def _given(value: np.ndarray) -> str:
+    return f"of shape {value.shape}" if value.ndim else f"= {value}"
+
+
+def compare(got: np.ndarray, right: np.ndarray, name: str, why: str = "") -> None:
+    """Raise an ``AssertionError`` that quotes the first entry in which ``got`` is wrong."""
+    wrong = np.argwhere(~np.isclose(got, right))
+    if len(wrong):
+        at = tuple(map(int, wrong[0]))
+        raise AssertionError(
+            f"the shape is right, but {name}[{', '.join(map(str, at))}] is {got[at]:g} and should "
+            f"be {right[at]:g}{why}"
+        )
+
+
 def predict(guess: object, actual: object) -> None:
     """Print the answer beside a guess. It never raises: a prediction cannot be wrong to make.
 
     Parameters
     ----------
     guess : anything
-        ``None`` when no prediction was made. Numbers are compared as numbers, all else as is.
+        ``None`` when no prediction was made. A number within 1 % is near enough.
     actual : anything
-        The answer; integers are printed with thousands separators.
+        The answer.
     """
-    if guess is None or guess is ...:
-        print(f"answer: {_show(actual)}   (no guess)")
-        return
-    try:
-        right = bool(guess == actual)
-    except Exception:  # an array, say: whatever it is, it is not this answer
-        right = False
-    verdict = "yes" if right else "not quite" + _how_far(guess, actual)
-    print(f"answer: {_show(actual)}   your guess: {_show(guess)}   {verdict}")
+    line = f"answer: {_show(actual)}"
+    if guess is not None and guess is not ...:
+        line += f"   your guess: {_show(guess)}   {_verdict(guess, actual)}"
+    print(line)
 
 
 def _show(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:_}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _how_far(guess: object, actual: object) -> str:
-    """Say by which factor a number is off; nothing for what is no positive number."""
+def _verdict(guess: Any, actual: Any) -> str:
+    """Say whether a guess is right; for numbers, by which factor it is off."""
     try:
-        ratio = float(guess) / float(actual)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return ""
+        guess, actual = float(guess), float(actual)
+    except (TypeError, ValueError, OverflowError):  # no numbers: equal, or not
+        try:
+            same = bool(guess == actual or list(guess) == list(actual))
+        except (TypeError, ValueError):
+            same = False
+        return "yes" if same else "not quite"
+    if guess == actual:
+        return "yes"
+    ratio = guess / actual if actual else 0.0
     if not 0 < ratio < float("inf"):
-        return ""
-    return (
-        f" (too large: {ratio:.3g} times)" if ratio > 1 else f" (too small: {1 / ratio:.3g} times)"
-    )
+        return "not quite"
+    if 0.99 < ratio < 1.01:
+        return "near enough"
+    return f"too large: {ratio:.3g} times" if ratio > 1 else f"too small: {1 / ratio:.3g} times"

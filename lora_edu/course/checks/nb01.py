@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from lora_edu.course.checks import check
+from lora_edu import reference
+from lora_edu.course.checks import call, check, compare
 
 __all__ = [
     "SMALL_UPDATE",
@@ -18,8 +20,11 @@ __all__ = [
     "check_merge",
 ]
 
-# Rank 2: the third row is 2 · first + second, the fourth is first − second.
-SMALL_UPDATE = np.array([[1, 0, 2], [0, 1, 1], [2, 1, 5], [1, -1, 1]])
+# Rank 2: its third row is 2 · first + second, and so on.
+SMALL_UPDATE = np.array(
+    [[1, 0, 2, 0, 1], [0, 1, 1, 3, 0], [2, 1, 5, 3, 2], [1, -1, 1, -3, 1], [1, 1, 3, 3, 1],
+     [0, 2, 2, 6, 0]]
+)  # fmt: skip
 
 
 def _example(d: int, k: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,47 +34,44 @@ def _example(d: int, k: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return W0, lora_A, lora_B
 
 
-def _shape(value: Any, name: str) -> tuple[int, ...]:
+def _matrix(value: Any, name: str) -> np.ndarray:
     assert isinstance(value, np.ndarray), f"{name} must be an array, got {type(value).__name__}"
-    return value.shape
+    return value
 
 
 @check
 def check_delta_weight(delta_weight: Callable) -> None:
     """``delta_weight(lora_A, lora_B)`` returns ``lora_B @ lora_A``."""
-    _, A, B = _example(6, 6, 2)
-    shape = _shape(delta_weight(A, B), "ΔW")
-    assert shape != (2, 2), "shape (2, 2): that is lora_A @ lora_B; ΔW is lora_B @ lora_A"
-    assert shape == (6, 6), f"ΔW must be (6, 6) for lora_A (2, 6) and lora_B (6, 2), got {shape}"
-    _, A, B = _example(6, 4, 2)  # d ≠ k: what was hidden by a square shows
-    try:
-        result = delta_weight(A, B)
-    except ValueError as error:
-        raise AssertionError(f"it fails when d = 6 and k = 4 differ: {error}") from None
-    assert result.shape != (4, 6), "shape (4, 6): that is ΔW transposed"
-    assert result.shape == (6, 4), f"ΔW must be (6, 4) when d = 6, k = 4, got {result.shape}"
-    assert np.array_equal(result, B @ A), (
-        f"the shape is right, the entries are not: ΔW[0, 0] is {(B @ A)[0, 0]:g}, the sum over j "
-        f"of lora_B[0, j] * lora_A[j, 0], got {result[0, 0]:g}"
-    )
+    for k, r in [(6, 2), (4, 3)]:  # d = k first, where the wrong product has a shape as well
+        _, A, B = _example(6, k, r)
+        right = B @ A
+        got = _matrix(call(delta_weight, lora_A=A, lora_B=B), "ΔW")
+        assert got.shape != (r, r), (
+            f"shape ({r}, {r}): that is lora_A @ lora_B; ΔW is lora_B @ lora_A"
+        )
+        assert not np.array_equal(got, right.T), f"shape {got.shape}: that is ΔW transposed"
+        assert got.shape == (6, k), f"ΔW must be (6, {k}), as d = 6 and k = {k}, got {got.shape}"
+        compare(got, right, "ΔW", ", the sum over s of lora_B[i, s] * lora_A[s, j]")
 
 
 @check
 def check_largest_saving_rank(largest_saving_rank: Callable) -> None:
     """``largest_saving_rank(d, k)`` is the largest r with r (d + k) < d k."""
     for d, k, right in [(100, 100, 49), (4096, 1024, 819), (768, 768, 383), (50, 30, 18)]:
-        got = largest_saving_rank(d, k)
-        call = f"largest_saving_rank({d}, {k})"
-        assert not isinstance(got, float), f"{call}: a rank is an int, got {got!r}; use //"
-        assert got != min(d, k), f"{call}: {got} is the largest rank there is; does it save?"
+        got = call(largest_saving_rank, d=d, k=k)
+        asked = f"largest_saving_rank({d}, {k})"
+        assert isinstance(got, (int, np.integer)), (
+            f"{asked}: a rank is a whole number of type int, got {got!r}"
+        )
+        assert got != min(d, k), f"{asked}: {got} is the largest rank there is; does it save?"
         assert got * (d + k) != d * k, (
-            f"{call}: at r = {got} both counts are {d * k:,}: nothing is saved yet"
+            f"{asked}: at r = {got} both counts are {d * k:,}: nothing is saved yet"
         )
         assert got * (d + k) < d * k, (
-            f"{call}: r = {got} needs {got * (d + k):,} numbers, ΔW has only {d * k:,}"
+            f"{asked}: r = {got} needs {got * (d + k):,} numbers, ΔW has only {d * k:,}"
         )
         assert got >= right, (
-            f"{call}: r = {got} saves, but r = {got + 1} saves as well: "
+            f"{asked}: r = {got} saves, but r = {got + 1} saves as well: "
             f"{(got + 1) * (d + k):,} < {d * k:,}"
         )
 
@@ -77,35 +79,43 @@ def check_largest_saving_rank(largest_saving_rank: Callable) -> None:
 @check
 def check_factors(lora_A: Any, lora_B: Any) -> None:
     """``lora_B @ lora_A`` is ``SMALL_UPDATE``, with r = 2."""
-    A, B = np.asarray(lora_A), np.asarray(lora_B)
+    try:
+        A, B = np.array(lora_A, dtype=float), np.array(lora_B, dtype=float)
+    except (TypeError, ValueError):
+        raise AssertionError(
+            "each factor is a full table of numbers: rows of one length, no ? or … left in it"
+        ) from None
+    (d, k), r = SMALL_UPDATE.shape, 2
     assert A.ndim == B.ndim == 2, f"both factors are matrices, got shapes {A.shape} and {B.shape}"
-    assert not (A.shape == (4, 2) and B.shape == (2, 3)), (
-        "the two are swapped: lora_B is (4, 2) and stands on the left, lora_A is (2, 3)"
+    assert not (A.shape == (d, r) and B.shape == (r, k)), (
+        f"the two are swapped: lora_B is ({d}, {r}) and stands on the left, lora_A is ({r}, {k})"
     )
-    assert A.shape[1] == 3, f"lora_A must have 3 columns, one for each input, got {A.shape}"
-    assert B.shape[0] == 4, f"lora_B must have 4 rows, one for each output, got {B.shape}"
-    r = A.shape[0]
-    assert B.shape[1] == r, f"r differs: lora_A has {r} rows, lora_B {B.shape[1]} columns"
-    assert r != 1, "r = 1 makes all rows multiples of one row: look at the first two"
-    assert r == 2, (
-        f"r = {r} holds {r * (4 + 3)} numbers for a matrix of 12; look for r = 2: "
+    assert A.shape[1] == k, f"lora_A must have {k} columns, one for each input, got {A.shape}"
+    assert B.shape[0] == d, f"lora_B must have {d} rows, one for each output, got {B.shape}"
+    used = A.shape[0]
+    assert B.shape[1] == used, f"r differs: lora_A has {used} rows, lora_B {B.shape[1]} columns"
+    assert used != 1, "r = 1 makes all rows multiples of one row: look at the first two"
+    assert used == r, (
+        f"r = {used} holds {used * (d + k)} numbers for a matrix of {d * k}; look for r = {r}: "
         "which rows are sums of others?"
     )
-    wrong = np.argwhere(~np.isclose(B @ A, SMALL_UPDATE))
-    if len(wrong):
-        i, j = wrong[0]
-        raise AssertionError(
-            f"row {i} is off: entry [{i}, {j}] is {(B @ A)[i, j]:g}, should be {SMALL_UPDATE[i, j]}"
-        )
+    compare(B @ A, SMALL_UPDATE, "lora_B @ lora_A", ": the first index is the row to mend")
+
+
+def _plain(value: Any) -> Any:
+    """Take the watch off an array, also inside a list or tuple."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value.view(np.ndarray) if isinstance(value, _Watched) else value
 
 
 class _Watched(np.ndarray):
-    """An array that notes the shape of everything computed from it."""
+    """An array that keeps, in ``seen``, a copy of every array computed from it."""
 
-    seen: set[tuple[int, ...]]
+    seen: list[np.ndarray]
 
     def __array_finalize__(self, parent: Any) -> None:
-        self.seen = getattr(parent, "seen", set())
+        self.seen = getattr(parent, "seen", [])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return self._noted(getattr(ufunc, method), inputs, kwargs)
@@ -113,18 +123,16 @@ class _Watched(np.ndarray):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self._noted(func, args, kwargs)
 
-    def _noted(self, func: Callable, args: Any, kwargs: Any) -> Any:
-        plain = [a.view(np.ndarray) if isinstance(a, _Watched) else a for a in args]
-        result = func(*plain, **kwargs)
-        if not isinstance(result, np.ndarray):
-            return result
-        self.seen.add(result.shape)
-        watched = result.view(_Watched)
-        watched.seen = self.seen
-        return watched
-
     def dot(self, other: Any) -> Any:  # type: ignore[override]
         return self @ other
+
+    def _noted(self, func: Callable, args: Any, kwargs: Any) -> Any:
+        result = func(*_plain(args), **{name: _plain(value) for name, value in kwargs.items()})
+        if isinstance(result, np.ndarray):
+            self.seen.append(result.copy())
+            result = result.view(_Watched)
+            result.seen = self.seen
+        return result
 
 
 @check
@@ -133,42 +141,47 @@ def check_forward(forward: Callable) -> None:
     d, k, r = 7, 11, 2
     W0, A, B = _example(d, k, r)
     x = np.arange(1.0, k + 1)
-    seen: set[tuple[int, ...]] = set()
-    watched = []
-    for array in (W0, A, B):
+    seen: list[np.ndarray] = []
+
+    def watched(array: np.ndarray) -> _Watched:
         view = array.copy().view(_Watched)
         view.seen = seen
-        watched.append(view)
-    got = np.asarray(forward(x.copy(), *watched)).view(np.ndarray)
+        return view
+
+    def noted(formed: np.ndarray) -> Callable[..., np.ndarray]:
+        return lambda *_, **__: seen.append(formed) or formed
+
+    with (  # the package's own functions would take the watch off
+        mock.patch.object(reference, "delta_weight", noted(B @ A)),
+        mock.patch.object(reference, "merge", noted(W0 + B @ A)),
+    ):
+        result = call(forward, x=x, W0=watched(W0), lora_A=watched(A), lora_B=watched(B))
+    got = np.asarray(result).view(np.ndarray)
     assert got.shape == (d,), f"y must have shape ({d},), as W0 @ x has, got {got.shape}"
     base, update = W0 @ x, B @ (A @ x)
     assert not np.allclose(got, base), "this is W0 @ x: the update is missing"
     assert not np.allclose(got, update), "this is B (A x) alone: W0 @ x is missing"
     assert not np.allclose(got, base - update), "the update is subtracted: it must be added"
-    assert np.allclose(got, base + update), f"y[0] is {(base + update)[0]:g}, got {got[0]:g}"
-    assert not seen & {(d, k), (k, d)}, (
-        f"right, but a matrix of {d} x {k} was formed on the way: start from x, "
-        "lora_A @ x has only r numbers"
-    )
+    compare(got, base + update, "y")
+    for formed in (B @ A, W0 + B @ A):
+        assert not any(
+            made.shape == shape.shape and np.allclose(made, shape)
+            for made in seen
+            for shape in (formed, formed.T)
+        ), (
+            f"right, but a {d} x {k} update was formed on the way: start from x, "
+            "lora_A @ x has only r numbers"
+        )
 
 
 @check
 def check_merge(merge: Callable) -> None:
     """``merge(W0, lora_A, lora_B)`` returns W0 + BA and leaves its arguments alone."""
-    W0, A, B = _example(6, 4, 2)
-    kept = W0.copy()
-    try:
-        got = merge(W0, A, B)
-    except ValueError as error:
-        raise AssertionError(f"the shapes do not fit: {error}") from None
-    shape = _shape(got, "the merged matrix")
-    assert shape == W0.shape, f"the merged matrix must be (6, 4), as W0 is, got {shape}"
-    assert np.array_equal(W0, kept), (
-        "right or not, W0 itself was changed: you can never go back. Use W0 + …, not W0 += …"
-    )
-    assert not np.array_equal(got, B @ A), "this is ΔW alone: add it to W0"
+    W0, A, B = _example(6, 4, 3)
+    right = W0 + B @ A
+    got = _matrix(call(merge, W0=W0, lora_A=A, lora_B=B), "the merged matrix")
+    assert got.shape == W0.shape, f"the merged matrix must be (6, 4), as W0 is, got {got.shape}"
+    assert not np.array_equal(got, right - W0), "this is ΔW alone: add it to W0"
     assert not np.array_equal(got, W0), "this is W0: the update is missing"
-    assert not np.array_equal(got, W0 - B @ A), "the update is subtracted: that would unmerge"
-    assert np.array_equal(got, W0 + B @ A), (
-        f"entry [0, 0] is {(W0 + B @ A)[0, 0]:g}, got {got[0, 0]:g}"
-    )
+    assert not np.array_equal(got, 2 * W0 - right), "the update is subtracted: that would unmerge"
+    compare(got, right, "W")
