@@ -25,7 +25,7 @@ def _figures(arguments: argparse.Namespace) -> int:
         problems = figures.check(arguments.out)
         for problem in problems:
             print(problem, file=sys.stderr)
-        print(f"{len(figures.FIGURES)} figures checked, {len(problems)} problems")
+        print(f"{len(figures.load())} figures checked, {len(problems)} problems")
         return 1 if problems else 0
     for name, changed in figures.write(arguments.out, arguments.only):
         print(f"{name:<24} {'drawn' if changed else 'unchanged'}")

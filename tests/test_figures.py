@@ -9,6 +9,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from lora_edu.course import figures, plots
+from lora_edu.course.figures import nb01
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +24,7 @@ def _close():
 def one_figure(monkeypatch):
     """A registry that holds a single cheap figure, whose number can be changed."""
     state = {"value": 1.0}
+    figures.load()
     monkeypatch.setattr(figures, "FIGURES", {})
 
     @figures.figure("tiny", alt="A point at {value:g}.")
@@ -106,20 +108,20 @@ def test_two_figures_cannot_share_a_name(one_figure):
 
 def test_the_example_is_of_rank_five_whatever_the_seed():
     for seed in range(20):
-        W0, lora_A, lora_B = figures.matrix_example(seed)
+        W0, lora_A, lora_B = nb01.matrix_example(seed)
         assert (W0.shape, lora_A.shape, lora_B.shape) == ((100, 100), (5, 100), (100, 5))
         assert np.linalg.matrix_rank(lora_B @ lora_A) == 5
 
 
 def test_anatomy_draws_the_matrices_it_is_given():
-    _, numbers = figures.matrix_anatomy(np.eye(6, 4), np.ones((2, 4)), np.ones((6, 2)))
+    _, numbers = nb01.matrix_anatomy(np.eye(6, 4), np.ones((2, 4)), np.ones((6, 2)))
     assert (numbers["d"], numbers["k"], numbers["r"]) == (6, 4, 2)
     assert numbers["rank_of_update"] == 1
     assert numbers["numbers_in_factors"] == 2 * (6 + 4)
 
 
 def test_each_figure_says_what_it_shows_in_words():
-    for entry in figures.FIGURES.values():
+    for entry in figures.load().values():
         assert len(entry.shows) > 40
         assert len(entry.alt) > 100, "an alt text describes the picture, it does not name it"
 
@@ -127,7 +129,7 @@ def test_each_figure_says_what_it_shows_in_words():
 def test_model_widths_come_with_their_sources():
     path = ROOT / "lora_edu" / "data" / "models.json"
     models = json.loads(path.read_text(encoding="utf-8"))["models"]
-    assert {m["id"]: m["hidden_size"] for m in models} == figures.model_widths()
+    assert {m["id"]: m["hidden_size"] for m in models} == nb01.model_widths()
     assert all(len(model["source"]) > 20 for model in models)
 
 
@@ -140,7 +142,7 @@ def test_model_widths_come_with_their_sources():
 )
 def test_model_widths_agree_with_transformers_defaults(model, config, width):
     transformers = pytest.importorskip("transformers")
-    assert figures.model_widths()[model] == getattr(getattr(transformers, config)(), width)
+    assert nb01.model_widths()[model] == getattr(getattr(transformers, config)(), width)
 
 
 def test_small_png_keeps_the_picture():
@@ -148,7 +150,7 @@ def test_small_png_keeps_the_picture():
 
     from PIL import Image
 
-    fig, _ = figures.matrix_anatomy()
+    fig, _ = nb01.matrix_anatomy()
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png")
     large = buffer.getvalue()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLACK", "BLUE", "CELL", "GREEN", "GREY", "ORANGE", "STYLE", "VERMILION",
-    "heatmap", "heatmaps", "slider", "small_png", "use_style",
+    "grouped", "heatmap", "heatmaps", "slider", "small_png", "use_style",
 ]  # fmt: skip
 
 # Okabe & Ito, Color Universal Design, 2008
@@ -52,6 +52,11 @@ STYLE: dict[str, Any] = {
 def use_style() -> None:
     """Make the course's style the default of this process (a notebook's first cell does so)."""
     plt.rcParams.update(STYLE)
+
+
+def grouped(number: float) -> str:
+    """Write a number with thin spaces between thousands, as no language takes amiss."""
+    return f"{number:,.15g}".replace(",", "\N{THIN SPACE}")
 
 
 def heatmap(ax: Axes, matrix: np.ndarray, limit: float) -> AxesImage:
