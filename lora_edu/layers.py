@@ -1,0 +1,300 @@
+"""``LoRALinear``: the mathematics of :mod:`lora_edu.reference` in PyTorch, made fast.
+
+Letters: d = out_features, k = in_features, r = rank, n = number of samples (all leading dimensions
+of ``x`` together).
+
+Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; the start follows loralib and PEFT.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear layer with a trained update of low rank.
+
+        y = x @ W0.T + bias + scaling · dropout(x) @ lora_A.T @ lora_B.T
+
+    Parameters
+    ----------
+    base : nn.Linear or transformers' Conv1D
+        The layer to wrap; its weight and bias get frozen. (Conv1D keeps its weight transposed.)
+    r : int
+        Rank, at least 1.
+    lora_alpha : float
+        ``scaling`` is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora``.
+    lora_dropout : float
+        Probability with which, in training, an input of ``lora_A`` is zeroed; 0 ≤ p < 1.
+    use_rslora : bool
+        Rank-stabilised scaling (Kalajdzievski 2023, arXiv:2312.03732).
+
+    Attributes
+    ----------
+    lora_A : Parameter of shape (r, in_features)
+    lora_B : Parameter of shape (out_features, r)
+        Both in the dtype of ``base``, but at least float32: in half precision the small steps of
+        training would be rounded away. (PEFT does the same.)
+    merged : bool
+        Whether ΔW is in ``base.weight`` now.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``base`` is another kind of layer, or a number is out of its range.
+
+    Notes
+    -----
+    One of two paths computes the layer, equal but for rounding. The *fused* one, with gradients by
+    hand, keeps only x and x @ lora_A.T for the backward pass. The *plain* one is the equation as it
+    stands, left to autograd: for dropout, ``torch.compile`` and export, operands of mixed dtypes
+    (the sum is then made in the larger one, and returned in that of ``base``), a weight or bias
+    that was unfrozen again, and a ``base`` with hooks.
+
+    ``state_dict`` holds the weight without ΔW, merged or not, so that no copy counts it twice.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        r: int,
+        lora_alpha: float,
+        lora_dropout: float = 0.0,
+        use_rslora: bool = False,
+    ) -> None:
+        super().__init__()
+        if not is_linear(base):
+            raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
+        check_hyperparameters(r, lora_alpha, lora_dropout, use_rslora)
+        self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
+        self.base = base.requires_grad_(False)
+        self.out_features, self.in_features = self._weight().shape
+        self.r = r
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.use_rslora = use_rslora
+        self.scaling = lora_alpha / (math.sqrt(r) if use_rslora else r)
+        dtype = torch.promote_types(base.weight.dtype, torch.float32)
+        self.lora_A = nn.Parameter(base.weight.new_empty(r, self.in_features, dtype=dtype))
+        self.lora_B = nn.Parameter(base.weight.new_empty(self.out_features, r, dtype=dtype))
+        self._merged: tuple[Tensor, Tensor] | None = None  # the factors that were merged
+        self.reset_lora_parameters()
+
+    def reset_lora_parameters(self) -> None:
+        """Start anew: lora_A uniform in ±1/√in_features, lora_B zero, so that ΔW = 0."""
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y of shape (..., out_features) for x of shape (..., in_features).
+
+        Raises
+        ------
+        RuntimeError
+            If the layer is merged and asked to train: what it learned would not be in the output.
+        """
+        # Straight from their dictionaries: nn.Module's attribute look-up takes as long as a product
+        # with one sample.
+        base, own = self._modules["base"], self._parameters
+        frozen = base._parameters
+        lora_A, lora_B, weight, bias = (
+            own["lora_A"],
+            own["lora_B"],
+            frozen["weight"],
+            frozen["bias"],
+        )
+        if self.fan_in_fan_out:
+            weight = weight.T  # (d, k)
+        gradients = torch.is_grad_enabled()
+        if self._merged is not None:
+            if gradients and self.training and (lora_A.requires_grad or lora_B.requires_grad):
+                raise RuntimeError(
+                    "a merged LoRALinear cannot train: call unmerge() first, "
+                    "or predict in eval() mode or under torch.no_grad()"
+                )
+            return base(x)
+        if (
+            torch.compiler.is_compiling()  # also true under export
+            or (self.training and self.lora_dropout > 0)
+            or weight.requires_grad
+            or (bias is not None and bias.requires_grad)
+            or base._forward_hooks
+            or base._forward_pre_hooks
+            or "forward" in vars(base)  # replaced on the instance, as accelerate does
+        ):
+            return self._plain(x)
+        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight, lora_A, lora_B = (t.to(dtype) for t in (x, weight, lora_A, lora_B))
+            bias = None if bias is None else bias.to(dtype)
+        if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
+            return self._plain(x)
+        if gradients and (x.requires_grad or lora_A.requires_grad or lora_B.requires_grad):
+            return _Fused.apply(x, weight, bias, lora_A, lora_B, self.scaling)
+        return _fused(x, weight, bias, lora_A, lora_B, self.scaling)[0]
+
+    def _plain(self, x: Tensor) -> Tensor:
+        y = self.base(x)  # (..., d)
+        x = F.dropout(x.to(self.lora_A.dtype), self.lora_dropout, self.training)  # (..., k)
+        h = F.linear(x, self.lora_A)  # (..., r)
+        return (y + F.linear(h, self.lora_B) * self.scaling).to(y.dtype)  # (..., d)
+
+    def _weight(self) -> Tensor:
+        """Return W0 as (d, k): a view of the base's own weight."""
+        return self.base.weight.T if self.fan_in_fan_out else self.base.weight
+
+    @property
+    def merged(self) -> bool:
+        """Whether ΔW is in ``base.weight`` now."""
+        return self._merged is not None
+
+    def delta_weight(self) -> Tensor:
+        """Return ΔW = scaling · lora_B @ lora_A, shape (out_features, in_features), ≥ float32."""
+        return self._delta(self.lora_A, self.lora_B)
+
+    def _delta(self, lora_A: Tensor, lora_B: Tensor) -> Tensor:
+        dtype = torch.promote_types(lora_A.dtype, torch.float32)
+        return (lora_B.to(dtype) @ lora_A.to(dtype)) * self.scaling  # (d, k)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add ΔW to ``base.weight`` in place: from now on the layer costs what the base costs.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer is merged already.
+        ValueError
+            If the sum is not finite; the weight is then untouched.
+        """
+        if self.merged:
+            raise RuntimeError("this LoRALinear is merged already")
+        weight = self._weight()
+        total = (weight + self.delta_weight()).to(weight.dtype)  # (d, k), rounded once
+        if not torch.isfinite(total).all():
+            raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
+        weight.copy_(total)
+        self._merged = self.lora_A.detach().clone(), self.lora_B.detach().clone()
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Subtract from ``base.weight`` the very ΔW that :meth:`merge` added, in place.
+
+        W0 comes back up to two roundings, |error| ≤ u · (|W0 + ΔW| + |W0|) with the unit roundoff
+        u = ``torch.finfo(dtype).eps / 2``: 6e-8 in float32, 4e-3 in bfloat16. For W0 to the last
+        bit, keep a copy of it.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer is not merged.
+        """
+        self._weight().copy_(self._unmerged_weight())
+        self._merged = None
+
+    def _unmerged_weight(self) -> Tensor:
+        if self._merged is None:
+            raise RuntimeError("this LoRALinear is not merged")
+        weight = self._weight()
+        lora_A, lora_B = (factor.to(weight.device) for factor in self._merged)
+        return (weight - self._delta(lora_A, lora_B)).to(weight.dtype)  # (d, k)
+
+    def state_dict(self, *args: object, prefix: str = "", **kwargs: object) -> dict[str, Tensor]:
+        """Return the state of the layer without ΔW in its weight, merged or not."""
+        state = super().state_dict(*args, prefix=prefix, **kwargs)
+        if self.merged:
+            W0 = self._unmerged_weight().detach()  # (d, k)
+            state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        if self.merged:
+            raise RuntimeError(f"{prefix[:-1] or 'this layer'} is merged: unmerge() before loading")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """Return what ``print(layer)`` says beside the base layer."""
+        names = "in_features out_features r lora_alpha scaling lora_dropout use_rslora merged"
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names.split())
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D.
+
+    A subclass may compute something else, which the wrapper would bypass. (Conv1D is known by name:
+    to import transformers for it would take seconds.)
+    """
+    return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
+
+
+def check_hyperparameters(
+    r: int, lora_alpha: float, lora_dropout: float = 0.0, use_rslora: bool = False
+) -> None:
+    """Raise the TypeError or ValueError that says what is wrong with one of them."""
+    if isinstance(r, bool) or not isinstance(r, int):
+        raise TypeError(f"r must be an integer, got {r!r}")
+    if r < 1:
+        raise ValueError(f"r must be at least 1, got {r}")
+    for name, value in (("lora_alpha", lora_alpha), ("lora_dropout", lora_dropout)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < lora_alpha < math.inf:
+        raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
+    if not 0 <= lora_dropout < 1:
+        raise ValueError(f"lora_dropout must be at least 0 and below 1, got {lora_dropout}")
+    if not isinstance(use_rslora, bool):
+        raise TypeError(f"use_rslora must be True or False, got {use_rslora!r}")
+
+
+def _fused(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lora_A: Tensor, lora_B: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Return y and h_t = lora_A @ xᵀ, with no temporary of the size of y.
+
+    All products with a factor keep the long axis n contiguous, as the columns of a short matrix of
+    r rows: as rows of r numbers, the BLAS took up to five times as long where r is 8.
+    """
+    rows = x.reshape(-1, x.shape[-1])  # (n, k)
+    y = x.new_empty(*x.shape[:-1], len(weight))  # (..., d)
+    out = y.view(-1, len(weight))  # (n, d), written through: a returned view could not be changed
+    if bias is None:
+        torch.mm(rows, weight.T, out=out)
+    else:
+        torch.addmm(bias, rows, weight.T, out=out)
+    h_t = torch.mm(lora_A, rows.T)  # (r, n)
+    out.addmm_(h_t.T, lora_B.T, alpha=scaling)
+    return y, h_t
+
+
+class _Fused(torch.autograd.Function):
+    """The forward and the gradients of :mod:`lora_edu.reference`, term by term."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, lora_A, lora_B, scaling):  # noqa: ANN001, ANN205
+        y, h_t = _fused(x, weight, bias, lora_A, lora_B, scaling)
+        ctx.save_for_backward(x, weight, lora_A, lora_B, h_t)
+        ctx.scaling = scaling
+        return y
+
+    @staticmethod
+    def backward(ctx, grad_output):  # noqa: ANN001, ANN205
+        x, weight, lora_A, lora_B, h_t = ctx.saved_tensors
+        G = grad_output.reshape(-1, len(weight))  # (n, d)
+        rows = x.reshape(-1, x.shape[-1])  # (n, k)
+        if torch.is_grad_enabled():  # double backward: h_t must know that it came from x and lora_A
+            h_t = lora_A @ rows.T  # (r, n)
+        grad_x = grad_A = grad_B = None
+        # With beta=0 addmm reads no first argument: it is a product that scales as it goes.
+        if ctx.needs_input_grad[4] and len(G) > len(h_t):
+            grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
+        elif ctx.needs_input_grad[4]:  # few samples: autograd's copy of the transpose costs more
+            grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
+            grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
+        if ctx.needs_input_grad[3]:
+            grad_A = torch.mm(grad_h_t, rows)  # (r, k)
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.mm(G, weight).addmm_(grad_h_t.T, lora_A).view(x.shape)  # (..., k)
+        return grad_x, None, None, grad_A, grad_B, None

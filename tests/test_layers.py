@@ -1,0 +1,525 @@
+"""LoRALinear: against the NumPy reference, the plain expression, autograd, PEFT and loralib."""
+
+import copy
+import warnings
+
+import numpy as np
+import peft
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lora_edu import reference
+from lora_edu.layers import LoRALinear
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2}
+
+
+def make(d=5, k=7, r=3, dtype=torch.float64, bias=True, conv=False, seed=0, **options):
+    """Return a layer whose lora_B is not zero, with all of it in one dtype."""
+    torch.manual_seed(seed)
+    base = Conv1D(d, k) if conv else nn.Linear(k, d, bias=bias)
+    if conv:
+        nn.init.normal_(base.bias)
+    layer = LoRALinear(base, r, lora_alpha=2 * r, **options).to(dtype)
+    nn.init.normal_(layer.lora_B)
+    return layer
+
+
+def plain(layer, x):
+    """The equation as it stands: what the layer must equal, through autograd."""
+    weight = layer.base.weight.T if isinstance(layer.base, Conv1D) else layer.base.weight
+    y = F.linear(x, weight, layer.base.bias)
+    return y + F.linear(F.linear(x, layer.lora_A), layer.lora_B) * layer.scaling
+
+
+def run(layer, function, x, cotangent):
+    """Return y and the gradients of x, lora_A and lora_B."""
+    x = x.detach().requires_grad_()
+    y = function(x)
+    return y, *torch.autograd.grad(y, (x, layer.lora_A, layer.lora_B), cotangent)
+
+
+def relative(ours, theirs):
+    """The largest difference, relative to the largest entry."""
+    assert ours.shape == theirs.shape
+    if not ours.numel():
+        return 0.0
+    ours, theirs = ours.detach().double(), theirs.detach().double()
+    return ((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-300)).item()
+
+
+SHAPES = [(), (4,), (2, 3), (2, 3, 2), (2, 1, 3, 2), (0,), (2, 0, 3)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["bias", "no bias", "Conv1D"])
+@pytest.mark.parametrize("leading", SHAPES, ids=str)
+def test_fused_equals_plain(leading, kind, dtype):
+    layer = make(dtype=dtype, bias=kind == "bias", conv=kind == "Conv1D")
+    x, cotangent = torch.randn(*leading, 7).to(dtype), torch.randn(*leading, 5).to(dtype)
+    ours, theirs = (run(layer, f, x, cotangent) for f in (layer, lambda x: plain(layer, x)))
+    assert type(ours[0].grad_fn).__name__ == "_FusedBackward"
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        assert relative(one, other) <= TOLERANCE[dtype]
+    with torch.no_grad():  # the path without autograd
+        assert torch.equal(layer(x), ours[0])
+
+
+def test_layer_equals_the_numpy_reference():
+    layer = make()
+    x, G = torch.randn(2, 3, 7, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
+    y, grad_x, grad_A, grad_B = (t.detach().numpy() for t in run(layer, layer, x, G))
+    W0, bias, lora_A, lora_B = (
+        t.detach().numpy() for t in (*layer.base.parameters(), layer.lora_A, layer.lora_B)
+    )
+    expected = reference.forward(x.numpy(), W0, lora_A, lora_B, layer.scaling, bias)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13)
+    gradients = reference.backward(G.numpy(), x.numpy(), W0, lora_A, lora_B, layer.scaling)
+    for ours, theirs in zip((grad_A, grad_B, grad_x), gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+    expected = reference.delta_weight(lora_A, lora_B, layer.scaling)
+    np.testing.assert_allclose(layer.delta_weight().detach().numpy(), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_gradients_and_second_gradients_equal_finite_differences(conv):
+    layer = make(d=3, k=4, r=2, conv=conv)
+    x = torch.randn(2, 2, 4, dtype=torch.float64, requires_grad=True)
+    names = ["lora_A", "lora_B"]
+
+    def function(x, *factors):
+        return torch.func.functional_call(layer, dict(zip(names, factors, strict=True)), (x,))
+
+    arguments = (x, *(getattr(layer, n).detach().clone().requires_grad_() for n in names))
+    assert torch.autograd.gradcheck(function, arguments)
+    assert torch.autograd.gradgradcheck(function, arguments)
+
+
+@pytest.mark.parametrize("frozen", [("x",), ("lora_A",), ("lora_B",), ("x", "lora_A")], ids=str)
+def test_gradients_that_nobody_needs_are_not_made(frozen):
+    layer = make()
+    x = torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
+    expected = run(layer, layer, x, torch.ones(4, 5, dtype=torch.float64))[1:]
+    tensors = {"x": x, "lora_A": layer.lora_A, "lora_B": layer.lora_B}
+    for name in frozen:
+        tensors[name].requires_grad_(False)
+    layer(x).sum().backward()
+    for (name, tensor), gradient in zip(tensors.items(), expected, strict=True):
+        if name in frozen:
+            assert tensor.grad is None
+        else:
+            assert torch.equal(tensor.grad, gradient)
+    assert layer.base.weight.grad is None
+
+
+def test_nothing_needs_a_gradient():
+    layer = make().requires_grad_(False)
+    x = torch.randn(4, 7, dtype=torch.float64)
+    assert layer(x).grad_fn is None
+    assert relative(layer(x), plain(layer, x)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.transpose(0, 1),
+        lambda x: x[:, ::2],
+        lambda x: x[:1].expand(5, -1, -1),
+        lambda x: torch.cat((x, x), -1)[..., ::2],
+    ],
+    ids=["transposed", "strided", "expanded", "last axis strided"],
+)
+def test_inputs_that_are_not_contiguous(view):
+    layer = make()
+    x = view(torch.randn(4, 6, 7, dtype=torch.float64))
+    cotangent = torch.randn(x.shape[1], x.shape[0], 5, dtype=torch.float64).transpose(0, 1)
+    assert not x.is_contiguous()
+    ours, theirs = (run(layer, f, x, cotangent) for f in (layer, lambda x: plain(layer, x)))
+    for one, other in zip(ours, theirs, strict=True):
+        assert relative(one, other) <= 1e-12
+
+
+def test_output_can_be_changed_in_place():
+    layer = make()
+    x = torch.randn(2, 3, 7, dtype=torch.float64)
+    y = layer(x)
+    y.mul_(2)  # refused by autograd if y were a view
+    assert relative(y, 2 * plain(layer, x)) < 1e-12
+    y.sum().backward()
+
+
+def test_backward_twice_over_one_graph():
+    layer = make()
+    y = layer(torch.randn(4, 7, dtype=torch.float64)).sum()
+    y.backward(retain_graph=True)
+    once = layer.lora_A.grad.clone(), layer.lora_B.grad.clone()
+    y.backward()
+    assert torch.equal(layer.lora_A.grad, 2 * once[0])
+    assert torch.equal(layer.lora_B.grad, 2 * once[1])
+
+
+def saved_bytes(layer, x):
+    """Bytes that autograd keeps for the backward pass, each storage once, parameters left out."""
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = layer(x)
+    assert y.requires_grad
+    parameters = {p.untyped_storage().data_ptr() for p in layer.parameters()}
+    return sum(size for pointer, size in kept.items() if pointer not in parameters)
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_it_keeps_x_and_h_and_nothing_else(conv):
+    layer = make(d=50, k=70, r=3, dtype=torch.float32, conv=conv)
+    x = torch.randn(20, 70)
+    assert saved_bytes(layer, x) == 4 * (20 * 70 + 20 * 3)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["backward outside", "backward inside"])
+@pytest.mark.parametrize("conv", [False, True])
+def test_autocast(conv, inside):
+    layer = make(dtype=torch.float32, conv=conv)
+    x, cotangent = torch.randn(2, 3, 7), torch.randn(2, 3, 5)
+    results = []
+    for function in (layer, lambda x: plain(layer, x)):
+        layer.zero_grad()
+        leaf = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = function(leaf)
+            if inside:
+                y.backward(cotangent.to(y.dtype))
+        if not inside:
+            y.backward(cotangent.to(y.dtype))
+        results.append((y, leaf.grad, layer.lora_A.grad, layer.lora_B.grad))
+    ours, theirs = results
+    assert ours[0].dtype == torch.bfloat16
+    assert type(ours[0].grad_fn).__name__ == "_FusedBackward"
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        assert relative(one, other) <= TOLERANCE[torch.bfloat16]
+
+
+def test_autocast_leaves_float64_alone():
+    layer = make()
+    x = torch.randn(4, 7, dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert relative(layer(x), plain(layer, x)) <= 1e-12
+
+
+def peft_layer(layer, dropout=0.0, **options):
+    """PEFT's own layer with the same tensors."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = copy.deepcopy(layer.base)
+
+        def forward(self, x):
+            return self.fc(x)
+
+    config = peft.LoraConfig(
+        r=layer.r,
+        lora_alpha=layer.lora_alpha,
+        lora_dropout=dropout,
+        use_rslora=layer.use_rslora,
+        target_modules=["fc"],
+        fan_in_fan_out=isinstance(layer.base, Conv1D),
+    )
+    theirs = peft.get_peft_model(Model(), config, **options).base_model.model.fc
+    with torch.no_grad():
+        theirs.lora_A["default"].weight.copy_(layer.lora_A)
+        theirs.lora_B["default"].weight.copy_(layer.lora_B)
+    return theirs
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("conv", [False, True])
+def test_plain_equals_peft_bit_for_bit_and_fused_to_rounding(conv, rslora):
+    layer = make(48, 64, 8, dtype=torch.float32, conv=conv, use_rslora=rslora)
+    theirs = peft_layer(layer)
+    assert theirs.scaling["default"] == layer.scaling
+    x, cotangent = torch.randn(4, 16, 64), torch.randn(4, 16, 48)
+    leaf = x.clone().requires_grad_()
+    y = theirs(leaf)
+    y.backward(cotangent)
+    factors = theirs.lora_A["default"].weight.grad, theirs.lora_B["default"].weight.grad
+    expected = (y, leaf.grad, *factors)
+    assert all(map(torch.equal, run(layer, layer._plain, x, cotangent), expected))
+    fused = run(layer, layer, x, cotangent)
+    assert relative(fused[0], expected[0]) <= 1e-6
+    for ours, peft_gradient in zip(fused[1:], expected[1:], strict=True):
+        assert relative(ours, peft_gradient) <= 1e-5
+    theirs.merge()
+    layer.merge()
+    assert torch.equal(layer.base.weight, theirs.base_layer.weight)
+
+
+def test_dropout_is_pefts_bit_for_bit_and_off_in_eval():
+    layer = make(48, 64, 8, dtype=torch.float32, lora_dropout=0.5)
+    theirs, x = peft_layer(layer, dropout=0.5), torch.randn(16, 64)
+    torch.manual_seed(1)
+    ours = layer(x)
+    torch.manual_seed(1)
+    assert torch.equal(ours, theirs(x))
+    assert not torch.equal(ours, layer(x))  # another mask
+    assert type(layer.eval()(x).grad_fn).__name__ == "_FusedBackward"
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_base_gets_single_precision_factors_as_in_peft(half):
+    torch.manual_seed(0)
+    layer = LoRALinear(nn.Linear(64, 48).to(half), r=8, lora_alpha=16)
+    assert (layer.lora_A.dtype, layer.lora_B.dtype) == (torch.float32, torch.float32)
+    nn.init.normal_(layer.lora_B)
+    theirs, x = peft_layer(layer), torch.randn(16, 64).to(half)
+    assert layer(x).dtype == half
+    assert torch.equal(layer(x), theirs(x))
+    layer.merge()
+    theirs.merge()
+    assert torch.equal(layer.base.weight, theirs.base_layer.weight)
+
+
+def test_start_is_the_base_and_that_of_loralib_and_peft():
+    torch.manual_seed(0)
+    base = nn.Linear(384, 96)
+    layer = LoRALinear(base, r=16, lora_alpha=16)
+    x = torch.randn(4, 384)
+    assert torch.equal(layer(x), base(x))
+    assert not layer.lora_B.any()
+    bound = 1 / 384**0.5  # kaiming_uniform with a = √5 over in_features
+    assert 0.99 * bound < layer.lora_A.abs().max() <= bound
+    assert layer.lora_A.std().item() == pytest.approx(bound / 3**0.5, rel=0.03)
+    before = layer.lora_A.clone()
+    nn.init.ones_(layer.lora_B)
+    layer.reset_lora_parameters()
+    assert not layer.lora_B.any()
+    assert not torch.equal(layer.lora_A, before)
+
+
+def test_only_the_factors_train_and_scaling():
+    layer = make(r=4)
+    assert [n for n, p in layer.named_parameters() if p.requires_grad] == ["lora_A", "lora_B"]
+    assert make(r=4).scaling == 2
+    assert make(r=4, use_rslora=True).scaling == 4
+
+
+def test_layer_by_hand():
+    base = nn.Linear(2, 2)
+    layer = LoRALinear(base, r=1, lora_alpha=2)
+    with torch.no_grad():
+        base.weight.copy_(torch.eye(2))
+        base.bias.copy_(torch.tensor([100.0, 200.0]))
+        layer.lora_A.copy_(torch.tensor([[1.0, 2.0]]))
+        layer.lora_B.copy_(torch.tensor([[3.0], [4.0]]))
+    assert layer.delta_weight().tolist() == [[6, 12], [8, 16]]
+    assert layer(torch.ones(2)).tolist() == [119, 225]
+
+
+# Merging
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_merge_and_unmerge(conv):
+    layer = make(conv=conv)
+    x = torch.randn(4, 7, dtype=torch.float64)
+    W0, storage = layer.base.weight.clone(), layer.base.weight.data_ptr()
+    before = layer(x)
+    assert layer.merged is False
+    layer.merge()
+    assert layer.merged is True
+    assert layer.base.weight.data_ptr() == storage
+    with torch.no_grad():
+        assert relative(layer(x), before) < 1e-12
+        assert torch.equal(layer(x), layer.base(x))
+    layer.unmerge()
+    assert layer.merged is False
+    assert layer.base.weight.data_ptr() == storage
+    assert relative(layer.base.weight, W0) < 1e-14
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_unmerge_leaves_at_most_the_two_roundings_it_says(dtype):
+    layer = make(64, 64, dtype=torch.float32)
+    layer.base.to(dtype)
+    W0 = layer.base.weight.double()
+    layer.merge()
+    merged = layer.base.weight.double()
+    layer.unmerge()
+    u = torch.finfo(dtype).eps / 2
+    error = (layer.base.weight.double() - W0).abs()
+    tiny = 1e-6 * W0.abs().max()  # ΔW itself is computed in float32
+    assert (error <= u * (merged.abs() + layer.base.weight.double().abs()) + tiny).all()
+    assert error.max() > 0 or dtype == torch.float64
+
+
+def test_a_repeat_is_refused():
+    layer = make()
+    with pytest.raises(RuntimeError, match="is not merged"):
+        layer.unmerge()
+    layer.merge()
+    merged = layer.base.weight.clone()
+    with pytest.raises(RuntimeError, match="is merged already"):
+        layer.merge()
+    assert torch.equal(layer.base.weight, merged)
+
+
+def test_unmerge_subtracts_what_was_added_even_if_the_factors_have_changed_since():
+    layer = make()
+    W0 = layer.base.weight.clone()
+    layer.merge()
+    nn.init.normal_(layer.lora_A)
+    layer.unmerge()
+    assert relative(layer.base.weight, W0) < 1e-14
+
+
+def test_a_merged_layer_refuses_to_train_and_predicts():
+    layer = make()
+    x = torch.randn(4, 7, dtype=torch.float64)
+    layer.merge()
+    with pytest.raises(RuntimeError, match=r"cannot train: call unmerge\(\) first"):
+        layer(x)
+    with torch.no_grad():
+        y = layer(x)
+    assert torch.equal(layer.eval()(x), y)
+    assert torch.equal(layer.train().requires_grad_(False)(x), y)
+
+
+def test_merging_what_is_not_finite_is_refused_and_harms_nothing():
+    layer = make()
+    W0 = layer.base.weight.clone()
+    layer.lora_A.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="must be finite"):
+        layer.merge()
+    assert torch.equal(layer.base.weight, W0)
+    assert not layer.merged
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_state_dict_counts_delta_weight_once_merged_or_not(conv):
+    model, fresh = nn.Sequential(make(conv=conv)), nn.Sequential(make(conv=conv, seed=1))
+    x = torch.randn(4, 7, dtype=torch.float64)
+    before, state = model(x), {k: v.clone() for k, v in model.state_dict().items()}
+    model[0].merge()
+    merged = model.state_dict()
+    assert list(merged) == list(state) == ["0.lora_A", "0.lora_B", "0.base.weight", "0.base.bias"]
+    for name in state:
+        assert relative(merged[name], state[name]) < 1e-14
+    fresh.load_state_dict(merged)
+    assert relative(fresh(x), before) < 1e-12
+    with pytest.raises(RuntimeError, match=r"0 is merged: unmerge\(\) before loading"):
+        model.load_state_dict(state)
+
+
+# The world around
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_deepcopy(merged):
+    layer = make()
+    x = torch.randn(4, 7, dtype=torch.float64)
+    if merged:
+        layer.merge()
+    twin = copy.deepcopy(layer)
+    with torch.no_grad():
+        assert torch.equal(twin(x), layer(x))
+        if merged:
+            twin.unmerge()
+            assert relative(twin(x), layer(x)) < 1e-12
+        twin.lora_B.zero_()
+    assert layer.lora_B.any()
+    assert layer.merged is merged
+
+
+def test_to_another_dtype_while_merged():
+    layer = make(dtype=torch.float64)
+    W0 = layer.base.weight.clone()
+    layer.merge()
+    layer.to(torch.float32)
+    layer.unmerge()
+    assert layer.base.weight.dtype == torch.float32
+    assert relative(layer.base.weight, W0) < 1e-6
+
+
+def test_compile_takes_the_plain_path_in_one_graph():
+    layer = make(dtype=torch.float32)
+    x = torch.randn(2, 3, 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations
+        compiled = torch.compile(layer, backend="eager", fullgraph=True)
+        y = compiled(x)
+    assert torch.equal(y, layer._plain(x))
+    y.sum().backward()
+    assert layer.lora_A.grad is not None
+
+
+def test_export():
+    layer = make(dtype=torch.float32)
+    x = torch.randn(2, 3, 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(layer, (x,)).module()
+    assert torch.equal(exported(x), layer._plain(x))
+
+
+def test_an_unfrozen_base_gets_its_gradient():
+    layer = make()
+    layer.base.bias.requires_grad_()
+    layer.base.weight.requires_grad_()
+    layer(torch.ones(4, 7, dtype=torch.float64)).sum().backward()
+    assert layer.base.bias.grad.tolist() == [4.0] * 5
+    assert layer.base.weight.grad.tolist() == [[4.0] * 7] * 5
+
+
+def test_hooks_and_a_replaced_forward_of_the_base_are_heard():
+    layer = make()
+    x, calls = torch.randn(4, 7, dtype=torch.float64), []
+    handle = layer.base.register_forward_hook(lambda *_: calls.append("hook"))
+    layer(x)
+    handle.remove()
+    layer(x)
+    original = layer.base.forward
+    layer.base.forward = lambda x: calls.append("forward") or original(x)
+    layer(x)
+    assert calls == ["hook", "forward"]
+
+
+def test_repr_says_what_there_is():
+    text = repr(make(use_rslora=True))
+    for part in ("in_features=7", "out_features=5", "r=3", "lora_alpha=6", "merged=False"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"base": nn.Embedding(3, 3)}, TypeError, "base must be nn.Linear or Conv1D, got Embedd"),
+        ({"base": nn.MultiheadAttention(4, 2).out_proj}, TypeError, "got NonDynamicallyQuant"),
+        ({"base": make()}, TypeError, "got LoRALinear"),
+        ({"r": 0}, ValueError, "r must be at least 1, got 0"),
+        ({"r": True}, TypeError, "r must be an integer, got True"),
+        ({"r": 2.0}, TypeError, "r must be an integer, got 2.0"),
+        ({"lora_alpha": 0}, ValueError, "lora_alpha must be greater than 0 and finite, got 0"),
+        ({"lora_alpha": float("nan")}, ValueError, "greater than 0 and finite, got nan"),
+        ({"lora_alpha": "16"}, TypeError, "lora_alpha must be a number, got '16'"),
+        ({"lora_dropout": 1.0}, ValueError, "lora_dropout must be at least 0 and below 1, got 1"),
+        ({"lora_dropout": None}, TypeError, "lora_dropout must be a number, got None"),
+    ],
+)
+def test_bad_input_is_named_and_the_base_left_trainable(arguments, error, message):
+    base = nn.Linear(3, 3)
+    with pytest.raises(error, match=message):
+        LoRALinear(**{"base": base, "r": 1, "lora_alpha": 1} | arguments)
+    assert base.weight.requires_grad
+
+
+def test_a_rank_above_both_sides_is_allowed():
+    assert LoRALinear(nn.Linear(3, 2), r=5, lora_alpha=5).lora_A.shape == (5, 3)
