@@ -12,21 +12,10 @@ from numpy.typing import ArrayLike
 
 
 def truncated_svd(matrix: ArrayLike, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the r largest singular triples: ``matrix ≈ (U * S) @ Vt``.
+    """Return the r largest singular triples U (d, r), S (r,), Vt (r, k): matrix ≈ ``(U * S) @ Vt``.
 
-    Parameters
-    ----------
-    matrix : array of shape (d, k)
-    r : int
-        1 ≤ r ≤ min(d, k).
-
-    Returns
-    -------
-    U : array of shape (d, r), orthonormal columns
-    S : array of shape (r,), largest first, in the unit of ``matrix``
-    Vt : array of shape (r, k), orthonormal rows
-
-    Source: Golub and Van Loan, Matrix Computations, section 2.4.
+    1 ≤ r ≤ min(d, k). S comes largest first, in the unit of ``matrix``; U and Vt.T have orthonormal
+    columns. Source: Golub and Van Loan, Matrix Computations, section 2.4.
     """
     matrix = _array("matrix", matrix, ndim=2)
     _check_rank(r, min(matrix.shape), f"min(d, k) of shape {matrix.shape}")
@@ -35,47 +24,22 @@ def truncated_svd(matrix: ArrayLike, r: int) -> tuple[np.ndarray, np.ndarray, np
 
 
 def best_approximation(matrix: ArrayLike, r: int) -> np.ndarray:
-    """Return the matrix of rank at most r that is nearest to ``matrix``: ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``.
+    """Return the nearest matrix of rank at most r, ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``, shape (d, k).
 
-    Nearest in the Frobenius norm (error ``sqrt(Σᵢ>ᵣ σᵢ²)``) and in the spectral norm (error
-    ``σᵣ₊₁``) at once.
-
-    Parameters
-    ----------
-    matrix : array of shape (d, k)
-    r : int
-        1 ≤ r ≤ min(d, k).
-
-    Returns
-    -------
-    array of shape (d, k)
-
-    Source: Eckart and Young 1936; Mirsky 1960 for every unitarily invariant norm.
+    1 ≤ r ≤ min(d, k). Nearest in the Frobenius norm (error ``sqrt(Σᵢ>ᵣ σᵢ²)``) and in the spectral
+    norm (error ``σᵣ₊₁``) at once. Source: Eckart and Young 1936; Mirsky 1960.
     """
     U, S, Vt = truncated_svd(matrix, r)
     return (U * S) @ Vt  # (d, k)
 
 
 def factor(matrix: ArrayLike, r: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the LoRA factors of the best rank-r approximation, ``lora_B @ lora_A ≈ matrix``.
+    """Return lora_A (r, k) and lora_B (d, r) of the best rank-r approximation, ``lora_B @ lora_A``.
 
-        lora_A = √Σ Vᵀ,   lora_B = U √Σ
+        lora_A = √Σ Vᵀ,   lora_B = U √Σ,   1 ≤ r ≤ min(d, k)
 
-    The balanced split gives both factors the same norm. Any other, ``(M⁻¹ lora_A, lora_B M)`` with
-    an invertible r × r matrix M, has the same product.
-
-    Parameters
-    ----------
-    matrix : array of shape (d, k)
-    r : int
-        1 ≤ r ≤ min(d, k).
-
-    Returns
-    -------
-    lora_A : array of shape (r, k)
-    lora_B : array of shape (d, r)
-
-    Source: Meng et al. 2024, PiSSA (arXiv:2404.02948), section 3.
+    The balanced split gives both the same norm. Any other, ``(M⁻¹ lora_A, lora_B M)`` with an
+    invertible r × r matrix M, has the same product. Source: Meng et al. 2024 (arXiv:2404.02948).
     """
     U, S, Vt = truncated_svd(matrix, r)
     root = np.sqrt(S)  # (r,)
@@ -85,27 +49,13 @@ def factor(matrix: ArrayLike, r: int) -> tuple[np.ndarray, np.ndarray]:
 def svd_of_product(
     lora_A: ArrayLike, lora_B: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the SVD of ``lora_B @ lora_A`` without forming it.
+    """Return the SVD of ``lora_B @ lora_A``, (d, r) by (r, k), without forming it.
 
         lora_B = Q_B R_B,   lora_Aᵀ = Q_A R_A,   lora_B @ lora_A = Q_B (R_B R_Aᵀ) Q_Aᵀ
 
     The core ``R_B R_Aᵀ`` is r × r and has the product's singular values: O((d + k) r²) operations
-    instead of O(d k min(d, k)).
-
-    Parameters
-    ----------
-    lora_A : array of shape (r, k)
-    lora_B : array of shape (d, r)
-
-    Returns
-    -------
-    U : array of shape (d, m), m = min(d, k, r), orthonormal columns
-    S : array of shape (m,), largest first
-    Vt : array of shape (m, k), orthonormal rows
-
-    The singular values are right to rounding relative to the *largest* one.
-
-    Source: Chan 1982, An improved algorithm for computing the SVD (QR first), on both sides.
+    instead of O(d k min(d, k)). Returns U (d, m), S (m,), Vt (m, k) with m = min(d, k, r); S is
+    right to rounding relative to its *largest*. Source: Chan 1982 (QR first), on both sides.
     """
     lora_A, lora_B = _array("lora_A", lora_A, ndim=2), _array("lora_B", lora_B, ndim=2)
     _check_rank(len(lora_A))
@@ -118,22 +68,11 @@ def svd_of_product(
 
 
 def energy_rank(singular_values: ArrayLike, energy: float = 0.9) -> int:
-    """Return how many directions hold a share of the energy: the least such n.
+    """Return the least n with ``Σᵢ≤ₙ σᵢ² ≥ energy · Σᵢ σᵢ²``: the directions that hold that share.
 
-        Σᵢ≤ₙ σᵢ² ≥ energy · Σᵢ σᵢ²
-
-    Parameters
-    ----------
-    singular_values : array of shape (m,), not negative, in any order
-    energy : float
-        A share, 0 < energy ≤ 1. ``1 - energy`` bounds the squared relative Frobenius error.
-
-    Returns
-    -------
-    int
-        From 1 to m; 0 for the zero matrix.
-
-    Source: the cumulative percentage of variance, Jolliffe, Principal Component Analysis, 6.1.1.
+    Takes singular values (m,) in any order, and 0 < energy ≤ 1; ``1 - energy`` then bounds the
+    squared relative Frobenius error. From 1 to m, 0 for the zero matrix. Source: Jolliffe,
+    Principal Component Analysis, section 6.1.1.
     """
     if not 0 < _array("energy", energy, ndim=0) <= 1:
         raise ValueError(f"energy must be a share, 0 < energy <= 1, got {energy}")
@@ -143,35 +82,18 @@ def energy_rank(singular_values: ArrayLike, energy: float = 0.9) -> int:
 
 
 def stable_rank(singular_values: ArrayLike) -> float:
-    """Return ``‖M‖²_F / ‖M‖²₂ = Σσᵢ² / σ₁²``: the rank as the energy sees it, unmoved by noise.
+    """Return ``‖M‖²_F / ‖M‖²₂ = Σσᵢ² / σ₁²`` of singular values (m,): hardly moved by small noise.
 
-    Parameters
-    ----------
-    singular_values : array of shape (m,), not negative, in any order
-
-    Returns
-    -------
-    float
-        From 1 to the rank; 0 for the zero matrix.
-
-    Source: Rudelson and Vershynin 2007 ("numerical rank" there), arXiv:math/0503442.
+    From 1 to the rank, 0 for the zero matrix. Source: Rudelson and Vershynin 2007
+    (arXiv:math/0503442), called numerical rank there.
     """
     return float(np.sum(_singular_values(singular_values) ** 2))
 
 
 def effective_rank(singular_values: ArrayLike) -> float:
-    """Return ``exp(-Σ pᵢ ln pᵢ)`` with ``pᵢ = σᵢ / Σσ``: the entropy of the spectrum, as a count.
+    """Return ``exp(-Σ pᵢ ln pᵢ)``, ``pᵢ = σᵢ / Σσ``, of singular values (m,): entropy as a count.
 
-    Parameters
-    ----------
-    singular_values : array of shape (m,), not negative, in any order
-
-    Returns
-    -------
-    float
-        From 1 to the rank; 0 for the zero matrix.
-
-    Source: Roy and Vetterli 2007, The effective rank, EUSIPCO, definition 1.
+    From 1 to the rank, 0 for the zero matrix. Source: Roy and Vetterli 2007, The effective rank.
     """
     S = _singular_values(singular_values)
     S = S[S > 0]  # 0 · ln 0 = 0
@@ -186,22 +108,11 @@ def subspace_similarity(A_1: ArrayLike, A_2: ArrayLike) -> np.ndarray:
 
         φ(A_1, A_2, i, j) = ‖V₁ᵢᵀ V₂ⱼ‖²_F / min(i, j)
 
-    V₁ᵢ holds, as columns, the right singular vectors of ``A_1`` of its i largest singular values.
-    1: the smaller subspace lies in the larger; 0: orthogonal; two random ones: max(i, j) / k.
-
-    Parameters
-    ----------
-    A_1 : array of shape (r_1, k)
-    A_2 : array of shape (r_2, k)
-        For directions in the output, pass ``lora_B.T``.
-
-    Returns
-    -------
-    array of shape (rank of A_1, rank of A_2)
-        Entry ``[i - 1, j - 1]`` is φ(A_1, A_2, i, j), from 0 to 1. It ends at the numerical ranks:
-        beyond them a singular vector is arbitrary, and φ would measure nothing.
-
-    Source: Hu et al. 2021, section 7.2, equation 4. (The U there are right singular vectors too.)
+    Takes A_1 (r_1, k) and A_2 (r_2, k); for directions in the output pass ``lora_B.T``. V₁ᵢ holds,
+    as columns, the right singular vectors of ``A_1`` of its i largest singular values. Entry
+    ``[i - 1, j - 1]`` is φ. 1: the smaller subspace lies in the larger; 0: orthogonal; two random
+    ones: max(i, j) / k. The table ends at the numerical ranks: beyond them a singular vector is
+    arbitrary. Source: Hu et al. 2021, section 7.2, equation 4 (their U are right vectors too).
     """
     A_1, A_2 = _array("A_1", A_1, ndim=2), _array("A_2", A_2, ndim=2)
     if A_1.shape[1] != A_2.shape[1]:
@@ -220,22 +131,10 @@ def amplification(weight: ArrayLike, delta_weight: ArrayLike, r: int) -> float:
 
         ‖ΔW‖_F / ‖Uᵀ W0 V‖_F,   U and V the top-r left and right singular vectors of ΔW
 
-    Parameters
-    ----------
-    weight : array of shape (d, k)
-        W0, before any merge.
-    delta_weight : array of shape (d, k)
-        The update. If its rank exceeds r, its norm counts these r directions only.
-    r : int
-        1 ≤ r ≤ rank of ``delta_weight``.
-
-    Returns
-    -------
-    float
-        No unit. It grows with the learning rate and with ``scaling``, so it compares two updates
-        only where these are equal. ``inf`` where W0 has nothing in these directions.
-
-    Source: Hu et al. 2021, section 7.3 and Table 7.
+    Takes W0 and ΔW, both (d, k), and 1 ≤ r ≤ rank of ΔW (if its rank exceeds r, its norm counts
+    these r directions only). A ratio that grows with the learning rate and with ``scaling``, so it
+    compares two updates only where these are equal; inf where W0 has nothing in these directions.
+    Source: Hu et al. 2021, section 7.3 and table 7.
     """
     weight = _array("weight", weight, ndim=2)
     U, S, Vt = truncated_svd(delta_weight, r)  # (d, r), (r,), (r, k)

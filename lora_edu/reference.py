@@ -40,18 +40,7 @@ class Gradients(NamedTuple):
 
 
 def delta_weight(lora_A: ArrayLike, lora_B: ArrayLike, scaling: float = 1.0) -> np.ndarray:
-    """Return the update as one dense matrix, ``ΔW = scaling · lora_B @ lora_A``, of rank ≤ r.
-
-    Parameters
-    ----------
-    lora_A : array of shape (r, in_features)
-    lora_B : array of shape (out_features, r)
-    scaling : float
-
-    Returns
-    -------
-    array of shape (out_features, in_features)
-    """
+    """Return the dense update ``ΔW = scaling · lora_B @ lora_A``, shape (d, k), of rank ≤ r."""
     lora_A, lora_B, _ = _checked(lora_A=lora_A, lora_B=lora_B, scaling=scaling)
     return scaling * (lora_B @ lora_A)  # (d, k)
 
@@ -64,23 +53,11 @@ def forward(
     scaling: float = 1.0,
     bias: ArrayLike | None = None,
 ) -> np.ndarray:
-    """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``.
+    """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``, shape (..., d).
 
-    The order of the products is the saving: ``x @ lora_A.T`` has only r columns and the dense ΔW is
-    never built, so that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``.
-
-    Parameters
-    ----------
-    x : array of shape (..., in_features)
-    weight : array of shape (out_features, in_features)
-    lora_A : array of shape (r, in_features)
-    lora_B : array of shape (out_features, r)
-    scaling : float
-    bias : array of shape (out_features,), optional
-
-    Returns
-    -------
-    array of shape (..., out_features)
+    Shapes: x (..., k), weight (d, k), lora_A (r, k), lora_B (d, r), bias (d,). The order of the
+    products is the saving: ``x @ lora_A.T`` has only r columns and the dense ΔW is never built, so
+    that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``.
     """
     W0, A, B, x, _ = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, scaling=scaling)
     h = x @ A.T  # (..., r)
@@ -96,7 +73,7 @@ def backward(
     lora_B: ArrayLike,
     scaling: float = 1.0,
 ) -> Gradients:
-    """Return the gradients of a loss L by the chain rule, from ``G = ∂L/∂y``.
+    """Return the gradients of a loss L by the chain rule, from ``G = ∂L/∂y``, shape (..., d).
 
     With the samples as rows, h = x Aᵀ and s = ``scaling``:
 
@@ -104,21 +81,8 @@ def backward(
         dA = s · (G B)ᵀ x          (r, k)
         dx = G W0 + s · (G B) A    (n, k)
 
-    ``s · G B`` is the gradient of h. At B = 0 it vanishes: at the first step only B learns.
-
-    Parameters
-    ----------
-    grad_output : array of shape (..., out_features)
-    x : array of shape (..., in_features)
-    weight : array of shape (out_features, in_features)
-    lora_A : array of shape (r, in_features)
-    lora_B : array of shape (out_features, r)
-    scaling : float
-
-    Returns
-    -------
-    Gradients
-        By ``lora_A``, ``lora_B`` and ``x``, in units of the loss.
+    ``s · G B`` is the gradient of h. At B = 0 it vanishes: at the first step only B learns. Shapes
+    of the other arguments as in :func:`forward`; the results are in units of the loss.
     """
     W0, A, B, x, G, _ = _checked(
         weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, grad_output=grad_output, scaling=scaling
@@ -136,19 +100,7 @@ def backward(
 def merge(
     weight: ArrayLike, lora_A: ArrayLike, lora_B: ArrayLike, scaling: float = 1.0
 ) -> np.ndarray:
-    """Return ``weight + scaling · lora_B @ lora_A``, a new array: one plain layer, no cost added.
-
-    Parameters
-    ----------
-    weight : array of shape (out_features, in_features)
-    lora_A : array of shape (r, in_features)
-    lora_B : array of shape (out_features, r)
-    scaling : float
-
-    Returns
-    -------
-    array of shape (out_features, in_features)
-    """
+    """Return ``weight + scaling · lora_B @ lora_A``, a new (d, k) array: one plain layer again."""
     W0, A, B = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B)
     return W0 + delta_weight(A, B, scaling)  # (d, k)
 

@@ -112,3 +112,18 @@ def test_no_path_of_a_machine_is_committed():
         path = ROOT / name
         if path.suffix != ".png" and path.exists():
             assert not machine.search(path.read_text(encoding="utf-8")), name
+
+
+def test_the_code_in_the_readme_gives_what_its_comments_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names, compared = {}, 0
+    for block in re.findall(r"(?s)```python\n(.*?)```", readme):
+        for line in filter(None, block.splitlines()):
+            code, _, comment = line.partition("#")
+            if comment:
+                value = str(eval(code, names))
+                assert re.match(rf" {re.escape(value)}\b", comment), f"{code.strip()} is {value}"
+                compared += 1
+            else:
+                exec(code, names)
+    assert compared >= 2
