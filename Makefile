@@ -31,9 +31,12 @@ venv:
 	  && { echo "$(CURDIR)"; cat pyproject.toml; } > $(STAMP); \
 	fi
 
+# In a container one is root, and Jupyter wants to be told that this is meant.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+
 lab: venv
 	@$(PY) notebooks/build.py --own
-	$(PY) -m jupyter lab notebooks/mine
+	$(PY) -m jupyter lab $(AS_ROOT) notebooks/mine
 
 # Two workers of one thread each: two threads each would get in one another's way.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
@@ -54,7 +57,8 @@ notebooks: venv
 	$(PY) notebooks/build.py
 
 bench: venv
-	$(PY) -m tests.benchmarks
+	$(PY) tests/benchmarks/layers.py
+	$(PY) tests/benchmarks/svd.py
 
 lint: venv
 	$(PY) -m ruff check .

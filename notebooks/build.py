@@ -537,13 +537,15 @@ def _each(step: Callable[[Path], str], names: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     for path in paths:
-        start = time.perf_counter()
+        print(f"{path.stem:<28}", end=" ", flush=True)
+        start, complaint = time.perf_counter(), ""
         try:
             result = step(path)
         except BuildError as error:
-            print(error, file=sys.stderr)
-            result, failed = "refused", True
-        print(f"{path.stem:<28} {time.perf_counter() - start:5.1f} s  {result}", flush=True)
+            result, complaint, failed = "refused", str(error), True
+        print(f"{time.perf_counter() - start:5.1f} s  {result}", flush=True)
+        if complaint:
+            print(complaint, file=sys.stderr, flush=True)
     return int(failed)
 
 

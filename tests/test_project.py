@@ -103,6 +103,13 @@ def test_the_readme_names_commands_that_exist():
     assert named <= targets
 
 
+def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
+    assert "mine" in pytestconfig.getini("norecursedirs")
+    mine = "notebooks/mine/01_matrix_example.ipynb"
+    ignored = subprocess.run(["git", "check-ignore", mine], cwd=ROOT, capture_output=True)
+    assert ignored.returncode != 1, "git would offer to commit the learner's copy"
+
+
 def test_no_path_of_a_machine_is_committed():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
