@@ -57,7 +57,7 @@ class LoraConfig:
                 raise ValueError(f"{pattern!r} must be a regular expression: {error}") from None
         for r in (self.r, *self.rank_pattern.values()):
             for lora_alpha in (self.lora_alpha, *self.alpha_pattern.values()):
-                check_hyperparameters(r, lora_alpha, self.lora_dropout, self.use_rslora)
+                check_hyperparameters(r, lora_alpha, self.lora_dropout)
         for name, other in (("target_modules", str), ("modules_to_save", type(None))):
             names = getattr(self, name)
             if isinstance(names, other):
@@ -71,10 +71,9 @@ def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
     """Freeze ``model``, put a LoRALinear around each layer that ``config`` targets, return it.
 
     It is changed in place, and gets the configuration as its attribute ``lora_config``. A
-    UserWarning tells of tied weights, which merging would change for all that share them.
-
-    A ValueError if the model has LoRA layers already, if nothing matches (the message gives the
-    nearest names), or if what matches is no linear layer. The model is then as it was.
+    UserWarning tells of tied weights, which merging would change for all that share them. A
+    ValueError if the model has LoRA layers already, if nothing matches (it gives the nearest
+    names), or if what matches is no linear layer: the model is then as it was.
     """
     if names := [n or "it" for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
         raise ValueError(f"model must have no LoRA layers yet, but {names[0]} is one")
@@ -118,10 +117,7 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def merge(model: nn.Module) -> None:
-    """Merge every LoRA layer in place, or none.
-
-    A RuntimeError if one is merged already, a ValueError if the sum in one would not be finite.
-    """
+    """Merge every LoRA layer in place, or none: the errors are those of ``LoRALinear.merge``."""
     layers = _layers(model, merged=False)
     try:
         for layer in layers:
@@ -134,7 +130,7 @@ def merge(model: nn.Module) -> None:
 
 
 def unmerge(model: nn.Module) -> None:
-    """Unmerge every LoRA layer in place; a RuntimeError if one is not merged, and none is then."""
+    """Unmerge every LoRA layer in place, or none: a RuntimeError if one is not merged."""
     for layer in _layers(model, merged=True):
         layer.unmerge()
 
@@ -158,10 +154,7 @@ def unload(model: nn.Module) -> nn.Module:
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of the adapter by name: every lora_A and lora_B, and ``modules_to_save``.
-
-    They are the model's own: clone them to keep them while it trains on.
-    """
+    """Return the adapter's own tensors by name: each lora_A and lora_B, and ``modules_to_save``."""
     tensors = {}
     for name, layer in lora_layers(model).items():
         tensors |= {
@@ -239,8 +232,9 @@ def _warn_of_ties(model: nn.Module, names: Collection[str]) -> None:
     everywhere: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         everywhere.setdefault(id(parameter), []).append(name)
+    prefixes = tuple(f"{name}." for name in names)
     for tied in everywhere.values():
-        if len(tied) > 1 and any(n.startswith(tuple(f"{name}." for name in names)) for n in tied):
+        if len(tied) > 1 and any(name.startswith(prefixes) for name in tied):
             warnings.warn(
                 f"{' and '.join(tied)} are one tensor: merging (or training) one changes all. "
                 "To keep them apart, give the adapted layer a clone of its weight first.",

@@ -31,9 +31,8 @@ INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [T
 def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     """Write the adapter of ``model``, merged or not, as PEFT would; a ValueError if it has none.
 
-    Killed at any point, the directory holds the former adapter or the new one, whole, for
-    :func:`load_adapter`; its other files stay. (For another reader there is a moment, between two
-    renames, in which one of the two files is new.)
+    Killed at any point, it leaves the former adapter or the new one whole for :func:`load_adapter`;
+    other files stay. (For other readers, only one of the two is new between two renames.)
     """
     if not hasattr(model, "lora_config"):
         raise ValueError("model must have a lora_config: call add_lora(model, config) first")

@@ -26,6 +26,9 @@ class LoRALinear(nn.Module):
     There is no ``weight``: whoever computes with it (nn.TransformerEncoderLayer, in eval mode)
     would pass over LoRA in silence.
 
+    ``lora_A``, (r, in_features), and ``lora_B``, (out_features, r), have the dtype of ``base`` but
+    at least float32, as in PEFT: half precision would round small steps of training away.
+
     Parameters
     ----------
     base : nn.Linear or transformers' Conv1D
@@ -38,12 +41,6 @@ class LoRALinear(nn.Module):
         Probability with which, in training, an input of ``lora_A`` is zeroed; 0 ≤ p < 1.
     use_rslora : bool
         Rank-stabilised scaling (Kalajdzievski 2023, arXiv:2312.03732).
-
-    Attributes
-    ----------
-    lora_A, lora_B : Parameters of shape (r, in_features) and (out_features, r)
-        In the dtype of ``base``, but at least float32, as in PEFT: half precision would round the
-        small steps of training away.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class LoRALinear(nn.Module):
         super().__init__()
         if not is_linear(base):
             raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
-        check_hyperparameters(r, lora_alpha, lora_dropout, use_rslora)
+        check_hyperparameters(r, lora_alpha, lora_dropout)
         self.base = base.requires_grad_(False)
         self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
         self.out_features, self.in_features = self._weight().shape
@@ -135,8 +132,7 @@ class LoRALinear(nn.Module):
     def merge(self) -> None:
         """Add ΔW to ``base.weight`` in place: from now on the layer costs what the base costs.
 
-        A RuntimeError if the layer is merged already, a ValueError if the sum is not finite: the
-        weight is then untouched.
+        A RuntimeError if it is merged already; a ValueError, and no change, if ΔW is not finite.
         """
         if self.merged:
             raise RuntimeError("this LoRALinear is merged already")
@@ -181,17 +177,12 @@ class LoRALinear(nn.Module):
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D.
-
-    Not a subclass: it may compute something else, which the fused path would bypass. Conv1D goes by
-    its name, for importing transformers takes seconds.
-    """
+    """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D."""
+    # No subclass: it may compute something else. Conv1D by name: importing its home takes seconds.
     return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
 
 
-def check_hyperparameters(
-    r: int, lora_alpha: float, lora_dropout: float = 0.0, use_rslora: bool = False
-) -> None:
+def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> None:
     """Raise the TypeError or ValueError that says what is wrong with one of them."""
     if isinstance(r, bool) or not isinstance(r, int):
         raise TypeError(f"r must be an integer, got {r!r}")
@@ -204,8 +195,6 @@ def check_hyperparameters(
         raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
     if not 0 <= lora_dropout < 1:
         raise ValueError(f"lora_dropout must be at least 0 and below 1, got {lora_dropout}")
-    if not isinstance(use_rslora, bool):
-        raise TypeError(f"use_rslora must be True or False, got {use_rslora!r}")
 
 
 def _fused(

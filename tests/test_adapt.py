@@ -251,7 +251,6 @@ def test_a_linear_layer_of_another_kind_is_not_passed_over_in_silence(layer):
         ({"target_modules": None}, TypeError, "target_modules must be a list of names, got None"),
         ({"modules_to_save": "head"}, TypeError, "modules_to_save must be a list of names"),
         ({"lora_dropout": 1}, ValueError, "lora_dropout must be at least 0 and below 1, got 1"),
-        ({"use_rslora": 1}, TypeError, "use_rslora must be True or False, got 1"),
     ],
 )
 def test_a_bad_configuration_is_named(options, error, message):

@@ -1,0 +1,69 @@
+# Each target sets up .venv by itself when it is missing, or when pyproject.toml has changed.
+# Nothing is installed again while nothing has changed. Windows: see README.md, "Without make".
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# What the environment was made of: its place and what it was asked to hold.
+STAMP := $(VENV)/made-from
+
+.PHONY: help lab test test-slow test-browser figures notebooks bench lint venv clean
+
+help:
+	@echo "make lab           open your own copy of the course in JupyterLab"
+	@echo "make test          run the unit tests and every notebook"
+	@echo "make test-slow     the lessons with five other seeds"
+	@echo "make test-browser  run lesson 01 in a real JupyterLab, in a headless browser"
+	@echo "make figures       rebuild figures/"
+	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
+	@echo "make bench         measure the layers (minutes)"
+	@echo "make lint          ruff, and the notebooks against their sources"
+	@echo "make clean         remove .venv and caches"
+
+venv:
+	@if { echo "$(CURDIR)"; cat pyproject.toml; } | cmp -s - $(STAMP) && $(PY) -c ''; then :; else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }; \
+	  echo "Setting up $(VENV) (once; downloads several hundred MB or more)"; \
+	  rm -f $(STAMP); \
+	  $(PYTHON) -m venv $(VENV) \
+	  && $(PY) -m pip install --quiet --disable-pip-version-check -e '.[course,test,dev]' \
+	  && { echo "$(CURDIR)"; cat pyproject.toml; } > $(STAMP); \
+	fi
+
+# In a container one is root, and Jupyter wants to be told that this is meant.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+
+lab: venv
+	@$(PY) notebooks/build.py --own
+	$(PY) -m jupyter lab $(AS_ROOT) notebooks/mine
+
+# Two workers of one thread each: two threads each would get in one another's way.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
+test: venv
+	$(PYTEST)
+
+test-slow: venv
+	$(PYTEST) -m slow
+
+test-browser: venv
+	$(PY) -m pytest tests/browser
+
+figures: venv
+	$(PY) -m lora_edu.cli figures
+
+notebooks: venv
+	$(PY) notebooks/build.py
+
+bench: venv
+	$(PY) tests/benchmarks/layers.py
+	$(PY) tests/benchmarks/svd.py
+
+lint: venv
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) notebooks/build.py --check
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,147 @@
+"""The look of the course: one style, two palettes, a few primitives.
+
+Colours are safe for colour-blind readers (cividis for matrices; Okabe and Ito's palette for
+lines) and never stand alone: lines also differ in dash or marker, and carry their names.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+
+__all__ = [
+    "BLACK", "BLUE", "CELL", "GREEN", "GREY", "ORANGE", "STYLE", "VERMILION",
+    "grouped", "heatmap", "heatmaps", "slider", "small_png", "use_style",
+]  # fmt: skip
+
+# Okabe & Ito, Color Universal Design, 2008
+BLACK, GREY = "#000000", "#666666"
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+
+# The side of a cell in a heat map, in inches: 3 pixels at 100 dots an inch. Whole pixels make
+# cells of one size, and files a third as large.
+CELL = 0.03
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": 100,
+    "figure.figsize": (7.0, 4.0),
+    "savefig.dpi": 200,
+    "font.family": "DejaVu Sans",  # ships with Matplotlib: the same on each machine
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, VERMILION, BLACK]),
+    "lines.linewidth": 2.0,
+    "legend.frameon": False,
+    "image.cmap": "cividis",
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Make the course's style the default of this process (a notebook's first cell does so)."""
+    plt.rcParams.update(STYLE)
+
+
+def grouped(number: float) -> str:
+    """Write a number with thin spaces between thousands, as no language takes amiss."""
+    return f"{number:,.15g}".replace(",", "\N{THIN SPACE}")
+
+
+def heatmap(ax: Axes, matrix: np.ndarray, limit: float) -> AxesImage:
+    """Draw a matrix, one coloured cell for each number, on a scale from -limit to +limit.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw; its ticks are removed.
+    matrix : array of shape (rows, columns)
+        Row 0 is drawn at the top, as matrices are written.
+    limit : float
+        The same for pictures that are to be compared: equal colours then mean equal numbers.
+    """
+    image = ax.imshow(matrix, vmin=-limit, vmax=limit, aspect="auto")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+    return image
+
+
+def heatmaps(matrices: dict[str, np.ndarray], limit: float) -> Figure:
+    """Draw matrices side by side, on one scale of colours, each under its title.
+
+    Parameters
+    ----------
+    matrices : dict of arrays of shape (rows, columns)
+        Title → matrix, from left to right.
+    limit : float
+        The scale runs from -limit to +limit.
+    """
+    gap, head = 12, 12  # all lengths in cells
+    rows = max(len(matrix) for matrix in matrices.values())
+    width = sum(matrix.shape[1] + gap for matrix in matrices.values()) + gap
+    height = rows + head + gap
+    with plt.rc_context(STYLE):
+        fig = plt.figure(figsize=(width * CELL, height * CELL))
+        left = gap
+        for title, matrix in matrices.items():
+            box = left / width, gap / height, matrix.shape[1] / width, len(matrix) / height
+            heatmap(fig.add_axes(box), matrix, limit).axes.set_title(title)
+            left += matrix.shape[1] + gap
+    return fig
+
+
+def small_png(png: bytes) -> bytes:
+    """Re-encode a PNG picture with a palette of 256 colours: a third of the bytes.
+
+    The eye sees no difference, and the same picture always gives the same bytes.
+    """
+    from PIL import Image  # comes with Matplotlib
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def slider(
+    draw: Callable[[int], Figure], symbol: str, start: int, *, least: int, most: int
+) -> Widget:
+    """Return a slider with a picture below it that is drawn anew when the slider is let go.
+
+    Parameters
+    ----------
+    draw : function
+        Takes the slider's value, returns a figure.
+    symbol : str
+        Written beside the slider.
+    start, least, most : int
+        Its first value and its range.
+    """
+    from ipywidgets import Image, IntSlider, VBox
+
+    control = IntSlider(start, least, most, description=symbol, continuous_update=False)
+    picture = Image(format="png")
+
+    # An Image, not ipywidgets' Output: executing an Output without a browser hangs now and then.
+    def show(_: object = None) -> None:
+        fig, buffer = draw(control.value), io.BytesIO()
+        fig.savefig(buffer, format="png", dpi=fig.dpi)
+        plt.close(fig)
+        picture.value = buffer.getvalue()
+
+    control.observe(show, names="value")
+    show()
+    return VBox([control, picture])

@@ -1,0 +1,93 @@
+"""The package is what its docstring says: a small core, and the course around it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "lora_edu"
+CORE = ["counting", "lowrank", "reference", "layers", "adapt", "checkpoint"]
+# What a core module may load beyond the standard library.
+MAY_LOAD = {
+    "counting": set(),
+    "lowrank": {"numpy"},
+    "reference": {"numpy"},
+    "layers": {"torch"},
+    "adapt": {"torch", "lora_edu.layers"},
+    "checkpoint": {"torch", "lora_edu.layers", "lora_edu.adapt", "safetensors"},
+}
+EXIST = [name for name in CORE if (PACKAGE / f"{name}.py").exists()]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path, *, everywhere=False):
+    """Names of the modules that a file imports: at its top level, or anywhere in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("name", EXIST)
+def test_the_core_loads_only_what_it_may(name):
+    for module in imported(PACKAGE / f"{name}.py", everywhere=True):
+        if module.split(".")[0] in sys.stdlib_module_names:
+            continue
+        allowed = any(module == m or module.startswith(f"{m}.") for m in MAY_LOAD[name])
+        assert allowed, f"{name} imports {module}"
+
+
+def test_no_circle_of_imports():
+    names = {p: ".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in MODULES}
+    names = {p: name.removesuffix(".__init__") for p, name in names.items()}
+    needs = {
+        names[p]: {
+            n for n in names.values() for i in imported(p) if i == n or i.startswith(n + ".")
+        }
+        - {"lora_edu", names[p]}
+        for p in MODULES
+    }
+    while needs:
+        free = [name for name, others in needs.items() if not others & needs.keys()]
+        assert free, f"a circle among {sorted(needs)}"
+        for name in free:
+            del needs[name]
+
+
+def test_importing_lora_edu_loads_neither_numpy_nor_torch():
+    def loaded(module):
+        code = f"import sys, {module}; print(*[m for m in ('numpy', 'torch') if m in sys.modules])"
+        return subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+    assert loaded("lora_edu") == []
+    assert loaded("lora_edu.counting") == []
+    assert loaded("lora_edu.lowrank") == ["numpy"]
+    assert loaded("lora_edu.reference") == ["numpy"]
+    assert loaded("lora_edu.course.checks.nb01") == ["numpy"]
+
+
+def test_the_package_stays_small():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert sum(lines[PACKAGE / f"{name}.py"] for name in EXIST) <= 1000
+    assert sum(lines.values()) <= 3500
+
+
+def test_the_docstring_of_the_package_names_the_core():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    text = ast.get_docstring(tree)
+    assert all(f"``{name}``" in text for name in CORE)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_unpickles_or_evaluates(path):
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    assert not calls & {"eval", "exec", "torch.load", "np.load", "numpy.load", "pickle.load"}
+    assert not {"pickle", "dill", "joblib"} & {
+        i.split(".")[0] for i in imported(path, everywhere=True)
+    }

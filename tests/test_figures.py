@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from lora_edu.course import figures, plots
+from lora_edu.course.figures import nb01
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """A registry that holds a single cheap figure, whose number can be changed."""
+    state = {"value": 1.0}
+    figures.load()
+    monkeypatch.setattr(figures, "FIGURES", {})
+
+    @figures.figure("tiny", alt="A point at {value:g}.")
+    def tiny():
+        """Show a point.
+
+        More words, not for the gallery.
+        """
+        fig, ax = plt.subplots(figsize=(1, 1))
+        ax.plot([state["value"]], "o")
+        return fig, dict(state)
+
+    return state
+
+
+def test_committed_figures_are_what_the_code_draws():
+    assert figures.check(ROOT / "figures") == []
+
+
+def test_writing_again_changes_nothing(tmp_path, one_figure):
+    assert list(figures.write(tmp_path)) == [("tiny", True)]
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*.*")}
+    assert list(figures.write(tmp_path)) == [("tiny", False)]
+    assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*.*")}
+    assert figures.check(tmp_path) == []
+    assert "![A point at 1.](tiny.png)" in (tmp_path / "README.md").read_text()
+    assert "Show a point." in (tmp_path / "README.md").read_text()
+
+
+def test_only_draws_the_named_one_anew(tmp_path, one_figure):
+    list(figures.write(tmp_path))
+    assert list(figures.write(tmp_path, ["tiny"])) == [("tiny", True)]
+    with pytest.raises(ValueError, match="no figure is called 'huge'; there are tiny"):
+        list(figures.write(tmp_path, ["huge"]))
+
+
+def test_a_last_digit_is_no_change_and_a_real_one_is(tmp_path, one_figure):
+    list(figures.write(tmp_path))
+    one_figure["value"] = 1.0 + 1e-9
+    assert figures.check(tmp_path) == []
+    one_figure["value"] = 1.001
+    assert "tiny: stale, its numbers changed" in figures.check(tmp_path)
+    assert list(figures.write(tmp_path)) == [("tiny", True)]
+    assert figures.check(tmp_path) == []
+
+
+def spoil_record(folder):
+    path = folder / "data" / "tiny.json"
+    path.write_text(path.read_text()[:-20])
+
+
+def spoil_code(folder):
+    path = folder / "data" / "tiny.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "code": "0"}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda f: (f / "tiny.png").unlink(), "tiny: the picture is missing"),
+        (lambda f: (f / "data" / "tiny.json").unlink(), "missing or damaged"),
+        (spoil_record, "tiny: the numbers behind it are missing or damaged"),
+        (spoil_code, "tiny: stale, its code changed"),
+        (lambda f: (f / "orphan.png").touch(), "orphan.png: belongs to no figure"),
+        (lambda f: (f / "data" / "old.json").touch(), "old.json: belongs to no figure"),
+        (lambda f: (f / "README.md").write_text("mine"), "the gallery is missing or stale"),
+    ],
+)
+def test_check_names_what_is_wrong(tmp_path, one_figure, spoil, problem):
+    list(figures.write(tmp_path))
+    spoil(tmp_path)
+    found = figures.check(tmp_path)
+    assert len(found) == 1
+    assert problem in found[0]
+
+
+def test_two_figures_cannot_share_a_name(one_figure):
+    with pytest.raises(ValueError, match="two figures are called 'tiny'"):
+        figures.figure("tiny", alt="")(lambda: None)
+
+
+def test_the_example_is_of_rank_five_whatever_the_seed():
+    for seed in range(20):
+        W0, lora_A, lora_B = nb01.matrix_example(seed)
+        assert (W0.shape, lora_A.shape, lora_B.shape) == ((100, 100), (5, 100), (100, 5))
+        assert np.linalg.matrix_rank(lora_B @ lora_A) == 5
+
+
+def test_anatomy_draws_the_matrices_it_is_given():
+    _, numbers = nb01.matrix_anatomy(np.eye(6, 4), np.ones((2, 4)), np.ones((6, 2)))
+    assert (numbers["d"], numbers["k"], numbers["r"]) == (6, 4, 2)
+    assert numbers["rank_of_update"] == 1
+    assert numbers["numbers_in_factors"] == 2 * (6 + 4)
+
+
+def test_each_figure_says_what_it_shows_in_words():
+    for entry in figures.load().values():
+        assert len(entry.shows) > 40
+        assert len(entry.alt) > 100, "an alt text describes the picture, it does not name it"
+
+
+def test_model_widths_come_with_their_sources():
+    path = ROOT / "lora_edu" / "data" / "models.json"
+    models = json.loads(path.read_text(encoding="utf-8"))["models"]
+    assert {m["id"]: m["hidden_size"] for m in models} == nb01.model_widths()
+    assert all(len(model["source"]) > 20 for model in models)
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "width"),
+    [
+        ("roberta-base", "RobertaConfig", "hidden_size"),
+        ("llama-2-7b", "LlamaConfig", "hidden_size"),
+    ],
+)
+def test_model_widths_agree_with_transformers_defaults(model, config, width):
+    transformers = pytest.importorskip("transformers")
+    assert nb01.model_widths()[model] == getattr(getattr(transformers, config)(), width)
+
+
+def test_small_png_keeps_the_picture():
+    import io
+
+    from PIL import Image
+
+    fig, _ = nb01.matrix_anatomy()
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    large = buffer.getvalue()
+    small = plots.small_png(large)
+    assert len(small) < len(large) / 2
+    assert small == plots.small_png(large)
+    pictures = [np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), float) for p in (large, small)]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 2  # of 255

@@ -1,0 +1,39 @@
+"""The lessons themselves: as their sources say, solvable, and true for another seed."""
+
+import pytest
+from test_build import build
+
+SOURCES = build.sources()
+lessons = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def test_there_are_lessons():
+    assert SOURCES
+    committed = {path.stem for path in build.NOTEBOOKS.glob("*.ipynb")}
+    assert committed == {path.stem for path in SOURCES}, (
+        "a notebook without a source, or the reverse"
+    )
+
+
+@lessons
+def test_the_committed_notebook_is_as_its_source_says(source):
+    assert build.check(source) == []
+
+
+@lessons
+def test_every_exercise_can_be_solved(source):
+    notebook = build.run_solved(source)
+    assert "not attempted" not in "".join(map(build.printed, notebook.cells))
+
+
+@lessons
+def test_a_lesson_has_three_to_five_exercises_in_its_core(source):
+    notebook = build.read_source(source)
+    assert 3 <= len(build.exercises(notebook, source.name)) <= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+@lessons
+def test_the_claims_hold_for_other_seeds(source, seed):
+    build.run_with_seed(source, seed)
