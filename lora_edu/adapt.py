@@ -28,9 +28,8 @@ class LoraConfig:
         ``modules_to_save`` and the output head (what ``get_output_embeddings`` returns).
     r, lora_alpha, lora_dropout, use_rslora
         As in :class:`~lora_edu.layers.LoRALinear`.
-    rank_pattern, alpha_pattern : dict from str to int, or to float
-        Another r or lora_alpha for the modules whose name, or an end of it that follows a dot,
-        matches the regular expression. The first one that matches counts.
+    rank_pattern, alpha_pattern : dict from a regular expression to another r or lora_alpha
+        For modules whose name, or an end of it after a dot, matches. The first match counts.
     modules_to_save : list of str, optional
         Modules whose names end so are trained as a whole and saved with the adapter: a new head.
     """
@@ -60,11 +59,10 @@ class LoraConfig:
                 check_hyperparameters(r, lora_alpha, self.lora_dropout)
         for name, other in (("target_modules", str), ("modules_to_save", type(None))):
             names = getattr(self, name)
-            if isinstance(names, other):
-                continue
-            if isinstance(names, str) or not names or not all(isinstance(n, str) for n in names):
-                raise TypeError(f"{name} must be a list of names, got {names!r}")
-            object.__setattr__(self, name, sorted(set(names)))  # their order means nothing
+            if not isinstance(names, other):
+                if isinstance(names, str) or not names or {type(n) for n in names} != {str}:
+                    raise TypeError(f"{name} must be a list of names, got {names!r}")
+                object.__setattr__(self, name, sorted(set(names)))  # their order means nothing
 
 
 def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
@@ -123,9 +121,8 @@ def merge(model: nn.Module) -> None:
         for layer in layers:
             layer.merge()
     except ValueError:
-        for layer in layers:
-            if layer.merged:
-                layer.unmerge()
+        for layer in filter(lambda layer: layer.merged, layers):
+            layer.unmerge()
         raise
 
 
@@ -161,9 +158,8 @@ def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
             f"{name}.lora_A": layer.lora_A.detach(),
             f"{name}.lora_B": layer.lora_B.detach(),
         }
-    if hasattr(model, "lora_config"):
-        for name, module in _modules_to_save(model, model.lora_config).items():
-            tensors |= module.state_dict(prefix=f"{name}.")
+    for name, module in _modules_to_save(model, getattr(model, "lora_config", None)).items():
+        tensors |= module.state_dict(prefix=f"{name}.")
     return tensors
 
 
@@ -191,9 +187,8 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
     head = getattr(model, "get_output_embeddings", lambda: None)()
     named = dict(model.named_modules())
     del named[""]  # the model itself
-    for name in list(named):  # what lies in a module to save trains as a whole
-        if any(re.match(rf"(^|.*\.){other}($|\..*)", name) for other in saved):
-            del named[name]
+    for other in saved:  # what lies in a module to save trains as a whole
+        named = {n: m for n, m in named.items() if not re.match(rf"(^|.*\.){other}($|\..*)", n)}
     linear = {n: m for n, m in named.items() if is_linear(m) or isinstance(m, nn.Linear)}
     if wanted == "all-linear":
         targets = {n: m for n, m in linear.items() if m is not head}
@@ -215,10 +210,10 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
     return targets
 
 
-def _modules_to_save(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
+def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, nn.Module]:
     """Return the modules that train as a whole, by name: PEFT's rule is the bare end of a name."""
-    names = tuple(config.modules_to_save or ())
-    modules = {n: m for n, m in model.named_modules() if n.endswith(names)} if names else {}
+    names = tuple((config and config.modules_to_save) or ())
+    modules = {n: m for n, m in model.named_modules() if n.endswith(names)}
     if names and not modules:
         raise ValueError(f"modules_to_save must match a module, got {list(names)}")
     return modules

@@ -7,6 +7,7 @@ A directory holds ``adapter_config.json`` and ``adapter_model.safetensors``. Sou
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import asdict, fields
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from lora_edu.adapt import LoraConfig, adapter_tensors, add_lora, lora_layers, swap_adapter, unload
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS, COMMITTED = "adapter_config.json", "adapter_model.safetensors", ".committed"
 PREFIX = "base_model.model."  # of PEFT's keys
 
 # Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing.
@@ -40,26 +41,21 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     tensors = {_key(n): t.cpu().contiguous() for n, t in adapter_tensors(model).items()}
     config = asdict(model.lora_config) | {
         "base_model_name_or_path": getattr(getattr(model, "config", None), "name_or_path", None),
-        "bias": "none",
         "fan_in_fan_out": any(layer.fan_in_fan_out for layer in layers.values()),
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "peft_type": "LORA",
-        "task_type": None,
     }
+    config |= {"peft_type": "LORA", "task_type": None, "bias": "none"}
+    config |= {"inference_mode": True, "init_lora_weights": True}
     directory.mkdir(parents=True, exist_ok=True)
     _finish(directory)
     for abandoned in directory.glob(".saving-*"):
         shutil.rmtree(abandoned)
-    temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix=".saving-", dir=directory, ignore_cleanup_errors=True
+    ) as temporary:
         # Not sorted: of the patterns, the first that matches counts.
-        (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        safetensors.torch.save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        os.replace(temporary, directory / ".committed")  # from here on the new one is there
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        Path(temporary, CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        safetensors.torch.save_file(tensors, Path(temporary, WEIGHTS), metadata={"format": "pt"})
+        os.replace(temporary, directory / COMMITTED)  # from here on the new one is there
     _finish(directory)
 
 
@@ -112,19 +108,13 @@ def _key(name: str) -> str:
 
 def _name(key: str) -> str:
     """Return the name in the model of the tensor that PEFT calls so."""
-    if not key.startswith(PREFIX):
-        raise ValueError(f"keys must start with {PREFIX}, got {key}")
     name = key.removeprefix(PREFIX)
-    return (
-        name.removesuffix(".weight")
-        if name.endswith((".lora_A.weight", ".lora_B.weight"))
-        else name
-    )
+    return name.removesuffix(".weight") if re.search(r"\.lora_[AB]\.weight$", name) else name
 
 
 def _finish(directory: Path) -> None:
     """Move the files of a committed save to their places, also those of a save that was killed."""
     with contextlib.suppress(FileNotFoundError):
-        for file in sorted((directory / ".committed").iterdir()):
+        for file in sorted((directory / COMMITTED).iterdir()):
             os.replace(file, directory / file.name)
-        (directory / ".committed").rmdir()
+        (directory / COMMITTED).rmdir()

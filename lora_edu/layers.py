@@ -22,12 +22,11 @@ class LoRALinear(nn.Module):
     only x and x @ lora_A.T for the backward pass. The *plain* one, the equation left to autograd,
     serves dropout, ``torch.compile`` and export, operands of mixed dtypes (the sum is made in the
     larger one, and returned in that of ``base``), and a base that was unfrozen or has hooks.
-    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice.
-    There is no ``weight``: whoever computes with it (nn.TransformerEncoderLayer, in eval mode)
-    would pass over LoRA in silence.
 
     ``lora_A``, (r, in_features), and ``lora_B``, (out_features, r), have the dtype of ``base`` but
     at least float32, as in PEFT: half precision would round small steps of training away.
+    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. There is
+    no ``weight``: who computes with it (nn.TransformerEncoderLayer) would skip LoRA in silence.
 
     Parameters
     ----------
@@ -97,8 +96,8 @@ class LoRALinear(nn.Module):
             return self._plain(x)
         if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
             dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, lora_A, lora_B = (t.to(dtype) for t in (x, weight, lora_A, lora_B))
-            bias = None if bias is None else bias.to(dtype)
+            tensors = (x, weight, bias, lora_A, lora_B)
+            x, weight, bias, lora_A, lora_B = (t if t is None else t.to(dtype) for t in tensors)
         if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
             return self._plain(x)
         if learns or (torch.is_grad_enabled() and x.requires_grad):

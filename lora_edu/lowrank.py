@@ -70,9 +70,8 @@ def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
 def energy_rank(singular_values: Array, energy: float = 0.9) -> int:
     """Return the least n with ``Σᵢ≤ₙ σᵢ² ≥ energy · Σᵢ σᵢ²``: the directions that hold that share.
 
-    Takes singular values (m,) in any order, and 0 < energy ≤ 1; ``1 - energy`` then bounds the
-    squared relative Frobenius error. From 1 to m, 0 for the zero matrix. Source: Jolliffe,
-    Principal Component Analysis, section 6.1.1.
+    Takes singular values (m,) in any order, and 0 < energy ≤ 1. From 1 to m, 0 for the zero matrix.
+    Source: Jolliffe, Principal Component Analysis, section 6.1.1.
     """
     if not 0 < _array("energy", energy, ndim=0) <= 1:
         raise ValueError(f"energy must be a share, 0 < energy <= 1, got {energy}")
