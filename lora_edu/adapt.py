@@ -1,13 +1,13 @@
 """LoRA for a whole model: find the layers, replace them in place, merge, count.
 
-The names and the rules by which they match are those of PEFT, so that one configuration means the
-same adapter in both.
+Names, and the rules by which they match, are those of PEFT: one configuration means the same
+adapter in both.
 """
 
 import difflib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,102 +18,80 @@ from lora_edu.layers import LoRALinear, check_hyperparameters, is_linear
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """Which layers get LoRA, and how much of it.
+    """Which layers get LoRA, and how much of it; a TypeError or ValueError names a bad field.
 
     Parameters
     ----------
-    target_modules : sequence of str, or str
-        Names, each of which matches the modules called so or ending in ``.name``; or a regular
-        expression that a module's whole name must match; or ``"all-linear"``: every linear layer
-        but the output head (as ``get_output_embeddings`` names it) and ``modules_to_save``.
+    target_modules : list of str, or str
+        Names: a module matches if its name is one, or ends in a dot and one. Or a regular
+        expression that a whole name must match. Or ``"all-linear"``: every linear layer but
+        ``modules_to_save`` and the output head (what ``get_output_embeddings`` returns).
     r, lora_alpha, lora_dropout, use_rslora
         As in :class:`~lora_edu.layers.LoRALinear`.
-    rank_pattern, alpha_pattern : dict from str to int, or float
+    rank_pattern, alpha_pattern : dict from str to int, or to float
         Another r or lora_alpha for the modules whose name, or an end of it that follows a dot,
-        matches the regular expression. The first that matches counts.
-    modules_to_save : sequence of str, optional
-        Modules whose name ends so are trained as a whole and saved with the adapter: a new head.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a field is not what is said here.
+        matches the regular expression. The first one that matches counts.
+    modules_to_save : list of str, optional
+        Modules whose names end so are trained as a whole and saved with the adapter: a new head.
     """
 
-    target_modules: Sequence[str] | str
+    target_modules: Collection[str] | str
     r: int = 8
     lora_alpha: float = 8
     lora_dropout: float = 0.0
     use_rslora: bool = False
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
-    modules_to_save: Sequence[str] | None = None
+    modules_to_save: Collection[str] | None = None
 
     def __post_init__(self) -> None:
+        patterns = [self.target_modules] if isinstance(self.target_modules, str) else []
         for name in ("rank_pattern", "alpha_pattern"):
             if not isinstance(getattr(self, name), Mapping):
                 raise TypeError(f"{name} must be a dict, got {getattr(self, name)!r}")
-        for r in (self.r, *self.rank_pattern.values()):
-            for lora_alpha in (self.lora_alpha, *self.alpha_pattern.values()):
-                check_hyperparameters(r, lora_alpha, self.lora_dropout, self.use_rslora)
-        patterns = [*self.rank_pattern, *self.alpha_pattern]
-        if isinstance(self.target_modules, str):
-            patterns.append(self.target_modules)
-        else:
-            # A set has no order to save; a list in another order means the same.
-            object.__setattr__(
-                self, "target_modules", _names("target_modules", self.target_modules)
-            )
-        if self.modules_to_save is not None:
-            saved = _names("modules_to_save", self.modules_to_save)
-            object.__setattr__(self, "modules_to_save", saved)
+            patterns += getattr(self, name)
         for pattern in patterns:
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{pattern!r} must be a regular expression: {error}") from None
+        for r in (self.r, *self.rank_pattern.values()):
+            for lora_alpha in (self.lora_alpha, *self.alpha_pattern.values()):
+                check_hyperparameters(r, lora_alpha, self.lora_dropout, self.use_rslora)
+        for name, other in (("target_modules", str), ("modules_to_save", type(None))):
+            names = getattr(self, name)
+            if isinstance(names, other):
+                continue
+            if isinstance(names, str) or not names or not all(isinstance(n, str) for n in names):
+                raise TypeError(f"{name} must be a list of names, got {names!r}")
+            object.__setattr__(self, name, sorted(set(names)))  # their order means nothing
 
 
 def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
     """Freeze ``model``, put a LoRALinear around each layer that ``config`` targets, return it.
 
-    The change is made in place: the model that comes back is the one that went in, with the
-    configuration as its attribute ``lora_config``.
+    It is changed in place, and gets the configuration as its attribute ``lora_config``. A
+    UserWarning tells of tied weights, which merging would change for all that share them.
 
-    Raises
-    ------
-    ValueError
-        If the model has LoRA layers already, if nothing matches (the nearest names are given), or
-        if a layer that matches is not a linear one. The model is unchanged then.
-
-    Warns
-    -----
-    UserWarning
-        If a layer's weight is tied to another module's: merging would change both.
+    A ValueError if the model has LoRA layers already, if nothing matches (the message gives the
+    nearest names), or if what matches is no linear layer. The model is then as it was.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, LoRALinear):
-            raise ValueError(f"model must have no LoRA layers yet, but {name or 'it'} is one")
-    targets = _targets(model, config)
-    trained = _modules_to_save(model, config)
-    for name in targets:
-        if any(name == other or name.startswith(other + ".") for other in trained):
-            raise ValueError(f"{name} must not be in target_modules and in modules_to_save")
+    if names := [n or "it" for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        raise ValueError(f"model must have no LoRA layers yet, but {names[0]} is one")
+    targets, trained = _targets(model, config), _modules_to_save(model, config)
+    if both := [t for t in targets if any(f"{t}.".startswith(f"{s}.") for s in trained)]:
+        raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
     _warn_of_ties(model, [*targets, *trained])
 
     model.requires_grad_(False)
     for name, base in targets.items():
-        layer = LoRALinear(
-            base,
-            _matching(config.rank_pattern, name, config.r),
-            _matching(config.alpha_pattern, name, config.lora_alpha),
-            config.lora_dropout,
-            config.use_rslora,
-        )
+        r = _first_match(config.rank_pattern, name, config.r)
+        lora_alpha = _first_match(config.alpha_pattern, name, config.lora_alpha)
+        layer = LoRALinear(base, r, lora_alpha, config.lora_dropout, config.use_rslora)
         _set(model, name, layer.train(base.training))
     for module in trained.values():
         module.requires_grad_(True)
-    if config.target_modules == "all-linear":  # as PEFT does: later matches are by these names
+    if config.target_modules == "all-linear":  # resolved, as in PEFT's files
         config = replace(config, target_modules=list(targets))
     model.lora_config = config
     return model
@@ -130,8 +108,7 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
 def lora_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """Iterate over lora_A and lora_B of every LoRA layer (and not over ``modules_to_save``)."""
     for layer in lora_layers(model).values():
-        yield layer.lora_A
-        yield layer.lora_B
+        yield from (layer.lora_A, layer.lora_B)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -141,27 +118,24 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def merge(model: nn.Module) -> None:
-    """Merge every LoRA layer in place. A RuntimeError if one is merged already: none is touched."""
-    layers = lora_layers(model)
-    for name, layer in layers.items():
-        if layer.merged:
-            raise RuntimeError(f"{name} is merged already")
-    for done, (name, layer) in enumerate(layers.items()):
-        try:
+    """Merge every LoRA layer in place, or none.
+
+    A RuntimeError if one is merged already, a ValueError if the sum in one would not be finite.
+    """
+    layers = _layers(model, merged=False)
+    try:
+        for layer in layers:
             layer.merge()
-        except ValueError as error:  # not finite
-            for merged in list(layers.values())[:done]:
-                merged.unmerge()
-            raise ValueError(f"{name}: {error}") from None
+    except ValueError:
+        for layer in layers:
+            if layer.merged:
+                layer.unmerge()
+        raise
 
 
 def unmerge(model: nn.Module) -> None:
-    """Unmerge every LoRA layer in place. A RuntimeError if one is not merged: none is touched."""
-    layers = lora_layers(model)
-    for name, layer in layers.items():
-        if not layer.merged:
-            raise RuntimeError(f"{name} is not merged")
-    for layer in layers.values():
+    """Unmerge every LoRA layer in place; a RuntimeError if one is not merged, and none is then."""
+    for layer in _layers(model, merged=True):
         layer.unmerge()
 
 
@@ -170,90 +144,71 @@ def merge_and_unload(model: nn.Module) -> nn.Module:
     for layer in lora_layers(model).values():
         if not layer.merged:
             layer.merge()
-    return _unload(model)
+    return unload(model)
+
+
+def unload(model: nn.Module) -> nn.Module:
+    """Put the base layers back, with what their weights hold now, and return the model."""
+    for name, layer in lora_layers(model).items():
+        if layer is model:
+            return layer.base
+        _set(model, name, layer.base)
+    vars(model).pop("lora_config", None)
+    return model
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return what an adapter consists of, by name: all lora_A, lora_B and ``modules_to_save``.
+    """Return the tensors of the adapter by name: every lora_A and lora_B, and ``modules_to_save``.
 
-    The tensors are the model's own: clone them to keep them while it trains on.
+    They are the model's own: clone them to keep them while it trains on.
     """
     tensors = {}
     for name, layer in lora_layers(model).items():
-        prefix = f"{name}." if name else ""
-        tensors[prefix + "lora_A"] = layer.lora_A.detach()  # (r, k)
-        tensors[prefix + "lora_B"] = layer.lora_B.detach()  # (d, r)
-    for name, module in _modules_to_save(model, model.lora_config).items():
-        tensors |= module.state_dict(prefix=f"{name}.")
+        tensors |= {
+            f"{name}.lora_A": layer.lora_A.detach(),
+            f"{name}.lora_B": layer.lora_B.detach(),
+        }
+    if hasattr(model, "lora_config"):
+        for name, module in _modules_to_save(model, model.lora_config).items():
+            tensors |= module.state_dict(prefix=f"{name}.")
     return tensors
 
 
 @torch.no_grad()
 def swap_adapter(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy another adapter's tensors into the model: one base, many adapters.
+    """Copy another adapter's tensors into the model, in place: one base, many adapters.
 
-    Parameters
-    ----------
-    model : nn.Module
-        With LoRA layers that are not merged.
-    tensors : mapping from str to Tensor
-        With the names and shapes of ``adapter_tensors(model)``. Scalings stay as they are.
-
-    Raises
-    ------
-    RuntimeError
-        If a layer is merged: its weight would go on holding the old adapter.
-    ValueError
-        If a tensor is missing, unknown or of another shape. The model is unchanged then.
+    ``tensors`` has the names and shapes of ``adapter_tensors(model)``; scalings stay as they are.
+    A RuntimeError if a layer is merged (its weight would go on holding the old adapter), a
+    ValueError if a tensor is missing, unknown or of another shape. The model is then as it was.
     """
-    for name, layer in lora_layers(model).items():
-        if layer.merged:
-            raise RuntimeError(f"{name} is merged: unmerge(model) before swapping")
+    _layers(model, merged=False)
     own = adapter_tensors(model)
-    if missing := own.keys() - tensors.keys():
-        raise ValueError(f"tensors must hold {min(missing)} ({len(missing)} missing)")
-    if unknown := tensors.keys() - own.keys():
-        raise ValueError(f"tensors must not hold {min(unknown)} ({len(unknown)} unknown)")
-    for name, tensor in own.items():
-        if tensors[name].shape != tensor.shape:
-            wanted, got = tuple(tensor.shape), tuple(tensors[name].shape)
-            raise ValueError(f"{name} must have shape {wanted}, got {got}")
+    wanted, given = ({n: tuple(t.shape) for n, t in ts.items()} for ts in (own, tensors))
+    if wrong := sorted({name for name, _ in wanted.items() ^ given.items()}):
+        shapes = wanted.get(wrong[0], "absent"), given.get(wrong[0], "nothing")
+        raise ValueError("{} must be {}, got {}".format(wrong[0], *shapes))
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
 
 
-def _names(field_name: str, value: Sequence[str]) -> list[str]:
-    """Return the names sorted, without repeats."""
-    if isinstance(value, str) or not value or not all(isinstance(name, str) for name in value):
-        raise TypeError(f"{field_name} must be a list of names, got {value!r}")
-    return sorted(set(value))
-
-
 def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
     """Return the layers that get LoRA, by name."""
-    wanted, linear = config.target_modules, {}
+    wanted, saved = config.target_modules, config.modules_to_save or []
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    saved = config.modules_to_save or []
-    targets = {}
-    for name, module in list(model.named_modules())[1:]:  # the model itself has no place in it
-        # PEFT's rule: whatever lies within a module to save is trained as a whole.
+    named = dict(model.named_modules())
+    del named[""]  # the model itself
+    for name in list(named):  # what lies in a module to save trains as a whole
         if any(re.match(rf"(^|.*\.){other}($|\..*)", name) for other in saved):
-            continue
-        if is_linear(module):
-            linear[name] = module
-        if wanted == "all-linear":
-            matches = module is not head and (is_linear(module) or isinstance(module, nn.Linear))
-        elif isinstance(wanted, str):
-            matches = re.fullmatch(wanted, name)
-        else:
-            matches = any(name == other or name.endswith("." + other) for other in wanted)
-        if matches:
-            targets[name] = module
-    for name, module in targets.items():
-        if not is_linear(module):
-            raise ValueError(
-                f"target_modules must match nn.Linear or Conv1D, {name} is {type(module).__name__}"
-            )
+            del named[name]
+    linear = {n: m for n, m in named.items() if is_linear(m) or isinstance(m, nn.Linear)}
+    if wanted == "all-linear":
+        targets = {n: m for n, m in linear.items() if m is not head}
+    elif isinstance(wanted, str):
+        targets = {n: m for n, m in named.items() if re.fullmatch(wanted, n)}
+    else:
+        ends = tuple(f".{name}" for name in wanted)
+        targets = {n: m for n, m in named.items() if f".{n}".endswith(ends)}
     if not targets:
         ends = sorted({name.rpartition(".")[2] for name in linear})
         given = [wanted] if isinstance(wanted, str) else wanted
@@ -262,32 +217,30 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
             f"target_modules must match a linear layer, got {wanted!r}; "
             f"nearest names: {', '.join(sorted(near) or ends) or 'none'}"
         )
+    if bad := [f"{n} is {type(m).__name__}" for n, m in targets.items() if not is_linear(m)]:
+        raise ValueError(f"target_modules must match nn.Linear or Conv1D, but {bad[0]}")
     return targets
 
 
 def _modules_to_save(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
     """Return the modules that train as a whole, by name: PEFT's rule is the bare end of a name."""
     names = tuple(config.modules_to_save or ())
-    modules = {n: m for n, m in model.named_modules() if names and n.endswith(names)}
+    modules = {n: m for n, m in model.named_modules() if n.endswith(names)} if names else {}
     if names and not modules:
         raise ValueError(f"modules_to_save must match a module, got {list(names)}")
     return modules
 
 
-def _matching(patterns: Mapping[str, float], name: str, default: float) -> float:
-    """Return the value of the first pattern that matches ``name`` or an end of it after a dot."""
-    matches = (v for pattern, v in patterns.items() if re.match(rf"(.*\.)?({pattern})$", name))
-    return next(matches, default)
+def _first_match(patterns: Mapping[str, float], name: str, default: float) -> float:
+    return next((v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", name)), default)
 
 
-def _warn_of_ties(model: nn.Module, names: Sequence[str]) -> None:
-    """Warn if a parameter of the named modules is a parameter of another module as well."""
+def _warn_of_ties(model: nn.Module, names: Collection[str]) -> None:
     everywhere: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         everywhere.setdefault(id(parameter), []).append(name)
-    prefixes = tuple(f"{name}." for name in names)
     for tied in everywhere.values():
-        if len(tied) > 1 and any(n.startswith(prefixes) for n in tied):
+        if len(tied) > 1 and any(n.startswith(tuple(f"{name}." for name in names)) for n in tied):
             warnings.warn(
                 f"{' and '.join(tied)} are one tensor: merging (or training) one changes all. "
                 "To keep them apart, give the adapted layer a clone of its weight first.",
@@ -295,16 +248,15 @@ def _warn_of_ties(model: nn.Module, names: Sequence[str]) -> None:
             )
 
 
+def _layers(model: nn.Module, merged: bool) -> Collection[LoRALinear]:
+    """Return the LoRA layers; a RuntimeError if one of them is not as they all should be."""
+    layers = lora_layers(model)
+    for name, layer in layers.items():
+        if layer.merged is not merged:
+            raise RuntimeError(f"{name} is {'not merged' if merged else 'merged already'}")
+    return layers.values()
+
+
 def _set(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
-
-
-def _unload(model: nn.Module) -> nn.Module:
-    """Put the base layers back, whatever their weights hold now."""
-    for name, layer in lora_layers(model).items():
-        if layer is model:
-            return layer.base
-        _set(model, name, layer.base)
-    del model.lora_config
-    return model

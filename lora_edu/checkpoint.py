@@ -16,68 +16,48 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lora_edu import adapt
-from lora_edu.adapt import LoraConfig
+from lora_edu.adapt import LoraConfig, adapter_tensors, add_lora, lora_layers, swap_adapter, unload
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."  # of PEFT's keys
 
-# A save is committed by one rename to this folder; then its files move to their places.
-_COMMITTED = ".committed"
-
-# Fields of PEFT's that do not change what a saved adapter computes, and those that do not at
-# these values. Every other one has to be null, false or empty.
-_INERT = {
-    "auto_mapping",
-    "base_model_name_or_path",
-    "fan_in_fan_out",  # LoRALinear sees by itself which way round a weight is stored
-    "inference_mode",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "task_type",
-}
-_INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [True, "gaussian"]}
+# Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing.
+# (Which way round a weight is stored, fan_in_fan_out, LoRALinear sees by itself.)
+INERT = {"auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference_mode"}
+INERT |= {"megatron_core", "peft_version", "qalora_group_size", "revision", "task_type"}
+INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [True, "gaussian"]}
 
 
 def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
-    """Write the adapter of ``model`` (merged or not) as PEFT would, whole or not at all.
+    """Write the adapter of ``model``, merged or not, as PEFT would; a ValueError if it has none.
 
-    Killed at any point, the directory holds the former adapter or the new one for
-    :func:`load_adapter`; other files in it stay as they are. (For another reader there is a moment
-    between two renames in which the weights are new and the configuration is not.)
-
-    Raises
-    ------
-    ValueError
-        If the model has no LoRA layers.
+    Killed at any point, the directory holds the former adapter or the new one, whole, for
+    :func:`load_adapter`; its other files stay. (For another reader there is a moment, between two
+    renames, in which one of the two files is new.)
     """
-    tensors = {
-        _key(name): tensor.cpu().contiguous()
-        for name, tensor in adapt.adapter_tensors(model).items()
-    }
+    if not hasattr(model, "lora_config"):
+        raise ValueError("model must have a lora_config: call add_lora(model, config) first")
+    layers, directory = lora_layers(model), Path(directory)
+    tensors = {_key(n): t.cpu().contiguous() for n, t in adapter_tensors(model).items()}
     config = asdict(model.lora_config) | {
         "base_model_name_or_path": getattr(getattr(model, "config", None), "name_or_path", None),
         "bias": "none",
-        "fan_in_fan_out": any(m.fan_in_fan_out for m in adapt.lora_layers(model).values()),
+        "fan_in_fan_out": any(layer.fan_in_fan_out for layer in layers.values()),
         "inference_mode": True,
         "init_lora_weights": True,
         "peft_type": "LORA",
         "task_type": None,
     }
-    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     _finish(directory)
     for abandoned in directory.glob(".saving-*"):
         shutil.rmtree(abandoned)
     temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
     try:
-        # Not sorted: the first pattern that matches counts.
+        # Not sorted: of the patterns, the first that matches counts.
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         safetensors.torch.save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        os.replace(temporary, directory / _COMMITTED)
+        os.replace(temporary, directory / ".committed")  # from here on the new one is there
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -87,72 +67,65 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
 def load_adapter(model: nn.Module, directory: str | os.PathLike) -> nn.Module:
     """Add LoRA to a plain model as the files in ``directory`` say, load it, return the model.
 
-    Raises
-    ------
-    ValueError
-        If a file is missing, damaged or no adapter's, if the configuration asks for what is not
-        supported, or if the tensors do not fit the model, which then is as it was.
+    A ValueError if a file is missing, damaged or no adapter's, asks for what is not supported, or
+    does not fit the model, which is then as it was.
     """
     config, tensors = read_adapter(directory)
-    trainable = {name: p.requires_grad for name, p in model.named_parameters()}
-    adapt.add_lora(model, config)
+    trainable = {p: p.requires_grad for p in model.parameters()}
+    add_lora(model, config)
     try:
-        adapt.swap_adapter(model, tensors)
+        swap_adapter(model, tensors)
     except ValueError as error:
-        adapt._unload(model)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(trainable[name])
+        unload(model)
+        for parameter, requires_grad in trainable.items():
+            parameter.requires_grad_(requires_grad)
         raise ValueError(f"{Path(directory) / WEIGHTS}: {error}") from None
     return model
 
 
 def read_adapter(directory: str | os.PathLike) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """Return the configuration and the tensors of a saved adapter, the latter named as in a model.
+    """Return the configuration and the tensors of a saved adapter, as ``swap_adapter`` takes them.
 
-    :func:`lora_edu.adapt.swap_adapter` takes these tensors. Errors as in :func:`load_adapter`.
+    A ValueError if a file is missing, damaged, no adapter's, or asks for what is not supported.
     """
     directory = Path(directory)
     _finish(directory)
-    path = directory / CONFIG
+    path, known = directory / CONFIG, {f.name for f in fields(LoraConfig)}
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(saved, dict) or "peft_type" not in saved:
             raise ValueError("not the configuration of an adapter")
-        known = {f.name for f in fields(LoraConfig)}
         for name, value in saved.items():
-            if name in known or name in _INERT or value in _INERT_VALUES.get(name, []):
-                continue
-            if value is not None and value is not False and value not in ("", [], {}):
+            inert = name in known | INERT or value in INERT_VALUES.get(name, [])
+            if not inert and value is not None and value is not False and value not in ("", [], {}):
                 raise ValueError(f"{name} = {json.dumps(value)} is not supported")
         config = LoraConfig(**{n: v for n, v in saved.items() if n in known and v is not None})
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    path = directory / WEIGHTS
-    try:
-        tensors = safetensors.torch.load_file(path)
-        return config, {_name(key): tensor for key, tensor in tensors.items()}
-    except (OSError, SafetensorError, ValueError) as error:
+        path = directory / WEIGHTS
+        return config, {_name(key): t for key, t in safetensors.torch.load_file(path).items()}
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def _key(name: str) -> str:
     """Return PEFT's key for a tensor of the model: there, lora_A and lora_B are layers."""
-    return _PREFIX + name + (".weight" if name.endswith(("lora_A", "lora_B")) else "")
+    return PREFIX + name + (".weight" if name.endswith((".lora_A", ".lora_B")) else "")
 
 
 def _name(key: str) -> str:
-    """Return the tensor's name in the model."""
-    if not key.startswith(_PREFIX):
-        raise ValueError(f"keys must start with {_PREFIX}, got {key}")
-    name = key.removeprefix(_PREFIX)
-    factor = name.removesuffix(".weight")
-    return factor if factor.endswith(("lora_A", "lora_B")) else name
+    """Return the name in the model of the tensor that PEFT calls so."""
+    if not key.startswith(PREFIX):
+        raise ValueError(f"keys must start with {PREFIX}, got {key}")
+    name = key.removeprefix(PREFIX)
+    return (
+        name.removesuffix(".weight")
+        if name.endswith((".lora_A.weight", ".lora_B.weight"))
+        else name
+    )
 
 
 def _finish(directory: Path) -> None:
     """Move the files of a committed save to their places, also those of a save that was killed."""
-    committed = directory / _COMMITTED
     with contextlib.suppress(FileNotFoundError):
-        for file in sorted(committed.iterdir()):
+        for file in sorted((directory / ".committed").iterdir()):
             os.replace(file, directory / file.name)
-        committed.rmdir()
+        (directory / ".committed").rmdir()

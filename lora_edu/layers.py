@@ -18,12 +18,20 @@ class LoRALinear(nn.Module):
 
         y = x @ W0.T + bias + scaling · dropout(x) @ lora_A.T @ lora_B.T
 
+    Two paths compute it, equal but for rounding. The *fused* one, with the gradients by hand, keeps
+    only x and x @ lora_A.T for the backward pass. The *plain* one, the equation left to autograd,
+    serves dropout, ``torch.compile`` and export, operands of mixed dtypes (the sum is made in the
+    larger one, and returned in that of ``base``), and a base that was unfrozen or has hooks.
+    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice.
+    There is no ``weight``: whoever computes with it (nn.TransformerEncoderLayer, in eval mode)
+    would pass over LoRA in silence.
+
     Parameters
     ----------
     base : nn.Linear or transformers' Conv1D
-        The layer to wrap; its weight and bias get frozen. (Conv1D keeps its weight transposed.)
+        The layer to wrap, and to freeze. Anything else is a TypeError.
     r : int
-        Rank, at least 1.
+        Rank, at least 1. (A number out of its range is a ValueError.)
     lora_alpha : float
         ``scaling`` is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora``.
     lora_dropout : float
@@ -33,27 +41,9 @@ class LoRALinear(nn.Module):
 
     Attributes
     ----------
-    lora_A : Parameter of shape (r, in_features)
-    lora_B : Parameter of shape (out_features, r)
-        Both in the dtype of ``base``, but at least float32: in half precision the small steps of
-        training would be rounded away. (PEFT does the same.)
-    merged : bool
-        Whether ΔW is in ``base.weight`` now.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``base`` is another kind of layer, or a number is out of its range.
-
-    Notes
-    -----
-    One of two paths computes the layer, equal but for rounding. The *fused* one, with gradients by
-    hand, keeps only x and x @ lora_A.T for the backward pass. The *plain* one is the equation as it
-    stands, left to autograd: for dropout, ``torch.compile`` and export, operands of mixed dtypes
-    (the sum is then made in the larger one, and returned in that of ``base``), a weight or bias
-    that was unfrozen again, and a ``base`` with hooks.
-
-    ``state_dict`` holds the weight without ΔW, merged or not, so that no copy counts it twice.
+    lora_A, lora_B : Parameters of shape (r, in_features) and (out_features, r)
+        In the dtype of ``base``, but at least float32, as in PEFT: half precision would round the
+        small steps of training away.
     """
 
     def __init__(
@@ -68,18 +58,16 @@ class LoRALinear(nn.Module):
         if not is_linear(base):
             raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
         check_hyperparameters(r, lora_alpha, lora_dropout, use_rslora)
-        self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
         self.base = base.requires_grad_(False)
+        self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
         self.out_features, self.in_features = self._weight().shape
-        self.r = r
-        self.lora_alpha = lora_alpha
-        self.lora_dropout = lora_dropout
+        self.r, self.lora_alpha, self.lora_dropout = r, lora_alpha, lora_dropout
         self.use_rslora = use_rslora
         self.scaling = lora_alpha / (math.sqrt(r) if use_rslora else r)
         dtype = torch.promote_types(base.weight.dtype, torch.float32)
         self.lora_A = nn.Parameter(base.weight.new_empty(r, self.in_features, dtype=dtype))
         self.lora_B = nn.Parameter(base.weight.new_empty(self.out_features, r, dtype=dtype))
-        self._merged: tuple[Tensor, Tensor] | None = None  # the factors that were merged
+        self._merged: tuple[Tensor, Tensor] | None = None  # copies of the factors that were merged
         self.reset_lora_parameters()
 
     def reset_lora_parameters(self) -> None:
@@ -88,28 +76,15 @@ class LoRALinear(nn.Module):
         nn.init.zeros_(self.lora_B)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y of shape (..., out_features) for x of shape (..., in_features).
+        """Return y, (..., out_features), for x, (..., in_features).
 
-        Raises
-        ------
-        RuntimeError
-            If the layer is merged and asked to train: what it learned would not be in the output.
+        A RuntimeError if the layer is merged and in training: what it learns would not be in y.
         """
-        # Straight from their dictionaries: nn.Module's attribute look-up takes as long as a product
-        # with one sample.
-        base, own = self._modules["base"], self._parameters
-        frozen = base._parameters
-        lora_A, lora_B, weight, bias = (
-            own["lora_A"],
-            own["lora_B"],
-            frozen["weight"],
-            frozen["bias"],
-        )
-        if self.fan_in_fan_out:
-            weight = weight.T  # (d, k)
-        gradients = torch.is_grad_enabled()
+        base, lora_A, lora_B = self.base, self.lora_A, self.lora_B  # once: each is a slow look-up
+        weight, bias = base.weight.T if self.fan_in_fan_out else base.weight, base.bias
+        learns = torch.is_grad_enabled() and (lora_A.requires_grad or lora_B.requires_grad)
         if self._merged is not None:
-            if gradients and self.training and (lora_A.requires_grad or lora_B.requires_grad):
+            if learns and self.training:
                 raise RuntimeError(
                     "a merged LoRALinear cannot train: call unmerge() first, "
                     "or predict in eval() mode or under torch.no_grad()"
@@ -118,11 +93,9 @@ class LoRALinear(nn.Module):
         if (
             torch.compiler.is_compiling()  # also true under export
             or (self.training and self.lora_dropout > 0)
-            or weight.requires_grad
-            or (bias is not None and bias.requires_grad)
-            or base._forward_hooks
-            or base._forward_pre_hooks
-            or "forward" in vars(base)  # replaced on the instance, as accelerate does
+            or (weight.requires_grad or (bias is not None and bias.requires_grad))
+            or (base._forward_hooks or base._forward_pre_hooks)
+            or "forward" in base.__dict__  # replaced on the instance, as accelerate does
         ):
             return self._plain(x)
         if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
@@ -131,7 +104,7 @@ class LoRALinear(nn.Module):
             bias = None if bias is None else bias.to(dtype)
         if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
             return self._plain(x)
-        if gradients and (x.requires_grad or lora_A.requires_grad or lora_B.requires_grad):
+        if learns or (torch.is_grad_enabled() and x.requires_grad):
             return _Fused.apply(x, weight, bias, lora_A, lora_B, self.scaling)
         return _fused(x, weight, bias, lora_A, lora_B, self.scaling)[0]
 
@@ -142,8 +115,7 @@ class LoRALinear(nn.Module):
         return (y + F.linear(h, self.lora_B) * self.scaling).to(y.dtype)  # (..., d)
 
     def _weight(self) -> Tensor:
-        """Return W0 as (d, k): a view of the base's own weight."""
-        return self.base.weight.T if self.fan_in_fan_out else self.base.weight
+        return self.base.weight.T if self.fan_in_fan_out else self.base.weight  # (d, k), a view
 
     @property
     def merged(self) -> bool:
@@ -151,61 +123,49 @@ class LoRALinear(nn.Module):
         return self._merged is not None
 
     def delta_weight(self) -> Tensor:
-        """Return ΔW = scaling · lora_B @ lora_A, shape (out_features, in_features), ≥ float32."""
-        return self._delta(self.lora_A, self.lora_B)
+        """Return ΔW = scaling · lora_B @ lora_A, (out_features, in_features), in float32 or more.
 
-    def _delta(self, lora_A: Tensor, lora_B: Tensor) -> Tensor:
-        dtype = torch.promote_types(lora_A.dtype, torch.float32)
-        return (lora_B.to(dtype) @ lora_A.to(dtype)) * self.scaling  # (d, k)
+        Of a merged layer, it is the ΔW in its weight, even if the factors have changed since.
+        """
+        device, dtype = self.base.weight.device, torch.promote_types(self.lora_A.dtype, torch.float)
+        A, B = (t.to(device, dtype) for t in self._merged or (self.lora_A, self.lora_B))
+        return (B @ A) * self.scaling  # (d, k)
 
     @torch.no_grad()
     def merge(self) -> None:
         """Add ΔW to ``base.weight`` in place: from now on the layer costs what the base costs.
 
-        Raises
-        ------
-        RuntimeError
-            If the layer is merged already.
-        ValueError
-            If the sum is not finite; the weight is then untouched.
+        A RuntimeError if the layer is merged already, a ValueError if the sum is not finite: the
+        weight is then untouched.
         """
         if self.merged:
             raise RuntimeError("this LoRALinear is merged already")
-        weight = self._weight()
-        total = (weight + self.delta_weight()).to(weight.dtype)  # (d, k), rounded once
-        if not torch.isfinite(total).all():
+        total = self._weight() + self.delta_weight()  # (d, k), to be rounded once
+        if not torch.isfinite(total.to(self.base.weight.dtype)).all():
             raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
-        weight.copy_(total)
+        self._weight().copy_(total)
         self._merged = self.lora_A.detach().clone(), self.lora_B.detach().clone()
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Subtract from ``base.weight`` the very ΔW that :meth:`merge` added, in place.
+        """Subtract from ``base.weight`` in place what :meth:`merge` added.
 
         W0 comes back up to two roundings, |error| ≤ u · (|W0 + ΔW| + |W0|) with the unit roundoff
         u = ``torch.finfo(dtype).eps / 2``: 6e-8 in float32, 4e-3 in bfloat16. For W0 to the last
-        bit, keep a copy of it.
-
-        Raises
-        ------
-        RuntimeError
-            If the layer is not merged.
+        bit, keep a copy of it. A RuntimeError if the layer is not merged.
         """
-        self._weight().copy_(self._unmerged_weight())
+        if not self.merged:
+            raise RuntimeError("this LoRALinear is not merged")
+        self._weight().copy_(self._weight() - self.delta_weight())
         self._merged = None
 
-    def _unmerged_weight(self) -> Tensor:
-        if self._merged is None:
-            raise RuntimeError("this LoRALinear is not merged")
-        weight = self._weight()
-        lora_A, lora_B = (factor.to(weight.device) for factor in self._merged)
-        return (weight - self._delta(lora_A, lora_B)).to(weight.dtype)  # (d, k)
-
     def state_dict(self, *args: object, prefix: str = "", **kwargs: object) -> dict[str, Tensor]:
-        """Return the state of the layer without ΔW in its weight, merged or not."""
+        """Return the state of the layer with W0 for its weight, merged or not."""
         state = super().state_dict(*args, prefix=prefix, **kwargs)
         if self.merged:
-            W0 = self._unmerged_weight().detach()  # (d, k)
+            W0 = (
+                (self._weight() - self.delta_weight()).detach().to(self.base.weight.dtype)
+            )  # (d, k)
             state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0
         return state
 
@@ -223,8 +183,8 @@ class LoRALinear(nn.Module):
 def is_linear(module: nn.Module) -> bool:
     """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D.
 
-    A subclass may compute something else, which the wrapper would bypass. (Conv1D is known by name:
-    to import transformers for it would take seconds.)
+    Not a subclass: it may compute something else, which the fused path would bypass. Conv1D goes by
+    its name, for importing transformers takes seconds.
     """
     return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
 
@@ -235,11 +195,11 @@ def check_hyperparameters(
     """Raise the TypeError or ValueError that says what is wrong with one of them."""
     if isinstance(r, bool) or not isinstance(r, int):
         raise TypeError(f"r must be an integer, got {r!r}")
-    if r < 1:
-        raise ValueError(f"r must be at least 1, got {r}")
     for name, value in (("lora_alpha", lora_alpha), ("lora_dropout", lora_dropout)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number, got {value!r}")
+    if r < 1:
+        raise ValueError(f"r must be at least 1, got {r}")
     if not 0 < lora_alpha < math.inf:
         raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
     if not 0 <= lora_dropout < 1:
@@ -253,12 +213,12 @@ def _fused(
 ) -> tuple[Tensor, Tensor]:
     """Return y and h_t = lora_A @ xᵀ, with no temporary of the size of y.
 
-    All products with a factor keep the long axis n contiguous, as the columns of a short matrix of
-    r rows: as rows of r numbers, the BLAS took up to five times as long where r is 8.
+    h_t and its gradient lie in memory as r long rows: as n rows of r numbers, BLAS takes up to five
+    times as long where r is 8.
     """
     rows = x.reshape(-1, x.shape[-1])  # (n, k)
     y = x.new_empty(*x.shape[:-1], len(weight))  # (..., d)
-    out = y.view(-1, len(weight))  # (n, d), written through: a returned view could not be changed
+    out = y.view(-1, len(weight))  # (n, d); y must not be the view: it could not be changed later
     if bias is None:
         torch.mm(rows, weight.T, out=out)
     else:
@@ -281,20 +241,20 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):  # noqa: ANN001, ANN205
         x, weight, lora_A, lora_B, h_t = ctx.saved_tensors
+        needs_x, _, _, needs_A, needs_B, _ = ctx.needs_input_grad
         G = grad_output.reshape(-1, len(weight))  # (n, d)
         rows = x.reshape(-1, x.shape[-1])  # (n, k)
-        if torch.is_grad_enabled():  # double backward: h_t must know that it came from x and lora_A
+        if torch.is_grad_enabled():  # double backward: h_t depends on x and lora_A
             h_t = lora_A @ rows.T  # (r, n)
+        # With beta=0 addmm does not read its first argument: it is a product that also scales.
+        grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
         grad_x = grad_A = grad_B = None
-        # With beta=0 addmm reads no first argument: it is a product that scales as it goes.
-        if ctx.needs_input_grad[4] and len(G) > len(h_t):
-            grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
-        elif ctx.needs_input_grad[4]:  # few samples: autograd's copy of the transpose costs more
-            grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
-            grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
-        if ctx.needs_input_grad[3]:
+        if needs_A:
             grad_A = torch.mm(grad_h_t, rows)  # (r, k)
-        if ctx.needs_input_grad[0]:
+        if needs_B and len(G) > len(h_t):
+            grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
+        elif needs_B:  # few samples: to copy that transpose, as autograd does, would take longer
+            grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
+        if needs_x:
             grad_x = torch.mm(G, weight).addmm_(grad_h_t.T, lora_A).view(x.shape)  # (..., k)
         return grad_x, None, None, grad_A, grad_B, None

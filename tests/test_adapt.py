@@ -200,10 +200,10 @@ def snapshot(plain):
             {"target_modules": "query"},
             "must match a linear layer, got 'query'; nearest names: query",
         ),
-        ({"target_modules": "blocks.0.*"}, "must match nn.Linear or Conv1D, blocks.0 is Block"),
+        ({"target_modules": "blocks.0.*"}, "must match nn.Linear or Conv1D, but blocks.0 is Block"),
         (
             {"target_modules": ["norm"]},
-            "must match nn.Linear or Conv1D, blocks.0.norm is LayerNorm",
+            "must match nn.Linear or Conv1D, but blocks.0.norm is LayerNorm",
         ),
         (
             {"target_modules": ["query"], "modules_to_save": ["haed"]},
@@ -292,7 +292,7 @@ def test_merge_unmerge_and_a_repeat():
 def test_a_merge_that_fails_merges_nothing():
     changed = adapted()
     changed.blocks[1].query.lora_B.data[0] = float("inf")
-    with pytest.raises(ValueError, match=r"blocks\.1\.query: .* must be finite"):
+    with pytest.raises(ValueError, match="must be finite"):
         adapt.merge(changed)
     assert not any(layer.merged for layer in adapt.lora_layers(changed).values())
 
@@ -315,6 +315,14 @@ def test_merge_and_unload_leaves_plain_layers(merged):
 def test_merge_and_unload_of_a_single_layer():
     layer = LoRALinear(nn.Linear(2, 2), r=1, lora_alpha=1)
     assert adapt.merge_and_unload(layer) is layer.base
+
+
+def test_layers_placed_by_hand_are_merged_swapped_and_unloaded_as_well():
+    plain = model()
+    plain.head = LoRALinear(plain.head, r=1, lora_alpha=1)
+    adapt.swap_adapter(plain, {"head.lora_A": torch.ones(1, 6), "head.lora_B": torch.ones(3, 1)})
+    adapt.merge(plain)
+    assert torch.equal(adapt.merge_and_unload(plain).head.weight, model().head.weight + 1)
 
 
 @pytest.mark.parametrize("function", [adapt.merge, adapt.unmerge, adapt.merge_and_unload])
@@ -350,11 +358,17 @@ def test_swap_adapter():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("blocks.0.query.lora_A"), r"must hold blocks\.0\.query\.lora_A \(1 miss"),
-        (lambda t: t.update(extra=t["blocks.0.query.lora_A"]), r"must not hold extra \(1 unknown"),
+        (
+            lambda t: t.pop("blocks.0.query.lora_A"),
+            r"blocks\.0\.query\.lora_A must be \(2, 4\), got nothing",
+        ),
+        (
+            lambda t: t.update(extra=t["blocks.0.query.lora_A"]),
+            r"extra must be absent, got \(2, 4\)",
+        ),
         (
             lambda t: t.update({"blocks.1.query.lora_B": torch.zeros(6, 3)}),
-            r"blocks\.1\.query\.lora_B must have shape \(6, 2\), got \(6, 3\)",
+            r"blocks\.1\.query\.lora_B must be \(6, 2\), got \(6, 3\)",
         ),
     ],
 )
@@ -372,7 +386,7 @@ def test_a_swap_that_does_not_fit_changes_nothing(change, message):
 def test_a_merged_model_cannot_swap():
     changed = adapted()
     adapt.merge(changed)
-    with pytest.raises(RuntimeError, match=r"blocks\.0\.query is merged: unmerge\(model\)"):
+    with pytest.raises(RuntimeError, match=r"blocks\.0\.query is merged already"):
         adapt.swap_adapter(changed, adapt.adapter_tensors(changed))
 
 

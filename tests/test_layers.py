@@ -9,12 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.utils import prune
 from transformers.pytorch_utils import Conv1D
 
 from lora_edu import reference
 from lora_edu.layers import LoRALinear
 
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
 def make(d=5, k=7, r=3, dtype=torch.float64, bias=True, conv=False, seed=0, **options):
@@ -54,7 +55,7 @@ def relative(ours, theirs):
 SHAPES = [(), (4,), (2, 3), (2, 3, 2), (2, 1, 3, 2), (0,), (2, 0, 3)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("kind", ["bias", "no bias", "Conv1D"])
 @pytest.mark.parametrize("leading", SHAPES, ids=str)
 def test_fused_equals_plain(leading, kind, dtype):
@@ -490,6 +491,23 @@ def test_hooks_and_a_replaced_forward_of_the_base_are_heard():
     layer.base.forward = lambda x: calls.append("forward") or original(x)
     layer(x)
     assert calls == ["hook", "forward"]
+
+
+def test_a_factor_that_is_no_parameter_serves_as_well():
+    """Pruning makes it a plain tensor, as does each replica of nn.DataParallel."""
+    layer = make()
+    x = torch.randn(4, 7, dtype=torch.float64)
+    prune.random_unstructured(layer, "lora_A", amount=0.5)
+    assert relative(layer(x), plain(layer, x)) <= 1e-12
+    layer(x).sum().backward()
+    assert layer.lora_A_orig.grad.count_nonzero() == layer.lora_A.count_nonzero() < 21
+
+
+def test_a_module_that_computes_with_the_weight_itself_does_not_lose_lora_in_silence():
+    block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    block.linear1 = LoRALinear(block.linear1, r=1, lora_alpha=1)
+    with torch.no_grad(), pytest.raises(AttributeError, match=r"'LoRALinear' .* 'weight'"):
+        block(torch.randn(1, 3, 4))
 
 
 def test_repr_says_what_there_is():
