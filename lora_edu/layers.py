@@ -76,8 +76,13 @@ class LoRALinear(nn.Module):
 
         A RuntimeError if the layer is merged and in training: what it learns would not be in y.
         """
-        base, lora_A, lora_B = self.base, self.lora_A, self.lora_B  # once: each is a slow look-up
-        weight, bias = base.weight.T if self.fan_in_fan_out else base.weight, base.bias
+        base = self._modules["base"]
+        try:  # an attribute of an nn.Module takes as long as a product with one sample
+            lora_A, lora_B = self._parameters["lora_A"], self._parameters["lora_B"]
+            weight, bias = base._parameters["weight"], base._parameters["bias"]
+        except KeyError:  # pruned, or a replica of nn.DataParallel: no parameters, but attributes
+            lora_A, lora_B, weight, bias = self.lora_A, self.lora_B, base.weight, base.bias
+        weight = weight.T if self.fan_in_fan_out else weight  # (d, k)
         learns = torch.is_grad_enabled() and (lora_A.requires_grad or lora_B.requires_grad)
         if self._merged is not None:
             if learns and self.training:

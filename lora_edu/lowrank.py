@@ -1,23 +1,24 @@
 """Low rank: the best approximation of a matrix, the SVD of a product, and how to measure rank.
 
-Letters: a matrix has shape (d, k) and m = min(d, k) singular values; r is a rank. Results keep the
-floating type of the input.
+Letters: a matrix has shape (d, k) and m = min(d, k) singular values; r is a rank. Singular values
+have the unit of the matrix, ranks and shares have none. Results keep the floating type of the input
+(half precision becomes single).
 
 Errors, in every function: a TypeError if an argument does not hold real numbers, a ValueError if
-one is not finite, its shape does not fit, or a rank is outside what its entry says.
+one is not finite, its shape does not fit, or a rank or share is outside the range given.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike as Array
 
-Triple = tuple[np.ndarray, np.ndarray, np.ndarray]  # U, S, Vt
+Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def truncated_svd(matrix: Array, r: int) -> Triple:
-    """Return the r largest singular triples U (d, r), S (r,), Vt (r, k): matrix ≈ ``(U * S) @ Vt``.
+    """Return the r largest singular triples, 1 ≤ r ≤ m: ``matrix ≈ (U * S) @ Vt``.
 
-    1 ≤ r ≤ min(d, k). S comes largest first, in the unit of ``matrix``; U and Vt.T have orthonormal
-    columns. Source: Golub and Van Loan, Matrix Computations, section 2.4.
+    Shapes: matrix (d, k); U (d, r) and Vt (r, k), orthonormal; S (r,), the largest first. Source:
+    Golub and Van Loan, Matrix Computations, section 2.4.
     """
     matrix = _array("matrix", matrix, ndim=2)
     _check_rank(r, min(matrix.shape), f"min(d, k) of shape {matrix.shape}")
@@ -26,22 +27,22 @@ def truncated_svd(matrix: Array, r: int) -> Triple:
 
 
 def best_approximation(matrix: Array, r: int) -> np.ndarray:
-    """Return the nearest matrix of rank at most r, ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``, shape (d, k).
+    """Return the matrix of rank ≤ r nearest to ``matrix``, 1 ≤ r ≤ m: ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``.
 
-    1 ≤ r ≤ min(d, k). Nearest in the Frobenius norm (error ``sqrt(Σᵢ>ᵣ σᵢ²)``) and in the spectral
-    norm (error ``σᵣ₊₁``) at once. Source: Eckart and Young 1936; Mirsky 1960.
+    Nearest in the Frobenius norm, with the error ``sqrt(Σᵢ>ᵣ σᵢ²)``, and in the spectral norm, with
+    the error ``σᵣ₊₁``. Shapes: matrix (d, k); returns (d, k). Source: Eckart and Young 1936.
     """
     U, S, Vt = truncated_svd(matrix, r)
     return (U * S) @ Vt  # (d, k)
 
 
 def factor(matrix: Array, r: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return lora_A (r, k) and lora_B (d, r) of the best rank-r approximation, ``lora_B @ lora_A``.
+    """Return LoRA's factors of the best approximation of rank r, 1 ≤ r ≤ m.
 
-        lora_A = √Σ Vᵀ,   lora_B = U √Σ,   1 ≤ r ≤ min(d, k)
+        lora_A = √Σ Vᵀ,   lora_B = U √Σ,   lora_B @ lora_A = best_approximation(matrix, r)
 
-    The balanced split gives both the same norm. Any other, ``(M⁻¹ lora_A, lora_B M)`` with an
-    invertible r × r matrix M, has the same product. Source: Meng et al. 2024 (arXiv:2404.02948).
+    The balanced split: both get the same norm. Shapes: matrix (d, k); returns (r, k) and (d, r).
+    Source: Meng et al. 2024, PiSSA (arXiv:2404.02948), section 3.
     """
     U, S, Vt = truncated_svd(matrix, r)
     root = np.sqrt(S)  # (r,)
@@ -49,13 +50,14 @@ def factor(matrix: Array, r: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
-    """Return the SVD of ``lora_B @ lora_A``, (d, r) by (r, k), without forming it.
+    """Return U, S, Vt of ``lora_B @ lora_A`` without forming it.
 
         lora_B = Q_B R_B,   lora_Aᵀ = Q_A R_A,   lora_B @ lora_A = Q_B (R_B R_Aᵀ) Q_Aᵀ
 
-    The core ``R_B R_Aᵀ`` is r × r and has the product's singular values: O((d + k) r²) operations
-    instead of O(d k min(d, k)). Returns U (d, m), S (m,), Vt (m, k) with m = min(d, k, r); S is
-    right to rounding relative to its *largest*. Source: Chan 1982 (QR first), on both sides.
+    The core ``R_B R_Aᵀ`` is r × r and has the product's singular values, right to rounding relative
+    to the *largest* one: O((d + k) r²) operations instead of O(d k m). Shapes: lora_A (r, k),
+    lora_B (d, r); U (d, q), S (q,), Vt (q, k) with q = min(d, k, r). Source: Chan 1982, An improved
+    algorithm for computing the SVD (QR first), on both sides.
     """
     lora_A, lora_B = _array("lora_A", lora_A, ndim=2), _array("lora_B", lora_B, ndim=2)
     _check_rank(len(lora_A))
@@ -63,15 +65,15 @@ def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
         raise ValueError(f"lora_B must be (d, r), r = {len(lora_A)}, got {lora_B.shape}")
     Q_A, R_A = np.linalg.qr(lora_A.T)  # (k, r), (r, r)
     Q_B, R_B = np.linalg.qr(lora_B)  # (d, r), (r, r)
-    U, S, Vt = np.linalg.svd(R_B @ R_A.T, full_matrices=False)  # all within (r, r)
-    return Q_B @ U, S, Vt @ Q_A.T  # (d, m), (m,), (m, k)
+    U, S, Vt = np.linalg.svd(R_B @ R_A.T, full_matrices=False)  # (r, q), (q,), (q, r)
+    return Q_B @ U, S, Vt @ Q_A.T  # (d, q), (q,), (q, k)
 
 
 def energy_rank(singular_values: Array, energy: float = 0.9) -> int:
-    """Return the least n with ``Σᵢ≤ₙ σᵢ² ≥ energy · Σᵢ σᵢ²``: the directions that hold that share.
+    """Return the least n with ``Σᵢ≤ₙ σᵢ² ≥ energy · Σ σᵢ²``, for a share 0 < energy ≤ 1.
 
-    Takes singular values (m,) in any order, and 0 < energy ≤ 1. From 1 to m, 0 for the zero matrix.
-    Source: Jolliffe, Principal Component Analysis, section 6.1.1.
+    Shapes: singular_values (m,), in any order, here and below. The zero matrix has rank 0, here and
+    below. Source: the cumulative variance of Jolliffe, Principal Component Analysis, 6.1.1.
     """
     if not 0 < _array("energy", energy, ndim=0) <= 1:
         raise ValueError(f"energy must be a share, 0 < energy <= 1, got {energy}")
@@ -81,21 +83,20 @@ def energy_rank(singular_values: Array, energy: float = 0.9) -> int:
 
 
 def stable_rank(singular_values: Array) -> float:
-    """Return ``‖M‖²_F / ‖M‖²₂ = Σσᵢ² / σ₁²`` of singular values (m,): hardly moved by small noise.
+    """Return ``‖M‖²_F / ‖M‖²₂ = Σσᵢ² / σ₁²``, from 1 to the rank, and hardly moved by noise.
 
-    From 1 to the rank, 0 for the zero matrix. Source: Rudelson and Vershynin 2007
-    (arXiv:math/0503442), called numerical rank there.
+    Source: Rudelson and Vershynin 2007 (arXiv:math/0503442), where it is called numerical rank.
     """
     return float(np.sum(_singular_values(singular_values) ** 2))
 
 
 def effective_rank(singular_values: Array) -> float:
-    """Return ``exp(-Σ pᵢ ln pᵢ)``, ``pᵢ = σᵢ / Σσ``, of singular values (m,): entropy as a count.
+    """Return ``exp(-Σ pᵢ ln pᵢ)`` with ``pᵢ = σᵢ / Σσ``, from 1 to the rank: entropy as a count.
 
-    From 1 to the rank, 0 for the zero matrix. Source: Roy and Vetterli 2007, The effective rank.
+    Source: Roy and Vetterli 2007, The effective rank, EUSIPCO, definition 1.
     """
     S = _singular_values(singular_values)
-    p = S[S > 0] / max(S.sum(), 1)  # (rank,); S starts with 1, unless all of it is 0
+    p = S[S > 0] / max(S.sum(), 1)  # (rank,); S starts with 1 unless all are zero
     return float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0
 
 
@@ -104,11 +105,12 @@ def subspace_similarity(A_1: Array, A_2: Array) -> np.ndarray:
 
         φ(A_1, A_2, i, j) = ‖V₁ᵢᵀ V₂ⱼ‖²_F / min(i, j)
 
-    Takes A_1 (r_1, k) and A_2 (r_2, k); for directions in the output pass ``lora_B.T``. V₁ᵢ holds,
-    as columns, the right singular vectors of ``A_1`` of its i largest singular values. Entry
-    ``[i - 1, j - 1]`` is φ. 1: the smaller subspace lies in the larger; 0: orthogonal; two random
-    ones: max(i, j) / k. The table ends at the numerical ranks: beyond them a singular vector is
-    arbitrary. Source: Hu et al. 2021, section 7.2, equation 4 (their U are right vectors too).
+    V₁ᵢ holds, as columns, the right singular vectors of ``A_1`` of its i largest singular values.
+    1: the smaller subspace lies in the larger; 0: orthogonal; two random ones: max(i, j) / k.
+
+    Shapes: A_1 (r_1, k), A_2 (r_2, k); returns (rank of A_1, rank of A_2) with φ(A_1, A_2, i, j) at
+    ``[i - 1, j - 1]``, up to the numerical ranks: further singular vectors are arbitrary. Source:
+    Hu et al. 2021, section 7.2, equation 4 (whose U are right singular vectors too).
     """
     A_1, A_2 = _array("A_1", A_1, ndim=2), _array("A_2", A_2, ndim=2)
     if A_1.shape[1] != A_2.shape[1]:
@@ -127,10 +129,9 @@ def amplification(weight: Array, delta_weight: Array, r: int) -> float:
 
         ‖ΔW‖_F / ‖Uᵀ W0 V‖_F,   U and V the top-r left and right singular vectors of ΔW
 
-    Takes W0 and ΔW, both (d, k), and 1 ≤ r ≤ rank of ΔW (if its rank exceeds r, its norm counts
-    these r directions only). A ratio that grows with the learning rate and with ``scaling``, so it
-    compares two updates only where these are equal; inf where W0 has nothing in these directions.
-    Source: Hu et al. 2021, section 7.3 and table 7.
+    1 ≤ r ≤ rank of ΔW, whose norm counts these r directions only. ``inf`` where W0 has nothing in
+    them. It grows with the learning rate and ``scaling``: compare only where these are equal.
+    Shapes: weight, not merged, and delta_weight (d, k). Source: Hu et al. 2021, section 7.3.
     """
     weight = _array("weight", weight, ndim=2)
     U, S, Vt = truncated_svd(delta_weight, r)  # (d, r), (r,), (r, k)
@@ -143,7 +144,6 @@ def amplification(weight: Array, delta_weight: Array, r: int) -> float:
 
 
 def _array(name: str, value: Array, ndim: int) -> np.ndarray:
-    """Return ``value`` as an array of finite floats, in at least single precision."""
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold real numbers, got {value!r}")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike as Array
 
-# What each argument is called, and its axes: one table, so that a letter means one thing.
+# The axes of each argument, in one table, so that a letter means one thing.
 _AXES = {"weight": "d k", "lora_A": "r k", "lora_B": "d r", "bias": "d", "scaling": ""}
 _AXES |= {"x": "... k", "grad_output": "... d"}
 
@@ -33,7 +33,10 @@ class Gradients(NamedTuple):
 
 
 def delta_weight(lora_A: Array, lora_B: Array, scaling: float = 1.0) -> np.ndarray:
-    """Return the dense update ``ΔW = scaling · lora_B @ lora_A``, shape (d, k), of rank ≤ r."""
+    """Return the update as one dense matrix, ``ΔW = scaling · lora_B @ lora_A``, of rank ≤ r.
+
+    Shapes: lora_A (r, k), lora_B (d, r); returns (d, k).
+    """
     lora_A, lora_B, _ = _checked(lora_A=lora_A, lora_B=lora_B, scaling=scaling)
     return scaling * (lora_B @ lora_A)  # (d, k)
 
@@ -46,11 +49,11 @@ def forward(
     scaling: float = 1.0,
     bias: Array | None = None,
 ) -> np.ndarray:
-    """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``, shape (..., d).
+    """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``.
 
-    Shapes: x (..., k), weight (d, k), lora_A (r, k), lora_B (d, r), bias (d,). The order of the
-    products is the saving: ``x @ lora_A.T`` has only r columns and the dense ΔW is never built, so
-    that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``.
+    The order of the products is the saving: ``x @ lora_A.T`` has r columns and ΔW is never built,
+    so that a sample costs r·(d + k) multiply-adds beside the d·k of ``weight``. Shapes: x (..., k),
+    weight (d, k), lora_A (r, k), lora_B (d, r), bias (d,); returns (..., d).
     """
     W0, A, B, x, _ = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, scaling=scaling)
     h = x @ A.T  # (..., r)
@@ -61,7 +64,7 @@ def forward(
 def backward(
     grad_output: Array, x: Array, weight: Array, lora_A: Array, lora_B: Array, scaling: float = 1.0
 ) -> Gradients:
-    """Return the gradients of a loss L by the chain rule, from ``G = ∂L/∂y``, shape (..., d).
+    """Return the gradients of a loss L by the chain rule, from ``G = ∂L/∂y``.
 
     With the samples as rows, h = x Aᵀ and s = ``scaling``:
 
@@ -69,8 +72,10 @@ def backward(
         dA = s · (G B)ᵀ x          (r, k)
         dx = G W0 + s · (G B) A    (n, k)
 
-    ``s · G B`` is the gradient of h. At B = 0 it vanishes: at the first step only B learns. Shapes
-    of the other arguments as in :func:`forward`; the results are in units of the loss.
+    ``s · G B`` is the gradient of h. At B = 0 it vanishes: at the first step only B learns.
+
+    Shapes: grad_output (..., d), x (..., k), weight (d, k), lora_A (r, k), lora_B (d, r); each
+    gradient has the shape of its argument, and the unit of the loss over the argument's.
     """
     W0, A, B, x, G, _ = _checked(
         weight=weight, lora_A=lora_A, lora_B=lora_B, x=x, grad_output=grad_output, scaling=scaling
@@ -86,7 +91,10 @@ def backward(
 
 
 def merge(weight: Array, lora_A: Array, lora_B: Array, scaling: float = 1.0) -> np.ndarray:
-    """Return ``weight + scaling · lora_B @ lora_A``, a new (d, k) array: one plain layer again."""
+    """Return ``weight + scaling · lora_B @ lora_A``, a new array: one plain layer, no cost added.
+
+    Shapes: weight (d, k), lora_A (r, k), lora_B (d, r); returns (d, k).
+    """
     W0, A, B = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B)
     return W0 + delta_weight(A, B, scaling)  # (d, k)
 

@@ -129,7 +129,7 @@ CHOICES = [
 
 
 @pytest.mark.filterwarnings("ignore:Using Rank-Stabilized LoRA")
-@pytest.mark.parametrize("options", CHOICES, ids=str)
+@pytest.mark.parametrize("options", CHOICES, ids=[str(i) for i in range(len(CHOICES))])
 def test_layers_ranks_and_scalings_are_pefts(options):
     ours = add_lora(bert(), LoraConfig(r=4, lora_alpha=8, **options))
     theirs = peft.get_peft_model(bert(), peft.LoraConfig(r=4, lora_alpha=8, **options))
