@@ -20,18 +20,13 @@ from lora_edu.layers import LoRALinear, check_hyperparameters, is_linear
 class LoraConfig:
     """Which layers get LoRA, and how much of it; a TypeError or ValueError names a bad field.
 
-    Parameters
-    ----------
-    target_modules : list of str, or str
-        Names: a module matches if its name is one, or ends in a dot and one. Or a regular
-        expression that a whole name must match. Or ``"all-linear"``: every linear layer but
-        ``modules_to_save`` and the output head (what ``get_output_embeddings`` returns).
-    r, lora_alpha, lora_dropout, use_rslora
-        As in :class:`~lora_edu.layers.LoRALinear`.
-    rank_pattern, alpha_pattern : dict from a regular expression to another r or lora_alpha
-        For modules whose name, or an end of it after a dot, matches. The first match counts.
-    modules_to_save : list of str, optional
-        Modules whose names end so are trained as a whole and saved with the adapter: a new head.
+    ``target_modules``: a list of names, where a module matches if its name is one, or ends in a dot
+    and one; or a regular expression that a whole name must match; or ``"all-linear"``: every linear
+    layer but ``modules_to_save`` and the output head (what ``get_output_embeddings`` returns).
+    ``rank_pattern``, ``alpha_pattern``: regular expression → another r or lora_alpha, for modules
+    whose name, or an end of it after a dot, matches; the first match counts. ``modules_to_save``:
+    modules whose names end so are trained as a whole and saved with the adapter, a new head for
+    instance. The other fields are as in :class:`~lora_edu.layers.LoRALinear`.
     """
 
     target_modules: Collection[str] | str
@@ -154,10 +149,8 @@ def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return the adapter's own tensors by name: each lora_A and lora_B, and ``modules_to_save``."""
     tensors = {}
     for name, layer in lora_layers(model).items():
-        tensors |= {
-            f"{name}.lora_A": layer.lora_A.detach(),
-            f"{name}.lora_B": layer.lora_B.detach(),
-        }
+        tensors[f"{name}.lora_A"] = layer.lora_A.detach()
+        tensors[f"{name}.lora_B"] = layer.lora_B.detach()
     for name, module in _modules_to_save(model, getattr(model, "lora_config", None)).items():
         tensors |= module.state_dict(prefix=f"{name}.")
     return tensors

@@ -49,9 +49,8 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     _finish(directory)
     for abandoned in directory.glob(".saving-*"):
         shutil.rmtree(abandoned)
-    with tempfile.TemporaryDirectory(
-        prefix=".saving-", dir=directory, ignore_cleanup_errors=True
-    ) as temporary:
+    saving = tempfile.TemporaryDirectory(None, ".saving-", directory, ignore_cleanup_errors=True)
+    with saving as temporary:
         # Not sorted: of the patterns, the first that matches counts.
         Path(temporary, CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         safetensors.torch.save_file(tensors, Path(temporary, WEIGHTS), metadata={"format": "pt"})

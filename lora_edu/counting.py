@@ -11,15 +11,18 @@ Source: Hu et al. 2021 (arXiv:2106.09685), section 4.
 
 from operator import index
 
-__all__ = [
-    "break_even_rank",
-    "degrees_of_freedom",
-    "dense_multiply_adds",
-    "dense_parameters",
-    "lora_multiply_adds",
-    "lora_parameters",
-    "reduction",
-]
+
+def at_least_one(name: str, value: int) -> int:
+    """Return ``value`` as a Python int of at least 1, or raise the error that names it."""
+    try:
+        number = index(value)  # takes NumPy's integers too, refuses 5.0, "5" and NaN
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool):  # an int to Python, and a slip to everybody else
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
 
 
 def dense_parameters(out_features: int, in_features: int) -> int:
@@ -28,7 +31,7 @@ def dense_parameters(out_features: int, in_features: int) -> int:
     >>> dense_parameters(100, 100)
     10000
     """
-    return _at_least_one("out_features", out_features) * _at_least_one("in_features", in_features)
+    return at_least_one("out_features", out_features) * at_least_one("in_features", in_features)
 
 
 def lora_parameters(out_features: int, in_features: int, r: int) -> int:
@@ -37,8 +40,8 @@ def lora_parameters(out_features: int, in_features: int, r: int) -> int:
     >>> lora_parameters(100, 100, r=5)
     1000
     """
-    d, k = _at_least_one("out_features", out_features), _at_least_one("in_features", in_features)
-    return _at_least_one("r", r) * (d + k)
+    d, k = at_least_one("out_features", out_features), at_least_one("in_features", in_features)
+    return at_least_one("r", r) * (d + k)
 
 
 def reduction(out_features: int, in_features: int, r: int) -> float:
@@ -86,7 +89,7 @@ def dense_multiply_adds(out_features: int, in_features: int, *, vectors: int = 1
     >>> dense_multiply_adds(100, 100)
     10000
     """
-    return _at_least_one("vectors", vectors) * dense_parameters(out_features, in_features)
+    return at_least_one("vectors", vectors) * dense_parameters(out_features, in_features)
 
 
 def lora_multiply_adds(
@@ -100,19 +103,6 @@ def lora_multiply_adds(
     >>> lora_multiply_adds(100, 100, r=5), lora_multiply_adds(100, 100, r=5, form_delta=True)
     (1000, 60000)
     """
-    apart = _at_least_one("vectors", vectors) * lora_parameters(out_features, in_features, r)
+    apart = at_least_one("vectors", vectors) * lora_parameters(out_features, in_features, r)
     dense = dense_multiply_adds(out_features, in_features, vectors=vectors)
     return r * dense_parameters(out_features, in_features) + dense if form_delta else apart
-
-
-def _at_least_one(name: str, value: int) -> int:
-    """Return ``value`` as a Python int of at least 1, or raise the error that names it."""
-    try:
-        number = index(value)  # takes NumPy's integers too, refuses 5.0, "5" and NaN
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, bool):  # an int to Python, and a slip to everybody else
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-    return number

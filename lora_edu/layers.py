@@ -1,8 +1,6 @@
 """``LoRALinear``: the mathematics of :mod:`lora_edu.reference` in PyTorch, made fast.
 
-Letters: d = out_features, k = in_features, r = rank, n = number of samples (all leading dimensions
-of ``x`` together).
-
+Letters: d = out_features, k = in_features, r = rank, n = samples (all leading dimensions of ``x``).
 Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; the start follows loralib and PEFT.
 """
 
@@ -28,18 +26,13 @@ class LoRALinear(nn.Module):
     ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. There is
     no ``weight``: who computes with it (nn.TransformerEncoderLayer) would skip LoRA in silence.
 
-    Parameters
-    ----------
-    base : nn.Linear or transformers' Conv1D
-        The layer to wrap, and to freeze. Anything else is a TypeError.
-    r : int
-        Rank, at least 1. (A number out of its range is a ValueError.)
-    lora_alpha : float
-        ``scaling`` is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora``.
-    lora_dropout : float
-        Probability with which, in training, an input of ``lora_A`` is zeroed; 0 ≤ p < 1.
-    use_rslora : bool
-        Rank-stabilised scaling (Kalajdzievski 2023, arXiv:2312.03732).
+    ``base``, an nn.Linear or transformers' Conv1D (else a TypeError), is frozen. ``scaling`` is
+    ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora`` (Kalajdzievski 2023,
+    arXiv:2312.03732). ``lora_dropout`` is the probability with which, in training, an input of
+    ``lora_A`` is zeroed. r ≥ 1, lora_alpha > 0, 0 ≤ lora_dropout < 1 (else a ValueError).
+
+    ``lora_A`` (r, in_features) and ``lora_B`` (out_features, r) have the dtype of ``base``, but at
+    least float32, as in PEFT: half precision would round the small steps of training away.
     """
 
     def __init__(
@@ -87,8 +80,7 @@ class LoRALinear(nn.Module):
         if self._merged is not None:
             if learns and self.training:
                 raise RuntimeError(
-                    "a merged LoRALinear cannot train: call unmerge() first, "
-                    "or predict in eval() mode or under torch.no_grad()"
+                    "a merged LoRALinear cannot train: call unmerge() first, or eval()"
                 )
             return base(x)
         if (
@@ -163,10 +155,8 @@ class LoRALinear(nn.Module):
         """Return the state of the layer with W0 for its weight, merged or not."""
         state = super().state_dict(*args, prefix=prefix, **kwargs)
         if self.merged:
-            W0 = (
-                (self._weight() - self.delta_weight()).detach().to(self.base.weight.dtype)
-            )  # (d, k)
-            state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0
+            W0 = (self._weight() - self.delta_weight()).detach().to(self.base.weight.dtype)
+            state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0  # from (d, k)
         return state
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
@@ -188,13 +178,13 @@ def is_linear(module: nn.Module) -> bool:
 
 def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> None:
     """Raise the TypeError or ValueError that says what is wrong with one of them."""
-    if isinstance(r, bool) or not isinstance(r, int):
+    if type(r) is not int:  # a whole number of another type could not be saved as JSON
         raise TypeError(f"r must be an integer, got {r!r}")
+    if r < 1:
+        raise ValueError(f"r must be at least 1, got {r}")
     for name, value in (("lora_alpha", lora_alpha), ("lora_dropout", lora_dropout)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number, got {value!r}")
-    if r < 1:
-        raise ValueError(f"r must be at least 1, got {r}")
     if not 0 < lora_alpha < math.inf:
         raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
     if not 0 <= lora_dropout < 1:

@@ -11,6 +11,8 @@ one is not finite, its shape does not fit, or a rank or share is outside the ran
 import numpy as np
 from numpy.typing import ArrayLike as Array
 
+from lora_edu.counting import at_least_one
+
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -163,9 +165,5 @@ def _singular_values(values: Array) -> np.ndarray:
 
 
 def _check_rank(r: int, upper: int | None = None, what: str = "") -> None:
-    if isinstance(r, bool) or not isinstance(r, int | np.integer):
-        raise TypeError(f"r must be an integer, got {r!r}")
-    if r < 1:
-        raise ValueError(f"r must be at least 1, got {r}")
-    if upper is not None and r > upper:
+    if at_least_one("r", r) > (upper or r):
         raise ValueError(f"r must be at most {upper}, {what}, got {r}")

@@ -33,10 +33,7 @@ class Gradients(NamedTuple):
 
 
 def delta_weight(lora_A: Array, lora_B: Array, scaling: float = 1.0) -> np.ndarray:
-    """Return the update as one dense matrix, ``ΔW = scaling · lora_B @ lora_A``, of rank ≤ r.
-
-    Shapes: lora_A (r, k), lora_B (d, r); returns (d, k).
-    """
+    """Return the dense update ``ΔW = scaling · lora_B @ lora_A``, (d, k), of rank at most r."""
     lora_A, lora_B, _ = _checked(lora_A=lora_A, lora_B=lora_B, scaling=scaling)
     return scaling * (lora_B @ lora_A)  # (d, k)
 
@@ -91,10 +88,7 @@ def backward(
 
 
 def merge(weight: Array, lora_A: Array, lora_B: Array, scaling: float = 1.0) -> np.ndarray:
-    """Return ``weight + scaling · lora_B @ lora_A``, a new array: one plain layer, no cost added.
-
-    Shapes: weight (d, k), lora_A (r, k), lora_B (d, r); returns (d, k).
-    """
+    """Return ``weight + scaling · lora_B @ lora_A``, a new (d, k): one plain layer."""
     W0, A, B = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B)
     return W0 + delta_weight(A, B, scaling)  # (d, k)
 
