@@ -10,11 +10,8 @@ import numpy as np
 from lora_edu.course.checks import call, check
 
 __all__ = [
-    "check_compress",
-    "check_count_directions",
-    "check_energy_rank",
-    "check_truncation_error",
-]
+    "check_compress", "check_count_directions", "check_energy_rank", "check_truncation_error",
+]  # fmt: skip
 
 
 def _example(*strengths: float) -> np.ndarray:
