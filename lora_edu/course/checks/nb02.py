@@ -1,0 +1,108 @@
+"""Checks of lesson 02: count directions, measure energy, know the error, compress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lora_edu.course.checks import call, check
+
+__all__ = [
+    "check_compress", "check_count_directions", "check_energy_rank", "check_truncation_error",
+]  # fmt: skip
+
+
+def _example(*strengths: float) -> np.ndarray:
+    """Return a matrix (7, 5) with these five singular values."""
+    rng = np.random.default_rng(0)
+    U, V = (np.linalg.qr(rng.standard_normal((n, 5)))[0] for n in (7, 5))
+    return (U * strengths) @ V.T
+
+
+def _whole(got: Any, asked: str) -> None:
+    whole = isinstance(got, (int, np.integer))
+    assert whole, f"{asked}: a rank is a whole number of type int, got {got!r}"
+
+
+@check
+def check_count_directions(count_directions: Callable) -> None:
+    """``count_directions(M)`` counts the singular values above 1e-12 of the largest."""
+    for matrix, right, why in [
+        (_example(3, 2, 1, 0, 0), 3, "a direction of strength zero, or nearly, is none"),
+        (np.eye(6, k=1), 5, "all its eigenvalues are zero, but not its singular values"),
+        (
+            _example(3e-15, 2e-15, 1e-15, 1e-15, 1e-15),
+            5,
+            "all are small: compare with the largest, not with 1",
+        ),
+        (np.diag([1, 1e-11, 1e-13]), 2, "the line is at 1e-12 of the largest σ (of σ, not of σ²)"),
+        (np.zeros((3, 3)), 0, "nothing is there to count"),
+    ]:
+        got = call(count_directions, M=matrix)
+        _whole(got, "count_directions(M)")
+        assert got == right, f"M of shape {matrix.shape}: got {got}, right is {right}: {why}"
+
+
+@check
+def check_energy_rank(energy_rank: Callable) -> None:
+    """``energy_rank(S, energy)`` is the least r whose r largest σ² sum to that share."""
+    index = "an index starts at 0, a count at 1"
+    for S, energy, right, mistakes in [
+        ([4, 2, 2, 1], 0.6, 1, {0: index, 2: "that is for σ; energy is σ²", 4: "largest first"}),
+        ([1, 1, 1, 1], 0.5, 2, {1: index, 3: "a share reached exactly is reached: >=, not >"}),
+        ([4, 2, 2, 1], 0.86, 3, {2: "that share is not yet reached"}),
+    ]:
+        asked = f"energy_rank({S}, {energy})"
+        got = call(energy_rank, S=np.array(S, float), energy=energy)
+        _whole(got, asked)
+        why = mistakes.get(
+            int(got), f"σ² is {[s * s for s in S]}, together {sum(s * s for s in S)}"
+        )
+        assert got == right, f"{asked}: got {got}, right is {right}: {why}"
+
+
+@check
+def check_truncation_error(truncation_error: Callable) -> None:
+    """``truncation_error(S, r)`` is sqrt(Σᵢ>ᵣ σᵢ² / Σ σᵢ²)."""
+    S = np.array([4.0, 2.0, 2.0, 1.0])  # σ² = 16, 4, 4, 1, together 25
+    mistakes = {
+        0.36: "a root is missing: that is the share of the energy that is lost",
+        3.0: "that is ‖M - M_r‖ itself: divide by ‖M‖ = 5",
+        0.8: "that is what is kept; the error is what is left out",
+        1.0: "σ_1 is kept, not lost: Python counts from 0, the tail is S[r:]",
+        5 / 9: "that is Σσ over Σσ; the norm is a root of a sum of squares",
+        0.5: "that is σ_2 / σ_1, by the spectral norm; asked is the Frobenius norm",
+        0.2**0.5: "σ_2 is lost too: Python counts from 0, the tail is S[r:]",
+    }
+    for r, right in [(1, 0.6), (3, 0.2), (4, 0.0)]:
+        got, asked = np.asarray(call(truncation_error, S=S, r=r)), f"S = [4, 2, 2, 1], r = {r}"
+        assert got.shape == (), f"{asked}: the error is one number, got shape {got.shape}"
+        why = next(
+            (why for value, why in mistakes.items() if r == 1 and np.isclose(got, value)), ""
+        )
+        assert np.isclose(got, right), f"{asked}: got {got:.4g}, right is {right:.4g}: {why}"
+
+
+@check
+def check_compress(compress: Callable) -> None:
+    """``compress(M, error)`` returns the thinnest strips with ‖M - BA‖ <= error ‖M‖."""
+    M = _example(16, 8, 4, 2, 1)
+    d, k = M.shape
+    for allowed, least in [(0.2, 3), (0.3, 2)]:
+        got, asked = call(compress, M=M, error=allowed), f"error = {allowed}"
+        pair = isinstance(got, (tuple, list)) and len(got) == 2
+        assert pair, f"return the two strips, lora_A and lora_B, got {type(got).__name__}"
+        A, B = map(np.asarray, got)
+        assert A.ndim == B.ndim == 2, f"both strips are matrices, got {A.shape} and {B.shape}"
+        assert (len(A), B.shape[1]) != (d, k), "the two are swapped: lora_A comes first"
+        fits = A.shape[1] == k and len(B) == d and len(A) == B.shape[1]
+        assert fits, f"lora_A is (r, {k}), lora_B ({d}, r), got {A.shape} and {B.shape}"
+        error, r = np.linalg.norm(M - B @ A) / np.linalg.norm(M), len(A)
+        far = f"{asked}: r = {r} leaves a relative error of {error:.3g}"
+        assert error <= allowed or error**2 > allowed, (
+            f"{far}. Its square would do: the energy that may be lost is error**2, not error"
+        )
+        assert error <= allowed, far
+        assert r <= least, f"{asked}: r = {r} keeps to it, but r = {least} is thinner and does too"

@@ -1,0 +1,157 @@
+"""Answers to the exercises of lesson 02."""
+
+import numpy as np
+
+from cases import in_place, loses_return
+from lora_edu import lowrank
+from lora_edu.course.checks import nb02
+
+
+def values(M):
+    return np.linalg.svd(M, compute_uv=False)
+
+
+def held(S):
+    return np.cumsum(S**2) / np.sum(S**2)
+
+
+def strips(rank):
+    """An answer to the last exercise that finds its rank by ``rank(S, error)``."""
+    return lambda M, error: lowrank.factor(M, rank(values(M), error))
+
+
+def right_rank(S, error):
+    return lowrank.energy_rank(S, 1 - error**2)
+
+
+CASES = {
+    nb02.check_count_directions: (
+        lambda M: int(np.sum(values(M) > 1e-12 * values(M)[0])),
+        {
+            "all of them": (lambda M: len(values(M)), "got 5, right is 3: a direction of strength"),
+            "above zero": (lambda M: np.count_nonzero(values(M)), "of strength zero, or nearly"),
+            "eigenvalues": (
+                lambda M: int(np.sum(abs(np.linalg.eigvals(M)) > 1e-12)),
+                "it raises LinAlgError",
+            ),
+            "eigenvalues if square": (
+                lambda M: int(
+                    np.sum(abs(np.linalg.eigvals(M)) > 1e-12)
+                    if M.shape[0] == M.shape[1]
+                    else np.linalg.matrix_rank(M)
+                ),
+                "got 0, right is 5: all its eigenvalues are zero",
+            ),
+            "absolute": (lambda M: int(np.sum(values(M) > 1e-12)), "not with 1"),
+            "NumPy's own line": (lambda M: np.linalg.matrix_rank(M), "got 3, right is 2: the line"),
+            "the line in σ²": (
+                lambda M: int(np.sum(values(M) ** 2 > 1e-12 * values(M)[0] ** 2)),
+                "got 1, right is 2",
+            ),
+            "zero divided by zero": (
+                lambda M: int(np.sum(~(values(M) / max(values(M)[0], 1e-300) <= 1e-12)) or 1),
+                "got 1, right is 0: nothing is there",
+            ),
+            "the list": (lambda M: values(M) > 1e-12 * values(M)[0], "a whole number of type int"),
+            "no return": (loses_return, "is the `return` missing?"),
+        },
+    ),
+    nb02.check_energy_rank: (
+        lambda S, energy: int(np.sum(held(S) < energy)) + 1,
+        {
+            "of σ": (
+                lambda S, energy: int(np.sum(np.cumsum(S) / np.sum(S) < energy)) + 1,
+                "got 2, right is 1: that is for σ; energy is σ²",
+            ),
+            "an index": (
+                lambda S, energy: int(np.argmax(held(S) >= energy)),
+                "got 0, right is 1: an index starts at 0",
+            ),
+            "more than": (
+                lambda S, energy: int(np.sum(held(S) <= energy)) + 1,
+                "got 3, right is 2: a share reached exactly",
+            ),
+            "smallest first": (
+                lambda S, energy: int(np.sum(held(S[::-1]) < energy)) + 1,
+                "got 4, right is 1: largest first",
+            ),
+            "the nearest share": (
+                lambda S, energy: int(np.argmin(abs(held(S) - energy))) + 1,
+                "got 2, right is 3: that share is not yet reached",
+            ),
+            "the share": (lambda S, energy: held(S)[0], "a whole number of type int, got np.float"),
+            "sorts in place": (lambda S, energy: in_place(S, 1), "S itself was changed"),
+        },
+    ),
+    nb02.check_truncation_error: (
+        lambda S, r: np.linalg.norm(S[r:]) / np.linalg.norm(S),
+        {
+            "squared": (
+                lambda S, r: np.sum(S[r:] ** 2) / np.sum(S**2),
+                "0.36, right is 0.6: a root",
+            ),
+            "not relative": (lambda S, r: np.linalg.norm(S[r:]), "got 3, right is 0.6: that is ‖M"),
+            "what is kept": (
+                lambda S, r: np.linalg.norm(S[:r]) / np.linalg.norm(S),
+                "got 0.8, right is 0.6: that is what is kept",
+            ),
+            "one too many": (
+                lambda S, r: np.linalg.norm(S[r - 1 :]) / np.linalg.norm(S),
+                "σ_1 is kept, not lost",
+            ),
+            "one too few": (
+                lambda S, r: np.linalg.norm(S[r + 1 :]) / np.linalg.norm(S),
+                "σ_2 is lost too",
+            ),
+            "sums of σ": (lambda S, r: S[r:].sum() / S.sum(), "a root of a sum of squares"),
+            "spectral": (lambda S, r: S[r] / S[0], "by the spectral norm"),
+            "each of them": (lambda S, r: S[r:] / np.linalg.norm(S), "one number, got shape (3,)"),
+            "r fixed at 1": (
+                lambda S, r: np.linalg.norm(S[1:]) / 5,
+                "r = 3: got 0.6, right is 0.2",
+            ),
+        },
+    ),
+    nb02.check_compress: (
+        strips(right_rank),
+        {
+            "energy for error": (
+                strips(lambda S, error: lowrank.energy_rank(S, 1 - error)),
+                "the energy that may be lost is error**2, not error",
+            ),
+            "not relative": (
+                strips(lambda S, error: int(np.sum(np.sqrt(1 - held(S)) * 18 > error)) + 1),
+                "but r = 3 is thinner",
+            ),
+            "one too few": (
+                strips(lambda S, error: max(1, right_rank(S, error) - 2)),
+                "r = 1 leaves a relative error of 0.499",
+            ),
+            "one too many": (
+                strips(lambda S, error: right_rank(S, error) + 1),
+                "r = 4 keeps to it, but r = 3 is thinner",
+            ),
+            "swapped": (
+                lambda M, error: lowrank.factor(M, right_rank(values(M), error))[::-1],
+                "the two are swapped",
+            ),
+            "no strengths": (
+                lambda M, error: (np.eye(3, 5), np.eye(7, 3)),
+                "r = 3 leaves a relative error of",
+            ),
+            "the product": (
+                lambda M, error: lowrank.best_approximation(M, 3),
+                "return the two strips, lora_A and lora_B, got ndarray",
+            ),
+            "the SVD": (
+                lambda M, error: lowrank.truncated_svd(M, 3),
+                "return the two strips",
+            ),
+            "V for its transpose": (
+                lambda M, error: (lowrank.factor(M, 3)[0].T, lowrank.factor(M, 3)[1]),
+                "lora_A is (r, 5), lora_B (7, r), got (5, 3) and (7, 3)",
+            ),
+            "a vector": (lambda M, error: (M[0], M[:, 0]), "both strips are matrices"),
+        },
+    ),
+}
