@@ -28,11 +28,12 @@ def _shaped(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     return got
 
 
-def _pair(got: Any, names: str, first: tuple[int, ...], second: tuple[int, ...]) -> None:
-    assert type(got) is tuple, f"return two arrays: {names}"
-    assert len(got) == 2, f"return two arrays: {names}, got {len(got)}"
-    swapped = (np.shape(got[0]), np.shape(got[1])) == (second, first)
+def _pair(got: Any, names: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    two = type(got) is tuple and len(got) == 2
+    assert two, f"return two arrays: {names}"
+    swapped = [np.shape(one) for one in got] == [*shapes[::-1]]
     assert not swapped, f"the two are swapped: return {names}, in this order"
+    return [_shaped(*each) for each in zip(got, shapes, names.split(", "), strict=True)]
 
 
 def _none_of(got: Any, wrong: dict[str, Any]) -> None:
@@ -61,10 +62,9 @@ def check_gradients(gradients: Callable) -> None:
     """``gradients(G, x, lora_A, lora_B, scaling)`` is dA = s (G B)ᵀ x and dB = s Gᵀ (x Aᵀ)."""
     x, W0, A, B, G = _example(5, 4, 6, 2)
     got = call(gradients, G=G, x=x, lora_A=A, lora_B=B, scaling=S)
-    _pair(got, "dA, dB", A.shape, B.shape)
+    got = _pair(got, "dA, dB", A.shape, B.shape)
     right = reference.backward(G, x, W0, A, B, S)[:2]
     for name, value, want in zip(("dA", "dB"), got, right, strict=True):
-        value = _shaped(value, want.shape, name)
         _none_of(value, {
             f"{name}: scaling is missing": want / S,
             f"{name}: scaling stands in it twice": want * S,
@@ -79,8 +79,7 @@ def check_start(start: Callable) -> None:
     """``start(d, k, r, rng)``: B = 0, the entries of A uniform between -1/√k and 1/√k."""
     d, k, r = 20, 400, 8
     got, other = (call(start, d=d, k=k, r=r, rng=np.random.default_rng(s)) for s in (0, 1))
-    _pair(got, "lora_A, lora_B", (r, k), (d, r))
-    A, B = _shaped(got[0], (r, k), "lora_A"), _shaped(got[1], (d, r), "lora_B")
+    A, B = _pair(got, "lora_A, lora_B", (r, k), (d, r))
     assert A.any() or B.any(), "both are zero: both gradients are zero too, and nothing ever moves"
     assert A.any(), "A = 0 is the mirror image: it trains as well, but here B is the one at zero"
     assert not B.any(), "B is not zero, nor is BA: the layer does not start at W0"
@@ -88,8 +87,8 @@ def check_start(start: Callable) -> None:
     assert rank == r, f"the rows of A have rank {rank} only: B A can have no more at the first step"
     assert not np.array_equal(A, other[0]), "A is the same for another rng: draw it from rng"
     bound, largest = 1 / np.sqrt(k), np.abs(A).max()
-    wrong_axis = 0.9 < largest * np.sqrt(r) <= 1
-    assert not wrong_axis, "the bound is 1/√r: a row of A reads k numbers, so it is 1/√k"
+    wrong = 0.9 < largest * np.sqrt(r) <= 1
+    assert not wrong, "the bound is 1/√r: a row of A reads k numbers, so it is 1/√k"
     assert 0.9 * bound < largest <= bound, f"entries of A reach {largest:.3g}: 1/√k is {bound:.3g}"
     assert abs(A.mean()) < 0.1 * bound, "the entries of A lean to one sign: from -1/√k to 1/√k"
 
