@@ -159,3 +159,17 @@ def test_small_png_keeps_the_picture():
     assert small == plots.small_png(large)
     pictures = [np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), float) for p in (large, small)]
     assert np.abs(pictures[0] - pictures[1]).mean() < 2  # of 255
+
+
+def test_the_planted_rank_is_where_the_floor_ends_and_the_overfitting_begins():
+    numbers = figures.load()["rank_sweep_planted"].draw()[1]
+    for r, floor, reached in zip(*map(numbers.get, ("ranks", "floors", "clean_loss")), strict=True):
+        assert reached == pytest.approx(floor, rel=0.01, abs=1e-4)
+        assert (floor > 0) is (r < 3)
+    assert numbers["best"] == 3
+
+
+def test_scaling_and_rank_finds_the_powers_of_theory():
+    slopes = figures.load()["scaling_and_rank"].draw()[1]["slopes"]
+    assert slopes["α/r"] == pytest.approx([-0.5, -1, 0], abs=0.1)
+    assert slopes["α/√r"] == pytest.approx([0, 0, 0.5], abs=0.1)
