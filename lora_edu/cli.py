@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lora_edu import __version__
 
@@ -32,6 +33,15 @@ def _figures(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _experiments(arguments: argparse.Namespace) -> int:
+    from lora_edu.course import experiments
+
+    for name in arguments.name or experiments.load():
+        experiments.record(name, arguments.seeds, arguments.out, progress=True)
+        print(f"{name:<24} recorded")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lora-edu", description="Companion of the LoRA course: figures and numbers."
@@ -50,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="figures", metavar="DIR", help="the folder (default: figures)"
     )
     figures.set_defaults(run=_figures)
+
+    experiments = commands.add_parser("experiments", help="record the long runs anew (minutes)")
+    experiments.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
+    experiments.add_argument("--seeds", type=int, default=5, metavar="N", help="default: 5")
+    experiments.add_argument(
+        "--out", metavar="DIR", type=Path, help="the folder (default: where the lessons read)"
+    )
+    experiments.set_defaults(run=_experiments)
     return parser
 
 

@@ -1,0 +1,186 @@
+"""The long runs: several seeds, a learning rate chosen on validation, every run recorded.
+
+An experiment is a function ``run(method, lr, seed)``, registered with the rates to try for each
+method. The rate of a method is the one with the best mean ``"validation"`` over the seeds. Only
+then is it run for the record: the numbers that ``run`` returns beside it, the test among them, are
+dropped from the search. The experiments of lesson NN are in ``nbNN``, their records in
+``lora_edu/data/results``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import platform
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from lora_edu.course.files import write_whole
+
+__all__ = ["EXPERIMENTS", "RESULTS", "Experiment", "experiment", "load", "record", "results"]
+
+RESULTS = Path(__file__).parents[2] / "data" / "results"
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to run: a function, and for each method the learning rates to try."""
+
+    name: str
+    run: Callable[[str, float, int], Run]
+    rates: Mapping[str, Sequence[float]]
+    uses: Sequence[Callable]
+
+    @property
+    def digest(self) -> str:
+        """A digest of the rates and of the code that is particular to the experiment."""
+        code = [inspect.getsource(function) for function in (self.run, *self.uses)]
+        parts = json.dumps([self.name, {m: list(r) for m, r in self.rates.items()}, code])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+EXPERIMENTS: dict[str, Experiment] = {}
+
+
+def experiment(
+    name: str, rates: Mapping[str, Sequence[float]], uses: Sequence[Callable] = ()
+) -> Callable[[Callable], Callable]:
+    """Register the decorated ``run(method, lr, seed)`` as the experiment ``name``.
+
+    It returns a dict of numbers or lists of them, ``"validation"`` among them: the higher, the
+    better the rate. ``uses``: functions whose code the record depends on as well.
+    """
+
+    def register(run: Callable[[str, float, int], Run]) -> Callable:
+        if name in EXPERIMENTS:
+            raise ValueError(f"two experiments are called {name!r}")
+        EXPERIMENTS[name] = Experiment(name, run, rates, uses)
+        return run
+
+    return register
+
+
+def load() -> dict[str, Experiment]:
+    """Import the experiments of every lesson; return the registry, name → experiment."""
+    for lesson in iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{lesson.name}")
+    return EXPERIMENTS
+
+
+def results(name: str) -> dict[str, Any]:
+    """Return the record of an experiment: digest, rates, chosen, search, runs, mean, std.
+
+    ``runs``, method → one dict a seed; ``mean`` and ``std``, method → its single numbers over the
+    seeds (std: of the sample). A ValueError if there is no such record.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f"no record of {name!r} in {path.parent}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def record(
+    name: str, seeds: int = 5, folder: Path | None = None, *, progress: bool = False
+) -> dict[str, Any]:
+    """Run an experiment with the seeds 0, 1, … and write ``NAME.json``, whole; return it.
+
+    Each run is noted in ``NAME.json.part`` when it is done: started again after an interruption,
+    with the same code, it goes on from there. ``seeds`` is at least 2, for a spread.
+    """
+    known = load()
+    if name not in known:
+        raise ValueError(f"no experiment is called {name!r}; there are {', '.join(known)}")
+    if seeds < 2:
+        raise ValueError(f"seeds must be at least 2, got {seeds}")
+    entry, folder = known[name], folder or RESULTS
+    part = _Part(folder / f"{name}.json.part", entry)
+    steps = seeds * sum(len(rates) + 1 for rates in entry.rates.values())
+    search: dict[str, dict[str, list[float]]] = {}
+    chosen, runs = {}, {}
+    with _bar(steps, name, progress) as bar:
+
+        def go(kind: str, method: str, lr: float) -> Iterator[Run]:
+            for seed in range(seeds):
+                yield {"seed": seed, **part.get(kind, method, lr, seed)}
+                bar.update()
+
+        for method, rates in entry.rates.items():
+            found = {lr: [run["validation"] for run in go("search", method, lr)] for lr in rates}
+            search[method] = {f"{lr:g}": scores for lr, scores in found.items()}
+            chosen[method] = max(found, key=lambda lr, found=found: sum(found[lr]))
+            runs[method] = list(go("final", method, chosen[method]))
+    content = {
+        "name": name,
+        "digest": entry.digest,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": _versions(),
+        "rates": {method: list(rates) for method, rates in entry.rates.items()},
+        "chosen": chosen,
+        "search": search,
+        "runs": runs,
+        "mean": _over_seeds(runs, statistics.fmean),
+        "std": _over_seeds(runs, statistics.stdev),
+    }
+    write_whole(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    part.path.unlink(missing_ok=True)
+    return content
+
+
+class _Part:
+    """The runs that are done, one a line, under a first line with the digest."""
+
+    def __init__(self, path: Path, entry: Experiment) -> None:
+        self.path, self.entry, self.done = path, entry, {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if lines[:1] != [entry.digest]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, f"{entry.digest}\n")
+            return
+        for line in lines[1:]:
+            try:
+                key, value = json.loads(line)
+            except ValueError:  # the last, cut off
+                continue
+            self.done[tuple(key)] = value
+
+    def get(self, kind: str, method: str, lr: float, seed: int) -> Run:
+        """Return a run, from the file or made now."""
+        key = (kind, method, lr, seed)
+        if key not in self.done:
+            value = self.entry.run(method, lr, seed)
+            self.done[key] = value if kind == "final" else {"validation": value["validation"]}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps([key, self.done[key]])}\n")
+        return self.done[key]
+
+
+def _over_seeds(runs: dict[str, list[Run]], of: Callable) -> dict[str, dict[str, float]]:
+    return {
+        method: {
+            key: round(of([run[key] for run in each]), 6)
+            for key, value in each[0].items()
+            if isinstance(value, (int, float)) and key != "seed"
+        }
+        for method, each in runs.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("numpy", "torch", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _bar(total: int, name: str, progress: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=name, unit="run", disable=not progress)

@@ -1,0 +1,116 @@
+"""The records of the long runs: how they are made, whether they are fresh, what they carry."""
+
+import json
+import statistics
+
+import pytest
+
+from lora_edu.cli import main
+from lora_edu.course import experiments
+
+NAMES = list(experiments.load())
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A registry with one cheap experiment, and the list of its runs."""
+    calls, state = [], {"fail_at": None}
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {})
+    monkeypatch.setattr(experiments, "load", lambda: experiments.EXPERIMENTS)
+
+    @experiments.experiment("tiny", {"a": (1.0, 2.0, 3.0), "b": (1.0,)})
+    def tiny(method, lr, seed):
+        if len(calls) == state["fail_at"]:
+            raise KeyboardInterrupt
+        calls.append((method, lr, seed))
+        return {"validation": -abs(lr - 2) + seed, "test": 10 * lr + seed, "curve": [1, 2]}
+
+    return calls, state
+
+
+def test_the_rate_is_chosen_on_validation_and_only_its_test_is_kept(tiny, tmp_path):
+    content = experiments.record("tiny", 3, tmp_path)
+    assert content["chosen"] == {"a": 2.0, "b": 1.0}
+    assert content["search"]["a"] == {"1": [-1, 0, 1], "2": [0, 1, 2], "3": [-1, 0, 1]}
+    assert [run["test"] for run in content["runs"]["a"]] == [20, 21, 22]
+    assert [run["seed"] for run in content["runs"]["a"]] == [0, 1, 2]
+    assert content["mean"]["a"] == {"validation": 1, "test": 21}
+    assert content["std"]["a"]["test"] == statistics.stdev([20, 21, 22])
+    assert "test" not in json.dumps(content["search"])
+    assert json.loads((tmp_path / "tiny.json").read_text()) == content
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+def test_it_goes_on_after_an_interruption(tiny, tmp_path):
+    calls, state = tiny
+    whole = experiments.record("tiny", 2, tmp_path / "whole")
+    planned = list(calls)
+    calls.clear()
+    state["fail_at"] = 5
+    with pytest.raises(KeyboardInterrupt):
+        experiments.record("tiny", 2, tmp_path)
+    assert not (tmp_path / "tiny.json").exists()
+    part = tmp_path / "tiny.json.part"
+    part.write_text(part.read_text() + '\n[["search", "a"')  # cut off in the middle of a line
+    state["fail_at"] = None
+    assert experiments.record("tiny", 2, tmp_path) == whole
+    assert calls == planned
+
+
+def test_a_part_of_other_code_is_not_used(tiny, tmp_path):
+    calls, _ = tiny
+    old = ["search", "a", 1.0, 0], {"validation": 99}
+    (tmp_path / "tiny.json.part").write_text(f"0123456789abcdef\n{json.dumps(old)}\n")
+    content = experiments.record("tiny", 2, tmp_path)
+    assert content["chosen"]["a"] == 2.0
+    assert calls[0] == ("a", 1.0, 0)
+
+
+def test_bad_input_is_one_line_and_code_2(tmp_path, capsys):
+    out = ["--out", str(tmp_path)]
+    assert main(["experiments", "cold_fusion", *out]) == 2
+    assert "no experiment is called 'cold_fusion'; there are " in capsys.readouterr().err
+    assert main(["experiments", "rotated", "--seeds", "1", *out]) == 2
+    assert "seeds must be at least 2, got 1" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no record of 'cold_fusion'"):
+        experiments.results("cold_fusion")
+
+
+def test_the_command_records(tiny, tmp_path, capsys):
+    assert main(["experiments", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == ["tiny", "recorded"]
+    assert (tmp_path / "tiny.json").is_file()
+
+
+def test_no_record_belongs_to_no_experiment():
+    assert {path.stem for path in experiments.RESULTS.glob("*.json")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_is_fresh_and_complete(name):
+    entry, content = experiments.EXPERIMENTS[name], experiments.results(name)
+    again = f"run `lora-edu experiments {name}`"
+    assert content["digest"] == entry.digest, f"rates or code have changed: {again}"
+    assert content["versions"].keys() >= {"python", "torch"}
+    for method, rates in entry.rates.items():
+        assert len(content["runs"][method]) >= 5
+        search = content["search"][method]
+        best = max(search, key=lambda lr: sum(search[lr]))
+        assert list(search) == [f"{lr:g}" for lr in rates]
+        assert float(best) == content["chosen"][method]
+        tests = [run["test"] for run in content["runs"][method]]
+        assert content["mean"][method]["test"] == pytest.approx(statistics.fmean(tests), abs=1e-6)
+        assert content["std"][method]["test"] == pytest.approx(statistics.stdev(tests), abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_one_seed_comes_out_as_recorded(name):
+    content = experiments.results(name)
+    for method, lr in content["chosen"].items():
+        found, mean = experiments.EXPERIMENTS[name].run(method, lr, 1), content["mean"][method]
+        for key, value in mean.items():
+            grain = 1 if key.startswith("r90") else 0.01  # another CPU may round otherwise
+            near = max(3 * content["std"][method][key], grain)
+            assert abs(found[key] - value) <= near, f"{method}, {key}: {found[key]}, not {value}"
