@@ -1,0 +1,104 @@
+"""Checks of lesson 04: a truncated update, a rate chosen fairly, a fair share, a dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lora_edu.course.checks import call, check, compare
+
+__all__ = ["check_choose", "check_dimension", "check_share", "check_truncate"]
+
+
+def _near(got: object, value: float) -> bool:
+    try:
+        return bool(np.isclose(float(got), value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
+@check
+def check_truncate(truncate: Callable) -> None:
+    """``truncate(W0, W_1, k)`` is W0 plus the best approximation of rank k of W_1 - W0."""
+    rng = np.random.default_rng(0)
+    W0, W_1 = rng.standard_normal((2, 6, 4))
+    U, S, Vt = np.linalg.svd(W_1 - W0, full_matrices=False)
+    U_1, s_1, V_1 = np.linalg.svd(W_1, full_matrices=False)
+    for k in (2, 1, 4):
+        got = np.asarray(call(truncate, W0=W0, W_1=W_1, k=k), dtype=float)
+        assert got.shape == W0.shape, f"it must have the shape of W0, {W0.shape}, got {got.shape}"
+        cut = (U[:, :k] * S[:k]) @ Vt[:k]
+        wrong = {
+            "the update alone: add it to W0": cut,
+            "W_1 itself was cut: cut W_1 - W0, and add W0": (U_1[:, :k] * s_1[:k]) @ V_1[:k],
+            "W_1 is missing what was kept: the update goes on top of W0, not of W_1": W_1 + cut,
+            "the sign: the update is W_1 - W0": W0 - cut,
+            "the weakest directions were kept: the first k are the strongest": W0
+            + (U[:, -k:] * S[-k:]) @ Vt[-k:],
+            "the singular values are missing": W0 + U[:, :k] @ Vt[:k],
+        }
+        for why, value in wrong.items():
+            assert np.allclose(value, W0 + cut) or not np.allclose(got, value), why
+        compare(got, W0 + cut, "the result")
+
+
+@check
+def check_choose(choose: Callable) -> None:
+    """``choose(validation, test)``: best mean validation, then mean and deviation of its test."""
+    validation = {0.1: [0.7, 0.9, 0.5], 0.01: [0.8, 0.8, 0.8], 0.001: [0.6, 0.7, 0.83]}
+    test = {0.1: [0.9, 0.9, 0.9], 0.01: [0.7, 0.8, 0.75], 0.001: [0.6, 0.7, 0.8]}
+    got = call(choose, validation=validation, test=test)
+    three = isinstance(got, (tuple, list)) and len(got) == 3
+    assert three, "return three: rate, mean, deviation"
+    rate, mean, deviation = got
+    assert rate in test, f"the first must be a rate of {list(test)}, got {rate}"
+    why = {0.1: "best on test, or in one lucky run", 0.001: "best for the last seed only"}
+    assert rate == 0.01, f"{rate} is {why[rate]}: choose by the mean over the seeds on validation"
+    assert not _near(mean, 0.8), "that is the mean on validation, or the best test: take its mean"
+    assert _near(mean, 0.75), f"the mean on test is 0.75, got {mean}"
+    assert not _near(deviation, np.std(test[0.01])), "divide by n - 1, not by n: ddof=1"
+    assert not _near(deviation, 0.05**2), "that is the variance: take its root"
+    assert _near(deviation, 0.05), f"the standard deviation on test is 0.05, got {deviation}"
+
+
+@check
+def check_share(share: Callable) -> None:
+    """``share(y, lora, full, classes)``: accuracy of LoRA over that of full, on these classes."""
+    y = np.array([0, 1, 2, 3] * 5)
+    lora, full = np.array([y < 2, y != 3]) & (np.arange(20) != 4)
+    for classes in ([0, 1, 2], [0, 3], [0, 1, 2, 3]):
+        got = call(share, y=y, lora=lora, full=full, classes=np.array(classes))
+        assert np.ndim(got) == 0, f"return one number, got shape {np.shape(got)}"
+        of = np.isin(y, classes)
+        a, b = lora[of].mean(), full[of].mean()
+        right, everywhere = a / b, lora.mean() / full.mean()
+        wrong = {
+            "LoRA on these classes, full fine-tuning on all: that is the flaw": a / full.mean(),
+            "LoRA on all classes, full fine-tuning on these: both on the same": lora.mean() / b,
+            "that is on all classes: on the given ones only": everywhere,
+            "it is turned over: LoRA over full": b / a,
+            "that is a difference, not a share": a - b,
+            "that is the accuracy of LoRA alone": a,
+        }
+        for why, value in wrong.items():
+            assert np.isclose(value, right) or not _near(got, value), why
+        assert _near(got, right), f"classes {classes}: {got}, should be {right:.4g}"
+
+
+@check
+def check_dimension(dimension: Callable) -> None:
+    """``dimension(accuracy, full)`` is the least d whose accuracy is at least 0.9 · full."""
+    accuracy = {128: 0.8, 1024: 0.97, 512: 0.95, 64: 0.75, 256: 0.9, 32: 0.5}
+    for full, right in ((0.8, 64), (1.0, 256), (0.5, 32)):
+        got = call(dimension, accuracy=dict(accuracy), full=full)
+        reached = [d for d, a in accuracy.items() if a >= 0.9 * full]
+        wrong = {
+            accuracy[right]: "that is an accuracy: return the d that reaches it",
+            min(d for d in accuracy if d > right): "exactly 0.9 of full counts as well: >=",
+            min(d for d, a in accuracy.items() if a >= 0.9): "0.9 of full, not 0.9",
+            reached[0]: "that is the first in the dict: it need not be in order",
+            max(reached): "that is the largest d that reaches it, not the least",
+        }
+        if got != right:
+            raise AssertionError(wrong.get(got, f"full = {full}: {got}, should be {right}"))

@@ -1,0 +1,139 @@
+"""Figures of lesson 04: the spectrum of an update, accuracy against rank, controls, dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from lora_edu.course.experiments import results
+from lora_edu.course.figures import Numbers, figure
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
+
+__all__ = ["accuracy_vs_rank", "controls", "intrinsic_dimension", "spectrum_of_the_update"]
+
+RANKS = (1, 2, 4, 8, 16)
+
+
+@figure(
+    "spectrum_of_the_update",
+    alt="How many directions hold 90 % of the energy of a 256 × 256 layer, mean of {seeds} seeds: "
+    "noise {r90[noise]:.3g}, the pretrained weight {r90[W0]:.3g}, the update of full fine-tuning "
+    "on turned digits {r90[full]:.3g}, the update of pretraining itself {r90[pretraining]:.3g}, "
+    "the update that LoRA of rank 16 makes {r90[lora]:.3g}.",
+)
+def spectrum_of_the_update(
+    r90: Mapping[str, Sequence[float]] | None = None,
+) -> tuple[Figure, Numbers]:
+    """Show how many directions carry a weight, an update and noise.
+
+    Takes name → the rank for 90 % of the energy, one number a seed.
+    """
+    runs = results("rotated")["runs"]
+    keys = {"noise": "r90_noise", "W0": "r90_W0", "full": "r90", "pretraining": "r90_pretraining"}
+    r90 = r90 or {name: [run[key] for run in runs["full"]] for name, key in keys.items()} | {
+        "lora": [run["r90"] for run in runs["r=16"]]
+    }
+    labels = ["noise", "$W_0$", "$\\Delta W$", "$W_0 - W_{init}$", "LoRA, $r=16$"]
+    fig, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+    means = [float(np.mean(values)) for values in r90.values()]
+    ax.barh(labels[::-1], means[::-1], color=[GREEN, ORANGE, BLUE, BLACK, GREY], height=0.6)
+    for at, values in enumerate(list(r90.values())[::-1]):
+        ax.plot(values, np.full(len(values), at), "|", color=VERMILION, markersize=14)
+        ax.text(max(values) + 2, at, f"{np.mean(values):.3g}", va="center")
+    ax.set(xlabel="$n:\\ \\sum_{i\\leq n}\\sigma_i^2 \\geq 0.9\\,\\sum\\sigma_i^2$", xlim=(0, 150))
+    return fig, {"r90": dict(zip(r90, means, strict=True)), "seeds": len(runs["full"])}
+
+
+@figure(
+    "accuracy_vs_rank",
+    alt="Test accuracy on turned digits against the rank, mean and standard deviation over {seeds} "
+    "seeds. LoRA trained at r = 1: {lora[0]:.2f}, r = 4: {lora[2]:.2f}, r = 16: {lora[4]:.2f}. The "
+    "update of full fine-tuning truncated to k = 1: {cut[0]:.2f}, k = 4: {cut[2]:.2f}, k = 16: "
+    "{cut[4]:.2f}. A level line: full fine-tuning, {full:.2f}. Below all: LoRA's accuracy on "
+    "upright digits, {upright[0]:.2f} to {upright[4]:.2f}, before {upright_before:.2f}.",
+)
+def accuracy_vs_rank() -> tuple[Figure, Numbers]:
+    """Show that a rank trained for does more than the same rank cut out, and what is forgotten."""
+    record = results("rotated")
+    runs, mean = record["runs"], record["mean"]
+    cut = np.array([run["truncated"] for run in runs["full"]])[:, 1:6]  # k = 1, 2, 4, 8, 16
+    curves = {
+        "LoRA": np.array([[run["test"] for run in runs[f"r={r}"]] for r in RANKS]).T,
+        "truncated $\\Delta W$": cut,
+        "LoRA, 0°": np.array([[run["upright"] for run in runs[f"r={r}"]] for r in RANKS]).T,
+    }
+    fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
+    at, styles = np.arange(len(RANKS)), [("o-", BLUE), ("s--", ORANGE), ("^:", VERMILION)]
+    for (name, values), (style, color) in zip(curves.items(), styles, strict=True):
+        centre, spread = values.mean(0), values.std(0, ddof=1)
+        ax.plot(at, centre, style, color=color, label=name)
+        ax.fill_between(at, centre - spread, centre + spread, color=color, alpha=0.2)
+    full = mean["full"]["test"]
+    ax.axhline(full, color=BLACK, linewidth=1, label="$\\Delta W$")
+    ax.set(xlabel="r, k", xticks=at, xticklabels=RANKS, ylim=(0, 1.02), ylabel="accuracy")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    names = zip(("lora", "cut", "upright"), curves.values(), strict=True)
+    numbers = {name: np.round(values.mean(0), 4).tolist() for name, values in names}
+    before = mean["full"]["upright_before"]
+    return fig, numbers | {"seeds": len(cut), "full": full, "upright_before": before}
+
+
+@figure(
+    "controls",
+    alt="Three panels of accuracy against LoRA's rank, mean and single runs of {seeds} seeds, with "
+    "full fine-tuning as a level line. Turned digits, test: r = 1 {rotated[0]:.2f}, full "
+    "{rotated_full:.2f}. Inverted pixels, test: r = 1 {inverted[0]:.2f}, r = 4 {inverted[2]:.2f}, "
+    "r = 16 {inverted[4]:.2f}, full {inverted_full:.2f}. Random labels, training: r = 1 "
+    "{shuffled[0]:.2f}, r = 4 {shuffled[1]:.2f}, r = 16 {shuffled[2]:.2f}, r = 64 "
+    "{shuffled[3]:.2f}, full {shuffled_full:.2f}.",
+)
+def controls() -> tuple[Figure, Numbers]:
+    """Show three tasks for one network: how much rank is enough depends on the task."""
+    tasks = {"rotated": (RANKS, "test"), "inverted": (RANKS, "test")}
+    tasks["shuffled"] = (1, 4, 16, 64), "train"
+    fig, axes = plt.subplots(1, 3, figsize=(10.0, 3.6), sharey=True, layout="constrained")
+    numbers: Numbers = {}
+    for ax, (task, (ranks, key)) in zip(axes, tasks.items(), strict=True):
+        record, at = results(task), np.arange(len(ranks))
+        values = np.array([[run[key] for run in record["runs"][f"r={r}"]] for r in ranks])
+        ax.plot(at, values, ".", color=GREY)
+        ax.plot(at, values.mean(1), "o-", color=BLUE, label="LoRA")
+        full = record["mean"]["full"][key]
+        ax.axhline(full, color=BLACK, linestyle="--", linewidth=1, label="$\\Delta W$")
+        ax.set(title=task, xlabel="r", xticks=at, xticklabels=ranks, ylim=(0, 1.02))
+        numbers |= {task: np.round(values.mean(1), 4).tolist(), f"{task}_full": full}
+    axes[0].set_ylabel("accuracy")
+    axes[0].legend(loc="lower right")
+    return fig, numbers | {"seeds": values.shape[1]}
+
+
+@figure(
+    "intrinsic_dimension",
+    alt="Test accuracy against the number d of trained numbers, logarithmic, {seeds} seeds: sparse "
+    "and dense random directions rise alike, from {dense[0]:.2f} at d = {d[0]} to {dense[4]:.2f} "
+    "at d = {d[4]}; all {D} parameters reach {all:.2f}, and 90 % of that is a level line.",
+)
+def intrinsic_dimension() -> tuple[Figure, Numbers]:
+    """Show how many random directions reach 90 % of what all parameters reach."""
+    record = results("intrinsic")
+    grid = [int(m.split("=")[1]) for m in record["runs"] if m.startswith("dense")]
+    fig, ax = plt.subplots(figsize=(7.0, 3.8), layout="constrained")
+    numbers: Numbers = {"d": grid, "D": 8970, "all": record["mean"]["all"]["test"]}
+    for kind, style, color in (("sparse", "o-", BLUE), ("dense", "s--", ORANGE)):
+        values = [[run["test"] for run in record["runs"][f"{kind} d={d}"]] for d in grid]
+        ax.errorbar(
+            grid, np.mean(values, 1), np.std(values, 1, ddof=1),
+            fmt=style, color=color, label=kind, capsize=3,
+        )  # fmt: skip
+        numbers |= {kind: np.round(np.mean(values, 1), 4).tolist(), "seeds": len(values[0])}
+    for share, text in ((1, f"d = D = {numbers['D']}"), (0.9, "90 %")):
+        ax.axhline(share * numbers["all"], color=BLACK, linewidth=1, linestyle=":")
+        ax.text(grid[0], share * numbers["all"] + 0.01, text)
+    ax.set(xlabel="d", ylabel="accuracy", xscale="log", ylim=(0.3, 1.05))
+    ax.set_xticks(grid, grid)
+    ax.minorticks_off()
+    ax.legend(loc="lower right")
+    return fig, numbers

@@ -1,0 +1,105 @@
+"""Answers to the exercises of lesson 04."""
+
+import numpy as np
+
+from cases import loses_return
+from lora_edu import lowrank
+from lora_edu.course.checks import nb04
+
+cut = lowrank.best_approximation
+
+
+def weakest(W0, W_1, k):
+    U, S, Vt = np.linalg.svd(W_1 - W0, full_matrices=False)
+    return W0 + (U[:, -k:] * S[-k:]) @ Vt[-k:]
+
+
+def without_sigma(W0, W_1, k):
+    U, _, Vt = lowrank.truncated_svd(W_1 - W0, k)
+    return W0 + U @ Vt
+
+
+def choose(validation, test, best=None, ddof=1):
+    rate = max(validation, key=best or (lambda lr: np.mean(validation[lr])))
+    return rate, np.mean(test[rate]), np.std(test[rate], ddof=ddof)
+
+
+def share(y, lora, full, classes):
+    of = np.isin(y, classes)
+    return lora[of].mean() / full[of].mean()
+
+
+def dimension(accuracy, full):
+    return min(d for d, a in accuracy.items() if a >= 0.9 * full)
+
+
+CASES = {
+    nb04.check_truncate: (
+        lambda W0, W_1, k: W0 + cut(W_1 - W0, k),
+        {
+            "no W0": (lambda W0, W_1, k: cut(W_1 - W0, k), "the update alone"),
+            "W_1": (lambda W0, W_1, k: cut(W_1, k), "W_1 itself was cut"),
+            "on W_1": (lambda W0, W_1, k: W_1 + cut(W_1 - W0, k), "not of W_1"),
+            "sign": (lambda W0, W_1, k: W0 + cut(W0 - W_1, k), "the sign"),
+            "weakest": (weakest, "the first k are the strongest"),
+            "no sigma": (without_sigma, "the singular values are missing"),
+            "transposed": (lambda W0, W_1, k: (W0 + cut(W_1 - W0, k)).T, "the shape of W0, (6, 4)"),
+            "nothing": (loses_return, "is the `return` missing?"),
+            "all of it": (lambda W0, W_1, k: W_1, "the shape is right, but"),
+        },
+    ),
+    nb04.check_choose: (
+        choose,
+        {
+            "on test": (
+                lambda v, t: choose(v, t, lambda lr: np.mean(t[lr])),
+                "0.1 is best on test",
+            ),
+            "lucky run": (lambda v, t: choose(v, t, lambda lr: max(v[lr])), "one lucky run"),
+            "last seed": (lambda v, t: choose(v, t, lambda lr: v[lr][-1]), "the last seed only"),
+            "validation": (lambda v, t: (0.01, np.mean(v[0.01]), 0.05), "the mean on validation"),
+            "ddof": (lambda v, t: choose(v, t, ddof=0), "divide by n - 1"),
+            "variance": (lambda v, t: (*choose(v, t)[:2], 0.05**2), "take its root"),
+            "only the rate": (lambda v, t: choose(v, t)[0], "return three"),
+        },
+    ),
+    nb04.check_share: (
+        share,
+        {
+            "the flaw": (
+                lambda y, lora, full, classes: lora[np.isin(y, classes)].mean() / full.mean(),
+                "that is the flaw",
+            ),
+            "flaw turned": (
+                lambda y, lora, full, classes: lora.mean() / full[np.isin(y, classes)].mean(),
+                "both on the same",
+            ),
+            "all": (lambda y, lora, full, classes: lora.mean() / full.mean(), "on all classes"),
+            "turned": (lambda y, lora, full, c: share(y, full, lora, c), "LoRA over full"),
+            "difference": (
+                lambda y, lora, full, c: lora[np.isin(y, c)].mean() - full[np.isin(y, c)].mean(),
+                "not a share",
+            ),
+            "alone": (lambda y, lora, full, c: lora[np.isin(y, c)].mean(), "LoRA alone"),
+        },
+    ),
+    nb04.check_dimension: (
+        dimension,
+        {
+            "largest": (
+                lambda acc, full: max(d for d, a in acc.items() if a >= 0.9 * full),
+                "the largest d",
+            ),
+            "first": (
+                lambda acc, full: next(d for d, a in acc.items() if a >= 0.9 * full),
+                "the first in the dict",
+            ),
+            "absolute": (lambda acc, full: dimension(acc, 1), "0.9 of full, not 0.9"),
+            "strictly": (
+                lambda acc, full: min(d for d, a in acc.items() if a > 0.9 * full + 1e-9),
+                ">=",
+            ),
+            "accuracy": (lambda acc, full: acc[dimension(acc, full)], "that is an accuracy"),
+        },
+    ),
+}
