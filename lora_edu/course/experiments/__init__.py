@@ -101,7 +101,8 @@ def record(
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, got {seeds}")
     entry, folder = known[name], folder or RESULTS
-    part = _Part(folder / f"{name}.json.part", entry)
+    digest = entry.digest  # of the code that runs: the file may be edited meanwhile
+    part = _Part(folder / f"{name}.json.part", entry, digest)
     steps = seeds * sum(len(rates) + 1 for rates in entry.rates.values())
     search: dict[str, dict[str, list[float]]] = {}
     chosen, runs = {}, {}
@@ -119,7 +120,7 @@ def record(
             runs[method] = list(go("final", method, chosen[method]))
     content = {
         "name": name,
-        "digest": entry.digest,
+        "digest": digest,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "versions": _versions(),
         "rates": {method: list(rates) for method, rates in entry.rates.items()},
@@ -137,12 +138,12 @@ def record(
 class _Part:
     """The runs that are done, one a line, under a first line with the digest."""
 
-    def __init__(self, path: Path, entry: Experiment) -> None:
+    def __init__(self, path: Path, entry: Experiment, digest: str) -> None:
         self.path, self.entry, self.done = path, entry, {}
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if lines[:1] != [entry.digest]:
+        if lines[:1] != [digest]:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, f"{entry.digest}\n")
+            write_whole(path, f"{digest}\n")
             return
         for line in lines[1:]:
             try:

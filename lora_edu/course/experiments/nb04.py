@@ -122,7 +122,7 @@ def _shift(data: Digits, method: str, lr: float, seed: int) -> Run:
 
 
 _LOW, _HIGH = (3e-3, 1e-2, 3e-2), (1e-2, 3e-2, 1e-1)
-_RATES = {"full": (1e-3, 3e-3, 1e-2)} | {f"r={r}": _HIGH if r <= 2 else _LOW for r in RANKS}
+_RATES = {"full": (1e-3, 3e-3, 1e-2, 3e-2)} | {f"r={r}": _HIGH if r <= 2 else _LOW for r in RANKS}
 
 
 @experiment("rotated", _RATES, (*HELPERS, _shift))
