@@ -7,6 +7,7 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from meta import build
 
 from lora_edu import counting
 from lora_edu.adapt import LoraConfig, add_lora, count_parameters
@@ -158,21 +159,13 @@ def test_bytes():
 
 # -- whole models -----------------------------------------------------------------------------
 
-CONFIGS = counting.catalogue()
+
 TIED_SINCE_5 = {"flan-t5-large", "mt0-large"}  # transformers 5 ties their heads, whatever the file
 
 
-def build(name, **changes):
-    """Build a model of the catalogue on the meta device: shapes without numbers."""
-    config = {**CONFIGS[name], **changes}
-    cls = getattr(transformers, config["architectures"][0])
-    ours = {"family", "position_rows", "architectures", "model_type"}
-    config = {key: value for key, value in config.items() if key not in ours}
-    with torch.device("meta"):
-        return cls(cls.config_class(**config))
-
-
-@pytest.mark.parametrize("name", [n for n in CONFIGS if "architectures" in CONFIGS[n]])
+@pytest.mark.parametrize(
+    "name", [n for n, c in counting.catalogue().items() if "architectures" in c]
+)
 def test_the_catalogue_is_what_transformers_builds(name):
     model = build(name)
     live, ours = counting.modules(model), counting.modules(name)
