@@ -8,6 +8,7 @@ import pytest
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from lora_edu import counting
 from lora_edu.course import figures, plots
 from lora_edu.course.figures import nb01
 
@@ -126,11 +127,17 @@ def test_each_figure_says_what_it_shows_in_words():
         assert len(entry.alt) > 100, "an alt text describes the picture, it does not name it"
 
 
-def test_model_widths_come_with_their_sources():
+def test_model_widths_are_those_of_square_query_projections():
     path = ROOT / "lora_edu" / "data" / "models.json"
-    models = json.loads(path.read_text(encoding="utf-8"))["models"]
-    assert {m["id"]: m["hidden_size"] for m in models} == nb01.model_widths()
-    assert all(len(model["source"]) > 20 for model in models)
+    sources = {m["id"]: m["source"] for m in json.loads(path.read_text("utf-8"))["models"]}
+    for name, width in nb01.model_widths().items():
+        module = next(
+            m
+            for n, m in counting.modules(name).items()
+            if n.endswith(("query", "q_proj", "attn.c_proj"))
+        )
+        assert module.out_features == module.in_features == width
+        assert len(sources[name]) > 20
 
 
 @pytest.mark.parametrize(
