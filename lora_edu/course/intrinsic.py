@@ -1,0 +1,96 @@
+"""Training in a random subspace: how few numbers does a task need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Subspace", "intrinsic_dimension"]
+
+BLOCK = 64  # columns of P that are drawn at a time
+KEEP = 2**23  # numbers: a smaller dense P is kept (32 MB), a larger one drawn anew at each use
+
+
+class Subspace(nn.Module):
+    """A model that moves in d random directions only: it trains z, and nothing else.
+
+        θ = θ₀ + P z,   θ₀ (D,) the trainable parameters as they are now, P (D, d), z (d,), z₀ = 0
+
+    The columns of P are drawn from ``seed`` and have length 1. ``kind="dense"``: Gaussian.
+    ``"sparse"``: each entry is ±1 with probability 1/√D, else 0, then the columns are scaled; only
+    the others are kept. ``model`` is frozen. A ValueError if d < 1 or nothing in it trains.
+    Source: Li et al. 2018, Measuring the Intrinsic Dimension (arXiv:1804.08838), section 2, S7.
+    """
+
+    def __init__(self, model: nn.Module, d: int, kind: str = "sparse", *, seed: int) -> None:
+        super().__init__()
+        start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        if kind not in ("dense", "sparse"):
+            raise ValueError(f"kind must be 'dense' or 'sparse', got {kind!r}")
+        if d < 1 or not start:
+            raise ValueError(f"d, and what trains, must be at least 1, got {d} and {len(start)}")
+        self.model, self.start = model.requires_grad_(False), start
+        self.D, self.d, self.seed = sum(p.numel() for p in start.values()), d, seed
+        self.z = nn.Parameter(torch.zeros(d))
+        self._kept: list[Tensor] | None = None
+        if kind == "sparse" or self.D * d <= KEEP:
+            self._kept = list(self._sparse() if kind == "sparse" else self._dense())
+
+    def _columns(self, draw: Callable[..., Tensor]) -> Iterator[Tensor]:
+        """Draw P in blocks (D, ≤ BLOCK), always the same."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for first in range(0, self.d, BLOCK):
+            yield draw(min(BLOCK, self.d - first), self.D, generator=generator).T
+
+    def _dense(self) -> Iterator[Tensor]:
+        for block in self._columns(torch.randn):
+            yield block / block.norm(dim=0)  # (D, BLOCK)
+
+    def _sparse(self) -> Iterator[Tensor]:
+        half = 0.5 / math.sqrt(self.D)  # the probability of +1, and of -1
+        for u in self._columns(torch.rand):
+            signs = (u < half).float() - (u >= 1 - half).float()  # (D, BLOCK)
+            yield (signs / signs.norm(dim=0).clamp(min=1)).to_sparse().coalesce()
+
+    def offset(self) -> Tensor:
+        """Return P z, (D,)."""
+        return _Project.apply(self.z, self)
+
+    def parameters_now(self) -> dict[str, Tensor]:
+        """Return θ₀ + P z by name, each in the shape of its parameter."""
+        parts = self.offset().split([p.numel() for p in self.start.values()])
+        return {n: p + o.view_as(p) for (n, p), o in zip(self.start.items(), parts, strict=True)}
+
+    def forward(self, *inputs: Any) -> Any:
+        """Return what ``model`` gives with the parameters θ₀ + P z."""
+        return torch.func.functional_call(self.model, self.parameters_now(), inputs)
+
+
+class _Project(torch.autograd.Function):
+    """P z and Pᵀ g, block by block, so that no P need be whole."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, space: Subspace) -> Tensor:
+        ctx.space, parts = space, z.split(BLOCK)
+        blocks = space._kept or space._dense()
+        return sum(P @ part for P, part in zip(blocks, parts, strict=True))  # (D,)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        blocks = ctx.space._kept or ctx.space._dense()
+        return torch.cat([P.T @ gradient for P in blocks]), None  # (d,)
+
+
+def intrinsic_dimension(
+    score: Callable[[int], float], grid: Iterable[int], baseline: float, share: float = 0.9
+) -> int | None:
+    """Return the least d of ``grid`` with ``score(d) ≥ share · baseline``; None if there is none.
+
+    ``baseline``: the score with all parameters; d_int90 is the share 0.9. It is called from the
+    least d on, and no further than needed. Source: Li et al. 2018, section 3.
+    """
+    return next((d for d in sorted(grid) if score(d) >= share * baseline), None)
