@@ -91,6 +91,9 @@ def spoil_code(folder):
         (spoil_code, "tiny: stale, its code changed"),
         (lambda f: (f / "orphan.png").touch(), "orphan.png: belongs to no figure"),
         (lambda f: (f / "data" / "old.json").touch(), "old.json: belongs to no figure"),
+        (lambda f: (f / "old.csv").touch(), "old.csv: belongs to no figure"),
+        (lambda f: (f / "ledger.csv").unlink(), "ledger.csv: the table is missing or stale"),
+        (lambda f: (f / "ledger.md").write_text("mine"), "ledger.md: the table is missing or"),
         (lambda f: (f / "README.md").write_text("mine"), "the gallery is missing or stale"),
     ],
 )
@@ -180,3 +183,18 @@ def test_scaling_and_rank_finds_the_powers_of_theory():
     slopes = figures.load()["scaling_and_rank"].draw()[1]["slopes"]
     assert slopes["α/r"] == pytest.approx([-0.5, -1, 0], abs=0.1)
     assert slopes["α/√r"] == pytest.approx([0, 0, 0.5], abs=0.1)
+
+
+def test_the_ledger_is_a_table_of_every_figure():
+    import csv
+
+    from lora_edu.course.published import ledger
+
+    with open(ROOT / "figures" / "ledger.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    entries = ledger()
+    assert len(rows) == sum(len(entry.quantities) for entry in entries)
+    assert {row["id"] for row in rows} == {entry.id for entry in entries}
+    assert all(row["explanation"] for row in rows if row["verdict"] == "differs")
+    text = (ROOT / "figures" / "ledger.md").read_text(encoding="utf-8")
+    assert all(f"**{entry.id}**" in text for entry in entries if entry.verdict == "differs")

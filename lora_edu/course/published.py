@@ -27,7 +27,17 @@ from typing import Any
 
 from lora_edu import counting
 
-__all__ = ["FUNCTIONS", "UNITS", "VERDICTS", "Entry", "Quantity", "derive", "ledger", "verdict"]
+__all__ = [
+    "FUNCTIONS",
+    "UNITS",
+    "VERDICTS",
+    "Entry",
+    "Quantity",
+    "derive",
+    "ledger",
+    "printed_value",
+    "verdict",
+]
 
 VERDICTS = ("exact", "rounds", "truncates", "approximate", "differs")
 UNITS = {
@@ -151,21 +161,32 @@ def derive(value: Any, given: dict[str, Any] | None = None) -> Any:
 # -- judging ----------------------------------------------------------------------------------
 
 
+def _parts(published: str, unit: str | None) -> tuple[str, str, int, Fraction]:
+    """Take a figure apart: digits before and after the point, divisor, worth of the last digit."""
+    match = re.fullmatch(r"([\d,]+)(?:\.(\d+))?(?:/(\d+))? ?(\w*|%)", published)
+    if match is None or match[4] not in UNITS:
+        raise ValueError(f"published must be a number and a unit of UNITS, got {published!r}")
+    decimals = match[2] or ""
+    last = Fraction(UNITS[unit or match[4]], 10 ** len(decimals))
+    return match[1].replace(",", ""), decimals, int(match[3] or 1), last
+
+
+def printed_value(published: str, unit: str | None = None) -> Fraction:
+    """Return the number that a figure prints, in its smallest unit (bytes, parameters)."""
+    digits, decimals, divisor, last = _parts(published, unit)
+    return int(digits + decimals) * last / divisor
+
+
 def verdict(published: str, derived: int | Fraction, unit: str | None = None) -> str:
     """Judge a printed figure, such as ``"0.35M"``, ``"25%"``, ``"2/3"`` or ``"4,194,304"``.
 
     ``unit`` replaces the one printed (``"MiB"`` where MB means 2²⁰ bytes).
     """
-    match = re.fullmatch(r"([\d,]+)(?:\.(\d+))?(?:/(\d+))? ?(\w*|%)", published)
-    suffix = match[4] if match else None
-    if match is None or suffix not in UNITS:
-        raise ValueError(f"published must be a number and a unit of UNITS, got {published!r}")
-    digits, decimals = match[1].replace(",", ""), match[2] or ""
-    last = Fraction(UNITS[unit or suffix], 10 ** len(decimals))  # what its last digit counts
-    printed = int(digits + decimals) * last / int(match[3] or 1)
+    digits, decimals, divisor, last = _parts(published, unit)
+    printed = printed_value(published, unit)
     if derived == printed:
         return "exact"
-    if match[3]:
+    if divisor > 1:
         return "differs"
     if abs(derived - printed) <= last / 2:
         return "rounds"
