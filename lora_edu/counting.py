@@ -37,11 +37,7 @@ def dense_parameters(out_features: int, in_features: int) -> int:
 
 
 def lora_parameters(out_features: int, in_features: int, r: int) -> int:
-    """Count the numbers in ``lora_A`` (r, k) and ``lora_B`` (d, r) together: ``r * (d + k)``.
-
-    >>> lora_parameters(100, 100, r=5), dense_parameters(100, 100)
-    (1000, 10000)
-    """
+    """Count the numbers in ``lora_A`` (r, k) and ``lora_B`` (d, r) together: ``r * (d + k)``."""
     d, k = at_least_one("out_features", out_features), at_least_one("in_features", in_features)
     return at_least_one("r", r) * (d + k)
 
@@ -116,8 +112,8 @@ def bottleneck_parameters(width: int, r: int, sites: int, layer_norms: int = 0) 
 
 def prefix_parameters(width: int, tokens: int, layers: int = 1) -> int:
     """Count trained positions: ``layers * tokens * width`` (prefix embeddings: one layer)."""
-    sizes = {"width": width, "tokens": tokens, "layers": layers}
-    return prod(at_least_one(name, size) for name, size in sizes.items())
+    d, tokens = at_least_one("width", width), at_least_one("tokens", tokens)
+    return at_least_one("layers", layers) * tokens * d
 
 
 # -- a whole model ----------------------------------------------------------------------------
@@ -269,9 +265,9 @@ def count(
     found, saved = modules(source), set()
     chosen = targets(found, target_modules)
     for wanted in modules_to_save:
-        if not (names := {n for n in found if n.endswith(wanted) or f"{wanted}." in n}):
+        saved |= (names := {n for n in found if n.endswith(wanted) or f"{wanted}." in n})
+        if not names:
             raise ValueError(f"modules_to_save: no module with parameters is called {wanted!r}")
-        saved |= names
     if both := sorted(saved & chosen.keys()):
         raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
     if method == "vera" and any(m.kind not in ("linear", "head") for m in chosen.values()):

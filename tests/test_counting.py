@@ -117,14 +117,6 @@ def test_no_vectors_is_an_error(count):
         count(4, 4, vectors=0, **r)
 
 
-def test_the_examples_in_the_docstrings():
-    import doctest
-
-    tested = doctest.testmod(counting)
-    assert tested.attempted >= 1
-    assert tested.failed == 0
-
-
 # -- other methods, by shapes -----------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ CASES = {
     nb05.check_adapter_bytes: (
         lambda budget, size: budget // (ONE * size),
         {
-            "no bytes": (lambda b, s: b // ONE, "each number takes 2 bytes"),
+            "no bytes": (lambda b, s: b // ONE, "each number takes 6 bytes"),
             "one layer": (lambda b, s: b // (2 * 12_288 * s), "GPT-3 has 96"),
             "one factor": (lambda b, s: b // (ONE // 2 * s), "A and B have 12,288 numbers each"),
             "a float": (lambda b, s: b / (ONE * s), "is a whole number"),

@@ -35,7 +35,7 @@ def published_vs_derived() -> tuple[Figure, Numbers]:
     misfits = [(name, float(p / d) - 1) for name, judged, p, d in pairs if judged == "differs"]
     misfits.sort(key=lambda pair: pair[1])
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 7.5), layout="constrained")
-    left.plot([1e-2, 1e13], [1e-2, 1e13], color=GREY, linewidth=1)
+    left.plot([1e-4, 1e14], [1e-4, 1e14], color=GREY, linewidth=1)
     for differs, style, color in ((False, "o", BLUE), (True, "X", VERMILION)):
         chosen = [(float(d), float(p)) for _, v, p, d in pairs if (v == "differs") == differs]
         left.plot(*zip(*chosen, strict=True), style, color=color, alpha=0.6, markersize=6)
@@ -45,7 +45,8 @@ def published_vs_derived() -> tuple[Figure, Numbers]:
     right.plot(ratios, rows, "X", color=VERMILION)
     right.set_yticks(rows, [name for name, _ in misfits], fontsize=7)
     right.set_xscale("symlog", linthresh=1e-4)
-    right.set(xlabel="published / derived − 1", ylim=(-1, len(misfits)))
+    right.set(xlabel="published / derived − 1", xlim=(-2, 6), ylim=(-1, len(misfits)))
+    right.set_xticks([-1, -1e-2, 0, 1e-2, 1])
     return fig, {
         "quantities": len(pairs),
         "misfits": len(misfits),
