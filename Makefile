@@ -13,7 +13,7 @@ help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
 	@echo "make test          run the unit tests and every notebook"
 	@echo "make test-slow     the lessons with five other seeds"
-	@echo "make test-browser  run lesson 01 in a real JupyterLab, in a headless browser"
+	@echo "make test-browser  run every lesson in a real JupyterLab, in a headless browser"
 	@echo "make figures       rebuild figures/"
 	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
 	@echo "make bench         measure the layers (minutes)"

@@ -7,9 +7,11 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lora_edu import __version__
 
@@ -42,6 +44,64 @@ def _experiments(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _count(arguments: argparse.Namespace) -> int:
+    from lora_edu import counting
+
+    names = arguments.target_modules
+    how = {
+        "r": arguments.rank,
+        "target_modules": names[0] if names == ["all-linear"] else names,
+        "method": arguments.method,
+        "modules_to_save": arguments.modules_to_save,
+    }
+    source = arguments.source
+    known = source in counting.catalogue()
+    counted = counting.count(source if known else _model_of(Path(source)), **how)
+    if arguments.json:
+        print(json.dumps(counted._asdict()))
+        return 0
+    adapter = counted.all - counted.base  # lora-fa keeps its frozen A, and so must its file
+    print(f"{source}  {arguments.method}  r={arguments.rank}  {' '.join(names)}")
+    for name, number in counted._asdict().items():
+        print(f"{name:<16} {number:>19_}")
+    for dtype in ("float16", "float32"):
+        size = counting.bytes_of(adapter, dtype)
+        print(f"{'bytes ' + dtype:<16} {size:>19_}  {size / 1e6:_.1f} MB")
+    print(f"{'trainable / all':<16} {100 * counted.trainable / counted.all:>19.4f} %")
+    print(f"{'base / trainable':<16} {counted.base / counted.trainable:>19_.1f} x")
+    return 0
+
+
+def _model_of(path: Path) -> Any:
+    """Build the model of a config.json (or of a folder with one) on the meta device: no weights."""
+    if not path.exists():
+        from lora_edu import counting
+
+        known = ", ".join(counting.catalogue())
+        raise ValueError(f"{path} is no file or folder, and none of the catalogue: {known}")
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # broken JSON, or no UTF-8
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    names = config.get("architectures") if isinstance(config, dict) else None
+    if not (isinstance(names, list) and names and isinstance(names[0], str)):
+        raise ValueError(f'{path} must hold an object with "architectures": ["NAME"]')
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    model_class = getattr(transformers, names[0], None)
+    if getattr(model_class, "config_class", None) is None:
+        raise ValueError(f"{path}: transformers {transformers.__version__} has no {names[0]}")
+    try:
+        with torch.device("meta"):
+            return model_class(model_class.config_class.from_dict(config))
+    except Exception as error:  # a config can be wrong in more ways than there are error types
+        first = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"{path}: no {names[0]}: {type(error).__name__}: {first}") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lora-edu", description="Companion of the LoRA course: figures and numbers."
@@ -68,6 +128,25 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=Path, help="the folder (default: where the lessons read)"
     )
     experiments.set_defaults(run=_experiments)
+    count = commands.add_parser(
+        "count", help="count the parameters of an adapted model, without its weights"
+    )
+    count.add_argument(
+        "source", metavar="SOURCE", help="a model of the catalogue, or a config.json or its folder"
+    )
+    count.add_argument(
+        "--rank", type=int, required=True, metavar="R", help="the rank r, at least 1"
+    )
+    count.add_argument(
+        "--target-modules", nargs="+", required=True, metavar="NAME",
+        help="last parts of names, as in PEFT (q_proj v_proj), or all-linear",
+    )  # fmt: skip
+    count.add_argument("--method", default="lora", choices=["lora", "dora", "lora-fa", "vera"])
+    count.add_argument(
+        "--modules-to-save", nargs="+", default=[], metavar="NAME", help="trained whole"
+    )
+    count.add_argument("--json", action="store_true", help="print one JSON object")
+    count.set_defaults(run=_count)
     return parser
 
 

@@ -1,94 +1,71 @@
-"""Parameters, degrees of freedom and multiply-adds of LoRA in closed form.
+"""Parameters, bytes and multiply-adds of LoRA and its relatives, from shapes alone.
 
-Integer arithmetic on shapes: d = ``out_features``, k = ``in_features``, r = the rank of the update.
-Counts are exact Python integers, in numbers and not in bytes; no weights are needed.
+Letters: d = ``out_features``, k = ``in_features``, r = the rank of the update. Counts are exact
+Python integers, in numbers unless a name says bytes; no weights are needed. Functions of one matrix
+come first, then those of a whole model, then memory. Errors, in every function: a TypeError if a
+size is not an integer, a ValueError if it is below 1. (r may exceed min(d, k), as in PEFT.)
 
-Errors, in every function: a TypeError if an argument is not an integer, a ValueError if it is below
-1. (r may exceed min(d, k): wasteful, but PEFT allows it, and it can be counted.)
-
-Source: Hu et al. 2021 (arXiv:2106.09685), section 4.
+Source: Hu et al. 2021 (arXiv:2106.09685), sections 4 and 5.1.
 """
 
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from importlib import resources
+from math import ceil, prod
 from operator import index
+from typing import Any, NamedTuple
 
-
-def at_least_one(name: str, value: int) -> int:
-    """Return ``value`` as a Python int of at least 1, or raise the error that names it."""
-    try:
-        number = index(value)  # takes NumPy's integers too, refuses 5.0, "5" and NaN
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, bool):  # an int to Python, and a slip to everybody else
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-    return number
+Names = Collection[str]  # of modules
+METHODS = ("lora", "dora", "lora-fa", "vera")
+F32 = ("float32", "float32", "float32")
+OPTIMIZERS = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers kept for each trained one
+# Bits of a number. NF4 adds a 32-bit scale to each block of 64; double quantisation makes that
+# 8 bits, and 32 for 256 blocks together (QLoRA, arXiv:2305.14314, section 3).
+BITS: dict[str, int | Fraction] = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 4,
+    "nf4": 4 + Fraction(32, 64), "nf4-double": 4 + Fraction(8, 64) + Fraction(32, 64 * 256),
+}  # fmt: skip
 
 
 def dense_parameters(out_features: int, in_features: int) -> int:
-    """Count the numbers in a full update ΔW: ``d * k``.
-
-    >>> dense_parameters(100, 100)
-    10000
-    """
+    """Count the numbers in a full update ΔW: ``d * k``."""
     return at_least_one("out_features", out_features) * at_least_one("in_features", in_features)
 
 
 def lora_parameters(out_features: int, in_features: int, r: int) -> int:
-    """Count the numbers in ``lora_A`` (r, k) and ``lora_B`` (d, r) together: ``r * (d + k)``.
-
-    >>> lora_parameters(100, 100, r=5)
-    1000
-    """
+    """Count the numbers in ``lora_A`` (r, k) and ``lora_B`` (d, r) together: ``r * (d + k)``."""
     d, k = at_least_one("out_features", out_features), at_least_one("in_features", in_features)
     return at_least_one("r", r) * (d + k)
 
 
 def reduction(out_features: int, in_features: int, r: int) -> float:
-    """Say how many times fewer numbers LoRA trains: the ratio ``d * k / (r * (d + k))``.
-
-    Below 1, it trains *more* numbers than the full update has.
-
-    >>> reduction(100, 100, r=5)
-    10.0
-    """
+    """Return how many times fewer LoRA trains, ``d * k / (r * (d + k))``: below 1, it is more."""
     lora = lora_parameters(out_features, in_features, r)
     return dense_parameters(out_features, in_features) / lora
 
 
 def break_even_rank(out_features: int, in_features: int) -> float:
-    """Return the rank at which both counts are equal, ``d * k / (d + k)``; in general no integer.
-
-    LoRA trains fewer numbers for each r strictly below it. For a square matrix it is d / 2.
-
-    >>> break_even_rank(100, 100)
-    50.0
-    """
+    """Return the rank below which LoRA saves, ``d * k / (d + k)``; in general no integer."""
     return reduction(out_features, in_features, r=1)
 
 
 def degrees_of_freedom(out_features: int, in_features: int, r: int) -> int:
-    """Count the independent numbers in a d x k matrix of rank r ≤ min(d, k): ``r * (d + k - r)``.
+    """Return the dimension of the d x k matrices of rank r ≤ min(d, k): ``r * (d + k - r)``.
 
-    This is the dimension of the manifold of such matrices. ``lora_A`` and ``lora_B`` hold r²
-    numbers more: (B M, M⁻¹ A) is the same update for each invertible r x r matrix M.
-
-    >>> degrees_of_freedom(100, 100, r=5)
-    975
+    The factors hold r² more: (B M, M⁻¹ A) is the same update for each invertible r x r matrix M.
     """
     both = lora_parameters(out_features, in_features, r)
-    if r > min(out_features, in_features):
-        least = min(out_features, in_features)
+    if r > (least := min(out_features, in_features)):
         raise ValueError(f"r must be at most min(out_features, in_features) = {least}, got {r}")
     return both - index(r) ** 2
 
 
 def dense_multiply_adds(out_features: int, in_features: int, *, vectors: int = 1) -> int:
-    """Count the multiply-adds of ``W x`` for a number of vectors x: ``vectors * d * k``.
-
-    >>> dense_multiply_adds(100, 100)
-    10000
-    """
+    """Count the multiply-adds of ``W x`` for a number of vectors x: ``vectors * d * k``."""
     return at_least_one("vectors", vectors) * dense_parameters(out_features, in_features)
 
 
@@ -97,12 +74,261 @@ def lora_multiply_adds(
 ) -> int:
     """Count the multiply-adds of the update alone, for a number of vectors x.
 
-        B (A x):                        vectors * r * (d + k)
-        (B A) x, with ``form_delta``:   d * r * k + vectors * d * k
-
-    >>> lora_multiply_adds(100, 100, r=5), lora_multiply_adds(100, 100, r=5, form_delta=True)
-    (1000, 60000)
+    B (A x):                        vectors * r * (d + k)
+    (B A) x, with ``form_delta``:   d * r * k + vectors * d * k
     """
     apart = at_least_one("vectors", vectors) * lora_parameters(out_features, in_features, r)
     dense = dense_multiply_adds(out_features, in_features, vectors=vectors)
     return r * dense_parameters(out_features, in_features) + dense if form_delta else apart
+
+
+def adapter_parameters(
+    out_features: int, in_features: int, r: int, method: str = "lora"
+) -> tuple[int, int]:
+    """Count what one adapted matrix (trains, adds to the model), for a method of ``METHODS``.
+
+    lora      r (d + k), all trained
+    dora      r (d + k) + d: a magnitude for each row (arXiv:2402.09353)
+    lora-fa   r (d + k), of which only B, r d, trains (arXiv:2308.03303)
+    vera      d + r: two vectors; A and B are random and shared (arXiv:2310.11454)
+    """
+    _one_of("method", method, METHODS)
+    both, d, r = lora_parameters(out_features, in_features, r), index(out_features), index(r)
+    if method == "lora-fa":
+        return r * d, both
+    total = {"lora": both, "dora": both + d, "vera": d + r}[method]
+    return total, total
+
+
+def bottleneck_parameters(width: int, r: int, sites: int, layer_norms: int = 0) -> int:
+    """Count bottleneck adapters: ``sites * (2 * width * r + r + width) + layer_norms * 2 * width``.
+
+    At each site two projections with biases. Adapter-H has two sites a layer, Adapter-L one and a
+    LayerNorm, Adapter-P one, Adapter-D (AdapterDrop) one in those layers that it does not drop.
+    """
+    width, r = at_least_one("width", width), at_least_one("r", r)
+    return at_least_one("sites", sites) * (2 * width * r + r + width) + layer_norms * 2 * width
+
+
+def prefix_parameters(width: int, tokens: int, layers: int = 1) -> int:
+    """Count trained positions: ``layers * tokens * width`` (prefix embeddings: one layer)."""
+    d, tokens = at_least_one("width", width), at_least_one("tokens", tokens)
+    return at_least_one("layers", layers) * tokens * d
+
+
+# -- a whole model ----------------------------------------------------------------------------
+
+
+class Module(NamedTuple):
+    """What a module holds itself: a d x k weight and biases.
+
+    ``kind`` is linear (Conv1D too), head (the output embedding), embedding (d = width, k = rows),
+    conv (k = kernel and inputs) or other (k = 1). A ``tied`` weight is counted at its first place.
+    """
+
+    kind: str
+    out_features: int
+    in_features: int
+    bias: int = 0
+    tied: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it adds to the model."""
+        return self.bias + (0 if self.tied else self.out_features * self.in_features)
+
+
+class Count(NamedTuple):
+    """Parameters of an adapted model, as PEFT's ``print_trainable_parameters`` counts them."""
+
+    trainable: int
+    all: int
+    base: int
+    adapted_modules: int
+
+
+@lru_cache(1)
+def _data() -> dict[str, Any]:
+    file = resources.files("lora_edu") / "data" / "models.json"
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Return the configs of the models in ``data/models.json``: id → config."""
+    return {model["id"]: model["config"] for model in _data()["models"]}
+
+
+def modules(source: Any) -> dict[str, Module]:
+    """Return the modules that hold parameters, by their names in ``named_modules()``.
+
+    ``source`` is an id of the catalogue; a config (a mapping, or with ``to_dict``) of one of the
+    families there; a model, known by its ``named_modules`` (shapes are enough: the meta device);
+    or what this function returned. A ValueError names an unknown id, family or key.
+    """
+    if hasattr(source, "named_modules"):
+        return _modules_of_model(source)
+    if isinstance(source, str):
+        source = catalogue()[_one_of("model", source, catalogue())]
+    config = source if isinstance(source, Mapping) else source.to_dict()
+    if config and isinstance(next(iter(config.values())), Module):
+        return config
+    families = _data()["families"]
+    family = _one_of("model_type", config.get("family", config.get("model_type")), families)
+    rows, found = families[family], {}
+    rows = {**families[rows["like"]], **rows, "like": None} if "like" in rows else rows
+
+    def size(product: int | str) -> int:
+        return prod(int(f) if f.isdigit() else config[f] for f in str(product).split("*"))
+
+    try:
+        for name, row in ((name, row) for name, row in rows.items() if row):
+            kind, d, k, bias, tied = row + [0, False][len(row) - 3 :]
+            tied = bool(config[tied] if isinstance(tied, str) else tied)
+            module = Module(kind, size(d), size(k), size(d) if bias else 0, tied)
+            before, key, after = re.fullmatch(r"([^{]*)(?:\{(\w+)\})?(.*)", name).groups()
+            for number in range(config[key]) if key else [""]:
+                found[f"{before}{number}{after}"] = module
+    except KeyError as missing:
+        raise ValueError(f"this config of a {family} model lacks {missing}") from None
+    return found
+
+
+def _modules_of_model(model: Any) -> dict[str, Module]:
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    found, seen = {}, set()
+    for name, module in model.named_modules():
+        if not (own := dict(module.named_parameters(recurse=False))):
+            continue
+        classes = {c.__name__ for c in type(module).__mro__}
+        bias = own["bias"].numel() if "bias" in own else 0
+        weight = own.get("weight")
+        kind, d, k = "other", sum(p.numel() for p in own.values()) - bias, 1
+        if "Linear" in classes:  # its own words: a weight of 4 bits is packed
+            kind, d, k = "linear", module.out_features, module.in_features
+        elif "Embedding" in classes:
+            kind, d, k = "embedding", module.embedding_dim, module.num_embeddings
+        elif "Conv1D" in classes:
+            kind, k, d = "linear", *weight.shape
+        elif "_ConvNd" in classes and module.groups == 1 and not module.transposed:
+            kind, d, k = "conv", len(weight), weight[0].numel()
+        found[name] = Module("head" if module is head else kind, d, k, bias, id(weight) in seen)
+        seen.update(map(id, own.values()))
+    return found
+
+
+def base_parameters(source: Any) -> int:
+    """Count the parameters of a model; tied ones once."""
+    return sum(m.parameters * times for m, times in Counter(modules(source).values()).items())
+
+
+def bitfit_parameters(source: Any) -> int:
+    """Count all biases, those of norms too: what BitFit trains (arXiv:2106.10199)."""
+    return sum(module.bias for module in modules(source).values())
+
+
+def packed_4bit_parameters(source: Any) -> int:
+    """Count stored elements when linear weights (not the head's) hold two numbers in one."""
+    linear = [m for m in modules(source).values() if m.kind == "linear"]
+    return base_parameters(source) - sum(m.out_features * m.in_features // 2 for m in linear)
+
+
+def targets(source: Any, target_modules: Names) -> dict[str, Module]:
+    """Return the modules that PEFT would adapt.
+
+    A list names them whole or by last parts (``q_proj``, ``attn.c_proj``); a string is a regular
+    expression, or ``"all-linear"``: every linear layer except the head. A ValueError if a name
+    matches nothing, or what LoRA cannot adapt.
+    """
+    found, regex = modules(source), isinstance(target_modules, str)
+    if target_modules == "all-linear":
+        return {name: module for name, module in found.items() if module.kind == "linear"}
+    chosen: dict[str, Module] = {}
+    for wanted in [target_modules] if regex else target_modules:
+        end = f".{wanted}"
+        named = [n for n in found if (re.fullmatch(wanted, n) if regex else f".{n}".endswith(end))]
+        if not named:
+            raise ValueError(f"target_modules: no module with parameters is called {wanted!r}")
+        chosen.update((name, found[name]) for name in named)
+    if others := [name for name, module in chosen.items() if module.kind == "other"]:
+        raise ValueError(f"target_modules: {others[0]} is no linear, embedding or convolution")
+    return chosen
+
+
+def count(
+    source: Any, r: int, target_modules: Names, method: str = "lora", modules_to_save: Names = ()
+) -> Count:
+    """Count an adapted model as PEFT does: sums of ``adapter_parameters`` over ``targets``.
+
+    Modules to save (named by their last letters, as in PEFT) are trained, and stand twice in
+    ``all``: the copy that trains, and the original that is kept.
+    """
+    found, saved = modules(source), set()
+    chosen = targets(found, target_modules)
+    for wanted in modules_to_save:
+        saved |= (names := {n for n in found if n.endswith(wanted) or f"{wanted}." in n})
+        if not names:
+            raise ValueError(f"modules_to_save: no module with parameters is called {wanted!r}")
+    if both := sorted(saved & chosen.keys()):
+        raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
+    if method == "vera" and any(m.kind not in ("linear", "head") for m in chosen.values()):
+        raise ValueError("method: vera adapts linear layers only")
+    trains = adds = sum(found[name]._replace(tied=False).parameters for name in saved)
+    for module, times in Counter(chosen.values()).items():
+        both = adapter_parameters(module.out_features, module.in_features, r, method)
+        trains, adds = trains + times * both[0], adds + times * both[1]
+    base = base_parameters(found)
+    return Count(trains, base + adds, base, len(chosen))
+
+
+def bytes_of(numbers: int, dtype: str) -> int:
+    """Count the bytes of some numbers of a type of ``BITS``, rounded up to whole ones."""
+    return ceil(Fraction(numbers * BITS[_one_of("dtype", dtype, BITS)], 8))
+
+
+def training_memory(
+    frozen: int,
+    trained: int,
+    optimizer: str = "adamw",
+    dtypes: Sequence[str] = F32,
+    tensors: int = 0,
+) -> dict[str, int]:
+    """Plan the bytes of weights, gradients and optimizer states (activations come on top).
+
+    ``dtypes`` are those of frozen weights, of trained ones and their gradients, and of states: none
+    with ``sgd``, 1 a trained number with ``momentum``, 2 with ``adamw``, which also counts its
+    steps in float32 for each of the trained ``tensors``.
+    """
+    kept = OPTIMIZERS[_one_of("optimizer", optimizer, OPTIMIZERS)] * trained
+    steps = bytes_of(tensors, "float32") if optimizer == "adamw" else 0
+    return {
+        "weights": bytes_of(frozen, dtypes[0]) + bytes_of(trained, dtypes[1]),
+        "gradients": bytes_of(trained, dtypes[1]),
+        "optimizer": bytes_of(kept, dtypes[2]) + steps,
+    }
+
+
+def activation_bytes(
+    layers: int, width: int, inner: int, heads: int, sequence: int, batch: int, dtype: str
+) -> int:
+    """Estimate what full training of GPT- or BERT-like layers keeps for the backward pass.
+
+    A bound rather than a measure: PyTorch keeps 6 to 12 % less of a small BERT (see the tests).
+    Source: Korthikanti et al. 2022 (arXiv:2205.05198), section 4.1, without dropout masks.
+    """
+    token = 8 * width + 2 * inner + 2 * heads * sequence
+    return bytes_of(layers * batch * sequence * token, dtype)
+
+
+def _one_of(name: str, value: Any, known: Collection[str]) -> Any:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    return value
+
+
+def at_least_one(name: str, value: int) -> int:
+    """Return ``value`` as a Python int of at least 1, or raise the error that names it."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):  # NumPy's integers have it
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if (number := index(value)) < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number

@@ -1,5 +1,8 @@
+import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -44,3 +47,167 @@ def test_the_module_runs_as_a_command_without_loading_matplotlib():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
     run = [sys.executable, "-m", "lora_edu.cli", "--version"]
     assert subprocess.check_output(run, text=True).strip() == f"lora-edu {__version__}"
+
+
+# -- count ------------------------------------------------------------------------------------
+
+QUERY_VALUE = ["--target-modules", "q_proj", "v_proj"]
+TINY_LLAMA = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 2,
+    "intermediate_size": 96, "vocab_size": 100, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def config_file(tmp_path, config=TINY_LLAMA, name="config.json"):
+    path = tmp_path / name
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return str(path)
+
+
+def test_counting_a_model_of_the_catalogue(capsys):
+    assert main(["count", "llama-2-7b", "--rank", "8", *QUERY_VALUE, "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)
+    assert counted == {
+        "trainable": 4_194_304, "all": 6_742_609_920, "base": 6_738_415_616, "adapted_modules": 64,
+    }  # fmt: skip
+
+
+def test_the_table_says_numbers_bytes_and_the_reduction(capsys):
+    assert main(["count", "llama-2-7b", "--rank", "8", *QUERY_VALUE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "llama-2-7b  lora  r=8  q_proj v_proj"
+    assert [line.split()[-1] for line in lines[1:5]] == [
+        "4_194_304", "6_742_609_920", "6_738_415_616", "64",
+    ]  # fmt: skip
+    assert lines[5].endswith("8_388_608  8.4 MB")
+    assert lines[6].endswith("16_777_216  16.8 MB")
+    assert lines[7].endswith("0.0622 %")
+    assert lines[8].endswith("1_606.6 x")
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's, on ties
+@pytest.mark.parametrize(
+    ("changes", "targets", "saved", "method"),
+    [
+        ({}, ["q_proj", "v_proj"], [], "lora"),
+        ({"tie_word_embeddings": True}, ["embed_tokens", "down_proj"], [], "lora"),
+        ({"head_dim": 16}, ["o_proj"], ["lm_head"], "lora"),
+        ({}, ["all-linear"], ["embed_tokens"], "dora"),
+        ({}, ["k_proj"], [], "vera"),
+    ],
+)
+def test_counting_a_config_as_peft_does(tmp_path, capsys, changes, targets, saved, method):
+    import peft
+    import transformers
+
+    config = {**TINY_LLAMA, **changes}
+    options = ["--rank", "4", "--target-modules", *targets, "--method", method, "--json"]
+    options += ["--modules-to-save", *saved] if saved else []
+    for source in (config_file(tmp_path, config), str(tmp_path)):
+        assert main(["count", source, *options]) == 0
+        printed, error = capsys.readouterr()
+        assert error == ""
+    counted = json.loads(printed)
+
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
+    assert counted["base"] == model.num_parameters()
+    how = {
+        "r": 4,
+        "target_modules": targets[0] if targets == ["all-linear"] else targets,
+        "modules_to_save": saved or None,
+    }
+    lora = peft.VeraConfig(**how) if method == "vera" else peft.LoraConfig(
+        **how, use_dora=method == "dora"
+    )  # fmt: skip
+    adapted = peft.get_peft_model(model, lora)
+    assert (counted["trainable"], counted["all"]) == adapted.get_nb_trainable_parameters()
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (TINY_LLAMA, ["--rank", "0", *QUERY_VALUE], "r must be at least 1, got 0"),
+        (TINY_LLAMA, ["--rank", "-1", *QUERY_VALUE], "r must be at least 1, got -1"),
+        (TINY_LLAMA, ["--rank", "4", "--target-modules", "query"], "is called 'query'"),
+        (TINY_LLAMA, ["--rank", "4", "--target-modules", "self_attn"], "is called 'self_attn'"),
+        (TINY_LLAMA, ["--rank", "4", "--target-modules", "norm"], "model.norm is no linear"),
+        (
+            TINY_LLAMA,
+            ["--rank", "4", *QUERY_VALUE, "--modules-to-save", "score"],
+            "modules_to_save: no module with parameters is called 'score'",
+        ),
+        (
+            {**TINY_LLAMA, "architectures": ["LlamaForSinging"]},
+            ["--rank", "4", *QUERY_VALUE],
+            "has no LlamaForSinging",
+        ),
+        (
+            {**TINY_LLAMA, "architectures": ["LlamaConfig"]},
+            ["--rank", "4", *QUERY_VALUE],
+            "has no LlamaConfig",
+        ),
+        ({"model_type": "llama"}, ["--rank", "4", *QUERY_VALUE], '"architectures": ["NAME"]'),
+        ([1, 2], ["--rank", "4", *QUERY_VALUE], '"architectures": ["NAME"]'),
+        ('{"architectures": ', ["--rank", "4", *QUERY_VALUE], "config.json is not valid JSON"),
+        ("", ["--rank", "4", *QUERY_VALUE], "config.json is not valid JSON"),
+        (
+            {**TINY_LLAMA, "hidden_size": "wide"},
+            ["--rank", "4", *QUERY_VALUE],
+            "config.json: no LlamaForCausalLM: ",
+        ),
+        (
+            {**TINY_LLAMA, "num_attention_heads": 0},
+            ["--rank", "4", *QUERY_VALUE],
+            "config.json: no LlamaForCausalLM: ",
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_one_line_and_code_2(tmp_path, capsys, config, options, message):
+    assert main(["count", config_file(tmp_path, config), *options]) == 2
+    printed, error = capsys.readouterr()
+    assert printed == ""
+    assert error.startswith("lora-edu: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_source_or_an_empty_folder_is_one_line_and_code_2(tmp_path, capsys):
+    assert main(["count", "gpt-9", "--rank", "4", *QUERY_VALUE]) == 2
+    assert "gpt-9 is no file or folder, and none of the catalogue: all-" in capsys.readouterr().err
+    assert main(["count", str(tmp_path), "--rank", "4", *QUERY_VALUE]) == 2
+    error = capsys.readouterr().err
+    assert "config.json" in error
+    assert error.count("\n") == 1
+
+
+def test_the_catalogue_is_counted_without_loading_torch():
+    code = (
+        "import sys; from lora_edu.cli import main; "
+        "main('count llama-3.1-405b --rank 16 --target-modules all-linear --json'.split()); "
+        "print(any(m in sys.modules for m in ('numpy', 'torch')))"
+    )
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert out.endswith("}\nFalse\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="measures memory the Unix way")
+def test_a_70b_model_is_counted_in_30_seconds_and_2_gigabytes(tmp_path):
+    from lora_edu import counting
+
+    path = config_file(tmp_path, counting.catalogue()["llama-3.1-70b"])
+    command = ["count", path, "--rank", "16", "--target-modules", "all-linear", "--json"]
+    start = time.perf_counter()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "lora_edu.cli", *command], stdout=subprocess.PIPE, text=True
+    )
+    printed = run.stdout.read()
+    _, status, usage = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)
+    run.stdout.close()
+    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    assert run.returncode == 0
+    assert json.loads(printed)["base"] == 70_553_706_496
+    assert time.perf_counter() - start < 30
+    assert kilobytes < 2e6

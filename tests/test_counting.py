@@ -1,11 +1,16 @@
+import time
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from meta import build
 
 from lora_edu import counting
+from lora_edu.adapt import LoraConfig, add_lora, count_parameters
 
 sizes = st.integers(1, 20_000)
 ranks = st.integers(1, 512)
@@ -112,9 +117,267 @@ def test_no_vectors_is_an_error(count):
         count(4, 4, vectors=0, **r)
 
 
-def test_the_examples_in_the_docstrings():
-    import doctest
+# -- other methods, by shapes -----------------------------------------------------------------
 
-    tested = doctest.testmod(counting)
-    assert tested.attempted >= 7
-    assert tested.failed == 0
+
+def test_methods_on_one_matrix():
+    assert counting.adapter_parameters(3, 7, 2) == (20, 20)
+    assert counting.adapter_parameters(3, 7, 2, "dora") == (23, 23)
+    assert counting.adapter_parameters(3, 7, 2, "lora-fa") == (6, 20)
+    assert counting.adapter_parameters(3, 7, 2, "vera") == (5, 5)
+    with pytest.raises(ValueError, match=r"method must be one of lora, dora, .*, got 'loha'"):
+        counting.adapter_parameters(3, 7, 2, "loha")
+
+
+def test_bottleneck_adapters_and_prefixes_are_what_torch_would_hold():
+    site = torch.nn.Sequential(torch.nn.Linear(8, 3), torch.nn.Linear(3, 8))
+    norm = torch.nn.LayerNorm(8)
+    one, ln = (sum(p.numel() for p in m.parameters()) for m in (site, norm))
+    assert counting.bottleneck_parameters(8, 3, sites=10, layer_norms=5) == 10 * one + 5 * ln
+    assert counting.prefix_parameters(8, tokens=6, layers=4) == torch.zeros(4, 6, 8).numel()
+    with pytest.raises(ValueError, match="sites must be at least 1, got 0"):
+        counting.bottleneck_parameters(8, 3, 0)
+
+
+def test_bytes():
+    assert [counting.bytes_of(3, t) for t in ("float64", "float32", "bfloat16")] == [24, 12, 6]
+    assert counting.bytes_of(3, "int4") == 2  # whole bytes
+    assert counting.bytes_of(0, "float32") == 0
+    assert counting.bytes_of(64 * 256, "nf4") == 64 * 256 // 2 + 4 * 256
+    assert counting.bytes_of(64 * 256, "nf4-double") == 64 * 256 // 2 + 256 + 4
+    with pytest.raises(ValueError, match=r"dtype must be one of .*, got 'float8'"):
+        counting.bytes_of(1, "float8")
+
+
+# -- whole models -----------------------------------------------------------------------------
+
+
+TIED_SINCE_5 = {"flan-t5-large", "mt0-large"}  # transformers 5 ties their heads, whatever the file
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, c in counting.catalogue().items() if "architectures" in c]
+)
+def test_the_catalogue_is_what_transformers_builds(name):
+    model = build(name)
+    live, ours = counting.modules(model), counting.modules(name)
+    if name in TIED_SINCE_5:
+        ours["lm_head"] = ours["lm_head"]._replace(tied=live["lm_head"].tied)
+    assert live == ours
+    assert counting.base_parameters(ours) == sum(p.numel() for p in model.parameters())
+    biases = (p.numel() for n, p in model.named_parameters() if n.endswith("bias"))
+    assert counting.bitfit_parameters(ours) == sum(biases)
+
+
+def test_published_totals():
+    totals = {m["id"]: m["total"] for m in counting._data()["models"] if "total" in m}
+    assert len(totals) >= 14
+    assert {name: counting.base_parameters(name) for name in totals} == totals
+
+
+def test_the_largest_model_is_counted_in_a_millisecond():
+    def seconds():
+        start = time.perf_counter()
+        assert counting.base_parameters("llama-3.1-405b") == 405_853_388_800
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(30)) < 1e-3
+
+
+def test_a_config_object_counts_as_its_dict():
+    config = transformers.LlamaConfig(num_hidden_layers=2, head_dim=128)
+    assert counting.modules(config) == counting.modules(build("llama-2-7b", num_hidden_layers=2))
+    assert counting.modules(counting.modules("gpt2")) == counting.modules("gpt2")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("gpt5", "model must be one of all-MiniLM-L6-v2, .*, got 'gpt5'"),
+        ({"model_type": "mamba"}, "model_type must be one of llama, .*, got 'mamba'"),
+        ({}, "model_type must be one of .*, got None"),
+        ({"model_type": "llama", "hidden_size": 8}, "of a llama model lacks 'vocab_size'"),
+    ],
+)
+def test_an_unknown_source_is_named(source, message):
+    with pytest.raises(ValueError, match=message):
+        counting.modules(source)
+
+
+peft_warns = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+Q_V = ["q_proj", "v_proj"]
+TINY = {"num_hidden_layers": 2, "vocab_size": 64}
+PEFT_CASES = {
+    "grouped queries": ("llama-3.1-8b", TINY, {"target_modules": Q_V}),
+    "head_dim is not d/h": ("gemma-2-2b", TINY, {"target_modules": ["o_proj", *Q_V]}),
+    "biases": ("qwen2.5-0.5b", TINY, {"target_modules": Q_V}),
+    "norms in attention": ("qwen3-8b", TINY, {"target_modules": Q_V}),
+    "all linear": ("llama-2-7b", TINY, {"target_modules": "all-linear"}),
+    "a regular expression": ("llama-2-7b", TINY, {"target_modules": r".*\.1\..*(up|down)_proj"}),
+    "a whole name": ("llama-2-7b", TINY, {"target_modules": ["model.layers.0.mlp.up_proj"]}),
+    "fused, Conv1D": ("gpt2", {"n_layer": 2}, {"target_modules": ["c_attn", "mlp.c_proj"]}),
+    "fused": ("gpt-neox-20b", TINY, {"target_modules": ["query_key_value"]}),
+    "embedding": ("llama-2-7b", TINY, {"target_modules": ["embed_tokens"]}),
+    "head": ("llama-2-7b", TINY, {"target_modules": ["lm_head"]}),
+    "embedding, tied": ("gpt2", {"n_layer": 2}, {"target_modules": ["wte"]}),
+    "saved head": ("llama-2-7b", TINY, {"target_modules": Q_V, "modules_to_save": ["lm_head"]}),
+    "saved classifier": (
+        "vit-base-patch16-224",
+        {"num_hidden_layers": 2},
+        {"target_modules": Q_V, "modules_to_save": ["classifier"]},
+    ),
+    "saved container": (
+        "roberta-base",
+        {**TINY, "architectures": ["RobertaForSequenceClassification"]},
+        {"target_modules": ["query"], "modules_to_save": ["classifier"]},
+    ),
+    "convolution": ("vit-base-patch16-224", TINY, {"target_modules": ["projection"]}),
+    "encoder, decoder": ("t5-base", {"num_layers": 2}, {"target_modules": ["q", "v"]}),
+    "dora": ("llama-3.1-8b", TINY, {"target_modules": Q_V, "use_dora": True}),
+    "dora, Conv1D": ("gpt2", {"n_layer": 2}, {"target_modules": ["c_attn"], "use_dora": True}),
+    "dora, embedding": ("llama-2-7b", TINY, {"target_modules": ["embed_tokens"], "use_dora": True}),
+}
+
+
+@peft_warns
+@pytest.mark.filterwarnings("ignore::UserWarning")  # on ties, on Conv1D
+@pytest.mark.parametrize(("name", "changes", "config"), PEFT_CASES.values(), ids=PEFT_CASES)
+def test_counts_are_those_of_peft(name, changes, config):
+    import peft
+
+    model = build(name, **changes)
+    count = {k: config[k] for k in ("target_modules", "modules_to_save") if k in config}
+    method = "dora" if "use_dora" in config else "lora"
+    ours = counting.count(model, 8, **count, method=method)
+    base = sum(p.numel() for p in model.parameters())
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, **config))
+    assert (*ours[:2], base) == (*adapted.get_nb_trainable_parameters(), ours.base)
+    layers = sum(isinstance(m, peft.tuners.lora.LoraLayer) for m in model.modules())
+    assert ours.adapted_modules == layers
+
+
+@peft_warns
+def test_lora_fa_and_vera_count_as_in_peft():
+    import peft
+    from peft.optimizers import create_lorafa_optimizer
+
+    config = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=64,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config)
+    expected = counting.count(model, 4, Q_V, "lora-fa")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=Q_V))
+    create_lorafa_optimizer(adapted, r=4, lora_alpha=4, lr=1e-3)
+    assert adapted.get_nb_trainable_parameters() == expected[:2]
+
+    model = transformers.LlamaForCausalLM(config)
+    expected = counting.count(model, 4, Q_V, "vera")
+    adapted = peft.get_peft_model(model, peft.VeraConfig(r=4, target_modules=Q_V))
+    assert adapted.get_nb_trainable_parameters() == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, ["c_attn"]), "r must be at least 1, got 0"),
+        ((8, ["q_proj"]), "target_modules: no module with parameters is called 'q_proj'"),
+        ((8, ["ln_f"]), "target_modules: transformer.ln_f is no linear, embedding or"),
+        ((8, ["c_attn"], "lora", ["head2"]), "modules_to_save: no module .* called 'head2'"),
+        ((8, ["wte"], "lora", ["wte"]), "transformer.wte must not be in target_modules and in"),
+        ((8, ["wte"], "vera"), "vera adapts linear layers only"),
+        ((8, ["c_attn"], "loha"), "method must be one of"),
+    ],
+)
+def test_what_cannot_be_counted_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        counting.count("gpt2", *arguments)
+
+
+def test_four_bit_layers_are_counted_unpacked_and_can_be_counted_packed():
+    class Linear4bit(torch.nn.Linear):  # as bitsandbytes has it: two numbers a byte, one column
+        def __init__(self, k, d):
+            super().__init__(k, d, bias=False)
+            packed = torch.zeros(d * k // 2, 1, dtype=torch.uint8)
+            self.weight = torch.nn.Parameter(packed, requires_grad=False)
+
+    model = torch.nn.ModuleDict({"q": Linear4bit(6, 4), "norm": torch.nn.LayerNorm(4)})
+    assert counting.base_parameters(model) == 6 * 4 + 8
+    stored = sum(p.numel() for p in model.parameters())
+    assert counting.packed_4bit_parameters(model) == stored == 6 * 4 // 2 + 8
+
+
+# -- memory, measured -------------------------------------------------------------------------
+
+
+def small_bert(layers=2):
+    torch.manual_seed(0)
+    return transformers.BertModel(
+        transformers.BertConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=4,
+            vocab_size=50, max_position_embeddings=16, attn_implementation="eager",
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )
+    )  # fmt: skip
+
+
+def size(tensors):
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_the_memory_plan_is_what_pytorch_holds(lora, optimizer):
+    model = small_bert()
+    if lora:
+        add_lora(model, LoraConfig(r=2, lora_alpha=2, target_modules=["query", "value"]))
+    trained, total = count_parameters(model)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    stepper = OPTIMIZERS[optimizer](parameters)
+    out = model(torch.arange(8)[None])
+    (out.last_hidden_state.sum() + out.pooler_output.sum()).backward()
+    stepper.step()
+    held = {
+        "weights": size(model.parameters()),
+        "gradients": size(p.grad for p in parameters),
+        "optimizer": size(
+            t for s in stepper.state.values() for t in s.values() if isinstance(t, torch.Tensor)
+        ),
+    }
+    plan = counting.training_memory(
+        total - trained, trained, optimizer=optimizer, tensors=len(parameters)
+    )
+    assert plan == held
+
+
+def kept_for_backward(model, **inputs):
+    """Return the bytes that PyTorch keeps for the backward pass, without weights; each once."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = tensor, storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = model(**inputs)
+    assert out is not None
+    return sum(nbytes for _, nbytes in kept.values())
+
+
+@pytest.mark.parametrize(("batch", "sequence"), [(8, 16), (2, 8)])
+def test_the_estimate_of_activations_is_near_what_is_kept(batch, sequence):
+    ids = torch.zeros(batch, sequence, dtype=torch.long)
+    both = [kept_for_backward(small_bert(layers), input_ids=ids) for layers in (1, 5)]
+    measured = both[1] - both[0]
+    estimate = counting.activation_bytes(4, 32, 64, 4, sequence, batch, "float32")
+    assert 0.85 < measured / estimate < 1

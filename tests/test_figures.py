@@ -8,6 +8,7 @@ import pytest
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from lora_edu import counting
 from lora_edu.course import figures, plots
 from lora_edu.course.figures import nb01
 
@@ -90,6 +91,9 @@ def spoil_code(folder):
         (spoil_code, "tiny: stale, its code changed"),
         (lambda f: (f / "orphan.png").touch(), "orphan.png: belongs to no figure"),
         (lambda f: (f / "data" / "old.json").touch(), "old.json: belongs to no figure"),
+        (lambda f: (f / "old.csv").touch(), "old.csv: belongs to no figure"),
+        (lambda f: (f / "ledger.csv").unlink(), "ledger.csv: the table is missing or stale"),
+        (lambda f: (f / "ledger.md").write_text("mine"), "ledger.md: the table is missing or"),
         (lambda f: (f / "README.md").write_text("mine"), "the gallery is missing or stale"),
     ],
 )
@@ -126,11 +130,17 @@ def test_each_figure_says_what_it_shows_in_words():
         assert len(entry.alt) > 100, "an alt text describes the picture, it does not name it"
 
 
-def test_model_widths_come_with_their_sources():
+def test_model_widths_are_those_of_square_query_projections():
     path = ROOT / "lora_edu" / "data" / "models.json"
-    models = json.loads(path.read_text(encoding="utf-8"))["models"]
-    assert {m["id"]: m["hidden_size"] for m in models} == nb01.model_widths()
-    assert all(len(model["source"]) > 20 for model in models)
+    sources = {m["id"]: m["source"] for m in json.loads(path.read_text("utf-8"))["models"]}
+    for name, width in nb01.model_widths().items():
+        module = next(
+            m
+            for n, m in counting.modules(name).items()
+            if n.endswith(("query", "q_proj", "attn.c_proj"))
+        )
+        assert module.out_features == module.in_features == width
+        assert len(sources[name]) > 20
 
 
 @pytest.mark.parametrize(
@@ -173,3 +183,18 @@ def test_scaling_and_rank_finds_the_powers_of_theory():
     slopes = figures.load()["scaling_and_rank"].draw()[1]["slopes"]
     assert slopes["α/r"] == pytest.approx([-0.5, -1, 0], abs=0.1)
     assert slopes["α/√r"] == pytest.approx([0, 0, 0.5], abs=0.1)
+
+
+def test_the_ledger_is_a_table_of_every_figure():
+    import csv
+
+    from lora_edu.course.published import ledger
+
+    with open(ROOT / "figures" / "ledger.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    entries = ledger()
+    assert len(rows) == sum(len(entry.quantities) for entry in entries)
+    assert {row["id"] for row in rows} == {entry.id for entry in entries}
+    assert all(row["explanation"] for row in rows if row["verdict"] == "differs")
+    text = (ROOT / "figures" / "ledger.md").read_text(encoding="utf-8")
+    assert all(f"**{entry.id}**" in text for entry in entries if entry.verdict == "differs")

@@ -133,12 +133,13 @@ def slider(
     from ipywidgets import Image, IntSlider, VBox
 
     control = IntSlider(start, least, most, description=symbol, continuous_update=False)
-    picture = Image(format="png")
+    picture = Image(format="png", layout={"max_width": "100%"})
 
     # An Image, not ipywidgets' Output: executing an Output without a browser hangs now and then.
     def show(_: object = None) -> None:
         fig, buffer = draw(control.value), io.BytesIO()
         fig.savefig(buffer, format="png", dpi=fig.dpi)
+        picture.layout.width = f"{fig.get_figwidth() * fig.dpi:.0f}px"  # else as wide as the page
         plt.close(fig)
         picture.value = buffer.getvalue()
 

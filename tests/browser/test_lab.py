@@ -1,4 +1,4 @@
-"""Lesson 01 in a real JupyterLab: the learner's copy, Run All, the slider moved, no error."""
+"""Every lesson in a real JupyterLab: the learner's copy, Run All, its slider moved, no error."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from test_build import build
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 ROOT = Path(__file__).parents[2]
@@ -42,8 +43,6 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     sources = folder / "src"
     shutil.copytree(ROOT / "notebooks" / "src", sources)
-    from test_build import build
-
     for source in sorted(sources.glob("*.md")):
         build.own_copy(source)
 
@@ -87,9 +86,10 @@ def lab(tmp_path_factory):
         log.close()
 
 
-def test_a_learner_runs_lesson_01(browser, lab, tmp_path):
+@pytest.mark.parametrize("lesson", [path.stem for path in build.sources()])
+def test_a_learner_runs_a_lesson(browser, lab, tmp_path, lesson):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.goto(f"{lab}/lab/tree/01_matrix_example.ipynb?reset")
+    page.goto(f"{lab}/lab/tree/{lesson}.ipynb?reset")
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.first.wait_for(timeout=2 * MINUTE)
     assert page.locator(".jp-OutputArea-output").count() == 0  # the learner's copy is empty
@@ -98,23 +98,26 @@ def test_a_learner_runs_lesson_01(browser, lab, tmp_path):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     last = cells.last.locator(".jp-InputArea-prompt")
-    playwright.expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=3 * MINUTE)
+    playwright.expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=5 * MINUTE)
     assert last.inner_text() == f"[{cells.count()}]:"  # each ran, once, in order
 
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], .jp-OutputArea-error")
     assert errors.count() == 0, errors.all_inner_texts()
     assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    assert page.get_by_text("not attempted yet", exact=False).count() >= 5
+    assert page.get_by_text("not attempted yet", exact=False).count() >= 3
 
-    handle = page.locator(".jupyter-widgets .noUi-handle").first
-    picture = page.locator(".jupyter-widgets img, img.widget-image").first
-    handle.scroll_into_view_if_needed()
-    before = picture.get_attribute("src")
-    handle.press("ArrowRight")
-    playwright.expect(picture).not_to_have_attribute("src", before, timeout=MINUTE)
-    playwright.expect(page.locator(".jupyter-widgets .widget-readout").first).to_have_text("6")
+    sliders = page.locator(".jupyter-widgets .noUi-handle")
+    assert sliders.count() >= (lesson[:2] in {"01", "02"})
+    if sliders.count():
+        readout = page.locator(".jupyter-widgets .widget-readout").first
+        picture = page.locator("img.widget-image").first
+        sliders.first.scroll_into_view_if_needed()
+        before, value = picture.get_attribute("src"), int(readout.inner_text())
+        sliders.first.press("ArrowRight")
+        playwright.expect(readout).to_have_text(str(value + 1))
+        playwright.expect(picture).not_to_have_attribute("src", before, timeout=MINUTE)
 
-    shot = Path(os.environ.get("LORA_EDU_SCREENSHOT", tmp_path / "lesson-01.png"))
+    shot = Path(os.environ.get("LORA_EDU_SCREENSHOTS", tmp_path)) / f"{lesson}.png"
     page.screenshot(path=shot)
     assert shot.stat().st_size > 20_000
     page.close()

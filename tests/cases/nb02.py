@@ -48,6 +48,14 @@ CASES = {
                 lambda M: int(np.sum(values(M) ** 2 > 1e-12 * values(M)[0] ** 2)),
                 "got 1, right is 2",
             ),
+            "a lower line": (
+                lambda M: int(np.sum(values(M) > 1e-13 * values(M)[0])),
+                "got 3, right is 2: the line is at 1e-12",
+            ),
+            "of the norm": (
+                lambda M: int(np.sum(values(M) > 1e-12 * np.linalg.norm(M))),
+                "got 4, right is 5: compare with the largest σ, not with a norm",
+            ),
             "zero divided by zero": (
                 lambda M: int(np.sum(~(values(M) / max(values(M)[0], 1e-300) <= 1e-12)) or 1),
                 "got 1, right is 0: nothing is there",
@@ -73,7 +81,19 @@ CASES = {
             ),
             "smallest first": (
                 lambda S, energy: int(np.sum(held(S[::-1]) < energy)) + 1,
-                "got 4, right is 1: largest first",
+                "got 4, right is 1: add the shares up, the largest first",
+            ),
+            "each share by itself": (
+                lambda S, energy: int(np.sum(S**2 / np.sum(S**2) < energy)) + 1,
+                "got 4, right is 1: add the shares up",
+            ),
+            "not a share": (
+                lambda S, energy: int(np.sum(np.cumsum(S**2) < energy)) + 1,
+                "got 1, right is 2: one of four equal directions holds a quarter",
+            ),
+            "roots of shares": (
+                lambda S, energy: int(np.sum(np.sqrt(held(S)) < energy)) + 1,
+                "σ² over Σ σ², no root",
             ),
             "the nearest share": (
                 lambda S, energy: int(np.argmin(abs(held(S) - energy))) + 1,
@@ -105,6 +125,27 @@ CASES = {
             ),
             "sums of σ": (lambda S, r: S[r:].sum() / S.sum(), "a root of a sum of squares"),
             "spectral": (lambda S, r: S[r] / S[0], "by the spectral norm"),
+            "the energy lost": (
+                lambda S, r: np.sum(S[r:] ** 2),
+                "got 9, right is 0.6: that is the energy that is lost",
+            ),
+            "the root above alone": (
+                lambda S, r: np.linalg.norm(S[r:]) / np.sum(S**2),
+                "got 0.12, right is 0.6: divide by ‖M‖ = 5, not by its square",
+            ),
+            "the energy kept": (
+                lambda S, r: np.sum(S[:r] ** 2) / np.sum(S**2),
+                "got 0.64, right is 0.6: that is the share of the energy that is kept",
+            ),
+            "1 minus what is kept": (
+                lambda S, r: 1 - np.linalg.norm(S[:r]) / np.linalg.norm(S),
+                "got 0.2, right is 0.6: 0.8 is kept, but",
+            ),
+            "the first dropped": (
+                lambda S, r: S[r] / np.linalg.norm(S),
+                "got 0.4, right is 0.6: that is σ_2 alone",
+            ),
+            "text": (lambda S, r: f"{S[r]:.1f}", "the error must be a number or an array of"),
             "each of them": (lambda S, r: S[r:] / np.linalg.norm(S), "one number, got shape (3,)"),
             "r fixed at 1": (
                 lambda S, r: np.linalg.norm(S[1:]) / 5,
@@ -120,17 +161,23 @@ CASES = {
                 "the energy that may be lost is error**2, not error",
             ),
             "not relative": (
-                strips(lambda S, error: int(np.sum(np.sqrt(1 - held(S)) * 18 > error)) + 1),
-                "but r = 3 is thinner",
+                strips(lambda S, error: int(np.sum(1 - held(S) > (error / np.sum(S)) ** 2)) + 1),
+                "but r = 4 is thinner",
             ),
             "one too few": (
-                strips(lambda S, error: max(1, right_rank(S, error) - 2)),
-                "r = 1 leaves a relative error of 0.499",
+                strips(lambda S, error: right_rank(S, error) - 1),
+                "r = 3 leaves a relative error of 0.5",
             ),
             "one too many": (
                 strips(lambda S, error: right_rank(S, error) + 1),
-                "r = 4 keeps to it, but r = 3 is thinner",
+                "r = 5 keeps to it, but r = 4 is thinner",
             ),
+            "the spectral norm": (
+                strips(lambda S, error: int(np.sum(error * S[0] < S))),
+                "r = 5 keeps to it, but r = 4 is thinner",
+            ),
+            "ragged": (lambda M, error: ([[1, 2], [3]], M), "lora_A must be a number or an array"),
+            "text": (lambda M, error: (M, "B"), "lora_B must be a number or an array of numbers"),
             "swapped": (
                 lambda M, error: lowrank.factor(M, right_rank(values(M), error))[::-1],
                 "the two are swapped",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["call", "check", "compare", "predict"]
+__all__ = ["call", "check", "compare", "numbers", "predict"]
 
 
 def check(function: Callable[..., None]) -> Callable[..., None]:
@@ -85,6 +85,18 @@ def call(answer: Callable, **arguments: Any) -> Any:
 
 def _given(value: np.ndarray) -> str:
     return f"of shape {value.shape}" if value.ndim else f"= {value}"
+
+
+def numbers(value: Any, name: str) -> np.ndarray:
+    """Return what a learner gave as an array of floats, or say what it is instead."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            return array.astype(float)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists; tensors that need a gradient
+        pass
+    kind = getattr(value, "dtype", type(value).__name__)
+    raise AssertionError(f"{name} must be a number or an array of numbers, got {kind}")
 
 
 def compare(got: np.ndarray, right: np.ndarray, name: str, why: str = "") -> None:

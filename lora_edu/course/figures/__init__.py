@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from lora_edu.course.files import write_whole
 from lora_edu.course.plots import STYLE, small_png
 
-__all__ = ["FIGURES", "Entry", "Numbers", "check", "figure", "load", "write"]
+__all__ = ["FIGURES", "TABLES", "Entry", "Numbers", "check", "figure", "load", "table", "write"]
 
 Numbers = dict[str, Any]
 RELATIVE_TOLERANCE = 1e-6
@@ -57,6 +57,17 @@ class Entry:
 
 
 FIGURES: dict[str, Entry] = {}
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {}  # file name → what it shows, how to write it
+
+
+def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Register the decorated function, which returns a text, as the file ``name`` beside them."""
+
+    def register(text: Callable[[], str]) -> Callable[[], str]:
+        TABLES[name] = shows, text
+        return text
+
+    return register
 
 
 def figure(name: str, *, alt: str) -> Callable[[Callable], Callable]:
@@ -146,6 +157,8 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
         name = record["name"]
         lines += ["", f"## {name}", "", record["shows"], "", f"![{record['alt']}]({name}.png)", ""]
         lines += [f"> {record['alt']}", "", f"Numbers: [data/{name}.json](data/{name}.json)"]
+    lines += ["", "## Tables", ""] if TABLES else []
+    lines += [f"- [{name}]({name}): {shows}" for name, (shows, _) in TABLES.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -158,7 +171,7 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     Parameters
     ----------
     folder : path
-        Gets ``NAME.png``, ``data/NAME.json`` and, when all figures are drawn, ``README.md``.
+        Gets ``NAME.png``, ``data/NAME.json`` and, when all are drawn, the tables and ``README.md``.
     only : names, optional
         Which figures to draw; all by default.
 
@@ -183,6 +196,8 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
         records.append(record)
         yield entry.name, stale
     if only is None:
+        for name, (_, text) in TABLES.items():
+            write_whole(folder / name, text())
         write_whole(folder / "README.md", _gallery(records))
 
 
@@ -209,8 +224,11 @@ def check(folder: Path | str) -> list[str]:
             for part in record
             if not _same(stored.get(part), record[part])
         ]
-    known = {f"{name}.png" for name in FIGURES} | {f"{name}.json" for name in FIGURES}
-    files = [*folder.glob("*.png"), *folder.glob("data/*.json")]
+    for name, (_, text) in TABLES.items():
+        if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text():
+            problems.append(f"{name}: the table is missing or stale")
+    known = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "json")} | TABLES.keys()
+    files = [*folder.glob("*.png"), *folder.glob("*.csv"), *folder.glob("data/*.json")]
     problems += [f"{path.name}: belongs to no figure" for path in files if path.name not in known]
     gallery = folder / "README.md"
     if not gallery.is_file() or gallery.read_text(encoding="utf-8") != _gallery(records):

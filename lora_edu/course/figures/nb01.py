@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from importlib import resources
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -156,9 +154,11 @@ def parameters_vs_rank(d: int = 100, k: int = 100, r: int = 5) -> tuple[Figure, 
 
 
 def model_widths() -> dict[str, int]:
-    """Read the widths of published models: id → hidden_size (their sources are in the file)."""
-    text = (resources.files("lora_edu") / "data" / "models.json").read_text(encoding="utf-8")
-    return {model["id"]: model["hidden_size"] for model in json.loads(text)["models"]}
+    """Return the width of some models of the catalogue, from small to large: id → width."""
+    names = ["all-MiniLM-L6-v2", "roberta-base", "roberta-large", "gpt2-xl", "llama-2-7b"]
+    configs = counting.catalogue()
+    chosen = {name: configs[name] for name in [*names, "gpt3-175b", "llama-3.1-405b"]}
+    return {name: c.get("hidden_size", c.get("n_embd")) for name, c in chosen.items()}
 
 
 @figure(

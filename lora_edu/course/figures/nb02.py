@@ -53,9 +53,10 @@ def _row(n: int) -> tuple[Figure, Callable[..., Axes]]:
     "three_ranks",
     alt="Three squares of grainy cells in a row; below each the {size} singular values of that "
     "matrix over their largest, on a logarithmic axis. The first two squares look the same, the "
-    "third has a faint weave. The spectra differ. The first slopes down without a break: "
-    "{ranks[0]} values. The second has {ranks[1]} and then falls off a cliff, into the grey band "
-    "below 1e-12 where rounding is. The third has {ranks[2]} before its cliff.",
+    "third has a faint weave. The spectra differ. The first slopes down slowly, and steeper at its "
+    "end, but never to zero: {ranks[0]} values. The second has {ranks[1]} and then falls off a "
+    "cliff, into the grey band below 1e-12 where rounding is. The third "
+    "has {ranks[2]} before its cliff.",
 )
 def three_ranks(matrices: Mapping[str, np.ndarray] | None = None) -> tuple[Figure, Numbers]:
     """Show three matrices of one size whose ranks the eye cannot tell: their spectra can."""

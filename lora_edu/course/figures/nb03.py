@@ -80,7 +80,9 @@ def rank_sweep_planted(*sweep: Sequence[float]) -> tuple[Figure, Numbers]:
         ax.set(xlabel="r", xticks=at, xticklabels=ranks)
         ax.set_ylim(-0.04 * max(rows[1]))
     axes[0].set_ylabel("$L$")
-    axes[1].set_ylabel("$\\|x(\\Delta W - \\Delta W^*)^T\\|^2\\,/\\,\\|x\\,\\Delta W^{*T}\\|^2$")
+    axes[1].set_ylabel(
+        "$\\|x(\\Delta W - \\Delta W^*)^\\top\\|^2\\,/\\,\\|x\\,\\Delta W^{*\\top}\\|^2$"
+    )
     axes[0].legend()
     names = ["ranks", "floors", "clean_loss", "noisy_loss", "clean_test", "noisy_test"]
     numbers = {name: np.round(row, 5).tolist() for name, row in zip(names, sweep, strict=True)}
@@ -115,10 +117,10 @@ def initialisations(curves: Mapping[str, np.ndarray] | None = None) -> tuple[Fig
     ):
         lines = ax.plot(losses.T, dash, color=color, linewidth=0.8, alpha=0.7)
         lines[0].set_label(f"${name}$" if "=" in name else "$A, B \\neq 0$")
-    ax.set(xlabel="step", ylabel="$L$", xlim=(0, 100), ylim=(0, None))
+    ahead = np.sum(curves["B = 0"] < curves["A = 0"], axis=0)
+    ax.set(xlabel="step", ylabel="$L$", xlim=(0, len(ahead) - 1), ylim=(0, None))
     for line in ax.legend().get_lines():
         line.set(linewidth=2, alpha=1)
-    ahead = np.sum(curves["B = 0"] < curves["A = 0"], axis=0)
     return fig, {
         "draws": len(curves["B = 0"]),
         "level": float(curves["A = B = 0"][0, 0]),

@@ -1,0 +1,16 @@
+"""Models of the catalogue, built by transformers on the meta device: shapes without numbers."""
+
+import torch
+import transformers
+
+from lora_edu import counting
+
+OUR_KEYS = {"family", "position_rows", "architectures", "model_type"}
+
+
+def build(name, **changes):
+    config = {**counting.catalogue()[name], **changes}
+    cls = getattr(transformers, config["architectures"][0])
+    config = {key: value for key, value in config.items() if key not in OUR_KEYS}
+    with torch.device("meta"):
+        return cls(cls.config_class(**config))
