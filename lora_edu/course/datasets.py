@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,9 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Digits", "accuracy", "digits", "mlp"]
+from lora_edu.course import assets
+
+__all__ = ["COMP", "Digits", "Texts", "accuracy", "digits", "mlp", "newsgroups"]
 
 VALIDATION, TEST = 400, 400  # samples; the other 997 are for training
+COMP = (  # five neighbouring topics: hard enough that fine-tuning has something to do
+    "comp.graphics",
+    "comp.os.ms-windows.misc",
+    "comp.sys.ibm.pc.hardware",
+    "comp.sys.mac.hardware",
+    "comp.windows.x",
+)
 
 
 class Digits(NamedTuple):
@@ -65,6 +75,63 @@ def mlp(*widths: int, seed: int) -> nn.Sequential:
             layers[f"relu{number}"] = nn.ReLU()
     layers.popitem()  # none after the last
     return nn.Sequential(layers)
+
+
+class Texts(NamedTuple):
+    """Three disjoint parts; each is (ids, mask, y): (n, L) tokens, (n, L) 1 for text, (n,) class.
+
+    All int64, as transformers takes them.
+    """
+
+    train: tuple[Tensor, Tensor, Tensor]
+    validation: tuple[Tensor, Tensor, Tensor]
+    test: tuple[Tensor, Tensor, Tensor]
+
+
+def newsgroups(
+    groups: Sequence[str] = COMP,
+    *,
+    sizes: tuple[int, int, int] = (1500, 500, 1500),
+    length: int = 32,
+) -> Texts:
+    """Return posts of 20 Newsgroups, each cut to ``length`` tokens; the class is its place.
+
+    ``sizes``: how many posts to train, validate (both before a date) and test (after it) on, drawn
+    once, always the same. A text that occurs twice, in whatever group or part, is kept where it is
+    first. Tokenised as MiniLM was trained. A ValueError for an unknown group, or too few posts.
+    Source: Lang 1995, NewsWeeder; the split by date.
+    """
+    from tokenizers import Tokenizer
+
+    seen, found, folder = set(), {"train": [], "test": []}, assets.path("newsgroups")
+    for part, rows in found.items():
+        lines = (folder / f"20newsgroups-{part}.tab").read_text(encoding="utf-8").splitlines()
+        for line in lines[3:]:  # three lines of header
+            group, text = line.split("\t")
+            if text not in seen:
+                rows.append((group, text))
+            seen.add(text)
+    unknown = set(groups) - {group for group, _ in found["train"]}
+    if unknown:
+        raise ValueError(f"groups must be of the 20 newsgroups, got {sorted(unknown)}")
+    chosen = {part: [row for row in rows if row[0] in groups] for part, rows in found.items()}
+    for part, wanted in (("train", sizes[0] + sizes[1]), ("test", sizes[2])):
+        if len(chosen[part]) < wanted:
+            raise ValueError(f"sizes must fit: {wanted} to {part}, got {len(chosen[part])} posts")
+        order = np.random.default_rng(0).permutation(len(chosen[part]))[:wanted]
+        chosen[part] = [chosen[part][place] for place in order]
+    tokenizer = Tokenizer.from_file(str(assets.path("minilm") / "tokenizer.json"))
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length)
+
+    def tensors(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
+        encoded = tokenizer.encode_batch([text for _, text in rows])
+        ids = torch.tensor([e.ids for e in encoded])  # (n, L)
+        mask = torch.tensor([e.attention_mask for e in encoded])  # (n, L)
+        return ids, mask, torch.tensor([groups.index(group) for group, _ in rows])
+
+    train, validation = chosen["train"][: sizes[0]], chosen["train"][sizes[0] :]
+    return Texts(tensors(train), tensors(validation), tensors(chosen["test"]))
 
 
 @torch.no_grad()
