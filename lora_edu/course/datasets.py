@@ -106,7 +106,7 @@ def newsgroups(
     seen, found, folder = set(), {"train": [], "test": []}, assets.path("newsgroups")
     for part, rows in found.items():
         lines = (folder / f"20newsgroups-{part}.tab").read_text(encoding="utf-8").splitlines()
-        for line in lines[3:]:  # three lines of header
+        for line in lines[4:]:  # four lines of header, the last one empty
             group, text = line.split("\t")
             if text not in seen:
                 rows.append((group, text))
