@@ -42,6 +42,7 @@ lab: venv
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 test: venv
+	@$(PY) -m lora_edu.cli assets --fetch >&2 || echo "What needs these assets will be skipped" >&2
 	$(PYTEST)
 
 test-slow: venv

@@ -3,7 +3,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from lora_edu.course.datasets import accuracy, digits, mlp
+from lora_edu.course import assets
+from lora_edu.course.datasets import COMP, accuracy, digits, mlp, newsgroups
 
 
 def same(one, other):
@@ -80,3 +81,59 @@ def test_mlp_is_drawn_from_its_seed_alone():
 def test_accuracy_counts_what_is_right():
     x = torch.eye(4)
     assert accuracy(torch.nn.Identity(), (x, torch.tensor([0, 1, 2, 0]))) == 0.75
+
+
+@pytest.fixture
+def posts(monkeypatch, tmp_path):
+    """Two groups with texts of one to twelve words, some of them twice, in place of the asset."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = [f"w{number}" for number in range(400)]
+    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for part, start in (("train", 0), ("test", 200)):
+        rows = [f"{'ab'[n % 2]}\t{' '.join(words[start + n :][: 1 + n % 12])}" for n in range(60)]
+        rows += ["a\tw0", "b\tw0", "c\tw7 w7"]  # w0 is a text of a's already
+        text = "\n".join(["Category\tText", "d\tstring", "class\t", "", *rows, ""])
+        (tmp_path / f"20newsgroups-{part}.tab").write_text(text)
+    monkeypatch.setattr(assets, "path", lambda name: tmp_path)
+
+
+def test_posts_are_split_by_date_and_none_comes_twice(posts):
+    data = newsgroups(("a", "b"), sizes=(40, 20, 60), length=12)
+    rows = [tuple(ids.tolist()) for part in data for ids in part[0]]
+    assert len(rows) == len(set(rows)) == 120
+    first = [ids[:, 0] for ids, _, _ in data]  # the word w0 has id 2
+    assert max(first[0].max(), first[1].max()) < 2 + 60
+    assert first[2].min() >= 2 + 200
+    again = newsgroups(("a", "b"), sizes=(40, 20, 60), length=12)
+    assert same(again, data)
+
+
+def test_posts_are_cut_padded_and_labelled(posts):
+    for ids, mask, y in newsgroups(("a", "b"), sizes=(40, 20, 60), length=5):
+        number = (ids[:, 0] - 2) % 200  # of the row: its words are n, n + 1, …, n % 12 + 1 of them
+        assert ids.shape == mask.shape == (len(y), 5)
+        assert torch.equal(y, number % 2)
+        assert torch.equal(mask.sum(1), (number % 12 + 1).clamp(max=5))
+        assert torch.equal(ids == 0, mask == 0)
+        assert ids.dtype == mask.dtype == y.dtype == torch.int64
+
+
+def test_posts_that_are_not_there(posts):
+    with pytest.raises(ValueError, match=r"groups must be of the 20 newsgroups, got \['x'\]"):
+        newsgroups(("a", "x"))
+    with pytest.raises(ValueError, match="sizes must fit: 61 to train, got 60 posts"):
+        newsgroups(("a", "b"), sizes=(60, 1, 1))
+
+
+def test_the_real_posts_have_five_balanced_classes():
+    missing = assets.problem("minilm") or assets.problem("newsgroups")
+    if missing:
+        pytest.skip(f"{missing}: run lora-edu assets --fetch")
+    data = newsgroups()
+    assert [len(y) for _, _, y in data] == [1500, 500, 1500]
+    assert all((torch.bincount(y, minlength=len(COMP)) > 0.15 * len(y)).all() for _, _, y in data)
+    assert all((ids[:, 0] == 101).all() for ids, _, _ in data)  # [CLS]
