@@ -14,6 +14,10 @@ its last line, the call of its check; Markdown tagged `hint` may follow, then a 
 `solution`, which readers see folded. A figure is followed by Markdown tagged `figure-text`. A
 cell tagged `parameters` holds `SEED = 0`. Numbers in the prose that no cell computes (years, say)
 stand in the front matter, `lora_edu: allowed_numbers:`, each with its reason.
+
+How it is translated: `src/vi/NAME.md` holds the Markdown cells alone, each with the id of the
+English cell that it renders and, as `en`, that cell's digest. `vi/NAME.ipynb` shares code and
+outputs with the English notebook. `src/vi/glossary.md` says how the terms are rendered.
 """
 
 from __future__ import annotations
@@ -38,7 +42,10 @@ from nbformat import NotebookNode
 from lora_edu.course.files import write_whole
 
 NOTEBOOKS = Path(__file__).resolve().parent
-LABELS = {"en": {"hint": "Hint", "solution": "Solution"}}
+LABELS = {
+    "en": {"hint": "Hint", "solution": "Solution"},
+    "vi": {"hint": "Gợi ý", "solution": "Lời giải"},
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_PER_CELL = 120
 
@@ -120,6 +127,73 @@ def exercises(
             raise BuildError(f"{name}: cell {cell.id}: this exercise has no solution")
         found.append((cell, hints, follower))
     return found
+
+
+# -- translations -----------------------------------------------------------------------------
+
+
+def languages(path: Path) -> list[str]:
+    """Return the languages into which a source is translated."""
+    return sorted(found.parent.name for found in path.parent.glob(f"*/{path.name}"))
+
+
+def digest(cell: NotebookNode) -> str:
+    """Return a digest of the text of a cell, which its translation quotes."""
+    return hashlib.sha256(cell.source.encode()).hexdigest()[:8]
+
+
+def translate(source: NotebookNode, path: Path, language: str) -> tuple[NotebookNode, list[str]]:
+    """Return a source with its Markdown translated, and what is wrong with the translation.
+
+    A cell that is missing stays English. Wrong is: a cell that is missing, is no English one, or
+    renders an older text; other numbers than in English; another word than the glossary's.
+    """
+    import jupytext
+
+    file = path.parent / language / path.name
+    cells = {cell.metadata.get("id"): cell for cell in jupytext.read(file).cells}
+    translation, problems = copy.deepcopy(source), []
+    terms = glossary(file.parent / "glossary.md")
+    for cell in translation.cells:
+        if cell.cell_type != "markdown":
+            continue
+        rendered = cells.pop(cell.id, None)
+        if rendered is None:
+            problems.append(f"cell {cell.id}: not translated; the English one is {digest(cell)}")
+            continue
+        if rendered.metadata.get("en") != digest(cell):
+            problems.append(f"cell {cell.id}: stale; the English one is {digest(cell)} now")
+        plain = re.sub(r"(?<=\d)\.(?=\d{3}(?!\d))", "", rendered.source)  # 10.000; not Llama 3.1
+        plain = re.sub(r"(?<=\d),(?=\d)", ".", plain)  # 38,4
+        differ = numbers_in(cell.source).keys() ^ numbers_in(plain).keys()
+        if differ:
+            problems.append(f"cell {cell.id}: other numbers than in English: {sorted(differ)}")
+        for term, agreed in terms.items():
+            said = re.search(rf"(?i)\b{term}\b", without_code(cell.source))
+            if said and agreed.lower() not in rendered.source.lower():
+                problems.append(f"cell {cell.id}: {said[0]!r} is rendered {agreed!r}")
+        cell.source = rendered.source
+    problems += [f"cell {name}: no Markdown cell of the English source" for name in cells]
+    return translation, problems
+
+
+def glossary(path: Path) -> dict[str, str]:
+    """Read the agreed terms: English (whole words, as a regular expression) → rendering."""
+    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \|", path.read_text(encoding="utf-8"))[1:]
+    return {f"(?:{english.replace(', ', '|')})": agreed for english, agreed in rows}
+
+
+def translated_edition(
+    source: NotebookNode, committed: NotebookNode, language: str
+) -> NotebookNode:
+    """Give a translated source the outputs of the English notebook."""
+    notebook = reading_edition(source, language)
+    built = {cell.id: cell for cell in committed.cells}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = built[cell.id].outputs
+            cell.execution_count = built[cell.id].execution_count
+    return notebook
 
 
 # -- the editions -----------------------------------------------------------------------------
@@ -254,8 +328,14 @@ def load(path: Path) -> NotebookNode | None:
 def build(path: Path) -> bool:
     """Execute the reading edition of one source and write it beside ``src``; say if it changed."""
     target = path.parent.parent / f"{path.stem}.ipynb"
-    notebook = tidy(execute(reading_edition(read_source(path)), path.name), load(target))
-    return write_whole(target, dumps(notebook))
+    source = read_source(path)
+    notebook = tidy(execute(reading_edition(source), path.name), load(target))
+    changed = write_whole(target, dumps(notebook))
+    for language in languages(path):
+        translation, _ = translate(source, path, language)  # what is wrong, --check says
+        notebook = translated_edition(translation, notebook, language)
+        changed |= write_whole(target.parent / language / target.name, dumps(notebook))
+    return changed
 
 
 def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
@@ -282,17 +362,27 @@ def run_with_seed(path: Path, seed: int) -> NotebookNode:
     return execute(with_seed(notebook, seed, path.name), path.name)
 
 
-def own_copy(path: Path) -> str:
-    """Give the learner a copy of the lesson without outputs; return what was done.
+def own_copies(path: Path) -> str:
+    """Give the learner a copy of the lesson in each of its languages; return what was done."""
+    source = read_source(path)
+    done = [own_copy(path, reading_edition(source))]
+    for language in languages(path):
+        translation, _ = translate(source, path, language)
+        said = own_copy(path, reading_edition(translation, language), language)
+        done.append(f"{language}: {said}")
+    return "; ".join(done)
+
+
+def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
+    """Put a lesson without outputs among the learner's own; return what was done.
 
     A copy is never written over. When the lesson has changed since, the new one is put beside it
     under the next free name, once.
     """
-    folder = path.parent.parent / "mine"
-    notebook = reading_edition(read_source(path))
+    folder = path.parent.parent / "mine" / language
     cells = json.dumps([[cell.id, cell.cell_type, cell.source] for cell in notebook.cells])
-    digest = hashlib.sha256(cells.encode()).hexdigest()[:16]
-    notebook.metadata["lora_edu"] = {"lesson": digest}
+    lesson = hashlib.sha256(cells.encode()).hexdigest()[:16]
+    notebook.metadata["lora_edu"] = {"lesson": lesson}
     for number in range(1, 1000):
         name = f"{path.stem}.ipynb" if number == 1 else f"{path.stem}-{number}.ipynb"
         copied = folder / name
@@ -300,7 +390,7 @@ def own_copy(path: Path) -> str:
             write_whole(copied, dumps(notebook))
             return "your copy" if number == 1 else f"the lesson has changed: see {name}"
         mine = load(copied)
-        if mine is not None and mine.metadata.get("lora_edu", {}).get("lesson") == digest:
+        if mine is not None and mine.metadata.get("lora_edu", {}).get("lesson") == lesson:
             return f"yours, untouched: {name}"
     raise BuildError(f"{path.name}: a thousand copies in {folder}")
 
@@ -475,7 +565,15 @@ def check(path: Path, *, size: bool = True) -> list[str]:
         *check_prose(committed, allowed),
         *(check_size(committed) if size else ()),
     ]
-    return [f"{target.name}: {problem}" for problem in problems]
+    problems = [f"{target.name}: {problem}" for problem in problems]
+    for language in languages(path):
+        translation, found = translate(source, path, language)
+        target = path.parent.parent / language / f"{path.stem}.ipynb"
+        expected = None if found else translated_edition(translation, committed, language)
+        if expected and load(target) != expected:
+            found = ["differs from its source; run `make notebooks`"]
+        problems += [f"{language}/{target.name}: {problem}" for problem in found]
+    return problems
 
 
 # -- the command ------------------------------------------------------------------------------
@@ -516,7 +614,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.check:
             return checked(path)
         if options.own:
-            return own_copy(path)
+            return own_copies(path)
         if options.solved:
             run_solved(path, options.seed)
             return "every solution passes its check"

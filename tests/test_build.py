@@ -156,7 +156,7 @@ def test_widgets_leave_no_state_behind(lesson):
 def test_own_copies_are_made_once_and_never_written_over(lesson):
     source = lesson(GOOD)
     mine = source.parent.parent / "mine"
-    assert build.own_copy(source) == "your copy"
+    assert build.own_copies(source) == "your copy"
     first = mine / "07_small.ipynb"
     notebook = nbformat.read(first, as_version=4)
     assert all(not c.get("outputs") and not c.get("execution_count") for c in notebook.cells)
@@ -164,21 +164,21 @@ def test_own_copies_are_made_once_and_never_written_over(lesson):
     notebook.cells[3].source = "# my own notes"
     nbformat.write(notebook, first)
     worked_on = first.read_bytes()
-    assert build.own_copy(source) == "yours, untouched: 07_small.ipynb"
+    assert build.own_copies(source) == "yours, untouched: 07_small.ipynb"
 
     lesson([*GOOD, text("news", "More.")])
-    assert build.own_copy(source) == "the lesson has changed: see 07_small-2.ipynb"
-    assert build.own_copy(source) == "yours, untouched: 07_small-2.ipynb"
+    assert build.own_copies(source) == "the lesson has changed: see 07_small-2.ipynb"
+    assert build.own_copies(source) == "yours, untouched: 07_small-2.ipynb"
     assert first.read_bytes() == worked_on
     assert sorted(p.name for p in mine.iterdir()) == ["07_small-2.ipynb", "07_small.ipynb"]
 
 
 def test_a_damaged_copy_is_left_to_its_owner(lesson):
     source = lesson(GOOD)
-    build.own_copy(source)
+    build.own_copies(source)
     damaged = source.parent.parent / "mine" / "07_small.ipynb"
     damaged.write_text("{ half a file")
-    assert build.own_copy(source) == "the lesson has changed: see 07_small-2.ipynb"
+    assert build.own_copies(source) == "the lesson has changed: see 07_small-2.ipynb"
     assert damaged.read_text() == "{ half a file"
 
 
@@ -391,3 +391,117 @@ def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
     assert build.sources(["01_matrix_example.ipynb"]) == [path]
     assert build.main(["99"]) == 1
     assert "no lesson is called '99'" in capsys.readouterr().err
+
+
+# -- translations -----------------------------------------------------------------------------
+
+TERMS = "| English | x |\n|---|---|\n| sum, sums | tổng |\n"
+VIETNAMESE = {
+    "title": "# 07 · Một bài nhỏ\n\nNăm 2021 có người cộng 2 với 3.",
+    "first": "## 1 · Cộng\n\nTổng là 5.",
+    "a-hint": "Hãy nghĩ đến 5.",
+}
+
+
+@pytest.fixture
+def translated(lesson):
+    """The good lesson in Vietnamese; call it with cells that are other than right."""
+    source = lesson(GOOD)
+    english = {cell.id: cell for cell in build.read_source(source).cells}
+    folder = source.parent / "vi"
+    folder.mkdir()
+    (folder / "glossary.md").write_text(TERMS)
+
+    def write(**other):
+        cells = {**VIETNAMESE, **{name.replace("_", "-"): body for name, body in other.items()}}
+        parts = [FRONT.split("kernelspec")[0] + "---\n"]
+        for name, body in cells.items():
+            if body is not None:
+                digest = build.digest(english[name]) if name in english else "0"
+                parts.append(f'\n+++ {{"id": "{name}", "en": "{digest}"}}\n\n{body}\n')
+        (folder / source.name).write_text("".join(parts))
+        return source
+
+    return write
+
+
+def test_a_translation_shares_code_and_outputs(translated):
+    source = translated()
+    assert build.build(source)
+    assert not build.build(source)
+    assert build.check(source, size=False) == []
+    root = source.parent.parent
+    english, other = (build.load(root / f / "07_small.ipynb") for f in (".", "vi"))
+    for one, two in zip(english.cells, other.cells, strict=True):
+        assert one.id == two.id
+        if one.cell_type == "code":
+            assert one == two
+        elif "solution" not in build.tags(one):
+            assert VIETNAMESE[one.id] in two.source
+    assert "<summary>Gợi ý</summary>" in other.cells[6].source
+    assert "<summary>Lời giải</summary>" in other.cells[7].source
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        ({"first": None}, "cell first: not translated; the English one is "),
+        ({"fifth": "Lạ."}, "cell fifth: no Markdown cell of the English source"),
+        ({"first": "## 1 · Cộng\n\nTổng là 6."}, "cell first: other numbers than in English: [5.0"),
+        ({"first": "## 1 · Cộng\n\nKết quả là 5."}, "cell first: 'sum' is rendered 'tổng'"),
+    ],
+)
+def test_a_faulty_translation_is_named(translated, cells, problem):
+    source = translated()
+    build.build(source)
+    assert build.check(source, size=False) == []
+    found = build.check(translated(**cells), size=False)
+    assert len(found) == 1
+    assert found[0].startswith(f"vi/07_small.ipynb: {problem}")
+
+
+def test_a_stale_translation_is_named_with_the_new_digest(translated):
+    source = translated()
+    build.build(source)
+    source.write_text(source.read_text().replace("The sum is 5", "Their sum is 5"))
+    new = build.digest(next(c for c in build.read_source(source).cells if c.id == "first"))
+    assert f"vi/07_small.ipynb: cell first: stale; the English one is {new} now" in build.check(
+        source, size=False
+    )
+
+
+def test_a_translation_that_was_not_built_is_named(translated):
+    source = translated()
+    build.build(source)
+    (source.parent.parent / "vi" / "07_small.ipynb").unlink()
+    assert build.check(source, size=False) == [
+        "vi/07_small.ipynb: differs from its source; run `make notebooks`"
+    ]
+
+
+def test_numbers_may_be_written_as_in_vietnamese(translated):
+    source = translated()
+    text = source.read_text().replace(
+        "The sum is 5", "The sum is 1,228.8, of 10,000 and 3.1, not 5"
+    )
+    source.write_text(text)
+    cell = next(c for c in build.read_source(source).cells if c.id == "first")
+    body = "## 1 · Cộng\n\nTổng là 1.228,8, của 10.000 và 3.1, không phải 5."
+    translated(first=body)
+    file = source.parent / "vi" / source.name
+    digest = build.digest(cell)
+    file.write_text(
+        "".join(
+            line.replace(line.split('"en": "')[1][:8], digest) if '"first"' in line else line
+            for line in file.read_text().splitlines(keepends=True)
+        )
+    )
+    assert build.translate(build.read_source(source), source, "vi")[1] == []
+
+
+def test_the_learners_copies_come_in_each_language(translated):
+    source = translated()
+    assert build.own_copies(source) == "your copy; vi: your copy"
+    copy = build.load(source.parent.parent / "mine" / "vi" / "07_small.ipynb")
+    assert VIETNAMESE["first"] in [cell.source for cell in copy.cells]
+    assert build.own_copies(source).endswith("vi: yours, untouched: 07_small.ipynb")

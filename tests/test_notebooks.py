@@ -15,6 +15,14 @@ def test_there_are_lessons():
     )
 
 
+def test_each_translation_belongs_to_a_lesson():
+    for language in build.LABELS.keys() - {"en"}:
+        written = {p.stem for p in (build.NOTEBOOKS / "src" / language).glob("[0-9]*.md")}
+        built = {p.stem for p in (build.NOTEBOOKS / language).glob("*.ipynb")}
+        assert written == built
+        assert written <= {path.stem for path in SOURCES}
+
+
 @lessons
 def test_the_committed_notebook_is_as_its_source_says(source):
     assert build.check(source) == []

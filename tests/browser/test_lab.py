@@ -44,7 +44,7 @@ def lab(tmp_path_factory):
     sources = folder / "src"
     shutil.copytree(ROOT / "notebooks" / "src", sources)
     for source in sorted(sources.glob("*.md")):
-        build.own_copy(source)
+        build.own_copies(source)
 
     settings = folder / "settings" / "@jupyterlab"
     for name, values in {
