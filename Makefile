@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab test test-slow test-browser figures notebooks bench lint venv clean
+.PHONY: help lab test test-slow test-browser figures notebooks slides bench lint venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-browser  run every lesson in a real JupyterLab, in a headless browser"
 	@echo "make figures       rebuild figures/"
 	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
+	@echo "make slides        make slides/*.html, which need no network"
 	@echo "make bench         measure the layers (minutes)"
 	@echo "make lint          ruff, and the notebooks against their sources"
 	@echo "make clean         remove .venv and caches"
@@ -60,6 +61,9 @@ notebooks: venv
 bench: venv
 	$(PY) tests/benchmarks/layers.py
 	$(PY) tests/benchmarks/svd.py
+
+slides: venv
+	$(PY) notebooks/slides.py
 
 lint: venv
 	$(PY) -m ruff check .

@@ -1,0 +1,65 @@
+"""Slides: each lesson has them, and they need nothing but a browser."""
+
+import re
+import sys
+
+import pytest
+from test_build import GOOD, build, code, lesson, text
+
+sys.modules.setdefault("build", build)  # slides.py imports its neighbour
+sys.path.append(str(build.NOTEBOOKS))
+import slides  # noqa: E402
+
+__all__ = ["lesson"]  # a fixture
+lessons = pytest.mark.parametrize("source", build.sources(), ids=lambda path: path.stem)
+
+
+@lessons
+def test_each_lesson_has_slides_that_need_no_network(source):
+    page = slides.page(source)
+    assert 8 <= page.count("<section>") <= 40
+    assert page.count("<section>") == page.count("</section>")
+    assert not re.search(r"<link|<iframe|<script[^>]*src|@import|url\(", page)
+    sources = re.findall(r'<img src="(.{22})', page)
+    assert set(sources) == {"data:image/png;base64,"}
+    text = re.sub(r"(?s)<script>.*|<style>.*?</style>|<pre.*?</pre>|<code.*?</code>", "", page)
+    assert "$" not in text  # every formula is drawn
+
+
+def test_slides_begin_where_the_cells_say(lesson):
+    cells = [
+        text("title", "# 07 · Small & good", "slide"),
+        code("sum", "print(2 + 3)", "slide"),
+        text("left-out", "Not on a slide."),
+        text("formula", "It is $2 + 3$:\n\n$$x^2$$", "fragment"),
+    ]
+    source = lesson(cells)
+    built = build.execute(build.reading_edition(build.read_source(source)), "small")
+    title, second = slides.slides(built)
+    assert "Small &amp; good" in title
+    assert "class=step" not in title
+    assert second.count("class=step") == 2  # the output, the formula
+    assert '<pre class="output">5\n</pre>' in second
+    assert second.count("<math") == 2
+    assert "left-out" not in second
+    assert "Not on a slide" not in second
+
+
+def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson, monkeypatch, tmp_path):
+    monkeypatch.setattr(slides, "NOTEBOOKS", tmp_path)
+    source = lesson(GOOD)
+    with pytest.raises(build.BuildError, match="there is no notebook"):
+        slides.page(source)
+    build.build(source)
+    with pytest.raises(build.BuildError, match="no cell is tagged `slide`"):
+        slides.page(source)
+    build.build(lesson([text("title", "# 07", "fragment")]))
+    with pytest.raises(build.BuildError, match="cell title: a fragment before the first slide"):
+        slides.page(source)
+
+
+def test_the_command_writes_them(tmp_path, capsys):
+    assert slides.main(["01", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "01_matrix_example.html").read_text(encoding="utf-8").startswith("<!doctype")
+    assert slides.main(["99", "--out", str(tmp_path)]) == 1
+    assert "no lesson is called '99'" in capsys.readouterr().err
