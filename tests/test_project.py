@@ -1,9 +1,13 @@
 """What stands around the code: metadata, the two environments, the built wheel, the README."""
 
+import json
+import os
 import re
 import subprocess
 import sys
+import venv
 import zipfile
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -54,10 +58,32 @@ def test_only_the_tools_whose_output_is_committed_are_pinned():
     assert not any("+" in str(r.specifier) for r in requirements())
 
 
-def test_the_wheel_holds_the_package_and_its_data(tmp_path):
+@pytest.fixture
+def wheel(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    return next(tmp_path.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_draws_the_figures_and_counts(wheel, tmp_path):
+    venv.create(tmp_path / "alone", with_pip=True)
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    binaries = tmp_path / "alone" / "bin"
+    installed = run([binaries / "python", "-m", "pip", "install", "--quiet", str(wheel)])
+    if installed.returncode and "CI" not in os.environ:
+        pytest.skip(f"its dependencies cannot be fetched: {installed.stderr[-200:]}")
+    assert installed.returncode == 0, installed.stderr
+    drawn = run([binaries / "lora-edu", "figures"])
+    assert drawn.returncode == 0, drawn.stderr
+    expected = {path.name for path in (ROOT / "figures").glob("*.png")}
+    assert {path.name for path in (tmp_path / "figures").glob("*.png")} == expected
+    counted = run([binaries / "lora-edu", "count", *"llama-2-7b --rank 8".split(),
+                   *"--target-modules q_proj v_proj --json".split()])  # fmt: skip
+    assert json.loads(counted.stdout)["trainable"] == 4_194_304
+
+
+def test_the_wheel_holds_the_package_and_its_data(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     package = {
         str(path.relative_to(ROOT))
