@@ -78,8 +78,8 @@ def test_the_wheel_alone_draws_the_figures_and_counts(wheel, tmp_path):
     assert drawn.returncode == 0, drawn.stderr
     expected = {path.name for path in (ROOT / "figures").glob("*.png")}
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} == expected
-    counted = run([binaries / "lora-edu", "count", *"llama-2-7b --rank 8".split(),
-                   *"--target-modules q_proj v_proj --json".split()])  # fmt: skip
+    what = ["llama-2-7b", "--rank", "8", "--target-modules", "q_proj", "v_proj", "--json"]
+    counted = run([binaries / "lora-edu", "count", *what])
     assert json.loads(counted.stdout)["trainable"] == 4_194_304
 
 
