@@ -22,9 +22,12 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+import numpy as np
+
 from lora_edu.course.files import write_whole
 
-__all__ = ["EXPERIMENTS", "RESULTS", "Experiment", "experiment", "load", "record", "results"]
+__all__ = ["EXPERIMENTS", "RESULTS", "Experiment", "ahead", "experiment", "load", "per_seed",
+           "record", "results"]  # fmt: skip
 
 RESULTS = Path(__file__).parents[2] / "data" / "results"
 Run = dict[str, Any]
@@ -85,6 +88,21 @@ def results(name: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no record of {name!r} in {path.parent}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def per_seed(content: Mapping[str, Any], method: str, key: str = "test") -> np.ndarray:
+    """Return what the runs of a method gave, (seeds,) or (seeds, n): the seeds in their order."""
+    return np.array([run[key] for run in content["runs"][method]])
+
+
+def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0.0) -> bool:
+    """Return whether one is ahead of the other by more than ``by``, beyond the spread of seeds.
+
+    Both hold one number a seed, in the same order (or ``worse`` is a bound). With g the n gaps
+    ``better - worse - by``, their mean must exceed two of its standard errors: ḡ > 2 s(g)/√n.
+    """
+    gaps = np.subtract(better, worse) - by
+    return bool(gaps.mean() > 2 * gaps.std(ddof=1) / len(gaps) ** 0.5)
 
 
 def record(
