@@ -17,8 +17,7 @@ from lora_edu.course.experiments import Run, experiment
 from lora_edu.course.intrinsic import Subspace
 from lora_edu.course.training import Batches, History, fit
 
-__all__ = ["WIDTHS", "adapt", "memorise", "pretrain", "r90", "singular_values", "train", "trainer",
-           "truncated", "updates"]  # fmt: skip
+__all__ = ["adapt", "memorise", "pretrain", "r90", "train", "trainer", "truncated", "updates"]
 
 WIDTHS = (64, 256, 256, 10)
 RANKS = (1, 2, 4, 8, 16)
@@ -100,14 +99,9 @@ def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:
     return model
 
 
-def singular_values(matrix: Tensor) -> np.ndarray:
-    """Return the singular values of a matrix, largest first."""
-    return torch.linalg.svdvals(matrix.detach().double()).numpy()
-
-
 def r90(matrix: Tensor) -> int:
     """Return how many directions hold 90 % of the energy."""
-    return lowrank.energy_rank(singular_values(matrix))
+    return lowrank.energy_rank(torch.linalg.svdvals(matrix.detach().double()).numpy())
 
 
 @functools.lru_cache(maxsize=8)
@@ -150,15 +144,12 @@ def _shift(data: Digits, method: str, lr: float, seed: int, epochs: int = 30) ->
     }
 
 
-# Wide enough that the best rate has a worse one on either side, here and there.
+# Half decades, and for each method those of them between which its best rate lies.
+_LR = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 _RATES = {
-    "full": (1e-3, 3e-3, 1e-2, 3e-2),
-    "r=1": (1e-2, 3e-2, 1e-1),
-    "r=2": (3e-3, 1e-2, 3e-2, 1e-1),
-    "r=4": (3e-3, 1e-2, 3e-2),
-    "r=8": (3e-3, 1e-2, 3e-2),
-    "r=16": (1e-3, 3e-3, 1e-2, 3e-2),
-}
+    "full": _LR[1:5], "r=1": _LR[3:6], "r=2": _LR[2:6], "r=4": _LR[2:5], "r=8": _LR[2:5],
+    "r=16": _LR[1:5],
+}  # fmt: skip
 
 
 @experiment("rotated", _RATES, (*HELPERS, _shift))
@@ -173,12 +164,7 @@ def inverted(method: str, lr: float, seed: int) -> Run:
     return _shift(_digits(inverted=True), method, lr, seed)
 
 
-_PATIENT = {
-    "full": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "r=1": (3e-3, 1e-2, 3e-2),
-    "r=4": (1e-3, 3e-3, 1e-2, 3e-2),
-    "r=16": (1e-3, 3e-3, 1e-2),
-}
+_PATIENT = {"full": _LR[:5], "r=1": _LR[2:5], "r=4": _LR[1:5], "r=16": _LR[1:4]}
 
 
 @experiment("patient", _PATIENT, (*HELPERS, _shift))
@@ -187,7 +173,7 @@ def patient(method: str, lr: float, seed: int) -> Run:
     return _shift(_digits(inverted=True), method, lr, seed, epochs=150)
 
 
-_BY_HEART = {"full": (1e-3, 3e-3, 1e-2)} | {f"r={r}": (3e-3, 1e-2, 3e-2) for r in (1, 4, 16)}
+_BY_HEART = {"full": _LR[1:4], "r=1": _LR[2:5], "r=4": _LR[2:5], "r=16": _LR[2:5]}
 
 
 @experiment("shuffled", _BY_HEART, (*HELPERS, memorise))
@@ -212,9 +198,8 @@ def shuffled(method: str, lr: float, seed: int) -> Run:
     }
 
 
-# A flat optimum at small d: the rate that wins may be a large one.
-_SPACES = {"all": (1e-3, 3e-3, 1e-2, 3e-2)} | {
-    f"{kind} d={d}": (3e-2, 1e-1, 3e-1, 1.0) if d < 128 else (1e-2, 3e-2, 1e-1, 3e-1)
+_SPACES = {"all": _LR[1:5]} | {
+    f"{kind} d={d}": _LR[4:] if d < 128 else _LR[3:7]
     for kind in ("sparse", "dense")
     for d in DIMENSIONS
 }
