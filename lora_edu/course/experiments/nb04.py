@@ -173,7 +173,7 @@ def patient(method: str, lr: float, seed: int) -> Run:
     return _shift(_digits(inverted=True), method, lr, seed, epochs=150)
 
 
-_BY_HEART = {"full": _LR[1:4], "r=1": _LR[2:5], "r=4": _LR[2:5], "r=16": _LR[2:5]}
+_BY_HEART = {"full": _LR[1:5], "r=1": _LR[2:5], "r=4": _LR[2:5], "r=16": _LR[2:5]}
 
 
 @experiment("shuffled", _BY_HEART, (*HELPERS, memorise))
