@@ -164,7 +164,7 @@ def inverted(method: str, lr: float, seed: int) -> Run:
     return _shift(_digits(inverted=True), method, lr, seed)
 
 
-_PATIENT = {"full": _LR[:5], "r=1": _LR[2:5], "r=4": _LR[1:5], "r=16": _LR[1:4]}
+_PATIENT = {"r=1": _LR[2:5], "r=4": _LR[1:5], "r=16": _LR[1:4]}
 
 
 @experiment("patient", _PATIENT, (*HELPERS, _shift))

@@ -13,6 +13,7 @@ from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 __all__ = ["accuracy_vs_rank", "controls", "intrinsic_dimension", "spectrum_of_the_update"]
 
 RANKS = (1, 2, 4, 8, 16)
+_LABELS = {"inverted": "LoRA, epochs=30", "patient": "LoRA, epochs=150"}
 
 
 @figure(
@@ -78,27 +79,27 @@ def accuracy_vs_rank() -> tuple[Figure, Numbers]:
     "full fine-tuning as a level line. Turned digits, test: r = 1 {rotated[0]:.2f}, full "
     "{rotated_full:.2f}. Inverted pixels, test, in 30 passes: r = 1 {inverted[0]:.2f}, r = 4 "
     "{inverted[2]:.2f}, r = 16 {inverted[4]:.2f}, full {inverted_full:.2f}; in 150 passes a higher "
-    "curve: {patient[0]:.2f}, {patient[1]:.2f}, {patient[2]:.2f}, full {patient_full:.2f}. Random "
-    "labels, training, until no more is learned: r = 1 {shuffled[0]:.2f}, r = 4 {shuffled[1]:.2f}, "
-    "r = 16 {shuffled[2]:.2f}, full {shuffled_full:.2f}.",
+    "curve: {patient[0]:.2f}, {patient[1]:.2f}, {patient[2]:.2f}. Random labels, training, until "
+    "no more is learned: r = 1 {shuffled[0]:.2f}, r = 4 {shuffled[1]:.2f}, r = 16 "
+    "{shuffled[2]:.2f}, full {shuffled_full:.2f}.",
 )
 def controls() -> tuple[Figure, Numbers]:
     """Show three tasks for one network: how much rank is enough, and how many passes."""
-    panels = {"rotated": {"rotated": "LoRA"}, "shuffled": {"shuffled": "LoRA"}}
-    panels["inverted"] = {"inverted": "epochs=30", "patient": "epochs=150"}
+    panels = {"rotated": ["rotated"], "inverted": ["inverted", "patient"], "shuffled": ["shuffled"]}
     fig, axes = plt.subplots(1, 3, figsize=(10.0, 3.6), sharey=True, layout="constrained")
     numbers: Numbers = {}
-    for ax, title in zip(axes, ("rotated", "inverted", "shuffled"), strict=True):
-        styles = [("o-", BLUE, "--"), ("s-", ORANGE, ":")]
-        for (task, label), (style, color, line) in zip(panels[title].items(), styles, strict=False):
-            record, key = results(task), "train" if task == "shuffled" else "test"
-            ranks = [r for r in RANKS if f"r={r}" in record["runs"]]
-            values = np.array([per_seed(record, f"r={r}", key) for r in ranks])  # (ranks, seeds)
-            at, full = [RANKS.index(r) for r in ranks], record["mean"]["full"][key]
+    for ax, (title, tasks) in zip(axes, panels.items(), strict=True):
+        key = "train" if title == "shuffled" else "test"
+        for task, style, color in zip(tasks, ("o-", "s-"), (BLUE, ORANGE), strict=False):
+            runs = results(task)["runs"]
+            ranks = [r for r in RANKS if f"r={r}" in runs]
+            values = np.array([[run[key] for run in runs[f"r={r}"]] for r in ranks])
+            at = [RANKS.index(r) for r in ranks]
             ax.plot(at, values, ".", color=GREY)
-            ax.plot(at, values.mean(1), style, color=color, label=label)
-            ax.axhline(full, color=color, linestyle=line, linewidth=1)
-            numbers |= {task: np.round(values.mean(1), 4).tolist(), f"{task}_full": full}
+            ax.plot(at, values.mean(1), style, color=color, label=_LABELS.get(task, "LoRA"))
+            numbers[task] = np.round(values.mean(1), 4).tolist()
+        numbers[f"{title}_full"] = results(title)["mean"]["full"][key]
+        ax.axhline(numbers[f"{title}_full"], color=BLACK, linestyle="--", linewidth=1, label="full")
         ax.set(title=title, xlabel="r", xticks=range(5), xticklabels=RANKS, ylim=(0, 1.02))
         ax.legend(loc="lower right")
     axes[0].set_ylabel("accuracy")
