@@ -34,6 +34,17 @@ def behind(method):
     return of("rotated", "full") - of("rotated", method)
 
 
+def first_checks(method):
+    """What had been learned by heart after 100 passes."""
+    return [run["curve"][0] for run in results("shuffled")["runs"][method]]
+
+
+def last_gains(method):
+    """What the last three checks, 300 passes, brought."""
+    curves = [run["curve"] for run in results("shuffled")["runs"][method]]
+    return [max(curve) - max(curve[:-3]) for curve in curves]
+
+
 def dimensions(kind):
     """The intrinsic dimension in each seed."""
     baseline = of("intrinsic", "all")
@@ -71,8 +82,8 @@ CLAIMS = {
         all(np.sum(behind(m) > 0) == 4 for m in LORA[2:])
         and not any(ahead(behind(m), 0) for m in LORA[2:])
     ),
-    ("accuracy-why", "by little: less than 0.03"): lambda: all_ahead(
-        (np.full(5, 0.03), behind(m)) for m in LORA[2:]
+    ("accuracy-why", "by little: less than 0.04"): lambda: all_ahead(
+        (np.full(5, 0.04), behind(m)) for m in LORA[2:]
     ),
     ("accuracy-why", "no method keeps half of the upright digits"): lambda: all_ahead(
         (of("rotated", "full", "upright_before") / 2, of("rotated", m, "upright"))
@@ -105,11 +116,19 @@ CLAIMS = {
         (of("shuffled", b, "train"), of("shuffled", a, "train"))
         for a, b in (("r=1", "r=4"), ("r=4", "r=16"))
     ),
-    ("shuffled-why", "rank 1 learns few: less than 0.4"): lambda: (
+    ("shuffled-why", "rank 1 gets stuck at 0.29: less than 0.4 in every seed"): lambda: (
         max(of("shuffled", "r=1", "train")) < 0.4
+        and round(of("shuffled", "r=1", "train").mean(), 2) == 0.29
     ),
-    ("shuffled-why", "at one rate, shuffled labels spread over more directions"): lambda: ahead(
-        of("shuffled", "full", "r90"), 1.2 * of("shuffled", "full", "r90_right")
+    ("shuffled-why", "stuck: its last 300 passes, of at most 1,500, gain less than 0.01"): lambda: (
+        ahead([0.01] * 5, last_gains("r=1")) and max(of("shuffled", "r=1", "passes")) <= 1500
+    ),
+    ("shuffled-why", "rank 16 after 100 passes is not ahead of rank 1 in the end"): lambda: (
+        not ahead(first_checks("r=16"), of("shuffled", "r=1", "train"))
+    ),
+    ("shuffled-why", "half as many directions again as with the right labels"): lambda: (
+        ahead(of("shuffled", "full", "r90"), 1.3 * of("shuffled", "full", "r90_right"))
+        and ahead(1.7 * of("shuffled", "full", "r90_right"), of("shuffled", "full", "r90"))
     ),
     ("shuffled-why", "in every seed"): lambda: (
         min(of("shuffled", "full", "r90") - of("shuffled", "full", "r90_right")) > 0
@@ -127,8 +146,8 @@ CLAIMS = {
     ("controls-why", "150 passes are better than 30 by more than 0.1"): lambda: all_ahead(
         ((of("patient", m), of("inverted", m)) for m in ("r=1", "r=4", "r=16")), by=0.1
     ),
-    ("controls-why", "at rank 16 the gap closes: less than 0.03 is left"): lambda: ahead(
-        of("patient", "r=16"), of("inverted", "full"), by=-0.03
+    ("controls-why", "at rank 16 it has caught up: to less than 0.02"): lambda: ahead(
+        of("patient", "r=16"), of("inverted", "full"), by=-0.02
     ),
     ("controls-why", "at rank 1 a gap of more than 0.2 stays"): lambda: ahead(
         of("inverted", "full"), of("patient", "r=1"), by=0.2
