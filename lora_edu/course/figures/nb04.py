@@ -95,7 +95,7 @@ def controls() -> tuple[Figure, Numbers]:
             ranks = [r for r in RANKS if f"r={r}" in runs]
             values = np.array([[run[key] for run in runs[f"r={r}"]] for r in ranks])
             at = [RANKS.index(r) for r in ranks]
-            ax.plot(at, values, ".", color=GREY)
+            ax.plot(at, values, ".", color=color, alpha=0.6)
             ax.plot(at, values.mean(1), style, color=color, label=_LABELS.get(task, "LoRA"))
             numbers[task] = np.round(values.mean(1), 4).tolist()
         numbers[f"{title}_full"] = results(title)["mean"]["full"][key]
