@@ -60,6 +60,10 @@ CASES = {
             "validation": (lambda v, t: (0.01, np.mean(v[0.01]), 0.05), "the mean on validation"),
             "ddof": (lambda v, t: choose(v, t, ddof=0), "divide by n - 1"),
             "variance": (lambda v, t: (*choose(v, t)[:2], 0.05**2), "take its root"),
+            "a text": (
+                lambda v, t: (0.01, "0.75", 0.05),
+                "must be a number or an array of numbers",
+            ),
             "only the rate": (lambda v, t: choose(v, t)[0], "return three"),
         },
     ),
@@ -79,6 +83,10 @@ CASES = {
             "difference": (
                 lambda y, lora, full, c: lora[np.isin(y, c)].mean() - full[np.isin(y, c)].mean(),
                 "not a share",
+            ),
+            "one for each": (
+                lambda y, lora, full, c: lora[np.isin(y, c)] / full.mean(),
+                "return one number, got shape",
             ),
             "alone": (lambda y, lora, full, c: lora[np.isin(y, c)].mean(), "LoRA alone"),
         },

@@ -6,16 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lora_edu.course.checks import call, check, compare
+from lora_edu.course.checks import call, check, compare, numbers
 
 __all__ = ["check_choose", "check_dimension", "check_share", "check_truncate"]
-
-
-def _near(got: object, value: float) -> bool:
-    try:
-        return bool(np.isclose(float(got), value))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
 
 
 @check
@@ -51,15 +44,15 @@ def check_choose(choose: Callable) -> None:
     got = call(choose, validation=validation, test=test)
     three = isinstance(got, (tuple, list)) and len(got) == 3
     assert three, "return three: rate, mean, deviation"
-    rate, mean, deviation = got
+    rate, (mean, deviation) = got[0], numbers(got[1:], "mean and deviation")
     assert rate in test, f"the first must be a rate of {list(test)}, got {rate}"
     why = {0.1: "best on test, or in one lucky run", 0.001: "best for the last seed only"}
     assert rate == 0.01, f"{rate} is {why[rate]}: choose by the mean over the seeds on validation"
-    assert not _near(mean, 0.8), "that is the mean on validation, or the best test: take its mean"
-    assert _near(mean, 0.75), f"the mean on test is 0.75, got {mean}"
-    assert not _near(deviation, np.std(test[0.01])), "divide by n - 1, not by n: ddof=1"
-    assert not _near(deviation, 0.05**2), "that is the variance: take its root"
-    assert _near(deviation, 0.05), f"the standard deviation on test is 0.05, got {deviation}"
+    assert not np.isclose(mean, 0.8), "that is the mean on validation, or the best run on test"
+    assert np.isclose(mean, 0.75), f"the mean on test is 0.75, got {mean}"
+    assert not np.isclose(deviation, np.std(test[0.01])), "divide by n - 1, not by n: ddof=1"
+    assert not np.isclose(deviation, 0.05**2), "that is the variance: take its root"
+    assert np.isclose(deviation, 0.05), f"the standard deviation on test is 0.05, got {deviation}"
 
 
 @check
@@ -68,7 +61,9 @@ def check_share(share: Callable) -> None:
     y = np.array([0, 1, 2, 3] * 5)
     lora, full = np.array([y < 2, y != 3]) & (np.arange(20) != 4)
     for classes in ([0, 1, 2], [0, 3], [0, 1, 2, 3]):
-        got = call(share, y=y, lora=lora, full=full, classes=np.array(classes))
+        got = numbers(
+            call(share, y=y, lora=lora, full=full, classes=np.array(classes)), "the share"
+        )
         assert np.ndim(got) == 0, f"return one number, got shape {np.shape(got)}"
         of = np.isin(y, classes)
         a, b = lora[of].mean(), full[of].mean()
@@ -82,8 +77,8 @@ def check_share(share: Callable) -> None:
             "that is the accuracy of LoRA alone": a,
         }
         for why, value in wrong.items():
-            assert np.isclose(value, right) or not _near(got, value), why
-        assert _near(got, right), f"classes {classes}: {got}, should be {right:.4g}"
+            assert np.isclose(value, right) or not np.isclose(got, value), why
+        assert np.isclose(got, right), f"classes {classes}: {got}, should be {right:.4g}"
 
 
 @check
