@@ -181,9 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("--json", action="store_true", help="print one JSON object")
     count.set_defaults(run=_count)
 
-    finetune = commands.add_parser(
-        "finetune", help="train an adapter on your own texts, a CSV file"
-    )
+    finetune = commands.add_parser("finetune", help="train an adapter on your own texts (CSV)")
     for name, metavar, required, what in (
         ("--data", "FILE", True, "a CSV file in UTF-8; its first line names the columns"),
         ("--text", "COLUMN", True, "the column of the texts"),
