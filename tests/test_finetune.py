@@ -7,10 +7,13 @@ import io
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import peft
@@ -223,6 +226,31 @@ def test_what_peft_trained_loads_here(folder, tmp_path, data):
     ours = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     found = logits(load_adapter(ours, tmp_path), folder, texts)
     torch.testing.assert_close(found, logits(theirs, folder, texts), atol=1e-5, rtol=0)
+
+
+def test_the_way_on_in_the_readme(run, folder, tmp_path, monkeypatch):
+    """Its code is run as it stands, beside a folder called topics and one called minilm."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"(?s)```py\n(.*?)```", readme)
+    shutil.copytree(run[0], tmp_path / "topics")
+    shutil.copytree(folder, tmp_path / "minilm")
+    monkeypatch.chdir(tmp_path)
+    texts = ["apple red fig dark", "bus green car blue"] * 4
+    rows = AutoTokenizer.from_pretrained("minilm")(texts, return_tensors="pt")
+    rows = [{"labels": place % 2, **{k: v[place] for k, v in rows.items()}} for place in range(8)]
+    names = {"batches": torch.utils.data.DataLoader(rows, batch_size=4)}
+    exec(code, names)
+
+    assert names["base"].config.id2label == {0: "fruit", 1: "vehicle"}
+    ours = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    found = logits(load_adapter(ours, tmp_path / "topics-2"), folder, texts)
+    expected = logits(names["model"], folder, texts)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    before, after = (
+        load_file(f"{name}/adapter_model.safetensors") for name in ("topics", "topics-2")
+    )
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("kind", [BertForMaskedLM, AutoModelForSequenceClassification])

@@ -72,7 +72,7 @@ def finetune(options: Namespace) -> dict[str, object]:
         seed=options.seed, save_steps=20, save_total_limit=2, eval_strategy="epoch",
         logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=False, report_to="none",
         use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False, ddp_broadcast_buffers=False,  # none, and constant
+        ddp_find_unused_parameters=False,  # there are none
         # The loss is a mean already: multiplied by the number of processes, as the Trainer does for
         # sums over tokens, it would have gradients as many times too large.
         average_tokens_across_devices=False,
