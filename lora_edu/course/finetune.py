@@ -23,7 +23,7 @@ from lora_edu.course.files import write_whole
 
 __all__ = ["finetune", "read_table", "split"]
 
-USE = """{out} is an adapter for PEFT (its metrics.json has the names of the labels):
+USE = """PEFT loads the adapter in {out} (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained("{folder}", num_labels={labels})
   model = PeftModel.from_pretrained(base, "{out}")"""
 
