@@ -87,6 +87,16 @@ def _count(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _finetune(arguments: argparse.Namespace) -> int:
+    try:
+        from lora_edu.course.finetune import finetune
+
+        finetune(arguments)
+    except ImportError:  # transformers' own message is about its insides
+        raise ValueError("the Trainer needs accelerate: pip install 'lora-edu[course]'") from None
+    return 0
+
+
 def _model_of(path: Path) -> Any:
     """Build the model of a config.json (or of a folder with one) on the meta device: no weights."""
     if not path.exists():
@@ -170,6 +180,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     count.add_argument("--json", action="store_true", help="print one JSON object")
     count.set_defaults(run=_count)
+
+    finetune = commands.add_parser("finetune", help="train an adapter on your own texts (CSV)")
+    for name, metavar, required, what in (
+        ("--data", "FILE", True, "a CSV file in UTF-8; its first line names the columns"),
+        ("--text", "COLUMN", True, "the column of the texts"),
+        ("--label", "COLUMN", True, "the column of the labels"),
+        ("--out", "DIR", True, "a new folder, for the adapter and metrics.json"),
+        ("--model", "DIR", False, "a model as transformers writes it (default: MiniLM)"),
+    ):
+        finetune.add_argument(name, metavar=metavar, required=required, help=what)
+    finetune.add_argument(
+        "--target-modules", nargs="+", default=["all-linear"], metavar="NAME",
+        help="last parts of names, as in PEFT (query value), or all-linear (default)",
+    )  # fmt: skip
+    for name, default, what in (
+        ("--rank", 8, "r"),
+        ("--alpha", 16.0, "lora_alpha: the update is scaled by alpha / rank"),
+        ("--epochs", 3, "passes over the texts"),
+        ("--lr", 1e-3, "learning rate of AdamW at first; it falls to 0 evenly"),
+        ("--batch-size", 32, "texts a step, of all processes together"),
+        ("--max-length", 128, "tokens to which longer texts are cut"),
+        ("--seed", 0, "draws the texts held out, the start, the order"),
+    ):
+        what = f"{what} (default: {default:g})"
+        finetune.add_argument(name, type=type(default), default=default, metavar="N", help=what)
+    for name, what in (("merge", "write a plain model too"), ("resume", "go on where it stopped")):
+        finetune.add_argument(f"--{name}", action="store_true", help=what)
+    finetune.set_defaults(run=_finetune)
     return parser
 
 
