@@ -424,7 +424,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "return Digits(train, test, test)",
         ),
         "labels are shuffled by one seed": ("manual_seed(shuffle_labels)", "manual_seed(0)"),
-        "turned the other way": ("axes=(2, 1)", "axes=(1, 2)"),
+        "turned the other way": ("rotate(x, degrees,", "rotate(x, -degrees,"),
         "every network is the same": ("torch.manual_seed(seed)", "torch.manual_seed(0)"),
         "a text in two parts": ("if text not in seen:", "if True:"),
         "posts are validated on training's": (
@@ -527,7 +527,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "every seed is 0": ("self.entry.run(method, lr, seed)", "self.entry.run(method, lr, 0)"),
         "deviation over n": ("statistics.stdev)", "statistics.pstdev)"),
         "runs of other code are used": ("if lines[:1] != [digest]:", "if not lines:"),
-        "one seed will do": ("if seeds < 2:", "if seeds < 1:"),
+        "what is done stays noted": ("part.path.unlink(missing_ok=True)", "pass"),
         "the seed is averaged": (' and key != "seed"', ""),
     },
     ("lora_edu/course/experiments/nb04.py", "tests/test_experiments_nb04.py"): {
