@@ -25,12 +25,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 from nbformat import NotebookNode
 
-BUILD = Path(__file__).resolve().parents[1] / "notebooks" / "build.py"
+BUILD = Path(__file__).resolve().parents[1] / "notebooks" / "build.py"  # a script, no module
+spec = importlib.util.spec_from_file_location("build", BUILD)
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+
 CONDITIONS = {
     "seed": {},
     "threads": {"OMP_NUM_THREADS": "2"},
@@ -49,17 +52,6 @@ t = torch.from_numpy(M.astype("f4"))
 for made in (S, torch.cat([(t @ t).flatten(), t.softmax(1).flatten(), t.sum()[None]]).numpy()):
     print(hashlib.sha256(made.tobytes()).hexdigest())
 """
-
-
-def load_build() -> ModuleType:
-    """Import notebooks/build.py, which is a script."""
-    spec = importlib.util.spec_from_file_location("build", BUILD)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load_build()
 
 
 def run_through(notebook: NotebookNode, name: str) -> NotebookNode:
