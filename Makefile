@@ -7,13 +7,15 @@ PY := $(VENV)/bin/python
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab test test-slow test-browser figures notebooks slides bench lint venv clean
+.PHONY: help lab test test-slow test-browser mutations robustness figures notebooks slides bench lint venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
 	@echo "make test          run the unit tests and every notebook"
 	@echo "make test-slow     the lessons with five other seeds"
 	@echo "make test-browser  run every lesson in a real JupyterLab, in a headless browser"
+	@echo "make mutations     break the package on purpose: each break must fail a test (minutes)"
+	@echo "make robustness    the lessons with two threads, and as an old processor computes"
 	@echo "make figures       rebuild figures/"
 	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
@@ -51,6 +53,12 @@ test-slow: venv
 
 test-browser: venv
 	$(PY) -m pytest tests/browser
+
+mutations: venv
+	$(PY) tests/mutations.py
+
+robustness: venv
+	$(PY) tests/robustness.py
 
 figures: venv
 	$(PY) -m lora_edu.cli figures

@@ -195,6 +195,7 @@ def snapshot(plain):
     ("options", "message"),
     [
         ({"target_modules": ["quary"]}, r"got \['quary'\]; nearest names: query"),
+        ({"target_modules": ["uery"]}, r"got \['uery'\]; nearest names: query"),  # no whole part
         ({"target_modules": ["zzz"]}, "nearest names: head, query, value"),
         (
             {"target_modules": "query"},

@@ -136,9 +136,12 @@ def test_what_differs_at_each_run_keeps_its_former_output(lesson):
     cells = [text("title", "# A clock"), code("time", clock, "nbval-ignore-output")]
     source = lesson(cells)
     assert build.build(source) is True
+    former = build.printed(build.load(source.parent.parent / "07_small.ipynb").cells[1])
     assert build.build(source) is False
     lesson([cells[0], code("time", clock + "  # changed", "nbval-ignore-output")])
     assert build.build(source) is True
+    printed = build.printed(build.load(source.parent.parent / "07_small.ipynb").cells[1])
+    assert int(printed) > int(former)  # the output of the new code
 
 
 def test_widgets_leave_no_state_behind(lesson):

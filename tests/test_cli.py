@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -198,7 +197,6 @@ def test_a_70b_model_is_counted_in_30_seconds_and_2_gigabytes(tmp_path):
 
     path = config_file(tmp_path, counting.catalogue()["llama-3.1-70b"])
     command = ["count", path, "--rank", "16", "--target-modules", "all-linear", "--json"]
-    start = time.perf_counter()
     run = subprocess.Popen(
         [sys.executable, "-m", "lora_edu.cli", *command], stdout=subprocess.PIPE, text=True
     )
@@ -209,5 +207,5 @@ def test_a_70b_model_is_counted_in_30_seconds_and_2_gigabytes(tmp_path):
     kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     assert run.returncode == 0
     assert json.loads(printed)["base"] == 70_553_706_496
-    assert time.perf_counter() - start < 30
+    assert usage.ru_utime + usage.ru_stime < 30  # its own: other programs may be running
     assert kilobytes < 2e6

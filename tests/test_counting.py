@@ -231,6 +231,11 @@ PEFT_CASES = {
         {**TINY, "architectures": ["RobertaForSequenceClassification"]},
         {"target_modules": ["query"], "modules_to_save": ["classifier"]},
     ),
+    "saved tied head": (
+        "gpt2",
+        {"n_layer": 2},
+        {"target_modules": ["c_attn"], "modules_to_save": ["lm_head"]},
+    ),
     "convolution": ("vit-base-patch16-224", TINY, {"target_modules": ["projection"]}),
     "encoder, decoder": ("t5-base", {"num_layers": 2}, {"target_modules": ["q", "v"]}),
     "dora": ("llama-3.1-8b", TINY, {"target_modules": Q_V, "use_dora": True}),
@@ -282,6 +287,7 @@ def test_lora_fa_and_vera_count_as_in_peft():
     [
         ((0, ["c_attn"]), "r must be at least 1, got 0"),
         ((8, ["q_proj"]), "target_modules: no module with parameters is called 'q_proj'"),
+        ((8, ["attn"]), "target_modules: no module with parameters is called 'attn'"),
         ((8, ["ln_f"]), "target_modules: transformer.ln_f is no linear, embedding or"),
         ((8, ["c_attn"], "lora", ["head2"]), "modules_to_save: no module .* called 'head2'"),
         ((8, ["wte"], "lora", ["wte"]), "transformer.wte must not be in target_modules and in"),

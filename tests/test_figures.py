@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from lora_edu import counting
 from lora_edu.course import figures, plots
-from lora_edu.course.figures import nb01
+from lora_edu.course.figures import nb01, nb05
 
 ROOT = Path(__file__).parents[1]
 
@@ -122,6 +122,7 @@ def test_anatomy_draws_the_matrices_it_is_given():
     assert (numbers["d"], numbers["k"], numbers["r"]) == (6, 4, 2)
     assert numbers["rank_of_update"] == 1
     assert numbers["numbers_in_factors"] == 2 * (6 + 4)
+    assert numbers["colour_limit"] == pytest.approx(2 * np.std(np.eye(6, 4) + 2))  # W0 + BA, BA = 2
 
 
 def test_each_figure_says_what_it_shows_in_words():
@@ -183,6 +184,31 @@ def test_scaling_and_rank_finds_the_powers_of_theory():
     slopes = figures.load()["scaling_and_rank"].draw()[1]["slopes"]
     assert slopes["α/r"] == pytest.approx([-0.5, -1, 0], abs=0.1)
     assert slopes["α/√r"] == pytest.approx([0, 0, 0.5], abs=0.1)
+
+
+def test_the_two_accounts_of_gpt3_are_those_of_the_paper_and_of_the_talk():
+    numbers = figures.load()["gpt3_one_terabyte"].draw()[1]
+    one = 96 * 2 * 2 * 12_288  # numbers of a rank-1 adapter: 96 layers, q and v, A and B
+    base = 174_604_259_328
+    assert numbers["paper_adapter"] == pytest.approx(4 * one * 2 / 1e6)
+    assert numbers["talk_adapter"] == pytest.approx(one * 6 / 1e6)
+    assert (numbers["paper_full"], numbers["talk_full"]) == (2 * base / 1e9, 6 * base / 1e9)
+    assert numbers["talk_ratio"] == pytest.approx(4 * numbers["paper_ratio"])
+
+
+@pytest.mark.parametrize("model", ["roberta-large", "gpt2-xl"])
+def test_plans_of_memory_differ_where_the_methods_do(model):
+    full, lora, qlora = nb05.memory_plans(model, r=8).values()
+    base, trained = counting.base_parameters(model), lora["gradients"] // 4
+    linear = 2 * (base - counting.packed_4bit_parameters(model))  # packed: two in one
+    assert (full["weights"], lora["weights"]) == (2 * base, 2 * base + 4 * trained)
+    # 4 bits, 8 for each block of 64, 32 for 256 blocks; norms and embeddings stay at 16.
+    four_bits = linear * (4 + 8 / 64 + 32 / (64 * 256)) / 8
+    rest = 2 * (base - linear) + 4 * trained
+    assert qlora["weights"] == pytest.approx(four_bits + rest, abs=1)
+    assert full["optimizer"] == 8 * base
+    assert lora["optimizer"] == qlora["optimizer"] == 8 * trained
+    assert full["activations"] == lora["activations"] == qlora["activations"]
 
 
 def test_the_ledger_is_a_table_of_every_figure():

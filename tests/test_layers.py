@@ -273,6 +273,8 @@ def test_dropout_is_pefts_bit_for_bit_and_off_in_eval():
     assert torch.equal(ours, theirs(x))
     assert not torch.equal(ours, layer(x))  # another mask
     assert type(layer.eval()(x).grad_fn).__name__ == "_FusedBackward"
+    layer.base.half()  # mixed dtypes: the plain path, which dropout is a part of
+    assert torch.equal(layer(x.half()), layer(x.half()))
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

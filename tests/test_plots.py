@@ -24,6 +24,11 @@ def test_equal_numbers_get_equal_colours_in_each_heatmap():
     assert [ax.get_title() for ax in fig.axes] == ["a", "b"]
 
 
+def test_thousands_are_apart_in_every_language():
+    assert plots.grouped(1_234_567) == "1\u2009234\u2009567"
+    assert plots.grouped(0.5) == "0.5"
+
+
 def test_cells_are_whole_pixels():
     fig = plots.heatmaps({"a": np.zeros((20, 30))}, limit=1.0)
     box = fig.axes[0].get_window_extent()

@@ -23,9 +23,9 @@ ENTRIES = {entry.id: entry for entry in ledger()}
 
 
 def test_the_ledger_is_recomputed_in_under_a_second():
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: others may be running
     assert len(ledger()) == len(ENTRIES) == len(RAW["entries"])
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_it_holds_each_kind_of_figure():
