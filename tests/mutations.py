@@ -531,7 +531,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "what is done stays noted": ("part.path.unlink(missing_ok=True)", "pass"),
         "the seed is averaged": (' and key != "seed"', ""),
     },
-    ("lora_edu/course/experiments/nb04.py", "tests/test_experiments_steps.py"): {
+    ("lora_edu/course/experiments/nb04.py", "tests/test_experiments_nb04.py"): {
         "biases are fine-tuned": (
             'parameter.requires_grad_(name.endswith("weight"))',
             "parameter.requires_grad_(True)",

@@ -82,6 +82,18 @@ def test_the_seed_decides_on_strips_and_order(base, data):
     assert not all(map(torch.equal, first, other))
 
 
+def test_the_start_of_lora_comes_from_the_seed_alone(base, data):
+    def start(seed):
+        return weights(lab.adapt(base, data, 2, 0.01, seed, epochs=0))["fc1.lora_A"]
+
+    torch.manual_seed(7)
+    first, drawn = start(0), torch.rand(1)
+    torch.manual_seed(7)
+    assert torch.equal(drawn, torch.rand(1))
+    assert torch.equal(first, start(0))
+    assert not torch.equal(first, start(1))
+
+
 @pytest.mark.parametrize("r", [None, 2])
 def test_updates_are_what_turns_one_model_into_the_other(base, data, r):
     model = lab.adapt(base, data, r, 0.01, seed=0, epochs=2)
