@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
 import platform
+import time
 
 import torch
 from torch import nn
@@ -49,28 +49,34 @@ def adapted(base: nn.Module, method: str, seed: int = 0) -> nn.Module:
 
 
 def candidates(base: nn.Module, seed: int = 0) -> dict[str, nn.Module]:
-    """Return the five to compare. "copy" is the base once more: how far it is from 1 is noise."""
+    """Return the five to compare, each a copy, so that all lie in memory alike.
+
+    "copy" is the base a second time: how far its ratio is from 1 is noise.
+    """
     apart = {method: adapted(base, method, seed) for method in ("LoRA", "bottleneck")}
     merged = merge_and_unload(copy.deepcopy(apart["LoRA"]))
-    return {"base": base, "copy": copy.deepcopy(base), "merged": merged, **apart}
+    return {"base": copy.deepcopy(base), "copy": copy.deepcopy(base), "merged": merged, **apart}
 
 
 @torch.no_grad()
 def measure(models: dict[str, nn.Module], batch: int, tokens: int, rounds: int) -> Timings:
-    """Time each model on the same random tokens, (batch, tokens), in one thread."""
+    """Time each model on the same random tokens, (batch, tokens), in one thread.
+
+    The seconds are those that the thread computes, not those in which other programs have its core.
+    """
     torch.set_num_threads(1)
     ids = torch.randint(1000, (batch, tokens), generator=torch.Generator().manual_seed(0))
-    return compare({name: lambda m=m: m(ids) for name, m in models.items()}, rounds, 0.03)
+    calls = {name: lambda model=model: model(ids) for name, model in models.items()}
+    return compare(calls, rounds, 0.03, clock=time.process_time)
 
 
 @experiment("latency", uses=(encoder, adapted, candidates, measure, compare, BottleneckAdapter))
 def latency() -> Run:
-    """Record every round of every case, and the kind of machine."""
+    """Record every round of every case."""
     models, cases = candidates(encoder()), []
     for batch, tokens in ((1, 16), (1, 128), (8, 32), (32, 32)):
-        found = measure(models, batch, tokens, rounds=40)
+        found = measure(models, batch, tokens, rounds=60)
         ratio = {name: [round(q, 4) for q in found.ratio(name, "base")] for name in models}
         seconds = {name: [float(f"{s:.4g}") for s in row] for name, row in found.seconds.items()}
         cases.append({"batch": batch, "tokens": tokens, "ratio": ratio, "seconds": seconds})
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": 1}
-    return {"machine": machine, "cases": cases}
+    return {"processor": platform.machine(), "threads": 1, "cases": cases}
