@@ -1,5 +1,7 @@
 """What lesson 06 compares: the same sites, as many parameters, the same base; and its record."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -51,6 +53,22 @@ def test_the_merged_model_is_a_plain_one_and_computes_what_lora_computes(models)
     assert of_type(models["merged"], nn.Linear).keys() == of_type(models["base"], nn.Linear).keys()
     pointers = [{p.data_ptr() for p in model.parameters()} for model in models.values()]
     assert not set.intersection(*pointers)  # nothing is shared: each lies in memory alike
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_peft_merges_to_the_same_bits(dtype):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    own = LoRALinear(nn.Linear(64, 48, bias=False, dtype=dtype), 4, 8)
+    nn.init.normal_(own.lora_B, std=0.002)
+    config = peft.LoraConfig(target_modules=["0"], r=4, lora_alpha=8)
+    model = peft.get_peft_model(nn.Sequential(copy.deepcopy(own.base)), config)
+    theirs = model.base_model.model[0]
+    theirs.lora_A["default"].weight.data.copy_(own.lora_A.data)
+    theirs.lora_B["default"].weight.data.copy_(own.lora_B.data)
+    own.merge()
+    model.merge_adapter()
+    assert torch.equal(theirs.base_layer.weight, own.base.weight)
 
 
 def test_measuring_runs_each_model_in_each_round(models):

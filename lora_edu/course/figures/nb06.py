@@ -15,9 +15,10 @@ from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 __all__ = ["SIZES", "latency", "merge_drift", "merge_error_by_dtype", "small_updates_vanish"]
 
 SIZES = [10 ** (-n / 2) for n in range(11)]  # of an update, relative to the weights: 1 to 1e-5
-DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
-NAMES = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
-STYLES = list(zip("os^v", (VERMILION, ORANGE, BLUE, GREEN), strict=True))  # for DTYPES
+TYPES = {
+    "bfloat16": ("o", VERMILION), "float16": ("s", ORANGE), "float32": ("^", BLUE),
+    "float64": ("v", GREEN),
+}  # fmt: skip
 SIZE = "$\\|\\Delta W\\|\\,/\\,\\|W_0\\|$"
 BESIDE = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 
@@ -31,38 +32,36 @@ def _update(rng: np.random.Generator) -> Tensor:
     return 20 * _draw(rng, 1) @ _draw(rng, 1).T
 
 
-def _merged(dtype: torch.dtype) -> tuple[list[float], list[float]]:
-    """Return, for each size, the part of ΔW that is lost and the share of weights that stay."""
-    rng = np.random.default_rng(0)
+def _merged() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return, by type and for each size, the lost part of ΔW and the share of weights that stay."""
+    rng, lost, same = np.random.default_rng(0), {}, {}
     W0, delta = _draw(rng), _update(rng)
-    stored, pairs = W0.to(dtype).double(), []
-    delta *= round(float(W0.norm() / delta.norm()), 6)
-    for size in SIZES:
-        W = (stored + size * delta).to(dtype).double()
-        missed = (W - stored - size * delta).norm() / (size * delta).norm()
-        pairs.append((missed.item(), (stored == W).double().mean().item()))
-    lost, same = zip(*pairs, strict=True)
-    return list(lost), list(same)
+    changes = [size * round(float(W0.norm() / delta.norm()), 6) * delta for size in SIZES]
+    for name in TYPES:
+        stored = W0.to(getattr(torch, name)).double()
+        sums = [((stored + c).to(getattr(torch, name)).double(), c) for c in changes]
+        lost[name] = [float(f"{(W - stored - c).norm() / c.norm():.3g}") for W, c in sums]
+        same[name] = [float((stored == W).double().mean()) for W, _ in sums]
+    return lost, same
 
 
 @figure(
     "small_updates_vanish",
     alt="Left, a staircase: what bfloat16 makes of 1 + an update. It stays at 1 from -{down:.4f} "
-    "to {up:.4f}. Right, the share of weights that a merge leaves exactly as they were, against "
-    "the size of the update relative to the weights: at 0.001 {bfloat16[6]:.2f} in bfloat16, "
+    "to {up:.4f}. Right, the share of weights that a merge leaves as they were, against the size "
+    "of the update relative to the weights: at 0.001 {bfloat16[6]:.2f} in bfloat16, "
     "{float16[6]:.2f} in float16 and {float32[6]:.4f} in float32.",
 )
 def small_updates_vanish() -> tuple[Figure, Numbers]:
     """Show that an update below half a step of the type leaves a weight as it was."""
     fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
-    asked = torch.linspace(-0.012, 0.012, 2401, dtype=torch.float64)
+    asked, same = torch.linspace(-0.012, 0.012, 2401, dtype=torch.float64), _merged()[1]
     kept = (1 + asked).to(torch.bfloat16).double() - 1
     axes[0].plot(asked, asked, "--", color=GREY, linewidth=1, label="float64")
     axes[0].plot(asked, kept, color=VERMILION, label="bfloat16")
     axes[0].set(xlabel="$\\Delta w$", ylabel="$(1 + \\Delta w) - 1$")
-    same = {name: _merged(dtype)[1] for name, dtype in zip(NAMES, DTYPES, strict=True)}
-    for (marker, color), (name, values) in zip(STYLES, same.items(), strict=True):
-        axes[1].plot(SIZES, values, f"{marker}-", color=color, label=name)
+    for name, (marker, color) in TYPES.items():
+        axes[1].plot(SIZES, same[name], f"{marker}-", color=color, label=name)
     axes[1].set(xscale="log", xlabel=SIZE, ylabel="$\\#(W = W_0)\\,/\\,dk$")
     for ax in axes:
         ax.legend()
@@ -73,32 +72,32 @@ def small_updates_vanish() -> tuple[Figure, Numbers]:
 @figure(
     "merge_error_by_dtype",
     alt="The part of an update that a merge loses, against its size relative to the weights, both "
-    "axes logarithmic: a line of slope -1 for each type. At 0.1 it is {bfloat16[2]:.2g} in "
-    "bfloat16, {float16[2]:.2g} in float16, {float32[2]:.2g} in float32 and {float64[2]:.1g} in "
-    "float64. Dashed lines, 0.42 u over the size, lie on them until the lost part comes near 1, "
-    "as in bfloat16 at 0.001: {bfloat16[6]:.2g}.",
+    "axes logarithmic: a falling line for each type. At 0.1 it is {bfloat16[2]:.2g} in bfloat16, "
+    "{float16[2]:.2g} in float16, {float32[2]:.2g} in float32, {float64[2]:.1g} in float64. Dashed "
+    "lines, 0.42 u over the size, lie on them until nearly all is lost, as in bfloat16 at 0.001: "
+    "{bfloat16[6]:.2g}.",
 )
 def merge_error_by_dtype() -> tuple[Figure, Numbers]:
     """Show the law of the lost part, 0.42 u |W0| / |ΔW|, and where it ends."""
     fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    lost = {name: _merged(dtype)[0] for name, dtype in zip(NAMES, DTYPES, strict=True)}
-    for (marker, color), dtype, (name, values) in zip(STYLES, DTYPES, lost.items(), strict=True):
-        ax.plot(SIZES, values, f"{marker}-", color=color, linewidth=0.8, label=name)
-        law = 0.42 * torch.finfo(dtype).eps / 2 / np.array(SIZES)
+    lost = _merged()[0]
+    for name, (marker, color) in TYPES.items():
+        law = 0.21 * torch.finfo(getattr(torch, name)).eps / np.array(SIZES)
+        ax.plot(SIZES, lost[name], f"{marker}-", color=color, linewidth=0.8, label=name)
         ax.plot(SIZES, law, "--", color=BLACK, linewidth=1)
     ax.set(xscale="log", yscale="log", ylim=(1e-17, 30), xlabel=SIZE)
     ax.set_ylabel("$\\|W - (W_0 + \\Delta W)\\|\\,/\\,\\|\\Delta W\\|$")
     ax.legend(**BESIDE)
-    return fig, {name: [float(f"{x:.3g}") for x in values] for name, values in lost.items()}
+    return fig, lost
 
 
-def _drift(dtype: torch.dtype, fresh: bool, cycles: int = 1000) -> list[float]:
+def _drift(name: str, fresh: bool, cycles: int = 1000) -> list[float]:
     """Return |W - W0| / |W0| after each cycle of a merge and a subtraction."""
     rng = np.random.default_rng(0)
-    W = start = _draw(rng).to(dtype)
+    W = start = _draw(rng).to(getattr(torch, name))
     change, found = 0.1 * _update(rng).float(), []
     for _ in range(cycles):
-        W = ((W + change).to(dtype) - change).to(dtype)
+        W = ((W + change).to(W.dtype) - change).to(W.dtype)
         found.append(float((W.double() - start.double()).norm() / start.double().norm()))
         change = 0.1 * _update(rng).float() if fresh else change
     return found
@@ -107,26 +106,25 @@ def _drift(dtype: torch.dtype, fresh: bool, cycles: int = 1000) -> list[float]:
 @figure(
     "merge_drift",
     alt="How far the weights are from W0 after n cycles of merging and subtracting, relative, both "
-    "axes logarithmic. With one and the same update: three level lines. With a new one each time "
-    "they rise until n = {cycles}: bfloat16 from {bfloat16[0]:.1g} to {bfloat16[1]:.1g}, float16 "
-    "from {float16[0]:.1g} to {float16[1]:.1g}, float32 from {float32[0]:.1g} to "
-    "{float32[1]:.1g}. A dotted line rises as the square root of n.",
+    "axes logarithmic. With one and the same update: level lines. With a new one each time they "
+    "rise, until n = {cycles}: bfloat16 from {bfloat16[0]:.1g} to {bfloat16[1]:.1g}, float16 from "
+    "{float16[0]:.1g} to {float16[1]:.1g}, float32 from {float32[0]:.1g} to {float32[1]:.1g}, "
+    "no faster than the square root of n, a dotted line.",
 )
 def merge_drift() -> tuple[Figure, Numbers]:
     """Show that cycles with one update stop drifting at once, and those with new ones do not."""
     fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    numbers: Numbers = {}
-    for (_, color), name, dtype in zip(STYLES[:3], NAMES, DTYPES, strict=False):
-        new, same = _drift(dtype, True), _drift(dtype, False)
-        n = np.arange(1, len(new) + 1)
+    numbers: Numbers = {"cycles": 1000}
+    n = np.arange(1, numbers["cycles"] + 1)
+    for name in ("bfloat16", "float16", "float32"):
+        new, same, color = _drift(name, True), _drift(name, False), TYPES[name][1]
         ax.plot(n, new, color=color, label=f"{name}, $\\Delta W_n$")
         ax.plot(n, same, "--", color=color, label=f"{name}, $\\Delta W_1$")
         numbers[name] = [float(f"{x:.3g}") for x in (new[0], new[-1])]
-    guide = 3 * numbers["bfloat16"][0] * n**0.5
-    ax.plot(n, guide, ":", color=BLACK, linewidth=1, label="$\\sqrt{n}$")
+    ax.plot(n, 2e-3 * n**0.5, ":", color=BLACK, linewidth=1, label="$\\sqrt{n}$")
     ax.set(xscale="log", yscale="log", xlabel="n", ylabel="$\\|W_n - W_0\\|\\,/\\,\\|W_0\\|$")
     ax.legend(**BESIDE)
-    return fig, numbers | {"cycles": len(n)}
+    return fig, numbers
 
 
 @figure(
@@ -142,8 +140,9 @@ def latency() -> tuple[Figure, Numbers]:
     cases = results("latency")["cases"]
     fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
     numbers: Numbers = {"rounds": len(cases[0]["seconds"]["base"])}
-    styles = zip(("copy", "merged", "LoRA", "bottleneck"), "xosD", (GREY, BLUE, VERMILION, ORANGE))  # noqa: B905
-    for shift, (name, marker, color) in enumerate(styles):
+    styles = {"copy": ("x", GREY), "merged": ("o", BLUE)}
+    styles |= {"LoRA": ("s", VERMILION), "bottleneck": ("D", ORANGE)}
+    for shift, (name, (marker, color)) in enumerate(styles.items()):
         low, middle, high = np.array([case["ratio"][name] for case in cases]).T
         at, spread = np.arange(len(cases)) + 0.14 * (shift - 1.5), [middle - low, high - middle]
         ax.errorbar(at, middle, spread, fmt=marker, color=color, label=name, capsize=3)
