@@ -15,10 +15,8 @@ from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 __all__ = ["SIZES", "latency", "merge_drift", "merge_error_by_dtype", "small_updates_vanish"]
 
 SIZES = [10 ** (-n / 2) for n in range(11)]  # of an update, relative to the weights: 1 to 1e-5
-TYPES = {
-    "bfloat16": ("o", VERMILION), "float16": ("s", ORANGE), "float32": ("^", BLUE),
-    "float64": ("v", GREEN),
-}  # fmt: skip
+TYPES = {"bfloat16": ("o", VERMILION), "float16": ("s", ORANGE)}
+TYPES |= {"float32": ("^", BLUE), "float64": ("v", GREEN)}
 SIZE = "$\\|\\Delta W\\|\\,/\\,\\|W_0\\|$"
 BESIDE = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 
@@ -47,10 +45,9 @@ def _merged() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
 
 @figure(
     "small_updates_vanish",
-    alt="Left, a staircase: what bfloat16 makes of 1 + an update. It stays at 1 from -{down:.4f} "
-    "to {up:.4f}. Right, the share of weights that a merge leaves as they were, against the size "
-    "of the update relative to the weights: at 0.001 {bfloat16[6]:.2f} in bfloat16, "
-    "{float16[6]:.2f} in float16 and {float32[6]:.4f} in float32.",
+    alt="Left, 1 + an update in bfloat16: a staircase, level from -{down:.4f} to {up:.4f}. "
+    "Right, the share of weights that a merge leaves as they were. For an update of 0.001 of the "
+    "weights: bfloat16 {bfloat16[6]:.2f}, float16 {float16[6]:.2f}, float32 {float32[6]:.4f}.",
 )
 def small_updates_vanish() -> tuple[Figure, Numbers]:
     """Show that an update below half a step of the type leaves a weight as it was."""
@@ -72,10 +69,9 @@ def small_updates_vanish() -> tuple[Figure, Numbers]:
 @figure(
     "merge_error_by_dtype",
     alt="The part of an update that a merge loses, against its size relative to the weights, both "
-    "axes logarithmic: a falling line for each type. At 0.1 it is {bfloat16[2]:.2g} in bfloat16, "
-    "{float16[2]:.2g} in float16, {float32[2]:.2g} in float32, {float64[2]:.1g} in float64. Dashed "
-    "lines, 0.42 u over the size, lie on them until nearly all is lost, as in bfloat16 at 0.001: "
-    "{bfloat16[6]:.2g}.",
+    "logarithmic: falling lines. At 0.1 bfloat16 {bfloat16[2]:.2g}, float16 {float16[2]:.2g}, "
+    "float32 {float32[2]:.2g}, float64 {float64[2]:.1g}. Dashed lines, 0.42 u / size, lie on "
+    "them until nearly all is lost, as in bfloat16 at 0.001: {bfloat16[6]:.2g}.",
 )
 def merge_error_by_dtype() -> tuple[Figure, Numbers]:
     """Show the law of the lost part, 0.42 u |W0| / |ΔW|, and where it ends."""
@@ -105,11 +101,10 @@ def _drift(name: str, fresh: bool, cycles: int = 1000) -> list[float]:
 
 @figure(
     "merge_drift",
-    alt="How far the weights are from W0 after n cycles of merging and subtracting, relative, both "
-    "axes logarithmic. With one and the same update: level lines. With a new one each time they "
-    "rise, until n = {cycles}: bfloat16 from {bfloat16[0]:.1g} to {bfloat16[1]:.1g}, float16 from "
-    "{float16[0]:.1g} to {float16[1]:.1g}, float32 from {float32[0]:.1g} to {float32[1]:.1g}, "
-    "no faster than the square root of n, a dotted line.",
+    alt="The relative distance from W0 after n cycles of merging and subtracting, log axes. "
+    "One and the same update: level lines. New ones: rising, no faster than the square root of n, "
+    "dotted. From n = 1 to {cycles}: bfloat16 {bfloat16[0]:.1g} to {bfloat16[1]:.1g}, float16 "
+    "{float16[0]:.1g} to {float16[1]:.1g}, float32 {float32[0]:.1g} to {float32[1]:.1g}.",
 )
 def merge_drift() -> tuple[Figure, Numbers]:
     """Show that cycles with one update stop drifting at once, and those with new ones do not."""
@@ -129,11 +124,10 @@ def merge_drift() -> tuple[Figure, Numbers]:
 
 @figure(
     "latency",
-    alt="Time relative to the base model, median and quartiles of {rounds} paired rounds, for four "
-    "sizes of input from 1 × 16 to 32 × 32 tokens. A copy of the base and the merged model lie at "
-    "1. LoRA kept apart lies at {LoRA[0]:.2f}, {LoRA[1]:.2f}, {LoRA[2]:.2f} and {LoRA[3]:.2f}, "
-    "bottleneck adapters with as many parameters at {bottleneck[0]:.2f}, {bottleneck[1]:.2f}, "
-    "{bottleneck[2]:.2f} and {bottleneck[3]:.2f}.",
+    alt="Time relative to the base, median and quartiles of {rounds} paired rounds, for inputs "
+    "from 1 × 16 to 32 × 32 tokens. A copy and the merged model lie at 1, LoRA apart between "
+    "{LoRA[0]:.2f} and {LoRA[3]:.2f}, bottleneck adapters of as many parameters between "
+    "{bottleneck[0]:.2f} and {bottleneck[3]:.2f}.",
 )
 def latency() -> tuple[Figure, Numbers]:
     """Show the recorded times of a merged model, of LoRA kept apart and of bottleneck adapters."""
