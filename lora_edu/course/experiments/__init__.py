@@ -3,8 +3,9 @@
 An experiment is a function ``run(method, lr, seed)``, registered with the rates to try for each
 method. The rate of a method is the one with the best mean ``"validation"`` over the seeds. What
 the runs at this rate returned beside it, the test among them, goes into the record; of the other
-rates nothing else is kept. The experiments of lesson NN are in ``nbNN``, their records in
-``lora_edu/data/results``.
+rates nothing else is kept. An experiment without rates is a *measurement*: ``run()`` is called
+once, and what it returns is the record. The experiments of lesson NN are in ``nbNN``, their
+records in ``lora_edu/data/results``.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to run: a function, and for each method the learning rates to try."""
+    """What to run: a function, and for each method the learning rates to try, if any."""
 
     name: str
-    run: Callable[[str, float, int], Run]
+    run: Callable[..., Run]
     rates: Mapping[str, Sequence[float]]
     uses: Sequence[Callable]
+    seeds: int = 5  # as many are recorded, if nobody asks for another number
 
     @property
     def digest(self) -> str:
@@ -54,18 +56,22 @@ EXPERIMENTS: dict[str, Experiment] = {}
 
 
 def experiment(
-    name: str, rates: Mapping[str, Sequence[float]], uses: Sequence[Callable] = ()
+    name: str,
+    rates: Mapping[str, Sequence[float]] | None = None,
+    uses: Sequence[Callable] = (),
+    seeds: int = 5,
 ) -> Callable[[Callable], Callable]:
     """Register the decorated ``run(method, lr, seed)`` as the experiment ``name``.
 
     It returns a dict of numbers or lists of them, ``"validation"`` among them: the higher, the
-    better the rate. ``uses``: functions whose code the record depends on as well.
+    better the rate. Without ``rates`` it is a measurement, ``run()``. ``uses``: functions whose
+    code the record depends on as well. ``seeds``: how many are recorded.
     """
 
-    def register(run: Callable[[str, float, int], Run]) -> Callable:
+    def register(run: Callable[..., Run]) -> Callable:
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
-        EXPERIMENTS[name] = Experiment(name, run, rates, uses)
+        EXPERIMENTS[name] = Experiment(name, run, rates or {}, uses, seeds)
         return run
 
     return register
@@ -82,7 +88,8 @@ def results(name: str) -> dict[str, Any]:
     """Return the record of an experiment: digest, rates, chosen, search, runs, mean, std.
 
     ``runs``, method → one dict a seed; ``mean`` and ``std``, method → its single numbers over the
-    seeds (std: of the sample). A ValueError if there is no such record.
+    seeds (std: of the sample). A measurement has what it returned in the place of the last five.
+    A ValueError if there is no such record.
     """
     path = RESULTS / f"{name}.json"
     if not path.is_file():
@@ -106,20 +113,24 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
 
 
 def record(
-    name: str, seeds: int = 5, folder: Path | None = None, *, progress: bool = False
+    name: str, seeds: int | None = None, folder: Path | None = None, *, progress: bool = False
 ) -> dict[str, Any]:
     """Run an experiment with the seeds 0, 1, … and write ``NAME.json``, whole; return it.
 
     Each run is noted in ``NAME.json.part`` when it is done: started again after an interruption,
-    with the same code, it goes on from there. ``seeds`` is at least 2, for a spread.
+    with the same code, it goes on from there. ``seeds``, as many as the experiment asks for if not
+    given, is at least 2, for a spread.
     """
     known = load()
     if name not in known:
         raise ValueError(f"no experiment is called {name!r}; there are {', '.join(known)}")
+    entry, folder = known[name], folder or RESULTS
+    seeds = entry.seeds if seeds is None else seeds
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, got {seeds}")
-    entry, folder = known[name], folder or RESULTS
     digest = entry.digest  # of the code that runs: the file may be edited meanwhile
+    if not entry.rates:
+        return _write(folder, name, digest, entry.run())
     part = _Part(folder / f"{name}.json.part", entry, digest)
     found: dict[str, dict[float, list[Run]]] = {method: {} for method in entry.rates}
     tries = [(method, lr) for method, rates in entry.rates.items() for lr in rates]
@@ -136,10 +147,6 @@ def record(
     chosen = {m: max(of, key=lambda lr, m=m: sum(search[m][f"{lr:g}"])) for m, of in found.items()}
     runs = {method: of[chosen[method]] for method, of in found.items()}
     content = {
-        "name": name,
-        "digest": digest,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "versions": _versions(),
         "rates": {method: list(rates) for method, rates in entry.rates.items()},
         "chosen": chosen,
         "search": search,
@@ -147,8 +154,15 @@ def record(
         "mean": _over_seeds(runs, statistics.fmean),
         "std": _over_seeds(runs, statistics.stdev),
     }
-    write_whole(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    content = _write(folder, name, digest, content)
     part.path.unlink(missing_ok=True)
+    return content
+
+
+def _write(folder: Path, name: str, digest: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    date = datetime.now(timezone.utc).date().isoformat()
+    content = {"name": name, "digest": digest, "date": date, "versions": _versions(), **found}
+    write_whole(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return content
 
 

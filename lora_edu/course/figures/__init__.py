@@ -101,6 +101,10 @@ def load() -> dict[str, Entry]:
     """Import the figures of every lesson; return the registry, name → entry."""
     for lesson in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{lesson.name}")
+    # By lesson, in whatever order they were imported: the gallery is to be the same.
+    by_lesson = sorted(FIGURES.items(), key=lambda item: item[1].draw.__module__)
+    FIGURES.clear()
+    FIGURES.update(by_lesson)
     return FIGURES
 
 
