@@ -58,5 +58,5 @@ def test_it_takes_conv1d_and_the_dtype_of_its_base():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="r must be at least 1, got 0"):
         BottleneckAdapter(nn.Linear(2, 2), 0)
-    with pytest.raises(TypeError, match="must be nn.Linear or Conv1D, got Embedding"):
+    with pytest.raises(TypeError, match=r"must be nn\.Linear or Conv1D, got Embedding"):
         BottleneckAdapter(nn.Embedding(2, 2), 1)
