@@ -9,6 +9,7 @@ from lora_edu.cli import main
 from lora_edu.course import experiments
 
 NAMES = list(experiments.load())
+WITH_RATES = [name for name in NAMES if experiments.EXPERIMENTS[name].rates]
 
 
 @pytest.fixture
@@ -39,6 +40,23 @@ def test_the_rate_is_chosen_on_validation_and_only_its_test_is_kept(tiny, tmp_pa
     assert "test" not in json.dumps(content["search"])
     assert json.loads((tmp_path / "tiny.json").read_text()) == content
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+def test_a_measurement_is_made_once_and_recorded_as_it_is(tiny, tmp_path):
+    calls = []
+
+    @experiments.experiment("clock")
+    def clock():
+        calls.append(1)
+        return {"machine": "this one", "seconds": [1.5, 2.5]}
+
+    content = experiments.record("clock", 5, tmp_path)
+    assert calls == [1]
+    assert {k: content[k] for k in ("name", "machine", "seconds")} == {"name": "clock", **clock()}
+    assert content["digest"] == experiments.EXPERIMENTS["clock"].digest
+    assert content["versions"].keys() >= {"python", "torch"}
+    assert json.loads((tmp_path / "clock.json").read_text()) == content
+    assert [path.name for path in tmp_path.iterdir()] == ["clock.json"]
 
 
 def test_it_goes_on_after_an_interruption(tiny, tmp_path):
@@ -105,7 +123,7 @@ def test_a_record_is_fresh_and_complete(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_RATES)
 def test_one_seed_comes_out_as_recorded(name):
     content = experiments.results(name)
     for method, lr in content["chosen"].items():

@@ -1,8 +1,10 @@
-"""Descendants of LoRA, each in the fewest honest lines, and compared with PEFT's in the tests.
+"""Descendants of LoRA, and one rival, each in the fewest honest lines.
 
 rsLoRA is a flag of the layer, ``use_rslora``. The others take a model after ``add_lora``, and
-change what they are about: its optimizer's groups, its start, what trains, its form, its base.
-Letters: d = out_features, k = in_features, r = rank, n = samples, s = scaling.
+change what they are about: its optimizer's groups, its start, what trains, its form, its base. The
+tests compare them with PEFT's. The rival is the bottleneck adapter, which cannot be merged.
+Letters: d = out_features, k = in_features, r = rank or width, n = samples (all leading
+dimensions), s = scaling.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from torch import Tensor, nn
 
 from lora_edu.adapt import lora_layers
 from lora_edu.course.quantize import NF4
-from lora_edu.layers import LoRALinear
+from lora_edu.layers import LoRALinear, is_linear
 
 __all__ = [
-    "DoRALinear", "NF4Linear", "freeze_A", "init_pissa", "loraplus_groups", "quantize_base",
-    "to_dora",
+    "BottleneckAdapter", "DoRALinear", "NF4Linear", "freeze_A", "init_pissa", "loraplus_groups",
+    "quantize_base", "to_dora",
 ]  # fmt: skip
 
 
@@ -162,3 +164,35 @@ def quantize_base(model: nn.Module, block_size: int = 64, double: bool = True) -
             raise TypeError(f"the base of {name} must be nn.Linear, got {layer.base}")
         layer.base = NF4Linear(layer.base, block_size, double)
     return model
+
+
+class BottleneckAdapter(nn.Module):
+    """A frozen linear layer, followed by a small trained network with a shortcut around it.
+
+        h = x @ W0.T + bias,   y = h + up(gelu(down(h)))
+
+    ``down`` is (r, d), ``up`` is (d, r), both with biases. ``up`` starts at zero, so that y = h at
+    first (Houlsby et al. start near zero). Between the two stands a function that is not linear:
+    no weight of one layer could do the same, so there is nothing to merge, ever. ``base`` is an
+    nn.Linear or Conv1D (else a TypeError), and is frozen; r ≥ 1 (else a ValueError).
+    Source: Houlsby et al. 2019 (arXiv:1902.00751), section 2.1, who put one behind the output
+    projection of the attention and one behind that of the feed-forward block.
+    """
+
+    def __init__(self, base: nn.Module, r: int) -> None:
+        super().__init__()
+        if not is_linear(base):
+            raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
+        if r < 1:
+            raise ValueError(f"r must be at least 1, got {r}")
+        self.base = base.requires_grad_(False)
+        d = base.weight.shape[0 if type(base) is nn.Linear else 1]  # Conv1D: weight of shape (k, d)
+        like = {"device": base.weight.device, "dtype": base.weight.dtype}
+        self.down, self.up = nn.Linear(d, r, **like), nn.Linear(r, d, **like)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, (..., d), for x, (..., k)."""
+        h = self.base(x)  # (..., d)
+        return h + self.up(nn.functional.gelu(self.down(h)))  # (..., d)

@@ -3,7 +3,8 @@
 An experiment is a function ``run(method, lr, seed)``, registered with the rates to try for each
 method. The rate of a method is the one with the best mean ``"validation"`` over the seeds. Only
 then is it run for the record: the numbers that ``run`` returns beside it, the test among them, are
-dropped from the search. The experiments of lesson NN are in ``nbNN``, their records in
+dropped from the search. An experiment without rates is a *measurement*: ``run()`` is called once,
+and what it returns is the record. The experiments of lesson NN are in ``nbNN``, their records in
 ``lora_edu/data/results``.
 """
 
@@ -32,10 +33,10 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to run: a function, and for each method the learning rates to try."""
+    """What to run: a function, and for each method the learning rates to try, if any."""
 
     name: str
-    run: Callable[[str, float, int], Run]
+    run: Callable[..., Run]
     rates: Mapping[str, Sequence[float]]
     uses: Sequence[Callable]
 
@@ -51,18 +52,19 @@ EXPERIMENTS: dict[str, Experiment] = {}
 
 
 def experiment(
-    name: str, rates: Mapping[str, Sequence[float]], uses: Sequence[Callable] = ()
+    name: str, rates: Mapping[str, Sequence[float]] | None = None, uses: Sequence[Callable] = ()
 ) -> Callable[[Callable], Callable]:
     """Register the decorated ``run(method, lr, seed)`` as the experiment ``name``.
 
     It returns a dict of numbers or lists of them, ``"validation"`` among them: the higher, the
-    better the rate. ``uses``: functions whose code the record depends on as well.
+    better the rate. Without ``rates`` it is a measurement, ``run()``. ``uses``: functions whose
+    code the record depends on as well.
     """
 
-    def register(run: Callable[[str, float, int], Run]) -> Callable:
+    def register(run: Callable[..., Run]) -> Callable:
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
-        EXPERIMENTS[name] = Experiment(name, run, rates, uses)
+        EXPERIMENTS[name] = Experiment(name, run, rates or {}, uses)
         return run
 
     return register
@@ -79,7 +81,8 @@ def results(name: str) -> dict[str, Any]:
     """Return the record of an experiment: digest, rates, chosen, search, runs, mean, std.
 
     ``runs``, method → one dict a seed; ``mean`` and ``std``, method → its single numbers over the
-    seeds (std: of the sample). A ValueError if there is no such record.
+    seeds (std: of the sample). A measurement has what it returned in the place of the last five.
+    A ValueError if there is no such record.
     """
     path = RESULTS / f"{name}.json"
     if not path.is_file():
@@ -102,6 +105,8 @@ def record(
         raise ValueError(f"seeds must be at least 2, got {seeds}")
     entry, folder = known[name], folder or RESULTS
     digest = entry.digest  # of the code that runs: the file may be edited meanwhile
+    if not entry.rates:
+        return _write(folder, name, digest, entry.run())
     part = _Part(folder / f"{name}.json.part", entry, digest)
     steps = seeds * sum(len(rates) + 1 for rates in entry.rates.values())
     search: dict[str, dict[str, list[float]]] = {}
@@ -118,11 +123,7 @@ def record(
             search[method] = {f"{lr:g}": scores for lr, scores in found.items()}
             chosen[method] = max(found, key=lambda lr, found=found: sum(found[lr]))
             runs[method] = list(go("final", method, chosen[method]))
-    content = {
-        "name": name,
-        "digest": digest,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "versions": _versions(),
+    found = {
         "rates": {method: list(rates) for method, rates in entry.rates.items()},
         "chosen": chosen,
         "search": search,
@@ -130,8 +131,15 @@ def record(
         "mean": _over_seeds(runs, statistics.fmean),
         "std": _over_seeds(runs, statistics.stdev),
     }
-    write_whole(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    content = _write(folder, name, digest, found)
     part.path.unlink(missing_ok=True)
+    return content
+
+
+def _write(folder: Path, name: str, digest: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    date = datetime.now(timezone.utc).date().isoformat()
+    content = {"name": name, "digest": digest, "date": date, "versions": _versions(), **found}
+    write_whole(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return content
 
 
