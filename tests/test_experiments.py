@@ -3,7 +3,9 @@
 import json
 import statistics
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from lora_edu.cli import main
 from lora_edu.course import experiments
@@ -120,6 +122,43 @@ def test_a_record_is_fresh_and_complete(name):
         tests = [run["test"] for run in content["runs"][method]]
         assert content["mean"][method]["test"] == pytest.approx(statistics.fmean(tests), abs=1e-6)
         assert content["std"][method]["test"] == pytest.approx(statistics.stdev(tests), abs=1e-6)
+
+
+# Rates that may stand at an end of their grid, each with its reason.
+AT_AN_EDGE: dict[tuple[str, str], str] = {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_chosen_rate_is_at_an_edge_of_its_grid(name):
+    content = experiments.results(name)
+    for method, lr in content["chosen"].items():
+        inside = min(content["rates"][method]) < lr < max(content["rates"][method])
+        assert inside != ((name, method) in AT_AN_EDGE), f"{name}, {method}: {lr}"
+
+
+@pytest.mark.parametrize("by", [0, 0.05, -0.1])
+def test_ahead_is_a_paired_test_at_two_standard_errors(by):
+    rng = np.random.default_rng(0)
+    answers = set()
+    for _ in range(50):
+        better, worse = rng.normal([[0.1], [0]], 0.1, (2, 5))
+        t = stats.ttest_rel(better - by, worse).statistic
+        assert experiments.ahead(better, worse, by) is bool(t > 2)
+        answers.add(t > 2)
+    assert answers == {True, False}
+
+
+def test_ahead_of_a_bound_and_with_no_spread():
+    assert experiments.ahead([0.8, 0.9, 0.8], 0.7)
+    assert not experiments.ahead([0.8, 0.9, 0.3], 0.6)
+    assert experiments.ahead([2, 2], [1, 1])
+    assert not experiments.ahead([1, 1], [1, 1])
+
+
+def test_per_seed_keeps_the_order_of_the_seeds():
+    content = {"runs": {"a": [{"test": 3, "curve": [1, 2]}, {"test": 1, "curve": [0, 5]}]}}
+    assert experiments.per_seed(content, "a").tolist() == [3, 1]
+    assert experiments.per_seed(content, "a", "curve").shape == (2, 2)
 
 
 @pytest.mark.slow

@@ -8,7 +8,15 @@ import torch
 from meta import build
 
 from lora_edu import counting
-from lora_edu.course.published import FUNCTIONS, VERDICTS, derive, ledger, verdict
+from lora_edu.course.published import (
+    FUNCTIONS,
+    VERDICTS,
+    derive,
+    ledger,
+    measured,
+    printed_value,
+    verdict,
+)
 
 RAW = json.loads((resources.files("lora_edu") / "data" / "published.json").read_text("utf-8"))
 ENTRIES = {entry.id: entry for entry in ledger()}
@@ -102,6 +110,20 @@ def test_an_entry_says_what_it_must(raw):
     else:
         assert len(entry.explanation) > 20
         assert fits, "explained, but by no number"
+
+
+def test_what_was_measured_says_where_and_is_not_judged():
+    found = measured()
+    assert len(found) == len(RAW["measured"]) == 6
+    assert not found.keys() & ENTRIES.keys()
+    for id_, figure in found.items():
+        assert figure["source"] in RAW["sources"].values()
+        assert all(figure[key] for key in ("place", "model", "configuration")), id_
+        assert printed_value(figure["published"]) >= 1
+    # Li et al. measured in networks whose sizes the ledger derives.
+    for id_ in ("D.Li2018", "D.Li2018.lenet"):
+        assert found[f"{id_}.d90"]["model"] == ENTRIES[id_].model
+        assert printed_value(found[f"{id_}.d90"]["published"]) < ENTRIES[id_].quantities[0].derived
 
 
 def functions_in(value):

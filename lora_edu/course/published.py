@@ -35,6 +35,7 @@ __all__ = [
     "Quantity",
     "derive",
     "ledger",
+    "measured",
     "printed_value",
     "verdict",
 ]
@@ -222,13 +223,26 @@ def _entry(raw: dict[str, Any], sources: dict[str, str]) -> Entry:
     )  # fmt: skip
 
 
+def _data() -> dict[str, Any]:
+    path = resources.files("lora_edu") / "data" / "published.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
     """Return the entries of the ledger (of some kinds), each recomputed now."""
-    path = resources.files("lora_edu") / "data" / "published.json"
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = _data()
     wanted = None if kinds is None else set(kinds)
     return [
         _entry(raw, data["sources"])
         for raw in data["entries"]
         if wanted is None or raw["kind"] in wanted
     ]
+
+
+def measured() -> dict[str, dict[str, str]]:
+    """Return what others measured, id → source, place, model, configuration, published.
+
+    There is no arithmetic to such a figure, so it is no part of the ledger and has no verdict.
+    """
+    data = _data()
+    return {m["id"]: {**m, "source": data["sources"][m["source"]]} for m in data["measured"]}

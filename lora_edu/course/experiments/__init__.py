@@ -1,11 +1,11 @@
 """The long runs: several seeds, a learning rate chosen on validation, every run recorded.
 
 An experiment is a function ``run(method, lr, seed)``, registered with the rates to try for each
-method. The rate of a method is the one with the best mean ``"validation"`` over the seeds. Only
-then is it run for the record: the numbers that ``run`` returns beside it, the test among them, are
-dropped from the search. An experiment without rates is a *measurement*: ``run()`` is called once,
-and what it returns is the record. The experiments of lesson NN are in ``nbNN``, their records in
-``lora_edu/data/results``.
+method. The rate of a method is the one with the best mean ``"validation"`` over the seeds. What
+the runs at this rate returned beside it, the test among them, goes into the record; of the other
+rates nothing else is kept. An experiment without rates is a *measurement*: ``run()`` is called
+once, and what it returns is the record. The experiments of lesson NN are in ``nbNN``, their
+records in ``lora_edu/data/results``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import inspect
 import json
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+import numpy as np
+
 from lora_edu.course.files import write_whole
 
-__all__ = ["EXPERIMENTS", "RESULTS", "Experiment", "experiment", "load", "record", "results"]
+__all__ = ["EXPERIMENTS", "RESULTS", "Experiment", "ahead", "experiment", "load", "per_seed",
+           "record", "results"]  # fmt: skip
 
 RESULTS = Path(__file__).parents[2] / "data" / "results"
 Run = dict[str, Any]
@@ -90,6 +93,21 @@ def results(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def per_seed(content: Mapping[str, Any], method: str, key: str = "test") -> np.ndarray:
+    """Return what the runs of a method gave, (seeds,) or (seeds, n): the seeds in their order."""
+    return np.array([run[key] for run in content["runs"][method]])
+
+
+def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0.0) -> bool:
+    """Return whether one is ahead of the other by more than ``by``, beyond the spread of seeds.
+
+    Both hold one number a seed, in the same order (or ``worse`` is a bound). With g the n gaps
+    ``better - worse - by``, their mean must exceed two of its standard errors: ḡ > 2 s(g)/√n.
+    """
+    gaps = np.subtract(better, worse) - by
+    return bool(gaps.mean() > 2 * gaps.std(ddof=1) / len(gaps) ** 0.5)
+
+
 def record(
     name: str, seeds: int = 5, folder: Path | None = None, *, progress: bool = False
 ) -> dict[str, Any]:
@@ -108,22 +126,21 @@ def record(
     if not entry.rates:
         return _write(folder, name, digest, entry.run())
     part = _Part(folder / f"{name}.json.part", entry, digest)
-    steps = seeds * sum(len(rates) + 1 for rates in entry.rates.values())
-    search: dict[str, dict[str, list[float]]] = {}
-    chosen, runs = {}, {}
-    with _bar(steps, name, progress) as bar:
-
-        def go(kind: str, method: str, lr: float) -> Iterator[Run]:
+    found: dict[str, dict[float, list[Run]]] = {method: {} for method in entry.rates}
+    tries = [(method, lr) for method, rates in entry.rates.items() for lr in rates]
+    with _bar(seeds * len(tries), name, progress) as bar:
+        for method, lr in tries:
+            found[method][lr] = []
             for seed in range(seeds):
-                yield {"seed": seed, **part.get(kind, method, lr, seed)}
+                found[method][lr].append({"seed": seed, **part.get(method, lr, seed)})
                 bar.update()
-
-        for method, rates in entry.rates.items():
-            found = {lr: [run["validation"] for run in go("search", method, lr)] for lr in rates}
-            search[method] = {f"{lr:g}": scores for lr, scores in found.items()}
-            chosen[method] = max(found, key=lambda lr, found=found: sum(found[lr]))
-            runs[method] = list(go("final", method, chosen[method]))
-    found = {
+    search = {
+        method: {f"{lr:g}": [run["validation"] for run in runs] for lr, runs in of.items()}
+        for method, of in found.items()
+    }
+    chosen = {m: max(of, key=lambda lr, m=m: sum(search[m][f"{lr:g}"])) for m, of in found.items()}
+    runs = {method: of[chosen[method]] for method, of in found.items()}
+    content = {
         "rates": {method: list(rates) for method, rates in entry.rates.items()},
         "chosen": chosen,
         "search": search,
@@ -131,7 +148,7 @@ def record(
         "mean": _over_seeds(runs, statistics.fmean),
         "std": _over_seeds(runs, statistics.stdev),
     }
-    content = _write(folder, name, digest, found)
+    content = _write(folder, name, digest, content)
     part.path.unlink(missing_ok=True)
     return content
 
@@ -160,12 +177,11 @@ class _Part:
                 continue
             self.done[tuple(key)] = value
 
-    def get(self, kind: str, method: str, lr: float, seed: int) -> Run:
+    def get(self, method: str, lr: float, seed: int) -> Run:
         """Return a run, from the file or made now."""
-        key = (kind, method, lr, seed)
+        key = (method, lr, seed)
         if key not in self.done:
-            value = self.entry.run(method, lr, seed)
-            self.done[key] = value if kind == "final" else {"validation": value["validation"]}
+            self.done[key] = self.entry.run(method, lr, seed)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"\n{json.dumps([key, self.done[key]])}\n")
         return self.done[key]

@@ -80,7 +80,7 @@ def adapt(
     """Fine-tune a copy of ``base``; return it, and its validation accuracy after each epoch."""
     model = prepare(base, method, seed)
     ratio = 16.0 if method == "lora+" else 1.0
-    optimizer = torch.optim.Adam(loraplus_groups(model, lr, ratio))
+    optimizer = torch.optim.Adam(loraplus_groups(model, lr, ratio), fused=True)
     batches = Batches(*data.train, size=64, generator=torch.Generator().manual_seed(seed))
     history = fit(
         model, batches, nn.functional.cross_entropy, optimizer, epochs,
