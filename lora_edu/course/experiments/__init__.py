@@ -38,6 +38,7 @@ class Experiment:
     run: Callable[[str, float, int], Run]
     rates: Mapping[str, Sequence[float]]
     uses: Sequence[Callable]
+    seeds: int = 5  # as many are recorded, if nobody asks for another number
 
     @property
     def digest(self) -> str:
@@ -51,18 +52,22 @@ EXPERIMENTS: dict[str, Experiment] = {}
 
 
 def experiment(
-    name: str, rates: Mapping[str, Sequence[float]], uses: Sequence[Callable] = ()
+    name: str,
+    rates: Mapping[str, Sequence[float]],
+    uses: Sequence[Callable] = (),
+    seeds: int = 5,
 ) -> Callable[[Callable], Callable]:
     """Register the decorated ``run(method, lr, seed)`` as the experiment ``name``.
 
     It returns a dict of numbers or lists of them, ``"validation"`` among them: the higher, the
-    better the rate. ``uses``: functions whose code the record depends on as well.
+    better the rate. ``uses``: functions whose code the record depends on as well. ``seeds``: how
+    many are recorded.
     """
 
     def register(run: Callable[[str, float, int], Run]) -> Callable:
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
-        EXPERIMENTS[name] = Experiment(name, run, rates, uses)
+        EXPERIMENTS[name] = Experiment(name, run, rates, uses, seeds)
         return run
 
     return register
@@ -88,19 +93,21 @@ def results(name: str) -> dict[str, Any]:
 
 
 def record(
-    name: str, seeds: int = 5, folder: Path | None = None, *, progress: bool = False
+    name: str, seeds: int | None = None, folder: Path | None = None, *, progress: bool = False
 ) -> dict[str, Any]:
     """Run an experiment with the seeds 0, 1, … and write ``NAME.json``, whole; return it.
 
     Each run is noted in ``NAME.json.part`` when it is done: started again after an interruption,
-    with the same code, it goes on from there. ``seeds`` is at least 2, for a spread.
+    with the same code, it goes on from there. ``seeds``, as many as the experiment asks for if not
+    given, is at least 2, for a spread.
     """
     known = load()
     if name not in known:
         raise ValueError(f"no experiment is called {name!r}; there are {', '.join(known)}")
+    entry, folder = known[name], folder or RESULTS
+    seeds = entry.seeds if seeds is None else seeds
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, got {seeds}")
-    entry, folder = known[name], folder or RESULTS
     digest = entry.digest  # of the code that runs: the file may be edited meanwhile
     part = _Part(folder / f"{name}.json.part", entry, digest)
     steps = seeds * sum(len(rates) + 1 for rates in entry.rates.values())
