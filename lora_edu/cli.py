@@ -138,7 +138,9 @@ def _parser() -> argparse.ArgumentParser:
 
     experiments = commands.add_parser("experiments", help="record the long runs anew (minutes)")
     experiments.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
-    experiments.add_argument("--seeds", type=int, default=5, metavar="N", help="default: 5")
+    experiments.add_argument(
+        "--seeds", type=int, metavar="N", help="how many (default: as many as each asks for)"
+    )
     experiments.add_argument(
         "--out", metavar="DIR", type=Path, help="the folder (default: where the lessons read)"
     )

@@ -42,6 +42,7 @@ class Experiment:
     run: Callable[..., Run]
     rates: Mapping[str, Sequence[float]]
     uses: Sequence[Callable]
+    seeds: int = 5  # as many are recorded, if nobody asks for another number
 
     @property
     def digest(self) -> str:
@@ -55,19 +56,22 @@ EXPERIMENTS: dict[str, Experiment] = {}
 
 
 def experiment(
-    name: str, rates: Mapping[str, Sequence[float]] | None = None, uses: Sequence[Callable] = ()
+    name: str,
+    rates: Mapping[str, Sequence[float]] | None = None,
+    uses: Sequence[Callable] = (),
+    seeds: int = 5,
 ) -> Callable[[Callable], Callable]:
     """Register the decorated ``run(method, lr, seed)`` as the experiment ``name``.
 
     It returns a dict of numbers or lists of them, ``"validation"`` among them: the higher, the
     better the rate. Without ``rates`` it is a measurement, ``run()``. ``uses``: functions whose
-    code the record depends on as well.
+    code the record depends on as well. ``seeds``: how many are recorded.
     """
 
     def register(run: Callable[..., Run]) -> Callable:
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
-        EXPERIMENTS[name] = Experiment(name, run, rates or {}, uses)
+        EXPERIMENTS[name] = Experiment(name, run, rates or {}, uses, seeds)
         return run
 
     return register
@@ -109,19 +113,21 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
 
 
 def record(
-    name: str, seeds: int = 5, folder: Path | None = None, *, progress: bool = False
+    name: str, seeds: int | None = None, folder: Path | None = None, *, progress: bool = False
 ) -> dict[str, Any]:
     """Run an experiment with the seeds 0, 1, … and write ``NAME.json``, whole; return it.
 
     Each run is noted in ``NAME.json.part`` when it is done: started again after an interruption,
-    with the same code, it goes on from there. ``seeds`` is at least 2, for a spread.
+    with the same code, it goes on from there. ``seeds``, as many as the experiment asks for if not
+    given, is at least 2, for a spread.
     """
     known = load()
     if name not in known:
         raise ValueError(f"no experiment is called {name!r}; there are {', '.join(known)}")
+    entry, folder = known[name], folder or RESULTS
+    seeds = entry.seeds if seeds is None else seeds
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, got {seeds}")
-    entry, folder = known[name], folder or RESULTS
     digest = entry.digest  # of the code that runs: the file may be edited meanwhile
     if not entry.rates:
         return _write(folder, name, digest, entry.run())

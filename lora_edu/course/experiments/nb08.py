@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
-from lora_edu.course.datasets import Digits, accuracy, digits
-from lora_edu.course.experiments import Run, experiment
+from lora_edu.course.datasets import Digits, Texts, accuracy, digits, newsgroups
+from lora_edu.course.experiments import Run, experiment, nb07
 from lora_edu.course.experiments.nb04 import pretrain
 from lora_edu.course.training import Batches, fit
 from lora_edu.course.variants import (
@@ -24,7 +25,7 @@ from lora_edu.course.variants import (
     to_dora,
 )
 
-__all__ = ["adapt", "prepare", "random_start", "recipe"]
+__all__ = ["adapt", "place", "prepare", "random_start", "recipe"]
 
 
 @torch.no_grad()
@@ -129,3 +130,48 @@ def variants_rotated(method: str, lr: float, seed: int) -> Run:
 def variants_inverted(method: str, lr: float, seed: int) -> Run:
     """Turn light and dark, as in lesson 04: where LoRA falls short."""
     return _variant(_digits(inverted=True), method, lr, seed)
+
+
+# Which matrices of MiniLM's upper two layers get LoRA, with numbers to train within 3 % of each
+# other; and all of them with their frozen weights in NF4.
+_PLACES = {
+    "attention": (".attention.", 9),
+    "mlp": (r"\d\.(intermediate|output)\.", 7),
+    "all": ("", 4),
+    "all nf4": ("", 4),
+}
+
+
+def place(base: nn.Module, method: str, seed: int) -> nn.Module:
+    """Return a copy of MiniLM with a new head, and LoRA where ``method`` says; lora_alpha is 8."""
+    pattern, r = _PLACES[method]
+    names = [name for name in nb07.MODULES if re.search(pattern, name)]
+    config = LoraConfig(target_modules=names, r=r, modules_to_save=["classifier"])
+    model = copy.deepcopy(base)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.classifier.reset_parameters()
+        add_lora(model, config)
+    return quantize_base(model) if method.endswith("nf4") else model
+
+
+@functools.lru_cache(maxsize=1)
+def _posts() -> tuple[nn.Module, Texts]:
+    torch.set_num_threads(1)
+    base = nb07.pretrained()
+    return base, Texts(*(nb07.cached(base, p) for p in newsgroups(sizes=(750, 500, 1500))))
+
+
+_PLACE = dict.fromkeys(_PLACES, (5e-4, 1e-3, 2e-3, 5e-3))
+
+
+@experiment("placement", _PLACE, (place, nb07.Top, nb07.train, quantize_base, NF4Linear), seeds=3)
+def placement(method: str, lr: float, seed: int) -> Run:
+    """Fine-tune MiniLM on half of lesson 07's posts: attention, the MLP, or all of it."""
+    base, posts = _posts()
+    model = nb07.train(place(base, method, seed), posts.train, lr, seed)
+    return {
+        "validation": nb07.accuracy(model, posts.validation),
+        "test": nb07.accuracy(model, posts.test),
+        "trained": sum(p.numel() for n, p in model.named_parameters() if "lora_" in n),
+    }
