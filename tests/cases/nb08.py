@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cases import in_place, loses_return
+from cases import in_place
 from lora_edu.course.checks import nb08
 
 
@@ -19,18 +19,6 @@ RESTORED = [0.8814, -2.0, 0.1592, 0.6758]
 RIGHT = {"memory": "nf4", "rank": "rslora", "gains": "dora"}
 
 CASES = {
-    nb08.check_equal_alpha: (
-        lambda alpha, r: alpha * r**0.5,
-        {
-            "the scaling": (lambda alpha, r: alpha / r**0.5, "that is rsLoRA's scaling"),
-            "the plain scaling": (lambda alpha, r: alpha / r, "that is the plain scaling"),
-            "nothing": (lambda alpha, r: alpha, "the same alpha"),
-            "no root": (lambda alpha, r: alpha * r, "that is alpha · r"),
-            "no alpha": (lambda alpha, r: r**0.5, "alpha is missing"),
-            "other": (lambda alpha, r: alpha + r, "is x / r right?"),
-            "lost": (loses_return, "is the `return` missing?"),
-        },
-    ),
     nb08.check_dora_extra: (
         lambda shapes: sum(d for d, _ in shapes),
         {
@@ -112,8 +100,8 @@ CASES = {
             "rslora for gains": ({**RIGHT, "gains": "rslora"}, "gains: not rslora"),
             "plus for gains": ({**RIGHT, "gains": "lora+"}, "gains: not lora+"),
             "unknown": ({**RIGHT, "gains": "galore"}, "got 'galore'"),
-            "a list": (["nf4"], "a dict"),
-            "one missing": ({"memory": "nf4"}, "answer for memory, rank, gains"),
+            "a list": (["nf4"], "a dict: memory"),
+            "one missing": ({"memory": "nf4"}, "a dict: memory, rank, gains"),
         },
     ),
 }
