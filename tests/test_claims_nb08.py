@@ -57,7 +57,9 @@ def test_at_a_small_rate_rslora_gains_from_rank_and_lora_does_not(task):
 
 
 def test_at_a_large_rate_it_turns_round():
-    assert ahead(validation("inverted", "rslora", 0.02), validation("inverted", "rslora r=64", 0.02))
+    assert ahead(
+        validation("inverted", "rslora", 0.02), validation("inverted", "rslora r=64", 0.02)
+    )
     assert validation("inverted", "rslora r=64", 0.02).max() < 0.15
 
 
@@ -94,3 +96,35 @@ def test_rank_8_and_rank_64_want_the_same_rates(task):
 
 
 # -- the table --------------------------------------------------------------------------------
+
+
+def test_on_turned_digits_it_hardly_matters():
+    means = [test_of("rotated", method).mean() for method in ("full", *EQUAL)]
+    assert max(means) - min(means) < 0.03
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("method", ["dora", "nf4"])
+def test_dora_and_nf4_make_no_difference(task, method):
+    assert neither(test_of(task, method), test_of(task, "lora"))
+
+
+# -- PiSSA, and its control -------------------------------------------------------------------
+
+
+def test_pissa_closes_the_gap_and_so_does_a_random_start_of_the_same_size():
+    lora, pissa, random = (test_of("inverted", m) for m in ("lora", "pissa", "random start"))
+    assert ahead(pissa, lora)
+    assert ahead(random, lora)
+    assert test_of("inverted", "full").mean() - pissa.mean() < 0.02
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_in_the_end_the_principal_directions_are_not_ahead_of_random_ones(task):
+    assert neither(test_of(task, "pissa"), test_of(task, "random start"))
+
+
+def test_after_three_passes_they_are():
+    early = {m: per_seed(record("inverted"), m, "curve")[:, 2] for m in EQUAL}
+    assert ahead(early["pissa"], early["random start"])
+    assert ahead(early["random start"], early["lora"])
