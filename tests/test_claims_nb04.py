@@ -5,11 +5,13 @@ is claimed by more than two standard errors (`experiments.ahead`). A claim about
 tested on every seed. Beside each stands the id of the cell that makes it.
 """
 
+import inspect
+
 import numpy as np
 import pytest
 from test_build import build
 
-from lora_edu.course.experiments import ahead, per_seed, results
+from lora_edu.course.experiments import ahead, nb04, per_seed, results
 from lora_edu.course.experiments.nb04 import CUTS, DIMENSIONS, RANKS
 from lora_edu.course.intrinsic import intrinsic_dimension
 
@@ -135,6 +137,9 @@ CLAIMS = {
     ),
     ("controls-figure-text", "inverted, 30 passes: full is ahead of every rank"): lambda: all_ahead(
         (of("inverted", "full"), of("inverted", m)) for m in LORA
+    ),
+    ("inverted-why", "the records that it compares have 30 passes, and 150"): lambda: (
+        nb04._shift.__defaults__ == (30,) and "epochs=150" in inspect.getsource(nb04.patient)
     ),
     ("inverted-why", "the full update is of low rank: 90 % in fewer than 15, every seed"): lambda: (
         max(of("inverted", "full", "r90")) < 15

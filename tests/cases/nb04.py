@@ -38,11 +38,13 @@ CASES = {
         lambda W0, W_1, k: W0 + cut(W_1 - W0, k),
         {
             "no W0": (lambda W0, W_1, k: cut(W_1 - W0, k), "the update alone"),
-            "W_1": (lambda W0, W_1, k: cut(W_1, k), "W_1 itself was cut"),
-            "on W_1": (lambda W0, W_1, k: W_1 + cut(W_1 - W0, k), "not of W_1"),
+            "W1": (lambda W0, W_1, k: cut(W_1, k), "W1 itself was cut"),
+            "on W1": (lambda W0, W_1, k: W_1 + cut(W_1 - W0, k), "not of W1"),
             "sign": (lambda W0, W_1, k: W0 + cut(W0 - W_1, k), "the sign"),
             "weakest": (weakest, "the first k are the strongest"),
             "no sigma": (without_sigma, "the singular values are missing"),
+            "columns": (lambda W0, W_1, k: W0 + (W_1 - W0) * (np.arange(4) < k), "first k columns"),
+            "factors": (lambda W0, W_1, k: lowrank.truncated_svd(W_1 - W0, k), "got tuple"),
             "transposed": (lambda W0, W_1, k: (W0 + cut(W_1 - W0, k)).T, "the shape of W0, (6, 4)"),
             "nothing": (loses_return, "is the `return` missing?"),
             "all of it": (lambda W0, W_1, k: W_1, "the shape is right, but"),
@@ -56,9 +58,14 @@ CASES = {
                 "0.1 is best on test",
             ),
             "lucky run": (lambda v, t: choose(v, t, lambda lr: max(v[lr])), "one lucky run"),
-            "last seed": (lambda v, t: choose(v, t, lambda lr: v[lr][-1]), "the last seed only"),
+            "last seed": (lambda v, t: choose(v, t, lambda lr: v[lr][-1]), "for the last seed"),
+            "median": (lambda v, t: choose(v, t, lambda lr: np.median(v[lr])), "by the median"),
             "validation": (lambda v, t: (0.01, np.mean(v[0.01]), 0.05), "the mean on validation"),
             "ddof": (lambda v, t: choose(v, t, ddof=0), "divide by n - 1"),
+            "standard error": (
+                lambda v, t: (*choose(v, t)[:2], np.std(t[0.01], ddof=1) / 3**0.5),
+                "the standard error",
+            ),
             "variance": (lambda v, t: (*choose(v, t)[:2], 0.05**2), "take its root"),
             "a text": (
                 lambda v, t: (0.01, "0.75", 0.05),
@@ -108,6 +115,14 @@ CASES = {
                 ">=",
             ),
             "accuracy": (lambda acc, full: acc[dimension(acc, full)], "that is an accuracy"),
+            "nearest": (
+                lambda acc, full: min(acc, key=lambda d: abs(acc[d] - 0.9 * full)),
+                "does not reach",
+            ),
+            "all of them": (
+                lambda acc, full: [d for d in acc if acc[d] >= 0.9 * full],
+                "return one number, the least d",
+            ),
         },
     ),
 }

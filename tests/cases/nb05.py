@@ -18,16 +18,23 @@ CASES = {
             "full": (lambda shapes, r: sum(d * k for d, k in shapes), "the rank is missing"),
             "no r": (lambda shapes, r: sum(d + k for d, k in shapes), "multiply by r"),
             "first only": (lambda shapes, r: r * sum(shapes[0]), "only the first matrix"),
-            "square": (lambda shapes, r: 2 * r * sum(shapes[0]), "v_proj has 1,024 rows"),
+            "first for all": (
+                lambda shapes, r: 3 * r * sum(shapes[0]),
+                "the second has 1,024 rows",
+            ),
             "B only": (lambda shapes, r: r * sum(d for d, _ in shapes), "lora_B alone"),
+            "A only": (lambda shapes, r: r * sum(k for _, k in shapes), "lora_A alone"),
+            "square": (lambda shapes, r: 2 * r * sum(d for d, _ in shapes), "2 d r holds for"),
+            "product": (lambda shapes, r: r * sum(d * k for d, k in shapes), "add them"),
             "a float": (lambda shapes, r: 1.0 * r, "is a whole number"),
-            "twice": (lambda shapes, r: 2 * r * sum(d + k for d, k in shapes), "106,496, got"),
+            "twice": (lambda shapes, r: 2 * r * sum(d + k for d, k in shapes), "253,952, got"),
         },
     ),
     nb05.check_printed_counts: (
         lambda base, lora, head: (lora + head, base + lora + head),
         {
             "one number": (lambda base, lora, head: lora, "return (trainable, all)"),
+            "turned": (lambda b, n, h: [b + n + h, n + h], "trainable comes first"),
             "head frozen": (lambda b, lora, h: (lora, b + lora), "the head trains too"),
             "head twice": (lambda b, n, h: (n + 2 * h, b + n + h), "not the original"),
             "no copy": (lambda b, n, h: (n + h, b + n), "all is too small"),
@@ -63,6 +70,7 @@ CASES = {
         lambda frozen, trained: 2 * frozen + 16 * trained,
         {
             "one moment": (lambda f, t: 2 * f + 12 * t, "is missing"),
+            "16-bit weight": (lambda f, t: 2 * (f + t) + 12 * t, "takes 4 bytes too"),
             "no Adam": (lambda f, t: 2 * f + 8 * t, "two moments are missing"),
             "all train": (lambda f, t: 18 * f + 16 * t, "have no gradient"),
             "4 bytes": (lambda f, t: 4 * f + 16 * t, "take 2 bytes"),

@@ -13,23 +13,25 @@ __all__ = ["check_choose", "check_dimension", "check_share", "check_truncate"]
 
 @check
 def check_truncate(truncate: Callable) -> None:
-    """``truncate(W0, W_1, k)`` is W0 plus the best approximation of rank k of W_1 - W0."""
+    """``truncate(W0, W1, k)`` is W0 plus the best approximation of rank k of W1 - W0."""
     rng = np.random.default_rng(0)
     W0, W_1 = rng.standard_normal((2, 6, 4))
     U, S, Vt = np.linalg.svd(W_1 - W0, full_matrices=False)
     U_1, s_1, V_1 = np.linalg.svd(W_1, full_matrices=False)
     for k in (2, 1, 4):
-        got = np.asarray(call(truncate, W0=W0, W_1=W_1, k=k), dtype=float)
+        got = numbers(call(truncate, W0=W0, W1=W_1, k=k), "the result")
         assert got.shape == W0.shape, f"it must have the shape of W0, {W0.shape}, got {got.shape}"
         cut = (U[:, :k] * S[:k]) @ Vt[:k]
         wrong = {
             "the update alone: add it to W0": cut,
-            "W_1 itself was cut: cut W_1 - W0, and add W0": (U_1[:, :k] * s_1[:k]) @ V_1[:k],
-            "W_1 is missing what was kept: the update goes on top of W0, not of W_1": W_1 + cut,
-            "the sign: the update is W_1 - W0": W0 - cut,
+            "W1 itself was cut: cut W1 - W0, and add W0": (U_1[:, :k] * s_1[:k]) @ V_1[:k],
+            "the update was added to W1: it goes on top of W0, not of W1": W_1 + cut,
+            "the sign: the update is W1 - W0": W0 - cut,
             "the weakest directions were kept: the first k are the strongest": W0
             + (U[:, -k:] * S[-k:]) @ Vt[-k:],
             "the singular values are missing": W0 + U[:, :k] @ Vt[:k],
+            "the first k columns were kept: directions are singular vectors": W0
+            + (W_1 - W0) * (np.arange(4) < k),
         }
         for why, value in wrong.items():
             assert np.allclose(value, W0 + cut) or not np.allclose(got, value), why
@@ -39,20 +41,25 @@ def check_truncate(truncate: Callable) -> None:
 @check
 def check_choose(choose: Callable) -> None:
     """``choose(validation, test)``: best mean validation, then mean and deviation of its test."""
-    validation = {0.1: [0.7, 0.9, 0.5], 0.01: [0.8, 0.8, 0.8], 0.001: [0.6, 0.7, 0.83]}
+    validation = {0.1: [0.7, 0.9, 0.5], 0.01: [0.8, 0.8, 0.8], 0.001: [0.6, 0.82, 0.83]}
     test = {0.1: [0.9, 0.9, 0.9], 0.01: [0.7, 0.8, 0.75], 0.001: [0.6, 0.7, 0.8]}
     got = call(choose, validation=validation, test=test)
     three = isinstance(got, (tuple, list)) and len(got) == 3
     assert three, "return three: rate, mean, deviation"
     rate, (mean, deviation) = got[0], numbers(got[1:], "mean and deviation")
     assert rate in test, f"the first must be a rate of {list(test)}, got {rate}"
-    why = {0.1: "best on test, or in one lucky run", 0.001: "best for the last seed only"}
+    why = {
+        0.1: "best on test, or in one lucky run",
+        0.001: "best by the median, or for the last seed",
+    }
     assert rate == 0.01, f"{rate} is {why[rate]}: choose by the mean over the seeds on validation"
     assert not np.isclose(mean, 0.8), "that is the mean on validation, or the best run on test"
     assert np.isclose(mean, 0.75), f"the mean on test is 0.75, got {mean}"
     assert not np.isclose(deviation, np.std(test[0.01])), "divide by n - 1, not by n: ddof=1"
     assert not np.isclose(deviation, 0.05**2), "that is the variance: take its root"
-    assert np.isclose(deviation, 0.05), f"the standard deviation on test is 0.05, got {deviation}"
+    assert not np.isclose(deviation, 0.05 / 3**0.5), "that is the standard error: no root of n"
+    right = np.isclose(deviation, 0.05)
+    assert right, f"the standard deviation on test is 0.05, got {deviation:.3g}"
 
 
 @check
@@ -85,10 +92,14 @@ def check_share(share: Callable) -> None:
 def check_dimension(dimension: Callable) -> None:
     """``dimension(accuracy, full)`` is the least d whose accuracy is at least 0.9 · full."""
     accuracy = {128: 0.8, 1024: 0.97, 512: 0.95, 64: 0.75, 256: 0.9, 32: 0.5}
-    for full, right in ((0.8, 64), (1.0, 256), (0.5, 32)):
-        got = call(dimension, accuracy=dict(accuracy), full=full)
+    for full, right in ((0.8, 64), (1.0, 256), (0.5, 32), (0.9, 256)):
+        got = numbers(call(dimension, accuracy=dict(accuracy), full=full), "the dimension")
+        assert np.ndim(got) == 0, f"return one number, the least d, got shape {np.shape(got)}"
+        got = float(got)
         reached = [d for d, a in accuracy.items() if a >= 0.9 * full]
         wrong = {
+            min(accuracy, key=lambda d, at=0.9 * full: abs(accuracy[d] - at)): "that d is the "
+            "nearest, but it does not reach 0.9 of full",
             accuracy[right]: "that is an accuracy: return the d that reaches it",
             min(d for d in accuracy if d > right): "exactly 0.9 of full counts as well: >=",
             min(d for d, a in accuracy.items() if a >= 0.9): "0.9 of full, not 0.9",
@@ -96,4 +107,4 @@ def check_dimension(dimension: Callable) -> None:
             max(reached): "that is the largest d that reaches it, not the least",
         }
         if got != right:
-            raise AssertionError(wrong.get(got, f"full = {full}: {got}, should be {right}"))
+            raise AssertionError(wrong.get(got, f"full = {full}: {got:g}, should be {right}"))

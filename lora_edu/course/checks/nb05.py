@@ -21,14 +21,22 @@ def _whole(value: object, name: str) -> int:
 @check
 def check_lora_count(lora_count: Callable) -> None:
     """``lora_count(shapes, r)`` sums r (d + k) over (d, k)."""
-    shapes, r = [(4096, 4096), (1024, 4096)], 8
+    shapes, r = [(4096, 4096), (1024, 4096), (4096, 14_336)], 8  # q, v and down of Llama 3.1 8B
     got = _whole(call(lora_count, shapes=shapes, r=r), "the count")
     right = r * sum(d + k for d, k in shapes)
-    assert got != sum(d * k for d, k in shapes), "this is the full count, d k: the rank is missing"
-    assert got != right // r, "this is for r = 1: multiply by r"
-    assert got != r * (4096 + 4096), "only the first matrix is counted: return after the loop"
-    assert got != r * 2 * (4096 + 4096), "v_proj has 1,024 rows, not 4,096: use each shape's own d"
-    assert got != r * sum(d for d, _ in shapes), "this counts lora_B alone: lora_A has r k more"
+    rows, columns = (sum(side) for side in zip(*shapes, strict=True))
+    names = {
+        sum(d * k for d, k in shapes): "this is the full count, d k: the rank is missing",
+        r * sum(d * k for d, k in shapes): "r d k: the strips have r d and r k numbers; add them",
+        right // r: "this is for r = 1: multiply by r",
+        r * (4096 + 4096): "only the first matrix is counted: return after the loop",
+        r * 3 * (4096 + 4096): "the first shape is used for all: the second has 1,024 rows",
+        r * rows: "this counts lora_B alone: lora_A has r k more",
+        r * columns: "this counts lora_A alone: lora_B has r d more",
+        r * 2 * rows: "2 d r holds for square matrices: use d + k",
+        r * 2 * columns: "2 k r holds for square matrices: use d + k",
+    }
+    assert got not in names, names.get(got)
     assert got == right, f"for {shapes} and r = {r}: {right:,}, got {got:,}"
 
 
@@ -37,8 +45,9 @@ def check_printed_counts(printed_counts: Callable) -> None:
     """``printed_counts(base, lora, head)`` is (lora + head, base + lora + head)."""
     base, lora, head = 1000, 30, 7
     got = call(printed_counts, base=base, lora=lora, head=head)
-    assert isinstance(got, tuple) and len(got) == 2, f"return (trainable, all), got {got!r}"  # noqa: PT018
+    assert isinstance(got, (tuple, list)) and len(got) == 2, f"return (trainable, all), got {got!r}"  # noqa: PT018
     trainable, everything = got
+    assert (trainable, everything) != (base + lora + head, lora + head), "trainable comes first"
     assert trainable != lora, "the head trains too: add it to trainable"
     assert trainable != lora + 2 * head, "only the copy of the head trains, not the original"
     assert trainable == lora + head, f"trainable: {lora + head}, got {trainable!r}"
@@ -94,6 +103,7 @@ def check_training_bytes(training_bytes: Callable) -> None:
     names = {
         2 * frozen + 12 * trained: "a part with 4 bytes a trained number is missing: a weight, a "
         "gradient, two moments",
+        2 * frozen + 14 * trained: "the weight of a trained number takes 4 bytes too, not 2",
         2 * frozen + 8 * trained: "Adam's two moments are missing",
         18 * frozen + 16 * trained: "frozen numbers have no gradient and no moments",
         4 * frozen + 16 * trained: "frozen weights take 2 bytes, not 4",

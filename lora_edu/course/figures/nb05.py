@@ -116,8 +116,8 @@ def memory_plans(model: str, r: int = 8, batch: int = 1) -> dict[str, dict[str, 
     alt="Stacked bars of bytes in training for {models}, each with full fine-tuning, LoRA and "
     "QLoRA: weights, gradients, optimizer states, activations. Full fine-tuning is by far the "
     "highest, and most of it is optimizer states. With LoRA gradients and states vanish, weights "
-    "and activations stay. QLoRA has about a quarter of the weights. For GPT-3 the weights "
-    "alone are {gpt3_weights:.0f} GB with LoRA and {gpt3_qlora:.0f} GB with QLoRA.",
+    "stay; activations, an estimate, are alike. QLoRA has about a quarter of the weights. For "
+    "GPT-3 the weights alone are {gpt3_weights:.0f} GB with LoRA, {gpt3_qlora:.0f} GB with QLoRA.",
 )
 def training_memory() -> tuple[Figure, Numbers]:
     """Show where memory goes: LoRA saves gradients and optimizer states, QLoRA weights as well."""
