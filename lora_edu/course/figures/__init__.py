@@ -98,14 +98,11 @@ def figure(name: str, *, alt: str) -> Callable[[Callable], Callable]:
 
 
 def load() -> dict[str, Entry]:
-    """Import the figures of every lesson; return the registry, name → entry."""
+    """Import the figures of every lesson; return them in the lessons' order, name → entry."""
     for lesson in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{lesson.name}")
-    # By lesson, in whatever order they were imported: the gallery is to be the same.
-    by_lesson = sorted(FIGURES.items(), key=lambda item: item[1].draw.__module__)
-    FIGURES.clear()
-    FIGURES.update(by_lesson)
-    return FIGURES
+    # Whoever imports one lesson first registers it first; the gallery must not depend on that.
+    return dict(sorted(FIGURES.items(), key=lambda item: item[1].draw.__module__))
 
 
 # -- writing and checking a folder of them ----------------------------------------------------
