@@ -40,7 +40,7 @@ from lora_edu.course.files import write_whole
 NOTEBOOKS = Path(__file__).resolve().parent
 LABELS = {"en": {"hint": "Hint", "solution": "Solution"}}
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SECONDS_PER_CELL = 120
+SECONDS_PER_CELL = 600
 
 # What a lesson may measure: cells, words of prose, lines of a code cell, bytes.
 CELLS, WORDS, MEDIAN_LINES, MOST_LINES, MOST_BYTES = (30, 70), (1000, 2500), 6, 25, 400_000

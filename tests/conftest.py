@@ -1,0 +1,28 @@
+"""Lessons on real weights and text: skipped where these are not there, but never in CI."""
+
+import os
+
+import pytest
+
+from lora_edu.course import assets
+
+LESSONS = ("07_", "08_")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs the assets if a file is missing; under CI=true it runs, and may fail.
+
+    That is: the notebooks of these lessons, and tests with the mark ``assets``.
+    """
+    waiting = [
+        item
+        for item in items
+        if item.get_closest_marker("assets")
+        or (item.path.suffix == ".ipynb" and item.path.name.startswith(LESSONS))
+    ]
+    if not waiting or os.environ.get("CI") == "true":
+        return
+    if wrong := next(filter(None, map(assets.problem, assets.ASSETS)), None):
+        skip = pytest.mark.skip(reason=f"{wrong}: run `lora-edu assets --fetch`")
+        for item in waiting:
+            item.add_marker(skip)
