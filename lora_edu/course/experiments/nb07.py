@@ -230,7 +230,7 @@ def _measured(method: str, lr: float, seed: int) -> Run:
 
 USES = (pretrained, Top, cached, config, adapt, train, accuracy, neighbours, updates, truncated)
 _RATES = {"head": (5e-3, 2e-2, 5e-2, 1e-1), "full": (1e-4, 3e-4, 1e-3)}
-_RATES |= {f"r={r}": (1e-3, 3e-3, 1e-2) for r in RANKS}
+_RATES |= {f"r={r}": (*[3e-4] * (r == 1), 1e-3, 3e-3, 1e-2) for r in RANKS}
 
 
 @experiment("minilm", _RATES, (*USES, intruders, _measured), seeds=3)
