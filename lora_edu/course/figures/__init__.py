@@ -98,10 +98,11 @@ def figure(name: str, *, alt: str) -> Callable[[Callable], Callable]:
 
 
 def load() -> dict[str, Entry]:
-    """Import the figures of every lesson; return the registry, name → entry."""
+    """Import the figures of every lesson; return them by name, in the order of the lessons."""
     for lesson in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{lesson.name}")
-    return FIGURES
+    # Not in that of import: somebody may have imported a later lesson first.
+    return dict(sorted(FIGURES.items(), key=lambda named: named[1].draw.__module__))
 
 
 # -- writing and checking a folder of them ----------------------------------------------------
