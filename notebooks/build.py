@@ -47,7 +47,7 @@ LABELS = {
     "vi": {"hint": "Gợi ý", "solution": "Lời giải"},
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SECONDS_PER_CELL = 120
+SECONDS_PER_CELL = 600
 
 # What a lesson may measure: cells, words of prose, lines of a code cell, bytes.
 CELLS, WORDS, MEDIAN_LINES, MOST_LINES, MOST_BYTES = (30, 70), (1000, 2500), 6, 25, 400_000

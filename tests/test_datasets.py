@@ -129,10 +129,8 @@ def test_posts_that_are_not_there(posts):
         newsgroups(("a", "b"), sizes=(60, 1, 1))
 
 
+@pytest.mark.assets
 def test_the_real_posts_have_five_balanced_classes():
-    missing = assets.problem("minilm") or assets.problem("newsgroups")
-    if missing:
-        pytest.skip(f"{missing}: run lora-edu assets --fetch")
     data = newsgroups()
     assert [len(y) for _, _, y in data] == [1500, 500, 1500]
     assert all((torch.bincount(y, minlength=len(COMP)) > 0.15 * len(y)).all() for _, _, y in data)

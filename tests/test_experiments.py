@@ -11,7 +11,12 @@ from lora_edu.cli import main
 from lora_edu.course import experiments
 
 NAMES = list(experiments.load())
-WITH_RATES = [name for name in NAMES if experiments.EXPERIMENTS[name].rates]
+REAL = {"minilm", "subspaces", "placement"}  # on real weights
+WITH_RATES = [
+    pytest.param(name, marks=[pytest.mark.assets] * (name in REAL))
+    for name, entry in experiments.load().items()
+    if entry.rates
+]
 
 
 @pytest.fixture

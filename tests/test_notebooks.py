@@ -1,10 +1,16 @@
 """The lessons themselves: as their sources say, solvable, and true for another seed."""
 
 import pytest
+from conftest import LESSONS
 from test_build import build
 
 SOURCES = build.sources()
 lessons = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+ON_ASSETS = [
+    pytest.param(path, marks=[pytest.mark.assets] * path.name.startswith(LESSONS))
+    for path in SOURCES
+]
+executed_lessons = pytest.mark.parametrize("source", ON_ASSETS, ids=lambda path: path.stem)
 
 
 def test_there_are_lessons():
@@ -28,7 +34,7 @@ def test_the_committed_notebook_is_as_its_source_says(source):
     assert build.check(source) == []
 
 
-@lessons
+@executed_lessons
 def test_every_exercise_can_be_solved(source):
     notebook = build.run_solved(source)
     assert "not attempted" not in "".join(map(build.printed, notebook.cells))
@@ -42,6 +48,6 @@ def test_a_lesson_has_three_to_five_exercises_in_its_core(source):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
-@lessons
+@executed_lessons
 def test_the_claims_hold_for_other_seeds(source, seed):
     build.run_with_seed(source, seed)

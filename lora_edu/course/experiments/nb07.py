@@ -20,8 +20,9 @@ from lora_edu.course.experiments.nb04 import r90
 from lora_edu.course.training import Batches, fit
 
 __all__ = [
-    "ADAPTED", "ELSEWHERE", "HEAD_LR", "MODULES", "RANKS", "Top", "accuracy", "adapt", "cached",
-    "config", "intruders", "neighbours", "pretrained", "train", "truncated", "updates",
+    "ADAPTED", "AT", "CUTS", "ELSEWHERE", "EPSILONS", "HEAD_LR", "MODULES", "RANKS", "Top",
+    "accuracy", "adapt", "cached", "config", "intruders", "neighbours", "pretrained", "similarity",
+    "train", "truncated", "updates",
 ]  # fmt: skip
 
 Part = tuple[Tensor, Tensor, Tensor]  # what enters layer 4 (n, L, 384), mask (n, L), class (n,)
@@ -31,9 +32,10 @@ ATTENTION = ("attention.self.query", "attention.self.key", "attention.self.value
 PARTS = (*ATTENTION, "attention.output.dense", "intermediate.dense", "output.dense")
 MODULES = tuple(f"bert.encoder.layer.{i}.{part}" for i in LAYERS for part in PARTS)
 ADAPTED = tuple(name for name in MODULES if name.endswith(("query", "value")))  # get LoRA
-RANKS = (1, 2, 4, 8, 16, 64)
+RANKS = (1, 4, 8, 64)
 CUTS = (0, 1, 2, 4, 8, 16, 64)  # to which the update of full fine-tuning is truncated
 HEAD_LR = 5e-3  # of the new head, in every method but "head"
+AT = (1, 2, 4, 8, 16, 32, 64)  # the j of φ(A_r=8, A_r=64, i, j) that are recorded
 EPSILONS = (0.5, 0.7, 0.8, 0.9)
 ELSEWHERE = (  # groups that no fine-tuning sees
     "rec.autos", "rec.sport.hockey", "sci.crypt", "sci.med", "sci.space", "soc.religion.christian",
@@ -227,11 +229,49 @@ def _measured(method: str, lr: float, seed: int) -> Run:
 
 
 USES = (pretrained, Top, cached, config, adapt, train, accuracy, neighbours, updates, truncated)
-_RATES = {"head": (5e-3, 2e-2, 5e-2), "full": (1e-4, 3e-4, 1e-3)}
-_RATES |= {f"r={r}": (1e-3, 3e-3, 1e-2) for r in (8, 64, 4, 1, 2, 16)}
+_RATES = {"head": (5e-3, 2e-2, 5e-2, 1e-1), "full": (1e-4, 3e-4, 1e-3)}
+_RATES |= {f"r={r}": (*[3e-4] * (r == 1), 1e-3, 3e-3, 1e-2) for r in RANKS}
 
 
 @experiment("minilm", _RATES, (*USES, intruders, _measured), seeds=3)
 def minilm(method: str, lr: float, seed: int) -> Run:
     """Fine-tune on five newsgroups; measure what it learned, what it forgot, and its update."""
     return dict(_measured(method, lr, seed))
+
+
+@functools.cache
+def _adapted(r: int, lr: float, seed: int) -> tuple[dict[str, Any], float, float]:
+    base, here, *_ = _start()
+    model = train(adapt(base, f"r={r}", seed), here.train, lr, seed)
+    return lora_layers(model), accuracy(model, here.validation), accuracy(model, here.test)
+
+
+def similarity(one: dict[str, Any], other: dict[str, Any]) -> list[np.ndarray]:
+    """Return φ of lora_A for all i, j, for each of the ``ADAPTED``; takes LoRA layers by name."""
+    A = [[layers[name].lora_A.detach().numpy() for name in ADAPTED] for layers in (one, other)]
+    return [lowrank.subspace_similarity(A_1, A_2) for A_1, A_2 in zip(*A, strict=True)]
+
+
+@experiment(
+    "subspaces",
+    {"different": (3e-3,), "same": (3e-3,)},
+    (*USES, similarity, _adapted),
+    seeds=3,
+)
+def subspaces(method: str, lr: float, seed: int) -> Run:
+    """Compare lora_A of r = 8 with that of r = 64, trained from "different" seeds or the "same"."""
+    base, other = _start()[0], seed + (method == "different")
+    small, validation, test = _adapted(8, lr, seed)
+    large = _adapted(64, lr, other)[0]
+    start = similarity(*(lora_layers(adapt(base, *a)) for a in (("r=8", seed), ("r=64", other))))
+    phi = [part[:, np.array(AT) - 1].round(4).tolist() for part in similarity(small, large)]
+    deltas = [(small[name].delta_weight(), large[name].delta_weight()) for name in ADAPTED]
+    top = [lowrank.subspace_similarity(*(d.detach() for d in pair))[0, 0] for pair in deltas]
+    return {
+        "validation": validation,
+        "test": test,
+        "phi": phi,
+        "phi_start": [float(part[-1, -1]) for part in start],
+        "phi_update": [float(value) for value in top],
+        "norm_W0": [base.get_submodule(name).weight.norm().item() for name in ADAPTED],
+    }
