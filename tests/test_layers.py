@@ -364,6 +364,33 @@ def test_unmerge_leaves_at_most_the_two_roundings_it_says(dtype):
     assert error.max() > 0 or dtype == torch.float64
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0**-16])  # the second: below float16's normal numbers
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_merging_moves_no_output_further_than_its_roundings(dtype, scale):
+    """Merged, W and y are rounded to the type; apart, W0 x and y: 4 u, relative to S.
+
+    Products are added up in float32 or better, one rounding a term. Below its smallest normal
+    number a type has even steps: half of one, eta, a rounding.
+    """
+    layer, x = make(96, 64, dtype=dtype, bias=False), torch.randn(50, 64).to(dtype)
+    layer.base.weight *= scale
+    nn.init.normal_(layer.lora_B, std=0.02 * scale)
+    info, (r, k), size = torch.finfo(dtype), layer.lora_A.shape, x.double().abs()
+    W0, A, B = (t.double().abs() for t in (layer.base.weight, layer.lora_A, layer.lora_B))
+    S = size @ (W0 + layer.scaling * B @ A).T
+    u = info.eps / 2
+    e = 4 * u + 2 * (k + r + 3) * min(u, 2**-24)
+    eta = info.smallest_normal * u * (size.sum(1, keepdim=True) + 3)
+    apart = layer(x).double()
+    layer.merge()
+    moved = (layer(x).double() - apart).abs()
+    assert (moved <= e / (1 - e) * S + eta).all()
+    assert moved.max() > 0
+    if dtype == torch.float16 and scale < 1:
+        assert (moved > e / (1 - e) * S).any()  # eta is needed
+
+
 def test_a_repeat_is_refused():
     layer = make()
     with pytest.raises(RuntimeError, match="is not merged"):

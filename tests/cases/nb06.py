@@ -56,6 +56,10 @@ def subtracts_in_place(W0, deltas, use):
     return W0
 
 
+def rounds_the_update(W0, deltas, use):
+    return serve(W0, deltas.astype(W0.dtype), use)
+
+
 def per_row(x, W0, A, B, which):
     h = np.einsum("nrk,nk->nr", A[which], x)
     return x @ W0.T + np.einsum("ndr,nr->nd", B[which], h)
@@ -66,10 +70,11 @@ CASES = {
         lost_part,
         {
             "the worst": (lambda size, u: min(1, u / size), "the worst case of each weight"),
-            "turned over": (lambda size, u: min(1, size / u), "must lose less"),
+            "turned over": (lambda size, u: min(1, size / u), "less than 1 is lost"),
             "product": (lambda size, u: 0.42 * size * u, "a larger update must lose a smaller"),
             "no size": (lambda size, u: 0.42 * u, "a larger update must lose a smaller"),
             "no u": (lambda size, u: min(1, 0.004 / size), "a finer type (a smaller u)"),
+            "max": (lambda size, u: max(1, 0.42 * u / size), "less than 1 is lost"),
             "no end": (lambda size, u: 0.42 * u / size, "more than all of it"),
             "a tenth": (lambda size, u: min(1, 0.1 * u / size), "size 0.3, u = 2**-8"),
             "squared": (lambda size, u: min(1, (u / size) ** 2), "but measured"),
@@ -84,6 +89,7 @@ CASES = {
             "comes home": (drifts_and_comes_home, "the weights have drifted"),
             "drift at the end": (serves_drift_at_the_end_only, "but not to the last bit"),
             "piles up": (piling, "update 1: on top of the one before"),
+            "two roundings": (rounds_the_update, "update 0: the update was rounded before"),
             "last stays": (last_stays, "the last update is still merged"),
             "in place": (subtracts_in_place, "W0 itself was changed"),
             "never answers": (lambda W0, deltas, use: W0, "use was called 0 times"),
@@ -103,7 +109,7 @@ CASES = {
             "phone": ((False, False, False, True), "phone: a small batch, one adapter"),
             "customers": ((True, True, False, True), "customers: a weight holds one adapter"),
             "faint": ((True, False, True, True), "faint: bfloat16 would round"),
-            "night": ((True, False, False, False), "night: it is little"),
+            "archive": ((True, False, False, False), "archive: large batches shrink"),
             "word": (("yes", False, False, True), "phone must be True or False, got yes"),
             "three": ((True, False, False, ...), "answer 4 is still to be given"),
         },

@@ -80,7 +80,8 @@ def merge_error_by_dtype() -> tuple[Figure, Numbers]:
     for name, (marker, color) in TYPES.items():
         law = 0.21 * torch.finfo(getattr(torch, name)).eps / np.array(SIZES)
         ax.plot(SIZES, lost[name], f"{marker}-", color=color, linewidth=0.8, label=name)
-        ax.plot(SIZES, law, "--", color=BLACK, linewidth=1)
+        (line,) = ax.plot(SIZES, law, "--", color=BLACK, linewidth=1)
+    line.set_label(f"$0.42\\,u\\,/\\,$({SIZE})")
     ax.set(xscale="log", yscale="log", ylim=(1e-17, 30), xlabel=SIZE)
     ax.set_ylabel("$\\|W - (W_0 + \\Delta W)\\|\\,/\\,\\|\\Delta W\\|$")
     ax.legend(**BESIDE)
@@ -115,9 +116,9 @@ def merge_drift() -> tuple[Figure, Numbers]:
         new, same, color = _drift(name, True), _drift(name, False), TYPES[name][1]
         ax.plot(n, new, color=color, label=f"{name}, $\\Delta W_n$")
         ax.plot(n, same, "--", color=color, label=f"{name}, $\\Delta W_1$")
-        numbers[name] = [float(f"{x:.3g}") for x in (new[0], new[-1])]
+        numbers[name] = [float(f"{x:.3g}") for x in (new[0], new[-1], same[-1])]
     ax.plot(n, 2e-3 * n**0.5, ":", color=BLACK, linewidth=1, label="$\\sqrt{n}$")
-    ax.set(xscale="log", yscale="log", xlabel="n", ylabel="$\\|W_n - W_0\\|\\,/\\,\\|W_0\\|$")
+    ax.set(xscale="log", yscale="log", xlabel="$n$", ylabel="$\\|W_n - W_0\\|\\,/\\,\\|W_0\\|$")
     ax.legend(**BESIDE)
     return fig, numbers
 
