@@ -130,7 +130,8 @@ def test_a_record_is_fresh_and_complete(name):
 
 
 # Rates that may stand at an end of their grid, each with its reason.
-AT_AN_EDGE: dict[tuple[str, str], str] = {}
+ONE_RATE = "a grid of one: the rate that lesson 07 chose for r = 8 and for r = 64"
+AT_AN_EDGE = {("subspaces", "different"): ONE_RATE, ("subspaces", "same"): ONE_RATE}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,7 @@
 """The lessons themselves: as their sources say, solvable, and true for another seed."""
 
+import re
+
 import pytest
 from conftest import LESSONS
 from test_build import build
@@ -51,3 +53,15 @@ def test_a_lesson_has_three_to_five_exercises_in_its_core(source):
 @executed_lessons
 def test_the_claims_hold_for_other_seeds(source, seed):
     build.run_with_seed(source, seed)
+
+
+def test_the_page_for_teachers_names_cells_that_exist():
+    text = (build.NOTEBOOKS / "TEACHING.md").read_text(encoding="utf-8")
+    parts = {part[:2]: part for part in re.split(r"(?m)^### ", text)[1:]}
+    assert list(parts) == [source.name[:2] for source in SOURCES]
+    for source in SOURCES:
+        ids = {cell.id for cell in build.read_source(source).cells}
+        named = re.findall(r"[Cc]ells?((?:(?:,| and| to)?\s`[a-z0-9-]+`)+)", parts[source.name[:2]])
+        cells = {name for some in named for name in re.findall(r"`(.+?)`", some)}
+        assert len(cells) >= 5
+        assert cells <= ids, cells - ids
