@@ -28,8 +28,10 @@ CASES = {
             "all": (lambda shapes: sum(d * k for d, k in shapes), "one for each row"),
             "first": (lambda shapes: shapes[0][0], "only the first matrix"),
             "a set": (lambda shapes: sum(d for d, _ in set(shapes)), "equal shapes count"),
+            "shorter": (lambda shapes: sum(map(min, shapes)), "the shorter side"),
+            "longer": (lambda shapes: sum(map(max, shapes)), "the longer side"),
             "a list": (lambda shapes: [d for d, _ in shapes], "return one number"),
-            "half": (lambda shapes: sum(d for d, _ in shapes) / 2, "6144, got 3072"),
+            "half": (lambda shapes: sum(d for d, _ in shapes) / 2, "13056, got 6528"),
         },
     ),
     nb08.check_dora_weight: (
@@ -50,6 +52,10 @@ CASES = {
             "of W0": (
                 lambda W0, A, B, s, m: (m / norm(W0, A, B, 0, 1))[:, None] * (W0 + s * B @ A),
                 "that of V",
+            ),
+            "outside": (
+                lambda W0, A, B, s, m: (m / norm(W0, A, B, 0, 1))[:, None] * W0 + s * B @ A,
+                "only W0 was made so long",
             ),
             "whole": (
                 lambda W0, A, B, s, m: m[:, None] * (W0 + s * B @ A) / norm(W0, A, B, s, None),
@@ -79,7 +85,8 @@ CASES = {
             "from 1": ((2, [13, 1, 9, 12], RESTORED), "count from 0"),
             "below": ((2, [12, 0, 7, 10], RESTORED), "take the nearer one"),
             "not divided": ((2, [15, 0, 8, 13], RESTORED), "divide by absmax first"),
-            "one off": ((2, [13, 0, 8, 11], RESTORED), "codes[0] is 13 and should be 12"),
+            "two digits": ((2, [13, 0, 8, 11], RESTORED), "compare three digits"),
+            "one off": ((2, [11, 0, 8, 11], RESTORED), "codes[0] is 11 and should be 12"),
             "not multiplied": (
                 (2, [12, 0, 8, 11], [0.4407, -1, 0.0796, 0.3379]),
                 "multiply by absmax again",

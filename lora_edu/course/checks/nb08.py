@@ -21,7 +21,7 @@ def _refuse(got: Any, wrong: dict[str, Any], atol: float = 1e-8) -> None:
 @check
 def check_dora_extra(dora_extra: Callable) -> None:
     """``dora_extra(shapes)`` sums d over the shapes (d, k): a magnitude for each output."""
-    shapes = [(4096, 11008), (1024, 4096), (1024, 4096)]
+    shapes = [(11008, 4096), (1024, 4096), (1024, 4096)]  # d above k, and below
     got = numbers(call(dora_extra, shapes=shapes), "the count")
     assert not got.ndim, f"return one number, got shape {got.shape}"
     d, k = np.array(shapes).sum(0)
@@ -31,7 +31,9 @@ def check_dora_extra(dora_extra: Callable) -> None:
         "one for each matrix: each of its rows has its own": len(shapes),
         "each number of the matrix has one: it is one for each row": sum(d * k for d, k in shapes),
         "only the first matrix is counted": shapes[0][0],
-        "equal shapes count each time: two matrices, two magnitudes": 4096 + 1024,
+        "equal shapes count each time: two matrices, two magnitudes": 11008 + 1024,
+        "the shorter side is not always d: rows of (d, k) are counted": sum(map(min, shapes)),
+        "the longer side is not always d: rows of (d, k) are counted": sum(map(max, shapes)),
     })  # fmt: skip
     assert got == d, f"for {shapes}: {d}, got {got:g}"
 
@@ -54,6 +56,8 @@ def check_dora_weight(dora_weight: Callable) -> None:
         "the norm is that of W0: it must be that of V, which has moved":
             (m / np.linalg.norm(W0, axis=1))[:, None] * V,
         "the norm of the whole matrix: each row has its own": m[:, None] * V / np.linalg.norm(V),
+        "only W0 was made so long: s BA belongs inside, V is what has length m":
+            (m / np.linalg.norm(W0, axis=1))[:, None] * W0 + s * B @ A,
         "scaling is missing":
             (m / np.linalg.norm(W0 + B @ A, axis=1))[:, None] * (W0 + B @ A),
         "the magnitude is missing: the rows have length 1": V / rows[:, None],
@@ -84,6 +88,7 @@ def check_by_hand(absmax: Any, codes: Any, restored: Any) -> None:
         "these are levels: a code is the place of one, from 0 to 15": levels[right],
         "places count from 0, as in Python: yours count from 1": right + 1,
         "that is the level below: take the nearer one": [12, 0, 7, 10],
+        "0.5 is nearer to the level of code 12: compare three digits": [13, 0, 8, 11],
         "divide by absmax first": np.abs(BLOCK[:, None] - levels).argmin(1),
     }, atol=0.006)  # fmt: skip
     compare(codes, right.astype(float), "codes")

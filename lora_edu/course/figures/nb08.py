@@ -33,10 +33,10 @@ def variants_at_equal_parameters() -> tuple[Figure, Numbers]:
     for ax, (task, title) in zip(axes, TASKS.items(), strict=True):
         record, at = results(f"variants_{task}"), np.arange(len(EQUAL))
         mean = {method: record["mean"][method]["test"] for method in ("full", *EQUAL)}
-        ax.plot(at, [per_seed(record, method) for method in EQUAL], ".", color=GREY)
         ax.plot(at, [*mean.values()][1:], "_", color=BLUE, markersize=24, markeredgewidth=3)
+        ax.plot(at, [per_seed(record, method) for method in EQUAL], ".", color=BLACK, markersize=4)
         ax.axhline(mean["full"], color=BLACK, linestyle="--", linewidth=1)
-        ax.text(7.5, mean["full"] + 0.01, "$\\Delta W$", ha="right")
+        ax.text(7.4, mean["full"] + 0.01, "full", ha="right")
         ax.set(title=title, ylim=(0, 1.06))
         ax.set_xticks(at, EQUAL, rotation=40, ha="right")
         numbers[task] = mean
