@@ -127,6 +127,10 @@ def test_posts_that_are_not_there(posts):
         newsgroups(("a", "x"))
     with pytest.raises(ValueError, match="sizes must fit: 61 to train, got 60 posts"):
         newsgroups(("a", "b"), sizes=(60, 1, 1))
+    with pytest.raises(ValueError, match=r"sizes must be three numbers.*, got \(-1, 2, 2\)"):
+        newsgroups(("a", "b"), sizes=(-1, 2, 2))
+    with pytest.raises(ValueError, match="length must be at least 3, got 0"):
+        newsgroups(("a", "b"), sizes=(2, 2, 2), length=0)
 
 
 @pytest.mark.assets

@@ -515,9 +515,8 @@ def test_the_split_holds_out_a_tenth_drawn_from_the_seed():
 
 
 @pytest.mark.slow
+@pytest.mark.assets
 def test_minilm_learns_and_peft_agrees(tmp_path):
-    if not assets.folder("minilm").exists() and "CI" not in os.environ:
-        pytest.skip("MiniLM is not there: lora-edu assets minilm --fetch")
     animals = ["the cat sleeps", "a dog barks", "horses run", "birds sing", "the cow eats grass"]
     sums = ["two plus two", "a prime number", "the square root", "solve for x", "divide by three"]
     kinds = [(text, "animal") for text in animals] + [(text, "sum") for text in sums]

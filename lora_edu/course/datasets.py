@@ -98,11 +98,16 @@ def newsgroups(
 
     ``sizes``: how many posts to train, validate (both before a date) and test (after it) on, drawn
     once, always the same. A text that occurs twice, in whatever group or part, is kept where it is
-    first. Tokenised as MiniLM was trained. A ValueError for an unknown group, or too few posts.
+    first. Tokenised as MiniLM was trained. A ValueError for an unknown group, too few posts, a
+    negative size, or a length below 3 (two tokens mark the start and the end).
     Source: Lang 1995, NewsWeeder; the split by date.
     """
     from tokenizers import Tokenizer
 
+    if len(sizes) != 3 or min(sizes) < 0:
+        raise ValueError(f"sizes must be three numbers, none negative, got {sizes}")
+    if length < 3:
+        raise ValueError(f"length must be at least 3, got {length}")
     seen, found, folder = set(), {"train": [], "test": []}, assets.path("newsgroups")
     for part, rows in found.items():
         lines = (folder / f"20newsgroups-{part}.tab").read_text(encoding="utf-8").splitlines()
