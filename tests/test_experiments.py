@@ -161,6 +161,12 @@ def test_ahead_of_a_bound_and_with_no_spread():
     assert not experiments.ahead([1, 1], [1, 1])
 
 
+@pytest.mark.parametrize(("better", "worse"), [([1], [0]), ([1, 2], [1, 2, 3])])
+def test_ahead_needs_pairs_of_two_seeds_or_more(better, worse):
+    with pytest.raises(ValueError, match=r"one number a seed, two or more, got \("):
+        experiments.ahead(better, worse)
+
+
 def test_per_seed_keeps_the_order_of_the_seeds():
     content = {"runs": {"a": [{"test": 3, "curve": [1, 2]}, {"test": 1, "curve": [0, 5]}]}}
     assert experiments.per_seed(content, "a").tolist() == [3, 1]

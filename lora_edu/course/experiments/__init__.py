@@ -108,6 +108,9 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
     Both hold one number a seed, in the same order (or ``worse`` is a bound). With g the n gaps
     ``better - worse - by``, their mean must exceed two of its standard errors: ḡ > 2 s(g)/√n.
     """
+    if len(better) < 2 or np.shape(worse) not in ((), np.shape(better)):
+        shapes = f"{np.shape(better)} and {np.shape(worse)}"
+        raise ValueError(f"better and worse must hold one number a seed, two or more, got {shapes}")
     gaps = np.subtract(better, worse) - by
     return bool(gaps.mean() > 2 * gaps.std(ddof=1) / len(gaps) ** 0.5)
 
