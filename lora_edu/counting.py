@@ -3,7 +3,8 @@
 Letters: d = ``out_features``, k = ``in_features``, r = the rank of the update. Counts are exact
 Python integers, in numbers unless a name says bytes; no weights are needed. Functions of one matrix
 come first, then those of a whole model, then memory. Errors, in every function: a TypeError if a
-size is not an integer, a ValueError if it is below 1. (r may exceed min(d, k), as in PEFT.)
+size is not an integer, a ValueError if it is below 1, or a count below 0. (r may exceed min(d, k),
+as in PEFT.)
 
 Source: Hu et al. 2021 (arXiv:2106.09685), sections 4 and 5.1.
 """
@@ -15,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
+from itertools import starmap
 from math import ceil, prod
 from operator import index
 from typing import Any, NamedTuple
@@ -107,7 +109,8 @@ def bottleneck_parameters(width: int, r: int, sites: int, layer_norms: int = 0) 
     LayerNorm, Adapter-P one, Adapter-D (AdapterDrop) one in those layers that it does not drop.
     """
     width, r = at_least_one("width", width), at_least_one("r", r)
-    return at_least_one("sites", sites) * (2 * width * r + r + width) + layer_norms * 2 * width
+    norms = _whole("layer_norms", layer_norms)
+    return at_least_one("sites", sites) * (2 * width * r + r + width) + norms * 2 * width
 
 
 def prefix_parameters(width: int, tokens: int, layers: int = 1) -> int:
@@ -282,7 +285,7 @@ def count(
 
 def bytes_of(numbers: int, dtype: str) -> int:
     """Count the bytes of some numbers of a type of ``BITS``, rounded up to whole ones."""
-    return ceil(Fraction(numbers * BITS[_one_of("dtype", dtype, BITS)], 8))
+    return ceil(Fraction(_whole("numbers", numbers) * BITS[_one_of("dtype", dtype, BITS)], 8))
 
 
 def training_memory(
@@ -298,6 +301,8 @@ def training_memory(
     with ``sgd``, 1 a trained number with ``momentum``, 2 with ``adamw``, which also counts its
     steps in float32 for each of the trained ``tensors``.
     """
+    sizes = {"frozen": frozen, "trained": trained, "tensors": tensors}
+    frozen, trained, tensors = starmap(_whole, sizes.items())
     kept = OPTIMIZERS[_one_of("optimizer", optimizer, OPTIMIZERS)] * trained
     steps = bytes_of(tensors, "float32") if optimizer == "adamw" else 0
     return {
@@ -315,6 +320,9 @@ def activation_bytes(
     A bound rather than a measure: PyTorch keeps 6 to 12 % less of a small BERT (see the tests).
     Source: Korthikanti et al. 2022 (arXiv:2205.05198), section 4.1, without dropout masks.
     """
+    sizes = {"layers": layers, "width": width, "inner": inner, "heads": heads}
+    sizes |= {"sequence": sequence, "batch": batch}
+    layers, width, inner, heads, sequence, batch = starmap(at_least_one, sizes.items())
     token = 8 * width + 2 * inner + 2 * heads * sequence
     return bytes_of(layers * batch * sequence * token, dtype)
 
@@ -325,10 +333,14 @@ def _one_of(name: str, value: Any, known: Collection[str]) -> Any:
     return value
 
 
-def at_least_one(name: str, value: int) -> int:
-    """Return ``value`` as a Python int of at least 1, or raise the error that names it."""
+def _whole(name: str, value: int, least: int = 0) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):  # NumPy's integers have it
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if (number := index(value)) < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
+    if (number := index(value)) < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def at_least_one(name: str, value: int) -> int:
+    """Return ``value`` as a Python int of at least 1, or raise the error that names it."""
+    return _whole(name, value, least=1)

@@ -21,8 +21,6 @@ class LoRALinear(nn.Module):
     serves dropout, ``torch.compile`` and export, operands of mixed dtypes (the sum is made in the
     larger one, and returned in that of ``base``), and a base that was unfrozen or has hooks.
 
-    ``lora_A``, (r, in_features), and ``lora_B``, (out_features, r), have the dtype of ``base`` but
-    at least float32, as in PEFT: half precision would round small steps of training away.
     ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. There is
     no ``weight``: who computes with it (nn.TransformerEncoderLayer) would skip LoRA in silence.
 

@@ -29,8 +29,12 @@ def loraplus_groups(model: nn.Module, lr: float, ratio: float = 16.0) -> list[di
     """Return LoRA+'s two groups for an optimizer: lr for lora_A, ratio · lr for lora_B.
 
     As in PEFT, trained vectors (biases, DoRA's magnitudes) go with lora_B, other trained matrices
-    (a head) with lora_A. Source: Hayou et al. 2024 (arXiv:2402.12354), section 4.
+    (a head) with lora_A. A ValueError unless lr and ratio are greater than 0.
+    Source: Hayou et al. 2024 (arXiv:2402.12354), section 4.
     """
+    for name, value in (("lr", lr), ("ratio", ratio)):
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value}")
     slow, fast = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -76,12 +80,15 @@ class DoRALinear(nn.Module):
 
     ‖V‖ is the norm of each *row* of V: (d,), one for each output, as ``magnitude`` is. (The paper
     says "column"; its own code and PEFT take rows of a weight (d, k).) ``magnitude`` starts at
-    ‖W0‖, so that W = W0. ‖V‖ passes no gradient, section 4.3. Inside, ``lora`` is the LoRALinear;
-    without dropout this is PEFT's ``use_dora=True``. Source: Liu et al. 2024 (arXiv:2402.09353).
+    ‖W0‖, so that W = W0. ‖V‖ passes no gradient, section 4.3. Inside, ``lora`` is the LoRALinear
+    (else a TypeError); without dropout this is PEFT's ``use_dora=True``.
+    Source: Liu et al. 2024 (arXiv:2402.09353).
     """
 
     def __init__(self, lora: LoRALinear) -> None:
         super().__init__()
+        if not isinstance(lora, LoRALinear):
+            raise TypeError(f"lora must be a LoRALinear, got {type(lora).__name__}")
         self.lora = lora
         self.magnitude = nn.Parameter(self.direction().norm(dim=1))  # (d,)
 

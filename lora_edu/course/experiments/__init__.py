@@ -10,12 +10,14 @@ records in ``lora_edu/data/results``.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
 import json
 import platform
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -47,9 +49,20 @@ class Experiment:
     @property
     def digest(self) -> str:
         """A digest of the rates and of the code that is particular to the experiment."""
-        code = [inspect.getsource(function) for function in (self.run, *self.uses)]
+        code = [_code(function) for function in (self.run, *self.uses)]
         parts = json.dumps([self.name, {m: list(r) for m, r in self.rates.items()}, code])
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def _code(function: Callable) -> str:
+    """Return a function's source but for docstrings: where only words change, a record holds."""
+    source = textwrap.dedent(inspect.getsource(function))
+    lines, documented = source.splitlines(), (ast.FunctionDef, ast.ClassDef)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            lines[text.lineno - 1 : text.end_lineno] = [""] * (text.end_lineno - text.lineno + 1)
+    return "\n".join(line for line in lines if line)
 
 
 EXPERIMENTS: dict[str, Experiment] = {}
@@ -210,7 +223,7 @@ def _over_seeds(runs: dict[str, list[Run]], of: Callable) -> dict[str, dict[str,
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    names = ("numpy", "torch", "scikit-learn")
+    names = ("numpy", "torch", "scikit-learn", "transformers")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
