@@ -65,3 +65,69 @@ def test_the_page_for_teachers_names_cells_that_exist():
         cells = {name for some in named for name in re.findall(r"`(.+?)`", some)}
         assert len(cells) >= 5
         assert cells <= ids, cells - ids
+
+
+# What each lesson builds on, on the course's own order of needs: 05 needs only 01, 06 only 03.
+BEFORE = {
+    "01": "", "02": "01", "03": "01 02", "04": "01 02 03", "05": "01", "06": "01 02 03",
+    "07": "01 02 03 04", "08": "01 02 03 04 07",
+}  # fmt: skip
+
+
+def says(term: str, text: str) -> bool:
+    """Say whether a word of the text begins with the term, whatever its case and emphasis."""
+    return bool(re.search(rf"(?i)(?<![\w-]){re.escape(term)}", text.replace("*", "")))
+
+
+def glossary_rows() -> list[tuple[str, list[tuple[str, str]], set[str]]]:
+    """Return of each row its term, the lessons and cells that explain it, the lessons named."""
+    text = (build.NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (.+?) \| .+ \| (\[.+) \|$", text)
+    assert len(rows) == len(re.findall(r"(?m)^\|", text)) - 2  # its head, and the line below it
+    found = []
+    for term, where in rows:
+        cells = re.findall(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`", where)
+        assert all(stem[:2] == number for number, stem, _ in cells), term
+        assert {stem for _, stem, _ in cells} <= {source.stem for source in SOURCES}, term
+        named = where.partition("; named in ")[2].split(", ")
+        found.append((term, [(number, cell) for number, _, cell in cells], {*named} - {""}))
+    return found
+
+
+def test_the_glossary_has_the_terms_of_the_course_in_order():
+    terms = [term for term, _, _ in glossary_rows()]
+    assert 35 <= len(terms) <= 60
+    assert terms == sorted(terms, key=str.lower)
+
+
+def test_each_term_of_the_glossary_stands_in_the_cells_that_explain_it():
+    lessons = {path.name[:2]: build.read_source(path).cells for path in SOURCES}
+    for term, cells, _ in glossary_rows():
+        assert cells, term
+        for number, name in cells:
+            texts = [cell.source for cell in lessons[number] if cell.id == name]
+            assert texts, f"{term}: lesson {number} has no cell {name}"
+            assert says(term, texts[0]), f"lesson {number}, cell {name} does not say {term!r}"
+
+
+def test_no_lesson_says_a_term_that_nothing_before_it_explains_unless_the_glossary_admits_it():
+    prose = {
+        path.name[:2]: "\n".join(
+            build.without_code(cell.source)
+            for cell in build.read_source(path).cells
+            if cell.cell_type == "markdown"
+        )
+        for path in SOURCES
+    }
+    assert prose.keys() == BEFORE.keys()
+    for term, cells, named in glossary_rows():
+        explain = {number for number, _ in cells}
+        without = {
+            number
+            for number, text in prose.items()
+            if says(term, text) and not explain & {number, *BEFORE[number].split()}
+        }
+        assert without == named, (
+            f"{term!r} is said, unexplained, in lessons {sorted(without)}; GLOSSARY.md admits "
+            f"{sorted(named)}: explain it there, say it otherwise, or mend the row"
+        )

@@ -87,6 +87,10 @@ CASES = {
                 lambda S, energy: int(np.sum(S**2 / np.sum(S**2) < energy)) + 1,
                 "got 4, right is 1: add the shares up",
             ),
+            "how many hold that much": (
+                lambda S, energy: int(np.sum(S**2 / np.sum(S**2) > energy)),
+                "got 0, right is 2: add the shares up",
+            ),
             "not a share": (
                 lambda S, energy: int(np.sum(np.cumsum(S**2) < energy)) + 1,
                 "got 1, right is 2: one of four equal directions holds a quarter",

@@ -9,13 +9,13 @@ from lora_edu.course.checks import nb04
 cut = lowrank.best_approximation
 
 
-def weakest(W0, W_1, k):
-    U, S, Vt = np.linalg.svd(W_1 - W0, full_matrices=False)
-    return W0 + (U[:, -k:] * S[-k:]) @ Vt[-k:]
+def weakest(W0, W, r):
+    U, S, Vt = np.linalg.svd(W - W0, full_matrices=False)
+    return W0 + (U[:, -r:] * S[-r:]) @ Vt[-r:]
 
 
-def without_sigma(W0, W_1, k):
-    U, _, Vt = lowrank.truncated_svd(W_1 - W0, k)
+def without_sigma(W0, W, r):
+    U, _, Vt = lowrank.truncated_svd(W - W0, r)
     return W0 + U @ Vt
 
 
@@ -35,19 +35,19 @@ def dimension(accuracy, full):
 
 CASES = {
     nb04.check_truncate: (
-        lambda W0, W_1, k: W0 + cut(W_1 - W0, k),
+        lambda W0, W, r: W0 + cut(W - W0, r),
         {
-            "no W0": (lambda W0, W_1, k: cut(W_1 - W0, k), "the update alone"),
-            "W1": (lambda W0, W_1, k: cut(W_1, k), "W1 itself was cut"),
-            "on W1": (lambda W0, W_1, k: W_1 + cut(W_1 - W0, k), "not of W1"),
-            "sign": (lambda W0, W_1, k: W0 + cut(W0 - W_1, k), "the sign"),
-            "weakest": (weakest, "the first k are the strongest"),
+            "no W0": (lambda W0, W, r: cut(W - W0, r), "the update alone"),
+            "the weights": (lambda W0, W, r: cut(W, r), "W itself was cut"),
+            "on W": (lambda W0, W, r: W + cut(W - W0, r), "not of W"),
+            "sign": (lambda W0, W, r: W0 + cut(W0 - W, r), "the sign"),
+            "weakest": (weakest, "the first r are the strongest"),
             "no sigma": (without_sigma, "the singular values are missing"),
-            "columns": (lambda W0, W_1, k: W0 + (W_1 - W0) * (np.arange(4) < k), "first k columns"),
-            "factors": (lambda W0, W_1, k: lowrank.truncated_svd(W_1 - W0, k), "got tuple"),
-            "transposed": (lambda W0, W_1, k: (W0 + cut(W_1 - W0, k)).T, "the shape of W0, (6, 4)"),
+            "columns": (lambda W0, W, r: W0 + (W - W0) * (np.arange(4) < r), "first r columns"),
+            "factors": (lambda W0, W, r: lowrank.truncated_svd(W - W0, r), "got tuple"),
+            "transposed": (lambda W0, W, r: (W0 + cut(W - W0, r)).T, "the shape of W0, (6, 4)"),
             "nothing": (loses_return, "is the `return` missing?"),
-            "all of it": (lambda W0, W_1, k: W_1, "the shape is right, but"),
+            "all of it": (lambda W0, W, r: W, "the shape is right, but"),
         },
     ),
     nb04.check_choose: (

@@ -71,7 +71,7 @@ CASES = {
         {
             "one moment": (lambda f, t: 2 * f + 12 * t, "is missing"),
             "16-bit weight": (lambda f, t: 2 * (f + t) + 12 * t, "takes 4 bytes too"),
-            "no Adam": (lambda f, t: 2 * f + 8 * t, "two moments are missing"),
+            "no Adam": (lambda f, t: 2 * f + 8 * t, "two numbers are missing"),
             "all train": (lambda f, t: 18 * f + 16 * t, "have no gradient"),
             "4 bytes": (lambda f, t: 4 * f + 16 * t, "take 2 bytes"),
             "no base": (lambda f, t: 16 * t, "still in memory"),

@@ -51,10 +51,11 @@ def check_count_directions(count_directions: Callable) -> None:
 def check_energy_rank(energy_rank: Callable) -> None:
     """``energy_rank(S, energy)`` is the least r whose r largest σ² sum to that share."""
     index, adds = "an index starts at 0, a count at 1", "add the shares up, the largest first"
+    reached = "a share reached exactly is reached: >=, not >"
     quarter = "one of four equal directions holds a quarter: σ² over Σ σ², no root"
     for S, energy, right, mistakes in [
         ([4, 2, 2, 1], 0.6, 1, {0: index, 2: "that is for σ; energy is σ²", 4: adds}),
-        ([1, 1, 1, 1], 0.5, 2, {1: quarter, 3: "a share reached exactly is reached: >=, not >"}),
+        ([1, 1, 1, 1], 0.5, 2, {0: adds, 1: quarter, 3: reached}),
         ([4, 2, 2, 1], 0.86, 3, {2: "that share is not yet reached"}),
     ]:
         asked = f"energy_rank({S}, {energy})"

@@ -13,25 +13,25 @@ __all__ = ["check_choose", "check_dimension", "check_share", "check_truncate"]
 
 @check
 def check_truncate(truncate: Callable) -> None:
-    """``truncate(W0, W1, k)`` is W0 plus the best approximation of rank k of W1 - W0."""
+    """``truncate(W0, W, r)`` is W0 plus the best approximation of rank r of W - W0."""
     rng = np.random.default_rng(0)
-    W0, W_1 = rng.standard_normal((2, 6, 4))
-    U, S, Vt = np.linalg.svd(W_1 - W0, full_matrices=False)
-    U_1, s_1, V_1 = np.linalg.svd(W_1, full_matrices=False)
-    for k in (2, 1, 4):
-        got = numbers(call(truncate, W0=W0, W1=W_1, k=k), "the result")
+    W0, W = rng.standard_normal((2, 6, 4))
+    U, S, Vt = np.linalg.svd(W - W0, full_matrices=False)
+    U_1, s_1, V_1 = np.linalg.svd(W, full_matrices=False)
+    for r in (2, 1, 4):
+        got = numbers(call(truncate, W0=W0, W=W, r=r), "the result")
         assert got.shape == W0.shape, f"it must have the shape of W0, {W0.shape}, got {got.shape}"
-        cut = (U[:, :k] * S[:k]) @ Vt[:k]
+        cut = (U[:, :r] * S[:r]) @ Vt[:r]
         wrong = {
             "the update alone: add it to W0": cut,
-            "W1 itself was cut: cut W1 - W0, and add W0": (U_1[:, :k] * s_1[:k]) @ V_1[:k],
-            "the update was added to W1: it goes on top of W0, not of W1": W_1 + cut,
-            "the sign: the update is W1 - W0": W0 - cut,
-            "the weakest directions were kept: the first k are the strongest": W0
-            + (U[:, -k:] * S[-k:]) @ Vt[-k:],
-            "the singular values are missing": W0 + U[:, :k] @ Vt[:k],
-            "the first k columns were kept: directions are singular vectors": W0
-            + (W_1 - W0) * (np.arange(4) < k),
+            "W itself was cut: cut W - W0, and add W0": (U_1[:, :r] * s_1[:r]) @ V_1[:r],
+            "the update was added to W: it goes on top of W0, not of W": W + cut,
+            "the sign: the update is W - W0": W0 - cut,
+            "the weakest directions were kept: the first r are the strongest": W0
+            + (U[:, -r:] * S[-r:]) @ Vt[-r:],
+            "the singular values are missing": W0 + U[:, :r] @ Vt[:r],
+            "the first r columns were kept: directions are singular vectors": W0
+            + (W - W0) * (np.arange(4) < r),
         }
         for why, value in wrong.items():
             assert np.allclose(value, W0 + cut) or not np.allclose(got, value), why

@@ -102,10 +102,10 @@ def check_training_bytes(training_bytes: Callable) -> None:
     plan = counting.training_memory(frozen, trained, dtypes=("float16", "float32", "float32"))
     names = {
         2 * frozen + 12 * trained: "a part with 4 bytes a trained number is missing: a weight, a "
-        "gradient, two moments",
+        "gradient, Adam's two numbers",
         2 * frozen + 14 * trained: "the weight of a trained number takes 4 bytes too, not 2",
-        2 * frozen + 8 * trained: "Adam's two moments are missing",
-        18 * frozen + 16 * trained: "frozen numbers have no gradient and no moments",
+        2 * frozen + 8 * trained: "Adam's two numbers are missing",
+        18 * frozen + 16 * trained: "frozen numbers have no gradient, and nothing for Adam",
         4 * frozen + 16 * trained: "frozen weights take 2 bytes, not 4",
         16 * trained: "the frozen weights are still in memory",
     }
