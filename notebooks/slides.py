@@ -3,9 +3,10 @@
     python notebooks/slides.py [--out DIR] [NAME ...]    notebooks/NAME.ipynb → DIR/NAME.html
 
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
-come onto it at the next key press, and so does what a code cell prints: first the question, then the
-answer. A picture has a slide of its own, with what its cell prints after it. Other cells are left
-out. Pictures are inside the file, formulas are MathML. A slide that is too long is drawn smaller.
+come onto it at the next key press, and so does what a code cell prints: first the question, then
+the answer. A picture has a slide of its own, with what its cell prints after it. Other cells are
+left out. Pictures are inside the file, formulas are MathML. A slide that is too long is drawn
+smaller.
 """
 
 from __future__ import annotations
