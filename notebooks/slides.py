@@ -5,8 +5,8 @@
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
 come onto it at the next key press, and so does what a code cell prints: first the question, then
 the answer. A picture has a slide of its own, with what its cell prints after it. Other cells are
-left out. Pictures are inside the file, formulas are MathML. A slide that is too long is drawn
-smaller.
+left out. Pictures are inside the file, formulas are MathML. On a slide that is too long, code
+moves to the next one; what is too long even so is drawn smaller.
 """
 
 from __future__ import annotations
@@ -55,6 +55,17 @@ footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #55
 {slides}
 <footer></footer>
 <script>
+for (const slide of document.querySelectorAll("section")) {{  // too long: its code on the next one
+  slide.classList.add("now");
+  const code = slide.querySelector(":scope > .step > .highlight")?.parentNode;
+  const long = slide.offsetHeight > 900;
+  slide.classList.remove("now");
+  if (!code || !long) continue;
+  const next = document.createElement("section"), all = [...slide.children];
+  next.append(...all.slice(all.indexOf(code)));
+  slide.after(next);
+  code.classList.remove("step");
+}}
 const slides = [...document.querySelectorAll("section")], footer = document.querySelector("footer");
 let at = Math.min(Math.max(Number(location.hash.slice(1)) || 1, 1), slides.length) - 1;
 const steps = slide => [...slide.querySelectorAll(":scope > .step")];
