@@ -3,9 +3,10 @@
     python notebooks/slides.py [--out DIR] [NAME ...]    notebooks/NAME.ipynb → DIR/NAME.html
 
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
-come onto it at the next key press, and so do the outputs of a code cell: first the question, then
-the answer. Other cells are left out. Pictures are inside the file, formulas are MathML. A slide
-that is too long is drawn smaller.
+come onto it at the next key press, and so does what a code cell prints: first the question, then
+the answer. A picture has a slide of its own, with what its cell prints after it. Other cells are
+left out. Pictures are inside the file, formulas are MathML. On a slide that is too long, code
+moves to the next one; what is too long even so is drawn smaller.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ div.highlight {{ background: #f5f5f5; padding: 4px 12px; border-left: 4px solid 
 pre.output {{ padding: 4px 16px }}
 code {{ font-size: 85% }}
 math {{ font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math }}
-img {{ display: block; max-width: 100%; max-height: 620px }}
+img {{ display: block; width: 1200px; height: 600px; object-fit: contain }}
 table {{ border-collapse: collapse }} td, th {{ padding: 4px 14px; border-bottom: 1px solid #ccc }}
 blockquote {{ margin: 0; padding-left: 20px; border-left: 4px solid #e69f00 }}
 footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #555 }}
@@ -54,6 +55,17 @@ footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #55
 {slides}
 <footer></footer>
 <script>
+for (const slide of document.querySelectorAll("section")) {{  // too long: its code on the next one
+  slide.classList.add("now");
+  const code = slide.querySelector(":scope > .step > .highlight")?.parentNode;
+  const long = slide.offsetHeight > 900;
+  slide.classList.remove("now");
+  if (!code || !long) continue;
+  const next = document.createElement("section"), all = [...slide.children];
+  next.append(...all.slice(all.indexOf(code)));
+  slide.after(next);
+  code.classList.remove("step");
+}}
 const slides = [...document.querySelectorAll("section")], footer = document.querySelector("footer");
 let at = Math.min(Math.max(Number(location.hash.slice(1)) || 1, 1), slides.length) - 1;
 const steps = slide => [...slide.querySelectorAll(":scope > .step")];
@@ -100,22 +112,23 @@ class Renderer(IPythonRenderer):
 
 
 def parts(cell: NotebookNode, following: NotebookNode | None) -> list[str]:
-    """Return what a cell shows, as HTML: its text or code, then its outputs, if any."""
+    """Return what a cell shows, as HTML: its text or code, then its outputs, in their order."""
     if cell.cell_type == "markdown":
         renderer = Renderer(escape=False, exclude_anchor_links=True)
         texts = re.split(r"\n(?=### )", cell.source) if "slide" in tags(cell) else [cell.source]
         return [MarkdownWithMath(renderer=renderer).render(text) for text in texts]
     described = following is not None and "figure-text" in tags(following)
     alt = re.sub(r"[*$`\\]", "", following.source) if described else ""
-    shown = []
+    shown = [Highlight2HTML()(cell.source)]
     for output in outputs(cell):
         data = output.get("data", {})
         if "image/png" in data:
             source = f"data:image/png;base64,{data['image/png'].strip()}"
             shown.append(f'<img src="{source}" alt="{html.escape(alt)}">')
         elif text := output.get("text") or data.get("text/plain"):
-            shown.append(f'<pre class="output">{html.escape(text)}</pre>')
-    return [Highlight2HTML()(cell.source), *(["".join(shown)] if shown else [])]
+            joined = shown.pop() if shown[-1].startswith("<pre") else ""
+            shown.append(f'{joined}<pre class="output">{html.escape(text)}</pre>')
+    return shown
 
 
 def slides(notebook: NotebookNode) -> list[str]:
@@ -128,8 +141,11 @@ def slides(notebook: NotebookNode) -> list[str]:
             continue
         elif not found:
             raise BuildError(f"cell {cell.id}: a fragment before the first slide")
+        if found[-1] and "<img" in found[-1][0]:
+            found.append([])
         for part in parts(cell, following):
-            if found[-1] and part.startswith("<h3") and "slide" in tags(cell):
+            titled = part.startswith("<h3") and "slide" in tags(cell)
+            if found[-1] and (titled or part.startswith("<img")):
                 found.append([])
             step = " class=step" if found[-1] else ""
             found[-1].append(f"<div{step}>{part}</div>")

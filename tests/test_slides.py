@@ -3,6 +3,7 @@
 import re
 import sys
 
+import nbformat
 import pytest
 from test_build import GOOD, build, code, lesson, text
 
@@ -43,6 +44,27 @@ def test_slides_begin_where_the_cells_say(lesson):
     assert second.count("<math") == 2
     assert "left-out" not in second
     assert "Not on a slide" not in second
+
+
+def test_a_picture_has_a_slide_of_its_own_with_what_is_printed_after_it(lesson):
+    cells = [
+        code("plot", "plt.plot([1, 2])\nplt.show()\nprint(2 + 3)", "slide"),
+        text("plot-text", "**In the figure:** a *line*.", "figure-text"),
+        text("after", "So it rises.", "fragment"),
+    ]
+    notebook = build.reading_edition(build.read_source(lesson(cells)))
+    notebook.cells[0].outputs = [
+        nbformat.v4.new_output("stream", text="before\n"),
+        nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"}),
+        nbformat.v4.new_output("stream", text="5\n"),
+    ]
+    plot, picture, after = slides.slides(notebook)
+    assert "<img" not in plot + after
+    assert '<pre class="output">before\n</pre>' in plot
+    assert picture.count("<img") == 1
+    assert 'alt="In the figure: a line."' in picture
+    assert picture.endswith('<div class=step><pre class="output">5\n</pre></div>')
+    assert "So it rises" in after
 
 
 def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson, monkeypatch, tmp_path):

@@ -165,10 +165,11 @@ def model_widths() -> dict[str, int]:
     "reduction_vs_width",
     alt="How many times fewer numbers LoRA trains, against the width d of a square weight, both "
     "axes logarithmic: three parallel straight lines for r = {ranks[0]}, {ranks[1]} and "
-    "{ranks[2]}, each proportional to d. On the line for r = {ranks[1]} stand the example "
-    "(d = {example_width}, {example_reduction:g} times) and real models, from {narrowest} "
-    "(d = {narrowest_width}, {narrowest_reduction:g} times) to {widest} (d = {widest_width}, "
-    "{widest_reduction:g} times).",
+    "{ranks[2]}, each proportional to d. On the line for r = {ranks[1]} stand the example (d = "
+    "{example_width}, {example_reduction:g} times) and real models, from {narrowest} (d = "
+    "{narrowest_width}, {narrowest_reduction:g} times) to {widest} (d = {widest_width}, "
+    "{widest_reduction:g} times). A level line at 1, below which LoRA saves nothing: at the width "
+    "of the example the line for r = {ranks[2]} is below it.",
 )
 def reduction_vs_width(r: int = 5) -> tuple[Figure, Numbers]:
     """Show that the wider the model, the more LoRA saves: at fixed r the ratio is d / 2r.

@@ -109,6 +109,7 @@ def eckart_young(
         ax.plot(numbers["ranks"], best, mark, color=color, markerfacecolor="none")
         ax.annotate(name, (15, errors[15]), (6, 6), textcoords="offset points", color=color)
         numbers |= {name: errors.tolist(), f"random_{name}": best}
+    ax.annotate("random $A$", (70, numbers["random_noise"][-1]), (6, 6), textcoords="offset points")
     ax.set(xlabel="r", ylabel=ERROR, xlim=(0, 101), ylim=(0, 1.03))
     return fig, {**numbers, "at_5": [numbers["noise"][5], numbers["structure"][5]]}
 

@@ -100,10 +100,11 @@ def _curves(draws: int = 20) -> dict[str, np.ndarray]:
 
 @figure(
     "initialisations",
-    alt="The loss against the step of gradient descent, {draws} draws of each start. With A = B = "
-    "0 a level line at {level:.2g}. With both random it begins higher, at {random:.2g} on average, "
-    "and falls. With A = 0 and with B = 0 it begins on the level line; after 1 step B = 0 is ahead "
-    "in {ahead_1} of {draws} draws, after {last} steps in {ahead_last}.",
+    alt="The loss against the step of gradient descent, {draws} draws of each start, thin, and "
+    "their median, thick. With A = B = 0 a level line at {level:.2g}. With both random it begins "
+    "higher, at {random:.2g} on average, and falls. With A = 0 and with B = 0 it begins on the "
+    "level line; after 1 step B = 0 is ahead in {ahead_1} of {draws} draws, after {last} steps in "
+    "{ahead_last}.",
 )
 def initialisations(curves: Mapping[str, np.ndarray] | None = None) -> tuple[Figure, Numbers]:
     """Show how training goes on from four starts: only A = B = 0 never moves.
@@ -115,12 +116,12 @@ def initialisations(curves: Mapping[str, np.ndarray] | None = None) -> tuple[Fig
     for (name, losses), color, dash in zip(
         curves.items(), [BLACK, BLUE, ORANGE, GREY], [":", "-", "--", "-."], strict=True
     ):
-        lines = ax.plot(losses.T, dash, color=color, linewidth=0.8, alpha=0.7)
-        lines[0].set_label(f"${name}$" if "=" in name else "$A, B \\neq 0$")
+        ax.plot(losses.T, color=color, linewidth=0.6, alpha=0.35)
+        label = f"${name}$" if "=" in name else "$A, B \\neq 0$"
+        ax.plot(np.median(losses, axis=0), dash, color=color, linewidth=2.5, label=label)
     ahead = np.sum(curves["B = 0"] < curves["A = 0"], axis=0)
     ax.set(xlabel="step", ylabel="$L$", xlim=(0, len(ahead) - 1), ylim=(0, None))
-    for line in ax.legend().get_lines():
-        line.set(linewidth=2, alpha=1)
+    ax.legend()
     return fig, {
         "draws": len(curves["B = 0"]),
         "level": float(curves["A = B = 0"][0, 0]),
@@ -174,5 +175,6 @@ def scaling_and_rank(
         ax.set(title=title, xlabel="r", xscale="log", yscale="log")
         ax.set_xticks(ranks, ranks)
         ax.minorticks_off()
+    axes[0].set_ylabel("$y(r)\\,/\\,y(1)$")
     axes[1].legend(loc="lower left")
     return fig, {"ranks": list(ranks), "slopes": slopes}

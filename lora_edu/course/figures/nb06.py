@@ -46,8 +46,9 @@ def _merged() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
 @figure(
     "small_updates_vanish",
     alt="Left, 1 + an update in bfloat16: a staircase, level from -{down:.4f} to {up:.4f}. "
-    "Right, the share of weights that a merge leaves as they were. For an update of 0.001 of the "
-    "weights: bfloat16 {bfloat16[6]:.2f}, float16 {float16[6]:.2f}, float32 {float32[6]:.4f}.",
+    "Right, the share of weights that a merge leaves as they were: it rises to 1 as the update "
+    "shrinks, first in bfloat16, then in float16. For an update of 0.001 of the weights: bfloat16 "
+    "{bfloat16[6]:.2f}, float16 {float16[6]:.2f}, float32 {float32[6]:.4f}.",
 )
 def small_updates_vanish() -> tuple[Figure, Numbers]:
     """Show that an update below half a step of the type leaves a weight as it was."""
@@ -113,9 +114,10 @@ def merge_drift() -> tuple[Figure, Numbers]:
     numbers: Numbers = {"cycles": 1000}
     n = np.arange(1, numbers["cycles"] + 1)
     for name in ("bfloat16", "float16", "float32"):
-        new, same, color = _drift(name, True), _drift(name, False), TYPES[name][1]
-        ax.plot(n, new, color=color, label=f"{name}, $\\Delta W_n$")
-        ax.plot(n, same, "--", color=color, label=f"{name}, $\\Delta W_1$")
+        new, same, (marker, color) = _drift(name, True), _drift(name, False), TYPES[name]
+        look = {"color": color, "marker": marker, "markevery": [0, 9, 99, 999]}
+        ax.plot(n, new, "-", label=f"{name}, $\\Delta W_n$", **look)
+        ax.plot(n, same, "--", label=f"{name}, $\\Delta W_1$", **look)
         numbers[name] = [float(f"{x:.3g}") for x in (new[0], new[-1], same[-1])]
     ax.plot(n, 2e-3 * n**0.5, ":", color=BLACK, linewidth=1, label="$\\sqrt{n}$")
     ax.set(xscale="log", yscale="log", xlabel="$n$", ylabel="$\\|W_n - W_0\\|\\,/\\,\\|W_0\\|$")
@@ -126,9 +128,10 @@ def merge_drift() -> tuple[Figure, Numbers]:
 @figure(
     "latency",
     alt="Time relative to the base, median and quartiles of {rounds} paired rounds, for inputs "
-    "from 1 × 16 to 32 × 32 tokens. A copy and the merged model lie at 1, LoRA apart between "
-    "{LoRA[0]:.2f} and {LoRA[3]:.2f}, bottleneck adapters of as many parameters between "
-    "{bottleneck[0]:.2f} and {bottleneck[3]:.2f}.",
+    "from 1 × 16 to 32 × 32 tokens. A copy and the merged model lie at 1, within 0.02. LoRA apart: "
+    "{LoRA[0]:.2f}, {LoRA[1]:.2f}, {LoRA[2]:.2f}, {LoRA[3]:.2f}; bottleneck adapters of as many "
+    "parameters: {bottleneck[0]:.2f}, {bottleneck[1]:.2f}, {bottleneck[2]:.2f}, "
+    "{bottleneck[3]:.2f}.",
 )
 def latency() -> tuple[Figure, Numbers]:
     """Show the recorded times of a merged model, of LoRA kept apart and of bottleneck adapters."""

@@ -23,8 +23,10 @@ EQUAL = ("lora", "rslora", "lora+", "dora", "lora-fa", "nf4", "pissa", "random s
     alt="Test accuracy of eight methods that train about {trained} numbers, mean and single runs "
     "of {seeds} seeds, full fine-tuning as a level line. Turned digits: all means between "
     "{least:.2f} and {most:.2f}, full {rotated[full]:.2f}. Inverted digits: LoRA "
-    "{inverted[lora]:.2f}, PiSSA {inverted[pissa]:.2f}, the same start in random directions "
-    "{inverted[random start]:.2f}, full {inverted[full]:.2f}.",
+    "{inverted[lora]:.2f}, rsLoRA {inverted[rslora]:.2f}, LoRA+ {inverted[lora+]:.2f}, DoRA "
+    "{inverted[dora]:.2f}, LoRA-FA {inverted[lora-fa]:.2f}, NF4 {inverted[nf4]:.2f}, PiSSA "
+    "{inverted[pissa]:.2f}, the same start in random directions {inverted[random start]:.2f}, full "
+    "{inverted[full]:.2f}.",
 )
 def variants_at_equal_parameters() -> tuple[Figure, Numbers]:
     """Show that the descendants of LoRA differ little on one task, and a lot on another."""
@@ -96,8 +98,9 @@ def nf4_levels_and_error() -> tuple[Figure, Numbers]:
     "learning_rate_gap",
     alt="Validation accuracy against the learning rate, logarithmic, means of {seeds} seeds, the "
     "best rate of each method as a star. Turned digits: best rates full {rotated[full]:g}, LoRA "
-    "{rotated[lora]:g}, LoRA with alpha 32 {rotated[lora alpha=32]:g}. Inverted digits: full "
-    "{inverted[full]:g}, LoRA {inverted[lora]:g}, with alpha 32 {inverted[lora alpha=32]:g}.",
+    "{rotated[lora]:g}, LoRA with alpha 32 {rotated[lora alpha=32]:g}. Inverted digits, where "
+    "full fine-tuning lies above all at each rate: full {inverted[full]:g}, LoRA "
+    "{inverted[lora]:g}, with alpha 32 {inverted[lora alpha=32]:g}.",
 )
 def learning_rate_gap() -> tuple[Figure, Numbers]:
     """Show how far apart the best learning rates of LoRA and of full fine-tuning are."""
