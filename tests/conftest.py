@@ -5,7 +5,7 @@ import os
 import hypothesis
 import pytest
 
-from lora_edu.course import assets
+from lora_edu.course import assets, experiments
 
 LESSONS = ("07_",)
 
@@ -31,3 +31,13 @@ def pytest_collection_modifyitems(items):
         skip = pytest.mark.skip(reason=f"{wrong}: run `lora-edu assets --fetch`")
         for item in waiting:
             item.add_marker(skip)
+
+
+@pytest.fixture(params=["first", "again"])
+def recording(request, monkeypatch):
+    """Let a test see the records of the lessons, then the second recording of each.
+
+    What a lesson says of its records has to hold in both.
+    """
+    if request.param == "again":
+        monkeypatch.setattr(experiments, "RESULTS", experiments.RESULTS / "again")

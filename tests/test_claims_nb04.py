@@ -80,12 +80,8 @@ CLAIMS = {
         min(*behind("r=1"), *behind("r=2")) > 0
         and all_ahead((of("rotated", "full"), of("rotated", m)) for m in ("r=1", "r=2"))
     ),
-    ("accuracy-why", "from 4 on it is behind in 4 of 5, and within two standard errors"): lambda: (
-        all(np.sum(behind(m) > 0) == 4 for m in LORA[2:])
-        and not any(ahead(behind(m), 0) for m in LORA[2:])
-    ),
-    ("accuracy-why", "by little: less than 0.04"): lambda: all_ahead(
-        (np.full(5, 0.04), behind(m)) for m in LORA[2:]
+    ("accuracy-why", "from 4 on the gap is below 0.03"): lambda: all(
+        0 < behind(m).mean() < 0.03 and behind(m).max() < 0.08 for m in LORA[2:]
     ),
     ("accuracy-why", "no method keeps half of the upright digits"): lambda: all_ahead(
         (of("rotated", "full", "upright_before") / 2, of("rotated", m, "upright"))
@@ -174,6 +170,7 @@ CLAIMS = {
 }
 
 
+@pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("claim", CLAIMS, ids=": ".join)
 def test_the_record_carries(claim):
     assert CLAIMS[claim]()

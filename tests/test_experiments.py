@@ -76,7 +76,7 @@ def test_it_goes_on_after_an_interruption(tiny, tmp_path):
         experiments.record("tiny", 2, tmp_path)
     assert not (tmp_path / "tiny.json").exists()
     part = tmp_path / "tiny.json.part"
-    part.write_text(part.read_text() + '\n[["search", "a"')  # cut off in the middle of a line
+    part.write_text(part.read_text() + '\n[["a", 2.0')  # cut off in the middle of a line
     state["fail_at"] = None
     assert experiments.record("tiny", 2, tmp_path) == whole
     assert calls == planned
@@ -84,7 +84,7 @@ def test_it_goes_on_after_an_interruption(tiny, tmp_path):
 
 def test_a_part_of_other_code_is_not_used(tiny, tmp_path):
     calls, _ = tiny
-    old = ["search", "a", 1.0, 0], {"validation": 99}
+    old = ["a", 1.0, 0], {"validation": 99, "test": 99}
     (tmp_path / "tiny.json.part").write_text(f"0123456789abcdef\n{json.dumps(old)}\n")
     content = experiments.record("tiny", 2, tmp_path)
     assert content["chosen"]["a"] == 2.0

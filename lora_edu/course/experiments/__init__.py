@@ -97,14 +97,16 @@ def load() -> dict[str, Experiment]:
     return EXPERIMENTS
 
 
-def results(name: str) -> dict[str, Any]:
+def results(name: str, *, again: bool = False) -> dict[str, Any]:
     """Return the record of an experiment: digest, rates, chosen, search, runs, mean, std.
 
     ``runs``, method → one dict a seed; ``mean`` and ``std``, method → its single numbers over the
     seeds (std: of the sample). A measurement has what it returned in the place of the last five.
-    A ValueError if there is no such record.
+    ``again``: the second recording, of the same seeds on another processor. Its last digits differ,
+    training amplifies them, and what a lesson claims has to hold in both. A ValueError if there is
+    no such record.
     """
-    path = RESULTS / f"{name}.json"
+    path = (RESULTS / "again" if again else RESULTS) / f"{name}.json"
     if not path.is_file():
         raise ValueError(f"no record of {name!r} in {path.parent}")
     return json.loads(path.read_text(encoding="utf-8"))
