@@ -87,7 +87,7 @@ def check_phi(phi: Callable) -> None:
         square, rows = np.sum(cosines**2), np.sum((A_1[:i] @ A_2[:j].T) ** 2)
         W_1, W_2 = (np.linalg.svd(A)[2] for A in (A_1, A_2))  # (12, 12): full_matrices=True
         columns = np.sum((W_1[:, :i].T @ W_2[:, :j]) ** 2)
-        C_1, C_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1[:i], A_2[:j]))
+        V_cut_1, V_cut_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1[:i], A_2[:j]))
         wrong = {
             "the norm is to be squared": square**0.5 / min(i, j),
             "divide by min(i, j): so much is possible at most": square,
@@ -95,10 +95,10 @@ def check_phi(phi: Callable) -> None:
             "the rows of A are no orthonormal directions: take the SVD first": rows / min(i, j),
             "svd returns Vᵀ: the directions are its rows": columns / min(i, j),
             "the top directions of all of A: the SVD first, then the cut to i and j": np.sum(
-                (C_1 @ C_2.T) ** 2
+                (V_cut_1 @ V_cut_2.T) ** 2
             )
             / min(i, j),
-            "‖·‖_F² sums the squares of all entries: np.linalg.norm(M), without a second argument": (
+            "‖·‖_F² sums all squares: np.linalg.norm(M), without a second argument": (
                 np.linalg.norm(cosines, 2) ** 2 / min(i, j)
             ),
         }
@@ -123,7 +123,7 @@ def check_intruders(intruders: Callable) -> None:
                 np.abs(np.diag(cosine)) < epsilon
             ),
             "compare the left singular vectors": np.sum(np.abs(right_ones).max(0) < epsilon),
-            "the first k columns of W1's U only, and for each the largest |cosine| over W0's": np.sum(
+            "the first k columns of W1's U only, each with its best match over W0's": np.sum(
                 np.abs(U_0.T @ U_1).max(0) < epsilon
             ),
         }
