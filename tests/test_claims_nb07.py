@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lora_edu.course.experiments import nb07 as lab
 from lora_edu.course.experiments import ahead, results
+from lora_edu.course.experiments import nb07 as lab
 from lora_edu.course.figures import nb07 as figures
 from lora_edu.course.published import ledger
 
