@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lora_edu.course.experiments import ahead, results
 from lora_edu.course.experiments import nb07 as lab
-from lora_edu.course.experiments import results
 from lora_edu.course.figures import nb07 as figures
 from lora_edu.course.published import ledger
 
@@ -31,10 +31,12 @@ def test_lora_learns_more_than_the_head_and_keeps_more_than_full(method):
 
 def test_full_fine_tuning_is_ahead_on_validation_and_hardly_on_the_newer_test():
     for method in ("r=4", "r=8", "r=64"):
-        ahead = {k: each(k, "full") - each(k, method) for k in ("validation", "test")}
-        assert ahead["validation"].min() > 0.015
-        assert -0.005 < ahead["test"].mean() < 0.02
-        assert ahead["test"].mean() < ahead["validation"].mean()
+        gaps = {k: each(k, "full") - each(k, method) for k in ("validation", "test")}
+        assert gaps["validation"].min() > 0.015
+        assert -0.005 < gaps["test"].mean() < 0.02
+        assert gaps["test"].mean() < gaps["validation"].mean()
+        assert ahead(each("validation", "full"), each("validation", method))
+        assert ahead(each("test", "full"), each("test", method)) == (method == "r=64")
 
 
 def test_from_r_4_on_the_rate_matters_more_than_the_rank():
@@ -53,6 +55,10 @@ def test_ranks_of_the_updates():
     assert (full.max(axis=1) < each("r90_noise", "full").min(axis=1)).all()
     assert ((full <= 8).sum(axis=1) == 1).all()
     assert (full[:, 6:] < full[:, :6]).all()
+    square = [i for i, name in enumerate(lab.MODULES) if "attention" in name]
+    fuller = [i for i in square if W0[0, i] > each("r90_noise", "full")[:, 0].max()]
+    assert [lab.MODULES[i] for i in fuller] == ["bert.encoder.layer.5.attention.output.dense"]
+    assert (full.mean(0) > 16).sum() == 8
     assert each("r90", "r=64").max() <= 4
     cut = dict(zip(lab.CUTS, each("truncated", "full").T, strict=True))
     whole = each("validation", "full")
@@ -69,6 +75,8 @@ def test_subspaces():
         pytest.approx(0.81, abs=0.005),
     )
     assert (top > 0.5).sum() == 7
+    assert np.argwhere(top < 0.25).tolist() == [[2, 1], [2, 3]]
+    assert phi["different"][2, 3, 1, 1] > 0.7  # the same pair of directions, in another order
     assert (phi["different"][..., -1, -1] > 64 / 384).all()
     assert (phi["same"][..., 0, 0].mean(0) > top.mean(0) + 0.1).all()
     start = np.array([run["phi_start"] for run in SUBSPACES["runs"]["same"]])
@@ -89,6 +97,12 @@ def test_table_7():
         assert np.median(factor) == pytest.approx(paper, rel=0.3)
         of_random = each("norm", f"r={r}") / factor / (norms * r / 384)
         assert np.median(of_random) < 2 < 5 < own / (W * r / d)
+
+
+def test_at_rank_1_the_upper_layer_picks_a_direction_that_is_strong_in_the_weight():
+    norms = np.array(SUBSPACES["runs"]["same"][0]["norm_W0"])
+    of_random = each("norm", "r=1") / each("amplification", "r=1") / (norms / 384)  # (seeds, 4)
+    assert of_random[:, 2:].min() > 3 > of_random[:, :2].max()
 
 
 def test_intruders():

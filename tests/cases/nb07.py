@@ -14,6 +14,11 @@ def neighbours(e, y, unit=True, sign=1, own=True, mean=np.mean):
     return mean(y[score.argmax(1)] == y)
 
 
+def unit_in_place(e, y):
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    return neighbours(e, y)
+
+
 def delta(tensors, name, lora_alpha, prefix="base_model.model.", scale=lambda alpha, r: alpha / r):
     A, B = (tensors[f"{prefix}{name}.lora_{part}.weight"] for part in "AB")
     return scale(lora_alpha, len(A)) * B @ A
@@ -30,6 +35,16 @@ def phi(A_1, A_2, i, j, over=min, power=2, svd=True):
     return np.linalg.norm(A_1[:i] @ A_2[:j].T) ** power / over(i, j)
 
 
+def phi_of_columns(A_1, A_2, i, j):
+    V_1, V_2 = (np.linalg.svd(A)[2] for A in (A_1, A_2))
+    return np.linalg.norm(V_1[:, :i].T @ V_2[:, :j]) ** 2 / min(i, j)
+
+
+def phi_spectral(A_1, A_2, i, j):
+    V_1, V_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1, A_2))
+    return np.linalg.norm(V_1[:i] @ V_2[:j].T, 2) ** 2 / min(i, j)
+
+
 def intruders(W0, W_1, k, epsilon, side=0, absolute=np.abs, first=True, most=lambda c: c.max(0)):
     old, new = (np.linalg.svd(W, full_matrices=False)[side] for W in (W0, W_1))
     old, new = (old, new) if side == 0 else (old.T, new.T)
@@ -44,6 +59,8 @@ CASES = {
             "dot product": (lambda e, y: neighbours(e, y, unit=False), "divide each row"),
             "farthest": (lambda e, y: neighbours(e, y, sign=-1), "not the least"),
             "count": (lambda e, y: neighbours(e, y, mean=np.sum), "divide by n"),
+            "cut off": (lambda e, y: np.mean((e @ e.T).argmax(1) == y), "should be"),
+            "in place": (unit_in_place, "e itself was changed"),
             "a list": (lambda e, y: neighbours(e, y, mean=np.asarray), "got shape (40,)"),
             "nothing": (loses_return, "is the `return` missing?"),
         },
@@ -56,6 +73,14 @@ CASES = {
             "alpha": (lambda *a: delta(*a, scale=lambda alpha, _: alpha), "here r is 2"),
             "transposed": (lambda *a: delta(*a).T, "transposed"),
             "no prefix": (lambda *a: delta(*a, prefix=""), "no key is 'bert.q.lora_A.weight'; one"),
+            "r of the lesson": (lambda *a: delta(*a, scale=lambda alpha, _: alpha / 8), "not 8"),
+            "r of the columns": (lambda *a: delta(*a, scale=lambda alpha, _: alpha / 5), "not 5"),
+            "root": (
+                lambda *a: delta(*a, scale=lambda alpha, r: alpha / r**0.5),
+                "not lora_alpha / √r",
+            ),
+            "a factor turned": (lambda t, n, a: delta(t, n, a).T @ np.ones((3, 5)), "it raises"),
+            "nothing": (loses_return, "is the `return` missing?"),
             "one layer": (lambda t, _, alpha: delta(t, "bert.q", alpha), "the shape is right, but"),
         },
     ),
@@ -66,6 +91,9 @@ CASES = {
             "undivided": (lambda *a: phi(*a, over=lambda *_: 1), "so much is possible at most"),
             "max": (lambda *a: phi(*a, over=max), "not by max(i, j)"),
             "rows": (lambda *a: phi(*a, svd=False), "take the SVD first"),
+            "columns": (phi_of_columns, "the directions are its rows"),
+            "cut first": (lambda A, B, i, j: phi(A[:i], B[:j], i, j), "the SVD first"),
+            "spectral": (phi_spectral, "without a second argument"),
             "a matrix": (lambda A_1, A_2, i, j: A_1 @ A_2.T, "got shape (4, 6)"),
         },
     ),
@@ -76,7 +104,15 @@ CASES = {
             "signed": (lambda *a: intruders(*a, absolute=lambda c: c), "has no sign"),
             "diagonal": (lambda *a: intruders(*a, most=np.diag), "of the same place"),
             "right ones": (lambda *a: intruders(*a, side=2), "the left singular vectors"),
-            "all of them": (lambda *a: intruders(*a, first=False), "the first k of W_1"),
+            "all of them": (lambda *a: intruders(*a, first=False), "the first k columns of W1's U"),
+            "the other axis": (
+                lambda *a: intruders(*a, first=False, most=lambda c: c.max(1)),
+                "over",
+            ),
+            "first k of both": (
+                lambda W0, W_1, k, e: intruders(W0, W_1, k, e, most=lambda c: c[:k].max(0)),
+                "not only with its first k",
+            ),
             "none": (lambda *a: 99, "should be"),
         },
     ),

@@ -42,20 +42,38 @@ def check_neighbours(neighbours: Callable) -> None:
 @check
 def check_delta_from_file(delta: Callable) -> None:
     """``delta(tensors, name, lora_alpha)`` is ΔW of one layer, from the tensors PEFT saves."""
+    import torch
+
     rng, key = np.random.default_rng(0), "base_model.model.{}.lora_{}.weight".format
-    tensors = {key(n, p): rng.standard_normal((5, 5)) for n in ("bert.q", "bert.v") for p in "AB"}
-    tensors = {k: t[:2] if "lora_A" in k else t[:, :2] for k, t in tensors.items()}
-    for name in ("bert.q", "bert.v"):
+    shapes, layers = {"A": (2, 5), "B": (5, 2)}, ("bert.q", "bert.v")
+    arrays = {key(n, p): rng.integers(-9, 10, shape) for n in layers for p, shape in shapes.items()}
+    for name in layers:
+        tensors = {k: torch.tensor(array, dtype=torch.float32) for k, array in arrays.items()}
         try:
-            got = numbers(delta(dict(tensors), name, 8), "ΔW")
+            given = delta(tensors, name, 12)
         except KeyError as error:
             raise AssertionError(f"no key is {error}; one is {next(iter(tensors))!r}") from None
-        A, B = tensors[key(name, "A")], tensors[key(name, "B")]
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            shown = "for lora_A of shape (2, 5) and lora_B of shape (5, 2) it raises"
+            raise AssertionError(f"{shown} {type(error).__name__}: {error}") from None
+        assert given is not None, "it returned None: is the `return` missing?"
+        got, product = numbers(given, "ΔW"), arrays[key(name, "B")] @ arrays[key(name, "A")]
         assert got.shape == (5, 5), f"shape {got.shape}: ΔW is lora_B @ lora_A, (5, 5)"
-        assert not np.allclose(got, B @ A), "the scaling is missing: lora_alpha / r"
-        assert not np.allclose(got, 8 * B @ A), "the scaling is lora_alpha / r; here r is 2"
-        assert not np.allclose(got, (4 * B @ A).T), "transposed: ΔW is lora_B @ lora_A"
-        compare(got, 4 * B @ A, "ΔW")
+        wrong = {
+            "the scaling is missing: lora_alpha / r": product,
+            "the scaling is lora_alpha / r; here r is 2": 12 * product,
+            "r is 2 here, not 8: take it from the shape of lora_A": 12 / 8 * product,
+            "r is 2 here, not 5: lora_A is (r, in_features), lora_B (out_features, r)": 12
+            / 5
+            * product,
+            "the scaling is lora_alpha / r, not lora_alpha / √r": 12 / 2**0.5 * product,
+            "transposed: ΔW is lora_B @ lora_A": 6 * product.T,
+        }
+        for why, other in wrong.items():
+            assert not np.allclose(got, other), why
+        compare(got, 6 * product, "ΔW")
 
 
 @check
@@ -65,12 +83,24 @@ def check_phi(phi: Callable) -> None:
     A_1, A_2 = rng.standard_normal((4, 12)), rng.standard_normal((6, 12))
     V_1, V_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1, A_2))
     for i, j in ((2, 5), (3, 3), (4, 1)):
-        square, rows = np.sum((V_1[:i] @ V_2[:j].T) ** 2), np.sum((A_1[:i] @ A_2[:j].T) ** 2)
+        cosines = V_1[:i] @ V_2[:j].T  # (i, j)
+        square, rows = np.sum(cosines**2), np.sum((A_1[:i] @ A_2[:j].T) ** 2)
+        W_1, W_2 = (np.linalg.svd(A)[2] for A in (A_1, A_2))  # (12, 12): full_matrices=True
+        columns = np.sum((W_1[:, :i].T @ W_2[:, :j]) ** 2)
+        V_cut_1, V_cut_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1[:i], A_2[:j]))
         wrong = {
             "the norm is to be squared": square**0.5 / min(i, j),
             "divide by min(i, j): so much is possible at most": square,
             "divide by min(i, j), not by max(i, j)": square / max(i, j),
             "the rows of A are no orthonormal directions: take the SVD first": rows / min(i, j),
+            "svd returns Vᵀ: the directions are its rows": columns / min(i, j),
+            "the top directions of all of A: the SVD first, then the cut to i and j": np.sum(
+                (V_cut_1 @ V_cut_2.T) ** 2
+            )
+            / min(i, j),
+            "‖·‖_F² sums all squares: np.linalg.norm(M), without a second argument": (
+                np.linalg.norm(cosines, 2) ** 2 / min(i, j)
+            ),
         }
         got = call(phi, A_1=A_1, A_2=A_2, i=i, j=j)
         _name(got, square / min(i, j), wrong, f"i = {i}, j = {j}")
@@ -78,7 +108,7 @@ def check_phi(phi: Callable) -> None:
 
 @check
 def check_intruders(intruders: Callable) -> None:
-    """``intruders(W0, W_1, k, epsilon)``: of the top-k left singular vectors, how many are new."""
+    """``intruders(W0, W1, k, epsilon)``: of the top-k left singular vectors, how many are new."""
     rng = np.random.default_rng(76)  # a draw in which each mistake gives another number
     W0 = rng.standard_normal((16, 12)) * np.arange(12, 0, -1)
     W_1 = W0 + 6 * rng.standard_normal((16, 3)) @ rng.standard_normal((3, 12))
@@ -93,7 +123,13 @@ def check_intruders(intruders: Callable) -> None:
                 np.abs(np.diag(cosine)) < epsilon
             ),
             "compare the left singular vectors": np.sum(np.abs(right_ones).max(0) < epsilon),
-            "the first k of W_1 only": np.sum(np.abs(U_0.T @ U_1).max(0) < epsilon),
+            "the first k columns of W1's U only, each with its best match over W0's": np.sum(
+                np.abs(U_0.T @ U_1).max(0) < epsilon
+            ),
         }
-        got = call(intruders, W0=W0, W_1=W_1, k=k, epsilon=epsilon)
+        got = call(intruders, **{"W0": W0, "W1": W_1, "k": k, "epsilon": epsilon})
         _name(got, right, wrong, f"k = {k}, epsilon = {epsilon}")
+    raised = W0 + 99 * np.outer(U_0[:, -1], V_0[-1])  # the weakest direction becomes the first
+    got = call(intruders, **{"W0": W0, "W1": raised, "k": 3, "epsilon": 0.7})
+    only_k = "compare with every vector of W0, not only with its first k"
+    _name(got, 0, {only_k: 1}, "when the weakest direction of W0 has become the first")

@@ -40,10 +40,11 @@ def real_model_spectra() -> tuple[Figure, Numbers]:
     fig, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
     ax.plot(noises, at, "|", color=GREY, markersize=14, label="noise")
     ax.plot(W0, at, "s", color=ORANGE, label="$W_0$")
-    ax.plot(np.transpose(full), at, "o", color=BLUE, alpha=0.6, label=["$\\Delta W$", "", ""])
-    label = ["LoRA, $r=64$", "", ""]
-    ax.plot(np.transpose(lora), of_lora, "^", color=VERMILION, alpha=0.6, label=label)
-    ax.set(yticks=at, yticklabels=MODULES, xlim=(0, 310))
+    ax.plot(np.transpose(full), at, "o", color=BLUE, alpha=0.6, label=["full", "", ""])
+    label = ["$r=64$", "", ""]
+    lora_at = np.transpose(lora)
+    ax.plot(lora_at, of_lora, "^", color=VERMILION, alpha=0.6, label=label, clip_on=False)
+    ax.set(yticks=at, yticklabels=MODULES, xlim=(-5, 310))
     ax.set_xlabel("$n:\\ \\sum_{i\\leq n}\\sigma_i^2 \\geq 0.9\\,\\sum\\sigma_i^2$")
     ax.grid(axis="y", alpha=0.3)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -70,7 +71,7 @@ def real_model_rank_sweep() -> tuple[Figure, Numbers]:
     for ax, key in zip(axes, ("test", "neighbours"), strict=True):
         numbers[key], spread = ([of[f"r={r}"][key] for r in RANKS] for of in (mean, std))
         ax.errorbar(at, numbers[key], spread, fmt="o-", color=BLUE, capsize=3, label="LoRA")
-        ax.axhline(mean["full"][key], linestyle="--", color=BLACK, label="$\\Delta W$")
+        ax.axhline(mean["full"][key], linestyle="--", color=BLACK, label="full")
         ax.axhline(mean["head"][key], linestyle=":", color=VERMILION, label="head")
         ax.set(xlabel="r", xticks=at, xticklabels=RANKS, ylabel=key)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
