@@ -10,6 +10,7 @@ is wrong with it; a notebook shows that alone, without a traceback. The checks o
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,8 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
             mistake = str(error)
         if mistake is not None:  # raised here, so that the traceback shows no inner workings
             wrong = AssertionError(mistake)
-            wrong._render_traceback_ = lambda: [f"{name}: {mistake}"]  # all that IPython shows
+            # All that a notebook shows. By itself JupyterLab would break a long line inside a word.
+            wrong._render_traceback_ = lambda: textwrap.wrap(f"{name}: {mistake}", 88)
             raise wrong
         print(f"{name}: OK")
 
