@@ -105,7 +105,7 @@ def test_the_traceback_of_a_check_is_short(capsys):
     shell = InteractiveShell.instance()
     shell.showtraceback((AssertionError, caught.value, caught.tb))
     shown = capsys.readouterr().out  # in a notebook: the message alone
-    assert shown.startswith("check_nothing: wrong\n")
+    assert shown.startswith("check_nothing: wrong")
     assert "Traceback" not in shown
 
 
