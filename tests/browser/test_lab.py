@@ -202,7 +202,7 @@ def keep(page, path, written):
     saved = mine.read_bytes()
     code = [c.source for c in nbformat.read(mine, as_version=4).cells if c.cell_type == "code"]
     assert {at: code[at] for at in written} == written
-    assert "untouched" in build.own_copies(path)
+    assert "kept as it is" in build.own_copies(path)
     assert mine.read_bytes() == saved
 
 
