@@ -391,7 +391,7 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
             return "your copy" if number == 1 else f"the lesson has changed: see {name}"
         mine = load(copied)
         if mine is not None and mine.metadata.get("lora_edu", {}).get("lesson") == lesson:
-            return f"yours, untouched: {name}"
+            return f"yours, kept as it is: {name}"
     raise BuildError(f"{path.name}: a thousand copies in {folder}")
 
 

@@ -167,11 +167,11 @@ def test_own_copies_are_made_once_and_never_written_over(lesson):
     notebook.cells[3].source = "# my own notes"
     nbformat.write(notebook, first)
     worked_on = first.read_bytes()
-    assert build.own_copies(source) == "yours, untouched: 07_small.ipynb"
+    assert build.own_copies(source) == "yours, kept as it is: 07_small.ipynb"
 
     lesson([*GOOD, text("news", "More.")])
     assert build.own_copies(source) == "the lesson has changed: see 07_small-2.ipynb"
-    assert build.own_copies(source) == "yours, untouched: 07_small-2.ipynb"
+    assert build.own_copies(source) == "yours, kept as it is: 07_small-2.ipynb"
     assert first.read_bytes() == worked_on
     assert sorted(p.name for p in mine.iterdir()) == ["07_small-2.ipynb", "07_small.ipynb"]
 
@@ -507,4 +507,4 @@ def test_the_learners_copies_come_in_each_language(translated):
     assert build.own_copies(source) == "your copy; vi: your copy"
     copy = build.load(source.parent.parent / "mine" / "vi" / "07_small.ipynb")
     assert VIETNAMESE["first"] in [cell.source for cell in copy.cells]
-    assert build.own_copies(source).endswith("vi: yours, untouched: 07_small.ipynb")
+    assert build.own_copies(source).endswith("vi: yours, kept as it is: 07_small.ipynb")

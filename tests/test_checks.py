@@ -7,6 +7,7 @@ import cases
 import numpy as np
 import pytest
 from cases import in_place
+from IPython.core.interactiveshell import InteractiveShell
 
 from lora_edu.course import checks
 from lora_edu.course.checks import check, nb01, predict
@@ -90,7 +91,7 @@ def test_a_stub_inside_an_answer_is_not_an_answer_not_attempted():
         nb01.check_merge(lambda W0, A, B: W0 + delta_weight(A, B))
 
 
-def test_the_traceback_of_a_check_is_short():
+def test_the_traceback_of_a_check_is_short(capsys):
     @check
     def check_nothing(answer):
         helper = {"inner": "workings"}
@@ -101,6 +102,11 @@ def test_the_traceback_of_a_check_is_short():
     assert len(caught.traceback) == 2  # this test, and the check itself
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+    shell = InteractiveShell.instance()
+    shell.showtraceback((AssertionError, caught.value, caught.tb))
+    shown = capsys.readouterr().out  # in a notebook: the message alone
+    assert shown.startswith("check_nothing: wrong")
+    assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
-"""Every lesson in a real JupyterLab: the learner's copy, Run All, its slider moved, no error."""
+"""Every lesson in a real JupyterLab, as a learner works in it, who errs before being right."""
 
+import importlib
+import itertools
 import json
 import os
 import re
@@ -11,10 +13,14 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 from test_build import build
 
+from lora_edu.course import checks
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
 ROOT = Path(__file__).parents[2]
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
 # No sandbox: as root, in containers, there is none to be had. The rest keeps it off the network.
@@ -23,6 +29,63 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 MINUTE = 60_000  # milliseconds
+expect.set_options(timeout=MINUTE)  # a busy machine is slow, not wrong
+
+# A slip in each solution, exercise by exercise: the name of its case in `cases.nbNN`, whose
+# message has to appear, then a piece of the solution and what is typed in its place.
+SLIPS = {
+    "01": [
+        ("A @ B", "lora_B @ lora_A", "lora_A @ lora_B"),
+        ("break-even itself", "(d * k - 1)", "d * k"),
+        ("a wrong sign", "[1, -1]", "[1, 1]"),
+        ("forms BA", "lora_B @ (lora_A @ x)", "(lora_B @ lora_A) @ x"),
+        ("in place", "return W0 + lora_B @ lora_A", "W0 += lora_B @ lora_A\n    return W0"),
+    ],
+    "02": [
+        ("absolute", " * S[0]", ""),
+        ("an index", " + 1", ""),
+        ("one too many", "S[r:]", "S[r - 1 :]"),
+        ("energy for error", "error**2", "error"),
+    ],
+    "03": [
+        ("no scaling", "scaling * ", ""),
+        ("swapped", "return dA, dB", "return dB, dA"),
+        ("wrong axis", "np.sqrt(k)", "np.sqrt(r)"),
+        ("one early", "sigma[r:]", "sigma[r - 1 :]"),
+        ("uphill", "(-lr", "(lr"),
+    ],
+    "04": [
+        ("no W0", "return W0 + ", "return "),
+        ("ddof", ", ddof=1", ""),
+        ("the flaw", "full[of]", "full"),
+        ("absolute", "0.9 * full", "0.9"),
+    ],
+    "05": [
+        ("no r", "r * (d + k)", "d + k"),
+        ("head frozen", "lora + head, base + lora + head", "lora, base + lora"),
+        ("never truncates", '"truncates" if derived // unit == printed else ', ""),
+        ("one layer", "96 * ", ""),
+        ("one moment", "1 + 1 + 2", "1 + 1 + 1"),
+    ],
+    "06": [
+        ("no end", "min(1, 0.42 * u / size)", "0.42 * u / size"),
+        ("wide", "(W0 + delta).astype(W0.dtype)", "W0 + delta"),
+        ("customers", "True, False, False, True", "True, True, False, True"),
+        ("no base", "x @ W0.T + ", ""),
+    ],
+    "07": [
+        ("itself", "    np.fill_diagonal(cosine, -np.inf)\n", ""),
+        ("no scaling", "lora_alpha / len(lora_A) * ", ""),
+        ("max", "min(i, j)", "max(i, j)"),
+        ("signed", "np.abs(U_0.T @ U_1[:, :k])", "(U_0.T @ U_1[:, :k])"),
+    ],
+    "08": [
+        ("inputs", "sum(d for", "sum(k for"),
+        ("no new axis", "[:, None]", ""),
+        ("below", "[12, 0, 8, 11]", "[12, 0, 7, 10]"),
+        ("fa for memory", '"nf4"', '"lora-fa"'),
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +102,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab server over a folder with the learner's copies; yields its address."""
+    """A JupyterLab server over the learner's copies; yields its address, and the sources."""
     folder = tmp_path_factory.mktemp("course")
     sources = folder / "src"
     shutil.copytree(ROOT / "notebooks" / "src", sources)
@@ -79,17 +142,76 @@ def lab(tmp_path_factory):
                 time.sleep(0.5)
         else:
             pytest.fail((folder / "server.log").read_text())
-        yield address
+        yield address, sources
     finally:
         server.terminate()
         server.wait(timeout=20)
         log.close()
 
 
+def write(page, cell, text, number):
+    """Put a text into a code cell and run it, as the notebook's n-th run; return its outputs."""
+    cell.locator(".cm-content").click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text(text)  # as if pasted: no bracket closed, no line indented
+    page.keyboard.press("Shift+Enter")
+    expect(cell.locator(".jp-InputArea-prompt")).to_have_text(f"[{number}]:")
+    return cell.locator(".jp-Cell-outputArea")
+
+
+def answer_all(page, path):
+    """Predict once; answer each exercise wrong, then right. Return what cells hold, by place."""
+    source, number = build.read_source(path), path.stem[:2]
+    code = [cell for cell in build.reading_edition(source).cells if cell.cell_type == "code"]
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    runs, written = itertools.count(len(code) + 1), {}
+
+    at = next(i for i, cell in enumerate(code) if "guess = None" in cell.source)
+    written[at] = code[at].source.replace("guess = None", "guess = 1")
+    output = write(page, cells.nth(at), written[at], next(runs))
+    expect(output).to_contain_text(re.compile("answer: .+ your guess: 1 "))
+
+    own, table = (importlib.import_module(f"{m}.nb{number}") for m in (checks.__name__, "cases"))
+    exercises = build.exercises(source, path.name)
+    for (stub, _, solution), (slip, right, wrong) in zip(exercises, SLIPS[number], strict=True):
+        at, call = code.index(stub), stub.source.rsplit("\n", 1)[-1]
+        name = build.called_check(stub)
+        assert solution.source.count(right) == 1, f"{solution.id}: {right!r}"
+        text = solution.source.replace(right, wrong)
+        output = write(page, cells.nth(at), f"{text}\n\n{call}", next(runs))
+        _, message = table.CASES[getattr(own, name)][1][slip]
+        expect(output).to_contain_text(message)
+        expect(output).not_to_contain_text("Traceback")
+
+        written[at] = f"{solution.source}\n\n{call}"
+        output = write(page, cells.nth(at), written[at], next(runs))
+        expect(output).to_have_text(f"{name}: OK")
+    return written
+
+
+def keep(page, path, written):
+    """Save and open the notebook again: what was written is there, and a new copy spares it."""
+    page.keyboard.press("ControlOrMeta+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    page.reload()
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    for at, text in written.items():
+        cells.nth(at).scroll_into_view_if_needed(timeout=MINUTE)
+        expect(cells.nth(at).locator(".cm-line")).to_have_text(text.split("\n"))
+
+    mine = path.parent.parent / "mine" / f"{path.stem}.ipynb"
+    saved = mine.read_bytes()
+    code = [c.source for c in nbformat.read(mine, as_version=4).cells if c.cell_type == "code"]
+    assert {at: code[at] for at in written} == written
+    assert "kept as it is" in build.own_copies(path)
+    assert mine.read_bytes() == saved
+
+
 @pytest.mark.parametrize("lesson", [path.stem for path in build.sources()])
-def test_a_learner_runs_a_lesson(browser, lab, tmp_path, lesson):
+def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, lesson):
+    address, sources = lab
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.goto(f"{lab}/lab/tree/{lesson}.ipynb?reset")
+    page.goto(f"{address}/lab/tree/{lesson}.ipynb?reset")
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.first.wait_for(timeout=2 * MINUTE)
     assert page.locator(".jp-OutputArea-output").count() == 0  # the learner's copy is empty
@@ -98,7 +220,7 @@ def test_a_learner_runs_a_lesson(browser, lab, tmp_path, lesson):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     last = cells.last.locator(".jp-InputArea-prompt")
-    playwright.expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=5 * MINUTE)
+    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=5 * MINUTE)
     assert last.inner_text() == f"[{cells.count()}]:"  # each ran, once, in order
 
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], .jp-OutputArea-error")
@@ -114,8 +236,12 @@ def test_a_learner_runs_a_lesson(browser, lab, tmp_path, lesson):
         sliders.first.scroll_into_view_if_needed()
         before, value = picture.get_attribute("src"), int(readout.inner_text())
         sliders.first.press("ArrowRight")
-        playwright.expect(readout).to_have_text(str(value + 1))
-        playwright.expect(picture).not_to_have_attribute("src", before, timeout=MINUTE)
+        expect(readout).to_have_text(str(value + 1))
+        expect(picture).not_to_have_attribute("src", before)
+
+    written = answer_all(page, sources / f"{lesson}.md")
+    assert errors.count() == 0, errors.all_inner_texts()  # the right answers took their place
+    keep(page, sources / f"{lesson}.md", written)
 
     shot = Path(os.environ.get("LORA_EDU_SCREENSHOTS", tmp_path)) / f"{lesson}.png"
     page.screenshot(path=shot)

@@ -3,12 +3,14 @@
 A check prints ``check_name: OK``, or ``check_name: not attempted yet`` when it is given what the
 stub holds (``...``, ``None``, or a function that raises ``NotImplementedError``); so a notebook
 nobody has worked on runs to its end. A wrong answer raises an ``AssertionError`` that says what
-is wrong with it. The checks of lesson NN are in ``nbNN``.
+is wrong with it; a notebook shows that alone, without a traceback. The checks of lesson NN are in
+``nbNN``.
 """
 
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +38,10 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
         except AssertionError as error:
             mistake = str(error)
         if mistake is not None:  # raised here, so that the traceback shows no inner workings
-            raise AssertionError(mistake)
+            wrong = AssertionError(mistake)
+            # All that a notebook shows. By itself JupyterLab would break a long line inside a word.
+            wrong._render_traceback_ = lambda: textwrap.wrap(f"{name}: {mistake}", 88)
+            raise wrong
         print(f"{name}: OK")
 
     return checked
