@@ -308,6 +308,22 @@ def test_a_finished_run_is_not_trained_again_and_can_still_be_merged(run, folder
     assert all(torch.equal(merged[0][name], merged[1][name]) for name in merged[1])
 
 
+def test_a_run_is_not_resumed_with_another_table(run, folder, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(run[0], out)
+    settings = (out / "settings.json").read_text(encoding="utf-8")
+    other = tmp_path / "texts.csv"
+    other.write_bytes(Path(data).read_bytes().replace(b"a", b"e"))
+    # The options are the same: only what stands in the file is not.
+    settings = settings.replace(json.dumps(str(data)), json.dumps(str(other)))
+    settings = settings.replace(json.dumps(str(run[0])), json.dumps(str(out)))
+    (out / "settings.json").write_text(settings, encoding="utf-8")
+    assert main(command(other, folder, out, "--resume")) == 2
+    assert "and the same table" in capsys.readouterr().err
+    other.write_bytes(Path(data).read_bytes())
+    assert main(command(other, folder, out, "--resume")) == 0
+
+
 def test_a_run_is_not_resumed_with_other_options(run, folder, data, capsys):
     before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*")}
     assert main(command(data, folder, run[0], "--resume", "--rank", "4")) == 2

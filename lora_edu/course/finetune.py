@@ -7,9 +7,13 @@ the table, to hold a part of it out, to freeze, and to leave files that PEFT rea
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import os
 import random
+import shutil
+import tempfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -45,11 +49,14 @@ def finetune(options: Namespace) -> dict[str, object]:
     texts, labels = read_table(options.data, options.text, options.label)
     names, chosen = sorted(set(labels)), split(texts, labels, options.seed)
     free = ("merge", "resume", "run")  # options that may be others when a run goes on
-    record = json.dumps({k: v for k, v in vars(options).items() if k not in free}, indent=1) + "\n"
+    record = {k: v for k, v in vars(options).items() if k not in free}
+    record["table"] = hashlib.sha256(json.dumps([texts, labels]).encode()).hexdigest()
+    record = json.dumps(record, indent=1) + "\n"
     out, begun = Path(options.out), Path(options.out, "settings.json")
     again = options.resume and begun.is_file() and begun.read_text(encoding="utf-8") == record
     if not again and out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} must be empty or, to --resume, hold a run with the same options")
+        whose = "a run with the same options and the same table"
+        raise ValueError(f"{out} must be empty or, to --resume, hold {whose}")
 
     transformers.set_seed(options.seed)  # the head and lora_A are drawn from it
     folder, targets = str(options.model or assets.path("minilm")), options.target_modules
@@ -106,8 +113,11 @@ def finetune(options: Namespace) -> dict[str, object]:
     if args.should_save:
         checkpoint.save_adapter(model.cpu(), out)
         if options.merge:
-            for part in (adapt.merge_and_unload(model), tokenizer):
-                part.save_pretrained(out / "merged")
+            with tempfile.TemporaryDirectory(dir=out, prefix=".merged-") as temporary:
+                for part in (adapt.merge_and_unload(model), tokenizer):
+                    part.save_pretrained(Path(temporary, "merged"))
+                shutil.rmtree(out / "merged", ignore_errors=True)
+                os.replace(Path(temporary, "merged"), out / "merged")
         write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         print(USE.format(out=out, folder=folder, labels=len(names)))
     return metrics

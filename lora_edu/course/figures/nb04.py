@@ -44,15 +44,15 @@ def spectrum_of_the_update() -> tuple[Figure, Numbers]:
     "accuracy_vs_rank",
     alt="Test accuracy on turned digits against the rank, mean and standard deviation over "
     "{seeds} seeds. LoRA trained at r = 1: {lora[0]:.2f}, r = 4: {lora[2]:.2f}, r = 16: "
-    "{lora[4]:.2f}. The update of full fine-tuning truncated to k = 1: {cut[0]:.2f}, k = 4: "
-    "{cut[2]:.2f}, k = 16: {cut[4]:.2f}. A level line: full fine-tuning, {full:.2f}. A third "
+    "{lora[4]:.2f}. The update of full fine-tuning truncated to r = 1: {cut[0]:.2f}, r = 4: "
+    "{cut[2]:.2f}, r = 16: {cut[4]:.2f}. A level line: full fine-tuning, {full:.2f}. A third "
     "curve, low at each rank: LoRA's accuracy on upright digits, {upright[0]:.2f} at r = 1, "
     "{upright[4]:.2f} at r = 16; before fine-tuning it was {upright_before:.2f}.",
 )
 def accuracy_vs_rank() -> tuple[Figure, Numbers]:
     """Show that a rank trained for does more than the same rank cut out, and what is forgotten."""
     record = results("rotated")
-    cut = per_seed(record, "full", "truncated")[:, 1:6]  # k = 1, 2, 4, 8, 16
+    cut = per_seed(record, "full", "truncated")[:, 1:6]  # r = 1, 2, 4, 8, 16
     curves = {  # each (seeds, ranks)
         "LoRA": np.array([per_seed(record, f"r={r}") for r in RANKS]).T,
         "truncated $\\Delta W$": cut,
@@ -66,7 +66,7 @@ def accuracy_vs_rank() -> tuple[Figure, Numbers]:
         ax.fill_between(at, centre - spread, centre + spread, color=color, alpha=0.2)
     full = record["mean"]["full"]["test"]
     ax.axhline(full, color=BLACK, linewidth=1, label="full")
-    ax.set(xlabel="r, k", xticks=at, xticklabels=RANKS, ylim=(0, 1.02), ylabel="accuracy")
+    ax.set(xlabel="r", xticks=at, xticklabels=RANKS, ylim=(0, 1.02), ylabel="accuracy")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     names = zip(("lora", "cut", "upright"), curves.values(), strict=True)
     numbers = {name: np.round(values.mean(0), 4).tolist() for name, values in names}
