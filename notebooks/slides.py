@@ -49,6 +49,7 @@ img {{ display: block; width: 1200px; height: 600px; object-fit: contain }}
 table {{ border-collapse: collapse }} td, th {{ padding: 4px 14px; border-bottom: 1px solid #ccc }}
 blockquote {{ margin: 0; padding-left: 20px; border-left: 4px solid #e69f00 }}
 footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #555 }}
+@page {{ size: 1280px 1040px; margin: 0 }}
 @media print {{ html, body {{ overflow: visible }}
   section {{ display: block; page-break-after: always; transform: none !important }}
   section > .hidden {{ visibility: visible }} footer {{ display: none }} }}
