@@ -4,9 +4,10 @@
 
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
 come onto it at the next key press, and so does what a code cell prints: first the question, then
-the answer. A picture has a slide of its own, with what its cell prints after it. Other cells are
-left out. Pictures are inside the file, formulas are MathML. On a slide that is too long, code
-moves to the next one; what is too long even so is drawn smaller.
+the answer. A picture has a slide of its own, with what its cell prints after it; the code of the
+course's own figures is left out, as are all other cells. Pictures are inside the file, formulas
+are MathML. On a slide that is too long, code moves to the next one; what is too long even so is
+drawn smaller.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ img {{ display: block; width: 1200px; height: 600px; object-fit: contain }}
 table {{ border-collapse: collapse }} td, th {{ padding: 4px 14px; border-bottom: 1px solid #ccc }}
 blockquote {{ margin: 0; padding-left: 20px; border-left: 4px solid #e69f00 }}
 footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #555 }}
+@page {{ size: 1280px 1040px; margin: 0 }}
 @media print {{ html, body {{ overflow: visible }}
   section {{ display: block; page-break-after: always; transform: none !important }}
   section > .hidden {{ visibility: visible }} footer {{ display: none }} }}
@@ -119,14 +121,15 @@ def parts(cell: NotebookNode, following: NotebookNode | None) -> list[str]:
         return [MarkdownWithMath(renderer=renderer).render(text) for text in texts]
     described = following is not None and "figure-text" in tags(following)
     alt = re.sub(r"[*$`\\]", "", following.source) if described else ""
-    shown = [Highlight2HTML()(cell.source)]
+    drawn = cell.source.startswith("fig, shown = figures.")  # the picture says what the code does
+    shown = [] if drawn else [Highlight2HTML()(cell.source)]
     for output in outputs(cell):
         data = output.get("data", {})
         if "image/png" in data:
             source = f"data:image/png;base64,{data['image/png'].strip()}"
             shown.append(f'<img src="{source}" alt="{html.escape(alt)}">')
         elif text := output.get("text") or data.get("text/plain"):
-            joined = shown.pop() if shown[-1].startswith("<pre") else ""
+            joined = shown.pop() if shown and shown[-1].startswith("<pre") else ""
             shown.append(f'{joined}<pre class="output">{html.escape(text)}</pre>')
     return shown
 

@@ -71,7 +71,8 @@ def test_controls_shows_every_seed_of_every_task():
         assert numbers[task] == near(means(task, methods, key))
         if task != "patient":
             assert numbers[f"{task}_full"] == near(means(task, ["full"], key)[0])
-    assert [ax.get_title() for ax in fig.axes] == ["rotated", "inverted", "shuffled"]
+    titles = ["rotated: test", "inverted: test", "shuffled: train"]
+    assert [ax.get_title() for ax in fig.axes] == titles
     shown = fig.axes[2].lines  # a line of dots for each seed, then the mean, then full
     runs = results("shuffled")["runs"]
     for seed in range(numbers["seeds"]):

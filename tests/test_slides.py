@@ -65,6 +65,9 @@ def test_a_picture_has_a_slide_of_its_own_with_what_is_printed_after_it(lesson):
     assert 'alt="In the figure: a line."' in picture
     assert picture.endswith('<div class=step><pre class="output">5\n</pre></div>')
     assert "So it rises" in after
+    notebook.cells[0].source = "fig, shown = figures.plot()\nplt.show()"
+    notebook.cells[0].outputs.pop(0)
+    assert slides.slides(notebook) == [picture, after]
 
 
 def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson, monkeypatch, tmp_path):

@@ -82,7 +82,9 @@ def nf4_levels_and_error() -> tuple[Figure, Numbers]:
         left.text(1.12, -0.16 - 0.2 * place, name, color=color)
         for kind, style in (("normal", "o-"), ("uniform", "s--")):
             errors = [rounding_error(weights[kind], levels[name], size) for size in sizes]
-            right.plot(sizes, errors, style, color=color, label=f"{name}, {kind}")
+            inside = color if name == "nf4" else "white"
+            label = f"{name}, {kind}"
+            right.plot(sizes, errors, style, color=color, markerfacecolor=inside, label=label)
             numbers[f"{name}_{kind}"] = [round(error, 4) for error in errors]
     left.set(xlabel="w / absmax", yticks=[], xlim=(-1.15, 1.35))
     left.spines["left"].set_visible(False)
