@@ -110,23 +110,23 @@ CLAIMS = {
     ("shuffled-why", "rank 16 learns every label in every seed, as full does"): lambda: (
         min(of("shuffled", "r=16", "train")) == min(of("shuffled", "full", "train")) == 1
     ),
-    ("controls-figure-text", "shuffled: each rank is ahead of the one before"): lambda: all_ahead(
-        (of("shuffled", b, "train"), of("shuffled", a, "train"))
-        for a, b in (("r=1", "r=4"), ("r=4", "r=16"))
+    ("shuffled-why", "rank 4 learns most of the labels: above 0.7 in every seed"): lambda: (
+        min(of("shuffled", "r=4", "train")) > 0.7
     ),
-    ("shuffled-why", "rank 1 gets stuck at 0.29: less than 0.4 in every seed"): lambda: (
+    ("shuffled-why", "rank 1 gets stuck near 0.3: less than 0.4 in every seed"): lambda: (
         max(of("shuffled", "r=1", "train")) < 0.4
-        and round(of("shuffled", "r=1", "train").mean(), 2) == 0.29
+        and abs(of("shuffled", "r=1", "train").mean() - 0.3) < 0.03
     ),
-    ("shuffled-why", "stuck: its last 300 passes, of at most 1,500, gain less than 0.01"): lambda: (
-        ahead([0.01] * 5, last_gains("r=1")) and max(of("shuffled", "r=1", "passes")) <= 1500
+    ("shuffled-why", "stuck: its last 300 passes, of at most 1,500, hardly gain"): lambda: (
+        ahead([0.02] * 5, last_gains("r=1")) and max(of("shuffled", "r=1", "passes")) <= 1500
     ),
     ("shuffled-why", "rank 16 after 100 passes is not ahead of rank 1 in the end"): lambda: (
         not ahead(first_checks("r=16"), of("shuffled", "r=1", "train"))
     ),
     ("shuffled-why", "half as many directions again as with the right labels"): lambda: (
         ahead(of("shuffled", "full", "r90"), 1.3 * of("shuffled", "full", "r90_right"))
-        and ahead(1.7 * of("shuffled", "full", "r90_right"), of("shuffled", "full", "r90"))
+        and 1.4 < of("shuffled", "full", "r90").mean() / of("shuffled", "full", "r90_right").mean()
+        < 1.65
     ),
     ("shuffled-why", "in every seed"): lambda: (
         min(of("shuffled", "full", "r90") - of("shuffled", "full", "r90_right")) > 0
