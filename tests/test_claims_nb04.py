@@ -7,7 +7,6 @@ tested on every seed. Beside each stands the id of the cell that makes it.
 
 import inspect
 
-import numpy as np
 import pytest
 from test_build import build
 
@@ -125,7 +124,8 @@ CLAIMS = {
     ),
     ("shuffled-why", "half as many directions again as with the right labels"): lambda: (
         ahead(of("shuffled", "full", "r90"), 1.3 * of("shuffled", "full", "r90_right"))
-        and 1.4 < of("shuffled", "full", "r90").mean() / of("shuffled", "full", "r90_right").mean()
+        and 1.4
+        < of("shuffled", "full", "r90").mean() / of("shuffled", "full", "r90_right").mean()
         < 1.65
     ),
     ("shuffled-why", "in every seed"): lambda: (
