@@ -170,6 +170,15 @@ CLAIMS = {
 }
 
 
+def test_the_two_recordings_part_where_the_rate_is_large():
+    """Cell ``ahead-text``: at a small rate nothing that one can see."""
+    first, again = (results("rotated", again=again)["search"] for again in (False, True))
+    for method, scores in first.items():
+        apart = [np.abs(np.subtract(scores[lr], again[method][lr])).mean() for lr in scores]
+        assert apart[0] <= 1 / 400  # of the rates, the smallest: a sample of 400
+        assert apart[-1] > 0.01
+
+
 @pytest.mark.usefixtures("recording")
 @pytest.mark.parametrize("claim", CLAIMS, ids=": ".join)
 def test_the_record_carries(claim):

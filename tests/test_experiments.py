@@ -129,6 +129,25 @@ def test_a_record_is_fresh_and_complete(name):
         assert content["std"][method]["test"] == pytest.approx(statistics.stdev(tests), abs=1e-6)
 
 
+AGAIN = [path.stem for path in (experiments.RESULTS / "again").glob("*.json")]
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_second_recording_is_of_the_same_runs(name):
+    first, again = experiments.results(name), experiments.results(name, again=True)
+    assert first["rates"] == again["rates"]
+    assert first["search"] != again["search"]  # another processor, another rounding
+    assert {m: len(runs) for m, runs in first["runs"].items()} == {
+        m: len(runs) for m, runs in again["runs"].items()
+    }
+
+
+def test_there_are_second_recordings_and_not_of_everything():
+    assert {"rotated", "variants_rotated"} <= set(AGAIN)
+    with pytest.raises(ValueError, match="no record of 'clock' in .*again"):
+        experiments.results("clock", again=True)
+
+
 # Rates that may stand at an end of their grid, each with its reason.
 ONE_RATE = "a grid of one: the rate that lesson 07 chose for r = 8 and for r = 64"
 AT_AN_EDGE = {("subspaces", "different"): ONE_RATE, ("subspaces", "same"): ONE_RATE}
