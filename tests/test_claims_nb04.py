@@ -7,6 +7,7 @@ tested on every seed. Beside each stands the id of the cell that makes it.
 
 import inspect
 
+import numpy as np
 import pytest
 from test_build import build
 

@@ -144,7 +144,7 @@ def test_a_second_recording_is_of_the_same_runs(name):
 
 def test_there_are_second_recordings_and_not_of_everything():
     assert {"rotated", "variants_rotated"} <= set(AGAIN)
-    with pytest.raises(ValueError, match="no record of 'clock' in .*again"):
+    with pytest.raises(ValueError, match=r"no record of 'clock' in .*again"):
         experiments.results("clock", again=True)
 
 
