@@ -4,8 +4,6 @@ Each subcommand imports what it needs when it runs, so that ``lora-edu --help`` 
 Bad input ends in one line on stderr and exit code 2; a check that fails, in exit code 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -14,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from lora_edu import __version__
-
-__all__ = ["main"]
 
 
 def _figures(arguments: argparse.Namespace) -> int:

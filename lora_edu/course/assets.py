@@ -5,8 +5,6 @@ them is installed or imported. So whatever pip is set up for (mirrors, proxies, 
 works. They lie in ``LORA_EDU_ASSETS``, else in the cache folder of the platform.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -20,8 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-
-__all__ = ["ASSETS", "Asset", "folder", "path", "problem"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Data for the lessons, and the small network that they train on it."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lora_edu.course import assets
-
-__all__ = ["COMP", "Digits", "Texts", "accuracy", "digits", "mlp", "newsgroups"]
 
 VALIDATION, TEST = 400, 400  # samples; the other 997 are for training
 COMP = (  # five neighbouring topics: hard enough that fine-tuning has something to do

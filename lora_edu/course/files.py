@@ -1,12 +1,8 @@
 """Files that are written whole or not at all."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path
-
-__all__ = ["write_whole"]
 
 
 def write_whole(path: Path | str, content: bytes | str) -> bool:

@@ -4,8 +4,6 @@ The Trainer brings the progress bar, checkpoints, resuming and ``torchrun``. Wha
 the table, to hold a part of it out, to freeze, and to leave files that PEFT reads.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io
@@ -24,8 +22,6 @@ import lora_edu
 from lora_edu import adapt, checkpoint
 from lora_edu.course import assets
 from lora_edu.course.files import write_whole
-
-__all__ = ["finetune", "read_table", "split"]
 
 USE = """PEFT loads the adapter in {out} (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained("{folder}", num_labels={labels})

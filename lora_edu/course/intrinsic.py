@@ -1,15 +1,11 @@
 """Training in a random subspace: how few numbers does a task need."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-__all__ = ["Subspace", "intrinsic_dimension"]
 
 BLOCK = 64  # columns of P that are drawn at a time
 KEEP = 2**23  # numbers: a smaller dense P is kept (32 MB), a larger one drawn anew at each use

@@ -19,11 +19,6 @@ from matplotlib.image import AxesImage
 if TYPE_CHECKING:
     from ipywidgets import Widget
 
-__all__ = [
-    "BLACK", "BLUE", "CELL", "GREEN", "GREY", "ORANGE", "STYLE", "VERMILION",
-    "grouped", "heatmap", "heatmaps", "slider", "small_png", "use_style",
-]  # fmt: skip
-
 # Okabe & Ito, Color Universal Design, 2008
 BLACK, GREY = "#000000", "#666666"
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

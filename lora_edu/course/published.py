@@ -14,8 +14,6 @@ The verdict follows from the digits that were printed:
     differs      none of these
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -26,19 +24,6 @@ from importlib import resources
 from typing import Any
 
 from lora_edu import counting
-
-__all__ = [
-    "FUNCTIONS",
-    "UNITS",
-    "VERDICTS",
-    "Entry",
-    "Quantity",
-    "derive",
-    "ledger",
-    "measured",
-    "printed_value",
-    "verdict",
-]
 
 VERDICTS = ("exact", "rounds", "truncates", "approximate", "differs")
 UNITS = {

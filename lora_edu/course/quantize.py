@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["NF4", "OFFSET", "nf4_levels"]
-
 OFFSET = 1 - (1 / 32 + 1 / 30) / 2  # of bitsandbytes: the largest level is this quantile of N(0, 1)
 GROUP = 256  # how many block maxima share a step, when they are quantised as well
 

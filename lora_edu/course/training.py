@@ -1,7 +1,5 @@
 """One training loop for the whole course. It knows a model's parameters, and nothing of LoRA."""
 
-from __future__ import annotations
-
 import math
 import random
 import time
@@ -12,8 +10,6 @@ from operator import length_hint
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-__all__ = ["Batches", "History", "fit", "seed_everything"]
 
 
 def seed_everything(seed: int) -> None:

@@ -7,8 +7,6 @@ Letters: d = out_features, k = in_features, r = rank or width, n = samples (all 
 dimensions), s = scaling.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -18,11 +16,6 @@ from torch import Tensor, nn
 from lora_edu.adapt import lora_layers
 from lora_edu.course.quantize import NF4
 from lora_edu.layers import LoRALinear, is_linear
-
-__all__ = [
-    "BottleneckAdapter", "DoRALinear", "NF4Linear", "freeze_A", "init_pissa", "loraplus_groups",
-    "quantize_base", "to_dora",
-]  # fmt: skip
 
 
 def loraplus_groups(model: nn.Module, lr: float, ratio: float = 16.0) -> list[dict[str, Any]]:

@@ -7,16 +7,12 @@ is wrong with it; a notebook shows that alone, without a traceback. The checks o
 ``nbNN``.
 """
 
-from __future__ import annotations
-
 import functools
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-__all__ = ["call", "check", "compare", "numbers", "predict"]
 
 
 def check(function: Callable[..., None]) -> Callable[..., None]:

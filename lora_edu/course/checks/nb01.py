@@ -1,7 +1,5 @@
 """Checks of lesson 01: the update, its counts, its rank, the order of products, merging."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -10,15 +8,6 @@ import numpy as np
 
 from lora_edu import reference
 from lora_edu.course.checks import call, check, compare
-
-__all__ = [
-    "SMALL_UPDATE",
-    "check_delta_weight",
-    "check_factors",
-    "check_forward",
-    "check_largest_saving_rank",
-    "check_merge",
-]
 
 # Rank 2: its third row is 2 · first + second, and so on.
 SMALL_UPDATE = np.array(

@@ -1,7 +1,5 @@
 """Checks of lesson 02: count directions, measure energy, know the error, compress."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +7,6 @@ import numpy as np
 
 from lora_edu import lowrank
 from lora_edu.course.checks import call, check, numbers
-
-__all__ = [
-    "check_compress", "check_count_directions", "check_energy_rank", "check_truncation_error",
-]  # fmt: skip
 
 
 def _example(*strengths: float) -> np.ndarray:

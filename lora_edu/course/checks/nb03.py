@@ -1,7 +1,5 @@
 """Checks of lesson 03: the layer in rows, its gradients, the start, the floor, the first step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +7,6 @@ import numpy as np
 
 from lora_edu import reference
 from lora_edu.course.checks import call, check, compare, numbers
-
-__all__ = ["check_first_update", "check_floor", "check_forward", "check_gradients", "check_start"]
 
 S = 3.0  # the scaling in all examples: neither 1 nor 2, so that no slip hides
 

@@ -1,14 +1,10 @@
 """Checks of lesson 04: a truncated update, a rate chosen fairly, a fair share, a dimension."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 
 from lora_edu.course.checks import call, check, compare, numbers
-
-__all__ = ["check_choose", "check_dimension", "check_share", "check_truncate"]
 
 
 @check

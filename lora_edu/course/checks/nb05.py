@@ -1,16 +1,11 @@
 """Checks of lesson 05: counting shapes, saved heads, verdicts, budgets, memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 
 from lora_edu import counting
 from lora_edu.course.checks import call, check
-
-__all__ = ["check_adapter_bytes", "check_judge", "check_lora_count", "check_printed_counts",
-           "check_training_bytes"]  # fmt: skip
 
 
 def _whole(value: object, name: str) -> int:

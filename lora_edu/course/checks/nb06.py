@@ -1,14 +1,10 @@
 """Checks of lesson 06: the lost part, a loop without drift, when to merge, one adapter a row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 
 from lora_edu.course.checks import call, check, compare, numbers
-
-__all__ = ["check_lost_part", "check_per_row", "check_serve", "check_stories"]
 
 
 def _rounded(W: np.ndarray, bits: int) -> np.ndarray:

@@ -1,15 +1,11 @@
 """Checks of lesson 08: DoRA's count and its axis, NF4 by hand, which variant when."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lora_edu.course.checks import call, check, compare, numbers
-
-__all__ = ["check_by_hand", "check_choice", "check_dora_extra", "check_dora_weight"]
 
 
 def _refuse(got: Any, wrong: dict[str, Any], atol: float = 1e-8) -> None:

@@ -8,8 +8,6 @@ once, and what it returns is the record. The experiments of lesson NN are in ``n
 records in ``lora_edu/data/results``.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib
@@ -28,9 +26,6 @@ from typing import Any
 import numpy as np
 
 from lora_edu.course.files import write_whole
-
-__all__ = ["EXPERIMENTS", "RESULTS", "Experiment", "ahead", "experiment", "load", "per_seed",
-           "record", "results"]  # fmt: skip
 
 RESULTS = Path(__file__).parents[2] / "data" / "results"
 Run = dict[str, Any]

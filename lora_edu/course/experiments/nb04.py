@@ -1,7 +1,5 @@
 """Experiments of lesson 04: a small network, pretrained on upright digits, meets another task."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from collections.abc import Callable
@@ -16,8 +14,6 @@ from lora_edu.course.datasets import Digits, accuracy, digits, mlp
 from lora_edu.course.experiments import Run, experiment
 from lora_edu.course.intrinsic import Subspace
 from lora_edu.course.training import Batches, History, fit
-
-__all__ = ["adapt", "memorise", "pretrain", "r90", "train", "trainer", "truncated", "updates"]
 
 WIDTHS = (64, 256, 256, 10)
 RANKS = (1, 2, 4, 8, 16)

@@ -1,7 +1,5 @@
 """Measurement of lesson 06: what a model takes as it is, merged, with LoRA apart, with adapters."""
 
-from __future__ import annotations
-
 import copy
 import platform
 import time
@@ -15,8 +13,6 @@ from lora_edu.course.timing import Timings, compare
 from lora_edu.course.training import seed_everything
 from lora_edu.course.variants import BottleneckAdapter
 from lora_edu.layers import LoRALinear, is_linear
-
-__all__ = ["adapted", "candidates", "encoder", "measure"]
 
 
 def encoder(seed: int = 0) -> nn.Module:

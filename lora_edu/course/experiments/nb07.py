@@ -1,7 +1,5 @@
 """Experiments of lesson 07: the upper two layers of a real sentence encoder meet newsgroups."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from collections.abc import Sequence
@@ -18,12 +16,6 @@ from lora_edu.course.datasets import Texts, newsgroups
 from lora_edu.course.experiments import Run, experiment
 from lora_edu.course.experiments.nb04 import r90
 from lora_edu.course.training import Batches, fit
-
-__all__ = [
-    "ADAPTED", "AT", "CUTS", "ELSEWHERE", "EPSILONS", "HEAD_LR", "MODULES", "RANKS", "Top",
-    "accuracy", "adapt", "cached", "config", "intruders", "neighbours", "pretrained", "similarity",
-    "train", "truncated", "updates",
-]  # fmt: skip
 
 Part = tuple[Tensor, Tensor, Tensor]  # what enters layer 4 (n, L, 384), mask (n, L), class (n,)
 

@@ -1,7 +1,5 @@
 """Experiments of lesson 08: LoRA and its descendants on the tasks of lessons 04 and 07."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import re
@@ -24,8 +22,6 @@ from lora_edu.course.variants import (
     quantize_base,
     to_dora,
 )  # fmt: skip
-
-__all__ = ["adapt", "place", "prepare", "random_start", "recipe"]
 
 
 @torch.no_grad()

@@ -6,8 +6,6 @@ numbers; ``lora-edu figures`` writes all of them into a folder, with a gallery. 
 later is numbers and words, never pixels: those differ between two versions of a font renderer.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import importlib
@@ -26,8 +24,6 @@ from matplotlib.figure import Figure
 
 from lora_edu.course.files import write_whole
 from lora_edu.course.plots import STYLE, small_png
-
-__all__ = ["FIGURES", "TABLES", "Entry", "Numbers", "check", "figure", "load", "table", "write"]
 
 Numbers = dict[str, Any]
 RELATIVE_TOLERANCE = 1e-6

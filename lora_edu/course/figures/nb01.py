@@ -1,7 +1,5 @@
 """Figures of lesson 01: the anatomy of the update, and what it saves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,14 +21,6 @@ from lora_edu.course.plots import (
     grouped,
     heatmap,
 )
-
-__all__ = [
-    "matrix_anatomy",
-    "matrix_example",
-    "model_widths",
-    "parameters_vs_rank",
-    "reduction_vs_width",
-]
 
 
 def matrix_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,5 @@
 """Figures of lesson 02: what a rank looks like, what truncation loses, a picture rank by rank."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -12,8 +10,6 @@ from matplotlib.figure import Figure
 from lora_edu import lowrank
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLUE, CELL, GREY, ORANGE, VERMILION, heatmap
-
-__all__ = ["eckart_young", "picture", "three_matrices", "three_ranks", "truncated_picture"]
 
 ROUNDING = 1e-12  # of the largest: what is smaller is rounding, and differs between machines
 ERROR = r"$\|M - M_r\|\;/\;\|M\|$"

@@ -1,7 +1,5 @@
 """Figures of lesson 03: the rank against a planted update, the starts, the scaling."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -10,8 +8,6 @@ from matplotlib.figure import Figure
 
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREY, ORANGE, VERMILION
-
-__all__ = ["initialisations", "rank_sweep_planted", "scaling_and_rank"]
 
 D, K, N, RANK = 40, 30, 50, 3
 

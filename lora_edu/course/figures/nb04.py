@@ -1,7 +1,5 @@
 """Figures of lesson 04: the spectrum of an update, accuracy against rank, controls, dimension."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,8 +7,6 @@ from matplotlib.figure import Figure
 from lora_edu.course.experiments import per_seed, results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
-
-__all__ = ["accuracy_vs_rank", "controls", "intrinsic_dimension", "spectrum_of_the_update"]
 
 RANKS = (1, 2, 4, 8, 16)
 _LABELS = {"inverted": "LoRA, epochs=30", "patient": "LoRA, epochs=150"}

@@ -1,7 +1,5 @@
 """Figures of lesson 05, and the ledger as tables."""
 
-from __future__ import annotations
-
 import csv
 import io
 
@@ -14,9 +12,6 @@ from lora_edu import counting
 from lora_edu.course.figures import Numbers, figure, table
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped
 from lora_edu.course.published import FUNCTIONS, Entry, ledger, printed_value
-
-__all__ = ["gpt3_one_terabyte", "memory_plans", "published_vs_derived", "reduction_by_rank",
-           "training_memory"]  # fmt: skip
 
 
 @figure(

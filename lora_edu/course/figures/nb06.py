@@ -1,7 +1,5 @@
 """Figures of lesson 06: what rounding takes of a merge, how it adds up, and the time it saves."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -11,8 +9,6 @@ from torch import Tensor
 from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
-
-__all__ = ["SIZES", "latency", "merge_drift", "merge_error_by_dtype", "small_updates_vanish"]
 
 SIZES = [10 ** (-n / 2) for n in range(11)]  # of an update, relative to the weights: 1 to 1e-5
 TYPES = {"bfloat16": ("o", VERMILION), "float16": ("s", ORANGE)}

@@ -1,17 +1,12 @@
 """Figures of lesson 07: ranks of real updates, accuracy and forgetting, subspaces, Table 7."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREY, ORANGE, VERMILION
-
-__all__ = ["amplification", "real_model_rank_sweep", "real_model_spectra", "subspace_similarity"]
 
 RANKS, AT = (1, 4, 8, 64), (1, 2, 4, 8, 16, 32, 64)
 MODULES = [f"{layer}.{part}" for layer in (4, 5) for part in ("q", "k", "v", "o", "up", "down")]
@@ -23,8 +18,8 @@ TABLE_7_W, TABLE_7_WIDTH = 61.95, 12_288  # ‖W‖, and d
 @figure(
     "real_model_spectra",
     alt="How many directions hold 90 % of the energy, for twelve matrices in MiniLM's upper two "
-    "layers, {seeds} seeds. Weights: {W0[0]} to {W0[4]} in layer 4 and {W0[6]} to {W0[10]} in "
-    "layer 5. Updates of full fine-tuning: {full[0]:.0f} (4.q), {full[2]:.0f} (4.v), {full[4]:.0f} "
+    "layers, {seeds} seeds. Weights: {least} to {most}. "
+    "Updates of full fine-tuning: {full[0]:.0f} (4.q), {full[2]:.0f} (4.v), {full[4]:.0f} "
     "(4.up), {full[6]:.0f} (5.q), {full[8]:.0f} (5.v), {full[11]:.0f} (5.down). Updates of LoRA, r "
     "= 64, on q and v: {lora[0]:.2g}, {lora[1]:.2g}, {lora[2]:.2g}, {lora[3]:.2g}. Noise: "
     "{noise[0]:.0f} for square matrices, {noise[1]:.0f} for the others.",
@@ -41,16 +36,15 @@ def real_model_spectra() -> tuple[Figure, Numbers]:
     ax.plot(noises, at, "|", color=GREY, markersize=14, label="noise")
     ax.plot(W0, at, "s", color=ORANGE, label="$W_0$")
     ax.plot(np.transpose(full), at, "o", color=BLUE, alpha=0.6, label=["full", "", ""])
-    label = ["$r=64$", "", ""]
-    lora_at = np.transpose(lora)
-    ax.plot(lora_at, of_lora, "^", color=VERMILION, alpha=0.6, label=label, clip_on=False)
+    ax.plot(np.transpose(lora), of_lora, "^", color=VERMILION, label=["$r=64$", "", ""])
     ax.set(yticks=at, yticklabels=MODULES, xlim=(-5, 310))
     ax.set_xlabel("$n:\\ \\sum_{i\\leq n}\\sigma_i^2 \\geq 0.9\\,\\sum\\sigma_i^2$")
     ax.grid(axis="y", alpha=0.3)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     numbers = {"full": np.mean(full, axis=0).round(2), "lora": np.mean(lora, axis=0).round(2)}
-    numbers |= {"W0": W0.astype(int), "noise": noise.round(2)}
-    return fig, {k: v.tolist() for k, v in numbers.items()} | {"seeds": len(full)}
+    numbers |= {"W0": W0.astype(int), "noise": noise.round(2), "least": W0.min().astype(int)}
+    numbers |= {"most": W0.max().astype(int), "seeds": np.array(len(full))}
+    return fig, {k: v.tolist() for k, v in numbers.items()}
 
 
 @figure(
@@ -103,8 +97,7 @@ def subspace_similarity() -> tuple[Figure, Numbers]:
         row[0].set_ylabel(f"{method}\n$i$  ($r=8$)")
         shown = {method: phi[:, 0, 0], f"all_{method}": phi[:, -1, -1]}
         numbers |= {name: values.round(4).tolist() for name, values in shown.items()}
-    for ax in axes[1]:
-        ax.set_xlabel("$j$  ($r=64$)")
+    fig.supxlabel("$j$  ($r=64$)", fontsize=11)
     fig.colorbar(image, ax=axes, label="$\\phi$")
     return fig, numbers
 
@@ -136,7 +129,6 @@ def amplification() -> tuple[Figure, Numbers]:
         ax.axhline(1, color=GREY, linewidth=1)
         ax.set(xscale="log", yscale="log", xlabel="r", xticks=RANKS, xticklabels=RANKS)
         ax.minorticks_off()
-        ax.yaxis.set_major_formatter(ScalarFormatter())
     axes[0].set_ylabel("$\\|\\Delta W\\|\\ /\\ \\|U^T W_0 V\\|$")
     axes[1].set_ylabel("$\\|U^T W_0 V\\|\\ /\\ (\\|W_0\\|\\, r/d)$")
     axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))

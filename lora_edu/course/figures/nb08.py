@@ -1,7 +1,5 @@
 """Figures of lesson 08: the variants side by side, NF4, learning rates."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -11,8 +9,6 @@ from lora_edu.course.experiments import per_seed, results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 from lora_edu.course.quantize import nf4_levels
-
-__all__ = ["learning_rate_gap", "nf4_levels_and_error", "variants_at_equal_parameters"]
 
 TASKS = {"rotated": "45°", "inverted": "inverted"}
 EQUAL = ("lora", "rslora", "lora+", "dora", "lora-fa", "nf4", "pissa", "random start")
