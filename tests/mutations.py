@@ -530,6 +530,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "runs of other code are used": ("if lines[:1] != [digest]:", "if not lines:"),
         "what is done stays noted": ("part.path.unlink(missing_ok=True)", "pass"),
         "the seed is averaged": (' and key != "seed"', ""),
+        "words make a record stale": (
+            'return "\\n".join(line for line in lines if line)',
+            "return source",
+        ),
+        "the second recording is the first": ('RESULTS / "again" if again else RESULTS', "RESULTS"),
     },
     ("lora_edu/course/experiments/nb04.py", "tests/test_experiments_nb04.py"): {
         "biases are fine-tuned": (
@@ -594,6 +599,30 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "texts held out are trained on": (" if text not in chosen]", "]"),
         "an empty label passes": ("or not all(pairs[-1])", "or not pairs[-1][0]"),
         "checkpoints that are not whole": ('if p.read_text()[-3:] == "\\n}\\n"]', "]"),
+        "another table is resumed": ("json.dumps([texts, labels])", "json.dumps([])"),
+    },
+    ("lora_edu/course/experiments/nb07.py", "tests/test_lab_nb07.py"): {
+        "padding is read": (
+            "bias = (1 - mask[:, None, None].to(hidden))",
+            "bias = (0 * mask[:, None, None].to(hidden))",
+        ),
+        "the head starts alike": ("torch.manual_seed(seed)", "torch.manual_seed(0)"),
+        "full fine-tuning of nothing": (
+            "weight.requires_grad_(True)",
+            "weight.requires_grad_(False)",
+        ),
+        "a post is its own neighbour": (".fill_diagonal_(-2)", ""),
+        "padding is averaged": ("embed(hidden, mask) * mask[..., None]", "embed(hidden, mask)"),
+        "the update has the other sign": ("(new - old).detach()", "(old - new).detach()"),
+        "the cut is made of the weight": (
+            "weight += torch.from_numpy(lowrank.best_approximation(delta.numpy(), k))",
+            "weight = torch.from_numpy(lowrank.best_approximation((weight + delta).numpy(), k))",
+        ),
+        "right singular vectors": (
+            "full_matrices=False)[0] for W in (W0",
+            "full_matrices=False)[2].T for W in (W0",
+        ),
+        "a new direction has a sign": ("(old.T @ new[:, :k]).abs()", "(old.T @ new[:, :k])"),
     },
     ("notebooks/slides.py", "tests/test_slides.py"): {
         "no slide begins": (
@@ -620,6 +649,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "unrun cells are let through": ("if cell.execution_count != count:", "if False:"),
         "a number in the prose goes unseen": ("if value not in known:", "if False:"),
+        "a stale translation passes": (
+            'if rendered.metadata.get("en") != digest(cell):',
+            "if False:",
+        ),
         "numbers of any section count": (
             "shown if has_code and position > 0 else everywhere",
             "everywhere",

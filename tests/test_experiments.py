@@ -1,6 +1,9 @@
 """The records of the long runs: how they are made, whether they are fresh, what they carry."""
 
+import inspect
 import json
+import linecache
+import runpy
 import statistics
 
 import numpy as np
@@ -89,6 +92,27 @@ def test_a_part_of_other_code_is_not_used(tiny, tmp_path):
     content = experiments.record("tiny", 2, tmp_path)
     assert content["chosen"]["a"] == 2.0
     assert calls[0] == ("a", 1.0, 0)
+
+
+def described(lr):
+    """Return what is asked for."""
+    # A remark.
+    return {"validation": lr}
+
+
+def test_other_words_in_a_docstring_do_not_make_a_record_stale(tmp_path):
+    """But any other change does, of a remark too."""
+
+    def digest(old, new):
+        path = tmp_path / "code.py"
+        path.write_text(inspect.getsource(described).replace(old, new), encoding="utf-8")
+        linecache.checkcache(str(path))
+        namespace = runpy.run_path(str(path))
+        return experiments.Experiment("x", namespace["described"], {}, ()).digest
+
+    before = digest("", "")
+    assert digest("what is asked for", "the same") == before
+    assert len({before, digest("A remark", "Another"), digest("lr}", "-lr}")}) == 3
 
 
 def test_bad_input_is_one_line_and_code_2(tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from lora_edu import lowrank
 from lora_edu.adapt import merge_and_unload
 from lora_edu.course.experiments import nb07 as lab
 
@@ -84,6 +85,14 @@ def test_an_update_cut_to_its_whole_rank_is_the_update(base, cached):
             weights = (model.get_submodule(name).weight for model in (cut, like))
             torch.testing.assert_close(*weights)
         assert torch.equal(cut.classifier.weight, full.classifier.weight)
+
+
+def test_an_update_cut_to_rank_1_has_rank_1(base, cached):
+    tuned = lab.train(lab.adapt(base, "full", 0), cached, 1e-3, 0, epochs=1)
+    whole = lab.updates(tuned, base)
+    for name, cut in lab.updates(lab.truncated(tuned, base, 1), base).items():
+        nearest = torch.from_numpy(lowrank.best_approximation(whole[name].numpy(), 1))
+        torch.testing.assert_close(cut, nearest, atol=1e-6, rtol=0)  # W0 + ΔW - W0, in float32
 
 
 def test_neighbours_are_found_by_definition(base, cached):
