@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     experiments.set_defaults(run=_experiments)
 
     assets = commands.add_parser(
-        "assets", help="list and verify the weights and texts of lessons 07 and 08, or fetch them"
+        "assets", help="list and verify the weights and texts of lesson 07, or fetch them"
     )
     assets.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
     assets.add_argument("--fetch", action="store_true", help="download what is not there yet")
