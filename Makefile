@@ -41,8 +41,9 @@ lab: venv
 	@$(PY) notebooks/build.py --own
 	$(PY) -m jupyter lab $(AS_ROOT) notebooks/mine
 
-# Two workers of one thread each: two threads each would get in one another's way.
-PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+# Two workers of one thread each: two threads each would get in one another's way. The files come in
+# the order of tests/conftest.py, the longest first: none of them starts when all others are done.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: venv
 	@$(PY) -m lora_edu.cli assets --fetch >&2 || echo "What needs these assets will be skipped" >&2

@@ -8,6 +8,7 @@ import pytest
 from lora_edu.course import assets, experiments
 
 LESSONS = ("07_",)
+LONGEST = ("test_notebooks.py", "07_real_model.ipynb", "test_finetune.py")  # these begin
 
 # A deadline would fail a test because another program is busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -19,6 +20,7 @@ def pytest_collection_modifyitems(items):
 
     That is: the notebooks of these lessons, and tests with the mark ``assets``.
     """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     waiting = [
         item
         for item in items
