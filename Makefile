@@ -49,8 +49,9 @@ test: venv
 	@$(PY) -m lora_edu.cli assets --fetch >&2 || echo "What needs these assets will be skipped" >&2
 	$(PYTEST)
 
+# A test here is a whole lesson: any worker may take the next one.
 test-slow: venv
-	$(PYTEST) -m slow
+	$(PYTEST) --dist worksteal -m slow
 
 test-browser: venv
 	$(PY) -m pytest tests/browser
