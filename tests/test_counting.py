@@ -149,6 +149,29 @@ def test_bytes():
         counting.bytes_of(1, "float8")
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments", "error", "message"),
+    [
+        (
+            "bottleneck_parameters",
+            (8, 3, 2, -1),
+            ValueError,
+            "layer_norms must be .* got -1",
+        ),
+        ("bytes_of", (-1, "float32"), ValueError, "numbers must be at least 0, got -1"),
+        ("bytes_of", (1.5, "float32"), TypeError, "numbers must be an integer, got 1.5"),
+        ("training_memory", (-2, 3), ValueError, "frozen must be at least 0, got -2"),
+        ("training_memory", (2, -3), ValueError, "trained must be at least 0, got -3"),
+        ("training_memory", (2, 3.0), TypeError, "trained must be an integer, got 3.0"),
+        ("activation_bytes", (1, 8, 8, 0, 4, 1, "float32"), ValueError, "heads must be .* got 0"),
+        ("activation_bytes", (1, 8, 8, 2, 4, -1, "float32"), ValueError, "batch must be .* got -1"),
+    ],
+)
+def test_no_count_is_negative_or_broken(function, arguments, error, message):
+    with pytest.raises(error, match=message):
+        getattr(counting, function)(*arguments)
+
+
 # -- whole models -----------------------------------------------------------------------------
 
 

@@ -167,6 +167,19 @@ def test_a_trained_head_has_the_rate_of_a_and_its_bias_that_of_b():
     assert fast["lr"] == 0.2
 
 
+@pytest.mark.parametrize(
+    ("lr", "ratio", "message"), [(0, 16, "lr"), (-1, 16, "lr"), (1, -2, "ratio")]
+)
+def test_loraplus_refuses_rates_that_do_not_train(lr, ratio, message):
+    with pytest.raises(ValueError, match=f"{message} must be greater than 0, got"):
+        loraplus_groups(ours(), lr, ratio)
+
+
+def test_dora_is_made_of_a_lora_layer():
+    with pytest.raises(TypeError, match="lora must be a LoRALinear, got Linear"):
+        DoRALinear(nn.Linear(3, 2))
+
+
 def test_pissa_is_pefts():
     model, other = ours(), theirs(init_lora_weights="pissa")
     init_pissa(model)
