@@ -41,7 +41,7 @@ def _experiments(arguments: argparse.Namespace) -> int:
 
 
 def _assets(arguments: argparse.Namespace) -> int:
-    from lora_edu.course import assets
+    from lora_edu import assets
 
     states = []
     for name in arguments.name or assets.ASSETS:
@@ -85,7 +85,7 @@ def _count(arguments: argparse.Namespace) -> int:
 
 def _finetune(arguments: argparse.Namespace) -> int:
     try:
-        from lora_edu.course.finetune import finetune
+        from lora_edu.finetune import finetune
 
         finetune(arguments)
     except ImportError:  # transformers' own message is about its insides

@@ -39,7 +39,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from lora_edu.course.files import write_whole
+from lora_edu.files import write_whole
 
 NOTEBOOKS = Path(__file__).resolve().parent
 LABELS = {

@@ -25,7 +25,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
-from lora_edu.course.files import write_whole
+from lora_edu.files import write_whole
 
 PAGE = """<!doctype html>
 <html lang="en">

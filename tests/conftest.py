@@ -1,11 +1,13 @@
 """What holds for all tests: no deadlines; what needs real weights is skipped without, but in CI."""
 
 import os
+import shutil
 
 import hypothesis
 import pytest
 
-from lora_edu.course import assets, experiments
+from lora_edu import assets
+from lora_edu.course import experiments
 
 LESSONS = ("07_",)
 LONGEST = ("test_notebooks.py", "07_real_model.ipynb", "test_finetune.py")  # these begin
@@ -36,10 +38,12 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(params=["first", "again"])
-def recording(request, monkeypatch):
+def recording(request, monkeypatch, tmp_path):
     """Let a test see the records of the lessons, then the second recording of each.
 
     What a lesson says of its records has to hold in both.
     """
     if request.param == "again":
-        monkeypatch.setattr(experiments, "RESULTS", experiments.RESULTS / "again")
+        for path in experiments.RESULTS.glob("*_again.json"):
+            shutil.copy(path, tmp_path / path.name.replace("_again", ""))
+        monkeypatch.setattr(experiments, "RESULTS", tmp_path)

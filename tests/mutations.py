@@ -31,8 +31,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGESTS = (
-    "tests/test_figures.py::test_committed_figures_are_what_the_code_draws",
-    "tests/test_experiments.py::test_a_record_is_fresh_and_complete",
+    "tests/course/test_figures.py::test_committed_figures_are_what_the_code_draws",
+    "tests/course/test_experiments.py::test_a_record_is_fresh_and_complete",
 )
 SECONDS = 900  # for the tests of one break; on a quiet machine they take a few
 # Each run is a fork of one process that has loaded what takes long, and nothing of the project.
@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
 
 # (file, its tests ...) → what goes wrong: (as it is, broken)
 BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
-    ("lora_edu/counting.py", "tests/test_counting.py"): {
+    ("lora_edu/counting.py", "tests/core/test_counting.py"): {
         "lora_A is not counted": (
             'return at_least_one("r", r) * (d + k)',
             'return at_least_one("r", r) * d',
@@ -217,7 +217,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "attention keeps one map, not two": ("2 * heads * sequence", "heads * sequence"),
         "double quantisation is counted once": ("Fraction(32, 64 * 256)", "Fraction(32, 64)"),
     },
-    ("lora_edu/lowrank.py", "tests/test_lowrank.py"): {
+    ("lora_edu/lowrank.py", "tests/core/test_lowrank.py"): {
         "the split is not balanced": (
             "return root[:, None] * Vt, U * root",
             "return S[:, None] * Vt, U",
@@ -249,7 +249,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "squares may overflow": ("return S / S[0] if S[0] > 0 else S", "return S"),
         "NaN is a number": ("if not np.isfinite(array).all():", "if False:"),
     },
-    ("lora_edu/reference.py", "tests/test_reference.py"): {
+    ("lora_edu/reference.py", "tests/core/test_reference.py"): {
         "forward forgets scaling": ("+ scaling * (h @ B.T)", "+ h @ B.T"),
         "scaling takes W0 along": (
             "x @ W0.T + scaling * (h @ B.T)",
@@ -267,7 +267,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "rank 0 is let through": ('lengths.get("r") == 0', 'lengths.get("r") == -1'),
     },
-    ("lora_edu/layers.py", "tests/test_layers.py"): {
+    ("lora_edu/layers.py", "tests/core/test_layers.py"): {
         "alpha times r": ("lora_alpha / (math.sqrt", "lora_alpha * (math.sqrt"),
         "rsLoRA divides by r": ("(math.sqrt(r) if use_rslora else r)", "r"),
         "the base learns too": ("self.base = base.requires_grad_(False)", "self.base = base"),
@@ -322,7 +322,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "autocast rounds float64": (" and x.dtype != torch.float64", ""),
     },
-    ("lora_edu/adapt.py", "tests/test_adapt.py"): {
+    ("lora_edu/adapt.py", "tests/core/test_adapt.py"): {
         "the rest of the model learns": ("model.requires_grad_(False)", "model"),
         "what is saved whole stays frozen": ("module.requires_grad_(True)", "module"),
         "rank_pattern is ignored": (
@@ -358,7 +358,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "pass",
         ),
     },
-    ("lora_edu/checkpoint.py", "tests/test_checkpoint.py"): {
+    ("lora_edu/checkpoint.py", "tests/core/test_checkpoint.py"): {
         "files are moved before both are there": (
             "os.replace(temporary, directory / COMMITTED)  # from here on",
             "for file in sorted(Path(temporary).iterdir()):\n"
@@ -392,12 +392,12 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "False",
         ),
     },
-    ("lora_edu/course/files.py", "tests/test_files.py"): {
+    ("lora_edu/files.py", "tests/core/test_files.py"): {
         "the file is written in place": ("os.replace(temporary, path)", "path.write_bytes(data)"),
         "the temporary file stays": ("        os.unlink(temporary)\n", ""),
         "only its owner may read it": ("0o644", "0o600"),
     },
-    ("lora_edu/course/assets.py", "tests/test_assets.py"): {
+    ("lora_edu/assets.py", "tests/core/test_assets.py"): {
         "a hash is not checked when fetched": (
             "if hashlib.sha256(data).hexdigest() != expected:",
             "if False:",
@@ -411,7 +411,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "ready = where",
         ),
     },
-    ("lora_edu/course/training.py", "tests/test_training.py"): {
+    ("lora_edu/course/training.py", "tests/course/test_training.py"): {
         "NumPy is not seeded": ("np.random.seed(seed)", "np.random.seed(0)"),
         "gradients add up": ("optimizer.zero_grad()", "pass"),
         "validated in training": ("model.eval()", "model.train()"),
@@ -419,7 +419,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "the order is that of others": (", generator=self.generator)  # (n,)", ")  # (n,)"),
         "NaN steps on": ("if not math.isfinite(history.loss[-1]):", "if False:"),
     },
-    ("lora_edu/course/datasets.py", "tests/test_datasets.py"): {
+    ("lora_edu/course/datasets.py", "tests/course/test_datasets.py"): {
         "validation is the test": (
             "return Digits(train, validation, test)",
             "return Digits(train, test, test)",
@@ -433,12 +433,12 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             'chosen["train"][: sizes[0]], chosen["train"][: sizes[1]]',
         ),
     },
-    ("lora_edu/course/intrinsic.py", "tests/test_intrinsic.py"): {
+    ("lora_edu/course/intrinsic.py", "tests/course/test_intrinsic.py"): {
         "columns of any length": ("yield block / block.norm(dim=0)", "yield block"),
         "one P for every seed": ("manual_seed(self.seed)", "manual_seed(0)"),
         "more than the share": (">= share * baseline", "> share * baseline"),
     },
-    ("lora_edu/course/timing.py", "tests/test_timing.py"): {
+    ("lora_edu/course/timing.py", "tests/course/test_timing.py"): {
         "one after the other": ("            shuffle(order)\n", ""),
         "seconds of a sample, not of a call": ("(clock() - start) / calls", "clock() - start"),
         "pairs are sorted": (
@@ -446,7 +446,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "zip(sorted(self.seconds[name]), sorted(self.seconds[reference]), strict=True)",
         ),
     },
-    ("lora_edu/course/published.py", "tests/test_published.py"): {
+    ("lora_edu/course/ledger.py", "tests/course/test_ledger.py"): {
         "a half does not round": (
             "if abs(derived - printed) <= last / 2",
             "if abs(derived - printed) < last / 2",
@@ -460,38 +460,38 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "10 ** (len(digits)",
         ),
     },
-    ("lora_edu/course/plots.py", "tests/test_plots.py"): {
+    ("lora_edu/course/plots.py", "tests/course/test_plots.py"): {
         "each heat map has its own scale": ("vmin=-limit, vmax=limit, ", ""),
         "figures of a slider stay open": ("        plt.close(fig)\n", ""),
         "thousands with commas": ('.replace(",", "\\N{THIN SPACE}")', ""),
     },
-    ("lora_edu/course/figures/__init__.py", "tests/test_figures.py"): {
+    ("lora_edu/course/figures.py", "tests/course/test_figures.py"): {
         "a new number is not drawn": ("or not _same(_read(data), record)", ""),
         "two per cent are no change": ("RELATIVE_TOLERANCE = 1e-6", "RELATIVE_TOLERANCE = 2e-2"),
         "orphans are welcome": ("if path.name not in known]", "if False]"),
     },
-    ("lora_edu/course/figures/nb01.py", "tests/test_figures.py"): {
+    ("lora_edu/course/matrix_example/figures.py", "tests/course/test_figures.py"): {
         "the factors are counted once": ("lora_A.size + lora_B.size", "lora_A.size"),
         "the scale of another matrix": ("np.std(W0 + delta)", "np.std(delta)"),
     },
-    ("lora_edu/course/figures/nb02.py", "tests/test_figures_nb02.py"): {
+    ("lora_edu/course/rank_and_svd/figures.py", "tests/lessons/rank_and_svd/test_figures.py"): {
         "the error is the energy": (
             "np.sqrt(np.append(np.cumsum(energy[::-1])[::-1], 0) / energy.sum())",
             "np.append(np.cumsum(energy[::-1])[::-1], 0) / energy.sum()",
         ),
     },
-    ("lora_edu/course/figures/nb03.py", "tests/test_figures.py"): {
+    ("lora_edu/course/learning_the_update/figures.py", "tests/course/test_figures.py"): {
         "the floor is summed from the top": ("squares[r:]", "squares[:r]"),
         "uniform by the rank": ("/ columns**0.5", "/ rows**0.5"),
     },
-    ("lora_edu/course/figures/nb05.py", "tests/test_figures.py"): {
+    ("lora_edu/course/counting_parameters/figures.py", "tests/course/test_figures.py"): {
         "QLoRA's norms and embeddings in 4 bits": (
             'if m.kind == "linear")\n    layers',
             ")\n    layers",
         ),
         "the talk counts two matrices a layer of rank 4": ("[1, 1], 6)", "[4, 4], 6)"),
     },
-    ("lora_edu/course/checks/__init__.py", "tests/test_checks.py"): {
+    ("lora_edu/course/checks.py", "tests/course/test_checks.py"): {
         "a half-given answer is none": ("if all(missing):", "if any(missing):"),
         "changed arguments go unseen": (
             "assert np.array_equal(value, arguments[name]), (",
@@ -502,29 +502,29 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "if 0.99 < ratio < 10.1:",
         ),
     },
-    ("lora_edu/course/checks/nb01.py", "tests/test_checks.py"): {
+    ("lora_edu/course/matrix_example/checks.py", "tests/course/test_checks.py"): {
         "forming the update is let through": (
             "made.shape == shape.shape and np.allclose(made, shape)",
             "made is shape",
         ),
         "break-even saves": ("got * (d + k) != d * k, (", "got != -1, ("),
     },
-    ("lora_edu/course/checks/nb02.py", "tests/test_checks.py"): {
+    ("lora_edu/course/rank_and_svd/checks.py", "tests/course/test_checks.py"): {
         "thicker strips will do": ("assert r <= least", "assert r <= 5"),
     },
-    ("lora_edu/course/checks/nb03.py", "tests/test_checks.py"): {
+    ("lora_edu/course/learning_the_update/checks.py", "tests/course/test_checks.py"): {
         "a scaling of 1 hides slips": ("S = 3.0  #", "S = 1.0  #"),
     },
-    ("lora_edu/course/checks/nb04.py", "tests/test_checks.py"): {
+    ("lora_edu/course/intrinsic_rank/checks.py", "tests/course/test_checks.py"): {
         "the best on test will do": ('assert rate == 0.01, f"', 'assert rate != 0.001, f"'),
     },
-    ("lora_edu/course/checks/nb05.py", "tests/test_checks.py"): {
+    ("lora_edu/course/counting_parameters/checks.py", "tests/course/test_checks.py"): {
         "frozen weights of 4 bytes": (
             'dtypes=("float16", "float32", "float32")',
             'dtypes=("float32", "float32", "float32")',
         ),
     },
-    ("lora_edu/course/experiments/__init__.py", "tests/test_experiments.py"): {
+    ("lora_edu/course/experiments.py", "tests/course/test_experiments.py"): {
         "every seed is 0": ("self.entry.run(method, lr, seed)", "self.entry.run(method, lr, 0)"),
         "deviation over n": ("statistics.stdev)", "statistics.pstdev)"),
         "runs of other code are used": ("if lines[:1] != [digest]:", "if not lines:"),
@@ -534,9 +534,15 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             'return "\\n".join(line for line in lines if line)',
             "return source",
         ),
-        "the second recording is the first": ('RESULTS / "again" if again else RESULTS', "RESULTS"),
+        "the second recording is the first": (
+            'f"{name}_again.json" if again else f"{name}.json"',
+            'f"{name}.json"',
+        ),
     },
-    ("lora_edu/course/experiments/nb04.py", "tests/test_experiments_nb04.py"): {
+    (
+        "lora_edu/course/intrinsic_rank/experiments.py",
+        "tests/lessons/intrinsic_rank/test_experiments.py",
+    ): {
         "biases are fine-tuned": (
             'parameter.requires_grad_(name.endswith("weight"))',
             "parameter.requires_grad_(True)",
@@ -555,15 +561,15 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "torch.manual_seed(0)\n            add_lora",
         ),
     },
-    ("lora_edu/cli.py", "tests/test_cli.py"): {
+    ("lora_edu/cli.py", "tests/core/test_cli.py"): {
         "bad input ends well": ("        return 2\n", "        return 0\n"),
         "a stale figure ends well": ("return 1 if problems else 0", "return 0"),
         "the method is not passed on": ('"method": arguments.method,', '"method": "lora",'),
     },
-    ("lora_edu/cli.py", "tests/test_assets.py"): {
+    ("lora_edu/cli.py", "tests/core/test_assets.py"): {
         "wrong assets end well": ("return 1 if any(states) else 0", "return 0"),
     },
-    ("lora_edu/course/quantize.py", "tests/test_quantize.py"): {
+    ("lora_edu/quantize.py", "tests/core/test_quantize.py"): {
         "the nibbles change places": (
             "codes[::2] << 4 | codes[1::2]",
             "codes[1::2] << 4 | codes[::2]",
@@ -576,7 +582,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "(self.codes,))",
         ),
     },
-    ("lora_edu/course/variants.py", "tests/test_variants.py"): {
+    ("lora_edu/variants.py", "tests/core/test_variants.py"): {
         "DoRA's norm along the columns": (
             "(self.magnitude / V.norm(dim=1))[:, None] * V",
             "self.magnitude[:, None] / V.norm(dim=0) * V",
@@ -595,13 +601,13 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "the adapter has no shortcut": ("return h + self.up(", "return self.up("),
         "no gradient through NF4": ("return G @ ctx.packed", "return 0 * G @ ctx.packed"),
     },
-    ("lora_edu/course/finetune.py", "tests/test_finetune.py"): {
+    ("lora_edu/finetune.py", "tests/core/test_finetune.py"): {
         "texts held out are trained on": (" if text not in chosen]", "]"),
         "an empty label passes": ("or not all(pairs[-1])", "or not pairs[-1][0]"),
         "checkpoints that are not whole": ('if p.read_text()[-3:] == "\\n}\\n"]', "]"),
         "another table is resumed": ("json.dumps([texts, labels])", "json.dumps([])"),
     },
-    ("lora_edu/course/experiments/nb07.py", "tests/test_lab_nb07.py"): {
+    ("lora_edu/course/real_model/experiments.py", "tests/lessons/real_model/test_experiments.py"): {
         "padding is read": (
             "bias = (1 - mask[:, None, None].to(hidden))",
             "bias = (0 * mask[:, None, None].to(hidden))",
@@ -624,14 +630,14 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "a new direction has a sign": ("(old.T @ new[:, :k]).abs()", "(old.T @ new[:, :k])"),
     },
-    ("notebooks/slides.py", "tests/test_slides.py"): {
+    ("notebooks/slides.py", "tests/builder/test_slides.py"): {
         "no slide begins": (
             'if "slide" in tags(cell):\n            found',
             'if "slides" in tags(cell):\n            found',
         ),
         "the answer stands there at once": ('" class=step" if found[-1] else ""', '""'),
     },
-    ("notebooks/build.py", "tests/test_build.py"): {
+    ("notebooks/build.py", "tests/builder/test_build.py"): {
         "the seed is ignored": ('f"SEED = {seed}"', '"SEED = 0"'),
         "a solution that does not convince": (
             'if f"{called}: OK" not in printed(cells[exercise.id]):',

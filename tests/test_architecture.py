@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_edu.course import LESSONS
+
 PACKAGE = Path(__file__).parents[1] / "lora_edu"
 CORE = ["counting", "lowrank", "reference", "layers", "adapt", "checkpoint"]
 # What a core module may load beyond the standard library.
@@ -70,7 +72,7 @@ def test_importing_lora_edu_loads_neither_numpy_nor_torch():
     assert loaded("lora_edu.counting") == []
     assert loaded("lora_edu.lowrank") == ["numpy"]
     assert loaded("lora_edu.reference") == ["numpy"]
-    assert loaded("lora_edu.course.checks.nb01") == ["numpy"]
+    assert loaded("lora_edu.course.matrix_example.checks") == ["numpy"]
 
 
 def lines_of_code(path):
@@ -90,11 +92,11 @@ def lines_of_code(path):
 
 
 def test_the_package_stays_small():
-    """What one reads to know the package, and what a lesson brings: its nbNN modules."""
+    """What one reads to know the package, and what a lesson brings: its folder."""
     lessons, shared = Counter(), 0
     for path in MODULES:
-        if path.stem.startswith("nb"):
-            lessons[path.stem] += lines_of_code(path)
+        if path.parent.name in LESSONS:
+            lessons[path.parent.name] += lines_of_code(path)
         else:
             shared += lines_of_code(path)
     assert sum(lines_of_code(PACKAGE / f"{name}.py") for name in EXIST) <= 1000

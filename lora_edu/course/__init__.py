@@ -1,1 +1,14 @@
-"""What the lessons need around the core: figures, exercise checks, data, experiments."""
+"""The course around the core: tools that know no lesson, and a folder for each lesson."""
+
+# The lessons that there are, in the order of the course; each is a folder here and, with its
+# number, a source in notebooks/src.
+LESSONS = (
+    "matrix_example",
+    "rank_and_svd",
+    "learning_the_update",
+    "intrinsic_rank",
+    "counting_parameters",
+    "merging",
+    "real_model",
+    "beyond_lora",
+)

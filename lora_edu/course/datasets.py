@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lora_edu.course import assets
+from lora_edu import assets
 
 VALIDATION, TEST = 400, 400  # samples; the other 997 are for training
 COMP = (  # five neighbouring topics: hard enough that fine-tuning has something to do

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/torchrun.py
 
-writes lora_edu/data/torchrun.json, which lesson 08 shows: the command, its output, the metrics
-(each step's loss, versions) and the date. Two minutes.
+writes lora_edu/course/data/torchrun.json, which lesson 10 shows: the command, its output, the
+metrics (each step's loss, versions) and the date. Two minutes.
 """
 
 import csv
@@ -15,10 +15,10 @@ import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lora_edu.course import assets
+from lora_edu import assets
 from lora_edu.course.datasets import COMP
 
-OUT = Path(__file__).parents[2] / "lora_edu" / "data" / "torchrun.json"
+OUT = Path(__file__).parents[2] / "lora_edu" / "course" / "data" / "torchrun.json"
 POSTS = 355  # of each of the five groups, 35 of them held out: 50 steps of 32 texts
 COMMAND = (
     "torchrun --nproc-per-node 2 -m lora_edu.cli finetune --data posts.csv --text text"

@@ -1,0 +1,1 @@
+"""Beyond lora: what this lesson needs and no other."""

@@ -1,0 +1,150 @@
+"""Checks of the exercises: they take what the learner wrote, and name the mistake.
+
+A check prints ``check_name: OK``, or ``check_name: not attempted yet`` when it is given what the
+stub holds (``...``, ``None``, or a function that raises ``NotImplementedError``); so a notebook
+nobody has worked on runs to its end. A wrong answer raises an ``AssertionError`` that says what
+is wrong with it; a notebook shows that alone, without a traceback.
+"""
+
+import functools
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def check(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn a function that raises ``AssertionError`` on a wrong answer into an exercise's check."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def checked(*answers: Any) -> None:
+        missing = [answer is None or answer is ... for answer in answers]
+        mistake = None
+        try:
+            if all(missing):
+                raise NotImplementedError
+            assert not any(missing), f"answer {missing.index(True) + 1} is still to be given"
+            function(*answers)
+        except NotImplementedError:
+            print(f"{name}: not attempted yet")
+            return
+        except AssertionError as error:
+            mistake = str(error)
+        if mistake is not None:  # raised here, so that the traceback shows no inner workings
+            wrong = AssertionError(mistake)
+            # All that a notebook shows. By itself JupyterLab would break a long line inside a word.
+            wrong._render_traceback_ = lambda: textwrap.wrap(f"{name}: {mistake}", 88)
+            raise wrong
+        print(f"{name}: OK")
+
+    return checked
+
+
+def call(answer: Callable, **arguments: Any) -> Any:
+    """Call a learner's function for a check, and name what goes wrong on the way.
+
+    Parameters
+    ----------
+    answer : function
+        What the learner wrote.
+    **arguments
+        Passed by position; their names appear in the messages.
+
+    Raises
+    ------
+    NotImplementedError
+        The function is still the stub.
+    AssertionError
+        It raised another error, returned nothing, or changed an array that it was given.
+    """
+    before = {name: np.array(value) for name, value in arguments.items()}
+    given = ", ".join(f"{name} {_given(value)}" for name, value in before.items())
+    try:
+        result = answer(*arguments.values())
+    except NotImplementedError as error:
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        stub = frame.tb_frame.f_code if frame is not None else None
+        if stub is getattr(answer, "__code__", None):
+            raise
+        raise AssertionError(
+            f"it calls {getattr(stub, 'co_name', '?')}, which is still a stub: write that first"
+        ) from None
+    except Exception as error:
+        raise AssertionError(f"for {given} it raises {type(error).__name__}: {error}") from None
+    for name, value in before.items():
+        assert np.array_equal(value, arguments[name]), (
+            f"{name} itself was changed: return a new array (y = a + b, not a += b)"
+        )
+    assert result is not None, "it returned None: is the `return` missing?"
+    return result
+
+
+def _given(value: np.ndarray) -> str:
+    return f"of shape {value.shape}" if value.ndim else f"= {value}"
+
+
+def numbers(value: Any, name: str) -> np.ndarray:
+    """Return what a learner gave as an array of floats, or say what it is instead."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            return array.astype(float)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists; tensors that need a gradient
+        pass
+    kind = getattr(value, "dtype", type(value).__name__)
+    raise AssertionError(f"{name} must be a number or an array of numbers, got {kind}")
+
+
+def compare(got: np.ndarray, right: np.ndarray, name: str, why: str = "") -> None:
+    """Raise an ``AssertionError`` that quotes the first entry in which ``got`` is wrong."""
+    wrong = np.argwhere(~np.isclose(got, right))
+    if len(wrong):
+        at = tuple(map(int, wrong[0]))
+        raise AssertionError(
+            f"the shape is right, but {name}[{', '.join(map(str, at))}] is {got[at]:g} and should "
+            f"be {right[at]:g}{why}"
+        )
+
+
+def predict(guess: object, actual: object) -> None:
+    """Print the answer beside a guess. It never raises: a prediction cannot be wrong to make.
+
+    Parameters
+    ----------
+    guess : anything
+        ``None`` when no prediction was made. A number within 1 % is near enough.
+    actual : anything
+        The answer.
+    """
+    line = f"answer: {_show(actual)}"
+    if guess is not None and guess is not ...:
+        line += f"   your guess: {_show(guess)}   {_verdict(guess, actual)}"
+    print(line)
+
+
+def _show(value: object) -> str:
+    return f"{value:_}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _verdict(guess: Any, actual: Any) -> str:
+    """Say whether a guess is right; for numbers, by which factor it is off."""
+    try:
+        guess, actual = float(guess), float(actual)
+    except (TypeError, ValueError, OverflowError):  # no numbers: equal, or not
+        try:
+            same = bool(guess == actual or list(guess) == list(actual))
+        except (TypeError, ValueError):
+            same = False
+        return "yes" if same else "not quite"
+    if guess == actual:
+        return "yes"
+    ratio = guess / actual if actual else 0.0
+    if not 0 < ratio < float("inf"):
+        return "not quite"
+    if 0.99 < ratio < 1.01:
+        return "near enough"
+    return f"too large: {ratio:.3g} times" if ratio > 1 else f"too small: {1 / ratio:.3g} times"

@@ -1,0 +1,1 @@
+"""Counting parameters: what this lesson needs and no other."""

@@ -1,0 +1,1 @@
+"""Intrinsic rank: what this lesson needs and no other."""

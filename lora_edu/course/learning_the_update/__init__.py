@@ -1,0 +1,1 @@
+"""Learning the update: what this lesson needs and no other."""

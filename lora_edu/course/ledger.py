@@ -1,0 +1,233 @@
+"""The ledger: published figures, each derived again from shapes, and judged.
+
+``data/published.json`` holds, for each entry, what was printed, where, and the arithmetic that
+should give it: ``{"function": name, "arguments": …}``. Only the functions of ``FUNCTIONS`` can be
+named; arguments are numbers, texts, lists, ``{"given": name}`` for a number that the source prints
+itself, or derivations again. Arithmetic is exact (integers and fractions).
+
+The verdict follows from the digits that were printed:
+
+    exact        the number itself
+    rounds       it rounds to the printed digits (a half in either direction)
+    truncates    it is cut to them
+    approximate  it rounds to a printed integer's digits without the zeros at its end
+    differs      none of these
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import resources
+from typing import Any
+
+from lora_edu import counting
+
+VERDICTS = ("exact", "rounds", "truncates", "approximate", "differs")
+UNITS = {
+    "": 1, "times": 1, "%": Fraction(1, 100), "K": 10**3, "M": 10**6, "MB": 10**6, "MiB": 2**20,
+    "GB": 10**9, "TB": 10**12,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One printed figure: ``name``, the ``published`` text, the ``derived`` number, a verdict."""
+
+    name: str
+    published: str
+    derived: int | Fraction
+    verdict: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the ledger; its ``verdict`` is the worst of its quantities'.
+
+    ``explanation`` says why a figure differs, or "unexplained". ``hypotheses`` are what was tried,
+    each judged against the figure that differs.
+    """
+
+    id: str
+    kind: str
+    source: str
+    place: str
+    model: str
+    configuration: str
+    quantities: tuple[Quantity, ...]
+    verdict: str
+    explanation: str = ""
+    hypotheses: tuple[Quantity, ...] = ()
+    note: str = ""
+
+
+# -- what a derivation may name ---------------------------------------------------------------
+
+
+def _layers_and_width(model: str) -> tuple[int, int]:
+    config = counting.catalogue()[model]
+    layers, width = ("n_layer", "n_embd") if "n_layer" in config else ("num_hidden_layers", "")
+    return config[layers], config[width or "hidden_size"]
+
+
+def _square_lora(model: str, ranks: list[int], method: str = "lora") -> int:
+    """In each layer, one d x d matrix for each rank: Hu et al. 2021, section 5.1."""
+    layers, d = _layers_and_width(model)
+    return layers * sum(counting.adapter_parameters(d, d, r, method)[0] for r in ranks)
+
+
+def _bottleneck(model: str, r: int, sites_per_layer: int, norms_per_layer: int) -> int:
+    n, width = _layers_and_width(model)
+    return counting.bottleneck_parameters(width, r, n * sites_per_layer, n * norms_per_layer)
+
+
+def _prefix(model: str, tokens: int, in_every_layer: bool) -> int:
+    layers, width = _layers_and_width(model)
+    return counting.prefix_parameters(width, tokens, layers if in_every_layer else 1)
+
+
+def _base(model: str | dict[str, Any]) -> int:
+    """Count a model of the catalogue, or one like it but for some keys of its config."""
+    if isinstance(model, dict):
+        model = {**counting.catalogue()[model["like"]], **model}
+    return counting.base_parameters(model)
+
+
+def _quotient(a: Any, b: Any) -> Fraction:
+    return Fraction(a) / Fraction(b)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "sum": lambda *numbers: sum(numbers),
+    "difference": lambda first, *others: first - sum(others),
+    "product": lambda *numbers: math.prod(numbers),
+    "quotient": _quotient,
+    "power": lambda base, exponent: base**exponent,
+    "rounded": lambda number, unit: unit * math.floor(Fraction(number, unit) + Fraction(1, 2)),
+    "truncated": lambda number, unit: number // unit * unit,
+    "base": _base,
+    "packed": counting.packed_4bit_parameters,
+    "bitfit": counting.bitfit_parameters,
+    "config": lambda model, key: counting.catalogue()[model][key],
+    "trainable": lambda model, **how: counting.count(model, **how).trainable,
+    "all": lambda model, **how: counting.count(model, **how).all,
+    "adapted": lambda model, **how: len(counting.targets(model, **how)),
+    "square_lora": _square_lora,
+    "bottleneck": _bottleneck,
+    "prefix": _prefix,
+    "lora_on_shapes": lambda shapes, r: sum(
+        n * counting.lora_parameters(*s, r) for n, *s in shapes
+    ),
+    "dense": lambda *shapes: sum(n * (d * k + d) for n, d, k in shapes),  # weights and biases
+    "bytes": counting.bytes_of,
+}
+
+
+def derive(value: Any, given: dict[str, Any] | None = None) -> Any:
+    """Compute a derivation; a ValueError if it names a function or a number that there is not."""
+    if isinstance(value, float):
+        return Fraction(str(value))
+    if isinstance(value, list):
+        return [derive(item, given) for item in value]
+    if not isinstance(value, dict) or "like" in value:
+        return value
+    if value.keys() == {"given"} and value["given"] in (given or {}):
+        return derive(given[value["given"]])
+    if value.keys() != {"function", "arguments"} or value["function"] not in FUNCTIONS:
+        raise ValueError(f"no derivation: {value!r}")
+    function, arguments = FUNCTIONS[value["function"]], value["arguments"]
+    if isinstance(arguments, dict):
+        return function(**{name: derive(item, given) for name, item in arguments.items()})
+    return function(*derive(arguments, given))
+
+
+# -- judging ----------------------------------------------------------------------------------
+
+
+def _parts(published: str, unit: str | None) -> tuple[str, str, int, Fraction]:
+    """Take a figure apart: digits before and after the point, divisor, worth of the last digit."""
+    match = re.fullmatch(r"([\d,]+)(?:\.(\d+))?(?:/(\d+))? ?(\w*|%)", published)
+    if match is None or match[4] not in UNITS:
+        raise ValueError(f"published must be a number and a unit of UNITS, got {published!r}")
+    decimals = match[2] or ""
+    last = Fraction(UNITS[unit or match[4]], 10 ** len(decimals))
+    return match[1].replace(",", ""), decimals, int(match[3] or 1), last
+
+
+def printed_value(published: str, unit: str | None = None) -> Fraction:
+    """Return the number that a figure prints, in its smallest unit (bytes, parameters)."""
+    digits, decimals, divisor, last = _parts(published, unit)
+    return int(digits + decimals) * last / divisor
+
+
+def verdict(published: str, derived: int | Fraction, unit: str | None = None) -> str:
+    """Judge a printed figure, such as ``"0.35M"``, ``"25%"``, ``"2/3"`` or ``"4,194,304"``.
+
+    ``unit`` replaces the one printed (``"MiB"`` where MB means 2²⁰ bytes).
+    """
+    digits, decimals, divisor, last = _parts(published, unit)
+    printed = printed_value(published, unit)
+    if derived == printed:
+        return "exact"
+    if divisor > 1:
+        return "differs"
+    if abs(derived - printed) <= last / 2:
+        return "rounds"
+    if derived // last * last == printed:
+        return "truncates"
+    coarse = last * 10 ** (0 if decimals else len(digits) - len(digits.rstrip("0")))
+    return "approximate" if abs(derived - printed) <= coarse / 2 else "differs"
+
+
+def _entry(raw: dict[str, Any], sources: dict[str, str]) -> Entry:
+    given = raw.get("given", {})
+
+    def judged(item: dict[str, Any], name: str, published: str, unit: str | None) -> Quantity:
+        derived = derive(item["derivation"], given)
+        return Quantity(name, published, derived, verdict(published, derived, unit), unit)
+
+    quantities = tuple(
+        judged(item, item.get("name", "value"), item["published"], item.get("unit"))
+        for item in raw["quantities"]
+    )
+    hypotheses = []
+    for item in raw.get("hypotheses", ()):
+        against = [q for q in quantities if q.verdict == "differs"] or quantities[:1]
+        tried = [judged(item, item["text"], q.published, q.unit) for q in against]
+        hypotheses.append(min(tried, key=lambda q: VERDICTS.index(q.verdict)))
+    worst = max((q.verdict for q in quantities), key=VERDICTS.index)
+    words = {key: raw[key] for key in ("id", "kind", "place", "model", "configuration")}
+    notes = {key: raw[key] for key in ("explanation", "note") if key in raw}
+    source = sources[raw["source"]]
+    return Entry(
+        **words, **notes, source=source, quantities=quantities, verdict=worst,
+        hypotheses=tuple(hypotheses),
+    )  # fmt: skip
+
+
+def _data() -> dict[str, Any]:
+    path = resources.files("lora_edu.course") / "data" / "published.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
+    """Return the entries of the ledger (of some kinds), each recomputed now."""
+    data = _data()
+    wanted = None if kinds is None else set(kinds)
+    return [
+        _entry(raw, data["sources"])
+        for raw in data["entries"]
+        if wanted is None or raw["kind"] in wanted
+    ]
+
+
+def measured() -> dict[str, dict[str, str]]:
+    """Return what others measured, id → source, place, model, configuration, published.
+
+    There is no arithmetic to such a figure, so it is no part of the ledger and has no verdict.
+    """
+    data = _data()
+    return {m["id"]: {**m, "source": data["sources"][m["source"]]} for m in data["measured"]}

@@ -1,0 +1,1 @@
+"""Matrix example: what this lesson needs and no other."""

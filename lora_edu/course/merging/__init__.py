@@ -1,0 +1,1 @@
+"""Merging: what this lesson needs and no other."""

@@ -1,0 +1,1 @@
+"""Rank and svd: what this lesson needs and no other."""

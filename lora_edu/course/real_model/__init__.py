@@ -1,0 +1,1 @@
+"""Real model: what this lesson needs and no other."""

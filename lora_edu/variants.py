@@ -1,0 +1,198 @@
+"""Descendants of LoRA, and one rival, each in the fewest honest lines.
+
+rsLoRA is a flag of the layer, ``use_rslora``. The others take a model after ``add_lora``, and
+change what they are about: its optimizer's groups, its start, what trains, its form, its base. The
+tests compare them with PEFT's. The rival is the bottleneck adapter, which cannot be merged.
+Letters: d = out_features, k = in_features, r = rank or width, n = samples (all leading
+dimensions), s = scaling.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from lora_edu.adapt import lora_layers
+from lora_edu.layers import LoRALinear, is_linear
+from lora_edu.quantize import NF4
+
+
+def loraplus_groups(model: nn.Module, lr: float, ratio: float = 16.0) -> list[dict[str, Any]]:
+    """Return LoRA+'s two groups for an optimizer: lr for lora_A, ratio · lr for lora_B.
+
+    As in PEFT, trained vectors (biases, DoRA's magnitudes) go with lora_B, other trained matrices
+    (a head) with lora_A. A ValueError unless lr and ratio are greater than 0.
+    Source: Hayou et al. 2024 (arXiv:2402.12354), section 4.
+    """
+    for name, value in (("lr", lr), ("ratio", ratio)):
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value}")
+    slow, fast = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (fast if name.endswith("lora_B") or parameter.ndim == 1 else slow).append(parameter)
+    return [{"params": slow, "lr": lr}, {"params": fast, "lr": ratio * lr}]
+
+
+@torch.no_grad()
+def init_pissa(model: nn.Module) -> None:
+    """Let each LoRA layer start at the principal directions of its W0 = U Σ Vᵀ, in place.
+
+        lora_A = √(Σ_r / s) V_rᵀ,   lora_B = U_r √(Σ_r / s),   base = W0 - s · lora_B @ lora_A
+
+    The outputs stay; what trains is W0's strongest part, and what is frozen is the rest of it. So
+    the base weight is not W0 any more. A ValueError if r > min(d, k).
+    Source: Meng et al. 2024 (arXiv:2404.02948), section 3; PEFT's ``init_lora_weights="pissa"``.
+    """
+    for name, layer in lora_layers(model).items():
+        if layer.r > (least := min(layer.out_features, layer.in_features)):
+            raise ValueError(f"r must be at most {least} for PiSSA of {name}, got {layer.r}")
+        W0 = layer._weight()  # (d, k)
+        U, sigma, Vt = torch.linalg.svd(W0.to(layer.lora_A.dtype), full_matrices=False)
+        root = (sigma[: layer.r] / layer.scaling).sqrt()  # (r,)
+        layer.lora_A.copy_(root[:, None] * Vt[: layer.r])  # (r, k)
+        layer.lora_B.copy_(U[:, : layer.r] * root)  # (d, r)
+        W0 -= layer.delta_weight()
+
+
+def freeze_A(model: nn.Module) -> None:
+    """Train lora_B alone, as LoRA-FA does; ΔW then never leaves the rows of the A that was drawn.
+
+    Source: Zhang et al. 2023 (arXiv:2308.03303). PEFT's optimizer of this name also multiplies the
+    gradient of B by (A Aᵀ)⁻¹ / s², as a later version of the paper does.
+    """
+    for layer in lora_layers(model).values():
+        layer.lora_A.requires_grad_(False)
+
+
+class DoRALinear(nn.Module):
+    """A LoRA layer whose rows have a trained length: weight-decomposed LoRA.
+
+        y = x @ W.T + bias,   W = magnitude / ‖V‖ · V,   V = W0 + ΔW
+
+    ‖V‖ is the norm of each *row* of V: (d,), one for each output, as ``magnitude`` is. (The paper
+    says "column"; its own code and PEFT take rows of a weight (d, k).) ``magnitude`` starts at
+    ‖W0‖, so that W = W0. ‖V‖ passes no gradient, section 4.3. Inside, ``lora`` is the LoRALinear
+    (else a TypeError); without dropout this is PEFT's ``use_dora=True``.
+    Source: Liu et al. 2024 (arXiv:2402.09353).
+    """
+
+    def __init__(self, lora: LoRALinear) -> None:
+        super().__init__()
+        if not isinstance(lora, LoRALinear):
+            raise TypeError(f"lora must be a LoRALinear, got {type(lora).__name__}")
+        self.lora = lora
+        self.magnitude = nn.Parameter(self.direction().norm(dim=1))  # (d,)
+
+    @torch.no_grad()
+    def direction(self) -> Tensor:
+        """Return V = W0 + ΔW, (d, k)."""
+        W0 = self.lora._weight()
+        return W0 if self.lora.merged else W0 + self.lora.delta_weight()
+
+    def adapted_weight(self) -> Tensor:
+        """Return W, (d, k): what a plain layer would hold after merging."""
+        V = self.direction()
+        return (self.magnitude / V.norm(dim=1))[:, None] * V
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, (..., d), for x, (..., k)."""
+        scale = self.magnitude / self.direction().norm(dim=1)  # (d,)
+        y, bias = self.lora(x) * scale, self.lora.base.bias  # (..., d)
+        return y if bias is None else y + (1 - scale) * bias
+
+
+def to_dora(model: nn.Module) -> nn.Module:
+    """Make each LoRA layer of ``model`` a DoRALinear, in place; return the model."""
+    for name, layer in lora_layers(model).items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, DoRALinear(layer))
+    return model
+
+
+class NF4Linear(nn.Module):
+    """A frozen linear layer whose weight is stored in NF4: the base of QLoRA.
+
+    ``weight`` holds the packed codes, two in a byte, as in bitsandbytes; so LoRALinear sees a dtype
+    that it cannot compute with, and leaves the base its own forward. That unpacks the weight for
+    one product and forgets it, and unpacks it again for the gradient of x: no dense copy waits in
+    memory. The bias stays as it is. Source: Dettmers et al. 2023 (arXiv:2305.14314), section 3.
+    """
+
+    def __init__(self, linear: nn.Linear, block_size: int = 64, double: bool = True) -> None:
+        super().__init__()
+        self.out_features, self.in_features = linear.weight.shape
+        packed = NF4.quantize(linear.weight, block_size, double)
+        self.weight = nn.Parameter(packed.codes, requires_grad=False)  # uint8
+        self.bias = linear.bias
+        for name in ("maxima", "steps", "mean"):
+            self.register_buffer(name, getattr(packed, name))
+        self.dtype, self.block_size = packed.dtype, block_size
+
+    @property
+    def packed(self) -> NF4:
+        """The stored weight."""
+        shape = torch.Size((self.out_features, self.in_features))
+        numbers = self.weight.data, self.maxima, self.steps, self.mean
+        return NF4(*numbers, shape, self.dtype, self.block_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, (..., d), for x, (..., k)."""
+        return _Unpacked.apply(x, self.packed, self.bias)
+
+
+class _Unpacked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, packed, bias):  # noqa: ANN001, ANN205
+        ctx.packed = packed
+        return F.linear(x, packed.dequantize().to(x.dtype), bias)
+
+    @staticmethod
+    def backward(ctx, G):  # noqa: ANN001, ANN205
+        return G @ ctx.packed.dequantize().to(G.dtype), None, None
+
+
+def quantize_base(model: nn.Module, block_size: int = 64, double: bool = True) -> nn.Module:
+    """Store the frozen base of each LoRA layer in NF4, in place, and return the model.
+
+    A TypeError if a base is no nn.Linear. Only products with x see the base from now on:
+    merging would need its dense weight, and refuses.
+    """
+    for name, layer in lora_layers(model).items():
+        if type(layer.base) is not nn.Linear:
+            raise TypeError(f"the base of {name} must be nn.Linear, got {layer.base}")
+        layer.base = NF4Linear(layer.base, block_size, double)
+    return model
+
+
+class BottleneckAdapter(nn.Module):
+    """A frozen linear layer, followed by a small trained network with a shortcut around it.
+
+        h = x @ W0.T + bias,   y = h + up(gelu(down(h)))
+
+    ``down`` is (r, d), ``up`` is (d, r), both with biases. ``up`` starts at zero, so that y = h at
+    first (Houlsby et al. start near zero). Between the two stands a function that is not linear:
+    no weight of one layer could do the same, so there is nothing to merge, ever. ``base`` is an
+    nn.Linear or Conv1D (else a TypeError), and is frozen; r ≥ 1 (else a ValueError).
+    Source: Houlsby et al. 2019 (arXiv:1902.00751), section 2.1, who put one behind the output
+    projection of the attention and one behind that of the feed-forward block.
+    """
+
+    def __init__(self, base: nn.Module, r: int) -> None:
+        super().__init__()
+        if not is_linear(base):
+            raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
+        if r < 1:
+            raise ValueError(f"r must be at least 1, got {r}")
+        self.base = base.requires_grad_(False)
+        d = base.weight.shape[0 if type(base) is nn.Linear else 1]  # Conv1D: weight of shape (k, d)
+        like = {"device": base.weight.device, "dtype": base.weight.dtype}
+        self.down, self.up = nn.Linear(d, r, **like), nn.Linear(r, d, **like)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, (..., d), for x, (..., k)."""
+        h = self.base(x)  # (..., d)
+        return h + self.up(nn.functional.gelu(self.down(h)))  # (..., d)

@@ -1,0 +1,208 @@
+"""Assets: fetched from a folder of wheels by the real pip, checked, moved into place whole."""
+
+import errno
+import hashlib
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lora_edu import assets
+from lora_edu.cli import main
+
+FILES = {"a.txt": b"first " * 100, "b.bin": bytes(range(256))}
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """An asset ``toy`` in a wheel, for a pip that sees this wheel alone; the empty cache."""
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
+    toy = assets.Asset("two files", "CC0", "toy-wheel==1.0", 1, "toy/data", hashes)
+    monkeypatch.setattr(assets, "ASSETS", {"toy": toy})
+    wheels, cache = tmp_path / "wheels", tmp_path / "cache"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "toy_wheel-1.0-py3-none-any.whl", "w") as archive:
+        for name, data in FILES.items():
+            archive.writestr(f"toy/data/{name}", data)
+        archive.writestr("toy/__init__.py", "raise SystemExit('imported')")
+        info = "toy_wheel-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: toy-wheel\nVersion: 1.0")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("LORA_EDU_ASSETS", str(cache))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    return cache
+
+
+def spoil(cache, old, new):
+    """Change bytes inside the wheel."""
+    wheel = next((cache.parent / "wheels").iterdir())
+    wheel.write_bytes(wheel.read_bytes().replace(old, new))
+
+
+def nothing_kept(cache):
+    return not cache.exists() or not list(cache.iterdir())
+
+
+def test_it_is_fetched_once_and_then_needs_no_network(toy, capsys, monkeypatch):
+    assert assets.problem("toy") == f"{toy / 'toy' / 'a.txt'} is missing"
+    assert assets.path("toy") == toy / "toy"
+    assert "toy: fetching toy-wheel==1.0, 1 MB" in capsys.readouterr().out
+    assert {p.name: p.read_bytes() for p in (toy / "toy").iterdir()} == FILES
+    assert [p.name for p in toy.iterdir()] == ["toy"]
+    assert assets.problem("toy") is None
+    monkeypatch.setattr(subprocess, "run", None)
+    assert assets.path("toy") == toy / "toy"
+    assert capsys.readouterr().out == ""
+
+
+def test_files_put_there_by_hand_serve_as_well(toy, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", None)
+    (toy / "toy").mkdir(parents=True)
+    for name, data in FILES.items():
+        (toy / "toy" / name).write_bytes(data)
+    assert assets.path("toy") == toy / "toy"
+
+
+def test_a_wrong_file_of_somebodys_own_is_named_and_kept(toy):
+    (toy / "toy").mkdir(parents=True)
+    (toy / "toy" / "a.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"a\.txt has another SHA-256 .* remove the folder"):
+        assets.path("toy")
+    assert (toy / "toy" / "a.txt").read_text() == "mine"
+
+
+def test_a_wheel_with_another_content_is_refused(toy):
+    wheel = next((toy.parent / "wheels").iterdir())
+    with zipfile.ZipFile(wheel) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content["toy/data/b.bin"] = b"other"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(OSError, match=r"b\.bin in toy_wheel.* has another SHA-256"):
+        assets.path("toy")
+    assert nothing_kept(toy)
+
+
+def test_a_damaged_wheel_is_refused(toy):
+    spoil(toy, b"first first", b"first worst")
+    with pytest.raises(OSError, match=r"toy_wheel-1.0.* is damaged \(Bad CRC"):
+        assets.path("toy")
+    assert nothing_kept(toy)
+
+
+def test_a_wheel_without_the_files_is_refused(toy):
+    spoil(toy, b"toy/data/a.txt", b"toy/data/x.txt")
+    with pytest.raises(OSError, match=r"damaged .*toy/data/a\.txt"):
+        assets.path("toy")
+    assert nothing_kept(toy)
+
+
+def test_without_a_network_it_says_what_to_do(toy, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    with pytest.raises(OSError, match=r"could not download toy-wheel==1\.0") as failed:
+        assets.path("toy")
+    message = str(failed.value)
+    assert "go online once" in message
+    assert "put a.txt, b.bin, from toy/data/ in that wheel" in message
+    assert str(toy / "toy") in message
+    assert nothing_kept(toy)
+
+
+def test_without_pip_it_says_so(toy, monkeypatch, tmp_path):
+    venv.create(tmp_path / "bare", with_pip=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    with pytest.raises(OSError, match=r"No module named pip\nWhat to do: run python -m ensurepip"):
+        assets.path("toy")
+    assert nothing_kept(toy)
+
+
+@pytest.mark.parametrize("step", ["_download", "_extract"])
+def test_an_interrupted_fetch_leaves_nothing(toy, monkeypatch, step):
+    original = getattr(assets, step)
+
+    def interrupted(*arguments):
+        original(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(assets, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        assets.path("toy")
+    assert nothing_kept(toy)
+    monkeypatch.setattr(assets, step, original)
+    assert assets.path("toy") == toy / "toy"
+
+
+def test_a_killed_fetch_is_not_taken_for_an_asset(toy):
+    code = """
+import os, sys
+from lora_edu import assets
+from test_assets import FILES
+import hashlib
+hashes = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
+assets.ASSETS = {"toy": assets.Asset("", "", "toy-wheel==1.0", 1, "toy/data", hashes)}
+extract = assets._extract
+assets._extract = lambda *arguments: (extract(*arguments), os.kill(os.getpid(), 9))
+assets.path("toy")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False)
+    assert done.returncode == -9
+    assert not (toy / "toy").exists()
+    assert assets.path("toy") == toy / "toy"
+
+
+def test_a_folder_that_cannot_be_written(toy, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LORA_EDU_ASSETS", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=r"cannot write .*file/toy \(.*set LORA_EDU_ASSETS"):
+        assets.path("toy")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_full_disk(toy, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"cannot write .* \(No space left on device\): make room"):
+        assets.path("toy")
+    assert nothing_kept(toy)
+
+
+def test_two_at_once_end_with_one(toy, monkeypatch):
+    extract = assets._extract
+
+    def late(*arguments):
+        extract(*arguments)
+        (toy / "toy").mkdir()
+        extract(*arguments[:2], toy / "toy")  # what the faster process did
+
+    monkeypatch.setattr(assets, "_extract", late)
+    assert assets.path("toy") == toy / "toy"
+    assert [p.name for p in toy.iterdir()] == ["toy"]
+
+
+def test_the_command_lists_fetches_and_verifies(toy, capsys):
+    assert main(["assets"]) == 1
+    assert "toy          not fetched yet" in capsys.readouterr().out
+    assert nothing_kept(toy)
+    assert main(["assets", "--fetch"]) == 0
+    assert "toy          verified" in capsys.readouterr().out
+    (toy / "toy" / "a.txt").write_text("mine")
+    assert main(["assets", "toy"]) == 1
+    assert "a.txt has another SHA-256" in capsys.readouterr().out
+    assert main(["assets", "toy", "--fetch"]) == 2
+    assert "remove the folder" in capsys.readouterr().err
+    assert main(["assets", "nothing"]) == 2
+    assert "no asset is called 'nothing'; there are toy" in capsys.readouterr().err
+
+
+def test_the_default_folder_is_the_platforms(monkeypatch):
+    monkeypatch.delenv("LORA_EDU_ASSETS", raising=False)
+    assert assets.folder("minilm").parts[-2:] == ("lora-edu", "minilm")
+    assert assets.folder("minilm").is_absolute()

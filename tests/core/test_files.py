@@ -1,0 +1,37 @@
+import os
+import stat
+
+import pytest
+
+from lora_edu.files import write_whole
+
+
+def test_writes_and_says_whether_anything_changed(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    assert write_whole(path, "ΔW\n") is True
+    assert path.read_bytes() == "ΔW\n".encode()
+    before = path.stat().st_mtime_ns
+    assert write_whole(path, "ΔW\n") is False
+    assert path.stat().st_mtime_ns == before
+    assert write_whole(path, b"other") is True
+    assert path.read_bytes() == b"other"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such modes")
+def test_others_may_read_it(tmp_path):
+    write_whole(tmp_path / "file", "x")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_crash_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_whole(path, "old")
+
+    def crash(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError, match="no space left"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,340 @@
+"""The variants against PEFT's, on the same tensors; and the bottleneck adapter by hand."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lora_edu import counting
+from lora_edu.adapt import LoraConfig, add_lora, count_parameters, lora_layers, merge
+from lora_edu.layers import LoRALinear
+from lora_edu.quantize import NF4
+from lora_edu.variants import (
+    BottleneckAdapter,
+    DoRALinear,
+    NF4Linear,
+    freeze_A,
+    init_pissa,
+    loraplus_groups,
+    quantize_base,
+    to_dora,
+)
+
+R, ALPHA = 3, 6.0
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 6))
+
+
+def ours(r=R, **options):
+    config = LoraConfig(target_modules=["0", "2"], r=r, lora_alpha=ALPHA, **options)
+    return add_lora(network(), config)
+
+
+def theirs(r=R, **options):
+    import peft
+
+    config = peft.LoraConfig(target_modules=["0", "2"], r=r, lora_alpha=ALPHA, **options)
+    return peft.get_peft_model(network(), config)
+
+
+def copy_adapter(model, other):
+    """Fill both factors with the same numbers, and return the pairs of layers."""
+    generator = torch.Generator().manual_seed(1)
+    pairs = []
+    for name, layer in lora_layers(model).items():
+        found = other.base_model.model.get_submodule(name.removesuffix(".lora"))
+        for own, their in (
+            (layer.lora_A, found.lora_A.default.weight),
+            (layer.lora_B, found.lora_B.default.weight),
+        ):
+            own.data = torch.randn(own.shape, generator=generator)
+            their.data = own.data.clone()
+        pairs.append((layer, found))
+    return pairs
+
+
+def inputs():
+    return torch.randn(7, 10, generator=torch.Generator().manual_seed(2))
+
+
+def relative(one, two):
+    return ((one - two).abs().max() / two.abs().max()).item()
+
+
+# -- rsLoRA, DoRA -----------------------------------------------------------------------------
+
+
+def test_rslora_is_pefts():
+    model, other = ours(use_rslora=True), theirs(use_rslora=True)
+    copy_adapter(model, other)
+    assert relative(model(inputs()), other(inputs())) < 1e-6
+
+
+def test_dora_starts_at_w0_and_is_pefts_in_outputs_and_gradients():
+    model, other = to_dora(ours()), theirs(use_dora=True)
+    assert relative(model(inputs()), network()(inputs())) < 1e-6
+    pairs = copy_adapter(model, other)
+    for number, (_, found) in zip(("0", "2"), pairs, strict=True):
+        magnitude = model.get_submodule(number).magnitude
+        start = found.lora_magnitude_vector.default.weight
+        assert torch.allclose(magnitude, start)
+        magnitude.data *= torch.linspace(0.5, 2, len(magnitude))
+        start.data = magnitude.data.clone()
+    y, right = model(inputs()), other(inputs())
+    assert relative(y, right) < 1e-6
+    for out in (y, right):
+        out.square().sum().backward()
+    for number, (layer, found) in zip(("0", "2"), pairs, strict=True):
+        for own, their in (
+            (layer.lora_A, found.lora_A.default.weight),
+            (layer.lora_B, found.lora_B.default.weight),
+            (
+                model.get_submodule(number).magnitude,
+                found.lora_magnitude_vector.default.weight,
+            ),
+        ):
+            assert relative(own.grad, their.grad) < 1e-5
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.integers(0, 99))
+def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, seed):
+    torch.manual_seed(seed)
+    layer = DoRALinear(LoRALinear(nn.Linear(k, d), r, 2.0))
+    layer.lora.lora_B.data.normal_()
+    W, x = layer.adapted_weight(), torch.randn(5, k)
+    assert torch.allclose(W.norm(dim=1), layer.magnitude.abs(), atol=1e-5)
+    plain = nn.functional.linear(x, W, layer.lora.base.bias)
+    assert torch.allclose(layer(x), plain, atol=1e-4)
+
+
+def test_dora_of_a_merged_layer_is_the_same():
+    model = to_dora(ours())
+    for layer in lora_layers(model).values():
+        layer.lora_B.data.normal_()
+    before = model(inputs())
+    merge(model)
+    model.eval()
+    assert relative(model(inputs()), before) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "lora-fa"])
+def test_counts_are_those_of_counting_and_of_peft(method):
+    model, other = ours(), theirs(use_dora=method == "dora")
+    if method == "dora":
+        to_dora(model)
+    if method == "lora-fa":
+        from peft.optimizers import create_lorafa_optimizer
+
+        freeze_A(model)
+        create_lorafa_optimizer(other, r=R, lora_alpha=ALPHA, lr=1e-3)  # freezes lora_A
+    counted = counting.count(network(), R, ["0", "2"], method)
+    assert count_parameters(model) == (counted.trainable, counted.all)
+    assert other.get_nb_trainable_parameters() == (counted.trainable, counted.all)
+
+
+# -- LoRA+, PiSSA, LoRA-FA --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_the_groups_of_loraplus_are_pefts(use_dora):
+    from peft.optimizers import create_loraplus_optimizer
+
+    model, other = ours(), theirs(use_dora=use_dora)
+    if use_dora:
+        to_dora(model)
+    groups = loraplus_groups(model, lr=0.01, ratio=4)
+    optimizer = create_loraplus_optimizer(other, torch.optim.AdamW, lr=0.01, loraplus_lr_ratio=4)
+    found = [
+        (group["lr"], tuple(p.shape)) for group in optimizer.param_groups for p in group["params"]
+    ]
+    own = [(group["lr"], tuple(p.shape)) for group in groups for p in group["params"]]
+    assert sorted(own) == sorted(found)
+    assert sum(rate == 0.01 for rate, _ in own) == 2  # one lora_A a layer
+
+
+def test_a_trained_head_has_the_rate_of_a_and_its_bias_that_of_b():
+    config = LoraConfig(target_modules=["0"], r=R, lora_alpha=ALPHA, modules_to_save=["2"])
+    slow, fast = loraplus_groups(add_lora(network(), config), 0.1, 2)
+    assert [tuple(p.shape) for p in slow["params"]] == [(R, 10), (6, 8)]
+    assert [tuple(p.shape) for p in fast["params"]] == [(8, R), (6,)]
+    assert fast["lr"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("lr", "ratio", "message"), [(0, 16, "lr"), (-1, 16, "lr"), (1, -2, "ratio")]
+)
+def test_loraplus_refuses_rates_that_do_not_train(lr, ratio, message):
+    with pytest.raises(ValueError, match=f"{message} must be greater than 0, got"):
+        loraplus_groups(ours(), lr, ratio)
+
+
+def test_dora_is_made_of_a_lora_layer():
+    with pytest.raises(TypeError, match="lora must be a LoRALinear, got Linear"):
+        DoRALinear(nn.Linear(3, 2))
+
+
+def test_pissa_is_pefts():
+    model, other = ours(), theirs(init_lora_weights="pissa")
+    init_pissa(model)
+    assert relative(model(inputs()), network()(inputs())) < 1e-5
+    for name, layer in lora_layers(model).items():
+        found = other.base_model.model.get_submodule(name)
+        assert torch.allclose(layer.base.weight, found.base_layer.weight, atol=1e-6)
+        assert torch.allclose(layer.delta_weight(), found.get_delta_weight("default"), atol=1e-6)
+        assert relative(layer.lora_A.abs(), found.lora_A.default.weight.abs()) < 1e-4
+
+
+def test_pissa_takes_the_strongest_directions():
+    model, plain = ours(), network()
+    init_pissa(model)
+    for name, layer in lora_layers(model).items():
+        sigma = torch.linalg.svdvals(plain.get_submodule(name).weight)
+        assert torch.allclose(torch.linalg.svdvals(layer.delta_weight())[:R], sigma[:R], atol=1e-5)
+        rest = torch.linalg.svdvals(layer.base.weight)
+        assert torch.allclose(rest[: len(sigma) - R], sigma[R:], atol=1e-5)
+
+
+def test_pissa_refuses_more_rank_than_there_is():
+    with pytest.raises(ValueError, match="r must be at most 8 for PiSSA of 0, got 9"):
+        init_pissa(ours(r=9))
+
+
+def test_lora_fa_never_leaves_the_rows_of_a():
+    model = ours()
+    freeze_A(model)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    starts = {name: layer.lora_A.clone() for name, layer in lora_layers(model).items()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(inputs()).square().sum().backward()
+        optimizer.step()
+    for name, layer in lora_layers(model).items():
+        assert torch.equal(layer.lora_A, starts[name])
+        delta = layer.delta_weight()
+        inside = delta @ torch.linalg.pinv(starts[name]) @ starts[name]
+        assert delta.norm() > 0.1
+        assert torch.allclose(inside, delta, atol=1e-5)
+
+
+# -- NF4 --------------------------------------------------------------------------------------
+
+
+def test_qlora_computes_with_the_rounded_weight_and_its_gradients():
+    model = ours()
+    for layer in lora_layers(model).values():
+        layer.lora_B.data.normal_()
+    dense = copy.deepcopy(model)
+    quantize_base(model)
+    for name, layer in lora_layers(dense).items():
+        rounded = NF4.quantize(layer.base.weight, double=True).dequantize()
+        layer.base.weight.data = rounded
+        assert torch.equal(lora_layers(model)[name].base.packed.dequantize(), rounded)
+    x = inputs().requires_grad_()
+    y, right = model(x), dense(x)
+    assert relative(y, right) < 1e-6
+    weights = [*model.parameters()], [*dense.parameters()]
+    trained = [[p for p in each if p.requires_grad] for each in weights]
+    own, want = (
+        torch.autograd.grad(out.square().sum(), [x, *each])
+        for out, each in zip((y, right), trained, strict=True)
+    )
+    for one, two in zip(own, want, strict=True):
+        assert relative(one, two) < 1e-5
+
+
+def test_the_packed_base_is_counted_as_peft_counts_it_and_moves_with_its_model():
+    plain = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 6))  # whole blocks of 64
+    config = LoraConfig(target_modules=["0", "1"], r=R)
+    _, everything = count_parameters(quantize_base(add_lora(copy.deepcopy(plain), config)))
+    assert everything == counting.packed_4bit_parameters(plain) + R * (64 + 32 + 32 + 6)
+    model = quantize_base(ours())
+    state = model.state_dict()
+    other = quantize_base(ours())
+    for layer in lora_layers(other).values():
+        layer.base.weight.data.zero_()
+    other.load_state_dict(state)
+    assert torch.equal(other(inputs()), model(inputs()))
+    assert torch.isfinite(model.double()(inputs().double())).all()
+
+
+def test_no_dense_weight_is_kept_for_the_backward_pass():
+    base = NF4Linear(nn.Linear(64, 64))
+    layer, kept = LoRALinear(nn.Linear(64, 64), 2, 2.0), []
+    layer.base = base
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        layer(torch.randn(3, 64, requires_grad=True))
+    assert max(t.numel() for t in kept) == 3 * 64
+
+
+def test_what_has_no_dense_weight_refuses_to_merge():
+    model = quantize_base(ours())
+    with pytest.raises(RuntimeError):
+        merge(model)
+    conv = type("Conv1D", (nn.Module,), {})()
+    conv.weight = nn.Parameter(torch.randn(4, 5))
+    conv.bias = None
+    wrapped = nn.Sequential(LoRALinear(conv, 2, 2.0))
+    with pytest.raises(TypeError, match="the base of 0 must be nn\\.Linear, got Conv1D"):
+        quantize_base(wrapped)
+
+
+# -- the bottleneck adapter ------------------------------------------------------------------
+
+
+def test_a_bottleneck_adapter_starts_as_the_identity():
+    base, x = nn.Linear(6, 4), torch.randn(3, 5, 6)
+    assert torch.equal(BottleneckAdapter(base, 2)(x), base(x))
+
+
+def test_a_bottleneck_adapter_by_hand():
+    layer = BottleneckAdapter(nn.Linear(2, 2, bias=False), 1)
+    with torch.no_grad():
+        layer.base.weight.copy_(torch.tensor([[1.0, 2], [3, 4]]))
+        layer.down.weight.copy_(torch.tensor([[1.0, -1]]))
+        layer.down.bias.fill_(5)
+        layer.up.weight.copy_(torch.tensor([[10.0], [0]]))
+        layer.up.bias.copy_(torch.tensor([0.5, -0.5]))
+    # h = (3, 7); down: 3 - 7 + 5 = 1; gelu(1) = Φ(1)
+    gelu = 0.5 * (1 + math.erf(2**-0.5))
+    torch.testing.assert_close(
+        layer(torch.tensor([1.0, 1])), torch.tensor([3 + 10 * gelu + 0.5, 6.5])
+    )
+
+
+def test_it_trains_its_own_parameters_only_and_as_many_as_counted():
+    layer = BottleneckAdapter(nn.Linear(24, 10), 3)
+    trained = {n: p.numel() for n, p in layer.named_parameters() if p.requires_grad}
+    assert sum(trained.values()) == counting.bottleneck_parameters(10, 3, sites=1)
+    assert not any(name.startswith("base") for name in trained)
+    layer(torch.randn(4, 24)).square().sum().backward()
+    assert layer.up.weight.grad.any()
+    assert layer.base.weight.grad is None
+
+
+def test_no_linear_layer_does_the_same():
+    layer = BottleneckAdapter(nn.Linear(3, 3, bias=False), 2).double()
+    nn.init.normal_(layer.up.weight)
+    x, zero = torch.randn(2, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    affine = layer(x[0]) + layer(x[1]) - layer(zero)
+    assert not torch.allclose(layer(x[0] + x[1]), affine)
+
+
+def test_it_takes_conv1d_and_the_dtype_of_its_base():
+    Conv1D = pytest.importorskip("transformers.pytorch_utils").Conv1D  # noqa: N806
+    layer = BottleneckAdapter(Conv1D(4, 6).to(torch.bfloat16), 2)
+    assert layer(torch.randn(1, 6, dtype=torch.bfloat16)).shape == (1, 4)
+    assert layer.down.weight.dtype is torch.bfloat16
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="r must be at least 1, got 0"):
+        BottleneckAdapter(nn.Linear(2, 2), 0)
+    with pytest.raises(TypeError, match=r"must be nn\.Linear or Conv1D, got Embedding"):
+        BottleneckAdapter(nn.Embedding(2, 2), 1)

@@ -1,0 +1,133 @@
+"""Each check gets the solution, and wrong answers whose mistake it must name."""
+
+import importlib
+
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from lessons import in_place
+
+from lora_edu.course import LESSONS
+from lora_edu.course.checks import check, predict
+from lora_edu.course.matrix_example import checks as example
+
+
+def not_attempted(*_):
+    raise NotImplementedError
+
+
+CASES = {
+    c: case
+    for lesson in LESSONS
+    for c, case in importlib.import_module(f"lessons.{lesson}.cases").CASES.items()
+}
+
+
+def named(exercise_check):
+    return f"{exercise_check.__module__.split('.')[-2]}.{exercise_check.__name__}"
+
+
+each_check = pytest.mark.parametrize("exercise_check", CASES, ids=named)
+WRONG = [
+    pytest.param(c, *case, id=f"{named(c)}: {name}")
+    for c, (_, wrong) in CASES.items()
+    for name, case in wrong.items()
+]
+
+
+def answers(answer):
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_check_has_cases(lesson):
+    module = importlib.import_module(f"lora_edu.course.{lesson}.checks")
+    own = {f for name, f in vars(module).items() if name.startswith("check_")}
+    assert own == {c for c in CASES if c.__module__ == module.__name__}
+    assert all(len(CASES[c][1]) >= 4 for c in own)
+
+
+@each_check
+def test_a_right_answer_is_ok(exercise_check, capsys):
+    exercise_check(*answers(CASES[exercise_check][0]))
+    assert capsys.readouterr().out == f"{exercise_check.__name__}: OK\n"
+
+
+@pytest.mark.parametrize(("exercise_check", "answer", "message"), WRONG)
+def test_a_wrong_answer_has_its_mistake_named(exercise_check, answer, message, capsys):
+    with pytest.raises(AssertionError) as caught:
+        exercise_check(*answers(answer))
+    assert message in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+@each_check
+def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
+    right = answers(CASES[exercise_check][0])
+    for nothing in (..., None, not_attempted):
+        if nothing is not_attempted and not callable(right[0]):
+            continue
+        exercise_check(*[nothing] * len(right))
+        assert capsys.readouterr().out == f"{exercise_check.__name__}: not attempted yet\n"
+
+
+def test_other_right_ways_to_write_the_layer(capsys):
+    example.check_forward(lambda x, W0, A, B: W0.dot(x) + np.dot(B, np.dot(A, x)))
+    example.check_forward(lambda x, W0, A, B: x @ W0.T + x @ A.T @ B.T)
+    example.check_forward(lambda x, W0, A, B: np.einsum("dk,k->d", W0, x) + B @ (A @ x))
+    example.check_forward(lambda x, W0, A, B: in_place(W0 @ x, B @ (A @ x)))
+    example.check_forward(lambda x, W0, A, B: (W0 * x).sum(axis=1) + np.linalg.multi_dot([B, A, x]))
+    example.check_forward(lambda x, W0, A, B: x @ np.transpose(1 * W0) + np.add(0, B @ (A @ x)))
+    assert capsys.readouterr().out.count("OK") == 6
+
+
+def test_a_stub_inside_an_answer_is_not_an_answer_not_attempted():
+    def delta_weight(A, B):
+        raise NotImplementedError
+
+    with pytest.raises(AssertionError, match="it calls delta_weight, which is still a stub"):
+        example.check_merge(lambda W0, A, B: W0 + delta_weight(A, B))
+
+
+def test_the_traceback_of_a_check_is_short(capsys):
+    @check
+    def check_nothing(answer):
+        helper = {"inner": "workings"}
+        assert helper is None, "wrong"
+
+    with pytest.raises(AssertionError) as caught:
+        check_nothing(1)
+    assert len(caught.traceback) == 2  # this test, and the check itself
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    shell = InteractiveShell.instance()
+    shell.showtraceback((AssertionError, caught.value, caught.tb))
+    shown = capsys.readouterr().out  # in a notebook: the message alone
+    assert shown.startswith("check_nothing: wrong")
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("guess", "actual", "printed"),
+    [
+        (None, 1000, "answer: 1_000\n"),
+        (..., "x", "answer: x\n"),
+        (1000, 1000, "answer: 1_000   your guess: 1_000   yes\n"),
+        ("1000", 1000, "your guess: 1000   yes\n"),
+        (500, 1000, "answer: 1_000   your guess: 500   too small: 2 times\n"),
+        (2500.0, 1000, "too large: 2.5 times\n"),
+        (1229, 1228.8, "near enough\n"),
+        (-1, 1000, "your guess: -1   not quite\n"),
+        ("many", 1000, "your guess: many   not quite\n"),
+        (0, 0, "your guess: 0   yes\n"),
+        (3, 0, "not quite\n"),
+        ((975, 975), (975, 500), "your guess: (975, 975)   not quite\n"),
+        ([975, 500], (975, 500), "yes\n"),
+        (np.arange(3), 2, "not quite\n"),
+        (10**400, 3, "not quite\n"),
+        (float("nan"), 3, "not quite\n"),
+    ],
+)
+def test_predict_prints_either_way_and_never_raises(guess, actual, printed, capsys):
+    predict(guess, actual)
+    assert printed in capsys.readouterr().out

@@ -1,0 +1,234 @@
+import json
+import time
+from fractions import Fraction
+from importlib import resources
+
+import pytest
+import torch
+from meta import build
+
+from lora_edu import counting
+from lora_edu.course.ledger import (
+    FUNCTIONS,
+    VERDICTS,
+    derive,
+    ledger,
+    measured,
+    printed_value,
+    verdict,
+)
+
+RAW = json.loads(
+    (resources.files("lora_edu.course") / "data" / "published.json").read_text("utf-8")
+)
+ENTRIES = {entry.id: entry for entry in ledger()}
+
+
+def test_the_ledger_is_recomputed_in_under_a_second():
+    start = time.process_time()  # of this process: others may be running
+    assert len(ledger()) == len(ENTRIES) == len(RAW["entries"])
+    assert time.process_time() - start < 1
+
+
+def test_it_holds_each_kind_of_figure():
+    kinds = [entry.kind for entry in ENTRIES.values()]
+    counts = {kind: kinds.count(kind) for kind in set(kinds)}
+    assert counts == {
+        "param_count": 60, "peft_output": 22, "claim": 11, "misprint": 9, "checkpoint_size": 6,
+        "followup": 14,
+    }  # fmt: skip
+    assert {entry.kind for entry in ledger(["claim"])} == {"claim"}
+
+
+@pytest.mark.parametrize(
+    ("published", "derived", "judged"),
+    [
+        ("4,194,304", 4_194_304, "exact"),
+        ("4,194,304", 4_194_303, "differs"),
+        ("0.35M", 354_823, "rounds"),
+        ("0.35M", 345_000, "rounds"),
+        ("0.35M", 355_000, "rounds"),
+        ("0.35M", 355_001, "truncates"),
+        ("0.35M", 359_999, "truncates"),
+        ("0.35M", 360_000, "differs"),
+        ("0.35M", 344_999, "differs"),
+        ("3.0M", 3_171_840, "differs"),  # zeros after the point were meant
+        ("10,000 times", Fraction(92508, 10), "approximate"),
+        ("350GB", 349_208_518_656, "approximate"),
+        ("354GB", 353_500_000_000, "rounds"),
+        ("25%", Fraction(246, 1000), "rounds"),
+        ("2/3", Fraction(2, 3), "exact"),
+        ("2/3", Fraction(667, 1000), "differs"),
+        ("21.5", Fraction(2159, 100), "truncates"),
+    ],
+)
+def test_a_verdict_follows_from_the_printed_digits(published, derived, judged):
+    assert verdict(published, derived) == judged
+
+
+def test_a_unit_can_be_read_otherwise():
+    assert verdict("1.5 MB", 3 * 2**19) == "truncates"
+    assert verdict("1.5 MB", 3 * 2**19, "MiB") == "exact"
+    with pytest.raises(ValueError, match="published must be a number and a unit"):
+        verdict("a lot", 3)
+    with pytest.raises(ValueError, match="published must be a number and a unit"):
+        verdict("3 bananas", 3)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"function": "eval", "arguments": ["1"]},
+        {"function": "__import__", "arguments": ["os"]},
+        {"given": "unknown"},
+        {"arguments": [1]},
+        {"function": "sum", "arguments": [{"function": "exec", "arguments": []}]},
+    ],
+)
+def test_only_what_is_listed_can_be_named(bad):
+    with pytest.raises(ValueError, match="no derivation"):
+        derive(bad)
+
+
+def test_decimals_are_exact():
+    assert derive({"function": "sum", "arguments": [0.1, 0.2]}) == Fraction(3, 10)
+    assert derive({"function": "quotient", "arguments": [{"given": "a"}, 3]}, {"a": 1}) == 1 / (
+        Fraction(3)
+    )
+
+
+@pytest.mark.parametrize("raw", RAW["entries"], ids=lambda raw: raw["id"])
+def test_an_entry_says_what_it_must(raw):
+    entry = ENTRIES[raw["id"]]
+    assert entry.source == RAW["sources"][raw["source"]]
+    assert entry.place
+    assert entry.configuration
+    assert entry.verdict == max((q.verdict for q in entry.quantities), key=VERDICTS.index)
+    fits = [h for h in entry.hypotheses if h.verdict != "differs"]
+    if entry.verdict != "differs":
+        assert entry.explanation != "unexplained"
+    elif entry.explanation == "unexplained":
+        assert entry.hypotheses, "unexplained, and nothing was tried"
+    else:
+        assert len(entry.explanation) > 20
+        assert fits, "explained, but by no number"
+
+
+def test_what_was_measured_says_where_and_is_not_judged():
+    found = measured()
+    assert len(found) == len(RAW["measured"]) == 6
+    assert not found.keys() & ENTRIES.keys()
+    for id_, figure in found.items():
+        assert figure["source"] in RAW["sources"].values()
+        assert all(figure[key] for key in ("place", "model", "configuration")), id_
+        assert printed_value(figure["published"]) >= 1
+    # Li et al. measured in networks whose sizes the ledger derives.
+    for id_ in ("D.Li2018", "D.Li2018.lenet"):
+        assert found[f"{id_}.d90"]["model"] == ENTRIES[id_].model
+        assert printed_value(found[f"{id_}.d90"]["published"]) < ENTRIES[id_].quantities[0].derived
+
+
+def functions_in(value):
+    if isinstance(value, dict):
+        yield from [value] if "function" in value else []
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from functions_in(item)
+
+
+def test_each_listed_function_is_used():
+    assert {f["function"] for f in functions_in(RAW["entries"])} == set(FUNCTIONS)
+
+
+# -- against other implementations ------------------------------------------------------------
+
+COUNTED = {
+    json.dumps(f["arguments"], sort_keys=True): f["arguments"]
+    for f in functions_in(RAW["entries"])
+    if f["function"] in ("trainable", "all") and f["arguments"]["model"] != "chatglm-6b"
+}
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # on Conv1D, on ties
+@pytest.mark.parametrize("arguments", COUNTED.values(), ids=COUNTED)
+def test_the_counts_of_the_ledger_are_those_of_peft(arguments):
+    import peft
+    from peft.optimizers import create_lorafa_optimizer
+
+    arguments = dict(arguments)
+    model, method = build(arguments.pop("model")), arguments.pop("method", "lora")
+    ours = counting.count(model, method=method, **arguments)
+    if method == "vera":
+        adapted = peft.get_peft_model(model, peft.VeraConfig(**arguments))
+    else:
+        config = peft.LoraConfig(**arguments, use_dora=method == "dora")
+        adapted = peft.get_peft_model(model, config)
+    if method == "lora-fa":
+        create_lorafa_optimizer(adapted, r=arguments["r"], lora_alpha=1, lr=1e-3)
+    assert adapted.get_nb_trainable_parameters() == ours[:2]
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+@pytest.mark.parametrize("id_", ["C21", "C27", "C29"])
+def test_outputs_with_a_trained_head_are_those_of_peft_today(id_):
+    import peft
+
+    config = peft.LoraConfig(r=8, target_modules=["0", "2"], modules_to_save=["4"])
+    if id_ == "C21":
+        model = build("bert-base-cased", architectures=["BertForQuestionAnswering"])
+        config = peft.LoraConfig(
+            r=16, target_modules=["query", "value"], modules_to_save=["qa_outputs"]
+        )
+    elif id_ == "C27":
+        model = build("roberta-base", architectures=["RobertaForSequenceClassification"])
+        names = ["query", "value", "intermediate.dense"]
+        config = peft.VeraConfig(r=8, target_modules=names, modules_to_save=["classifier"])
+    else:
+        relu = torch.nn.ReLU()
+        sizes = [(20, 2000), (2000, 2000), (2000, 2)]
+        first, second, third = (torch.nn.Linear(*s, device="meta") for s in sizes)
+        model = torch.nn.Sequential(first, relu, second, torch.nn.Tanh(), third)
+    printed = peft.get_peft_model(model, config).get_nb_trainable_parameters()
+    assert printed == tuple(q.derived for q in ENTRIES[id_].quantities)
+
+
+def test_the_papers_formula_is_the_count_on_separate_projections():
+    llama = counting.count("llama-2-7b", 4, ["q_proj", "v_proj"]).trainable
+    assert llama == 2 * 32 * 4096 * (4 + 4)
+    square = FUNCTIONS["square_lora"]
+    assert square("gpt3-175b", [4, 4]) == 2 * 96 * 12_288 * (4 + 4) == 18_874_368
+    assert square("bert-base-cased", [8]) == counting.count("bert-base-cased", 8, ["key"]).trainable
+    fused = counting.count("gpt2", 8, ["c_attn"]).trainable
+    assert square("gpt2", [8, 8]) == fused  # r (d + 3d) = 2 r (d + d)
+
+
+def test_heads_of_classification_and_questions():
+    for model, architecture, head in [
+        ("roberta-base", "RobertaForSequenceClassification", [[1, 768, 768], [1, 2, 768]]),
+        ("bert-base-cased", "BertForQuestionAnswering", [[1, 2, 768]]),
+    ]:
+        whole = counting.base_parameters(build(model, architectures=[architecture]))
+        without_pooler = counting.base_parameters(model) - FUNCTIONS["dense"]([1, 768, 768])
+        assert whole == without_pooler + FUNCTIONS["dense"](*head)
+
+
+def test_a_torch_file_adds_about_330_bytes_a_tensor(tmp_path):
+    tensors = {
+        f"deberta.encoder.layer.{i}.attention.self.{name}_proj.lora_{m}": torch.zeros(16, 1536)
+        for i in range(48)
+        for name in ("query", "value")
+        for m in "AB"
+    }
+    torch.save(tensors, tmp_path / "adapter.pt")
+    numbers = sum(t.numel() for t in tensors.values())
+    extra = (tmp_path / "adapter.pt").stat().st_size - counting.bytes_of(numbers, "float32")
+    assert 300 < extra / len(tensors) < 360
+
+
+def test_no_rank_gives_the_famous_25_megabytes():
+    one = 2 * 96 * 12_288
+    counts = {r * one * size for r in range(1, 64) for size in (2, 4, 6)}
+    assert all(n % 3 == 0 for n in counts)
+    assert not counts & {25 * 10**6, 25 * 2**20}
