@@ -13,9 +13,12 @@ The core, each module one idea (each imports only what stands behind it):
 ``counting``    parameters, bytes and multiply-adds in closed form               standard library
 ``lowrank``     truncated SVD, measures of rank, subspaces                       NumPy
 ``reference``   LoRA in NumPy: forward, gradients by hand, merge                 NumPy
-``layers``      ``LoRALinear``: the same mathematics in PyTorch, fast            torch
+``layers``      ``LoRALinear``: the same mathematics in PyTorch                  torch
+``_fused``      its fast path: the gradients by hand                             torch
 ``adapt``       LoRA for a whole model: add, merge, count                        ``layers``
 ``checkpoint``  adapters in PEFT's file format                                   ``adapt``
+``quantize``    NF4: a weight in four bits                                       torch
+``variants``    LoRA+, PiSSA, LoRA-FA, DoRA, QLoRA; bottleneck adapters          ``adapt``
 =============== ================================================================ ==============
 
 ``lora_edu.course`` holds what the notebooks need around it, ``lora_edu.cli`` the command

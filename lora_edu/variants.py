@@ -48,7 +48,7 @@ def init_pissa(model: nn.Module) -> None:
     for name, layer in lora_layers(model).items():
         if layer.r > (least := min(layer.out_features, layer.in_features)):
             raise ValueError(f"r must be at most {least} for PiSSA of {name}, got {layer.r}")
-        W0 = layer._weight()  # (d, k)
+        W0 = layer.base_weight()  # (d, k)
         U, sigma, Vt = torch.linalg.svd(W0.to(layer.lora_A.dtype), full_matrices=False)
         root = (sigma[: layer.r] / layer.scaling).sqrt()  # (r,)
         layer.lora_A.copy_(root[:, None] * Vt[: layer.r])  # (r, k)
@@ -88,7 +88,7 @@ class DoRALinear(nn.Module):
     @torch.no_grad()
     def direction(self) -> Tensor:
         """Return V = W0 + ΔW, (d, k)."""
-        W0 = self.lora._weight()
+        W0 = self.lora.base_weight()
         return W0 if self.lora.merged else W0 + self.lora.delta_weight()
 
     def adapted_weight(self) -> Tensor:

@@ -276,12 +276,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "nn.init.kaiming_uniform_(self.lora_B, a=math.sqrt(5))",
         ),
         "half precision for the factors": (
-            "dtype = torch.promote_types(base.weight.dtype, torch.float32)",
-            "dtype = base.weight.dtype",
-        ),
-        "no dropout": (
-            "or (self.training and self.lora_dropout > 0)",
-            "or (self.training and self.lora_dropout > 1)",
+            "dtype = torch.promote_types(weight.dtype, torch.float32)",
+            "dtype = weight.dtype",
         ),
         "dropout after training": (
             "self.lora_dropout, self.training)  # (..., k)",
@@ -293,25 +289,33 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "x = F.dropout(x, self.lora_dropout, self.training)\n"
             "        y, x = self.base(x), x.to(self.lora_A.dtype)",
         ),
-        "hooks of the base are skipped": (
-            "or (base._forward_hooks or base._forward_pre_hooks)",
-            "",
-        ),
-        "merged layers train": ("if learns and self.training:", "if False:"),
+        "merged layers train": ("and self._learns():", "and False:"),
         "merge subtracts": (
-            "total = self._weight() + self.delta_weight()",
-            "total = self._weight() - self.delta_weight()",
+            "total = weight + self.delta_weight()",
+            "total = weight - self.delta_weight()",
         ),
         "NaN is merged": ("if not torch.isfinite(total", "if False and not torch.isfinite(total"),
         "unmerge takes the factors of now": (
-            "for t in self._merged or (self.lora_A, self.lora_B))",
-            "for t in (self.lora_A, self.lora_B))",
+            "A, B = self._merged or (self.lora_A, self.lora_B)",
+            "A, B = self.lora_A, self.lora_B",
         ),
         "unmerging twice": ("- self.delta_weight())\n        self._merged = None", "- 0)\n"),
         "a saved merged layer holds the update": (
-            "if self.merged:\n            W0",
-            "if False:\n            W0",
+            "if self.merged:\n            weight =",
+            "if False:\n            weight =",
         ),
+    },
+    ("lora_edu/_fused.py", "tests/core/test_layers.py"): {
+        "no dropout": (
+            "(layer.training and layer.lora_dropout > 0)",
+            "(layer.training and layer.lora_dropout > 1)",
+        ),
+        "hooks of the base are skipped": ("base._forward_hooks or base._forward_pre_hooks or ", ""),
+        "a frozen base for certain": (
+            "if weight.requires_grad or (bias is not None and bias.requires_grad):",
+            "if False:",
+        ),
+        "packed numbers are multiplied": ("if not weight.is_floating_point():", "if False:"),
         "few samples: the gradient of B forgets scaling": (
             "torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)",
             "torch.addmm(lora_B, G.T, h_t.T, beta=0)",

@@ -273,9 +273,19 @@ def test_no_dense_weight_is_kept_for_the_backward_pass():
     assert max(t.numel() for t in kept) == 3 * 64
 
 
+def test_autocast_unpacks_the_weight_before_it_casts():
+    model, x = quantize_base(ours()), inputs()
+    for layer in lora_layers(model).values():
+        layer.lora_B.data.normal_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = model(x)
+    assert y.dtype == torch.bfloat16
+    assert relative(y.float(), model(x)) < 0.05
+
+
 def test_what_has_no_dense_weight_refuses_to_merge():
     model = quantize_base(ours())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
         merge(model)
     conv = type("Conv1D", (nn.Module,), {})()
     conv.weight = nn.Parameter(torch.randn(4, 5))
