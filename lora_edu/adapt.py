@@ -9,11 +9,14 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from lora_edu.layers import LoRALinear, check_hyperparameters, is_linear
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,19 @@ class LoraConfig:
                 object.__setattr__(self, name, sorted(set(names)))  # their order means nothing
 
 
+@runtime_checkable
+class AdapterLayer(Protocol):
+    """What a layer says of its adapter: LoRALinear does, and each variant that PEFT has too."""
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """Return what trains, under the names that it has in PEFT's files."""
+        ...
+
+    def peft_options(self) -> dict[str, object]:
+        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        ...
+
+
 def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
     """Freeze ``model``, put a LoRALinear around each layer that ``config`` targets, return it.
 
@@ -85,7 +101,7 @@ def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
         module.requires_grad_(True)
     if config.target_modules == "all-linear":  # resolved, as in PEFT's files
         config = replace(config, target_modules=list(targets))
-    model.lora_config = config
+    model.lora_config = config  # pyright: ignore[reportArgumentType]  torch knows Tensor, Module
     return model
 
 
@@ -94,6 +110,21 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     layers = {n: m for n, m in model.named_modules() if isinstance(m, LoRALinear)}
     if not layers:
         raise ValueError("model must have LoRA layers: call add_lora(model, config) first")
+    return layers
+
+
+def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
+    """Return the adapter layers by name; a ValueError if there is none.
+
+    A LoRALinear that is a part of another one (DoRA's) is left out: the whole speaks for it.
+    """
+    lora_layers(model)
+    layers: dict[str, AdapterLayer] = {}
+    parts: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, AdapterLayer) and module not in parts:
+            layers[name] = module
+            parts.update(module.modules())
     return layers
 
 
@@ -115,9 +146,10 @@ def merge(model: nn.Module) -> None:
     try:
         for layer in layers:
             layer.merge()
-    except ValueError:
-        for layer in filter(lambda layer: layer.merged, layers):
-            layer.unmerge()
+    except (RuntimeError, ValueError):
+        for layer in layers:
+            if layer.merged:
+                layer.unmerge()
         raise
 
 
@@ -146,11 +178,14 @@ def unload(model: nn.Module) -> nn.Module:
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the adapter's own tensors by name: each lora_A and lora_B, and ``modules_to_save``."""
+    """Return the adapter's own tensors by name: those of each layer, and ``modules_to_save``.
+
+    The names are those of PEFT's files, without their prefix: ``fc.lora_A.weight`` for instance.
+    """
     tensors = {}
-    for name, layer in lora_layers(model).items():
-        tensors[f"{name}.lora_A"] = layer.lora_A.detach()
-        tensors[f"{name}.lora_B"] = layer.lora_B.detach()
+    for name, layer in adapter_layers(model).items():
+        for own_name, tensor in layer.adapter_tensors().items():
+            tensors[f"{name}.{own_name}"] = tensor
     for name, module in _modules_to_save(model, getattr(model, "lora_config", None)).items():
         tensors |= module.state_dict(prefix=f"{name}.")
     return tensors
@@ -166,10 +201,11 @@ def swap_adapter(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     _layers(model, merged=False)
     own = adapter_tensors(model)
-    wanted, given = ({n: tuple(t.shape) for n, t in ts.items()} for ts in (own, tensors))
-    if wrong := sorted({name for name, _ in wanted.items() ^ given.items()}):
-        shapes = wanted.get(wrong[0], "absent"), given.get(wrong[0], "nothing")
-        raise ValueError("{} must be {}, got {}".format(wrong[0], *shapes))
+    for name in sorted(own.keys() | tensors.keys()):
+        wanted = tuple(own[name].shape) if name in own else "absent"
+        given = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if wanted != given:
+            raise ValueError(f"{name} must be {wanted}, got {given}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
 
@@ -205,15 +241,18 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
 
 def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, nn.Module]:
     """Return the modules that train as a whole, by name: PEFT's rule is the bare end of a name."""
-    names = tuple((config and config.modules_to_save) or ())
+    names = () if config is None else tuple(config.modules_to_save or ())
     modules = {n: m for n, m in model.named_modules() if n.endswith(names)}
     if names and not modules:
         raise ValueError(f"modules_to_save must match a module, got {list(names)}")
     return modules
 
 
-def _first_match(patterns: Mapping[str, float], name: str, default: float) -> float:
-    return next((v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", name)), default)
+def _first_match(patterns: Mapping[str, Number], name: str, default: Number) -> Number:
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return default
 
 
 def _warn_of_ties(model: nn.Module, names: Collection[str]) -> None:

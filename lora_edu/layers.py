@@ -49,7 +49,7 @@ class LoRALinear(nn.Module):
         check_hyperparameters(r, lora_alpha, lora_dropout)
         self.base = base.requires_grad_(False)
         self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
-        weight = self.base_weight()
+        weight = dense_weight(base)
         self.out_features, self.in_features = weight.shape
         self.r, self.lora_alpha, self.lora_dropout = r, lora_alpha, lora_dropout
         self.use_rslora = use_rslora
@@ -57,6 +57,9 @@ class LoRALinear(nn.Module):
         dtype = torch.promote_types(weight.dtype, torch.float32)
         self.lora_A = nn.Parameter(weight.new_empty(r, self.in_features, dtype=dtype))
         self.lora_B = nn.Parameter(weight.new_empty(self.out_features, r, dtype=dtype))
+        self.init_lora_weights: bool | str = (
+            True  # as in PEFT's files: "pissa" has changed the base
+        )
         self._merged: tuple[Tensor, Tensor] | None = None  # copies of the factors that were merged
         self.reset_lora_parameters()
 
@@ -87,16 +90,6 @@ class LoRALinear(nn.Module):
     def _learns(self) -> bool:
         return self.lora_A.requires_grad or self.lora_B.requires_grad
 
-    def base_weight(self) -> Tensor:
-        """Return the base's weight as (out_features, in_features), a view: W0, or merged W0 + ΔW.
-
-        A RuntimeError if it is packed, as in NF4: then there is no dense weight to show or change.
-        """
-        weight = self.base.weight
-        if not isinstance(weight, Tensor) or not weight.is_floating_point():
-            raise RuntimeError(f"{type(self.base).__name__} has no dense weight")
-        return weight.T if self.fan_in_fan_out else weight  # (d, k)
-
     @property
     def merged(self) -> bool:
         """Whether ΔW is in ``base.weight`` now."""
@@ -120,7 +113,7 @@ class LoRALinear(nn.Module):
         """
         if self.merged:
             raise RuntimeError("this LoRALinear is merged already")
-        weight = self.base_weight()  # (d, k)
+        weight = dense_weight(self.base)  # (d, k)
         total = weight + self.delta_weight()  # to be rounded once
         if not torch.isfinite(total.to(weight.dtype)).all():
             raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
@@ -137,15 +130,23 @@ class LoRALinear(nn.Module):
         """
         if not self.merged:
             raise RuntimeError("this LoRALinear is not merged")
-        weight = self.base_weight()  # (d, k)
+        weight = dense_weight(self.base)  # (d, k)
         weight.copy_(weight - self.delta_weight())
         self._merged = None
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """Return what trains, under the names that it has in PEFT's files."""
+        return {"lora_A.weight": self.lora_A.detach(), "lora_B.weight": self.lora_B.detach()}
+
+    def peft_options(self) -> dict[str, object]:
+        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        return {"init_lora_weights": self.init_lora_weights}
 
     def state_dict(self, *args: object, prefix: str = "", **kwargs: object) -> dict[str, Tensor]:
         """Return the state of the layer with W0 for its weight, merged or not."""
         state = super().state_dict(*args, prefix=prefix, **kwargs)
         if self.merged:
-            weight = self.base_weight()
+            weight = dense_weight(self.base)
             W0 = (weight - self.delta_weight()).detach().to(weight.dtype)  # (d, k)
             state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0
         return state
@@ -165,6 +166,17 @@ def is_linear(module: nn.Module) -> bool:
     """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D."""
     # No subclass: it may compute something else. Conv1D by name: importing its home takes seconds.
     return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
+
+
+def dense_weight(linear: nn.Module) -> Tensor:
+    """Return the weight of a linear layer as (out_features, in_features), a view of it.
+
+    A RuntimeError if it is packed, as in NF4: then there is no dense weight to show or to change.
+    """
+    weight = linear.weight
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        raise RuntimeError(f"{type(linear).__name__} has no dense weight")
+    return weight.T if type(linear).__name__ == "Conv1D" else weight  # Conv1D's is (k, d)
 
 
 def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> None:

@@ -334,8 +334,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "config.r",
         ),
         "the last pattern counts": (
-            "return next((v for p, v in patterns.items()",
-            "return next((v for p, v in reversed(list(patterns.items()))",
+            "for pattern, value in patterns.items():",
+            "for pattern, value in reversed(list(patterns.items())):",
         ),
         "all-linear takes the head too": ("if m is not head}", "}"),
         "proj matches q_proj": (
@@ -344,8 +344,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "a new layer is in training": ("layer.train(base.training)", "layer"),
         "merging half a model": (
-            "        for layer in filter(lambda layer: layer.merged, layers):\n"
-            "            layer.unmerge()\n        raise",
+            "        for layer in layers:\n            if layer.merged:\n"
+            "                layer.unmerge()\n        raise",
             "        raise",
         ),
         "merge_and_unload loses the update": (
@@ -391,8 +391,12 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "parameter.requires_grad_(requires_grad)",
             "parameter.requires_grad_(False)",
         ),
+        "layers of two kinds are saved as one": (
+            "if layer.peft_options() != options:",
+            "if False:",
+        ),
         "GPT-2's weights are said to lie as others'": (
-            "any(layer.fan_in_fan_out for layer in layers.values())",
+            "any(layer.fan_in_fan_out for layer in layers)",
             "False",
         ),
     },
@@ -596,7 +600,13 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "return y",
         ),
         "LoRA+ speeds A up": ('name.endswith("lora_B")', 'name.endswith("lora_A")'),
-        "PiSSA leaves W0": ("        W0 -= layer.delta_weight()\n", "        pass\n"),
+        "PiSSA leaves W0": ("        W0 -= layer.delta_weight()\n", ""),
+        "PiSSA is saved as plain LoRA": ('layer.init_lora_weights = "pissa"', "pass"),
+        "DoRA is saved as plain LoRA": ('| {"use_dora": True}', ""),
+        "DoRA's magnitude is not saved": (
+            'self.lora.adapter_tensors() | {"lora_magnitude_vector": self.magnitude.detach()}',
+            "self.lora.adapter_tensors()",
+        ),
         "PiSSA forgets the scaling": (
             "root = (sigma[: layer.r] / layer.scaling).sqrt()",
             "root = sigma[: layer.r].sqrt()",
