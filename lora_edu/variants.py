@@ -46,7 +46,8 @@ def init_pissa(model: nn.Module) -> None:
         lora_A = √(Σ_r / s) V_rᵀ,   lora_B = U_r √(Σ_r / s),   base = W0 - s · lora_B @ lora_A
 
     The outputs stay; what trains is W0's strongest part, and what is frozen is the rest of it. So
-    the base weight is not W0 any more. A ValueError if r > min(d, k).
+    the base weight is not W0 any more: who loads such an adapter (PEFT does) has to split W0 again.
+    A ValueError if r > min(d, k).
     Source: Meng et al. 2024 (arXiv:2404.02948), section 3; PEFT's ``init_lora_weights="pissa"``.
     """
     for name, layer in lora_layers(model).items():

@@ -352,6 +352,11 @@ def test_what_has_no_dense_weight_refuses_to_merge():
     model = quantize_base(ours())
     with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
         merge(model)
+    model = ours()
+    model[2].base = NF4Linear(model[2].base)
+    with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
+        merge(model)
+    assert not model[0].merged  # all of them, or none
     conv = type("Conv1D", (nn.Module,), {})()
     conv.weight = nn.Parameter(torch.randn(4, 5))
     conv.bias = None
