@@ -14,15 +14,17 @@ The core, each module one idea (each imports only what stands behind it):
 ``lowrank``     truncated SVD, measures of rank, subspaces                       NumPy
 ``reference``   LoRA in NumPy: forward, gradients by hand, merge                 NumPy
 ``layers``      ``LoRALinear``: the same mathematics in PyTorch                  torch
-``_fused``      its fast path: the gradients by hand                             torch
+``_fused``      its fast path, with the gradients of ``reference``               torch
 ``adapt``       LoRA for a whole model: add, merge, count                        ``layers``
 ``checkpoint``  adapters in PEFT's file format                                   ``adapt``
-``quantize``    NF4: a weight in four bits                                       torch
-``variants``    LoRA+, PiSSA, LoRA-FA, DoRA, QLoRA; bottleneck adapters          ``adapt``
+``quantize``    NF4, the 4-bit type of QLoRA, from scratch                       torch
+``variants``    LoRA's descendants, each in the fewest honest lines              ``adapt``
 =============== ================================================================ ==============
 
-``lora_edu.course`` holds what the notebooks need around it, ``lora_edu.cli`` the command
-``lora-edu``. Importing ``lora_edu`` itself loads neither NumPy nor torch.
+After the course one uses ``lora_edu.finetune`` on one's own texts, ``lora_edu.assets`` (real
+weights and text, hash-checked) and ``lora_edu.cli``, the command ``lora-edu``. What the notebooks
+need around all this is in ``lora_edu.course``: tools, and a folder for each lesson. Importing
+``lora_edu`` itself loads neither NumPy nor torch.
 
 Source of the method: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021
 (arXiv:2106.09685).

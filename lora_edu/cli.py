@@ -6,6 +6,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +35,72 @@ def _figures(arguments: argparse.Namespace) -> int:
 def _experiments(arguments: argparse.Namespace) -> int:
     from lora_edu.course import experiments
 
+    seeds = None if arguments.seeds is None else _whole_numbers(arguments.seeds)
+    code = 0
     for name in arguments.name or experiments.load():
-        experiments.record(name, arguments.seeds, arguments.out, progress=True)
-        print(f"{name:<24} recorded")
-    return 0
+        if arguments.merge:
+            differ = experiments.merge(name, arguments.merge, arguments.out)
+        else:
+            how = {"jobs": arguments.jobs, "progress": True}
+            differ = experiments.record(name, seeds, arguments.out, **how)
+        print(f"{name:<24} {'differs' if differ else 'recorded'}")
+        if differ:
+            print(*differ, sep="\n", file=sys.stderr)
+            print(
+                f"The record was left as it was; the new one is {name}.new.json. "
+                f"Rename it to {name}.json if it is the right one.",
+                file=sys.stderr,
+            )
+            code = 1
+    return code
+
+
+def _records(arguments: argparse.Namespace) -> int:
+    from lora_edu.course import experiments
+
+    if arguments.csv:
+        if len(arguments.name) != 1:
+            raise ValueError(f"--csv takes one NAME, got {len(arguments.name)}")
+        print(experiments.as_csv(arguments.name[0]), end="")
+        return 0
+    code = 0
+    for name in arguments.name or experiments.load():
+        why, recorded = experiments.stale(name), experiments.read(name)
+        seeds = len({row.get("seed") for row in recorded["rows"]})
+        what = f"version {recorded['version']}, {recorded['date']}"
+        print(f"{name:<24} {len(recorded['rows']):>4} runs, {seeds} seeds, {what}", end="")
+        print(f", STALE: {why}: run `lora-edu experiments {name}`" if why else "")
+        code = 1 if why else code
+    for name in arguments.name:
+        _show(name)
+    return code
+
+
+def _show(name: str) -> None:
+    """Print the arguments of a record, and its single numbers: mean and deviation by method."""
+    from lora_edu.course import experiments
+
+    content = experiments.results(name)
+    print(f"\n{name}")
+    for argument, value in content["arguments"].items():
+        print(f"  {argument} = {json.dumps(value)}")
+    for method, numbers in content.get("mean", {}).items():
+        std = content["std"][method]
+        shown = [f"{column} {mean:.4g} ± {std[column]:.2g}" for column, mean in numbers.items()]
+        print(f"  {method:<14} lr {content['chosen'][method]:<7g} {'  '.join(shown)}")
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """Read ``0-4,7`` as 0, 1, 2, 3, 4, 7; a ValueError if it is nothing of this kind."""
+    found: set[int] = set()
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"(\d+)(?:-(\d+))?", part)):
+            raise ValueError(f"seeds must be such as 0-9 or 0,2,5-7, got {text!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"seeds must be such as 0-9, the smaller first, got {part!r}")
+        found.update(range(first, last + 1))
+    return sorted(found)
 
 
 def _assets(arguments: argparse.Namespace) -> int:
@@ -145,12 +208,24 @@ def _parser() -> argparse.ArgumentParser:
     experiments = commands.add_parser("experiments", help="record the long runs anew (minutes)")
     experiments.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
     experiments.add_argument(
-        "--seeds", type=int, metavar="N", help="how many (default: as many as each asks for)"
+        "--seeds", metavar="0-9", help="which seeds (default: those that each asks for)"
     )
+    experiments.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="so many runs at a time (default: 1)"
+    )
+    experiments.add_argument(
+        "--merge", nargs="+", metavar="DIR", type=Path,
+        help="run nothing: put together what other machines recorded into these folders",
+    )  # fmt: skip
     experiments.add_argument(
         "--out", metavar="DIR", type=Path, help="the folder (default: where the lessons read)"
     )
     experiments.set_defaults(run=_experiments)
+
+    records = commands.add_parser("records", help="list what is recorded, and whether it is fresh")
+    records.add_argument("name", nargs="*", metavar="NAME", help="show these (default: list all)")
+    records.add_argument("--csv", action="store_true", help="print a line a run, for a NAME")
+    records.set_defaults(run=_records)
 
     assets = commands.add_parser(
         "assets", help="list and verify the weights and texts of lesson 07, or fetch them"

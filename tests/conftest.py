@@ -44,6 +44,6 @@ def recording(request, monkeypatch, tmp_path):
     What a lesson says of its records has to hold in both.
     """
     if request.param == "again":
-        for path in experiments.RESULTS.glob("*_again.json"):
+        for path in experiments.RECORDS.glob("*_again.json"):
             shutil.copy(path, tmp_path / path.name.replace("_again", ""))
-        monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+        monkeypatch.setattr(experiments, "RECORDS", tmp_path)

@@ -1,86 +1,91 @@
-"""The long runs: several seeds, a learning rate chosen on validation, every run recorded.
+"""The recorded runs: one flow from constants, which are arguments, to rows, one a run.
 
-An experiment is a function ``run(method, lr, seed)``, registered with the rates to try for each
-method. The rate of a method is the one with the best mean ``"validation"`` over the seeds. What
-the runs at this rate returned beside it, the test among them, goes into the record; of the other
-rates nothing else is kept. An experiment without rates is a *measurement*: ``run()`` is called
-once, and what it returns is the record. Experiments stand in the folders of the lessons, their
-records in ``lora_edu/course/records``.
+The *keyword* arguments of an experiment are its constants; the *positional* ones say what it is run
+for:
+
+    run(method, lr, seed, *, rates, …)   each method with each of its ``rates``, for each seed
+    run(seed, *, …)                      each seed
+    run(*, …)                            once: a measurement
+
+A run returns a row: numbers, texts, lists of them. A record is a version, the arguments, and the
+rows, in ``records/NAME.json``. It is fresh by meaning: it is stale when an argument has another
+value now, or when somebody has raised the ``version`` because the same arguments mean another
+thing. How the code is written plays no part.
 """
 
-import ast
-import hashlib
+import csv
 import importlib
 import inspect
+import io
 import json
+import math
+import multiprocessing
+import os
 import platform
 import statistics
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_edu.course import LESSONS
 from lora_edu.files import write_whole
 
-RESULTS = Path(__file__).parent / "records"
-Run = dict[str, Any]
+RECORDS = Path(__file__).parent / "records"
+Row = dict[str, Any]
+Key = tuple[Any, ...]  # (method, lr, seed), (seed,) or ()
+KEYS = ("method", "lr", "seed")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to run: a function, and for each method the learning rates to try, if any."""
+    """A function to run, and what a record of it must have been made with."""
 
     name: str
-    run: Callable[..., Run]
-    rates: Mapping[str, Sequence[float]]
-    uses: Sequence[Callable]
-    seeds: int = 5  # as many are recorded, if nobody asks for another number
+    run: Callable[..., Row]
+    version: int
+    seeds: Sequence[int]  # those that are recorded, if nobody asks for others
 
     @property
-    def digest(self) -> str:
-        """A digest of the rates and of the code that is particular to the experiment."""
-        code = [_code(function) for function in (self.run, *self.uses)]
-        parts = json.dumps([self.name, {m: list(r) for m, r in self.rates.items()}, code])
-        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+    def arguments(self) -> dict[str, Any]:
+        """The constants, name → value, as JSON holds them."""
+        parameters = inspect.signature(self.run).parameters.values()
+        constants = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return json.loads(json.dumps(constants))
 
-
-def _code(function: Callable) -> str:
-    """Return a function's source but for docstrings: where only words change, a record holds."""
-    source = textwrap.dedent(inspect.getsource(function))
-    lines, documented = source.splitlines(), (ast.FunctionDef, ast.ClassDef)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            text = node.body[0]
-            lines[text.lineno - 1 : text.end_lineno] = [""] * (text.end_lineno - text.lineno + 1)
-    return "\n".join(line for line in lines if line)
+    def keys(self, seeds: Iterable[int]) -> list[Key]:
+        """Return what each run is for, seed by seed."""
+        parameters = inspect.signature(self.run).parameters.values()
+        asked = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        if asked == KEYS:
+            grid = [(m, lr) for m, rates in self.arguments["rates"].items() for lr in rates]
+            return [(method, lr, seed) for seed in seeds for method, lr in grid]
+        return [(seed,) for seed in seeds] if asked == ("seed",) else [()]
 
 
 EXPERIMENTS: dict[str, Experiment] = {}
 
 
-def experiment(
-    name: str,
-    rates: Mapping[str, Sequence[float]] | None = None,
-    uses: Sequence[Callable] = (),
-    seeds: int = 5,
-) -> Callable[[Callable], Callable]:
-    """Register the decorated ``run(method, lr, seed)`` as the experiment ``name``.
+def experiment(*, version: int = 1, seeds: Sequence[int] = range(5)) -> Callable[[Callable], Any]:
+    """Register the decorated function as the experiment of its name.
 
-    It returns a dict of numbers or lists of them, ``"validation"`` among them: the higher, the
-    better the rate. Without ``rates`` it is a measurement, ``run()``. ``uses``: functions whose
-    code the record depends on as well. ``seeds``: how many are recorded.
+    Raise ``version`` when a run would give other rows for the same arguments. With ``rates``,
+    method → learning rates to try, a row holds ``"validation"``: the higher, the better the rate.
     """
 
-    def register(run: Callable[..., Run]) -> Callable:
+    def register(run: Callable[..., Row]) -> Callable[..., Row]:
+        name = run.__name__
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
-        EXPERIMENTS[name] = Experiment(name, run, rates or {}, uses, seeds)
+        EXPERIMENTS[name] = Experiment(name, run, version, seeds)
         return run
 
     return register
@@ -94,22 +99,77 @@ def load() -> dict[str, Experiment]:
     return EXPERIMENTS
 
 
-def results(name: str, *, again: bool = False) -> dict[str, Any]:
-    """Return the record of an experiment: digest, rates, chosen, search, runs, mean, std.
+def find(name: str) -> Experiment:
+    """Return the experiment of this name; a ValueError if there is none."""
+    known = load()
+    if name not in known:
+        raise ValueError(f"no experiment is called {name!r}; there are {', '.join(known)}")
+    return known[name]
 
-    ``runs``, method → one dict a seed; ``mean`` and ``std``, method → its single numbers over the
-    seeds (std: of the sample). A measurement has what it returned in the place of the last five.
-    ``again``: the second recording, of the same seeds on another processor. Its last digits differ,
-    training amplifies them, and what a lesson claims has to hold in both. A ValueError if there is
-    no such record.
+
+# -- reading a record -------------------------------------------------------------------------
+
+
+def read(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return a record as it is stored: name, version, arguments, date, versions, rows.
+
+    A ValueError if there is none, or if it is damaged.
     """
-    path = RESULTS / (f"{name}_again.json" if again else f"{name}.json")
+    path = (folder or RECORDS) / f"{name}.json"
     if not path.is_file():
         raise ValueError(f"there is no record {path.name} in {path.parent}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def per_seed(content: Mapping[str, Any], method: str, key: str = "test") -> np.ndarray:
+def results(name: str, *, again: bool = False) -> dict[str, Any]:
+    """Return a record and what follows from its rows: search, chosen, runs, mean, std.
+
+    ``search``: method → rate → the validations, one a seed. ``chosen``: method → the rate with the
+    best mean validation. ``runs``: method → the rows at that rate, and ``mean`` and ``std`` (of the
+    sample) of their single numbers. A measurement has the columns of its row in their place.
+
+    ``again``: the second recording, of the same seeds on another processor. Its last digits differ,
+    training amplifies them, and what a lesson claims has to hold in both.
+    """
+    record = read(f"{name}_again" if again else name)
+    rows: list[Row] = record["rows"]
+    if "rates" not in record["arguments"]:
+        return record if "seed" in rows[0] else {**record, **rows[0]}
+    search: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        rates = search.setdefault(row["method"], {})
+        rates.setdefault(f"{row['lr']:g}", []).append(row["validation"])
+    chosen = {method: _best(rates) for method, rates in search.items()}
+    runs = {
+        method: [row for row in rows if row["method"] == method and row["lr"] == lr]
+        for method, lr in chosen.items()
+    }
+    mean = {method: _over_seeds(statistics.fmean, of) for method, of in runs.items()}
+    std = {method: _over_seeds(statistics.stdev, of) for method, of in runs.items()}
+    return {**record, "search": search, "chosen": chosen, "runs": runs, "mean": mean, "std": std}
+
+
+def _best(validations: Mapping[str, Sequence[float]]) -> float:
+    """Return the rate with the best mean; of equals, the first."""
+    return float(max(validations, key=lambda lr: sum(validations[lr])))
+
+
+def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:
+    """Return a statistic of each column that holds a single number; NaN where it has none."""
+    columns = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
+    found = {}
+    for column in columns:
+        if column not in KEYS:
+            values = [row[column] for row in rows]
+            alone = of is statistics.stdev and len(values) < 2
+            found[column] = math.nan if alone else round(of(values), 6)
+    return found
+
+
+def per_seed(content: Mapping[str, Any], method: str, key: str = "test") -> NDArray:
     """Return what the runs of a method gave, (seeds,) or (seeds, n): the seeds in their order."""
     return np.array([run[key] for run in content["runs"][method]])
 
@@ -127,95 +187,171 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
     return bool(gaps.mean() > 2 * gaps.std(ddof=1) / len(gaps) ** 0.5)
 
 
+def stale(name: str) -> str | None:
+    """Return in which version or argument a record differs from the code; None if in nothing."""
+    entry, recorded = find(name), read(name)
+    if recorded["version"] != entry.version:
+        return f"version is {entry.version}, recorded was {recorded['version']}"
+    now, then = entry.arguments, recorded["arguments"]
+    for argument in [*now, *(then.keys() - now.keys())]:
+        if now.get(argument) != then.get(argument):
+            return f"{argument} is {now.get(argument)}, recorded was {then.get(argument)}"
+    return None
+
+
+def as_csv(name: str) -> str:
+    """Return the rows of a record as CSV, a line a run; a list is written as JSON."""
+    rows = read(name)["rows"]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        nested = {k: json.dumps(v) for k, v in row.items() if isinstance(v, (list, dict))}
+        writer.writerow(row | nested)
+    return text.getvalue()
+
+
+# -- making one -------------------------------------------------------------------------------
+
+
 def record(
-    name: str, seeds: int | None = None, folder: Path | None = None, *, progress: bool = False
-) -> dict[str, Any]:
-    """Run an experiment with the seeds 0, 1, … and write ``NAME.json``, whole; return it.
+    name: str,
+    seeds: Sequence[int] | None = None,
+    folder: Path | None = None,
+    *,
+    jobs: int = 1,
+    progress: bool = False,
+) -> list[str]:
+    """Run an experiment for some seeds and write ``NAME.json``; return how it differs from before.
 
-    Each run is noted in ``NAME.json.part`` when it is done: started again after an interruption,
-    with the same code, it goes on from there. ``seeds``, as many as the experiment asks for if not
-    given, is at least 2, for a spread.
+    The runs are independent tasks of one thread each, ``jobs`` at a time. Each is noted in
+    ``NAME.part`` when it is done: started again after an interruption, whatever it was, only what
+    is missing runs. Seeds that the record holds already, and that are not asked for, stay in it.
+
+    Where a row differs from the recorded one beyond its tolerance (see :func:`differences`), the
+    record is left as it was, the new one is ``NAME.new.json``, and the differences are returned.
     """
-    known = load()
-    if name not in known:
-        raise ValueError(f"no experiment is called {name!r}; there are {', '.join(known)}")
-    entry, folder = known[name], folder or RESULTS
+    entry, folder = find(name), folder or RECORDS
     seeds = entry.seeds if seeds is None else seeds
-    if seeds < 2:
-        raise ValueError(f"seeds must be at least 2, got {seeds}")
-    digest = entry.digest  # of the code that runs: the file may be edited meanwhile
-    if not entry.rates:
-        return _write(folder, name, digest, entry.run())
-    part = _Part(folder / f"{name}.json.part", entry, digest)
-    found: dict[str, dict[float, list[Run]]] = {method: {} for method in entry.rates}
-    tries = [(method, lr) for method, rates in entry.rates.items() for lr in rates]
-    with _bar(seeds * len(tries), name, progress) as bar:
-        for method, lr in tries:
-            found[method][lr] = []
-            for seed in range(seeds):
-                found[method][lr].append({"seed": seed, **part.get(method, lr, seed)})
-                bar.update()
-    search = {
-        method: {f"{lr:g}": [run["validation"] for run in runs] for lr, runs in of.items()}
-        for method, of in found.items()
-    }
-    chosen = {m: max(of, key=lambda lr, m=m: sum(search[m][f"{lr:g}"])) for m, of in found.items()}
-    runs = {method: of[chosen[method]] for method, of in found.items()}
-    content = {
-        "rates": {method: list(rates) for method, rates in entry.rates.items()},
-        "chosen": chosen,
-        "search": search,
-        "runs": runs,
-        "mean": _over_seeds(runs, statistics.fmean),
-        "std": _over_seeds(runs, statistics.stdev),
-    }
-    content = _write(folder, name, digest, content)
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    part, keys = _Part(folder / f"{name}.part", entry), entry.keys(seeds)
+    todo = [key for key in keys if key not in part.rows]
+    from tqdm.auto import tqdm
+
+    with tqdm(total=len(keys), initial=len(keys) - len(todo), desc=name, unit="run",
+              disable=not progress) as bar:  # fmt: skip
+        for key, row in _run_all(name, todo, jobs):
+            part.add(key, row)
+            bar.update()
+    found = _finish(entry, {key: part.rows[key] for key in keys}, folder)
     part.path.unlink(missing_ok=True)
-    return content
+    return found
 
 
-def _write(folder: Path, name: str, digest: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    date = datetime.now(timezone.utc).date().isoformat()
-    content = {"name": name, "digest": digest, "date": date, "versions": _versions(), **found}
-    write_whole(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
-    return content
+def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> list[str]:
+    """Make one record of what several machines recorded, whole or in part; run nothing.
+
+    ``folders`` hold ``NAME.json`` or ``NAME.part``. As in :func:`record`, the differences from the
+    record that is there are returned. A ValueError if a shard was made with another version or
+    other arguments, if two disagree, or if a seed lacks a run.
+    """
+    entry, rows = find(name), {}
+    for shard in folders:
+        part = _Part(shard / f"{name}.part", entry, must_fit=True)
+        whole = read(name, shard) if (shard / f"{name}.json").is_file() else _record(entry, {})
+        if not _fits(whole, entry) or not (part.rows or whole["rows"]):
+            raise ValueError(f"{shard} holds no run of {name} with these arguments and version")
+        given = part.rows | _by_key(whole["rows"])
+        if disagree := differences(rows, given):
+            raise ValueError(f"{shard} disagrees with the shards before it: {disagree[0]}")
+        rows |= given
+    seeds = sorted({key[-1] for key in rows if key})
+    for key in entry.keys(seeds):
+        if key not in rows:
+            raise ValueError(f"no shard has the run {key} of {name}")
+    return _finish(entry, {key: rows[key] for key in entry.keys(seeds)}, folder or RECORDS)
 
 
-class _Part:
-    """The runs that are done, one a line, under a first line with the digest."""
+def differences(old: Mapping[Key, Row], new: Mapping[Key, Row]) -> list[str]:
+    """Name the runs of two recordings that differ by more than another processor can explain.
 
-    def __init__(self, path: Path, entry: Experiment, digest: str) -> None:
-        self.path, self.entry, self.done = path, entry, {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if lines[:1] != [digest]:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, f"{digest}\n")
-            return
-        for line in lines[1:]:
-            try:
-                key, value = json.loads(line)
-            except ValueError:  # the last, cut off
-                continue
-            self.done[tuple(key)] = value
-
-    def get(self, method: str, lr: float, seed: int) -> Run:
-        """Return a run, from the file or made now."""
-        key = (method, lr, seed)
-        if key not in self.done:
-            self.done[key] = self.entry.run(method, lr, seed)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"\n{json.dumps([key, self.done[key]])}\n")
-        return self.done[key]
+    A number may differ by three standard deviations over the seeds (those of the recording in which
+    they lie closer together), and in any case by 0.01, a count by 1. One line a run, for the first
+    number in it.
+    """
+    spreads, spreads_now = _spreads(old), _spreads(new)
+    found = []
+    for key in old.keys() & new.keys():
+        before, after = _leaves(old[key]), _leaves(new[key])
+        for at in before.keys() & after.keys():
+            grain = 1 if isinstance(before[at], int) else 0.01
+            spread = spreads.get((key[:-1], at), 0.0)
+            spread = min(spread, spreads_now.get((key[:-1], at), spread))
+            tolerance = max(3 * spread, grain)
+            if abs(after[at] - before[at]) > tolerance:
+                what = ", ".join(map(str, key)) or "the measurement"
+                found.append(f"{what}: {at} is {after[at]:.6g}, recorded was {before[at]:.6g}")
+                break
+    return sorted(found)
 
 
-def _over_seeds(runs: dict[str, list[Run]], of: Callable) -> dict[str, dict[str, float]]:
+def _spreads(rows: Mapping[Key, Row]) -> dict[tuple[Key, str], float]:
+    """Return the standard deviation over the seeds: (all of the key but the seed, number)."""
+    columns: dict[tuple[Key, str], list[float]] = {}
+    for key, row in rows.items():
+        for at, number in _leaves(row).items():
+            columns.setdefault((key[:-1], at), []).append(number)
+    return {at: statistics.stdev(values) for at, values in columns.items() if len(values) > 1}
+
+
+def _leaves(value: Any, at: str = "") -> dict[str, float]:
+    """Return the single numbers in a row, by the way to them: ``curve.3``."""
+    if isinstance(value, (int, float)):
+        return {at.removeprefix("."): value}
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    found: dict[str, float] = {}
+    if isinstance(value, dict):
+        for name, item in value.items():
+            found |= _leaves(item, f"{at}.{name}")
+    return found
+
+
+def _finish(entry: Experiment, rows: Mapping[Key, Row], folder: Path) -> list[str]:
+    """Write the record, or beside it if it differs from the one that is there."""
+    path, before = folder / f"{entry.name}.json", {}
+    if path.is_file() and _fits(old := read(entry.name, folder), entry):
+        before = _by_key(old["rows"])
+    differ = differences(before, rows)
+    text = _text(_record(entry, {**before, **rows}))
+    write_whole(path.with_suffix(".new.json") if differ else path, text)
+    return differ
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """Write a record as JSON, an argument a line and a run a line: what changes, a diff shows."""
+    parts = []
+    for name, value in content.items():
+        shown = json.dumps(value, ensure_ascii=False)
+        if name == "arguments":
+            lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()]
+            shown = "{\n  " + ",\n  ".join(lines) + "\n }"
+        if name == "rows":
+            shown = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+        parts.append(f"{json.dumps(name)}: {shown}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def _record(entry: Experiment, rows: Mapping[Key, Row]) -> dict[str, Any]:
     return {
-        method: {
-            key: round(of([run[key] for run in each]), 6)
-            for key, value in each[0].items()
-            if isinstance(value, (int, float)) and key != "seed"
-        }
-        for method, each in runs.items()
+        "name": entry.name,
+        "version": entry.version,
+        "arguments": entry.arguments,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": _versions(),
+        "rows": [rows[key] for key in sorted(rows, key=lambda key: key[-1:])],  # by seed
     }
 
 
@@ -226,7 +362,79 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _bar(total: int, name: str, progress: bool) -> Any:
-    from tqdm.auto import tqdm
+def _fits(content: Mapping[str, Any], entry: Experiment) -> bool:
+    """Whether a record, or the first line of a part, was made with this version and arguments."""
+    made = content.get("version"), content.get("arguments")
+    return made == (entry.version, entry.arguments)
 
-    return tqdm(total=total, desc=name, unit="run", disable=not progress)
+
+def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:
+    return {tuple(row[name] for name in KEYS if name in row): row for row in rows}
+
+
+class _Part:
+    """The runs that are done, one a line, under a first line with the version and the arguments."""
+
+    def __init__(self, path: Path, entry: Experiment, *, must_fit: bool = False) -> None:
+        self.path = path
+        self.rows: dict[Key, Row] = {}
+        self._head = {"version": entry.version, "arguments": entry.arguments}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        whole = []
+        for line in lines:
+            try:
+                whole.append(json.loads(line))
+            except ValueError:  # cut off when the process was killed
+                continue
+        if whole and _fits(whole[0], entry):
+            self.rows = _by_key(whole[1:])
+        elif whole and must_fit:
+            raise ValueError(f"{path} was made with another version or other arguments")
+
+    def add(self, key: Key, row: Row) -> None:
+        """Note a run. The first one begins the file, in the place of one that does not fit."""
+        if not self.rows:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, json.dumps(self._head) + "\n")
+        self.rows[key] = row
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(row)}\n")  # on a new line, whatever the last one is
+
+
+# -- running ----------------------------------------------------------------------------------
+
+
+def run(name: str, key: Key) -> Row:
+    """Run an experiment for one key; return its row, which begins with the key."""
+    entry = find(name)
+    names = KEYS if len(key) == 3 else KEYS[-1:]
+    return dict(zip(names, key, strict=False)) | entry.run(*key)
+
+
+def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Row]]:
+    """Run an experiment for each key; yield the rows as they come."""
+    if jobs == 1:
+        for key in keys:
+            yield key, run(name, key)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come, which are spawned
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_the_parent)
+    try:
+        futures = {pool.submit(run, name, key): key for key in keys}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_the_parent() -> None:
+    """Let this process end when the one that asked for it does, be it killed."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Training in a random subspace: how few numbers does a task need."""
+"""How few directions: of a matrix that hold its energy, and of all parameters that solve a task."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -7,8 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lora_edu import lowrank
+
 BLOCK = 64  # columns of P that are drawn at a time
 KEEP = 2**23  # numbers: a smaller dense P is kept (32 MB), a larger one drawn anew at each use
+
+
+def r90(matrix: Tensor) -> int:
+    """Return how many directions of a matrix, (d, k), hold 90 % of its energy, in float64."""
+    return lowrank.energy_rank(torch.linalg.svdvals(matrix.detach().double()).numpy())
 
 
 class Subspace(nn.Module):

@@ -100,3 +100,14 @@ def test_intrinsic_dimension_is_the_least_that_reaches_the_share():
     assert intrinsic_dimension(score, [8, 16, 32], 1.0) == 32
     assert intrinsic_dimension(score, [8], 1.0) is None
     assert intrinsic_dimension(score, [8, 16], 1.0, share=0.5) == 8
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "directions"),
+    [([3.1, 1, 0], 1), ([2.9, 1, 0], 2), ([1.0] * 11, 10), ([0.0, 0, 0], 0)],
+)
+def test_r90_counts_directions(spectrum, directions):
+    U, _ = torch.linalg.qr(
+        torch.randn(20, len(spectrum), generator=torch.Generator().manual_seed(0))
+    )
+    assert intrinsic.r90(U * torch.tensor(spectrum)) == directions

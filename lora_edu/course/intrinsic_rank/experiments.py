@@ -1,213 +1,164 @@
 """Experiments: a small network, pretrained on upright digits, meets another task."""
 
-import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lora_edu import lowrank
-from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.datasets import Digits, accuracy, digits, mlp
-from lora_edu.course.experiments import Run, experiment
-from lora_edu.course.intrinsic import Subspace
-from lora_edu.course.training import Batches, History, fit
+from lora_edu.course.digits import adapt, pretrain, train, trainer, truncated, updates
+from lora_edu.course.experiments import Row, experiment
+from lora_edu.course.intrinsic import Subspace, r90
 
-WIDTHS = (64, 256, 256, 10)
-RANKS = (1, 2, 4, 8, 16)
-CUTS = (0, 1, 2, 4, 8, 16, 32, 64, 256)  # to which the update of full fine-tuning is truncated
-CHECKS = 15  # of what is learned by heart: one each 100 passes, so many at most
-SMALL, DIMENSIONS = (64, 64, 64, 10), (32, 64, 128, 192, 256)
+Settings = Mapping[str, Any]
 
+# Half decades, and for each method those of them between which its best rate lies.
+LR = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+SHIFTED = {
+    "full": LR[1:5], "r=1": LR[3:6], "r=2": LR[2:6], "r=4": LR[2:5], "r=8": LR[2:5],
+    "r=16": LR[1:5],
+}  # fmt: skip
+PATIENT = {"r=1": LR[2:5], "r=4": LR[1:5], "r=16": LR[1:4]}
+BY_HEART = {"full": LR[1:5], "r=1": LR[2:5], "r=4": LR[2:5], "r=16": LR[2:5]}
+SPACES = {"all": LR[1:5]} | {
+    f"{kind} d={d}": LR[4:] if d < 128 else LR[3:7]
+    for kind in ("sparse", "dense")
+    for d in (32, 64, 128, 192, 256)
+}
+CUTS = (0, 1, 2, 4, 8, 16, 32, 64, 256)
+PRETRAINING = {"widths": (64, 256, 256, 10), "lr": 1e-3, "epochs": 30, "size": 64}
 
-def trainer(
-    model: nn.Module, data: Digits, lr: float, seed: int, size: int = 64
-) -> Callable[[int], History]:
-    """Return a function that trains what is trainable with Adam: so many more passes."""
-    batches = Batches(*data.train, size=size, generator=torch.Generator().manual_seed(seed))
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
-    return functools.partial(fit, model, batches, nn.functional.cross_entropy, optimizer)
-
-
-def train(model: nn.Module, data: Digits, lr: float, seed: int, epochs: int = 30) -> nn.Module:
-    """Train with Adam, in batches of 64; return the model."""
-    trainer(model, data, lr, seed)(epochs)
-    return model
-
-
-def memorise(model: nn.Module, data: Digits, lr: float, seed: int) -> list[float]:
-    """Train in batches of 250 until all is learned, or no more is; return how it went.
-
-    That is the accuracy on the training part after each 100 passes. The end: all of it is right;
-    or the last three rose by less than 0.01 above all before; or there are ``CHECKS``.
-    """
-    more, curve = trainer(model, data, lr, seed, size=250), [0.0]
-    while curve[-1] < 1 and len(curve) <= CHECKS:
-        more(100)
-        curve.append(accuracy(model, data.train))
-        if len(curve) > 4 and max(curve[-3:]) < max(curve[:-3]) + 0.01:
-            break
-    return curve[1:]
-
-
-def pretrain(seed: int) -> tuple[nn.Module, nn.Module]:
-    """Return the network as it was drawn, and trained on the upright digits."""
-    init = mlp(*WIDTHS, seed=seed)
-    return init, train(copy.deepcopy(init), digits(), 1e-3, seed)
-
-
-def adapt(
-    base: nn.Module, data: Digits, r: int | None, lr: float, seed: int, epochs: int = 30
-) -> nn.Module:
-    """Return a copy of ``base`` fine-tuned on ``data``: all weights (r None), or LoRA on all.
-
-    The biases stay as they are in both; lora_alpha is r.
-    """
-    model = copy.deepcopy(base)
-    if r is None:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.endswith("weight"))
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            add_lora(model, LoraConfig(target_modules=r"fc\d", r=r, lora_alpha=r))
-    return train(model, data, lr, seed, epochs)
-
-
-def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
-    """Return ΔW of each layer, name → (d, k), of full fine-tuning or of LoRA."""
-    if any(name.endswith("lora_A") for name, _ in model.named_parameters()):
-        return {name: layer.delta_weight().detach() for name, layer in lora_layers(model).items()}
-    old = dict(base.named_parameters())
-    pairs = {n: (p - old[n]).detach() for n, p in model.named_parameters() if p.ndim == 2}
-    return {name.removesuffix(".weight"): delta for name, delta in pairs.items()}
-
-
-def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:
-    """Return ``base`` with each ΔW added, cut to rank k."""
-    model = copy.deepcopy(base)
-    for name, delta in deltas.items() if k else ():
-        near = lowrank.best_approximation(delta.numpy(), min(k, *delta.shape))
-        model.get_submodule(name).weight.data += torch.from_numpy(near)
-    return model
-
-
-def r90(matrix: Tensor) -> int:
-    """Return how many directions hold 90 % of the energy."""
-    return lowrank.energy_rank(torch.linalg.svdvals(matrix.detach().double()).numpy())
+_digits = functools.cache(digits)
 
 
 @functools.lru_cache(maxsize=8)
-def _pretrained(seed: int) -> tuple[nn.Module, nn.Module]:
+def _pretrained(seed: int, **how: Any) -> tuple[nn.Module, nn.Module]:
     torch.set_num_threads(1)  # so small that a second one is in the way
-    return pretrain(seed)
-
-
-_digits = functools.lru_cache(maxsize=8)(digits)
-HELPERS = (trainer, train, pretrain, adapt, updates, truncated, digits, mlp)
+    return pretrain(seed, **how)
 
 
 def _rank(method: str) -> int | None:
     return None if method == "full" else int(method.removeprefix("r="))
 
 
-def _shift(data: Digits, method: str, lr: float, seed: int, epochs: int = 30) -> Run:
+def _shift(
+    data: Digits, method: str, lr: float, seed: int, epochs: int, cuts: Sequence[int], how: Settings
+) -> Row:
     """Fine-tune on another task; measure the update, and what is left of the old task."""
-    init, base = _pretrained(seed)
+    init, base = _pretrained(seed, **how)
     r, upright = _rank(method), _digits()
-    model = adapt(base, data, r, lr, seed, epochs)
-    deltas, measured = updates(model, base), {}
-    if r is None:
-        cut = [truncated(base, deltas, k) for k in CUTS]
-        noise = torch.randn(256, 256, generator=torch.Generator().manual_seed(seed))
-        measured = {
-            "before": accuracy(base, data.test),
-            "upright_before": accuracy(base, upright.test),
-            "r90_W0": r90(base.fc2.weight),
-            "r90_pretraining": r90(base.fc2.weight - init.fc2.weight),
-            "r90_noise": r90(noise),
-            "truncated": [accuracy(m, data.test) for m in cut],
-        }
-    return {
+    model = adapt(base, data, r, lr, seed, epochs, how["size"])
+    deltas = updates(model, base)
+    row = {
         "validation": accuracy(model, data.validation),
         "test": accuracy(model, data.test),
         "upright": accuracy(model, upright.test),
         "r90": r90(deltas["fc2"]),
-        **measured,
+    }
+    if r is not None:
+        return row
+    cut = [truncated(base, deltas, k) for k in cuts]
+    W0, W_init = (model.get_parameter("fc2.weight") for model in (base, init))
+    noise = torch.randn(W0.shape, generator=torch.Generator().manual_seed(seed))
+    return row | {
+        "before": accuracy(base, data.test),
+        "upright_before": accuracy(base, upright.test),
+        "r90_W0": r90(W0),
+        "r90_pretraining": r90(W0 - W_init),
+        "r90_noise": r90(noise),
+        "truncated": [accuracy(m, data.test) for m in cut],
     }
 
 
-# Half decades, and for each method those of them between which its best rate lies.
-_LR = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-_RATES = {
-    "full": _LR[1:5], "r=1": _LR[3:6], "r=2": _LR[2:6], "r=4": _LR[2:5], "r=8": _LR[2:5],
-    "r=16": _LR[1:5],
-}  # fmt: skip
+@experiment()
+def rotated(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = SHIFTED, degrees: float = 45, epochs: int = 30,
+    cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
+) -> Row:  # fmt: skip
+    """Turn the digits."""
+    return _shift(_digits(degrees), method, lr, seed, epochs, cuts, pretraining)
 
 
-@experiment("rotated", _RATES, (*HELPERS, _shift))
-def rotated(method: str, lr: float, seed: int) -> Run:
-    """Turn the digits by 45°."""
-    return _shift(_digits(45), method, lr, seed)
-
-
-@experiment("inverted", _RATES, (*HELPERS, _shift))
-def inverted(method: str, lr: float, seed: int) -> Run:
+@experiment()
+def inverted(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = SHIFTED, epochs: int = 30,
+    cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
+) -> Row:  # fmt: skip
     """Turn light and dark."""
-    return _shift(_digits(inverted=True), method, lr, seed)
+    return _shift(_digits(inverted=True), method, lr, seed, epochs, cuts, pretraining)
 
 
-_PATIENT = {"r=1": _LR[2:5], "r=4": _LR[1:5], "r=16": _LR[1:4]}
-
-
-@experiment("patient", _PATIENT, (*HELPERS, _shift))
-def patient(method: str, lr: float, seed: int) -> Run:
+@experiment()
+def patient(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = PATIENT, epochs: int = 150,
+    cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
+) -> Row:  # fmt: skip
     """Turn light and dark, and train five times as long."""
-    return _shift(_digits(inverted=True), method, lr, seed, epochs=150)
+    return _shift(_digits(inverted=True), method, lr, seed, epochs, cuts, pretraining)
 
 
-_BY_HEART = {"full": _LR[1:5], "r=1": _LR[2:5], "r=4": _LR[2:5], "r=16": _LR[2:5]}
+def memorise(
+    model: nn.Module, data: Digits, lr: float, seed: int, size: int, passes: int, checks: int
+) -> list[float]:
+    """Train in batches of ``size`` until all is learned, or no more is; return how it went.
+
+    That is the accuracy on the training part after each check, ``passes`` apart. The end: all of
+    it is right; or the last three rose by less than 0.01 above all before; or there are ``checks``.
+    """
+    more, curve = trainer(model, data, lr, seed, size), [0.0]
+    while curve[-1] < 1 and len(curve) <= checks:
+        more(passes)
+        curve.append(accuracy(model, data.train))
+        if len(curve) > 4 and max(curve[-3:]) < max(curve[:-3]) + 0.01:
+            break
+    return curve[1:]
 
 
-@experiment("shuffled", _BY_HEART, (*HELPERS, memorise))
-def shuffled(method: str, lr: float, seed: int) -> Run:
+@experiment()
+def shuffled(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = BY_HEART, degrees: float = 45,
+    size: int = 250, passes: int = 100, checks: int = 15, pretraining: Settings = PRETRAINING,
+) -> Row:  # fmt: skip
     """Learn labels without sense by heart: nothing to validate; who learns most, soonest, wins."""
-    _, base = _pretrained(seed)
-    r, data, measured = _rank(method), digits(45, shuffle_labels=seed), {}
+    _, base = _pretrained(seed, **pretraining)
+    r, data = _rank(method), digits(degrees, shuffle_labels=seed)
     model = adapt(base, data, r, lr, seed, epochs=0)
-    curve = memorise(model, data, lr, seed)
-    if r is None:  # the same with the right labels: what the rate alone does to the rank
-        twin = adapt(base, _digits(45), r, lr, seed, epochs=0)
-        memorise(twin, _digits(45), lr, seed)
-        measured = {"r90_right": r90(updates(twin, base)["fc2"])}
-    return {
-        "validation": float(np.mean([max(curve[:n]) for n in range(1, CHECKS + 1)])),
+    curve = memorise(model, data, lr, seed, size, passes, checks)
+    row = {
+        "validation": float(np.mean([max(curve[:n]) for n in range(1, checks + 1)])),
         "train": max(curve),
-        "passes": 100 * len(curve),
+        "passes": passes * len(curve),
         "curve": curve,
         "test": accuracy(model, data.test),
         "r90": r90(updates(model, base)["fc2"]),
-        **measured,
     }
+    if r is not None:
+        return row
+    # The same with the right labels: what the rate alone does to the rank.
+    right = _digits(degrees)
+    twin = adapt(base, right, r, lr, seed, epochs=0)
+    memorise(twin, right, lr, seed, size, passes, checks)
+    return row | {"r90_right": r90(updates(twin, base)["fc2"])}
 
 
-_SPACES = {"all": _LR[1:5]} | {
-    f"{kind} d={d}": _LR[4:] if d < 128 else _LR[3:7]
-    for kind in ("sparse", "dense")
-    for d in DIMENSIONS
-}
-
-
-@experiment("intrinsic", _SPACES, (trainer, train, digits, mlp, Subspace))
-def intrinsic(method: str, lr: float, seed: int) -> Run:
+@experiment()
+def intrinsic(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = SPACES, widths: Sequence[int] = (64, 64, 64, 10),
+    epochs: int = 30, size: int = 64,
+) -> Row:  # fmt: skip
     """Train from the start, all parameters or d random directions."""
     torch.set_num_threads(1)
-    model = mlp(*SMALL, seed=seed)
+    data, model = _digits(), mlp(*widths, seed=seed)
     if method != "all":
         kind, d = method.split(" d=")
         model = Subspace(model, int(d), kind, seed=seed)
-    train(model, _digits(), lr, seed)
-    return {f: accuracy(model, getattr(_digits(), f)) for f in ("validation", "test")}
+    train(model, data, lr, seed, epochs, size)
+    return {"validation": accuracy(model, data.validation), "test": accuracy(model, data.test)}

@@ -3,12 +3,13 @@
 import copy
 import platform
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from lora_edu.adapt import merge_and_unload
-from lora_edu.course.experiments import Run, experiment
+from lora_edu.course.experiments import Row, experiment
 from lora_edu.course.timing import Timings, compare
 from lora_edu.course.training import seed_everything
 from lora_edu.layers import LoRALinear, is_linear
@@ -66,13 +67,15 @@ def measure(models: dict[str, nn.Module], batch: int, tokens: int, rounds: int) 
     return compare(calls, rounds, 0.03, clock=time.process_time)
 
 
-@experiment("latency", uses=(encoder, adapted, candidates, measure, compare, BottleneckAdapter))
-def latency() -> Run:
-    """Record every round of every case."""
-    models, cases = candidates(encoder()), []
-    for batch, tokens in ((1, 16), (1, 128), (8, 32), (32, 32)):
-        found = measure(models, batch, tokens, rounds=60)
-        ratio = {name: [round(q, 4) for q in found.ratio(name, "base")] for name in models}
-        seconds = {name: [float(f"{s:.4g}") for s in row] for name, row in found.seconds.items()}
-        cases.append({"batch": batch, "tokens": tokens, "ratio": ratio, "seconds": seconds})
-    return {"processor": platform.machine(), "threads": 1, "cases": cases}
+@experiment()
+def latency(
+    *, cases: Sequence[tuple[int, int]] = ((1, 16), (1, 128), (8, 32), (32, 32)), rounds: int = 60
+) -> Row:
+    """Record every round of every case, a batch of so many tokens."""
+    models, found = candidates(encoder()), []
+    for batch, tokens in cases:
+        timings = measure(models, batch, tokens, rounds)
+        ratio = {name: [round(q, 4) for q in timings.ratio(name, "base")] for name in models}
+        seconds = {name: [float(f"{s:.4g}") for s in row] for name, row in timings.seconds.items()}
+        found.append({"batch": batch, "tokens": tokens, "ratio": ratio, "seconds": seconds})
+    return {"processor": platform.machine(), "threads": 1, "cases": found}

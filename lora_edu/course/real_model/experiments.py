@@ -2,267 +2,136 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lora_edu import assets, lowrank
-from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu import lowrank
+from lora_edu.adapt import lora_layers
 from lora_edu.course.datasets import Texts, newsgroups
-from lora_edu.course.experiments import Run, experiment
-from lora_edu.course.intrinsic_rank.experiments import r90
-from lora_edu.course.training import Batches, fit
+from lora_edu.course.experiments import Row, experiment
+from lora_edu.course.intrinsic import r90
+from lora_edu.course.minilm import (
+    ADAPTED,
+    ELSEWHERE,
+    MODULES,
+    Part,
+    accuracy,
+    adapt,
+    cached,
+    intruders,
+    neighbours,
+    pretrained,
+    similarity,
+    train,
+    truncated,
+    updates,
+)
 
-Part = tuple[Tensor, Tensor, Tensor]  # what enters layer 4 (n, L, 384), mask (n, L), class (n,)
-
-LAYERS = (4, 5)  # of 0 … 5: these two train
-ATTENTION = ("attention.self.query", "attention.self.key", "attention.self.value")
-PARTS = (*ATTENTION, "attention.output.dense", "intermediate.dense", "output.dense")
-MODULES = tuple(f"bert.encoder.layer.{i}.{part}" for i in LAYERS for part in PARTS)
-ADAPTED = tuple(name for name in MODULES if name.endswith(("query", "value")))  # get LoRA
-RANKS = (1, 4, 8, 64)
-CUTS = (0, 1, 2, 4, 8, 16, 64)  # to which the update of full fine-tuning is truncated
-HEAD_LR = 5e-3  # of the new head, in every method but "head"
-AT = (1, 2, 4, 8, 16, 32, 64)  # the j of φ(A_r=8, A_r=64, i, j) that are recorded
-EPSILONS = (0.5, 0.7, 0.8, 0.9)
-ELSEWHERE = (  # groups that no fine-tuning sees
-    "rec.autos", "rec.sport.hockey", "sci.crypt", "sci.med", "sci.space", "soc.religion.christian",
-    "talk.politics.guns", "talk.politics.mideast",
-)  # fmt: skip
-
-
-def pretrained(classes: int = 5) -> nn.Module:
-    """Return MiniLM with a new head, in ``eval()`` and without dropout."""
-    import transformers
-
-    transformers.logging.set_verbosity_error()  # it would warn of the new head, as it should
-    transformers.logging.disable_progress_bar()
-    return transformers.AutoModelForSequenceClassification.from_pretrained(
-        assets.path("minilm"),
-        num_labels=classes,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    ).eval()
-
-
-class Top(nn.Module):
-    """The upper layers of a model and its head: from what enters layer 4 to the logits.
-
-    It shares the model's own modules: to train the one is to train the other.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def embed(self, hidden: Tensor, mask: Tensor, tokens: slice = slice(None)) -> Tensor:
-        """Return what leaves the last layer for some tokens, all by default: (n, L, 384)."""
-        # Added to the attention scores: 0 for a token, the least number there is for padding.
-        bias = (1 - mask[:, None, None].to(hidden)) * torch.finfo(hidden.dtype).min  # (n, 1, 1, L)
-        for i in LAYERS:
-            layer, of = self.model.bert.encoder.layer[i], tokens if i == LAYERS[-1] else slice(None)
-            context = layer.attention.self(hidden, bias)[0]  # (n, L, 384)
-            hidden = layer.attention.output(context[:, of], hidden[:, of])
-            hidden = layer.output(layer.intermediate(hidden), hidden)
-        return hidden
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Return the logits, (n, classes). The head reads the first token: only that is computed.
-
-        It saves a third of the time.
-        """
-        first = self.embed(hidden, mask, slice(0, 1))  # (n, 1, 384)
-        return self.model.classifier(self.model.bert.pooler(first))
-
-
-@torch.no_grad()
-def cached(model: nn.Module, part: Part, size: int = 100) -> Part:
-    """Return (ids, mask, y) with, for the ids, what enters layer 4: layers 0–3 run this once."""
-    ids, mask, y = part
-    run = functools.partial(model.bert, output_hidden_states=True)
-    batches = zip(ids.split(size), mask.split(size), strict=True)
-    hidden = [run(i, attention_mask=m).hidden_states[LAYERS[0]] for i, m in batches]
-    return torch.cat(hidden), mask, y
-
-
-def config(r: int) -> LoraConfig:
-    """Return LoRA on query and value of the upper layers, lora_alpha = 8, with the new head."""
-    return LoraConfig(target_modules=ADAPTED, r=r, lora_alpha=8, modules_to_save=["classifier"])
-
-
-def adapt(base: nn.Module, method: str, seed: int) -> nn.Module:
-    """Return a copy of ``base`` with a new head, ready to train: "head", "r=8", … or "full".
-
-    "full" trains the weights of the upper layers; their biases and norms stay, as with LoRA.
-    """
-    model = copy.deepcopy(base).requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model.classifier.reset_parameters()
-        if method.startswith("r="):
-            add_lora(model, config(int(method[2:])))
-    model.classifier.requires_grad_(True)
-    for name in MODULES if method == "full" else ():
-        model.get_submodule(name).weight.requires_grad_(True)
-    return model
-
-
-def train(model: nn.Module, part: Part, lr: float, seed: int, epochs: int = 3) -> nn.Module:
-    """Train what is trainable with Adam, in batches of 32; the head at a rate of its own."""
-    head = list(model.classifier.parameters())
-    body = [p for p in Top(model).parameters() if p.requires_grad and all(p is not h for h in head)]
-    groups = [{"params": body, "lr": lr}, {"params": head, "lr": HEAD_LR if body else lr}]
-    optimizer = torch.optim.Adam([group for group in groups if group["params"]])
-    batches = Batches(*part, size=32, generator=torch.Generator().manual_seed(seed))
-    fit(Top(model), batches, nn.functional.cross_entropy, optimizer, epochs)
-    return model
-
-
-@torch.no_grad()
-def _over(part: Part, function: Any, size: int = 100) -> Tensor:
-    batches = zip(part[0].split(size), part[1].split(size), strict=True)
-    return torch.cat([function(hidden, mask) for hidden, mask in batches])
-
-
-def accuracy(model: nn.Module, part: Part) -> float:
-    """Return the share of posts whose group is found."""
-    return (_over(part, Top(model)).argmax(-1) == part[2]).double().mean().item()
-
-
-def neighbours(model: nn.Module, part: Part) -> float:
-    """Return the share of posts whose nearest neighbour among them is of their own group.
-
-    By the cosine of the mean over the tokens: what this encoder was made for. No head is involved.
-    """
-
-    def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-        tokens = Top(model).embed(hidden, mask) * mask[..., None]  # (n, L, 384)
-        return nn.functional.normalize(tokens.sum(1), dim=-1)  # (n, 384); its length is no matter
-
-    e, y = _over(part, mean), part[2]
-    nearest = (e @ e.T).fill_diagonal_(-2).argmax(1)  # (n,); a cosine is never below -1
-    return (y[nearest] == y).double().mean().item()
-
-
-def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
-    """Return ΔW by name, (d, k) each: of the LoRA layers, or else of all ``MODULES``.
-
-    That of LoRA in float64: in float32 its small singular values would drown in rounding.
-    """
-    if hasattr(model, "lora_config"):
-        layers = copy.deepcopy(lora_layers(model))
-        return {name: layer.double().delta_weight().detach() for name, layer in layers.items()}
-    pairs = {n: (model.get_submodule(n).weight, base.get_submodule(n).weight) for n in MODULES}
-    return {name: (new - old).detach() for name, (new, old) in pairs.items()}
-
-
-def truncated(model: nn.Module, base: nn.Module, k: int) -> nn.Module:
-    """Return a fully fine-tuned ``model`` with each update cut to rank k; the head as it is."""
-    cut = copy.deepcopy(model)
-    for name, delta in updates(model, base).items():
-        weight = base.get_submodule(name).weight.detach().clone()
-        if k:
-            weight += torch.from_numpy(lowrank.best_approximation(delta.numpy(), k))
-        cut.get_submodule(name).weight.data = weight
-    return cut
-
-
-def intruders(
-    W0: Tensor, tuned: Tensor, k: int = 10, epsilons: Sequence[float] = EPSILONS
-) -> list[int]:
-    """Count the top-k left singular vectors of ``tuned`` that W0 has nothing like, for each ε.
-
-    Nothing like: every |cosine| with a left singular vector of ``W0`` is below ε. Shapes: W0 and
-    tuned (d, k). Source: Shuttleworth et al. 2024 (arXiv:2410.21228), definition of section 3.
-    """
-    old, new = (torch.linalg.svd(W.detach().double(), full_matrices=False)[0] for W in (W0, tuned))
-    most = (old.T @ new[:, :k]).abs().amax(0)  # (k,)
-    return [int((most < epsilon).sum()) for epsilon in epsilons]
+Settings = Mapping[str, Any]
+RATES = {
+    "head": (5e-3, 2e-2, 5e-2, 1e-1),
+    "full": (1e-4, 3e-4, 1e-3),
+    "r=1": (3e-4, 1e-3, 3e-3, 1e-2),
+    "r=4": (1e-3, 3e-3, 1e-2),
+    "r=8": (1e-3, 3e-3, 1e-2),
+    "r=64": (1e-3, 3e-3, 1e-2),
+}
+SAME_RATE = {"different": (3e-3,), "same": (3e-3,)}
+POSTS = {"sizes": (1500, 500, 1500), "length": 32}
+LORA = {"adapted": ADAPTED, "lora_alpha": 8}
+TRAINING = {"epochs": 3, "size": 32, "head_lr": 5e-3}
 
 
 @functools.lru_cache(maxsize=1)
-def _start() -> tuple[nn.Module, Texts, Part, list[int]]:
-    """Return the encoder, both sets of posts up to layer 4, and r90 of its weights."""
+def _start(sizes: tuple[int, int, int], length: int) -> tuple[nn.Module, Texts]:
+    """Return the encoder, and the posts up to layer 4."""
     torch.set_num_threads(1)
     base = pretrained()
-    here = Texts(*(cached(base, part) for part in newsgroups()))
-    elsewhere = cached(base, newsgroups(ELSEWHERE, sizes=(600, 0, 0)).train)
-    return base, here, elsewhere, [r90(base.get_submodule(name).weight) for name in MODULES]
+    parts = newsgroups(sizes=sizes, length=length)
+    return base, Texts(*(cached(base, part) for part in parts))
 
 
-@functools.cache  # the chosen rate is not run a second time for the record
-def _measured(method: str, lr: float, seed: int) -> Run:
-    base, here, elsewhere, of_weights = _start()
-    model = train(adapt(base, method, seed), here.train, lr, seed)
-    measured: Run = {
+@functools.lru_cache(maxsize=1)
+def _elsewhere(groups: Sequence[str], number: int) -> Part:
+    return cached(pretrained(), newsgroups(groups, sizes=(number, 0, 0)).train)
+
+
+@functools.lru_cache(maxsize=1)
+def _of_weights() -> list[int]:
+    base = pretrained()
+    return [r90(base.get_submodule(name).weight) for name in MODULES]
+
+
+@experiment(seeds=range(3))
+def minilm(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = RATES, posts: Settings = POSTS, lora: Settings = LORA,
+    training: Settings = TRAINING, elsewhere: Sequence[str] = ELSEWHERE, elsewhere_posts: int = 600,
+    cuts: Sequence[int] = (0, 1, 2, 4, 8, 16, 64), top: int = 10,
+    epsilons: Sequence[float] = (0.5, 0.7, 0.8, 0.9),
+) -> Row:  # fmt: skip
+    """Fine-tune on five newsgroups; measure what it learned, what it forgot, and its update.
+
+    ``cuts``: ranks to which the update of full fine-tuning is truncated.
+    """
+    base, here = _start(**posts)
+    model = train(adapt(base, method, seed, **lora), here.train, lr, seed, **training)
+    row: Row = {
         "validation": accuracy(model, here.validation),
         "test": accuracy(model, here.test),
-        "neighbours": neighbours(model, elsewhere),
+        "neighbours": neighbours(model, _elsewhere(elsewhere, elsewhere_posts)),
     }
     if method == "head":
-        return measured
+        return row
     deltas = updates(model, base)
-    weights = {name: base.get_submodule(name).weight.detach() for name in ADAPTED}
-    counts = np.sum([intruders(W, W + deltas[name]) for name, W in weights.items()], axis=0)
-    measured |= {"r90": [r90(delta) for delta in deltas.values()], "intruders": counts.tolist()}
+    weights = {name: base.get_submodule(name).weight.detach() for name in lora["adapted"]}
+    counts = [intruders(W, W + deltas[name], top, epsilons) for name, W in weights.items()]
+    row["r90"] = [r90(delta) for delta in deltas.values()]
+    row["intruders"] = np.sum(counts, axis=0).tolist()
     if method == "full":
-        cut = [accuracy(truncated(model, base, k), here.validation) for k in CUTS]
         generator = torch.Generator().manual_seed(seed)
         noise = [r90(torch.randn(d, 384, generator=generator)) for d in (384, 1536)]
-        return measured | {"truncated": cut, "r90_W0": of_weights, "r90_noise": noise}
-    r = int(method[2:])
+        cut = [accuracy(truncated(model, base, k), here.validation) for k in cuts]
+        return row | {"truncated": cut, "r90_W0": _of_weights(), "r90_noise": noise}
+    r = int(method.removeprefix("r="))
     factors = [lowrank.amplification(W, deltas[name], r) for name, W in weights.items()]
-    norms = [deltas[name].norm().item() for name in ADAPTED]
-    return measured | {"amplification": factors, "norm": norms}
+    norms = [deltas[name].norm().item() for name in weights]
+    return row | {"amplification": factors, "norm": norms}
 
 
-USES = (pretrained, Top, cached, config, adapt, train, accuracy, neighbours, updates, truncated)
-_RATES = {"head": (5e-3, 2e-2, 5e-2, 1e-1), "full": (1e-4, 3e-4, 1e-3)}
-_RATES |= {f"r={r}": (*[3e-4] * (r == 1), 1e-3, 3e-3, 1e-2) for r in RANKS}
+@experiment(seeds=range(3))
+def subspaces(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = SAME_RATE,
+    ranks: tuple[int, int] = (8, 64), at: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    posts: Settings = POSTS, lora: Settings = LORA, training: Settings = TRAINING,
+) -> Row:  # fmt: skip
+    """Compare lora_A of r = 8 with that of r = 64, trained from "different" seeds or the "same".
 
-
-@experiment("minilm", _RATES, (*USES, intruders, _measured), seeds=3)
-def minilm(method: str, lr: float, seed: int) -> Run:
-    """Fine-tune on five newsgroups; measure what it learned, what it forgot, and its update."""
-    return dict(_measured(method, lr, seed))
-
-
-@functools.cache
-def _adapted(r: int, lr: float, seed: int) -> tuple[dict[str, Any], float, float]:
-    base, here, *_ = _start()
-    model = train(adapt(base, f"r={r}", seed), here.train, lr, seed)
-    return lora_layers(model), accuracy(model, here.validation), accuracy(model, here.test)
-
-
-def similarity(one: dict[str, Any], other: dict[str, Any]) -> list[np.ndarray]:
-    """Return φ of lora_A for all i, j, for each of the ``ADAPTED``; takes LoRA layers by name."""
-    A = [[layers[name].lora_A.detach().numpy() for name in ADAPTED] for layers in (one, other)]
-    return [lowrank.subspace_similarity(A_1, A_2) for A_1, A_2 in zip(*A, strict=True)]
-
-
-@experiment(
-    "subspaces",
-    {"different": (3e-3,), "same": (3e-3,)},
-    (*USES, similarity, _adapted),
-    seeds=3,
-)
-def subspaces(method: str, lr: float, seed: int) -> Run:
-    """Compare lora_A of r = 8 with that of r = 64, trained from "different" seeds or the "same"."""
-    base, other = _start()[0], seed + (method == "different")
-    small, validation, test = _adapted(8, lr, seed)
-    large = _adapted(64, lr, other)[0]
-    start = similarity(*(lora_layers(adapt(base, *a)) for a in (("r=8", seed), ("r=64", other))))
-    phi = [part[:, np.array(AT) - 1].round(4).tolist() for part in similarity(small, large)]
-    deltas = [(small[name].delta_weight(), large[name].delta_weight()) for name in ADAPTED]
-    top = [lowrank.subspace_similarity(*(d.detach() for d in pair))[0, 0] for pair in deltas]
+    ``at``: the j of φ(A_r=8, A_r=64, i, j) that are recorded.
+    """
+    base, here = _start(**posts)
+    small_r, large_r = ranks
+    starts, models = [], []
+    for r, s in ((small_r, seed), (large_r, seed + (method == "different"))):
+        start = adapt(base, f"r={r}", s, **lora)
+        starts.append(lora_layers(copy.deepcopy(start)))
+        models.append(train(start, here.train, lr, s, **training))
+    small, large = (lora_layers(model) for model in models)
+    phi = similarity(small, large)
+    top = []
+    for name in lora["adapted"]:
+        deltas = [layers[name].delta_weight().detach() for layers in (small, large)]
+        top.append(float(lowrank.subspace_similarity(*deltas)[0, 0]))
     return {
-        "validation": validation,
-        "test": test,
-        "phi": phi,
-        "phi_start": [float(part[-1, -1]) for part in start],
-        "phi_update": [float(value) for value in top],
-        "norm_W0": [base.get_submodule(name).weight.norm().item() for name in ADAPTED],
+        "validation": accuracy(models[0], here.validation),
+        "test": accuracy(models[0], here.test),
+        "phi": [part[:, np.array(at) - 1].round(4).tolist() for part in phi],
+        "phi_start": [float(part[-1, -1]) for part in similarity(*starts)],
+        "phi_update": top,
+        "norm_W0": [base.get_submodule(name).weight.norm().item() for name in lora["adapted"]],
     }

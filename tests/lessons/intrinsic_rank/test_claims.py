@@ -5,18 +5,16 @@ is claimed by more than two standard errors (`experiments.ahead`). A claim about
 tested on every seed. Beside each stands the id of the cell that makes it.
 """
 
-import inspect
-
 import numpy as np
 import pytest
 from test_build import build
 
 from lora_edu.course.experiments import ahead, per_seed, results
 from lora_edu.course.intrinsic import intrinsic_dimension
-from lora_edu.course.intrinsic_rank import experiments
-from lora_edu.course.intrinsic_rank.experiments import CUTS, DIMENSIONS, RANKS
 
-LORA = [f"r={r}" for r in RANKS]
+LORA = [method for method in results("rotated")["runs"] if method.startswith("r=")]
+CUTS = results("rotated")["arguments"]["cuts"]
+DIMENSIONS = (32, 64, 128, 192, 256)
 
 
 def of(task, method, key="test"):
@@ -137,8 +135,8 @@ CLAIMS = {
         (of("inverted", "full"), of("inverted", m)) for m in LORA
     ),
     ("inverted-why", "the records that it compares have 30 passes, and 150"): lambda: (
-        experiments._shift.__defaults__ == (30,)
-        and "epochs=150" in inspect.getsource(experiments.patient)
+        results("inverted")["arguments"]["epochs"] == 30
+        and results("patient")["arguments"]["epochs"] == 150
     ),
     ("inverted-why", "the full update is of low rank: 90 % in fewer than 15, every seed"): lambda: (
         max(of("inverted", "full", "r90")) < 15

@@ -5,11 +5,11 @@ import pytest
 
 from lora_edu.course.experiments import ahead, results
 from lora_edu.course.ledger import ledger
-from lora_edu.course.real_model import experiments as lab
+from lora_edu.course.minilm import MODULES
 from lora_edu.course.real_model import figures
 
 RECORD, SUBSPACES = results("minilm"), results("subspaces")
-LORA = [f"r={r}" for r in lab.RANKS]
+LORA = [method for method in RECORD["runs"] if method.startswith("r=")]
 
 
 def each(key, method):
@@ -18,7 +18,7 @@ def each(key, method):
 
 
 def test_no_chosen_rate_is_at_an_edge_of_its_grid():
-    for method, rates in RECORD["rates"].items():
+    for method, rates in RECORD["arguments"]["rates"].items():
         assert min(rates) < RECORD["chosen"][method] < max(rates), method
 
 
@@ -55,12 +55,12 @@ def test_ranks_of_the_updates():
     assert (full.max(axis=1) < each("r90_noise", "full").min(axis=1)).all()
     assert ((full <= 8).sum(axis=1) == 1).all()
     assert (full[:, 6:] < full[:, :6]).all()
-    square = [i for i, name in enumerate(lab.MODULES) if "attention" in name]
+    square = [i for i, name in enumerate(MODULES) if "attention" in name]
     fuller = [i for i in square if W0[0, i] > each("r90_noise", "full")[:, 0].max()]
-    assert [lab.MODULES[i] for i in fuller] == ["bert.encoder.layer.5.attention.output.dense"]
+    assert [MODULES[i] for i in fuller] == ["bert.encoder.layer.5.attention.output.dense"]
     assert (full.mean(0) > 16).sum() == 8
     assert each("r90", "r=64").max() <= 4
-    cut = dict(zip(lab.CUTS, each("truncated", "full").T, strict=True))
+    cut = dict(zip(RECORD["arguments"]["cuts"], each("truncated", "full").T, strict=True))
     whole = each("validation", "full")
     assert (cut[16] > whole - 0.03).all()
     assert (cut[4] < whole - 0.05).all()
@@ -111,4 +111,5 @@ def test_intruders():
     for method in LORA:
         assert (each("intruders", method) > full.max(axis=0)).all()
     r_8 = each("intruders", "r=8").mean(0)
-    assert r_8[lab.EPSILONS.index(0.8)] > 2 * r_8[lab.EPSILONS.index(0.5)]
+    at = RECORD["arguments"]["epsilons"].index
+    assert r_8[at(0.8)] > 2 * r_8[at(0.5)]

@@ -9,7 +9,7 @@ import transformers
 
 from lora_edu import lowrank
 from lora_edu.adapt import merge_and_unload
-from lora_edu.course.real_model import experiments as lab
+from lora_edu.course import minilm as lab
 
 SMALL = {"hidden_size": 24, "num_hidden_layers": 6, "num_attention_heads": 2, "vocab_size": 50}
 
@@ -113,10 +113,10 @@ def test_intruders():
     U = np.linalg.qr(rng.standard_normal((8, 8)))[0]
     W0 = torch.tensor(U[:, :4] * [4, 3, 2, 1] @ np.eye(4, 6))
     new = torch.tensor(np.outer(U[:, 7], np.eye(6)[5]))  # orthogonal to all that W0 has
-    assert lab.intruders(W0, W0, 4) == [0] * len(lab.EPSILONS)
-    assert lab.intruders(W0, W0 + 9 * new, 1) == [1] * len(lab.EPSILONS)
-    assert lab.intruders(W0, W0 + 9 * new, 3) == [1] * len(lab.EPSILONS)
-    assert lab.intruders(W0, W0 + 0.5 * new, 4) == [0] * len(lab.EPSILONS)  # not among the top 4
+    assert lab.intruders(W0, W0, 4) == [0] * 4
+    assert lab.intruders(W0, W0 + 9 * new, 1) == [1] * 4
+    assert lab.intruders(W0, W0 + 9 * new, 3) == [1] * 4
+    assert lab.intruders(W0, W0 + 0.5 * new, 4) == [0] * 4  # not among the top 4
     half = torch.tensor(np.outer((U[:, 0] + U[:, 7]) / 2**0.5, np.eye(6)[0]))
     assert lab.intruders(0 * half + W0, 99 * half, 1, [0.7, 0.72]) == [0, 1]  # cos 45° = 0.707
 

@@ -1,0 +1,88 @@
+"""Fine-tuning on the digits: a small network, pretrained on upright ones, meets another task.
+
+Letters: d = out_features, k = in_features, r = rank.
+"""
+
+import copy
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lora_edu import lowrank
+from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu.course.datasets import Digits, digits, mlp
+from lora_edu.course.training import Batches, History, fit
+
+
+def trainer(
+    model: nn.Module, data: Digits, lr: float, seed: int, size: int = 64
+) -> Callable[[int], History]:
+    """Return a function that trains what is trainable with Adam: so many more passes."""
+    batches = Batches(*data.train, size=size, generator=torch.Generator().manual_seed(seed))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
+    return functools.partial(fit, model, batches, nn.functional.cross_entropy, optimizer)
+
+
+def train(
+    model: nn.Module, data: Digits, lr: float, seed: int, epochs: int = 30, size: int = 64
+) -> nn.Module:
+    """Train with Adam, in batches of ``size``; return the model."""
+    trainer(model, data, lr, seed, size)(epochs)
+    return model
+
+
+def pretrain(
+    seed: int,
+    widths: tuple[int, ...] = (64, 256, 256, 10),
+    lr: float = 1e-3,
+    epochs: int = 30,
+    size: int = 64,
+) -> tuple[nn.Module, nn.Module]:
+    """Return the network as it was drawn, and trained on the upright digits."""
+    init = mlp(*widths, seed=seed)
+    return init, train(copy.deepcopy(init), digits(), lr, seed, epochs, size)
+
+
+def adapt(
+    base: nn.Module,
+    data: Digits,
+    r: int | None,
+    lr: float,
+    seed: int,
+    epochs: int = 30,
+    size: int = 64,
+) -> nn.Module:
+    """Return a copy of ``base`` fine-tuned on ``data``: all weights (r None), or LoRA on all.
+
+    The biases stay as they are in both; lora_alpha is r.
+    """
+    model = copy.deepcopy(base)
+    if r is None:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.endswith("weight"))
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            add_lora(model, LoraConfig(target_modules=r"fc\d", r=r, lora_alpha=r))
+    return train(model, data, lr, seed, epochs, size)
+
+
+def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
+    """Return ΔW of each layer, name → (d, k), of full fine-tuning or of LoRA."""
+    if hasattr(model, "lora_config"):
+        return {name: layer.delta_weight().detach() for name, layer in lora_layers(model).items()}
+    old = dict(base.named_parameters())
+    pairs = {n: (p - old[n]).detach() for n, p in model.named_parameters() if p.ndim == 2}
+    return {name.removesuffix(".weight"): delta for name, delta in pairs.items()}
+
+
+def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:
+    """Return ``base`` with each ΔW added, cut to rank k; k = 0 adds nothing."""
+    model = copy.deepcopy(base)
+    for name, delta in deltas.items() if k else ():
+        near = lowrank.best_approximation(delta.numpy(), min(k, *delta.shape))
+        model.get_submodule(name).weight.data += torch.from_numpy(near)
+    return model
