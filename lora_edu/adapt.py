@@ -124,7 +124,7 @@ def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
     for name, module in model.named_modules():
         if isinstance(module, AdapterLayer) and module not in parts:
             layers[name] = module
-            parts.update(module.modules())
+            parts.update(model.get_submodule(name).modules())
     return layers
 
 

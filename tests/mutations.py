@@ -199,10 +199,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             'if module.kind == "linear"}',
             'if module.kind in ("linear", "head")}',
         ),
-        "proj matches q_proj": ('end = f".{wanted}"', "end = wanted"),
+        "proj matches q_proj": ('rf"(.*\\.)?{re.escape', 'rf"(.*)?{re.escape'),
         "Conv1D lies the other way round": (
-            'kind, k, d = "linear", *weight.shape',
-            'kind, d, k = "linear", *weight.shape',
+            'k, d = own["weight"].shape',
+            'd, k = own["weight"].shape',
         ),
         "dora has a magnitude for each column": (
             '"dora": both + d,',
