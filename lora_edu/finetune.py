@@ -14,7 +14,9 @@ import shutil
 import tempfile
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
@@ -109,8 +111,9 @@ def finetune(options: Namespace) -> dict[str, object]:
         checkpoint.save_adapter(model.cpu(), out)
         if options.merge:
             with tempfile.TemporaryDirectory(dir=out, prefix=".merged-") as temporary:
-                for part in (adapt.merge_and_unload(model), tokenizer):
-                    part.save_pretrained(Path(temporary, "merged"))
+                adapt.merge_and_unload(model)
+                model.save_pretrained(Path(temporary, "merged"))
+                tokenizer.save_pretrained(Path(temporary, "merged"))
                 shutil.rmtree(out / "merged", ignore_errors=True)
                 os.replace(Path(temporary, "merged"), out / "merged")
         write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -153,13 +156,14 @@ def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
     generator = random.Random(seed)
     for label in sorted(set(labels)):
         own = [text for text in label_of if label_of[text] == label]
-        held_out.update(generator.sample(own, max(len(own) // 10, int(len(own) > 1))))
+        if len(own) > 1:
+            held_out.update(generator.sample(own, max(len(own) // 10, 1)))
     if not held_out:
         raise ValueError("a label must have two texts or more, one of them to be held out")
     return held_out
 
 
-def _load(folder: str, labels: list[str]) -> tuple:
+def _load(folder: str, labels: list[str]) -> tuple[Any, Any, list[str]]:
     """Return a classifier on the model in ``folder``, its tokenizer, and what trains as a whole.
 
     That is the head (new, if there is none for so many labels), and a pooler if it is new.
@@ -190,7 +194,8 @@ def _last(folder: Path) -> str | None:
 
 
 def _accuracy(found: transformers.EvalPrediction) -> dict[str, float]:
-    return {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
+    assert isinstance(found.predictions, np.ndarray)  # (n, labels); a classifier has one output
+    return {"accuracy": float(np.mean(found.predictions.argmax(-1) == found.label_ids))}
 
 
 class _Trainer(transformers.Trainer):
@@ -201,12 +206,14 @@ class _Trainer(transformers.Trainer):
 
     def _save(self, output_dir: str, state_dict: object = None) -> None:
         if self.args.should_save:
+            assert self.model is not None
             checkpoint.save_adapter(self.model, output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: object = None) -> None:
+        assert self.model is not None
         adapt.swap_adapter(self.model, checkpoint.read_adapter(resume_from_checkpoint)[1])
 
-    def evaluate(self, *args: object, **kwargs: object) -> dict:
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         with torch.random.fork_rng():  # else a run that resumes after it would draw other dropout
             return super().evaluate(*args, **kwargs)
 

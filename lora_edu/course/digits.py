@@ -14,6 +14,7 @@ from lora_edu import lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.datasets import Digits, digits, mlp
 from lora_edu.course.training import Batches, History, fit
+from lora_edu.layers import dense_weight
 
 
 def trainer(
@@ -84,5 +85,5 @@ def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:
     model = copy.deepcopy(base)
     for name, delta in deltas.items() if k else ():
         near = lowrank.best_approximation(delta.numpy(), min(k, *delta.shape))
-        model.get_submodule(name).weight.data += torch.from_numpy(near)
+        dense_weight(model.get_submodule(name)).data += torch.from_numpy(near)
     return model

@@ -80,7 +80,10 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, space: Subspace) -> Tensor:
         ctx.space, parts = space, z.split(BLOCK)
         blocks = space._kept or space._dense()
-        return sum(P @ part for P, part in zip(blocks, parts, strict=True))  # (D,)
+        offset = z.new_zeros(space.D)
+        for P, part in zip(blocks, parts, strict=True):
+            offset += P @ part
+        return offset  # (D,)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

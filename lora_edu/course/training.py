@@ -83,7 +83,8 @@ def fit(
     """
     if isinstance(batches, Iterator):
         raise TypeError(f"batches must be iterable anew each epoch, got {type(batches).__name__}")
-    history, mode, start, bar = History(), model.training, time.perf_counter(), None
+    history, mode, start = History(), model.training, time.perf_counter()
+    bar = None
     if progress:
         from tqdm.auto import tqdm  # in a notebook a widget, else a line on stderr
 
