@@ -44,9 +44,10 @@ class LoraConfig:
     def __post_init__(self) -> None:
         patterns = [self.target_modules] if isinstance(self.target_modules, str) else []
         for name in ("rank_pattern", "alpha_pattern"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise TypeError(f"{name} must be a dict, got {getattr(self, name)!r}")
-            patterns += getattr(self, name)
+            given = getattr(self, name)
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{name} must be a dict, got {given!r}")
+            patterns.extend(given)
         for pattern in patterns:
             try:
                 re.compile(pattern)
@@ -55,12 +56,18 @@ class LoraConfig:
         for r in (self.r, *self.rank_pattern.values()):
             for lora_alpha in (self.lora_alpha, *self.alpha_pattern.values()):
                 check_hyperparameters(r, lora_alpha, self.lora_dropout)
-        for name, other in (("target_modules", str), ("modules_to_save", type(None))):
-            names = getattr(self, name)
-            if not isinstance(names, other):
-                if isinstance(names, str) or not names or {type(n) for n in names} != {str}:
-                    raise TypeError(f"{name} must be a list of names, got {names!r}")
-                object.__setattr__(self, name, sorted(set(names)))  # their order means nothing
+        if not isinstance(self.target_modules, str):
+            self._sort("target_modules")
+        if self.modules_to_save is not None:
+            self._sort("modules_to_save")
+
+    def _sort(self, field_name: str) -> None:
+        """Put the names of a list in order, which means nothing, once each."""
+        names = getattr(self, field_name)
+        listed = names and not isinstance(names, str)
+        if not listed or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"{field_name} must be a list of names, got {names!r}")
+        object.__setattr__(self, field_name, sorted(set(names)))
 
 
 @runtime_checkable
@@ -84,11 +91,13 @@ def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
     ValueError if the model has LoRA layers already, if nothing matches (it gives the nearest
     names), or if what matches is no linear layer: the model is then as it was.
     """
-    if names := [n or "it" for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        raise ValueError(f"model must have no LoRA layers yet, but {names[0]} is one")
+    for name, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            raise ValueError(f"model must have no LoRA layers yet, but {name or 'it'} is one")
     targets, trained = _targets(model, config), _modules_to_save(model, config)
-    if both := [t for t in targets if any(f"{t}.".startswith(f"{s}.") for s in trained)]:
-        raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
+    for name in targets:
+        if f"{name}.".startswith(tuple(f"{saved}." for saved in trained)):
+            raise ValueError(f"{name} must not be in target_modules and in modules_to_save")
     _warn_of_ties(model, [*targets, *trained])
 
     model.requires_grad_(False)
@@ -136,8 +145,9 @@ def lora_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Return how many parameters train, and how many there are; tied ones are counted once."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return trained, sum(p.numel() for p in parameters)
 
 
 def merge(model: nn.Module) -> None:
@@ -228,8 +238,9 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
         targets = {n: m for n, m in named.items() if f".{n}".endswith(ends)}
     if not targets:
         ends = sorted({name.rpartition(".")[2] for name in linear})
-        given = [wanted] if isinstance(wanted, str) else wanted
-        near = {end for name in given for end in difflib.get_close_matches(name, ends)}
+        near: set[str] = set()
+        for name in [wanted] if isinstance(wanted, str) else wanted:
+            near.update(difflib.get_close_matches(name, ends))
         raise ValueError(
             f"target_modules must match a linear layer, got {wanted!r}; "
             f"nearest names: {', '.join(sorted(near) or ends) or 'none'}"

@@ -111,9 +111,10 @@ def _assets(arguments: argparse.Namespace) -> int:
         where = assets.folder(name)
         if arguments.fetch:
             assets.path(name)
-        states.append(assets.problem(name) if where.exists() else "not fetched yet")
+        state = assets.problem(name) if where.exists() else "not fetched yet"
+        states.append(state)
         asset = assets.ASSETS[name]
-        print(f"{name:<12} {states[-1] or 'verified'}\n{'':<12} {asset.title} ({asset.licence})")
+        print(f"{name:<12} {state or 'verified'}\n{'':<12} {asset.title} ({asset.licence})")
         print(f"{'':<12} {where}, from {asset.wheel}, {asset.megabytes} MB")
     return 1 if any(states) else 0
 

@@ -135,10 +135,11 @@ def read_table(path: str | Path, text: str, label: str) -> tuple[list[str], list
         if missing := {text, label} - set(reader.fieldnames or []):
             raise ValueError(f"{path} has no column {min(missing)!r}, only {reader.fieldnames}")
         for row in reader:
-            pairs.append([(row[name] or "").strip() for name in (text, label)])
-            if None in row or not all(pairs[-1]):
+            pair = [(row[name] or "").strip() for name in (text, label)]
+            if None in row or not all(pair):
                 at = f"{path}, line {reader.line_num}"
                 raise ValueError(f"{at}: an empty text or label, or a comma not in quotes")
+            pairs.append(pair)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} must be a CSV file in UTF-8: {error}") from None
     if len(names := {name for _, name in pairs}) < 2:

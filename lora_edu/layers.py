@@ -158,8 +158,9 @@ class LoRALinear(nn.Module):
 
     def extra_repr(self) -> str:
         """Return what ``print(layer)`` says beside the base layer."""
-        names = "in_features out_features r lora_alpha scaling lora_dropout use_rslora merged"
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names.split())
+        names = ["in_features", "out_features", "r", "lora_alpha", "scaling"]
+        names += ["lora_dropout", "use_rslora", "merged"]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 def is_linear(module: nn.Module) -> bool:

@@ -53,7 +53,8 @@ def digits(
     train, validation, test = ((x[part], y[part]) for part in parts)
     if shuffle_labels is not None:
         generator = torch.Generator().manual_seed(shuffle_labels)
-        train = train[0], train[1][torch.randperm(len(train[1]), generator=generator)]
+        pictures, labels = train
+        train = pictures, labels[torch.randperm(len(labels), generator=generator)]
     return Digits(train, validation, test)
 
 

@@ -83,7 +83,9 @@ def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
 def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:
     """Return ``base`` with each ΔW added, cut to rank k; k = 0 adds nothing."""
     model = copy.deepcopy(base)
-    for name, delta in deltas.items() if k else ():
+    if k == 0:
+        return model
+    for name, delta in deltas.items():
         near = lowrank.best_approximation(delta.numpy(), min(k, *delta.shape))
         dense_weight(model.get_submodule(name)).data += torch.from_numpy(near)
     return model

@@ -88,7 +88,8 @@ def fit(
     if progress:
         from tqdm.auto import tqdm  # in a notebook a widget, else a line on stderr
 
-        bar = tqdm(total=epochs * length_hint(batches) or None, unit="step", leave=False)
+        steps = epochs * length_hint(batches)  # 0: nobody knows
+        bar = tqdm(total=steps if steps > 0 else None, unit="step", leave=False)
     try:
         for _ in range(epochs):
             model.train()
