@@ -57,9 +57,7 @@ class LoRALinear(nn.Module):
         dtype = torch.promote_types(weight.dtype, torch.float32)
         self.lora_A = nn.Parameter(weight.new_empty(r, self.in_features, dtype=dtype))
         self.lora_B = nn.Parameter(weight.new_empty(self.out_features, r, dtype=dtype))
-        self.init_lora_weights: bool | str = (
-            True  # as in PEFT's files: "pissa" has changed the base
-        )
+        self.init_lora_weights: bool | str = True  # PEFT's field: "pissa" has changed the base
         self._merged: tuple[Tensor, Tensor] | None = None  # copies of the factors that were merged
         self.reset_lora_parameters()
 
