@@ -630,14 +630,14 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "a new direction has a sign": ("(old.T @ new[:, :k]).abs()", "(old.T @ new[:, :k])"),
     },
-    ("notebooks/slides.py", "tests/builder/test_slides.py"): {
+    ("notebooks/builder/slides.py", "tests/builder/test_slides.py"): {
         "no slide begins": (
             'if "slide" in tags(cell):\n            found',
             'if "slides" in tags(cell):\n            found',
         ),
         "the answer stands there at once": ('" class=step" if found[-1] else ""', '""'),
     },
-    ("notebooks/build.py", "tests/builder/test_build.py"): {
+    ("notebooks/builder/lint.py", "tests/builder/test_build.py"): {
         "the seed is ignored": ('f"SEED = {seed}"', '"SEED = 0"'),
         "a solution that does not convince": (
             'if f"{called}: OK" not in printed(cells[exercise.id]):',

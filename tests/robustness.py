@@ -17,7 +17,6 @@ as well). The exit code is 1 when there is anything to report.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import subprocess
@@ -29,10 +28,8 @@ from unittest import mock
 
 from nbformat import NotebookNode
 
-BUILD = Path(__file__).resolve().parents[1] / "notebooks" / "build.py"  # a script, no module
-spec = importlib.util.spec_from_file_location("build", BUILD)
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
+from builder import lint as build
 
 CONDITIONS = {
     "seed": {},

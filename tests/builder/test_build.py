@@ -1,16 +1,10 @@
 """The pipeline, on small notebooks that are good or bad on purpose."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
-
-BUILD = Path(__file__).parents[2] / "notebooks" / "build.py"
-spec = importlib.util.spec_from_file_location("build", BUILD)
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+from builder import lint as build
 
 FRONT = """---
 jupytext:

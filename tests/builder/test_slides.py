@@ -1,15 +1,11 @@
 """Slides: each lesson has them, and they need nothing but a browser."""
 
 import re
-import sys
 
 import nbformat
 import pytest
+from builder import slides
 from test_build import GOOD, build, code, lesson, text
-
-sys.modules.setdefault("build", build)  # slides.py imports its neighbour
-sys.path.append(str(build.NOTEBOOKS))
-import slides  # noqa: E402
 
 __all__ = ["lesson"]  # a fixture
 lessons = pytest.mark.parametrize("source", build.sources(), ids=lambda path: path.stem)

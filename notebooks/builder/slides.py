@@ -18,13 +18,13 @@ import re
 import sys
 from pathlib import Path
 
-from build import NOTEBOOKS, BuildError, load, outputs, sources, tags
 from latex2mathml.converter import convert
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
+from builder.lint import NOTEBOOKS, BuildError, load, outputs, sources, tags
 from lora_edu.files import write_whole
 
 PAGE = """<!doctype html>
@@ -186,7 +186,3 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
