@@ -1,11 +1,128 @@
-"""Build the notebooks, or slides of them: a thin command over ``notebooks/builder``."""
+"""Build the notebooks from their sources, notebooks/src/*.md.
 
+    python notebooks/build.py [NAME ...]            execute; write the reading edition
+    python notebooks/build.py --check [NAME ...]    compare what is committed with its source
+    python notebooks/build.py --solved [NAME ...]   execute with the exercises solved; write nothing
+    python notebooks/build.py --seed N [NAME ...]   execute with another SEED; write nothing
+    python notebooks/build.py --own [NAME ...]      make the learner's own copies, notebooks/mine/
+    python notebooks/build.py --slides [NAME ...]   make slides/NAME.html (--out: elsewhere)
+
+How a source is written stands in notebooks/builder/source.py; how it is translated, in translate.py
+beside it; what is compared and refused, in lint.py. A build of all lessons writes constraints.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from builder import lint, slides
+from builder import constraints, execute, lint, own
+from builder.source import BuildError, sources
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, or 1 when something was refused."""
+    parser = argparse.ArgumentParser(description="Build the notebooks from notebooks/src/*.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="compare with the sources, run nothing")
+    what.add_argument("--solved", action="store_true", help="run every exercise's solution")
+    what.add_argument("--own", action="store_true", help="make copies in notebooks/mine")
+    what.add_argument("--slides", action="store_true", help="make slides, one HTML file a lesson")
+    parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
+    parser.add_argument("--out", type=Path, default=Path("slides"), help="where slides go")
+    options = parser.parse_args(argv)
+    try:
+        paths = sources(options.names)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    step = chosen_step(options)
+    results = [attempt(path.stem, partial(step, path)) for path in paths]
+    if step is build and paths and None not in results:
+        root = paths[0].parents[2]
+        if not options.names:
+            results.append(attempt(constraints.FILE, partial(write_constraints, root)))
+        elif "changed" in results and not constraints.is_true_here(root):
+            print(
+                f"{constraints.FILE} names other versions than those here: "
+                "outputs of both are committed until all lessons are built",
+                file=sys.stderr,
+            )
+    return 1 if None in results else 0
+
+
+def attempt(name: str, step: Callable[[], str]) -> str | None:
+    """Take one step, with a line of progress; return what it says, None when it refuses."""
+    print(f"{name:<28}", end=" ", flush=True)
+    start, complaint = time.perf_counter(), None
+    try:
+        result = step()
+    except BuildError as error:
+        result, complaint = None, error
+    print(f"{time.perf_counter() - start:5.1f} s  {result or 'refused'}", flush=True)
+    if complaint is not None:
+        print(complaint, file=sys.stderr, flush=True)
+    return result
+
+
+# -- the steps: each takes a lesson, and says in a word or two what came of it ----------------
+
+
+def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
+    """Return what is to be done with each lesson."""
+    if options.check:
+        return check
+    if options.own:
+        return own.own_copies
+    if options.slides:
+        return partial(make_slides, out=options.out)
+    if options.solved:
+        return partial(run_solved, seed=options.seed)
+    if options.seed is not None:
+        return partial(run_with_seed, seed=options.seed)
+    return build
+
+
+def build(path: Path) -> str:
+    """Build a lesson."""
+    return "changed" if execute.build(path) else "unchanged"
+
+
+def check(path: Path) -> str:
+    """Refuse a lesson that is not as its source says, or breaks a rule."""
+    if problems := lint.check(path):
+        raise BuildError("\n".join(problems))
+    return "as its source says"
+
+
+def run_solved(path: Path, seed: int | None) -> str:
+    """Run a lesson with its exercises solved."""
+    execute.run_solved(path, seed)
+    return "every solution passes its check"
+
+
+def run_with_seed(path: Path, seed: int) -> str:
+    """Run a lesson with another seed."""
+    execute.run_with_seed(path, seed)
+    return f"holds with SEED = {seed}"
+
+
+def make_slides(path: Path, out: Path) -> str:
+    """Write the slides of a lesson."""
+    from builder.slides import write_slides  # loads nbconvert: not for the other steps
+
+    return str(write_slides(path, out))
+
+
+def write_constraints(root: Path) -> str:
+    """Write the versions behind the outputs."""
+    return "changed" if constraints.write_constraints(root) else "unchanged"
+
 
 if __name__ == "__main__":
-    if "--slides" in sys.argv:
-        sys.argv.remove("--slides")
-        sys.exit(slides.main())
-    sys.exit(lint.main())
+    sys.exit(main())

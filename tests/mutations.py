@@ -83,7 +83,7 @@ def run_pytest(copy: Path, tests: tuple[str, ...], log: Path) -> None:
     import lora_edu
 
     assert Path(lora_edu.__file__).parent == copy / "lora_edu", "not the copy is tested"
-    plain = ["-p", "no:cacheprovider", "-o", "addopts="]
+    plain = ["-p", "no:cacheprovider", "-o", "addopts=", "--import-mode=importlib"]
     skip = ["-m", "not slow", *(f"--deselect={name}" for name in DIGESTS)]
     code = pytest.main(["-x", "-q", *plain, *skip, *tests])
     found = subprocess.check_output(
