@@ -100,7 +100,7 @@ def as_committed(path: Path) -> Iterator[str]:
     yield from errors(notebook)
     before = {cell.id: cell for cell in committed.cells}
     for cell in notebook.cells:
-        if UNSTABLE & {*tags(cell)} or cell.id not in before:
+        if UNSTABLE.intersection(tags(cell)) or cell.id not in before:
             continue
         old, new = (lines(each) for each in (before[cell.id], cell))
         if len(old) != len(new):

@@ -33,7 +33,7 @@ from builder.translate import languages, read_translation, translate
 CELLS, WORDS, MEDIAN_LINES, MOST_LINES, MOST_BYTES = (30, 70), (1000, 2500), 6, 25, 400_000
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
-NBVAL = re.compile(r"nbval-[a-z-]+|# ?(?:NBVAL|PYTEST_VALIDATE)_\w+")
+NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
 
 
 # -- a source ---------------------------------------------------------------------------------
@@ -126,7 +126,9 @@ def numbers_shown(cell: NotebookNode) -> set[float]:
     values = {
         float(c) for c in constants if isinstance(c, (int, float)) and not isinstance(c, bool)
     }
-    return values if UNSTABLE & {*tags(cell)} else values | {*numbers_in(printed(cell))}
+    if UNSTABLE.intersection(tags(cell)):
+        return values
+    return values | set(numbers_in(printed(cell)))
 
 
 def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:

@@ -147,7 +147,7 @@ def read_cells(path: Path) -> Source:
 
 def _wrong_kind(cell: NotebookNode) -> str | None:
     """Say what is wrong with the type of a cell, or with the tags of what another run changes."""
-    unstable = sorted(UNSTABLE & {*tags(cell)})
+    unstable = sorted(UNSTABLE.intersection(tags(cell)))
     if cell.cell_type == "raw":
         return "it is raw; a cell is Markdown or code"
     if unstable and cell.cell_type != "code":
@@ -226,7 +226,7 @@ def exercises(source: Source) -> list[tuple[NotebookNode, list[NotebookNode], No
     """Return each exercise with its hints and its solution; refuse an incomplete one."""
     found, cells = [], iter(source.cells)
     for cell in cells:
-        if {"hint", "solution"} & {*tags(cell)}:
+        if {"hint", "solution"} & set(tags(cell)):
             raise BuildError(f"{source.place(cell)}: it belongs to no exercise")
         if "exercise" not in tags(cell):
             continue

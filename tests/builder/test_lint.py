@@ -209,7 +209,7 @@ def test_what_a_page_may_hold(lesson):
     [
         code("told", "1", "nbval-ignore-output"),
         code("told", "1", "nbval-skip", "slide"),
-        code("told", "# NBVAL_IGNORE_OUTPUT\n1"),
+        code("told", "#  NBVAL_IGNORE_OUTPUT\n1"),
         code("told", "1  #PYTEST_VALIDATE_IGNORE_OUTPUT"),
     ],
 )
