@@ -73,7 +73,7 @@ bench: venv
 	$(PY) tests/benchmarks/svd.py
 
 slides: venv
-	$(PY) notebooks/slides.py
+	$(PY) notebooks/build.py --slides
 
 lint: venv
 	$(PY) -m ruff check .

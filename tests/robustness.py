@@ -6,7 +6,7 @@
 
 seed      solved, with another SEED: each assertion and each check has to hold
 threads   with two threads, and so with sums in another order: the outputs as well have to be those
-          that are committed (pictures aside, and cells tagged ``nbval-ignore-output``)
+          that are committed (pictures aside, and cells tagged ``timing``, ``approx`` or ``live``)
 cpu       the same with the arithmetic of an old processor: no AVX, no fused multiply-add
 
 The last two say first whether they change a single bit here; if not, they show nothing. A cell that
@@ -17,7 +17,6 @@ as well). The exit code is 1 when there is anything to report.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import subprocess
@@ -29,10 +28,18 @@ from unittest import mock
 
 from nbformat import NotebookNode
 
-BUILD = Path(__file__).resolve().parents[1] / "notebooks" / "build.py"  # a script, no module
-spec = importlib.util.spec_from_file_location("build", BUILD)
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
+from builder import editions, execute
+from builder.editions import built_path, load, outputs, printed, reading_edition, solved_edition
+from builder.source import (
+    UNSTABLE,
+    Source,
+    called_check,
+    exercises,
+    read_source,
+    sources,
+    tags,
+)
 
 CONDITIONS = {
     "seed": {},
@@ -54,45 +61,46 @@ for made in (S, torch.cat([(t @ t).flatten(), t.softmax(1).flatten(), t.sum()[No
 """
 
 
-def run_through(notebook: NotebookNode, name: str) -> NotebookNode:
+def run_through(notebook: NotebookNode, source: Source) -> NotebookNode:
     """Execute a notebook to its end, whatever its cells raise."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.metadata["tags"] = [*build.tags(cell), "raises-exception"]
-    return build.execute(notebook, name)
+            cell.metadata["tags"] = [*tags(cell), "raises-exception"]
+    return execute.execute(notebook, source)
 
 
 def errors(notebook: NotebookNode) -> Iterator[str]:
     """Name each cell that raised an error."""
     for cell in notebook.cells:
-        for output in build.outputs(cell):
+        for output in outputs(cell):
             if output.output_type == "error":
                 yield f"cell {cell.id}: {output.ename}: {output.evalue}"
 
 
 def with_seed(path: Path, seed: int) -> Iterator[str]:
     """Name what does not hold in the solved edition with another seed."""
-    source = build.read_source(path)
-    notebook = build.with_seed(build.solved_edition(source), seed, path.name)
-    yield from errors(run_through(notebook, path.name))
+    source = read_source(path)
+    notebook = editions.with_seed(solved_edition(source), seed, source)
+    yield from errors(run_through(notebook, source))
     cells = {cell.id: cell for cell in notebook.cells}
-    for exercise, *_ in build.exercises(source, path.name):
-        called = build.called_check(exercise)
-        if f"{called}: OK" not in (said := build.printed(cells[exercise.id])):
+    for exercise, *_ in exercises(source):
+        called = called_check(exercise)
+        if f"{called}: OK" not in (said := printed(cells[exercise.id])):
             yield f"cell {exercise.id}: {called} does not say OK but {said.strip()!r}"
 
 
 def as_committed(path: Path) -> Iterator[str]:
     """Name what does not hold in the reading edition, or prints another text than committed."""
-    committed = build.load(path.parent.parent / f"{path.stem}.ipynb")
+    committed = load(built_path(path))
     if committed is None:
         yield "it is not built yet: run `make notebooks`"
         return
-    notebook = run_through(build.reading_edition(build.read_source(path)), path.name)
+    source = read_source(path)
+    notebook = run_through(reading_edition(source), source)
     yield from errors(notebook)
     before = {cell.id: cell for cell in committed.cells}
     for cell in notebook.cells:
-        if "nbval-ignore-output" in build.tags(cell) or cell.id not in before:
+        if UNSTABLE.intersection(tags(cell)) or cell.id not in before:
             continue
         old, new = (lines(each) for each in (before[cell.id], cell))
         if len(old) != len(new):
@@ -104,7 +112,7 @@ def as_committed(path: Path) -> Iterator[str]:
 
 def lines(cell: NotebookNode) -> list[str]:
     """Return what a cell prints, without addresses of memory (as nbval_sanitize.cfg does)."""
-    return re.sub(r"0x[0-9a-f]{6,}", "0xADDRESS", build.printed(cell)).splitlines()
+    return re.sub(r"0x[0-9a-f]{6,}", "0xADDRESS", printed(cell)).splitlines()
 
 
 def changed_bits() -> str:
@@ -134,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, seed in runs:
         with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"} | CONDITIONS[name]):
             print(f"{name} {changed_bits() if seed is None else seed}", flush=True)
-            for path in build.sources(options.names):
+            for path in sources(options.names):
                 start = time.perf_counter()
                 problems = [*(as_committed(path) if seed is None else with_seed(path, seed))]
                 seconds = time.perf_counter() - start

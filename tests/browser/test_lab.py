@@ -15,7 +15,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_build import build
+from builder.editions import reading_edition
+from builder.own import own_copies
+from builder.source import called_check, exercises, read_source, sources
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -102,10 +104,10 @@ def browser():
 def lab(tmp_path_factory):
     """A JupyterLab server over the learner's copies; yields its address, and the sources."""
     folder = tmp_path_factory.mktemp("course")
-    sources = folder / "src"
-    shutil.copytree(ROOT / "notebooks" / "src", sources)
-    for source in sorted(sources.glob("*.md")):
-        build.own_copies(source)
+    copied = folder / "src"
+    shutil.copytree(ROOT / "notebooks" / "src", copied)
+    for source in sorted(copied.glob("*.md")):
+        own_copies(source)
 
     settings = folder / "settings" / "@jupyterlab"
     for name, values in {
@@ -140,7 +142,7 @@ def lab(tmp_path_factory):
                 time.sleep(0.5)
         else:
             pytest.fail((folder / "server.log").read_text())
-        yield address, sources
+        yield address, copied
     finally:
         server.terminate()
         server.wait(timeout=20)
@@ -159,8 +161,8 @@ def write(page, cell, text, number):
 
 def answer_all(page, path):
     """Predict once; answer each exercise wrong, then right. Return what cells hold, by place."""
-    source, number = build.read_source(path), path.stem[:2]
-    code = [cell for cell in build.reading_edition(source).cells if cell.cell_type == "code"]
+    source, number = read_source(path), path.stem[:2]
+    code = [cell for cell in reading_edition(source).cells if cell.cell_type == "code"]
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     runs, written = itertools.count(len(code) + 1), {}
 
@@ -171,10 +173,10 @@ def answer_all(page, path):
 
     own = importlib.import_module(f"lora_edu.course.{path.stem[3:]}.checks")
     table = importlib.import_module(f"lessons.{path.stem[3:]}.cases")
-    exercises = build.exercises(source, path.name)
-    for (stub, _, solution), (slip, right, wrong) in zip(exercises, SLIPS[number], strict=True):
+    asked = exercises(source)
+    for (stub, _, solution), (slip, right, wrong) in zip(asked, SLIPS[number], strict=True):
         at, call = code.index(stub), stub.source.rsplit("\n", 1)[-1]
-        name = build.called_check(stub)
+        name = called_check(stub)
         assert solution.source.count(right) == 1, f"{solution.id}: {right!r}"
         text = solution.source.replace(right, wrong)
         output = write(page, cells.nth(at), f"{text}\n\n{call}", next(runs))
@@ -202,13 +204,13 @@ def keep(page, path, written):
     saved = mine.read_bytes()
     code = [c.source for c in nbformat.read(mine, as_version=4).cells if c.cell_type == "code"]
     assert {at: code[at] for at in written} == written
-    assert "kept as it is" in build.own_copies(path)
+    assert "kept as it is" in own_copies(path)
     assert mine.read_bytes() == saved
 
 
-@pytest.mark.parametrize("lesson", [path.stem for path in build.sources()])
+@pytest.mark.parametrize("lesson", [path.stem for path in sources()])
 def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, lesson):
-    address, sources = lab
+    address, copied = lab
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(f"{address}/lab/tree/{lesson}.ipynb?reset")
     cells = page.locator(".jp-Notebook .jp-CodeCell")
@@ -238,9 +240,9 @@ def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, lesson):
         expect(readout).to_have_text(str(value + 1))
         expect(picture).not_to_have_attribute("src", before)
 
-    written = answer_all(page, sources / f"{lesson}.md")
+    written = answer_all(page, copied / f"{lesson}.md")
     assert errors.count() == 0, errors.all_inner_texts()  # the right answers took their place
-    keep(page, sources / f"{lesson}.md", written)
+    keep(page, copied / f"{lesson}.md", written)
 
     shot = Path(os.environ.get("LORA_EDU_SCREENSHOTS", tmp_path)) / f"{lesson}.png"
     page.screenshot(path=shot)

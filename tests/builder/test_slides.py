@@ -1,18 +1,16 @@
 """Slides: each lesson has them, and they need nothing but a browser."""
 
 import re
-import sys
 
+import build
 import nbformat
 import pytest
-from test_build import GOOD, build, code, lesson, text
+from builder import execute, slides
+from builder.editions import reading_edition
+from builder.source import BuildError, read_source, sources
+from small_lesson import GOOD, code, text
 
-sys.modules.setdefault("build", build)  # slides.py imports its neighbour
-sys.path.append(str(build.NOTEBOOKS))
-import slides  # noqa: E402
-
-__all__ = ["lesson"]  # a fixture
-lessons = pytest.mark.parametrize("source", build.sources(), ids=lambda path: path.stem)
+lessons = pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)
 
 
 @lessons
@@ -35,7 +33,8 @@ def test_slides_begin_where_the_cells_say(lesson):
         text("formula", "It is $2 + 3$:\n\n$$x^2$$", "fragment"),
     ]
     source = lesson(cells)
-    built = build.execute(build.reading_edition(build.read_source(source)), "small")
+    small = read_source(source)
+    built = execute.execute(reading_edition(small), small)
     title, second = slides.slides(built)
     assert "Small &amp; good" in title
     assert "class=step" not in title
@@ -52,7 +51,7 @@ def test_a_picture_has_a_slide_of_its_own_with_what_is_printed_after_it(lesson):
         text("plot-text", "**In the figure:** a *line*.", "figure-text"),
         text("after", "So it rises.", "fragment"),
     ]
-    notebook = build.reading_edition(build.read_source(lesson(cells)))
+    notebook = reading_edition(read_source(lesson(cells)))
     notebook.cells[0].outputs = [
         nbformat.v4.new_output("stream", text="before\n"),
         nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"}),
@@ -70,21 +69,20 @@ def test_a_picture_has_a_slide_of_its_own_with_what_is_printed_after_it(lesson):
     assert slides.slides(notebook) == [picture, after]
 
 
-def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson, monkeypatch, tmp_path):
-    monkeypatch.setattr(slides, "NOTEBOOKS", tmp_path)
+def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson):
     source = lesson(GOOD)
-    with pytest.raises(build.BuildError, match="there is no notebook"):
+    with pytest.raises(BuildError, match="there is no notebook"):
         slides.page(source)
-    build.build(source)
-    with pytest.raises(build.BuildError, match="no cell is tagged `slide`"):
+    execute.build(source)
+    with pytest.raises(BuildError, match="no cell is tagged `slide`"):
         slides.page(source)
-    build.build(lesson([text("title", "# 07", "fragment")]))
-    with pytest.raises(build.BuildError, match="cell title: a fragment before the first slide"):
+    execute.build(lesson([text("title", "# 07", "fragment")]))
+    with pytest.raises(BuildError, match="cell title: a fragment before the first slide"):
         slides.page(source)
 
 
 def test_the_command_writes_them(tmp_path, capsys):
-    assert slides.main(["01", "--out", str(tmp_path)]) == 0
+    assert build.main(["--slides", "01", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "01_matrix_example.html").read_text(encoding="utf-8").startswith("<!doctype")
-    assert slides.main(["99", "--out", str(tmp_path)]) == 1
+    assert build.main(["--slides", "99", "--out", str(tmp_path)]) == 1
     assert "no lesson is called '99'" in capsys.readouterr().err

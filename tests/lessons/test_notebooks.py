@@ -3,10 +3,14 @@
 import re
 
 import pytest
+from builder import execute
+from builder.editions import LABELS, printed
+from builder.lint import check
+from builder.prose import without_code
+from builder.source import NOTEBOOKS, exercises, read_source, sources
 from conftest import LESSONS
-from test_build import build
 
-SOURCES = build.sources()
+SOURCES = sources()
 lessons = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 ON_ASSETS = [
     pytest.param(path, marks=[pytest.mark.assets] * path.name.startswith(LESSONS))
@@ -17,50 +21,49 @@ executed_lessons = pytest.mark.parametrize("source", ON_ASSETS, ids=lambda path:
 
 def test_there_are_lessons():
     assert SOURCES
-    committed = {path.stem for path in build.NOTEBOOKS.glob("*.ipynb")}
+    committed = {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
     assert committed == {path.stem for path in SOURCES}, (
         "a notebook without a source, or the reverse"
     )
 
 
 def test_each_translation_belongs_to_a_lesson():
-    for language in build.LABELS.keys() - {"en"}:
-        written = {p.stem for p in (build.NOTEBOOKS / "src" / language).glob("[0-9]*.md")}
-        built = {p.stem for p in (build.NOTEBOOKS / language).glob("*.ipynb")}
+    for language in LABELS.keys() - {"en"}:
+        written = {p.stem for p in (NOTEBOOKS / "src" / language).glob("[0-9]*.md")}
+        built = {p.stem for p in (NOTEBOOKS / language).glob("*.ipynb")}
         assert written == built
         assert written <= {path.stem for path in SOURCES}
 
 
 @lessons
 def test_the_committed_notebook_is_as_its_source_says(source):
-    assert build.check(source) == []
+    assert check(source) == []
 
 
 @executed_lessons
 def test_every_exercise_can_be_solved(source):
-    notebook = build.run_solved(source)
-    assert "not attempted" not in "".join(map(build.printed, notebook.cells))
+    notebook = execute.run_solved(source)
+    assert "not attempted" not in "".join(map(printed, notebook.cells))
 
 
 @lessons
 def test_a_lesson_has_three_to_five_exercises_in_its_core(source):
-    notebook = build.read_source(source)
-    assert 3 <= len(build.exercises(notebook, source.name)) <= 6
+    assert 3 <= len(exercises(read_source(source))) <= 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 @executed_lessons
 def test_the_claims_hold_for_other_seeds(source, seed):
-    build.run_with_seed(source, seed)
+    execute.run_with_seed(source, seed)
 
 
 def test_the_page_for_teachers_names_cells_that_exist():
-    text = (build.NOTEBOOKS / "TEACHING.md").read_text(encoding="utf-8")
+    text = (NOTEBOOKS / "TEACHING.md").read_text(encoding="utf-8")
     parts = {part[:2]: part for part in re.split(r"(?m)^### ", text)[1:]}
     assert list(parts) == [source.name[:2] for source in SOURCES]
     for source in SOURCES:
-        ids = {cell.id for cell in build.read_source(source).cells}
+        ids = {cell.id for cell in read_source(source).cells}
         named = re.findall(r"[Cc]ells?((?:(?:,| and| to)?\s`[a-z0-9-]+`)+)", parts[source.name[:2]])
         cells = {name for some in named for name in re.findall(r"`(.+?)`", some)}
         assert len(cells) >= 5
@@ -81,7 +84,7 @@ def says(term: str, text: str) -> bool:
 
 def glossary_rows() -> list[tuple[str, list[tuple[str, str]], set[str]]]:
     """Return of each row its term, the lessons and cells that explain it, the lessons named."""
-    text = (build.NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
+    text = (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| (.+?) \| .+ \| (\[.+) \|$", text)
     assert len(rows) == len(re.findall(r"(?m)^\|", text)) - 2  # its head, and the line below it
     found = []
@@ -101,7 +104,7 @@ def test_the_glossary_has_the_terms_of_the_course_in_order():
 
 
 def test_each_term_of_the_glossary_stands_in_the_cells_that_explain_it():
-    lessons = {path.name[:2]: build.read_source(path).cells for path in SOURCES}
+    lessons = {path.name[:2]: read_source(path).cells for path in SOURCES}
     for term, cells, _ in glossary_rows():
         assert cells, term
         for number, name in cells:
@@ -113,8 +116,8 @@ def test_each_term_of_the_glossary_stands_in_the_cells_that_explain_it():
 def test_no_lesson_says_a_term_that_nothing_before_it_explains_unless_the_glossary_admits_it():
     prose = {
         path.name[:2]: "\n".join(
-            build.without_code(cell.source)
-            for cell in build.read_source(path).cells
+            without_code(cell.source)
+            for cell in read_source(path).cells
             if cell.cell_type == "markdown"
         )
         for path in SOURCES

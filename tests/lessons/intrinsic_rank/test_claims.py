@@ -7,7 +7,7 @@ tested on every seed. Beside each stands the id of the cell that makes it.
 
 import numpy as np
 import pytest
-from test_build import build
+from builder.source import read_source, sources
 
 from lora_edu.course.experiments import ahead, per_seed, results
 from lora_edu.course.intrinsic import intrinsic_dimension
@@ -187,6 +187,6 @@ def test_the_record_carries(claim):
 
 
 def test_each_claim_stands_in_a_cell_of_the_lesson():
-    (path,) = build.sources(["04"])
-    ids = {cell.id for cell in build.read_source(path).cells}
+    (path,) = sources(["04"])
+    ids = {cell.id for cell in read_source(path).cells}
     assert {cell for cell, _ in CLAIMS} <= ids

@@ -1,7 +1,5 @@
 """Make slides of the lessons: one HTML file each, which opens in any browser without a network.
 
-    python notebooks/slides.py [--out DIR] [NAME ...]    notebooks/NAME.ipynb → DIR/NAME.html
-
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
 come onto it at the next key press, and so does what a code cell prints: first the question, then
 the answer. A picture has a slide of its own, with what its cell prints after it; the code of the
@@ -12,19 +10,18 @@ drawn smaller.
 
 from __future__ import annotations
 
-import argparse
 import html
 import re
-import sys
 from pathlib import Path
 
-from build import NOTEBOOKS, BuildError, load, outputs, sources, tags
 from latex2mathml.converter import convert
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
+from builder.editions import built_path, load, outputs
+from builder.source import BuildError, tags
 from lora_edu.files import write_whole
 
 PAGE = """<!doctype html>
@@ -157,7 +154,7 @@ def slides(notebook: NotebookNode) -> list[str]:
 
 def page(path: Path) -> str:
     """Return the slides of the lesson whose source is ``path``, as one HTML page."""
-    notebook = load(NOTEBOOKS / f"{path.stem}.ipynb")
+    notebook = load(built_path(path))
     if notebook is None:
         raise BuildError(f"{path.stem}: there is no notebook; run `make notebooks`")
     found = slides(notebook)
@@ -171,22 +168,8 @@ def page(path: Path) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description="Make slides of the lessons.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
-    parser.add_argument("--out", type=Path, default=Path("slides"), help="default: slides")
-    options = parser.parse_args(argv)
-    try:
-        for path in sources(options.names):
-            target = options.out / f"{path.stem}.html"
-            write_whole(target, page(path))
-            print(target)
-    except BuildError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def write_slides(path: Path, folder: Path) -> Path:
+    """Write the slides of a lesson into a folder; return their file."""
+    target = folder / f"{path.stem}.html"
+    write_whole(target, page(path))
+    return target

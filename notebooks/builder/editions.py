@@ -1,0 +1,119 @@
+"""The editions of a lesson: one source, several notebooks.
+
+*Reading*: executed, with outputs, committed; a translation has the outputs of the English one.
+*Own*: the same without outputs, for the learner to work in. *Solved*: each solution in the place
+of its stub, in memory. Each of them may be given another seed.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from builder.source import UNSTABLE, BuildError, Source, exercises, file_name, tags
+
+LABELS = {
+    "en": {"hint": "Hint", "solution": "Solution"},
+    "vi": {"hint": "Gợi ý", "solution": "Lời giải"},
+}
+
+
+# -- a notebook -------------------------------------------------------------------------------
+
+
+def built_path(path: Path, language: str = "") -> Path:
+    """Return where the notebook of a source is, in English or in another language."""
+    return path.parent.parent / language / f"{path.stem}.ipynb"
+
+
+def load(path: Path) -> NotebookNode | None:
+    """Read a built notebook; None when it is missing or no notebook."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception:  # nbformat raises a dozen kinds, and each means: build it anew
+        return None
+
+
+def dumps(notebook: NotebookNode) -> str:
+    """Write a notebook as the text of its file."""
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def outputs(cell: NotebookNode) -> list[NotebookNode]:
+    """Return the outputs of a cell (none for Markdown)."""
+    return cell.get("outputs", [])
+
+
+def printed(cell: NotebookNode) -> str:
+    """Return all text that a cell shows."""
+    texts = [o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs(cell)]
+    return "\n".join(texts)
+
+
+# -- from a source ----------------------------------------------------------------------------
+
+
+def reading_edition(source: Source, language: str = "en") -> NotebookNode:
+    """Fold hints and solutions, keep only the metadata that a notebook needs, tag for nbval.
+
+    Raises
+    ------
+    BuildError
+        ``LABELS`` has no words for the language.
+    """
+    if language not in LABELS:
+        raise BuildError(f"{file_name(source.path)}: LABELS has no words for {language!r}")
+    notebook = nbformat.v4.new_notebook(
+        metadata={
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in copy.deepcopy(source.cells):
+        for tag, label in LABELS[language].items():
+            if tag in tags(cell):
+                body = f"```python\n{cell.source}\n```" if cell.cell_type == "code" else cell.source
+                folded = f"<details><summary>{label}</summary>\n\n{body}\n\n</details>"
+                cell = nbformat.v4.new_markdown_cell(folded, id=cell.id, metadata={"tags": [tag]})
+        if UNSTABLE.intersection(tags(cell)):
+            cell.metadata["tags"] = [*tags(cell), "nbval-ignore-output"]
+        notebook.cells.append(cell)
+    return notebook
+
+
+def translated_edition(translation: Source, committed: NotebookNode, language: str) -> NotebookNode:
+    """Give a translated source the outputs of the English notebook.
+
+    A code cell that was not built yet has none.
+    """
+    notebook = reading_edition(translation, language)
+    built = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.id in built:
+            cell.outputs = built[cell.id].outputs
+            cell.execution_count = built[cell.id].execution_count
+    return notebook
+
+
+def solved_edition(source: Source) -> NotebookNode:
+    """Put each solution in the place of its stub; the check stays as the last line."""
+    notebook = reading_edition(source)
+    stubs = {cell.id: cell for cell in notebook.cells}
+    for exercise, _, solution in exercises(source):
+        check = exercise.source.rsplit("\n", 1)[-1]
+        stubs[exercise.id].source = f"{solution.source}\n\n{check}"
+    return notebook
+
+
+def with_seed(notebook: NotebookNode, seed: int, source: Source) -> NotebookNode:
+    """Replace ``SEED = …`` in the cell tagged ``parameters``."""
+    for cell in notebook.cells:
+        if "parameters" in tags(cell):
+            cell.source, count = re.subn(r"(?m)^SEED = \d+", f"SEED = {seed}", cell.source)
+            if count == 1:
+                return notebook
+    raise BuildError(f"{file_name(source.path)}: no cell tagged `parameters` holds SEED = …")

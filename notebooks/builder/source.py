@@ -1,0 +1,249 @@
+"""Read the source of a lesson: notebooks/src/NAME.md, in MyST Markdown.
+
+How a source is written: each cell has an id. A code cell tagged `exercise` holds a stub and, as
+its last line, the call of its check; Markdown tagged `hint` may follow, then a code cell tagged
+`solution`, which readers see folded. A figure is followed by Markdown tagged `figure-text`. A
+cell tagged `parameters` holds `SEED = 0`. Numbers in the prose that no cell computes (years, say)
+stand in the front matter, `lora_edu: allowed_numbers:`, each with its reason.
+
+A code cell whose output another run may change says why, and nbval does not compare it:
+
+- `timing`: a clock decides. The build keeps the former output while the cell is unchanged.
+- `approx`: another processor may change the last digits. The build takes the new output.
+- `live`: a slider, say, which needs a kernel. The build drops its output; its still twin, a code
+  cell that shows the same without a kernel, is the next one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).resolve().parents[1]
+UNSTABLE = {"approx", "live", "timing"}
+OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
+
+
+class BuildError(Exception):
+    """A notebook that cannot be built; the message names file, line and cell."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A lesson as it is written, or a translation of one.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    cells : list of NotebookNode
+        Its cells, each with its id.
+    lines : dict
+        The id of each cell → the line of the file, from 1, on which it begins: its text if it is
+        Markdown, its fence if it is code.
+    allowed_numbers : dict
+        Each number that the prose may say though no cell shows it → the reason.
+    """
+
+    path: Path
+    cells: list[NotebookNode]
+    lines: dict[str, int]
+    allowed_numbers: dict[float, str]
+
+    def place(self, cell: NotebookNode, below: int = 0) -> str:
+        """Name a cell, and the line so many lines ``below`` its first: ``FILE:LINE: cell ID``."""
+        return f"{file_name(self.path)}:{self.lines[cell.id] + below}: cell {cell.id}"
+
+
+def file_name(path: Path) -> str:
+    """Return how messages call a source: ``01_x.md``, or ``vi/01_x.md`` for a translation."""
+    return path.name if path.parent.name == "src" else f"{path.parent.name}/{path.name}"
+
+
+def sources(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """Return the sources of the named lessons (``01`` or ``01_matrix_example``), or all."""
+    paths = sorted((folder / "src").glob("*.md"))
+    if not names:
+        return paths
+    chosen = []
+    for name in names:
+        stem = Path(name).stem
+        found = [path for path in paths if path.stem == stem or path.stem.split("_")[0] == stem]
+        if not found:
+            raise BuildError(f"no lesson is called {name!r}; there are {[p.stem for p in paths]}")
+        chosen += found
+    return chosen
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """Return the tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+# -- a file into cells ------------------------------------------------------------------------
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises
+    ------
+    BuildError
+        There is no such file, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise BuildError(f"{file_name(path)}: missing") from None
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode("latin-1")
+        line, part = before.count("\n") + 1, _part(len(OPENING.findall(before)))
+        raise BuildError(f"{file_name(path)}:{line}: {part}: not UTF-8: {error.reason}") from None
+
+
+def read_cells(path: Path) -> Source:
+    """Read a source, or a translation, into cells that carry their ids.
+
+    Raises
+    ------
+    BuildError
+        The file is not UTF-8; metadata are no YAML, or not what they should be; a cell has no id,
+        a bad one, or that of another cell; it is neither Markdown nor code.
+    """
+    from jupytext.myst import myst_to_notebook
+
+    text = read_text(path)
+    try:
+        notebook = myst_to_notebook(text, add_source_map=True)
+    except Exception:  # of YAML, JSON, nbformat and jupytext: each means the same
+        raise _unreadable(text, path) from None
+    rows = text.splitlines()
+    lines: dict[str, int] = {}
+    for number, cell in enumerate(notebook.cells, start=1):
+        line = notebook.metadata.source_map[number - 1]
+        if cell.cell_type == "markdown":
+            while not rows[line].strip():
+                line += 1
+            line += 1  # from here on counted from 1, as that of code is already
+        place = f"{file_name(path)}:{line}: cell"
+        name = cell.metadata.pop("id", None)
+        if name is None:
+            raise BuildError(f"{place} {number} has no id: {cell.source[:40]!r}")
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name):
+            raise BuildError(f"{place} {number}: an id is made of a-z, 0-9 and -, got {name!r}")
+        if name in lines:
+            raise BuildError(f"{place} {name}: a second cell has this id")
+        if problem := _wrong_kind(cell):
+            raise BuildError(f"{place} {name}: {problem}")
+        lines[name] = line
+        cell["id"] = name
+    return Source(path, notebook.cells, lines, _allowed_numbers(notebook.metadata, text, path))
+
+
+def _wrong_kind(cell: NotebookNode) -> str | None:
+    """Say what is wrong with the type of a cell, or with the tags of what another run changes."""
+    unstable = sorted(UNSTABLE.intersection(tags(cell)))
+    if cell.cell_type == "raw":
+        return "it is raw; a cell is Markdown or code"
+    if unstable and cell.cell_type != "code":
+        return f"only code is {unstable[0]}"
+    if len(unstable) > 1:
+        return f"it is either {' or '.join(unstable)}"
+    return None
+
+
+def _part(number: int) -> str:
+    """Return what stands after so many openings of cells."""
+    return f"cell {number}" if number else "the front matter"
+
+
+def _unreadable(text: str, path: Path) -> BuildError:
+    """Say what in a source cannot be read: the first cell with which its beginning cannot be."""
+    from jupytext.myst import myst_to_notebook
+
+    starts = [0, *(match.start() for match in OPENING.finditer(text))]
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True)):
+        try:
+            myst_to_notebook(text[:end])
+        except Exception as error:
+            cause = error.__context__ or error
+            mark = getattr(cause, "problem_mark", None)  # YAML knows the line, from 0
+            line = text[:start].count("\n") + 1 + (mark.line + 1 if mark else 0)
+            reason = getattr(cause, "problem", None) or str(cause).split("\n")[0]
+            reason = re.sub(r"^Markdown cell \d+ at line \d+ is", "it is", reason)
+            what = "tags are a list of words" if "['tags']" in str(cause) else "bad metadata"
+            return BuildError(f"{file_name(path)}:{line}: {_part(number)}: {what}: {reason}")
+    raise AssertionError("the whole could not be read, and each of its beginnings can")
+
+
+def _allowed_numbers(front: NotebookNode, text: str, path: Path) -> dict[float, str]:
+    """Return the numbers that the front matter allows; refuse what is no number with a reason."""
+    own: Any = front.get("lora_edu", {})
+    allowed: Any = own.get("allowed_numbers", {}) if isinstance(own, dict) else own
+    if not isinstance(allowed, dict) or not all(
+        type(number) in (int, float) and isinstance(reason, str) and reason
+        for number, reason in allowed.items()
+    ):
+        line = text.split("lora_edu")[0].count("\n") + 1
+        raise BuildError(
+            f"{file_name(path)}:{line}: the front matter: "
+            "`allowed_numbers` holds lines `number: its reason`"
+        )
+    return {float(number): reason for number, reason in allowed.items()}
+
+
+# -- cells into a lesson ----------------------------------------------------------------------
+
+
+def read_source(path: Path) -> Source:
+    """Read the source of a lesson; its exercises are complete.
+
+    Raises
+    ------
+    BuildError
+        The file cannot be read (see ``read_cells``), or an exercise is not complete.
+    """
+    source = read_cells(path)
+    for exercise, _, solution in exercises(source):
+        called = called_check(exercise)
+        if not called:
+            raise BuildError(
+                f"{source.place(exercise)}: the last line of an exercise calls its check_…"
+            )
+        if called in solution.source:
+            raise BuildError(
+                f"{source.place(solution)}: a solution leaves {called} to its exercise"
+            )
+    return source
+
+
+def exercises(source: Source) -> list[tuple[NotebookNode, list[NotebookNode], NotebookNode]]:
+    """Return each exercise with its hints and its solution; refuse an incomplete one."""
+    found, cells = [], iter(source.cells)
+    for cell in cells:
+        if {"hint", "solution"} & set(tags(cell)):
+            raise BuildError(f"{source.place(cell)}: it belongs to no exercise")
+        if "exercise" not in tags(cell):
+            continue
+        hints = []
+        for follower in cells:
+            if "hint" not in tags(follower):
+                break
+            hints.append(follower)
+        else:
+            follower = cell
+        if "solution" not in tags(follower):
+            raise BuildError(f"{source.place(cell)}: this exercise has no solution")
+        found.append((cell, hints, follower))
+    return found
+
+
+def called_check(cell: NotebookNode) -> str:
+    """Return the name of the check that an exercise calls in its last line, or ``""``."""
+    match = re.match(r"(?:\w+\.)?(check_\w+)\(", cell.source.rsplit("\n", 1)[-1])
+    return match[1] if match else ""

@@ -1,0 +1,132 @@
+"""How a source is read, and which sources are refused."""
+
+import build
+import pytest
+from builder.lint import check
+from builder.source import BuildError, read_source, sources
+from small_lesson import GOOD, code, spoil, text
+
+
+def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
+    (path,) = sources(["01"])
+    assert path.stem == "01_matrix_example"
+    assert sources(["01_matrix_example.ipynb"]) == [path]
+    assert build.main(["99"]) == 1
+    assert "no lesson is called '99'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([*GOOD[:6]], "07_small.md:47: cell exercise: this exercise has no solution"),
+        ([*GOOD[:7]], "07_small.md:47: cell exercise: this exercise has no solution"),
+        ([*GOOD[:4], GOOD[7]], "07_small.md:35: cell the-solution: it belongs to no exercise"),
+        ([*GOOD, GOOD[0]], "07_small.md:71: cell title: a second cell has this id"),
+        (
+            [*GOOD[:3], "\n```{code-cell} ipython3\nx = 1\n```\n"],
+            "07_small.md:28: cell 4 has no id",
+        ),
+        (
+            [*GOOD[:3], code("Sum_1", "1")],
+            "07_small.md:28: cell 4: an id is made of a-z, 0-9 and -, got 'Sum_1'",
+        ),
+        (
+            spoil(GOOD, "exercise", code("exercise", "x = 1", "exercise")),
+            "07_small.md:47: cell exercise: the last line of an exercise calls its check",
+        ),
+        (
+            spoil(
+                GOOD, "the-solution", code("the-solution", "check_double(lambda x: 4)", "solution")
+            ),
+            "07_small.md:61: cell the-solution: a solution leaves check_double to its exercise",
+        ),
+    ],
+)
+def test_a_source_that_is_not_complete(lesson, cells, message):
+    with pytest.raises(BuildError) as caught:
+        read_source(lesson(cells))
+    assert message in str(caught.value)
+    assert message in check(lesson(cells))[0]  # --check refuses it in the same words
+
+
+def fence(options):
+    return f"\n```{{code-cell}} ipython3\n{options}\n\n1\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (fence(":id: 7"), "14: cell 2: an id is made of a-z, 0-9 and -, got 7"),
+        (fence(":id: no"), "14: cell 2: an id is made of a-z, 0-9 and -, got False"),
+        (fence(":id: [a, b]"), "14: cell 2: an id is made of a-z, 0-9 and -, got ['a', 'b']"),
+        (fence(":id: a\n:tags: slide"), "14: cell 2: tags are a list of words: 'slide' is not of"),
+        (fence(":id: a\n:tags: [1]"), "14: cell 2: tags are a list of words: 1 is not of type"),
+        (fence(":id: a\n:tags: [slide"), "16: cell 2: bad metadata: expected ',' or ']', but got"),
+        (fence(":id a"), "14: cell 2: bad metadata: 'id a' is not of type 'object'"),
+        (fence(":id: *a"), "15: cell 2: bad metadata: found undefined alias 'a'"),
+        (fence(":id: a\x01"), "14: cell 2: bad metadata: unacceptable character #x0001"),
+        ('\n+++ {"id": "a", "tags": "slide"}\n\n1\n', "14: cell 2: tags are a list of words: 'sl"),
+        ('\n+++ {"id": "a", tags}\n\n1\n', "14: cell 2: bad metadata: Expecting property name"),
+        ('\n+++ ["a"]\n\n1\n', "14: cell 2: bad metadata: it is not a dict"),
+        (text("a", "1", "timing"), "16: cell a: only code is timing"),
+        (code("a", "1", "timing", "approx"), "14: cell a: it is either approx or timing"),
+        (fence(":id: a").replace("code-", "raw-"), "14: cell a: it is raw; a cell is Markdown or"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_named_in_one_line(lesson, cell, message):
+    path = lesson([text("title", "# Small"), "\n", cell, code("after", "1")])
+    with pytest.raises(BuildError) as caught:
+        read_source(path)
+    assert str(caught.value).startswith(f"07_small.md:{message}")
+    assert "\n" not in str(caught.value)
+    assert check(path) == [str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("front", "message"),
+    [
+        ("---\na: [1\n---\n", "2: the front matter: bad metadata: expected ',' or ']'"),
+        ("---\na: 1\nb: *c\n---\n", "3: the front matter: bad metadata: found undefined alias"),
+        ("---\nonly words\n---\n", "1: the front matter: bad metadata: 'only words' is not of"),
+        ("---\nlora_edu: 5\n---\n", "2: the front matter: `allowed_numbers` holds lines"),
+        ("---\nlora_edu:\n  allowed_numbers: [5]\n---\n", "2: the front matter: `allowed_num"),
+        ("---\nlora_edu:\n  allowed_numbers: {yes: it}\n---\n", "2: the front matter: `allowed"),
+        ("---\nlora_edu:\n  allowed_numbers: {5: }\n---\n", "2: the front matter: `allowed_num"),
+        ("---\nlora_edu:\n  allowed_numbers: {five: it}\n---\n", "2: the front matter: `allowed"),
+    ],
+)
+def test_a_front_matter_that_cannot_be_read_is_named_in_one_line(lesson, front, message):
+    path = lesson([])
+    path.write_text(front + text("title", "# Small"))
+    with pytest.raises(BuildError) as caught:
+        read_source(path)
+    assert str(caught.value).startswith(f"07_small.md:{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf_8(lesson):
+    path = lesson(GOOD)
+    path.write_bytes(path.read_bytes().replace("·".encode(), b"\xb7"))
+    assert check(path) == ["07_small.md:11: cell 1: not UTF-8: invalid start byte"]
+
+
+def test_a_file_from_windows_is_read_as_any_other(lesson):
+    path = lesson(GOOD)
+    unix = read_source(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    windows = read_source(path)
+    assert windows.lines == unix.lines
+    assert [cell.source for cell in windows.cells] == [cell.source for cell in unix.cells]
+
+
+def test_each_cell_knows_its_line(lesson):
+    path = lesson(GOOD)
+    source, rows = read_source(path), path.read_text().splitlines()
+    for cell in source.cells:
+        row = rows[source.lines[cell.id] - 1]
+        if cell.cell_type == "code":
+            assert row == "```{code-cell} ipython3"
+        else:
+            assert row == cell.source.splitlines()[0]
+    assert source.place(source.cells[0], below=2) == "07_small.md:13: cell title"
+    assert source.allowed_numbers == {2021: "the year of the paper"}
