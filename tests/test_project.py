@@ -29,6 +29,7 @@ CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 EXTRAS = PROJECT["optional-dependencies"]
 # Distributions by the names of their modules, where these differ
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
+DISTRIBUTIONS |= {"markdown_it": "markdown-it-py"}
 # What nothing imports: run by its name, or loaded by another package
 NOT_IMPORTED = {
     "accelerate",  # transformers' Trainer loads it
