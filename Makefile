@@ -20,7 +20,7 @@ help:
 	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
 	@echo "make bench         measure the layers (minutes)"
-	@echo "make lint          ruff, and the notebooks against their sources"
+	@echo "make lint          ruff, pyright, and the notebooks against their sources"
 	@echo "make clean         remove .venv and caches"
 
 venv:
@@ -78,6 +78,7 @@ slides: venv
 lint: venv
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
 	$(PY) notebooks/build.py --check
 
 clean:

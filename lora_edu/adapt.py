@@ -9,11 +9,14 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from lora_edu.layers import LoRALinear, check_hyperparameters, is_linear
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +44,10 @@ class LoraConfig:
     def __post_init__(self) -> None:
         patterns = [self.target_modules] if isinstance(self.target_modules, str) else []
         for name in ("rank_pattern", "alpha_pattern"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise TypeError(f"{name} must be a dict, got {getattr(self, name)!r}")
-            patterns += getattr(self, name)
+            given = getattr(self, name)
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{name} must be a dict, got {given!r}")
+            patterns.extend(given)
         for pattern in patterns:
             try:
                 re.compile(pattern)
@@ -52,12 +56,31 @@ class LoraConfig:
         for r in (self.r, *self.rank_pattern.values()):
             for lora_alpha in (self.lora_alpha, *self.alpha_pattern.values()):
                 check_hyperparameters(r, lora_alpha, self.lora_dropout)
-        for name, other in (("target_modules", str), ("modules_to_save", type(None))):
-            names = getattr(self, name)
-            if not isinstance(names, other):
-                if isinstance(names, str) or not names or {type(n) for n in names} != {str}:
-                    raise TypeError(f"{name} must be a list of names, got {names!r}")
-                object.__setattr__(self, name, sorted(set(names)))  # their order means nothing
+        if not isinstance(self.target_modules, str):
+            self._sort("target_modules")
+        if self.modules_to_save is not None:
+            self._sort("modules_to_save")
+
+    def _sort(self, field_name: str) -> None:
+        """Put the names of a list in order, which means nothing, once each."""
+        names = getattr(self, field_name)
+        listed = names and not isinstance(names, str)
+        if not listed or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"{field_name} must be a list of names, got {names!r}")
+        object.__setattr__(self, field_name, sorted(set(names)))
+
+
+@runtime_checkable
+class AdapterLayer(Protocol):
+    """What a layer says of its adapter: LoRALinear does, and each variant that PEFT has too."""
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """Return what trains, under the names that it has in PEFT's files."""
+        ...
+
+    def peft_options(self) -> dict[str, object]:
+        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        ...
 
 
 def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
@@ -68,11 +91,13 @@ def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
     ValueError if the model has LoRA layers already, if nothing matches (it gives the nearest
     names), or if what matches is no linear layer: the model is then as it was.
     """
-    if names := [n or "it" for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
-        raise ValueError(f"model must have no LoRA layers yet, but {names[0]} is one")
+    for name, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            raise ValueError(f"model must have no LoRA layers yet, but {name or 'it'} is one")
     targets, trained = _targets(model, config), _modules_to_save(model, config)
-    if both := [t for t in targets if any(f"{t}.".startswith(f"{s}.") for s in trained)]:
-        raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
+    for name in targets:
+        if f"{name}.".startswith(tuple(f"{saved}." for saved in trained)):
+            raise ValueError(f"{name} must not be in target_modules and in modules_to_save")
     _warn_of_ties(model, [*targets, *trained])
 
     model.requires_grad_(False)
@@ -85,7 +110,7 @@ def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
         module.requires_grad_(True)
     if config.target_modules == "all-linear":  # resolved, as in PEFT's files
         config = replace(config, target_modules=list(targets))
-    model.lora_config = config
+    model.lora_config = config  # pyright: ignore[reportArgumentType]  torch knows Tensor, Module
     return model
 
 
@@ -97,6 +122,21 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     return layers
 
 
+def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
+    """Return the adapter layers by name; a ValueError if there is none.
+
+    A LoRALinear that is a part of another one (DoRA's) is left out: the whole speaks for it.
+    """
+    lora_layers(model)
+    layers: dict[str, AdapterLayer] = {}
+    parts: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, AdapterLayer) and module not in parts:
+            layers[name] = module
+            parts.update(model.get_submodule(name).modules())
+    return layers
+
+
 def lora_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """Iterate over lora_A and lora_B of every LoRA layer (and not over ``modules_to_save``)."""
     for layer in lora_layers(model).values():
@@ -105,8 +145,9 @@ def lora_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Return how many parameters train, and how many there are; tied ones are counted once."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return trained, sum(p.numel() for p in parameters)
 
 
 def merge(model: nn.Module) -> None:
@@ -115,9 +156,10 @@ def merge(model: nn.Module) -> None:
     try:
         for layer in layers:
             layer.merge()
-    except ValueError:
-        for layer in filter(lambda layer: layer.merged, layers):
-            layer.unmerge()
+    except (RuntimeError, ValueError):
+        for layer in layers:
+            if layer.merged:
+                layer.unmerge()
         raise
 
 
@@ -146,11 +188,14 @@ def unload(model: nn.Module) -> nn.Module:
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the adapter's own tensors by name: each lora_A and lora_B, and ``modules_to_save``."""
+    """Return the adapter's own tensors by name: those of each layer, and ``modules_to_save``.
+
+    The names are those of PEFT's files, without their prefix: ``fc.lora_A.weight`` for instance.
+    """
     tensors = {}
-    for name, layer in lora_layers(model).items():
-        tensors[f"{name}.lora_A"] = layer.lora_A.detach()
-        tensors[f"{name}.lora_B"] = layer.lora_B.detach()
+    for name, layer in adapter_layers(model).items():
+        for own_name, tensor in layer.adapter_tensors().items():
+            tensors[f"{name}.{own_name}"] = tensor
     for name, module in _modules_to_save(model, getattr(model, "lora_config", None)).items():
         tensors |= module.state_dict(prefix=f"{name}.")
     return tensors
@@ -166,10 +211,11 @@ def swap_adapter(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     _layers(model, merged=False)
     own = adapter_tensors(model)
-    wanted, given = ({n: tuple(t.shape) for n, t in ts.items()} for ts in (own, tensors))
-    if wrong := sorted({name for name, _ in wanted.items() ^ given.items()}):
-        shapes = wanted.get(wrong[0], "absent"), given.get(wrong[0], "nothing")
-        raise ValueError("{} must be {}, got {}".format(wrong[0], *shapes))
+    for name in sorted(own.keys() | tensors.keys()):
+        wanted = tuple(own[name].shape) if name in own else "absent"
+        given = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if wanted != given:
+            raise ValueError(f"{name} must be {wanted}, got {given}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
 
@@ -192,8 +238,9 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
         targets = {n: m for n, m in named.items() if f".{n}".endswith(ends)}
     if not targets:
         ends = sorted({name.rpartition(".")[2] for name in linear})
-        given = [wanted] if isinstance(wanted, str) else wanted
-        near = {end for name in given for end in difflib.get_close_matches(name, ends)}
+        near: set[str] = set()
+        for name in [wanted] if isinstance(wanted, str) else wanted:
+            near.update(difflib.get_close_matches(name, ends))
         raise ValueError(
             f"target_modules must match a linear layer, got {wanted!r}; "
             f"nearest names: {', '.join(sorted(near) or ends) or 'none'}"
@@ -205,15 +252,18 @@ def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
 
 def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, nn.Module]:
     """Return the modules that train as a whole, by name: PEFT's rule is the bare end of a name."""
-    names = tuple((config and config.modules_to_save) or ())
+    names = () if config is None else tuple(config.modules_to_save or ())
     modules = {n: m for n, m in model.named_modules() if n.endswith(names)}
     if names and not modules:
         raise ValueError(f"modules_to_save must match a module, got {list(names)}")
     return modules
 
 
-def _first_match(patterns: Mapping[str, float], name: str, default: float) -> float:
-    return next((v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", name)), default)
+def _first_match(patterns: Mapping[str, Number], name: str, default: Number) -> Number:
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return default
 
 
 def _warn_of_ties(model: nn.Module, names: Collection[str]) -> None:

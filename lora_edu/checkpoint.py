@@ -7,7 +7,6 @@ A directory holds ``adapter_config.json`` and ``adapter_model.safetensors``. Sou
 import contextlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from dataclasses import asdict, fields
@@ -17,10 +16,18 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lora_edu.adapt import LoraConfig, adapter_tensors, add_lora, lora_layers, swap_adapter, unload
+from lora_edu.adapt import (
+    LoraConfig,
+    adapter_layers,
+    adapter_tensors,
+    add_lora,
+    lora_layers,
+    swap_adapter,
+    unload,
+)
 
 CONFIG, WEIGHTS, COMMITTED = "adapter_config.json", "adapter_model.safetensors", ".committed"
-PREFIX = "base_model.model."  # of PEFT's keys
+PREFIX = "base_model.model."  # of PEFT's keys; the rest is a name in adapter_tensors(model)
 
 # Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing.
 # (Which way round a weight is stored, fan_in_fan_out, LoRALinear sees by itself.)
@@ -30,21 +37,23 @@ INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [T
 
 
 def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
-    """Write the adapter of ``model``, merged or not, as PEFT would; a ValueError if it has none.
+    """Write the adapter of ``model``, merged or not, as PEFT would.
 
+    A ValueError if it has none, or layers of different kinds, which PEFT's files cannot describe.
     Killed at any point, it leaves the former adapter or the new one whole for :func:`load_adapter`;
     other files stay. (For other readers, only one of the two is new between two renames.)
     """
-    if not hasattr(model, "lora_config"):
+    lora_config = getattr(model, "lora_config", None)
+    if lora_config is None:
         raise ValueError("model must have a lora_config: call add_lora(model, config) first")
-    layers, directory = lora_layers(model), Path(directory)
-    tensors = {_key(n): t.cpu().contiguous() for n, t in adapter_tensors(model).items()}
-    config = asdict(model.lora_config) | {
-        "base_model_name_or_path": getattr(getattr(model, "config", None), "name_or_path", None),
-        "fan_in_fan_out": any(layer.fan_in_fan_out for layer in layers.values()),
-    }
-    config |= {"peft_type": "LORA", "task_type": None, "bias": "none"}
-    config |= {"inference_mode": True, "init_lora_weights": True}
+    directory = Path(directory)
+    tensors = {PREFIX + n: t.cpu().contiguous() for n, t in adapter_tensors(model).items()}
+    config = asdict(lora_config) | _peft_options(model)
+    config |= {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
+    base_config = getattr(model, "config", None)
+    config["base_model_name_or_path"] = getattr(base_config, "name_or_path", None)
+    layers = lora_layers(model).values()
+    config["fan_in_fan_out"] = any(layer.fan_in_fan_out for layer in layers)
     directory.mkdir(parents=True, exist_ok=True)
     _finish(directory)
     for abandoned in directory.glob(".saving-*"):
@@ -95,20 +104,24 @@ def read_adapter(directory: str | os.PathLike) -> tuple[LoraConfig, dict[str, Te
                 raise ValueError(f"{name} = {json.dumps(value)} is not supported")
         config = LoraConfig(**{n: v for n, v in saved.items() if n in known and v is not None})
         path = directory / WEIGHTS
-        return config, {_name(key): t for key, t in safetensors.torch.load_file(path).items()}
+        tensors = safetensors.torch.load_file(path)
+        return config, {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _key(name: str) -> str:
-    """Return PEFT's key for a tensor of the model: there, lora_A and lora_B are layers."""
-    return PREFIX + name + (".weight" if name.endswith((".lora_A", ".lora_B")) else "")
-
-
-def _name(key: str) -> str:
-    """Return the name in the model of the tensor that PEFT calls so."""
-    name = key.removeprefix(PREFIX)
-    return name.removesuffix(".weight") if re.search(r"\.lora_[AB]\.weight$", name) else name
+def _peft_options(model: nn.Module) -> dict[str, object]:
+    """Return what PEFT's configuration says of every layer of the model."""
+    layers = adapter_layers(model)
+    first = next(iter(layers))
+    options = layers[first].peft_options()
+    for name, layer in layers.items():
+        if layer.peft_options() != options:
+            raise ValueError(
+                f"all layers must be of one kind to be saved, but {first} has {options}, "
+                f"{name} has {layer.peft_options()}"
+            )
+    return options
 
 
 def _finish(directory: Path) -> None:

@@ -111,9 +111,10 @@ def _assets(arguments: argparse.Namespace) -> int:
         where = assets.folder(name)
         if arguments.fetch:
             assets.path(name)
-        states.append(assets.problem(name) if where.exists() else "not fetched yet")
+        state = assets.problem(name) if where.exists() else "not fetched yet"
+        states.append(state)
         asset = assets.ASSETS[name]
-        print(f"{name:<12} {states[-1] or 'verified'}\n{'':<12} {asset.title} ({asset.licence})")
+        print(f"{name:<12} {state or 'verified'}\n{'':<12} {asset.title} ({asset.licence})")
         print(f"{'':<12} {where}, from {asset.wheel}, {asset.megabytes} MB")
     return 1 if any(states) else 0
 
@@ -176,11 +177,12 @@ def _model_of(path: Path) -> Any:
 
     transformers.logging.set_verbosity_error()
     model_class = getattr(transformers, names[0], None)
-    if getattr(model_class, "config_class", None) is None:
+    config_class = getattr(model_class, "config_class", None)
+    if model_class is None or config_class is None:
         raise ValueError(f"{path}: transformers {transformers.__version__} has no {names[0]}")
     try:
         with torch.device("meta"):
-            return model_class(model_class.config_class.from_dict(config))
+            return model_class(config_class.from_dict(config))
     except Exception as error:  # a config can be wrong in more ways than there are error types
         first = next(iter(str(error).splitlines()), "")
         raise ValueError(f"{path}: no {names[0]}: {type(error).__name__}: {first}") from None

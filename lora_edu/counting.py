@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
-from itertools import starmap
 from math import ceil, prod
 from operator import index
 from typing import Any, NamedTuple
@@ -25,6 +24,8 @@ Names = Collection[str]  # of modules
 METHODS = ("lora", "dora", "lora-fa", "vera")
 F32 = ("float32", "float32", "float32")
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers kept for each trained one
+# In data/models.json, "layers.{num_layers}.attention" stands for a module in each layer.
+NUMBERED = re.compile(r"([^{]*)(?:\{(\w+)\})?(.*)")
 # Bits of a number. NF4 adds a 32-bit scale to each block of 64; double quantisation makes that
 # 8 bits, and 32 for 256 blocks together (QLoRA, arXiv:2305.14314, section 3).
 BITS: dict[str, int | Fraction] = {
@@ -172,23 +173,31 @@ def modules(source: Any) -> dict[str, Module]:
         return _modules_of_model(source)
     if isinstance(source, str):
         source = catalogue()[_one_of("model", source, catalogue())]
-    config = source if isinstance(source, Mapping) else source.to_dict()
+    config: Mapping[str, Any] = source if isinstance(source, Mapping) else source.to_dict()
     if config and isinstance(next(iter(config.values())), Module):
-        return config
+        return dict(config)
     families = _data()["families"]
     family = _one_of("model_type", config.get("family", config.get("model_type")), families)
-    rows, found = families[family], {}
-    rows = {**families[rows["like"]], **rows, "like": None} if "like" in rows else rows
+    rows = dict(families[family])
+    if "like" in rows:  # but for the rows that it has itself
+        rows = families[rows.pop("like")] | rows
 
     def size(product: int | str) -> int:
         return prod(int(f) if f.isdigit() else config[f] for f in str(product).split("*"))
 
+    found: dict[str, Module] = {}
     try:
-        for name, row in ((name, row) for name, row in rows.items() if row):
-            kind, d, k, bias, tied = row + [0, False][len(row) - 3 :]
+        for name, row in rows.items():
+            if row is None:  # a module that the family it is like has, and this one has not
+                continue
+            kind, d, k, *rest = row
+            bias = size(d) if rest and rest[0] else 0
+            tied = rest[1] if len(rest) > 1 else False
             tied = bool(config[tied] if isinstance(tied, str) else tied)
-            module = Module(kind, size(d), size(k), size(d) if bias else 0, tied)
-            before, key, after = re.fullmatch(r"([^{]*)(?:\{(\w+)\})?(.*)", name).groups()
+            module = Module(kind, size(d), size(k), bias, tied)
+            parts = NUMBERED.fullmatch(name)
+            assert parts is not None
+            before, key, after = parts.groups()
             for number in range(config[key]) if key else [""]:
                 found[f"{before}{number}{after}"] = module
     except KeyError as missing:
@@ -204,17 +213,18 @@ def _modules_of_model(model: Any) -> dict[str, Module]:
             continue
         classes = {c.__name__ for c in type(module).__mro__}
         bias = own["bias"].numel() if "bias" in own else 0
-        weight = own.get("weight")
         kind, d, k = "other", sum(p.numel() for p in own.values()) - bias, 1
         if "Linear" in classes:  # its own words: a weight of 4 bits is packed
             kind, d, k = "linear", module.out_features, module.in_features
         elif "Embedding" in classes:
             kind, d, k = "embedding", module.embedding_dim, module.num_embeddings
         elif "Conv1D" in classes:
-            kind, k, d = "linear", *weight.shape
+            kind = "linear"
+            k, d = own["weight"].shape
         elif "_ConvNd" in classes and module.groups == 1 and not module.transposed:
-            kind, d, k = "conv", len(weight), weight[0].numel()
-        found[name] = Module("head" if module is head else kind, d, k, bias, id(weight) in seen)
+            kind, d, k = "conv", len(own["weight"]), own["weight"][0].numel()
+        tied = id(own.get("weight")) in seen
+        found[name] = Module("head" if module is head else kind, d, k, bias, tied)
         seen.update(map(id, own.values()))
     return found
 
@@ -242,13 +252,16 @@ def targets(source: Any, target_modules: Names) -> dict[str, Module]:
     expression, or ``"all-linear"``: every linear layer except the head. A ValueError if a name
     matches nothing, or what LoRA cannot adapt.
     """
-    found, regex = modules(source), isinstance(target_modules, str)
+    found = modules(source)
     if target_modules == "all-linear":
         return {name: module for name, module in found.items() if module.kind == "linear"}
+    if isinstance(target_modules, str):
+        patterns = {target_modules: target_modules}
+    else:
+        patterns = {name: rf"(.*\.)?{re.escape(name)}" for name in target_modules}
     chosen: dict[str, Module] = {}
-    for wanted in [target_modules] if regex else target_modules:
-        end = f".{wanted}"
-        named = [n for n in found if (re.fullmatch(wanted, n) if regex else f".{n}".endswith(end))]
+    for wanted, pattern in patterns.items():
+        named = [name for name in found if re.fullmatch(pattern, name)]
         if not named:
             raise ValueError(f"target_modules: no module with parameters is called {wanted!r}")
         chosen.update((name, found[name]) for name in named)
@@ -265,22 +278,26 @@ def count(
     Modules to save (named by their last letters, as in PEFT) are trained, and stand twice in
     ``all``: the copy that trains, and the original that is kept.
     """
-    found, saved = modules(source), set()
+    found = modules(source)
     chosen = targets(found, target_modules)
+    saved: set[str] = set()
     for wanted in modules_to_save:
-        saved |= (names := {n for n in found if n.endswith(wanted) or f"{wanted}." in n})
-        if not names:
+        named = {name for name in found if name.endswith(wanted) or f"{wanted}." in name}
+        if not named:
             raise ValueError(f"modules_to_save: no module with parameters is called {wanted!r}")
+        saved |= named
     if both := sorted(saved & chosen.keys()):
         raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
     if method == "vera" and any(m.kind not in ("linear", "head") for m in chosen.values()):
         raise ValueError("method: vera adapts linear layers only")
-    trains = adds = sum(found[name]._replace(tied=False).parameters for name in saved)
+    copies = sum(found[name]._replace(tied=False).parameters for name in saved)
+    trainable, added = copies, copies
     for module, times in Counter(chosen.values()).items():
-        both = adapter_parameters(module.out_features, module.in_features, r, method)
-        trains, adds = trains + times * both[0], adds + times * both[1]
+        trains, adds = adapter_parameters(module.out_features, module.in_features, r, method)
+        trainable += times * trains
+        added += times * adds
     base = base_parameters(found)
-    return Count(trains, base + adds, base, len(chosen))
+    return Count(trainable, base + added, base, len(chosen))
 
 
 def bytes_of(numbers: int, dtype: str) -> int:
@@ -301,8 +318,8 @@ def training_memory(
     with ``sgd``, 1 a trained number with ``momentum``, 2 with ``adamw``, which also counts its
     steps in float32 for each of the trained ``tensors``.
     """
-    sizes = {"frozen": frozen, "trained": trained, "tensors": tensors}
-    frozen, trained, tensors = starmap(_whole, sizes.items())
+    frozen, trained = _whole("frozen", frozen), _whole("trained", trained)
+    tensors = _whole("tensors", tensors)
     kept = OPTIMIZERS[_one_of("optimizer", optimizer, OPTIMIZERS)] * trained
     steps = bytes_of(tensors, "float32") if optimizer == "adamw" else 0
     return {
@@ -320,9 +337,9 @@ def activation_bytes(
     A bound rather than a measure: PyTorch keeps 6 to 12 % less of a small BERT (see the tests).
     Source: Korthikanti et al. 2022 (arXiv:2205.05198), section 4.1, without dropout masks.
     """
-    sizes = {"layers": layers, "width": width, "inner": inner, "heads": heads}
-    sizes |= {"sequence": sequence, "batch": batch}
-    layers, width, inner, heads, sequence, batch = starmap(at_least_one, sizes.items())
+    layers, width = at_least_one("layers", layers), at_least_one("width", width)
+    inner, heads = at_least_one("inner", inner), at_least_one("heads", heads)
+    sequence, batch = at_least_one("sequence", sequence), at_least_one("batch", batch)
     token = 8 * width + 2 * inner + 2 * heads * sequence
     return bytes_of(layers * batch * sequence * token, dtype)
 

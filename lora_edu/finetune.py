@@ -14,7 +14,9 @@ import shutil
 import tempfile
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
@@ -109,8 +111,9 @@ def finetune(options: Namespace) -> dict[str, object]:
         checkpoint.save_adapter(model.cpu(), out)
         if options.merge:
             with tempfile.TemporaryDirectory(dir=out, prefix=".merged-") as temporary:
-                for part in (adapt.merge_and_unload(model), tokenizer):
-                    part.save_pretrained(Path(temporary, "merged"))
+                adapt.merge_and_unload(model)
+                model.save_pretrained(Path(temporary, "merged"))
+                tokenizer.save_pretrained(Path(temporary, "merged"))
                 shutil.rmtree(out / "merged", ignore_errors=True)
                 os.replace(Path(temporary, "merged"), out / "merged")
         write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -132,10 +135,11 @@ def read_table(path: str | Path, text: str, label: str) -> tuple[list[str], list
         if missing := {text, label} - set(reader.fieldnames or []):
             raise ValueError(f"{path} has no column {min(missing)!r}, only {reader.fieldnames}")
         for row in reader:
-            pairs.append([(row[name] or "").strip() for name in (text, label)])
-            if None in row or not all(pairs[-1]):
+            pair = [(row[name] or "").strip() for name in (text, label)]
+            if None in row or not all(pair):
                 at = f"{path}, line {reader.line_num}"
                 raise ValueError(f"{at}: an empty text or label, or a comma not in quotes")
+            pairs.append(pair)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} must be a CSV file in UTF-8: {error}") from None
     if len(names := {name for _, name in pairs}) < 2:
@@ -153,13 +157,14 @@ def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
     generator = random.Random(seed)
     for label in sorted(set(labels)):
         own = [text for text in label_of if label_of[text] == label]
-        held_out.update(generator.sample(own, max(len(own) // 10, int(len(own) > 1))))
+        if len(own) > 1:
+            held_out.update(generator.sample(own, max(len(own) // 10, 1)))
     if not held_out:
         raise ValueError("a label must have two texts or more, one of them to be held out")
     return held_out
 
 
-def _load(folder: str, labels: list[str]) -> tuple:
+def _load(folder: str, labels: list[str]) -> tuple[Any, Any, list[str]]:
     """Return a classifier on the model in ``folder``, its tokenizer, and what trains as a whole.
 
     That is the head (new, if there is none for so many labels), and a pooler if it is new.
@@ -190,7 +195,8 @@ def _last(folder: Path) -> str | None:
 
 
 def _accuracy(found: transformers.EvalPrediction) -> dict[str, float]:
-    return {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
+    assert isinstance(found.predictions, np.ndarray)  # (n, labels); a classifier has one output
+    return {"accuracy": float(np.mean(found.predictions.argmax(-1) == found.label_ids))}
 
 
 class _Trainer(transformers.Trainer):
@@ -201,12 +207,14 @@ class _Trainer(transformers.Trainer):
 
     def _save(self, output_dir: str, state_dict: object = None) -> None:
         if self.args.should_save:
+            assert self.model is not None
             checkpoint.save_adapter(self.model, output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: object = None) -> None:
+        assert self.model is not None
         adapt.swap_adapter(self.model, checkpoint.read_adapter(resume_from_checkpoint)[1])
 
-    def evaluate(self, *args: object, **kwargs: object) -> dict:
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         with torch.random.fork_rng():  # else a run that resumes after it would draw other dropout
             return super().evaluate(*args, **kwargs)
 

@@ -1,6 +1,6 @@
-"""``LoRALinear``: the mathematics of :mod:`lora_edu.reference` in PyTorch, made fast.
+"""``LoRALinear``: the mathematics of :mod:`lora_edu.reference` in PyTorch.
 
-Letters: d = out_features, k = in_features, r = rank, n = samples (all leading dimensions of ``x``).
+Letters: d = out_features, k = in_features, r = rank. :mod:`lora_edu._fused` makes it fast.
 Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; the start follows loralib and PEFT.
 """
 
@@ -10,16 +10,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from lora_edu import _fused
+
 
 class LoRALinear(nn.Module):
     """A frozen linear layer with a trained update of low rank.
 
         y = x @ W0.T + bias + scaling · dropout(x) @ lora_A.T @ lora_B.T
 
-    Two paths compute it, equal but for rounding. The *fused* one, with the gradients by hand, keeps
-    only x and x @ lora_A.T for the backward pass. The *plain* one, the equation left to autograd,
-    serves dropout, ``torch.compile`` and export, operands of mixed dtypes (the sum is made in the
-    larger one, and returned in that of ``base``), and a base that was unfrozen or has hooks.
+    Two paths compute it, equal but for rounding. The plain one, the equation left to autograd,
+    stands in ``forward``. The fast one, :func:`lora_edu._fused.lora_linear`, keeps only x and
+    x @ lora_A.T for the backward pass, and serves in most cases. Of operands of mixed dtypes, the
+    sum is made in the larger one, and returned in that of ``base``.
 
     ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. There is
     no ``weight``: who computes with it (nn.TransformerEncoderLayer) would skip LoRA in silence.
@@ -47,13 +49,15 @@ class LoRALinear(nn.Module):
         check_hyperparameters(r, lora_alpha, lora_dropout)
         self.base = base.requires_grad_(False)
         self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
-        self.out_features, self.in_features = self._weight().shape
+        weight = dense_weight(base)
+        self.out_features, self.in_features = weight.shape
         self.r, self.lora_alpha, self.lora_dropout = r, lora_alpha, lora_dropout
         self.use_rslora = use_rslora
         self.scaling = lora_alpha / (math.sqrt(r) if use_rslora else r)
-        dtype = torch.promote_types(base.weight.dtype, torch.float32)
-        self.lora_A = nn.Parameter(base.weight.new_empty(r, self.in_features, dtype=dtype))
-        self.lora_B = nn.Parameter(base.weight.new_empty(self.out_features, r, dtype=dtype))
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.lora_A = nn.Parameter(weight.new_empty(r, self.in_features, dtype=dtype))
+        self.lora_B = nn.Parameter(weight.new_empty(self.out_features, r, dtype=dtype))
+        self.init_lora_weights: bool | str = True  # PEFT's field: "pissa" has changed the base
         self._merged: tuple[Tensor, Tensor] | None = None  # copies of the factors that were merged
         self.reset_lora_parameters()
 
@@ -67,46 +71,22 @@ class LoRALinear(nn.Module):
 
         A RuntimeError if the layer is merged and in training: what it learns would not be in y.
         """
-        base = self._modules["base"]
-        try:  # an attribute of an nn.Module takes as long as a product with one sample
-            lora_A, lora_B = self._parameters["lora_A"], self._parameters["lora_B"]
-            weight, bias = base._parameters["weight"], base._parameters["bias"]
-        except KeyError:  # pruned, or a replica of nn.DataParallel: no parameters, but attributes
-            lora_A, lora_B, weight, bias = self.lora_A, self.lora_B, base.weight, base.bias
-        weight = weight.T if self.fan_in_fan_out else weight  # (d, k)
-        learns = torch.is_grad_enabled() and (lora_A.requires_grad or lora_B.requires_grad)
-        if self._merged is not None:
-            if learns and self.training:
+        if self.merged:
+            if self.training and torch.is_grad_enabled() and self._learns():
                 raise RuntimeError(
                     "a merged LoRALinear cannot train: call unmerge() first, or eval()"
                 )
-            return base(x)
-        if (
-            torch.compiler.is_compiling()  # also true under export
-            or (self.training and self.lora_dropout > 0)
-            or (weight.requires_grad or (bias is not None and bias.requires_grad))
-            or (base._forward_hooks or base._forward_pre_hooks)
-            or "forward" in base.__dict__  # replaced on the instance, as accelerate does
-        ):
-            return self._plain(x)
-        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(x.device.type)
-            tensors = (x, weight, bias, lora_A, lora_B)
-            x, weight, bias, lora_A, lora_B = (t if t is None else t.to(dtype) for t in tensors)
-        if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
-            return self._plain(x)
-        if learns or (torch.is_grad_enabled() and x.requires_grad):
-            return _Fused.apply(x, weight, bias, lora_A, lora_B, self.scaling)
-        return _fused(x, weight, bias, lora_A, lora_B, self.scaling)[0]
-
-    def _plain(self, x: Tensor) -> Tensor:
+            return self.base(x)
+        operands = _fused.operands(self, x)  # None where the fast path does not serve
+        if operands is not None:
+            return _fused.lora_linear(*operands, self.scaling)
         y = self.base(x)  # (..., d)
         x = F.dropout(x.to(self.lora_A.dtype), self.lora_dropout, self.training)  # (..., k)
         h = F.linear(x, self.lora_A)  # (..., r)
         return (y + F.linear(h, self.lora_B) * self.scaling).to(y.dtype)  # (..., d)
 
-    def _weight(self) -> Tensor:
-        return self.base.weight.T if self.fan_in_fan_out else self.base.weight  # (d, k), a view
+    def _learns(self) -> bool:
+        return self.lora_A.requires_grad or self.lora_B.requires_grad
 
     @property
     def merged(self) -> bool:
@@ -118,8 +98,9 @@ class LoRALinear(nn.Module):
 
         Of a merged layer, it is the ΔW in its weight, even if the factors have changed since.
         """
-        device, dtype = self.base.weight.device, torch.promote_types(self.lora_A.dtype, torch.float)
-        A, B = (t.to(device, dtype) for t in self._merged or (self.lora_A, self.lora_B))
+        dtype = torch.promote_types(self.lora_A.dtype, torch.float32)
+        A, B = self._merged or (self.lora_A, self.lora_B)  # (r, k), (d, r)
+        A, B = A.to(self.lora_A.device, dtype), B.to(self.lora_A.device, dtype)
         return (B @ A) * self.scaling  # (d, k)
 
     @torch.no_grad()
@@ -130,10 +111,11 @@ class LoRALinear(nn.Module):
         """
         if self.merged:
             raise RuntimeError("this LoRALinear is merged already")
-        total = self._weight() + self.delta_weight()  # (d, k), to be rounded once
-        if not torch.isfinite(total.to(self.base.weight.dtype)).all():
+        weight = dense_weight(self.base)  # (d, k)
+        total = weight + self.delta_weight()  # to be rounded once
+        if not torch.isfinite(total.to(weight.dtype)).all():
             raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
-        self._weight().copy_(total)
+        weight.copy_(total)
         self._merged = self.lora_A.detach().clone(), self.lora_B.detach().clone()
 
     @torch.no_grad()
@@ -146,15 +128,25 @@ class LoRALinear(nn.Module):
         """
         if not self.merged:
             raise RuntimeError("this LoRALinear is not merged")
-        self._weight().copy_(self._weight() - self.delta_weight())
+        weight = dense_weight(self.base)  # (d, k)
+        weight.copy_(weight - self.delta_weight())
         self._merged = None
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """Return what trains, under the names that it has in PEFT's files."""
+        return {"lora_A.weight": self.lora_A.detach(), "lora_B.weight": self.lora_B.detach()}
+
+    def peft_options(self) -> dict[str, object]:
+        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        return {"init_lora_weights": self.init_lora_weights}
 
     def state_dict(self, *args: object, prefix: str = "", **kwargs: object) -> dict[str, Tensor]:
         """Return the state of the layer with W0 for its weight, merged or not."""
         state = super().state_dict(*args, prefix=prefix, **kwargs)
         if self.merged:
-            W0 = (self._weight() - self.delta_weight()).detach().to(self.base.weight.dtype)
-            state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0  # from (d, k)
+            weight = dense_weight(self.base)
+            W0 = (weight - self.delta_weight()).detach().to(weight.dtype)  # (d, k)
+            state[prefix + "base.weight"] = W0.T if self.fan_in_fan_out else W0
         return state
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
@@ -164,14 +156,26 @@ class LoRALinear(nn.Module):
 
     def extra_repr(self) -> str:
         """Return what ``print(layer)`` says beside the base layer."""
-        names = "in_features out_features r lora_alpha scaling lora_dropout use_rslora merged"
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names.split())
+        names = ["in_features", "out_features", "r", "lora_alpha", "scaling"]
+        names += ["lora_dropout", "use_rslora", "merged"]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 def is_linear(module: nn.Module) -> bool:
     """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D."""
     # No subclass: it may compute something else. Conv1D by name: importing its home takes seconds.
     return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
+
+
+def dense_weight(linear: nn.Module) -> Tensor:
+    """Return the weight of a linear layer as (out_features, in_features), a view of it.
+
+    A RuntimeError if it is packed, as in NF4: then there is no dense weight to show or to change.
+    """
+    weight = linear.weight
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        raise RuntimeError(f"{type(linear).__name__} has no dense weight")
+    return weight.T if type(linear).__name__ == "Conv1D" else weight  # Conv1D's is (k, d)
 
 
 def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> None:
@@ -187,55 +191,3 @@ def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> Non
         raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
     if not 0 <= lora_dropout < 1:
         raise ValueError(f"lora_dropout must be at least 0 and below 1, got {lora_dropout}")
-
-
-def _fused(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lora_A: Tensor, lora_B: Tensor, scaling: float
-) -> tuple[Tensor, Tensor]:
-    """Return y and h_t = lora_A @ xᵀ, with no temporary of the size of y.
-
-    h_t and its gradient lie in memory as r long rows: as n rows of r numbers, BLAS takes up to five
-    times as long where r is 8.
-    """
-    rows = x.reshape(-1, x.shape[-1])  # (n, k)
-    y = x.new_empty(*x.shape[:-1], len(weight))  # (..., d)
-    out = y.view(-1, len(weight))  # (n, d); y must not be the view: it could not be changed later
-    if bias is None:
-        torch.mm(rows, weight.T, out=out)
-    else:
-        torch.addmm(bias, rows, weight.T, out=out)
-    h_t = torch.mm(lora_A, rows.T)  # (r, n)
-    out.addmm_(h_t.T, lora_B.T, alpha=scaling)
-    return y, h_t
-
-
-class _Fused(torch.autograd.Function):
-    """The forward and the gradients of :mod:`lora_edu.reference`, term by term."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, lora_A, lora_B, scaling):  # noqa: ANN001, ANN205
-        y, h_t = _fused(x, weight, bias, lora_A, lora_B, scaling)
-        ctx.save_for_backward(x, weight, lora_A, lora_B, h_t)
-        ctx.scaling = scaling
-        return y
-
-    @staticmethod
-    def backward(ctx, grad_output):  # noqa: ANN001, ANN205
-        x, weight, lora_A, lora_B, h_t = ctx.saved_tensors
-        needs_x, _, _, needs_A, needs_B, _ = ctx.needs_input_grad
-        G = grad_output.reshape(-1, len(weight))  # (n, d)
-        rows = x.reshape(-1, x.shape[-1])  # (n, k)
-        if torch.is_grad_enabled():  # double backward: h_t depends on x and lora_A
-            h_t = lora_A @ rows.T  # (r, n)
-        # With beta=0 addmm does not read its first argument: it is a product that also scales.
-        grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
-        grad_x = grad_A = grad_B = None
-        if needs_A:
-            grad_A = torch.mm(grad_h_t, rows)  # (r, k)
-        if needs_B and len(G) > len(h_t):
-            grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
-        elif needs_B:  # few samples: to copy that transpose, as autograd does, would take longer
-            grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
-        if needs_x:
-            grad_x = torch.mm(G, weight).addmm_(grad_h_t.T, lora_A).view(x.shape)  # (..., k)
-        return grad_x, None, None, grad_A, grad_B, None

@@ -10,10 +10,12 @@ one is not finite, its shape does not fit, or a rank or share is outside the ran
 
 import numpy as np
 from numpy.typing import ArrayLike as Array
+from numpy.typing import NDArray
 
 from lora_edu.counting import at_least_one
 
-Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
+Matrix = NDArray[np.floating]
+Triple = tuple[Matrix, NDArray[np.floating], Matrix]
 
 
 def truncated_svd(matrix: Array, r: int) -> Triple:
@@ -28,7 +30,7 @@ def truncated_svd(matrix: Array, r: int) -> Triple:
     return U[:, :r], S[:r], Vt[:r]
 
 
-def best_approximation(matrix: Array, r: int) -> np.ndarray:
+def best_approximation(matrix: Array, r: int) -> Matrix:
     """Return the matrix of rank ≤ r nearest to ``matrix``, 1 ≤ r ≤ m: ``Σᵢ≤ᵣ σᵢ uᵢ vᵢᵀ``.
 
     Nearest in the Frobenius norm, with the error ``sqrt(Σᵢ>ᵣ σᵢ²)``, and in the spectral norm, with
@@ -38,7 +40,7 @@ def best_approximation(matrix: Array, r: int) -> np.ndarray:
     return (U * S) @ Vt  # (d, k)
 
 
-def factor(matrix: Array, r: int) -> tuple[np.ndarray, np.ndarray]:
+def factor(matrix: Array, r: int) -> tuple[Matrix, Matrix]:
     """Return LoRA's factors of the best approximation of rank r, 1 ≤ r ≤ m.
 
         lora_A = √Σ Vᵀ,   lora_B = U √Σ,   lora_B @ lora_A = best_approximation(matrix, r)
@@ -102,7 +104,7 @@ def effective_rank(singular_values: Array) -> float:
     return float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0
 
 
-def subspace_similarity(A_1: Array, A_2: Array) -> np.ndarray:
+def subspace_similarity(A_1: Array, A_2: Array) -> Matrix:
     """Return φ for all i, j: how far the top-i directions of ``A_1`` lie in the top-j of ``A_2``.
 
         φ(A_1, A_2, i, j) = ‖V₁ᵢᵀ V₂ⱼ‖²_F / min(i, j)
@@ -117,9 +119,7 @@ def subspace_similarity(A_1: Array, A_2: Array) -> np.ndarray:
     A_1, A_2 = _array("A_1", A_1, ndim=2), _array("A_2", A_2, ndim=2)
     if A_1.shape[1] != A_2.shape[1]:
         raise ValueError(f"A_2 must be (r_2, k), k = {A_1.shape[1]}, got {A_2.shape}")
-    V_1, V_2 = (
-        np.linalg.svd(A, full_matrices=False)[2][: np.linalg.matrix_rank(A)].T for A in (A_1, A_2)
-    )  # (k, r_1), (k, r_2)
+    V_1, V_2 = _right_vectors(A_1), _right_vectors(A_2)  # (k, rank of A_1), (k, rank of A_2)
     # ‖V₁ᵢᵀ V₂ⱼ‖²_F is the sum of the squared cosines over the top left i × j corner.
     corners = np.cumsum(np.cumsum((V_1.T @ V_2) ** 2, axis=0), axis=1)  # (r_1, r_2)
     i, j = np.indices(corners.shape) + 1
@@ -136,6 +136,7 @@ def amplification(weight: Array, delta_weight: Array, r: int) -> float:
     Shapes: weight, not merged, and delta_weight (d, k). Source: Hu et al. 2021, section 7.3.
     """
     weight = _array("weight", weight, ndim=2)
+    delta_weight = _array("delta_weight", delta_weight, ndim=2)
     U, S, Vt = truncated_svd(delta_weight, r)  # (d, r), (r,), (r, k)
     shape = len(U), Vt.shape[1]
     if weight.shape != shape:
@@ -145,7 +146,13 @@ def amplification(weight: Array, delta_weight: Array, r: int) -> float:
     return float(np.linalg.norm(S) / own) if own else float("inf")
 
 
-def _array(name: str, value: Array, ndim: int) -> np.ndarray:
+def _right_vectors(A: Matrix) -> Matrix:
+    """Return the right singular vectors of ``A``, (k, rank of A): those that are not arbitrary."""
+    Vt = np.linalg.svd(A, full_matrices=False)[2]
+    return Vt[: np.linalg.matrix_rank(A)].T
+
+
+def _array(name: str, value: Array, ndim: int) -> NDArray[np.floating]:
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold real numbers, got {value!r}")
@@ -156,7 +163,7 @@ def _array(name: str, value: Array, ndim: int) -> np.ndarray:
     return array.astype(np.result_type(array, np.float32), copy=False)
 
 
-def _singular_values(values: Array) -> np.ndarray:
+def _singular_values(values: Array) -> NDArray[np.floating]:
     """Return them checked, largest first, over the largest (so that no square can overflow)."""
     S = np.sort(_array("singular_values", values, ndim=1))[::-1]  # (m,)
     if not len(S) or S[-1] < 0:
@@ -165,5 +172,5 @@ def _singular_values(values: Array) -> np.ndarray:
 
 
 def _check_rank(r: int, upper: int | None = None, what: str = "") -> None:
-    if at_least_one("r", r) > (upper or r):
+    if at_least_one("r", r) > (r if upper is None else upper):
         raise ValueError(f"r must be at most {upper}, {what}, got {r}")

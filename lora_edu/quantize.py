@@ -31,8 +31,12 @@ def nf4_levels(offset: float = OFFSET) -> Tensor:
     """
     if not 0.5 < offset < 1:
         raise ValueError(f"offset must be above 0.5 and below 1, got {offset}")
-    ends = [torch.linspace(0.5, offset, n + 1, dtype=torch.float64)[1:] for n in (7, 8)]
-    below, above = (torch.special.ndtri(p) for p in ends)  # ndtri is Q
+
+    def quantiles(n: int) -> Tensor:
+        p = torch.linspace(0.5, offset, n + 1, dtype=torch.float64)[1:]  # (n,)
+        return torch.special.ndtri(p)  # that is Q
+
+    below, above = quantiles(7), quantiles(8)
     return (torch.cat([-below.flip(0), below.new_zeros(1), above]) / above[-1]).float()
 
 

@@ -104,10 +104,11 @@ def _checked(**arguments: Array) -> list[np.ndarray]:
         # "..." stands for any number of leading dimensions: one letter, a tuple of lengths.
         own = (array.shape[:-1], *array.shape[-1:]) if "..." in letters else array.shape
         known = {letter: lengths[letter] for letter in letters if letter in lengths}
-        if len(own) != len(letters) or known.items() - zip(letters, own, strict=True):
+        here = dict(zip(letters, own, strict=False))
+        if len(own) != len(letters) or any(here[letter] != known[letter] for letter in known):
             given = "".join(f", {letter} = {length}" for letter, length in known.items())
             raise ValueError(f"{name} must be ({', '.join(letters)}){given}, got {array.shape}")
-        lengths.update(zip(letters, own, strict=True))
+        lengths |= here
         if lengths.get("r") == 0:
             raise ValueError(f"r must be at least 1, got 0: {name} has shape {array.shape}")
         if not np.isfinite(array).all():

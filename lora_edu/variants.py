@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lora_edu.adapt import lora_layers
-from lora_edu.layers import LoRALinear, is_linear
+from lora_edu.layers import LoRALinear, dense_weight, is_linear
 from lora_edu.quantize import NF4
 
 
@@ -30,8 +30,12 @@ def loraplus_groups(model: nn.Module, lr: float, ratio: float = 16.0) -> list[di
             raise ValueError(f"{name} must be greater than 0, got {value}")
     slow, fast = [], []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (fast if name.endswith("lora_B") or parameter.ndim == 1 else slow).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if name.endswith("lora_B") or parameter.ndim == 1:
+            fast.append(parameter)
+        else:
+            slow.append(parameter)
     return [{"params": slow, "lr": lr}, {"params": fast, "lr": ratio * lr}]
 
 
@@ -42,18 +46,21 @@ def init_pissa(model: nn.Module) -> None:
         lora_A = √(Σ_r / s) V_rᵀ,   lora_B = U_r √(Σ_r / s),   base = W0 - s · lora_B @ lora_A
 
     The outputs stay; what trains is W0's strongest part, and what is frozen is the rest of it. So
-    the base weight is not W0 any more. A ValueError if r > min(d, k).
+    the base weight is not W0 any more: who loads such an adapter (PEFT does) has to split W0 again.
+    A ValueError if r > min(d, k).
     Source: Meng et al. 2024 (arXiv:2404.02948), section 3; PEFT's ``init_lora_weights="pissa"``.
     """
     for name, layer in lora_layers(model).items():
-        if layer.r > (least := min(layer.out_features, layer.in_features)):
+        least = min(layer.out_features, layer.in_features)
+        if layer.r > least:
             raise ValueError(f"r must be at most {least} for PiSSA of {name}, got {layer.r}")
-        W0 = layer._weight()  # (d, k)
+        W0 = dense_weight(layer.base)  # (d, k)
         U, sigma, Vt = torch.linalg.svd(W0.to(layer.lora_A.dtype), full_matrices=False)
         root = (sigma[: layer.r] / layer.scaling).sqrt()  # (r,)
         layer.lora_A.copy_(root[:, None] * Vt[: layer.r])  # (r, k)
         layer.lora_B.copy_(U[:, : layer.r] * root)  # (d, r)
         W0 -= layer.delta_weight()
+        layer.init_lora_weights = "pissa"
 
 
 def freeze_A(model: nn.Module) -> None:
@@ -88,7 +95,7 @@ class DoRALinear(nn.Module):
     @torch.no_grad()
     def direction(self) -> Tensor:
         """Return V = W0 + ΔW, (d, k)."""
-        W0 = self.lora._weight()
+        W0 = dense_weight(self.lora.base)
         return W0 if self.lora.merged else W0 + self.lora.delta_weight()
 
     def adapted_weight(self) -> Tensor:
@@ -99,8 +106,18 @@ class DoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""
         scale = self.magnitude / self.direction().norm(dim=1)  # (d,)
-        y, bias = self.lora(x) * scale, self.lora.base.bias  # (..., d)
+        y = self.lora(x) * scale  # (..., d)
+        bias = self.lora.base.bias
+        assert bias is None or isinstance(bias, Tensor)
         return y if bias is None else y + (1 - scale) * bias
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """Return what trains, under the names that it has in PEFT's files."""
+        return self.lora.adapter_tensors() | {"lora_magnitude_vector": self.magnitude.detach()}
+
+    def peft_options(self) -> dict[str, object]:
+        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        return self.lora.peft_options() | {"use_dora": True}
 
 
 def to_dora(model: nn.Module) -> nn.Module:
@@ -120,22 +137,33 @@ class NF4Linear(nn.Module):
     memory. The bias stays as it is. Source: Dettmers et al. 2023 (arXiv:2305.14314), section 3.
     """
 
+    maxima: Tensor
+    steps: Tensor
+    mean: Tensor
+
     def __init__(self, linear: nn.Linear, block_size: int = 64, double: bool = True) -> None:
         super().__init__()
         self.out_features, self.in_features = linear.weight.shape
         packed = NF4.quantize(linear.weight, block_size, double)
         self.weight = nn.Parameter(packed.codes, requires_grad=False)  # uint8
         self.bias = linear.bias
-        for name in ("maxima", "steps", "mean"):
-            self.register_buffer(name, getattr(packed, name))
+        self.register_buffer("maxima", packed.maxima)
+        self.register_buffer("steps", packed.steps)
+        self.register_buffer("mean", packed.mean)
         self.dtype, self.block_size = packed.dtype, block_size
 
     @property
     def packed(self) -> NF4:
         """The stored weight."""
-        shape = torch.Size((self.out_features, self.in_features))
-        numbers = self.weight.data, self.maxima, self.steps, self.mean
-        return NF4(*numbers, shape, self.dtype, self.block_size)
+        return NF4(
+            codes=self.weight.data,
+            maxima=self.maxima,
+            steps=self.steps,
+            mean=self.mean,
+            shape=torch.Size((self.out_features, self.in_features)),
+            dtype=self.dtype,
+            block_size=self.block_size,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""
@@ -186,13 +214,14 @@ class BottleneckAdapter(nn.Module):
         if r < 1:
             raise ValueError(f"r must be at least 1, got {r}")
         self.base = base.requires_grad_(False)
-        d = base.weight.shape[0 if type(base) is nn.Linear else 1]  # Conv1D: weight of shape (k, d)
-        like = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.down, self.up = nn.Linear(d, r, **like), nn.Linear(r, d, **like)
+        weight = dense_weight(base)  # (d, k)
+        d = len(weight)
+        self.down = nn.Linear(d, r, device=weight.device, dtype=weight.dtype)
+        self.up = nn.Linear(r, d, device=weight.device, dtype=weight.dtype)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""
         h = self.base(x)  # (..., d)
-        return h + self.up(nn.functional.gelu(self.down(h)))  # (..., d)
+        return h + self.up(F.gelu(self.down(h)))  # (..., d)

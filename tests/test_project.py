@@ -1,5 +1,6 @@
 """What stands around the code: metadata, the two environments, the built wheel, the README."""
 
+import ast
 import json
 import os
 import re
@@ -25,9 +26,31 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 
 
+EXTRAS = PROJECT["optional-dependencies"]
+# Distributions by the names of their modules, where these differ
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
+DISTRIBUTIONS |= {"markdown_it": "markdown-it-py"}
+# What nothing imports: run by its name, or loaded by another package
+NOT_IMPORTED = {
+    "accelerate",  # transformers' Trainer loads it
+    "hatchling",  # builds the wheel
+    "jupyterlab",
+    "nbval",  # plugins of pytest
+    "pytest-xdist",
+    "pyright",
+    "ruff",
+}
+STANDARD = sys.stdlib_module_names | {"tomllib"}  # which Python 3.10 has not yet
+
+
 def requirements():
-    extras = PROJECT["optional-dependencies"].values()
-    return [Requirement(line) for line in [*PROJECT["dependencies"], *chain(*extras)]]
+    lines = [*PROJECT["dependencies"], *chain(*EXTRAS.values())]
+    return [Requirement(line) for line in lines]
+
+
+def declared(*extras):
+    lines = [*PROJECT["dependencies"], *chain(*(EXTRAS[extra] for extra in extras))]
+    return {Requirement(line).name for line in lines}
 
 
 def environment():
@@ -54,8 +77,72 @@ def test_both_environments_name_the_same_packages_with_the_same_bounds():
 
 def test_only_the_tools_whose_output_is_committed_are_pinned():
     pinned = {r.name for r in requirements() if "==" in str(r.specifier)}
-    assert pinned == {"jupytext", "nbclient", "ruff"}
+    assert pinned == {"jupytext", "nbclient", "ruff", "pyright"}
     assert not any("+" in str(r.specifier) for r in requirements())
+
+
+def code_of(path):
+    """Return the code of a file: all of it, or the code cells of a notebook's source."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    cells = re.findall(r"(?s)```\{code-cell\}[^\n]*\n(.*?)```", text)
+    return re.sub(r"(?m)^[:%].*", "", "\n".join(cells))  # their options, and magics
+
+
+def imported(pattern, *, everywhere=True):
+    """Return the distributions that files import (anywhere, or at their top level), with files."""
+    own = {"lora_edu"}
+    for path in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("notebooks/**/*.py")]:
+        own |= {path.stem, path.parent.name}
+    found = {}
+    for path in ROOT.glob(pattern):
+        if "mine" in path.parts:  # a learner's own
+            continue
+        tree = ast.parse(code_of(path))
+        modules = []
+        for node in ast.walk(tree) if everywhere else tree.body:
+            if isinstance(node, ast.Import):
+                modules += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules.append(node.module)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+                modules.append(node.args[0].value)
+        for module in {module.partition(".")[0] for module in modules} - STANDARD - own:
+            found.setdefault(DISTRIBUTIONS.get(module, module), []).append(path.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "extras"),
+    [
+        ("lora_edu/**/*.py", ["course"]),
+        ("notebooks/src/**/*.md", ["course"]),
+        ("notebooks/**/*.py", ["course", "dev"]),
+        ("tests/**/*.py", ["course", "test", "dev"]),
+    ],
+)
+def test_what_is_imported_is_declared(pattern, extras):
+    found = imported(pattern)
+    assert "numpy" in found or pattern == "notebooks/**/*.py"  # something was read at all
+    assert {name: files for name, files in found.items() if name not in declared(*extras)} == {}
+
+
+def test_what_the_small_package_imports_at_once_needs_no_extra():
+    found = imported("lora_edu/*.py", everywhere=False)
+    assert {name: files for name, files in found.items() if name not in declared()} == {}
+
+
+def test_what_is_declared_is_used():
+    used = set()
+    for pattern in (
+        "lora_edu/**/*.py",
+        "notebooks/**/*.py",
+        "notebooks/src/**/*.md",
+        "tests/**/*.py",
+    ):
+        used |= imported(pattern).keys()
+    assert declared(*EXTRAS) - used == NOT_IMPORTED
 
 
 @pytest.fixture

@@ -34,8 +34,10 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
             mistake = str(error)
         if mistake is not None:  # raised here, so that the traceback shows no inner workings
             wrong = AssertionError(mistake)
-            # All that a notebook shows. By itself JupyterLab would break a long line inside a word.
-            wrong._render_traceback_ = lambda: textwrap.wrap(f"{name}: {mistake}", 88)
+            # All that a notebook shows, for IPython asks for it. By itself JupyterLab would break a
+            # long line inside a word.
+            lines = textwrap.wrap(f"{name}: {mistake}", 88)
+            wrong._render_traceback_ = lambda: lines  # pyright: ignore[reportAttributeAccessIssue]
             raise wrong
         print(f"{name}: OK")
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,17 +42,19 @@ def digits(
     from scipy.ndimage import rotate
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()
     x = data.images / 16  # (1797, 8, 8)
     if degrees:
         x = rotate(x, degrees, axes=(2, 1), reshape=False, order=1)  # bilinear; outside is 0
     x = torch.tensor(1 - x if inverted else x, dtype=torch.float32).flatten(1)  # (1797, 64)
-    y, order = torch.tensor(data.target), np.random.default_rng(0).permutation(len(x))
+    y = torch.tensor(data.target)  # (1797,)
+    order = np.random.default_rng(0).permutation(len(x))
     parts = torch.tensor(order).split([len(x) - VALIDATION - TEST, VALIDATION, TEST])
     train, validation, test = ((x[part], y[part]) for part in parts)
     if shuffle_labels is not None:
         generator = torch.Generator().manual_seed(shuffle_labels)
-        train = train[0], train[1][torch.randperm(len(train[1]), generator=generator)]
+        pictures, labels = train
+        train = pictures, labels[torch.randperm(len(labels), generator=generator)]
     return Digits(train, validation, test)
 
 
@@ -104,7 +106,9 @@ def newsgroups(
         raise ValueError(f"sizes must be three numbers, none negative, got {sizes}")
     if length < 3:
         raise ValueError(f"length must be at least 3, got {length}")
-    seen, found, folder = set(), {"train": [], "test": []}, assets.path("newsgroups")
+    folder = assets.path("newsgroups")
+    seen: set[str] = set()
+    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for part, rows in found.items():
         lines = (folder / f"20newsgroups-{part}.tab").read_text(encoding="utf-8").splitlines()
         for line in lines[4:]:  # four lines of header, the last one empty

@@ -14,6 +14,7 @@ from lora_edu import lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.datasets import Digits, digits, mlp
 from lora_edu.course.training import Batches, History, fit
+from lora_edu.layers import dense_weight
 
 
 def trainer(
@@ -82,7 +83,9 @@ def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
 def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:
     """Return ``base`` with each ΔW added, cut to rank k; k = 0 adds nothing."""
     model = copy.deepcopy(base)
-    for name, delta in deltas.items() if k else ():
+    if k == 0:
+        return model
+    for name, delta in deltas.items():
         near = lowrank.best_approximation(delta.numpy(), min(k, *delta.shape))
-        model.get_submodule(name).weight.data += torch.from_numpy(near)
+        dense_weight(model.get_submodule(name)).data += torch.from_numpy(near)
     return model

@@ -40,8 +40,10 @@ class Subspace(nn.Module):
         self.D, self.d, self.seed = sum(p.numel() for p in start.values()), d, seed
         self.z = nn.Parameter(torch.zeros(d))
         self._kept: list[Tensor] | None = None
-        if kind == "sparse" or self.D * d <= KEEP:
-            self._kept = list(self._sparse() if kind == "sparse" else self._dense())
+        if kind == "sparse":
+            self._kept = list(self._sparse())
+        elif self.D * d <= KEEP:
+            self._kept = list(self._dense())
 
     def _columns(self, draw: Callable[..., Tensor]) -> Iterator[Tensor]:
         """Draw P in blocks (D, ≤ BLOCK), always the same."""
@@ -58,6 +60,10 @@ class Subspace(nn.Module):
         for u in self._columns(torch.rand):
             signs = (u < half).float() - (u >= 1 - half).float()  # (D, BLOCK)
             yield (signs / signs.norm(dim=0).clamp(min=1)).to_sparse().coalesce()
+
+    def blocks(self) -> Iterable[Tensor]:
+        """Return P in blocks, (D, ≤ BLOCK) each."""
+        return self._dense() if self._kept is None else self._kept
 
     def offset(self) -> Tensor:
         """Return P z, (D,)."""
@@ -78,14 +84,15 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, space: Subspace) -> Tensor:
-        ctx.space, parts = space, z.split(BLOCK)
-        blocks = space._kept or space._dense()
-        return sum(P @ part for P, part in zip(blocks, parts, strict=True))  # (D,)
+        ctx.space = space
+        offset = z.new_zeros(space.D)
+        for P, part in zip(space.blocks(), z.split(BLOCK), strict=True):
+            offset += P @ part
+        return offset  # (D,)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        blocks = ctx.space._kept or ctx.space._dense()
-        return torch.cat([P.T @ gradient for P in blocks]), None  # (d,)
+        return torch.cat([P.T @ gradient for P in ctx.space.blocks()]), None  # (d,)
 
 
 def intrinsic_dimension(

@@ -17,7 +17,7 @@ The verdict follows from the digits that were printed:
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
@@ -69,8 +69,9 @@ class Entry:
 
 def _layers_and_width(model: str) -> tuple[int, int]:
     config = counting.catalogue()[model]
-    layers, width = ("n_layer", "n_embd") if "n_layer" in config else ("num_hidden_layers", "")
-    return config[layers], config[width or "hidden_size"]
+    if "n_layer" in config:  # GPT-2's names
+        return config["n_layer"], config["n_embd"]
+    return config["num_hidden_layers"], config["hidden_size"]
 
 
 def _square_lora(model: str, ranks: list[int], method: str = "lora") -> int:
@@ -119,22 +120,23 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "bottleneck": _bottleneck,
     "prefix": _prefix,
     "lora_on_shapes": lambda shapes, r: sum(
-        n * counting.lora_parameters(*s, r) for n, *s in shapes
+        n * counting.lora_parameters(d, k, r) for n, d, k in shapes
     ),
     "dense": lambda *shapes: sum(n * (d * k + d) for n, d, k in shapes),  # weights and biases
     "bytes": counting.bytes_of,
 }
 
 
-def derive(value: Any, given: dict[str, Any] | None = None) -> Any:
+def derive(value: Any, given: Mapping[str, Any] | None = None) -> Any:
     """Compute a derivation; a ValueError if it names a function or a number that there is not."""
+    given = {} if given is None else given
     if isinstance(value, float):
         return Fraction(str(value))
     if isinstance(value, list):
         return [derive(item, given) for item in value]
     if not isinstance(value, dict) or "like" in value:
         return value
-    if value.keys() == {"given"} and value["given"] in (given or {}):
+    if value.keys() == {"given"} and value["given"] in given:
         return derive(given[value["given"]])
     if value.keys() != {"function", "arguments"} or value["function"] not in FUNCTIONS:
         raise ValueError(f"no derivation: {value!r}")

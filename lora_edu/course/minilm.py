@@ -3,18 +3,26 @@
 Letters: n = texts, L = tokens of a text; d, k and r as everywhere.
 """
 
+from __future__ import annotations
+
 import copy
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lora_edu import assets, lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.training import Batches, fit
+from lora_edu.layers import LoRALinear, dense_weight
+
+if TYPE_CHECKING:
+    from transformers import BertForSequenceClassification as MiniLM
+    from transformers.models.bert.modeling_bert import BertLayer
 
 Part = tuple[Tensor, Tensor, Tensor]  # what enters layer 4 (n, L, 384), mask (n, L), class (n,)
 
@@ -29,7 +37,7 @@ ELSEWHERE = (  # groups that no fine-tuning sees
 )  # fmt: skip
 
 
-def pretrained(classes: int = 5) -> nn.Module:
+def pretrained(classes: int = 5) -> MiniLM:
     """Return MiniLM with a new head, in ``eval()`` and without dropout."""
     import transformers
 
@@ -49,7 +57,7 @@ class Top(nn.Module):
     It shares the model's own modules: to train the one is to train the other.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[int] = LAYERS) -> None:
+    def __init__(self, model: MiniLM, layers: Sequence[int] = LAYERS) -> None:
         super().__init__()
         self.model, self.layers = model, layers
 
@@ -58,7 +66,7 @@ class Top(nn.Module):
         # Added to the attention scores: 0 for a token, the least number there is for padding.
         bias = (1 - mask[:, None, None].to(hidden)) * torch.finfo(hidden.dtype).min  # (n, 1, 1, L)
         for i in self.layers:
-            layer = self.model.bert.encoder.layer[i]
+            layer = cast("BertLayer", self.model.bert.encoder.layer[i])
             of = tokens if i == self.layers[-1] else slice(None)
             context = layer.attention.self(hidden, bias)[0]  # (n, L, 384)
             hidden = layer.attention.output(context[:, of], hidden[:, of])
@@ -71,11 +79,13 @@ class Top(nn.Module):
         It saves a third of the time.
         """
         first = self.embed(hidden, mask, slice(0, 1))  # (n, 1, 384)
-        return self.model.classifier(self.model.bert.pooler(first))
+        pooler = self.model.bert.pooler
+        assert pooler is not None
+        return self.model.classifier(pooler(first))
 
 
 @torch.no_grad()
-def cached(model: nn.Module, part: Part, size: int = 100, layer: int = LAYERS[0]) -> Part:
+def cached(model: MiniLM, part: Part, size: int = 100, layer: int = LAYERS[0]) -> Part:
     """Return (ids, mask, y) with, for the ids, what enters a layer: those below run this once."""
     ids, mask, y = part
     run = functools.partial(model.bert, output_hidden_states=True)
@@ -85,12 +95,12 @@ def cached(model: nn.Module, part: Part, size: int = 100, layer: int = LAYERS[0]
 
 
 def adapt(
-    base: nn.Module,
+    base: MiniLM,
     method: str,
     seed: int,
     adapted: Sequence[str] = ADAPTED,
     lora_alpha: float = 8,
-) -> nn.Module:
+) -> MiniLM:
     """Return a copy of ``base`` with a new head, ready to train: "head", "r=8", … or "full".
 
     "full" trains the weights of the upper layers; their biases and norms stay, as with LoRA, which
@@ -101,26 +111,30 @@ def adapt(
         torch.manual_seed(seed)
         model.classifier.reset_parameters()
         if method.startswith("r="):
-            r, new = int(method.removeprefix("r=")), ["classifier"]
-            add_lora(
-                model,
-                LoraConfig(target_modules=adapted, r=r, lora_alpha=lora_alpha, modules_to_save=new),
+            config = LoraConfig(
+                target_modules=adapted,
+                r=int(method.removeprefix("r=")),
+                lora_alpha=lora_alpha,
+                modules_to_save=["classifier"],
             )
+            add_lora(model, config)
     model.classifier.requires_grad_(True)
-    for name in MODULES if method == "full" else ():
-        model.get_submodule(name).weight.requires_grad_(True)
+    if method == "full":
+        for name in MODULES:
+            weight = dense_weight(model.get_submodule(name))
+            weight.requires_grad_(True)
     return model
 
 
 def train(
-    model: nn.Module,
+    model: MiniLM,
     part: Part,
     lr: float,
     seed: int,
     epochs: int = 3,
     size: int = 32,
     head_lr: float = 5e-3,
-) -> nn.Module:
+) -> MiniLM:
     """Train what is trainable with Adam, in batches of ``size``; the head at a rate of its own.
 
     (Where the head trains alone, that is ``lr``.)
@@ -140,12 +154,12 @@ def _over(part: Part, function: Any, size: int = 100) -> Tensor:
     return torch.cat([function(hidden, mask) for hidden, mask in batches])
 
 
-def accuracy(model: nn.Module, part: Part) -> float:
+def accuracy(model: MiniLM, part: Part) -> float:
     """Return the share of posts whose group is found."""
     return (_over(part, Top(model)).argmax(-1) == part[2]).double().mean().item()
 
 
-def neighbours(model: nn.Module, part: Part) -> float:
+def neighbours(model: MiniLM, part: Part) -> float:
     """Return the share of posts whose nearest neighbour among them is of their own group.
 
     By the cosine of the mean over the tokens: what this encoder was made for. No head is involved.
@@ -168,18 +182,21 @@ def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
     if hasattr(model, "lora_config"):
         layers = copy.deepcopy(lora_layers(model))
         return {name: layer.double().delta_weight().detach() for name, layer in layers.items()}
-    pairs = {n: (model.get_submodule(n).weight, base.get_submodule(n).weight) for n in MODULES}
-    return {name: (new - old).detach() for name, (new, old) in pairs.items()}
+    deltas = {}
+    for name in MODULES:
+        new, old = dense_weight(model.get_submodule(name)), dense_weight(base.get_submodule(name))
+        deltas[name] = (new - old).detach()
+    return deltas
 
 
-def truncated(model: nn.Module, base: nn.Module, k: int) -> nn.Module:
+def truncated(model: MiniLM, base: MiniLM, k: int) -> MiniLM:
     """Return a fully fine-tuned ``model`` with each update cut to rank k; the head as it is."""
     cut = copy.deepcopy(model)
     for name, delta in updates(model, base).items():
-        weight = base.get_submodule(name).weight.detach().clone()
+        weight = dense_weight(base.get_submodule(name)).detach().clone()
         if k:
             weight += torch.from_numpy(lowrank.best_approximation(delta.numpy(), k))
-        cut.get_submodule(name).weight.data = weight
+        dense_weight(cut.get_submodule(name)).data = weight
     return cut
 
 
@@ -196,7 +213,12 @@ def intruders(
     return [int((most < epsilon).sum()) for epsilon in epsilons]
 
 
-def similarity(one: dict[str, Any], other: dict[str, Any]) -> list[np.ndarray]:
+def similarity(
+    one: Mapping[str, LoRALinear], other: Mapping[str, LoRALinear]
+) -> list[NDArray[np.floating]]:
     """Return φ of lora_A for all i, j, for each of the ``ADAPTED``; takes LoRA layers by name."""
-    A = [[layers[name].lora_A.detach().numpy() for name in ADAPTED] for layers in (one, other)]
-    return [lowrank.subspace_similarity(A_1, A_2) for A_1, A_2 in zip(*A, strict=True)]
+    found = []
+    for name in ADAPTED:
+        A_1, A_2 = one[name].lora_A.detach().numpy(), other[name].lora_A.detach().numpy()
+        found.append(lowrank.subspace_similarity(A_1, A_2))
+    return found

@@ -15,9 +15,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.rcsetup import cycler
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
+    from matplotlib.typing import RcKeyType
 
 # Okabe & Ito, Color Universal Design, 2008
 BLACK, GREY = "#000000", "#666666"
@@ -27,7 +29,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 # cells of one size, and files a third as large.
 CELL = 0.03
 
-STYLE: dict[str, Any] = {
+STYLE: dict[RcKeyType, Any] = {
     "figure.dpi": 100,
     "figure.figsize": (7.0, 4.0),
     "savefig.dpi": 200,
@@ -36,7 +38,7 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, VERMILION, BLACK]),
+    "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, VERMILION, BLACK]),
     "lines.linewidth": 2.0,
     "legend.frameon": False,
     "image.cmap": "cividis",

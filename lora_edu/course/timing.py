@@ -57,12 +57,12 @@ def compare(
         raise ValueError("candidates must hold at least one function, got none")
     if rounds < 2:
         raise ValueError(f"rounds must be at least 2, got {rounds}")
-    order, calls = list(candidates), {}
-    for name in order:  # the second call is the first one that is warm
-        candidates[name]()
-        calls[name] = max(
-            1, math.ceil(sample_seconds / max(_time(candidates[name], 1, clock), 1e-9))
-        )
+    order = list(candidates)
+    calls: dict[str, int] = {}
+    for name, function in candidates.items():
+        function()  # the second call is the first one that is warm
+        once = max(_time(function, 1, clock), 1e-9)
+        calls[name] = max(1, math.ceil(sample_seconds / once))
     shuffle = random.Random(0).shuffle
     seconds: dict[str, list[float]] = {name: [] for name in order}
     collecting = gc.isenabled()

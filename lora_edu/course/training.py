@@ -83,11 +83,13 @@ def fit(
     """
     if isinstance(batches, Iterator):
         raise TypeError(f"batches must be iterable anew each epoch, got {type(batches).__name__}")
-    history, mode, start, bar = History(), model.training, time.perf_counter(), None
+    history, mode, start = History(), model.training, time.perf_counter()
+    bar = None
     if progress:
         from tqdm.auto import tqdm  # in a notebook a widget, else a line on stderr
 
-        bar = tqdm(total=epochs * length_hint(batches) or None, unit="step", leave=False)
+        steps = epochs * length_hint(batches)  # 0: nobody knows
+        bar = tqdm(total=steps if steps > 0 else None, unit="step", leave=False)
     try:
         for _ in range(epochs):
             model.train()

@@ -320,7 +320,8 @@ def test_merge_and_unload_of_a_single_layer():
 def test_layers_placed_by_hand_are_merged_swapped_and_unloaded_as_well():
     plain = model()
     plain.head = LoRALinear(plain.head, r=1, lora_alpha=1)
-    adapt.swap_adapter(plain, {"head.lora_A": torch.ones(1, 6), "head.lora_B": torch.ones(3, 1)})
+    ones = {"head.lora_A.weight": torch.ones(1, 6), "head.lora_B.weight": torch.ones(3, 1)}
+    adapt.swap_adapter(plain, ones)
     adapt.merge(plain)
     assert torch.equal(adapt.merge_and_unload(plain).head.weight, model().head.weight + 1)
 
@@ -340,10 +341,10 @@ def test_swap_adapter():
     x = torch.randn(5, 4)
     first = {name: tensor.clone() for name, tensor in adapt.adapter_tensors(one).items()}
     assert sorted(first) == [
-        "blocks.0.query.lora_A",
-        "blocks.0.query.lora_B",
-        "blocks.1.query.lora_A",
-        "blocks.1.query.lora_B",
+        "blocks.0.query.lora_A.weight",
+        "blocks.0.query.lora_B.weight",
+        "blocks.1.query.lora_A.weight",
+        "blocks.1.query.lora_B.weight",
         "head.bias",
         "head.weight",
     ]
@@ -359,16 +360,16 @@ def test_swap_adapter():
     ("change", "message"),
     [
         (
-            lambda t: t.pop("blocks.0.query.lora_A"),
-            r"blocks\.0\.query\.lora_A must be \(2, 4\), got nothing",
+            lambda t: t.pop("blocks.0.query.lora_A.weight"),
+            r"blocks\.0\.query\.lora_A\.weight must be \(2, 4\), got nothing",
         ),
         (
-            lambda t: t.update(extra=t["blocks.0.query.lora_A"]),
+            lambda t: t.update(extra=t["blocks.0.query.lora_A.weight"]),
             r"extra must be absent, got \(2, 4\)",
         ),
         (
-            lambda t: t.update({"blocks.1.query.lora_B": torch.zeros(6, 3)}),
-            r"blocks\.1\.query\.lora_B must be \(6, 2\), got \(6, 3\)",
+            lambda t: t.update({"blocks.1.query.lora_B.weight": torch.zeros(6, 3)}),
+            r"blocks\.1\.query\.lora_B\.weight must be \(6, 2\), got \(6, 3\)",
         ),
     ],
 )

@@ -249,9 +249,9 @@ def test_fields_that_change_nothing_are_ignored(saved, fields):
         ({"target_modules": None}, "target_modules"),
         ({"target_modules": ["nothing"]}, "target_modules must match a linear layer"),
         ({"rank_pattern": [3]}, r"rank_pattern must be a dict, got \[3\]"),
-        ({"r": 8}, r"lora_A must be \(8, 16\), got \(4, 16\)"),
-        ({"target_modules": ["query"]}, r"value\.lora_A must be absent, got \(4, 16\)"),
-        ({"target_modules": [*Q, "key"]}, r"key\.lora_A must be \(4, 16\), got nothing"),
+        ({"r": 8}, r"lora_A\.weight must be \(8, 16\), got \(4, 16\)"),
+        ({"target_modules": ["query"]}, r"value\.lora_A\.weight must be absent, got \(4, 16\)"),
+        ({"target_modules": [*Q, "key"]}, r"key\.lora_A\.weight must be \(4, 16\), got nothing"),
         ({"modules_to_save": None}, r"classifier\.bias must be absent, got \(3,\)"),
     ],
 )
@@ -273,7 +273,7 @@ KEY = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop(KEY), r"query\.lora_A must be \(4, 16\), got nothing"),
+        (lambda t: t.pop(KEY), r"query\.lora_A\.weight must be \(4, 16\), got nothing"),
         (
             lambda t: t.pop("base_model.model.classifier.bias"),
             r"classifier\.bias must be \(3,\), got nothing",
@@ -284,7 +284,7 @@ KEY = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"
         ),
         (
             lambda t: t.update({KEY: torch.ones(4, 15)}),
-            r"query\.lora_A must be \(4, 16\), got \(4, 15\)",
+            r"query\.lora_A\.weight must be \(4, 16\), got \(4, 15\)",
         ),
         (lambda t: t.update(weight=torch.ones(1)), r"weight must be absent, got \(1,\)"),
     ],

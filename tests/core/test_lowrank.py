@@ -233,6 +233,11 @@ def test_half_precision_is_computed_in_single_and_single_stays_single():
             ValueError,
             "r must be at most 1, the rank of delta_weight, got 2",
         ),
+        (
+            lambda: lowrank.amplification(np.eye(2), np.zeros((2, 2)), 1),
+            ValueError,
+            "r must be at most 0, the rank of delta_weight, got 1",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

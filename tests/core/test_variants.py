@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lora_edu import counting
-from lora_edu.adapt import LoraConfig, add_lora, count_parameters, lora_layers, merge
+from lora_edu.adapt import (
+    LoraConfig,
+    adapter_tensors,
+    add_lora,
+    count_parameters,
+    lora_layers,
+    merge,
+    swap_adapter,
+)
+from lora_edu.checkpoint import load_adapter, save_adapter
 from lora_edu.layers import LoRALinear
 from lora_edu.quantize import NF4
 from lora_edu.variants import (
@@ -223,6 +232,62 @@ def test_lora_fa_never_leaves_the_rows_of_a():
         assert torch.allclose(inside, delta, atol=1e-5)
 
 
+# -- what a variant says of itself ------------------------------------------------------------
+
+
+def trained(change):
+    """Return a model that ``change`` made, after some steps."""
+    model = ours()
+    change(model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(inputs()) - 1).square().mean().backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (init_pissa, 'init_lora_weights = "pissa"'),
+        (to_dora, "use_dora = true"),
+        (lambda model: (init_pissa(model), to_dora(model)), "is not supported"),
+    ],
+    ids=["PiSSA", "DoRA", "both"],
+)
+def test_what_is_saved_peft_loads_and_we_refuse(change, said, tmp_path):
+    import peft
+
+    model = trained(change)
+    save_adapter(model, tmp_path)
+    again = peft.PeftModel.from_pretrained(network(), tmp_path)
+    assert relative(again(inputs()), model(inputs())) < 1e-5
+    with pytest.raises(ValueError, match=said):
+        load_adapter(network(), tmp_path)
+
+
+def test_doras_magnitudes_are_a_part_of_its_adapter():
+    model, other = trained(to_dora), to_dora(ours())
+    tensors = {name: tensor.clone() for name, tensor in adapter_tensors(model).items()}
+    assert sorted(tensors) == [
+        f"{layer}.{own}"
+        for layer in ("0", "2")
+        for own in ("lora_A.weight", "lora_B.weight", "lora_magnitude_vector")
+    ]
+    assert relative(other(inputs()), model(inputs())) > 0.01
+    swap_adapter(other, tensors)
+    assert torch.equal(other(inputs()), model(inputs()))
+
+
+def test_layers_of_two_kinds_are_not_saved_as_one(tmp_path):
+    model = ours()
+    model[2] = DoRALinear(model[2])
+    with pytest.raises(ValueError, match=r"of one kind to be saved, but 0 has .*, 2 has .*dora"):
+        save_adapter(model, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 # -- NF4 --------------------------------------------------------------------------------------
 
 
@@ -273,10 +338,25 @@ def test_no_dense_weight_is_kept_for_the_backward_pass():
     assert max(t.numel() for t in kept) == 3 * 64
 
 
+def test_autocast_unpacks_the_weight_before_it_casts():
+    model, x = quantize_base(ours()), inputs()
+    for layer in lora_layers(model).values():
+        layer.lora_B.data.normal_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = model(x)
+    assert y.dtype == torch.bfloat16
+    assert relative(y.float(), model(x)) < 0.05
+
+
 def test_what_has_no_dense_weight_refuses_to_merge():
     model = quantize_base(ours())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
         merge(model)
+    model = ours()
+    model[2].base = NF4Linear(model[2].base)
+    with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
+        merge(model)
+    assert not model[0].merged  # all of them, or none
     conv = type("Conv1D", (nn.Module,), {})()
     conv.weight = nn.Parameter(torch.randn(4, 5))
     conv.bias = None

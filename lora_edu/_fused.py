@@ -1,0 +1,110 @@
+"""The fast path of :class:`~lora_edu.layers.LoRALinear`: its gradients by hand, term by term.
+
+One node of autograd stands for the whole layer. For the backward pass it keeps x and x @ lora_A.T
+and nothing else, and no product passes through a temporary of the size of y. The mathematics is
+that of :mod:`lora_edu.reference`. Letters: d = out_features, k = in_features, r = rank, n = samples
+(all leading dimensions of x).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Operands = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]  # x, weight, bias, lora_A, lora_B
+
+
+def operands(layer: Any, x: Tensor) -> Operands | None:
+    """Return what :func:`lora_linear` takes for a LoRALinear, or None: it must not be used.
+
+    None under ``torch.compile`` and export, which make their own of the plain equation; where there
+    is dropout; where the base was unfrozen, has hooks or another forward; and where dtypes differ.
+    Under autocast all tensors are cast, as it would cast those of each product.
+    """
+    if torch.compiler.is_compiling() or (layer.training and layer.lora_dropout > 0):
+        return None
+    base = layer._modules["base"]
+    if base._forward_hooks or base._forward_pre_hooks or "forward" in base.__dict__:
+        return None  # the last: replaced on the instance, as accelerate does
+    try:  # an attribute of an nn.Module takes as long as a product with one sample
+        lora_A, lora_B = layer._parameters["lora_A"], layer._parameters["lora_B"]
+        weight, bias = base._parameters["weight"], base._parameters["bias"]
+    except KeyError:  # pruned, or a replica of nn.DataParallel: no parameters, but attributes
+        lora_A, lora_B, weight, bias = layer.lora_A, layer.lora_B, base.weight, base.bias
+    if weight.requires_grad or (bias is not None and bias.requires_grad):
+        return None
+    weight = weight.T if layer.fan_in_fan_out else weight  # (d, k)
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        if not weight.is_floating_point():  # packed: its numbers mean something else
+            return None
+        dtype = torch.get_autocast_dtype(x.device.type)
+        bias = None if bias is None else bias.to(dtype)
+        return x.to(dtype), weight.to(dtype), bias, lora_A.to(dtype), lora_B.to(dtype)
+    if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
+        return None
+    return x, weight, bias, lora_A, lora_B
+
+
+def lora_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lora_A: Tensor, lora_B: Tensor, scaling: float
+) -> Tensor:
+    """Return ``x @ weight.T + bias + scaling · x @ lora_A.T @ lora_B.T``, (..., d).
+
+    Shapes: x (..., k), weight (d, k), bias (d,), lora_A (r, k), lora_B (d, r), all of one dtype.
+    Gradients go to x, lora_A and lora_B, as far as they need one; weight and bias get none.
+    """
+    if torch.is_grad_enabled() and (
+        x.requires_grad or lora_A.requires_grad or lora_B.requires_grad
+    ):
+        return _Fused.apply(x, weight, bias, lora_A, lora_B, scaling)
+    return _products(x, weight, bias, lora_A, lora_B, scaling)[0]
+
+
+def _products(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lora_A: Tensor, lora_B: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Return y and h_t = lora_A @ xᵀ.
+
+    h_t and its gradient lie in memory as r long rows: as n rows of r numbers, BLAS takes up to five
+    times as long where r is 8.
+    """
+    rows = x.reshape(-1, x.shape[-1])  # (n, k)
+    y = x.new_empty(*x.shape[:-1], len(weight))  # (..., d)
+    out = y.view(-1, len(weight))  # (n, d); y must not be the view: it could not be changed later
+    if bias is None:
+        torch.mm(rows, weight.T, out=out)
+    else:
+        torch.addmm(bias, rows, weight.T, out=out)
+    h_t = torch.mm(lora_A, rows.T)  # (r, n)
+    out.addmm_(h_t.T, lora_B.T, alpha=scaling)
+    return y, h_t
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, lora_A, lora_B, scaling):  # noqa: ANN001, ANN205
+        y, h_t = _products(x, weight, bias, lora_A, lora_B, scaling)
+        ctx.save_for_backward(x, weight, lora_A, lora_B, h_t)
+        ctx.scaling = scaling
+        return y
+
+    @staticmethod
+    def backward(ctx, grad_output):  # noqa: ANN001, ANN205
+        x, weight, lora_A, lora_B, h_t = ctx.saved_tensors
+        needs_x, _, _, needs_A, needs_B, _ = ctx.needs_input_grad
+        G = grad_output.reshape(-1, len(weight))  # (n, d)
+        rows = x.reshape(-1, x.shape[-1])  # (n, k)
+        if torch.is_grad_enabled():  # double backward: h_t depends on x and lora_A
+            h_t = lora_A @ rows.T  # (r, n)
+        # With beta=0 addmm does not read its first argument: it is a product that also scales.
+        grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
+        grad_x = grad_A = grad_B = None
+        if needs_A:
+            grad_A = torch.mm(grad_h_t, rows)  # (r, k)
+        if needs_B and len(G) > len(h_t):
+            grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
+        elif needs_B:  # few samples: to copy that transpose, as autograd does, would take longer
+            grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
+        if needs_x:
+            grad_x = torch.mm(G, weight).addmm_(grad_h_t.T, lora_A).view(x.shape)  # (..., k)
+        return grad_x, None, None, grad_A, grad_B, None
