@@ -26,8 +26,8 @@ def _figures(arguments: argparse.Namespace) -> int:
             print(problem, file=sys.stderr)
         print(f"{len(figures.load())} figures checked, {len(problems)} problems")
         return 1 if problems else 0
-    for name, changed in figures.write(arguments.out, arguments.only):
-        print(f"{name:<24} {'drawn' if changed else 'unchanged'}")
+    for name, drawn in figures.write(arguments.out, arguments.only):
+        print(f"{name:<24} {'drawn' if drawn else 'unchanged'}")
     return 0
 
 
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", nargs="+", metavar="NAME", help="draw these, even when nothing changed"
     )
     figures.add_argument(
-        "--check", action="store_true", help="write nothing; fail on a missing or stale figure"
+        "--check", action="store_true", help="draw nothing; fail on a missing or stale figure"
     )
     figures.add_argument(
         "--out", default="figures", metavar="DIR", help="the folder (default: figures)"

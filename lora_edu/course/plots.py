@@ -27,7 +27,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 # cells of one size, and files a third as large.
 CELL = 0.03
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "figure.figsize": (7.0, 4.0),
     "savefig.dpi": 200,
