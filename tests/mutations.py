@@ -485,6 +485,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "records = [_record(entry, entry.numbers()) for entry",
             "records = [_record(entry, entry()[1]) for entry",
         ),
+        "a print holds its date": ("metadata=UNDATED[kind]", "metadata={}"),
+        "an SVG's ids are random": (', plt.rc_context({"svg.hashsalt": entry.name})', ""),
         "orphans are welcome": ('if path.name not in known | {"style.json"}:', "if False:"),
     },
     ("lora_edu/course/matrix_example/figures.py", "tests/course/test_figures.py"): {

@@ -27,6 +27,8 @@ from lora_edu.files import write_whole
 
 Numbers = dict[str, Any]
 RELATIVE_TOLERANCE = 1e-6
+# What a file of each format is told, so that the same picture gives the same bytes: no date.
+UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 # -- the registry -----------------------------------------------------------------------------
@@ -190,12 +192,13 @@ def _restyled(folder: Path) -> list[str]:
     return [f"every figure: stale, the style's {setting} changed" for setting in changed]
 
 
-def _picture(entry: Entry, numbers: Numbers) -> bytes:
+def _picture(entry: Entry, numbers: Numbers, kind: str) -> bytes:
+    """Draw a figure as a file in the format ``kind``; the same numbers give the same bytes."""
     fig, buffer = entry.draw(numbers), io.BytesIO()
-    with plt.rc_context(STYLE):
-        fig.savefig(buffer, format="png")
+    with plt.rc_context(STYLE), plt.rc_context({"svg.hashsalt": entry.name}):
+        fig.savefig(buffer, format=kind, metadata=UNDATED[kind])
     plt.close(fig)
-    return small_png(buffer.getvalue())
+    return small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
 
 
 def _text(value: dict[str, Any]) -> str:
@@ -247,7 +250,7 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
         records.append(record)
         stale = all_anew or bool(_problems(folder, record))
         if stale:
-            write_whole(folder / f"{entry.name}.png", _picture(entry, numbers))
+            write_whole(folder / f"{entry.name}.png", _picture(entry, numbers, "png"))
             write_whole(folder / "data" / f"{entry.name}.json", _text(record))
         yield entry.name, stale
     if only is None:
@@ -255,6 +258,31 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
             write_whole(folder / name, text())
         write_whole(folder / "README.md", _gallery(records))
         write_whole(folder / "data" / "style.json", _text(_style()))  # last: all are drawn in it
+
+
+def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> Iterator[Path]:
+    """Draw the figures for print, as ``NAME.svg`` or ``NAME.pdf`` in ``folder``; yield each path.
+
+    Nothing else is written: these files are no part of the gallery, and are never compared.
+
+    Parameters
+    ----------
+    folder : path
+        It is created when missing.
+    kind : str
+        ``"svg"`` or ``"pdf"``.
+    only : names, optional
+        Which figures to draw; all by default.
+
+    Raises
+    ------
+    ValueError
+        ``only`` holds a name that no figure has.
+    """
+    for entry in _select(only):
+        path = Path(folder) / f"{entry.name}.{kind}"
+        write_whole(path, _picture(entry, entry.numbers(), kind))
+        yield path
 
 
 def check(folder: Path | str) -> list[str]:

@@ -256,6 +256,19 @@ def test_two_figures_cannot_share_a_name(one_figure):
         figures.figure(lambda: {})(tiny)
 
 
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, one_figure, kind, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # a date, if one were written
+    first = list(figures.export(tmp_path / "a", kind))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    second = list(figures.export(tmp_path / "b", kind, ["tiny"]))
+    assert (first, second) == ([tmp_path / "a" / f"tiny.{kind}"], [tmp_path / "b" / f"tiny.{kind}"])
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert first[0].read_bytes().startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [f"tiny.{kind}"]
+    assert plt.get_fignums() == []
+
+
 def test_the_example_is_of_rank_five_whatever_the_seed():
     for seed in range(20):
         W0, lora_A, lora_B = example.matrix_example(seed)
