@@ -6,6 +6,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from lora_edu import __version__
 
 
 def _figures(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices so small that a second is in the way
     import matplotlib as mpl
 
     mpl.use("Agg")  # files only: needs no screen

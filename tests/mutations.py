@@ -590,7 +590,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "        if key not in rows:\n            raise",
             "        if False:\n            raise",
         ),
-        "processes outlive the command": ("        os._exit(1)", "        pass"),
+        "processes outlive the command": ("    os._exit(1)", "    pass"),
         "the second recording is the first": (
             'read(f"{name}_again" if again else name)',
             "read(name)",
