@@ -42,11 +42,13 @@ def real_model_spectra(numbers: Numbers) -> Figure:
     of_lora = at[[MODULES.index(name) for name in ADAPTED]]
     each, (square, oblong) = numbers["each"], numbers["noise"]
     noise = [oblong if name.endswith(("up", "down")) else square for name in MODULES]
+    unnamed = [""] * (numbers["seeds"] - 1)  # in the legend one seed stands for all
     fig, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
     ax.plot(noise, at, "|", color=GREY, markersize=14, label="noise")
     ax.plot(numbers["W0"], at, "s", color=ORANGE, label="$W_0$")
-    ax.plot(np.transpose(each["full"]), at, "o", color=BLUE, alpha=0.6, label=["full", "", ""])
-    ax.plot(np.transpose(each["lora"]), of_lora, "^", color=VERMILION, label=["$r=64$", "", ""])
+    full, lora = np.transpose(each["full"]), np.transpose(each["lora"])  # (matrices, seeds)
+    ax.plot(full, at, "o", color=BLUE, alpha=0.6, label=["full", *unnamed])
+    ax.plot(lora, of_lora, "^", color=VERMILION, label=["$r=64$", *unnamed])
     ax.set(yticks=at, yticklabels=MODULES, xlim=(-5, 310))
     ax.set_xlabel("$n:\\ \\sum_{i\\leq n}\\sigma_i^2 \\geq 0.9\\,\\sum\\sigma_i^2$")
     ax.grid(axis="y", alpha=0.3)
