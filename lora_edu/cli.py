@@ -6,6 +6,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -16,19 +17,27 @@ from lora_edu import __version__
 
 
 def _figures(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices so small that a second is in the way
     import matplotlib as mpl
 
     mpl.use("Agg")  # files only: needs no screen
     from lora_edu.course import figures
 
+    if arguments.format != "png":
+        if arguments.check:
+            raise ValueError("--check is about the PNG pictures and takes no --format")
+        for path in figures.export(arguments.out or "print", arguments.format, arguments.only):
+            print(path)
+        return 0
+    folder = arguments.out or "figures"
     if arguments.check:
-        problems = figures.check(arguments.out)
+        problems = figures.check(folder)
         for problem in problems:
             print(problem, file=sys.stderr)
         print(f"{len(figures.load())} figures checked, {len(problems)} problems")
         return 1 if problems else 0
-    for name, changed in figures.write(arguments.out, arguments.only):
-        print(f"{name:<24} {'drawn' if changed else 'unchanged'}")
+    for name, drawn in figures.write(folder, arguments.only):
+        print(f"{name:<24} {'drawn' if drawn else 'unchanged'}")
     return 0
 
 
@@ -200,10 +209,14 @@ def _parser() -> argparse.ArgumentParser:
         "--only", nargs="+", metavar="NAME", help="draw these, even when nothing changed"
     )
     figures.add_argument(
-        "--check", action="store_true", help="write nothing; fail on a missing or stale figure"
+        "--check", action="store_true", help="draw nothing; fail on a missing or stale figure"
     )
     figures.add_argument(
-        "--out", default="figures", metavar="DIR", help="the folder (default: figures)"
+        "--format", default="png", choices=["png", "svg", "pdf"],
+        help="svg and pdf are for print: the pictures alone, without gallery and numbers",
+    )  # fmt: skip
+    figures.add_argument(
+        "--out", metavar="DIR", help="the folder (default: figures; for svg and pdf, print)"
     )
     figures.set_defaults(run=_figures)
 

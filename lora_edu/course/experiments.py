@@ -431,10 +431,10 @@ def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, R
 def _end_with_the_parent() -> None:
     """Let this process end when the one that asked for it does, be it killed."""
     parent = multiprocessing.parent_process()
+    assert parent is not None, "only a process of a pool ends with another"
+    threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
 
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
 
-    if parent is not None:
-        threading.Thread(target=watch, daemon=True).start()
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -1,25 +1,24 @@
-"""Every figure of the course: one short function each, registered under its name.
+"""Every figure of the course: the numbers that it shows, and how they are drawn.
 
-The functions stand in the folder of the lesson that shows them. Each draws with Matplotlib and
-returns the figure together with the numbers behind it. Notebooks call them, and assert on the
-numbers; ``lora-edu figures`` writes all of them into a folder, with a gallery. What is compared
-later is numbers and words, never pixels: those differ between two versions of a font renderer.
+Both are functions in the folder of the lesson that shows the figure. The first computes the
+numbers, and is cheap; the second draws them with Matplotlib, and only draws. Notebooks call the
+figure, and assert on the numbers; ``lora-edu figures`` writes all of them into a folder, with a
+gallery. What is compared later is numbers and words, never pixels: those differ between two
+versions of a font renderer.
 """
 
-import functools
-import hashlib
 import importlib
 import inspect
 import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from lora_edu.course import LESSONS
@@ -28,29 +27,44 @@ from lora_edu.files import write_whole
 
 Numbers = dict[str, Any]
 RELATIVE_TOLERANCE = 1e-6
+# What a file of each format is told, so that the same picture gives the same bytes: no date.
+UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 # -- the registry -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Entry:
-    """A registered figure: how to draw it, and what to say of it."""
+    """A registered figure: its numbers, the function that draws them, and what is said of it.
 
-    name: str
-    alt: str  # a template: {names} are filled in from the figure's numbers
-    draw: Callable[..., tuple[Figure, Numbers]]
+    ``shows`` is the first paragraph of that function's docstring: one sentence for the gallery.
+    ``alt`` is the rest, for those who cannot see the picture: a template such as ``... {ratio:g}
+    times fewer``, filled in from the recorded numbers, so that words and picture cannot disagree.
+    """
 
-    @property
-    def shows(self) -> str:
-        """The first paragraph of the drawing function's docstring."""
-        return " ".join(inspect.cleandoc(self.draw.__doc__ or "").split("\n\n")[0].split())
+    def __init__(self, numbers: Callable[..., Numbers], draw: Callable[[Numbers], Figure]) -> None:
+        self.name = draw.__name__  # of its files
+        self.numbers = numbers
+        self._draw = draw
+        shows, _, alt = inspect.cleandoc(draw.__doc__ or "").partition("\n\n")
+        self.shows, self.alt = " ".join(shows.split()), " ".join(alt.split())
+        self.__doc__ = draw.__doc__  # this and the next for whoever asks a notebook for help
+        self.__signature__ = inspect.signature(numbers)
 
-    @property
-    def code_digest(self) -> str:
-        """A digest of the drawing function: a figure is stale when its code has changed."""
-        source = inspect.getsource(inspect.unwrap(self.draw))
-        return hashlib.sha256(source.encode()).hexdigest()[:16]
+    def draw(self, numbers: Numbers) -> Figure:
+        """Draw what ``numbers`` returned, in the course's style."""
+        with plt.rc_context(STYLE):
+            return self._draw(numbers)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Figure, Numbers]:
+        """Return the picture of ``numbers(...)``, and what of them is recorded."""
+        numbers = self.numbers(*args, **kwargs)
+        return self.draw(numbers), recorded(numbers)
+
+
+def recorded(numbers: Numbers) -> Numbers:
+    """Leave out the NumPy arrays: they are drawn, but neither recorded nor compared."""
+    return {name: value for name, value in numbers.items() if not isinstance(value, np.ndarray)}
 
 
 FIGURES: dict[str, Entry] = {}
@@ -67,29 +81,29 @@ def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], s
     return register
 
 
-def figure(name: str, *, alt: str) -> Callable[[Callable], Callable]:
-    """Register the decorated function as the figure ``name``, drawn in the course's style.
+def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Figure]], Entry]:
+    """Register the decorated function, which draws what it is given, as the figure of its name.
+
+    Its docstring is what is said of the figure: see ``Entry``.
 
     Parameters
     ----------
-    name : str
-        The name of its files.
-    alt : str
-        What a reader who cannot see the picture is told: a template such as ``"... {ratio:g}
-        times fewer"``, filled in from the numbers that the function returns, so that the words
-        cannot disagree with the picture.
+    numbers : function
+        Returns what is drawn, name → number, text, list or dict of these, all of which is
+        recorded and compared, or NumPy array, which is not. Without arguments, the course's own.
+
+    Raises
+    ------
+    ValueError
+        Another figure has this name.
     """
 
-    def register(draw: Callable[..., tuple[Figure, Numbers]]) -> Callable:
-        @functools.wraps(draw)
-        def styled(*args: Any, **kwargs: Any) -> tuple[Figure, Numbers]:
-            with plt.rc_context(STYLE):
-                return draw(*args, **kwargs)
-
-        if name in FIGURES:
-            raise ValueError(f"two figures are called {name!r}")
-        FIGURES[name] = Entry(name, alt, styled)
-        return styled
+    def register(draw: Callable[[Numbers], Figure]) -> Entry:
+        entry = Entry(numbers, draw)
+        if entry.name in FIGURES:
+            raise ValueError(f"two figures are called {entry.name!r}")
+        FIGURES[entry.name] = entry
+        return entry
 
     return register
 
@@ -97,16 +111,16 @@ def figure(name: str, *, alt: str) -> Callable[[Callable], Callable]:
 def load() -> dict[str, Entry]:
     """Import the figures of every lesson; return them in the lessons' order, name → entry."""
     modules = [f"lora_edu.course.{lesson}.figures" for lesson in LESSONS]
-    modules = [name for name in modules if find_spec(name)]
-    for name in modules:
-        importlib.import_module(name)
+    for module in modules:
+        if find_spec(module):
+            importlib.import_module(module)
+
     # Whoever imports one lesson first registers it first; the gallery must not depend on that.
-    return dict(
-        sorted(
-            FIGURES.items(),
-            key=lambda item: [*modules, item[1].draw.__module__].index(item[1].draw.__module__),
-        )
-    )
+    def lesson(name: str) -> int:
+        module = FIGURES[name].numbers.__module__
+        return modules.index(module) if module in modules else len(modules)
+
+    return {name: FIGURES[name] for name in sorted(FIGURES, key=lesson)}
 
 
 # -- writing and checking a folder of them ----------------------------------------------------
@@ -121,33 +135,74 @@ def _select(only: Iterable[str] | None) -> list[Entry]:
 
 
 def _record(entry: Entry, numbers: Numbers) -> dict[str, Any]:
-    """Collect what is compared later: words, numbers and a digest of the code."""
-    return {
-        "name": entry.name,
-        "alt": entry.alt.format(**numbers),
-        "shows": entry.shows,
-        "code": entry.code_digest,
-        "numbers": numbers,
-    }
+    """Collect what is compared later, as JSON gives it back: words and numbers."""
+    shown = recorded(numbers)
+    alt = entry.alt.format(**shown)
+    record = {"name": entry.name, "alt": alt, "shows": entry.shows, "numbers": shown}
+    return json.loads(json.dumps(record))
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Compare two JSON values, floats with ``RELATIVE_TOLERANCE``."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE)
-    return a == b
+def _style() -> dict[str, Any]:
+    """Return the style that all figures share, as JSON gives it back."""
+    return json.loads(json.dumps(STYLE, default=str))
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a record; a missing or damaged one compares as different from each."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _changes(old: Any, new: Any, part: str = "") -> Iterator[str]:
+    """Name the parts in which two JSON values differ, floats by more than the tolerance."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            yield from _changes(old.get(key), new.get(key), f"{part}.{key}".strip("."))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for before, after in zip(old, new, strict=True):
+            yield from _changes(before, after, part)
+    elif isinstance(old, float) and isinstance(new, float):
+        if not math.isclose(old, new, rel_tol=RELATIVE_TOLERANCE):
+            yield part
+    elif old != new:
+        yield part
+
+
+def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
+    """Say how the picture of a figure and its record in ``folder`` are not what they should be."""
+    name, problems = record["name"], []
+    if not (folder / f"{name}.png").is_file():
+        problems.append(f"{name}: the picture is missing")
+    stored = _read(folder / "data" / f"{name}.json")
+    if not stored:
+        return [*problems, f"{name}: the numbers behind it are missing or damaged"]
+    changed = dict.fromkeys(_changes(stored, record))
+    return problems + [f"{name}: stale, its {part} changed" for part in changed]
+
+
+def _restyled(folder: Path) -> list[str]:
+    """Say which settings of the style are not those that the figures were drawn with."""
+    stored = _read(folder / "data" / "style.json")
+    if not stored:
+        return ["every figure: stale, the style it was drawn in is missing or damaged"]
+    changed = dict.fromkeys(_changes(stored, _style()))
+    return [f"every figure: stale, the style's {setting} changed" for setting in changed]
+
+
+def _picture(entry: Entry, numbers: Numbers, kind: str) -> bytes:
+    """Draw a figure as a file in the format ``kind``; the same numbers give the same bytes."""
+    fig, buffer = entry.draw(numbers), io.BytesIO()
+    with plt.rc_context(STYLE), plt.rc_context({"svg.hashsalt": entry.name}):
+        fig.savefig(buffer, format=kind, metadata=UNDATED[kind])
+    plt.close(fig)
+    return small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def _gallery(records: Iterable[dict[str, Any]]) -> str:
@@ -168,15 +223,17 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
 
 
 def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tuple[str, bool]]:
-    """Draw the figures into ``folder``; yield each name and whether its files changed.
+    """Draw the figures into ``folder``; yield each name and whether it was drawn.
 
-    A figure is drawn anew when its numbers, its words or its code changed, when a file is missing,
-    or when ``only`` names it. So a picture does not change just because another machine drew it.
+    A figure is drawn anew when its numbers, its words or the style changed, when a file is
+    missing, or when ``only`` names it. So a picture does not change just because another machine
+    drew it, nor because its code was put in other words.
 
     Parameters
     ----------
     folder : path
-        Gets ``NAME.png``, ``data/NAME.json`` and, when all are drawn, the tables and ``README.md``.
+        Gets ``NAME.png``, ``data/NAME.json`` and, when all are drawn, ``data/style.json``, the
+        tables and ``README.md``.
     only : names, optional
         Which figures to draw; all by default.
 
@@ -186,55 +243,68 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
         ``only`` holds a name that no figure has.
     """
     folder, records = Path(folder), []
+    all_anew = only is not None or bool(_restyled(folder))
     for entry in _select(only):
-        fig, numbers = entry.draw()
+        numbers = entry.numbers()
         record = _record(entry, numbers)
-        picture, data = folder / f"{entry.name}.png", folder / "data" / f"{entry.name}.json"
-        stale = only is not None or not picture.is_file() or not _same(_read(data), record)
-        if stale:
-            buffer = io.BytesIO()
-            with plt.rc_context(STYLE):
-                fig.savefig(buffer, format="png")
-            write_whole(picture, small_png(buffer.getvalue()))
-            write_whole(data, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        plt.close(fig)
         records.append(record)
+        stale = all_anew or bool(_problems(folder, record))
+        if stale:
+            write_whole(folder / f"{entry.name}.png", _picture(entry, numbers, "png"))
+            write_whole(folder / "data" / f"{entry.name}.json", _text(record))
         yield entry.name, stale
     if only is None:
         for name, (_, text) in TABLES.items():
             write_whole(folder / name, text())
         write_whole(folder / "README.md", _gallery(records))
+        write_whole(folder / "data" / "style.json", _text(_style()))  # last: all are drawn in it
+
+
+def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> Iterator[Path]:
+    """Draw the figures for print, as ``NAME.svg`` or ``NAME.pdf`` in ``folder``; yield each path.
+
+    Nothing else is written: these files are no part of the gallery, and are never compared.
+
+    Parameters
+    ----------
+    folder : path
+        It is created when missing.
+    kind : str
+        ``"svg"`` or ``"pdf"``.
+    only : names, optional
+        Which figures to draw; all by default.
+
+    Raises
+    ------
+    ValueError
+        ``only`` holds a name that no figure has.
+    """
+    for entry in _select(only):
+        path = Path(folder) / f"{entry.name}.{kind}"
+        write_whole(path, _picture(entry, entry.numbers(), kind))
+        yield path
 
 
 def check(folder: Path | str) -> list[str]:
-    """Compare a folder with what the code draws now; return one line for each disagreement.
+    """Compare a folder with what the code would draw; return one line for each disagreement.
 
     It finds a missing picture or record, numbers off by more than a relative 1e-6, another text
-    or code, a gallery that says something else, and files that belong to no figure.
+    or style, a gallery that says something else, and files that belong to no figure. Nothing is
+    drawn.
     """
-    folder, problems, records = Path(folder), [], []
-    for entry in load().values():
-        fig, numbers = entry.draw()
-        plt.close(fig)
-        record = json.loads(json.dumps(_record(entry, numbers)))
-        records.append(record)
-        if not (folder / f"{entry.name}.png").is_file():
-            problems.append(f"{entry.name}: the picture is missing")
-        stored = _read(folder / "data" / f"{entry.name}.json")
-        if not stored:
-            problems.append(f"{entry.name}: the numbers behind it are missing or damaged")
-            continue
-        problems += [
-            f"{entry.name}: stale, its {part} changed"
-            for part in record
-            if not _same(stored.get(part), record[part])
-        ]
+    folder = Path(folder)
+    records = [_record(entry, entry.numbers()) for entry in load().values()]
+    problems = _restyled(folder)
+    for record in records:
+        problems += _problems(folder, record)
     for name, (_, text) in TABLES.items():
         if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text():
             problems.append(f"{name}: the table is missing or stale")
     known = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "json")} | TABLES.keys()
     files = [*folder.glob("*.png"), *folder.glob("*.csv"), *folder.glob("data/*.json")]
-    problems += [f"{path.name}: belongs to no figure" for path in files if path.name not in known]
+    for path in files:
+        if path.name not in known | {"style.json"}:
+            problems.append(f"{path.name}: belongs to no figure")
     gallery = folder / "README.md"
     if not gallery.is_file() or gallery.read_text(encoding="utf-8") != _gallery(records):
         problems.append("README.md: the gallery is missing or stale")

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,27 @@ def test_figures_are_written_then_checked(tmp_path, capsys):
     (tmp_path / "figures" / "matrix_anatomy.png").unlink()
     assert main(["figures", "--check", "--out", out]) == 1
     assert "matrix_anatomy: the picture is missing" in capsys.readouterr().err
+
+
+def test_figures_for_print_stand_apart(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["matrix_anatomy", "scaling_and_rank"]
+    assert main(["figures", "--format", "pdf", "--only", *names]) == 0
+    expected = [str(Path("print", f"{name}.pdf")) for name in names]
+    assert capsys.readouterr().out.split() == expected
+    assert main(["figures", "--format", "svg", "--only", *names, "--out", "here"]) == 0
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert written == {*expected, "here/matrix_anatomy.svg", "here/scaling_and_rank.svg"}
+
+
+def test_only_the_pixels_are_checked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["figures", "--check", "--format", "svg"]) == 2
+    error = "lora-edu: --check is about the PNG pictures and takes no --format\n"
+    assert capsys.readouterr().err == error
+    assert main(["figures", "--format", "svg", "--only", "mona_lisa"]) == 2
+    assert capsys.readouterr().err.startswith("lora-edu: no figure is called 'mona_lisa'")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_figure_is_one_line_and_code_2(tmp_path, capsys):

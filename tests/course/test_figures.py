@@ -1,3 +1,4 @@
+import ast
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from lora_edu import counting
-from lora_edu.course import figures, plots
+from lora_edu.course import LESSONS, figures, plots
 from lora_edu.course.counting_parameters import figures as counted
 from lora_edu.course.matrix_example import figures as example
 
@@ -24,26 +25,70 @@ def _close():
 
 @pytest.fixture
 def one_figure(monkeypatch):
-    """A registry that holds a single cheap figure, whose number can be changed."""
-    state = {"value": 1.0}
+    """A registry that holds a single cheap figure, whose numbers can be changed."""
+    state = {"value": 1.0, "path": np.array([0.0, 1.0]), "under": {"a": [1, 2.0], "b": "words"}}
     figures.load()
     monkeypatch.setattr(figures, "FIGURES", {})
 
-    @figures.figure("tiny", alt="A point at {value:g}.")
-    def tiny():
-        """Show a point.
+    @figures.figure(lambda: dict(state))
+    def tiny(numbers):
+        """Show a
+        point.
 
-        More words, not for the gallery.
+        A point at {value:g},
+        and a path.
         """
         fig, ax = plt.subplots(figsize=(1, 1))
-        ax.plot([state["value"]], "o")
-        return fig, dict(state)
+        ax.plot([numbers["value"]], "o")
+        ax.plot(numbers["path"])
+        return fig
 
     return state
 
 
-def test_committed_figures_are_what_the_code_draws():
+def forbid_drawing(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("something is drawn")
+
+    monkeypatch.setattr(mpl.figure.Figure, "__init__", refuse)
+    monkeypatch.setattr(mpl.figure.Figure, "savefig", refuse)
+
+
+def test_committed_figures_are_what_the_code_would_draw(monkeypatch):
+    forbid_drawing(monkeypatch)
     assert figures.check(ROOT / "figures") == []
+
+
+def test_a_figure_is_called_as_one_function_and_returns_what_is_recorded(one_figure):
+    tiny = figures.FIGURES["tiny"]
+    fig, numbers = tiny()
+    assert numbers == {"value": 1.0, "under": {"a": [1, 2.0], "b": "words"}}  # but for the array
+    assert [list(line.get_ydata()) for line in fig.axes[0].lines] == [[1.0], [0.0, 1.0]]
+    assert (tiny.shows, tiny.alt) == ("Show a point.", "A point at {value:g}, and a path.")
+
+
+def test_a_figure_is_drawn_in_the_style_of_the_course(one_figure):
+    with plt.rc_context({"axes.spines.top": True}):
+        fig, _ = figures.FIGURES["tiny"]()
+    assert not fig.axes[0].spines["top"].get_visible()
+
+
+def test_a_notebook_is_told_what_a_figure_takes():
+    import inspect
+
+    assert list(inspect.signature(example.matrix_anatomy).parameters) == ["W0", "lora_A", "lora_B"]
+    assert "to scale and on one colour scale" in example.matrix_anatomy.__doc__
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_figures_of_a_lesson_need_no_other_lesson(lesson):
+    path = ROOT / "lora_edu" / "course" / lesson / "figures.py"
+    if not path.is_file():
+        pytest.skip("a lesson without figures")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            others = set((node.module or "").split(".")) & set(LESSONS) - {lesson}
+            assert not others, f"{lesson} imports {node.module}"
 
 
 def test_writing_again_changes_nothing(tmp_path, one_figure):
@@ -52,8 +97,18 @@ def test_writing_again_changes_nothing(tmp_path, one_figure):
     assert list(figures.write(tmp_path)) == [("tiny", False)]
     assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*.*")}
     assert figures.check(tmp_path) == []
-    assert "![A point at 1.](tiny.png)" in (tmp_path / "README.md").read_text()
+    assert "![A point at 1, and a path.](tiny.png)" in (tmp_path / "README.md").read_text()
     assert "Show a point." in (tmp_path / "README.md").read_text()
+
+
+def test_checking_draws_nothing(tmp_path, one_figure, monkeypatch):
+    list(figures.write(tmp_path))
+    forbid_drawing(monkeypatch)
+    assert figures.check(tmp_path) == []
+    one_figure["value"] = 2.0
+    assert "tiny: stale, its numbers.value changed" in figures.check(tmp_path)
+    with pytest.raises(AssertionError, match="something is drawn"):
+        list(figures.write(tmp_path))
 
 
 def test_only_draws_the_named_one_anew(tmp_path, one_figure):
@@ -66,11 +121,96 @@ def test_only_draws_the_named_one_anew(tmp_path, one_figure):
 def test_a_last_digit_is_no_change_and_a_real_one_is(tmp_path, one_figure):
     list(figures.write(tmp_path))
     one_figure["value"] = 1.0 + 1e-9
+    one_figure["under"] = {"a": (1, 2.0 - 1e-9), "b": "words"}
     assert figures.check(tmp_path) == []
-    one_figure["value"] = 1.001
-    assert "tiny: stale, its numbers changed" in figures.check(tmp_path)
+    one_figure["value"] = 1.0 + 2e-6
+    assert figures.check(tmp_path) == ["tiny: stale, its numbers.value changed"]
     assert list(figures.write(tmp_path)) == [("tiny", True)]
     assert figures.check(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("under", "changed"),
+    [
+        ({"a": [1, 2.1], "b": "words"}, "under.a"),
+        ({"a": [1.5, 2.5], "b": "words"}, "under.a"),  # once, and not for each number
+        ({"a": [1, 2.0, 3], "b": "words"}, "under.a"),
+        ({"a": [1, 2.0], "b": "others"}, "under.b"),
+        ({"a": [1, 2.0]}, "under.b"),
+        ({"a": [1, 2.0], "b": "words", "c": 0}, "under.c"),
+        (1, "under"),
+    ],
+)
+def test_the_number_that_changed_is_named(tmp_path, one_figure, under, changed):
+    list(figures.write(tmp_path))
+    one_figure["under"] = under
+    assert figures.check(tmp_path) == [f"tiny: stale, its numbers.{changed} changed"]
+
+
+def test_what_is_only_drawn_makes_nothing_stale(tmp_path, one_figure):
+    list(figures.write(tmp_path))
+    one_figure["path"] = np.array([0.0, 2.0])
+    assert figures.check(tmp_path) == []
+    one_figure["under"] = {"a": np.zeros(2)}  # neither recorded nor seen to be left out
+    with pytest.raises(TypeError, match="ndarray is not JSON serializable"):
+        figures.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"), [("alt", "A point at {value:.3f}."), ("shows", "Show two.")]
+)
+def test_other_words_are_named_and_written(tmp_path, one_figure, part, words):
+    list(figures.write(tmp_path))
+    setattr(figures.FIGURES["tiny"], part, words)
+    gallery = "README.md: the gallery is missing or stale"
+    assert figures.check(tmp_path) == [f"tiny: stale, its {part} changed", gallery]
+    assert list(figures.write(tmp_path)) == [("tiny", True)]
+    assert figures.check(tmp_path) == []
+
+
+def test_another_style_is_named_and_draws_all_anew(tmp_path, one_figure, monkeypatch):
+    list(figures.write(tmp_path))
+    monkeypatch.setitem(plots.STYLE, "font.size", 12)
+    stale = ["every figure: stale, the style's font.size changed"]
+    assert figures.check(tmp_path) == stale
+    list(figures.write(tmp_path, ["tiny"]))  # one of them: so the others are still stale
+    assert figures.check(tmp_path) == stale
+    assert list(figures.write(tmp_path)) == [("tiny", True)]
+    assert figures.check(tmp_path) == []
+    assert list(figures.write(tmp_path)) == [("tiny", False)]
+
+
+def test_a_run_that_is_interrupted_is_not_taken_for_a_whole_one(tmp_path, one_figure):
+    figures.figure(lambda: {})(lambda _: None)  # it draws no figure, which stops the writing
+    for _ in range(2):
+        writing = figures.write(tmp_path)
+        assert next(writing) == ("tiny", True)
+        with pytest.raises(AttributeError):
+            next(writing)
+
+
+def test_the_same_code_in_other_words_leaves_everything_fresh(tmp_path, one_figure, monkeypatch):
+    list(figures.write(tmp_path))
+    monkeypatch.setattr(figures, "FIGURES", {})
+
+    @figures.figure(lambda: one_figure)
+    def tiny(shown):  # another comment
+        """Show a point.
+
+        A point at {value:g}, and a path.
+        """
+        picture, axes = plt.subplots(
+            figsize=(1, 1),
+        )
+        axes.plot(
+            [shown["value"]],
+            "o",
+        )
+        axes.plot(shown["path"])
+        return picture
+
+    assert figures.check(tmp_path) == []
+    assert list(figures.write(tmp_path)) == [("tiny", False)]
 
 
 def spoil_record(folder):
@@ -78,7 +218,7 @@ def spoil_record(folder):
     path.write_text(path.read_text()[:-20])
 
 
-def spoil_code(folder):
+def spoil_keys(folder):
     path = folder / "data" / "tiny.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "code": "0"}))
 
@@ -89,7 +229,9 @@ def spoil_code(folder):
         (lambda f: (f / "tiny.png").unlink(), "tiny: the picture is missing"),
         (lambda f: (f / "data" / "tiny.json").unlink(), "missing or damaged"),
         (spoil_record, "tiny: the numbers behind it are missing or damaged"),
-        (spoil_code, "tiny: stale, its code changed"),
+        (spoil_keys, "tiny: stale, its code changed"),  # what no record holds
+        (lambda f: (f / "data" / "tiny.json").write_text("[]"), "missing or damaged"),
+        (lambda f: (f / "data" / "style.json").unlink(), "every figure: stale, the style it was"),
         (lambda f: (f / "orphan.png").touch(), "orphan.png: belongs to no figure"),
         (lambda f: (f / "data" / "old.json").touch(), "old.json: belongs to no figure"),
         (lambda f: (f / "old.csv").touch(), "old.csv: belongs to no figure"),
@@ -107,8 +249,24 @@ def test_check_names_what_is_wrong(tmp_path, one_figure, spoil, problem):
 
 
 def test_two_figures_cannot_share_a_name(one_figure):
+    def tiny(numbers):
+        return None
+
     with pytest.raises(ValueError, match="two figures are called 'tiny'"):
-        figures.figure("tiny", alt="")(lambda: None)
+        figures.figure(lambda: {})(tiny)
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, one_figure, kind, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # a date, if one were written
+    first = list(figures.export(tmp_path / "a", kind))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    second = list(figures.export(tmp_path / "b", kind, ["tiny"]))
+    assert (first, second) == ([tmp_path / "a" / f"tiny.{kind}"], [tmp_path / "b" / f"tiny.{kind}"])
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert first[0].read_bytes().startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [f"tiny.{kind}"]
+    assert plt.get_fignums() == []
 
 
 def test_the_example_is_of_rank_five_whatever_the_seed():
@@ -174,7 +332,7 @@ def test_small_png_keeps_the_picture():
 
 
 def test_the_planted_rank_is_where_the_floor_ends_and_the_overfitting_begins():
-    numbers = figures.load()["rank_sweep_planted"].draw()[1]
+    numbers = figures.load()["rank_sweep_planted"].numbers()
     for r, floor, reached in zip(*map(numbers.get, ("ranks", "floors", "clean_loss")), strict=True):
         assert reached == pytest.approx(floor, rel=0.01, abs=1e-4)
         assert (floor > 0) is (r < 3)
@@ -182,13 +340,13 @@ def test_the_planted_rank_is_where_the_floor_ends_and_the_overfitting_begins():
 
 
 def test_scaling_and_rank_finds_the_powers_of_theory():
-    slopes = figures.load()["scaling_and_rank"].draw()[1]["slopes"]
+    slopes = figures.load()["scaling_and_rank"].numbers()["slopes"]
     assert slopes["α/r"] == pytest.approx([-0.5, -1, 0], abs=0.1)
     assert slopes["α/√r"] == pytest.approx([0, 0, 0.5], abs=0.1)
 
 
 def test_the_two_accounts_of_gpt3_are_those_of_the_paper_and_of_the_talk():
-    numbers = figures.load()["gpt3_one_terabyte"].draw()[1]
+    numbers = figures.load()["gpt3_one_terabyte"].numbers()
     one = 96 * 2 * 2 * 12_288  # numbers of a rank-1 adapter: 96 layers, q and v, A and B
     base = 174_604_259_328
     assert numbers["paper_adapter"] == pytest.approx(4 * one * 2 / 1e6)

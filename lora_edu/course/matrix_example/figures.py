@@ -1,12 +1,12 @@
 """Figures: the anatomy of the update, and what it saves."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
 from lora_edu import counting
 from lora_edu.course.figures import Numbers, figure
@@ -23,7 +23,7 @@ from lora_edu.course.plots import (
 )
 
 
-def matrix_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def matrix_example(seed: int = 0) -> tuple[NDArray, NDArray, NDArray]:
     """Make the 100 x 100 example: ``W0`` (100, 100), ``lora_A`` (5, 100), ``lora_B`` (100, 5).
 
     ``W0`` is Gaussian noise. The rows of ``lora_A`` and the columns of ``lora_B`` are random sums
@@ -37,39 +37,53 @@ def matrix_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return W0, lora_A, lora_B
 
 
-@figure(
-    "matrix_anatomy",
-    alt="A sum of matrices drawn to scale. Left, W0, a square of {d} by {k} cells of noise. Plus a "
-    "second square of the same size, the update, a pattern of soft bright and dark patches in rows "
-    "and columns; the thin upright strip B ({d} by {r}) stands along its left side and the thin "
-    "flat strip A ({r} by {k}) along its top. Equals a third square, in which the pattern shows "
-    "through the noise. The two strips hold {numbers_in_factors:,} numbers, the square they span "
-    "{numbers_in_update:,}.",
-)
-def matrix_anatomy(
-    W0: np.ndarray | None = None,
-    lora_A: np.ndarray | None = None,
-    lora_B: np.ndarray | None = None,
-) -> tuple[Figure, Numbers]:
-    """Show two thin strips make a full square: W₀ + BA, to scale and on one colour scale.
-
-    Without arguments it draws ``matrix_example()``.
-    """
+def _anatomy(
+    W0: NDArray | None = None, lora_A: NDArray | None = None, lora_B: NDArray | None = None
+) -> Numbers:
+    """Count what is in W0 (d, k) and in BA; without arguments, of ``matrix_example()``."""
     if W0 is None or lora_A is None or lora_B is None:
         W0, lora_A, lora_B = matrix_example()
-    (d, k), r = W0.shape, len(lora_A)
+    d, k = W0.shape
     delta = lora_B @ lora_A  # (d, k)
-    limit = 2.0 * float(np.std(W0 + delta))
+    return {
+        "d": d,
+        "k": k,
+        "r": len(lora_A),
+        "numbers_in_factors": lora_A.size + lora_B.size,
+        "numbers_in_update": delta.size,
+        "rank_of_update": int(np.linalg.matrix_rank(delta)),
+        "colour_limit": 2.0 * float(np.std(W0 + delta)),
+        "W0": W0,
+        "lora_A": lora_A,
+        "lora_B": lora_B,
+        "delta": delta,
+    }
+
+
+@figure(_anatomy)
+def matrix_anatomy(numbers: Numbers) -> Figure:
+    """Show two thin strips make a full square: W₀ + BA, to scale and on one colour scale.
+
+    A sum of matrices drawn to scale. Left, W0, a square of {d} by {k} cells of noise. Plus a second
+    square of the same size, the update, a pattern of soft bright and dark patches in rows and
+    columns; the thin upright strip B ({d} by {r}) stands along its left side and the thin flat
+    strip A ({r} by {k}) along its top. Equals a third square, in which the pattern shows through
+    the noise. The two strips hold {numbers_in_factors:,} numbers, the square they span
+    {numbers_in_update:,}.
+    """
+    d, k, r = numbers["d"], numbers["k"], numbers["r"]
+    W0, delta = numbers["W0"], numbers["delta"]
+    lora_A, lora_B = numbers["lora_A"], numbers["lora_B"]
 
     # Lengths are in cells of the matrices, so that a strip of 5 is as thin as it should be.
     gap, margin, between = 4, 14, 22
     width, height = 3 * k + r + gap + 2 * between + 2 * margin, d + r + gap + 2 * margin
     fig = plt.figure(figsize=(width * CELL, height * CELL))
 
-    def place(matrix: np.ndarray, left: float, bottom: float) -> None:
+    def place(matrix: NDArray, left: float, bottom: float) -> None:
         rows, columns = matrix.shape
         box = (left / width, bottom / height, columns / width, rows / height)
-        heatmap(fig.add_axes(box), matrix, limit)
+        heatmap(fig.add_axes(box), matrix, numbers["colour_limit"])
 
     def write(text: str, x: float, y: float, **style: Any) -> None:
         fig.text(x / width, y / height, text, ha="center", va="center", **style)
@@ -92,30 +106,35 @@ def matrix_anatomy(
     x += between / 2
     place(W0 + delta, x, margin)
     write(f"$W_0 + BA$: {d} × {k} = {grouped(W0.size)}", x + k / 2, below)
-    return fig, {
+    return fig
+
+
+def _counts(d: int = 100, k: int = 100, r: int = 5) -> Numbers:
+    """Count the numbers to train for a weight (d, k), at rank r and at every other."""
+    ranks = list(range(1, min(d, k) + 1))
+    return {
         "d": d,
         "k": k,
         "r": r,
-        "numbers_in_factors": lora_A.size + lora_B.size,
-        "numbers_in_update": delta.size,
-        "rank_of_update": int(np.linalg.matrix_rank(delta)),
-        "colour_limit": limit,
+        "ranks": ranks,
+        "counts": [counting.lora_parameters(d, k, rank) for rank in ranks],
+        "slope": d + k,
+        "dense": counting.dense_parameters(d, k),
+        "lora": counting.lora_parameters(d, k, r),
+        "break_even": counting.break_even_rank(d, k),
     }
 
 
-@figure(
-    "parameters_vs_rank",
-    alt="Numbers to train against the rank r, for a {d} by {k} weight. A straight line rises "
-    "from the origin: LoRA, {slope} numbers for each unit of rank. A level line at {dense:,}: "
-    "the full update. They cross at r = {break_even:g}. At r = {r} LoRA needs {lora:,} numbers.",
-)
-def parameters_vs_rank(d: int = 100, k: int = 100, r: int = 5) -> tuple[Figure, Numbers]:
-    """Show LoRA's count grow with r, and meet the full update's at r* = dk / (d + k)."""
-    ranks = np.arange(1, min(d, k) + 1)
-    counts = [counting.lora_parameters(d, k, int(rank)) for rank in ranks]
-    dense, lora = counting.dense_parameters(d, k), counting.lora_parameters(d, k, r)
-    break_even = counting.break_even_rank(d, k)
+@figure(_counts)
+def parameters_vs_rank(numbers: Numbers) -> Figure:
+    """Show LoRA's count grow with r, and meet the full update's at r* = dk / (d + k).
 
+    Numbers to train against the rank r, for a {d} by {k} weight. A straight line rises from the
+    origin: LoRA, {slope} numbers for each unit of rank. A level line at {dense:,}: the full update.
+    They cross at r = {break_even:g}. At r = {r} LoRA needs {lora:,} numbers.
+    """
+    ranks, counts, r = numbers["ranks"], numbers["counts"], numbers["r"]
+    dense, lora, break_even = numbers["dense"], numbers["lora"], numbers["break_even"]
     fig, ax = plt.subplots(layout="constrained")
     ax.plot(ranks, counts, color=BLUE)
     ax.axhline(dense, color=ORANGE, linestyle="--")
@@ -130,79 +149,76 @@ def parameters_vs_rank(d: int = 100, k: int = 100, r: int = 5) -> tuple[Figure, 
     )
     ax.set(xlabel="r", ylabel="params", xlim=(0, ranks[-1]), ylim=(0, counts[-1]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
-    return fig, {
-        "d": d,
-        "k": k,
-        "r": r,
-        "ranks": ranks.tolist(),
-        "counts": counts,
-        "slope": d + k,
-        "dense": dense,
-        "lora": lora,
-        "break_even": break_even,
-    }
+    return fig
 
 
 def model_widths() -> dict[str, int]:
     """Return the width of some models of the catalogue, from small to large: id → width."""
     names = ["all-MiniLM-L6-v2", "roberta-base", "roberta-large", "gpt2-xl", "llama-2-7b"]
     configs = counting.catalogue()
-    chosen = {name: configs[name] for name in [*names, "gpt3-175b", "llama-3.1-405b"]}
-    return {name: c.get("hidden_size", c.get("n_embd")) for name, c in chosen.items()}
+    widths = {}
+    for name in [*names, "gpt3-175b", "llama-3.1-405b"]:
+        config = configs[name]
+        widths[name] = config["hidden_size"] if "hidden_size" in config else config["n_embd"]
+    return widths
 
 
-@figure(
-    "reduction_vs_width",
-    alt="How many times fewer numbers LoRA trains, against the width d of a square weight, both "
-    "axes logarithmic: three parallel straight lines for r = {ranks[0]}, {ranks[1]} and "
-    "{ranks[2]}, each proportional to d. On the line for r = {ranks[1]} stand the example (d = "
-    "{example_width}, {example_reduction:g} times) and real models, from {narrowest} (d = "
-    "{narrowest_width}, {narrowest_reduction:g} times) to {widest} (d = {widest_width}, "
-    "{widest_reduction:g} times). A level line at 1, below which LoRA saves nothing: at the width "
-    "of the example the line for r = {ranks[2]} is below it.",
-)
-def reduction_vs_width(r: int = 5) -> tuple[Figure, Numbers]:
+def _reductions(r: int = 5) -> Numbers:
+    """Divide the full count by LoRA's at rank r, for the example and for real models.
+
+    These stand at the width of their query projection, a square d x d matrix.
+    """
+    models = model_widths()
+    reductions = {name: counting.reduction(width, width, r) for name, width in models.items()}
+    narrowest, widest = min(models, key=models.__getitem__), max(models, key=models.__getitem__)
+    ranks, ends = [1, r, 64], [50, 32768]
+    return {
+        "ranks": ranks,
+        "ends": ends,
+        "at_ends": [[counting.reduction(end, end, rank) for end in ends] for rank in ranks],
+        "example_width": 100,
+        "example_reduction": counting.reduction(100, 100, r),
+        "widths": models,
+        "reductions": reductions,
+        "narrowest": narrowest,
+        "narrowest_width": models[narrowest],
+        "narrowest_reduction": reductions[narrowest],
+        "widest": widest,
+        "widest_width": models[widest],
+        "widest_reduction": reductions[widest],
+    }
+
+
+@figure(_reductions)
+def reduction_vs_width(numbers: Numbers) -> Figure:
     """Show that the wider the model, the more LoRA saves: at fixed r the ratio is d / 2r.
 
-    Real models stand at the width of their query projection, a square d x d matrix.
+    How many times fewer numbers LoRA trains, against the width d of a square weight, both axes
+    logarithmic: three parallel straight lines for r = {ranks[0]}, {ranks[1]} and {ranks[2]}, each
+    proportional to d. On the line for r = {ranks[1]} stand the example (d = {example_width},
+    {example_reduction:g} times) and real models, from {narrowest} (d = {narrowest_width},
+    {narrowest_reduction:g} times) to {widest} (d = {widest_width}, {widest_reduction:g} times). A
+    level line at 1, below which LoRA saves nothing: at the width of the example the line for r =
+    {ranks[2]} is below it.
     """
-    example_width = 100
-    models = model_widths()
-    narrowest, widest = min(models, key=models.get), max(models, key=models.get)
-    ranks = [1, r, 64]
-
-    def ratios(widths: Iterable[int], rank: int) -> list[float]:
-        return [counting.reduction(width, width, rank) for width in widths]
-
     fig, ax = plt.subplots(figsize=(8.0, 4.6), layout="constrained")
     beside: dict[str, Any] = {"textcoords": "offset points"}
     ax.axhline(1, color=GREY, linewidth=1)
-    ends = [50, 32768]
-    for rank, style, color in zip(ranks, ["--", "-", ":"], [GREEN, BLUE, VERMILION], strict=True):
-        heights = ratios(ends, rank)
+    ends = numbers["ends"]
+    looks = [("--", GREEN), ("-", BLUE), (":", VERMILION)]
+    lines = zip(numbers["ranks"], numbers["at_ends"], looks, strict=True)
+    for rank, heights, (style, color) in lines:
         ax.plot(ends, heights, style, color=color)
         ax.annotate(f"r = {rank}", (ends[1], heights[1]), (5, -4), color=color, **beside)
-    reductions = ratios(models.values(), r)
-    ax.plot(list(models.values()), reductions, "o", color=BLUE)
-    for i, (name, width) in enumerate(models.items()):  # names in turn above and below the line
+    widths, reductions = numbers["widths"], numbers["reductions"]
+    ax.plot(list(widths.values()), list(reductions.values()), "o", color=BLUE)
+    for i, (name, width) in enumerate(widths.items()):  # names in turn above and below the line
         shift, side = ((-8, 5), "right") if i % 2 else ((8, -11), "left")
-        ax.annotate(name, (width, reductions[i]), shift, ha=side, fontsize=9, **beside)
-    (example,) = ratios([example_width], r)
-    ax.plot(example_width, example, "s", color=BLACK)
-    ax.annotate(f"d = {example_width}", (example_width, example), (8, -11), fontsize=9, **beside)
+        ax.annotate(name, (width, reductions[name]), shift, ha=side, fontsize=9, **beside)
+    width, reduction = numbers["example_width"], numbers["example_reduction"]
+    ax.plot(width, reduction, "s", color=BLACK)
+    ax.annotate(f"d = {width}", (width, reduction), (8, -11), fontsize=9, **beside)
     ax.set(xscale="log", yscale="log", xlabel="d = k", ylabel="$dk\\;/\\;r(d+k)$")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
-    return fig, {
-        "ranks": ranks,
-        "example_width": example_width,
-        "example_reduction": example,
-        "widths": models,
-        "reductions": dict(zip(models, reductions, strict=True)),
-        "narrowest": narrowest,
-        "narrowest_width": models[narrowest],
-        "narrowest_reduction": min(reductions),
-        "widest": widest,
-        "widest_width": models[widest],
-        "widest_reduction": max(reductions),
-    }
+    return fig

@@ -34,8 +34,8 @@ LORA = [f"r={r}" for r in RANKS]
 
 
 def test_the_ranks_are_those_of_the_experiments():
-    assert figures.RANKS == RANKS
-    assert CUTS[1:6] == RANKS
+    assert tuple(figures.accuracy_vs_rank.numbers()["ranks"]) == RANKS
+    assert CUTS[1 : 1 + len(RANKS)] == RANKS  # the figure reads the cuts at these ranks
 
 
 def test_the_bars_of_the_spectrum_are_the_means_and_its_ticks_the_seeds():
@@ -46,6 +46,8 @@ def test_the_bars_of_the_spectrum_are_the_means_and_its_ticks_the_seeds():
     assert list(numbers["r90"].values()) == near(expected)
     (ax,) = fig.axes
     assert [bar.get_width() for bar in ax.patches] == near(expected[::-1])
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[::-1] == ["noise", "$W_0$", "$\\Delta W$", "$W_0 - W_{init}$", "LoRA, $r=16$"]
     runs = results("rotated")["runs"]["full"]
     assert list(ax.lines[-1].get_xdata()) == [run["r90_noise"] for run in runs]
     assert numbers["seeds"] == len(runs)
@@ -61,6 +63,10 @@ def test_accuracy_vs_rank_is_of_the_test_part():
     assert numbers["cut"] == near([statistics.fmean(c[CUTS.index(k)] for c in cuts) for k in RANKS])
     drawn = [list(line.get_ydata()) for line in fig.axes[0].lines]
     assert drawn[:3] == [near(numbers[name]) for name in ("lora", "cut", "upright")]
+    spread = [statistics.stdev(run["test"] for run in results("rotated")["runs"][m]) for m in LORA]
+    assert numbers["lora_std"] == near(spread)
+    band = fig.axes[0].collections[0].get_paths()[0].get_extents()
+    assert band.y1 == near(max(m + s for m, s in zip(numbers["lora"], spread, strict=True)))
 
 
 def test_controls_shows_every_seed_of_every_task():
@@ -73,6 +79,11 @@ def test_controls_shows_every_seed_of_every_task():
             assert numbers[f"{task}_full"] == near(means(task, ["full"], key)[0])
     titles = ["rotated: test", "inverted: test", "shuffled: train"]
     assert [ax.get_title() for ax in fig.axes] == titles
+    for ax, panel in zip(fig.axes, ("rotated", "inverted", "shuffled"), strict=True):
+        drawn = [line for line in ax.lines if not line.get_label().startswith("_")]
+        tasks = [panel, "patient"] if panel == "inverted" else [panel]
+        assert [list(line.get_ydata()) for line in drawn[:-1]] == [near(numbers[t]) for t in tasks]
+        assert drawn[-1].get_ydata()[0] == numbers[f"{panel}_full"]
     shown = fig.axes[2].lines  # a line of dots for each seed, then the mean, then full
     runs = results("shuffled")["runs"]
     for seed in range(numbers["seeds"]):
