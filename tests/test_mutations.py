@@ -4,7 +4,8 @@ from collections import Counter
 
 from mutations import ROOT, breaks
 
-CORE = ("counting", "lowrank", "reference", "layers", "adapt", "checkpoint")
+CORE = ("counting", "lowrank", "reference", "layers", "_fused", "adapt", "checkpoint")
+CORE += ("quantize", "variants")
 
 
 def test_what_is_broken_stands_once_in_its_file():
