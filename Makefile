@@ -20,7 +20,7 @@ help:
 	@echo "make notebooks     rebuild notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
 	@echo "make bench         measure the layers (minutes)"
-	@echo "make lint          ruff, pyright, and the notebooks against their sources"
+	@echo "make lint          ruff, pyright, architecture; records, figures and notebooks against their sources"
 	@echo "make clean         remove .venv and caches"
 
 venv:
@@ -79,6 +79,9 @@ lint: venv
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
+	$(PY) -m pytest -q tests/test_architecture.py
+	$(PY) -m lora_edu.cli records
+	$(PY) -m lora_edu.cli figures --check
 	$(PY) notebooks/build.py --check
 
 clean:

@@ -58,9 +58,10 @@ def _accuracies() -> Numbers:
     """Average over the seeds what each rank reaches: trained for, cut out, on upright digits."""
     record = results("rotated")
     ranks = _ranks(record)
+    columns = [record["arguments"]["cuts"].index(r) for r in ranks]
     curves = {  # each (ranks, seeds)
         "lora": np.array([per_seed(record, f"r={r}") for r in ranks]),
-        "cut": per_seed(record, "full", "truncated")[:, 1 : 1 + len(ranks)].T,  # the first: r = 0
+        "cut": per_seed(record, "full", "truncated")[:, columns].T,
         "upright": np.array([per_seed(record, f"r={r}", "upright") for r in ranks]),
     }
     numbers: Numbers = {"ranks": ranks, "seeds": curves["lora"].shape[1]}

@@ -8,7 +8,6 @@ from lora_edu.course.experiments import per_seed, results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREY, ORANGE, VERMILION
 
-AT = (1, 2, 4, 8, 16, 32, 64)  # the columns j of a recorded phi
 MODULES = [f"{layer}.{part}" for layer in (4, 5) for part in ("q", "k", "v", "o", "up", "down")]
 ADAPTED = ("4.q", "4.v", "5.q", "5.v")
 TABLE_7 = {4: (6.91, 0.32), 64: (3.57, 1.9)}  # r → ‖ΔW‖, ‖UᵀWV‖ as printed: GPT-3, one matrix
@@ -101,7 +100,7 @@ def real_model_rank_sweep(numbers: Numbers) -> Figure:
 def _similarities() -> Numbers:
     """Average phi over the seeds, for pairs of runs from different seeds and from the same."""
     record = results("subspaces")
-    numbers: Numbers = {"seeds": len(record["runs"]["same"])}
+    numbers: Numbers = {"seeds": len(record["runs"]["same"]), "at": record["arguments"]["at"]}
     for method in ("different", "same"):
         phi = per_seed(record, method, "phi").mean(0)  # (4, 8, j)
         numbers[method] = phi[:, 0, 0].round(4).tolist()
@@ -123,8 +122,10 @@ def subspace_similarity(numbers: Numbers) -> Figure:
     fig, axes = plt.subplots(2, 4, figsize=(9.5, 4.4), layout="constrained", sharey=True)
     for row, method in zip(axes, ("different", "same"), strict=True):
         for ax, name, phi in zip(row, ADAPTED, numbers[f"phi_{method}"], strict=True):
-            ax.imshow(phi, vmin=0, vmax=1, aspect="auto", extent=(-0.5, 6.5, 8.5, 0.5))
-            ax.set(title=name, xticks=range(len(AT)), xticklabels=AT, yticks=(1, 4, 8))
+            end = len(numbers["at"]) - 0.5
+            ax.imshow(phi, vmin=0, vmax=1, aspect="auto", extent=(-0.5, end, 8.5, 0.5))
+            ax.set(title=name, yticks=(1, 4, 8))
+            ax.set_xticks(range(len(numbers["at"])), numbers["at"])
             ax.tick_params(axis="x", labelsize=9)
         row[0].set_ylabel(f"{method}\n$i$  ($r=8$)")
     fig.supxlabel("$j$  ($r=64$)", fontsize=11)

@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 
 from lora_edu.course.experiments import results
 from lora_edu.course.intrinsic_rank import figures
-from lora_edu.course.intrinsic_rank.experiments import CUTS, DIMENSIONS, RANKS, SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +29,14 @@ def near(numbers):
     return pytest.approx(numbers, abs=1e-4)
 
 
+RANKS = (1, 2, 4, 8, 16)
+CUTS = results("rotated")["arguments"]["cuts"]
+DIMENSIONS = (32, 64, 128, 192, 256)
 LORA = [f"r={r}" for r in RANKS]
 
 
 def test_the_ranks_are_those_of_the_experiments():
     assert tuple(figures.accuracy_vs_rank.numbers()["ranks"]) == RANKS
-    assert CUTS[1 : 1 + len(RANKS)] == RANKS  # the figure reads the cuts at these ranks
 
 
 def test_the_bars_of_the_spectrum_are_the_means_and_its_ticks_the_seeds():
@@ -96,7 +97,7 @@ def test_controls_shows_every_seed_of_every_task():
 
 def test_intrinsic_dimension_counts_the_parameters_of_the_network():
     _, numbers = figures.intrinsic_dimension()
-    assert numbers["D"] == sum(a * b + b for a, b in pairwise(SMALL))
+    assert numbers["D"] == sum(a * b + b for a, b in pairwise(results("intrinsic")["arguments"]["widths"]))
     assert tuple(numbers["d"]) == DIMENSIONS
     for kind in ("sparse", "dense"):
         assert numbers[kind] == near(means("intrinsic", [f"{kind} d={d}" for d in DIMENSIONS]))
