@@ -97,7 +97,8 @@ def test_controls_shows_every_seed_of_every_task():
 
 def test_intrinsic_dimension_counts_the_parameters_of_the_network():
     _, numbers = figures.intrinsic_dimension()
-    assert numbers["D"] == sum(a * b + b for a, b in pairwise(results("intrinsic")["arguments"]["widths"]))
+    widths = results("intrinsic")["arguments"]["widths"]
+    assert numbers["D"] == sum(a * b + b for a, b in pairwise(widths))
     assert tuple(numbers["d"]) == DIMENSIONS
     for kind in ("sparse", "dense"):
         assert numbers[kind] == near(means("intrinsic", [f"{kind} d={d}" for d in DIMENSIONS]))
