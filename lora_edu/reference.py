@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike as Array
+from numpy.typing import NDArray
 
 # The axes of each argument, in one table, so that a letter means one thing.
 _AXES = {"weight": "d k", "lora_A": "r k", "lora_B": "d r", "bias": "d", "scaling": ""}
@@ -27,12 +28,12 @@ _AXES |= {"x": "... k", "grad_output": "... d"}
 class Gradients(NamedTuple):
     """Gradients of the loss, each of its argument's shape. The frozen weight has none."""
 
-    lora_A: np.ndarray  # (r, k)
-    lora_B: np.ndarray  # (d, r)
-    x: np.ndarray  # (..., k)
+    lora_A: NDArray  # (r, k)
+    lora_B: NDArray  # (d, r)
+    x: NDArray  # (..., k)
 
 
-def delta_weight(lora_A: Array, lora_B: Array, scaling: float = 1.0) -> np.ndarray:
+def delta_weight(lora_A: Array, lora_B: Array, scaling: float = 1.0) -> NDArray:
     """Return the dense update ``ΔW = scaling · lora_B @ lora_A``, (d, k), of rank at most r."""
     lora_A, lora_B, _ = _checked(lora_A=lora_A, lora_B=lora_B, scaling=scaling)
     return scaling * (lora_B @ lora_A)  # (d, k)
@@ -45,7 +46,7 @@ def forward(
     lora_B: Array,
     scaling: float = 1.0,
     bias: Array | None = None,
-) -> np.ndarray:
+) -> NDArray:
     """Return ``y = x @ weight.T + scaling · (x @ lora_A.T) @ lora_B.T + bias``.
 
     The order of the products is the saving: ``x @ lora_A.T`` has r columns and ΔW is never built,
@@ -87,13 +88,13 @@ def backward(
     return Gradients(grad_A, grad_B, grad_x.reshape(x.shape))
 
 
-def merge(weight: Array, lora_A: Array, lora_B: Array, scaling: float = 1.0) -> np.ndarray:
+def merge(weight: Array, lora_A: Array, lora_B: Array, scaling: float = 1.0) -> NDArray:
     """Return ``weight + scaling · lora_B @ lora_A``, a new (d, k): one plain layer."""
     W0, A, B = _checked(weight=weight, lora_A=lora_A, lora_B=lora_B)
     return W0 + delta_weight(A, B, scaling)  # (d, k)
 
 
-def _checked(**arguments: Array) -> list[np.ndarray]:
+def _checked(**arguments: Array) -> list[NDArray]:
     """Return the arguments as arrays that fit: the first one with a letter decides its length."""
     lengths: dict[str, int | tuple[int, ...]] = {}
     arrays = []

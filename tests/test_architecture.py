@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -96,6 +97,22 @@ def test_a_page_takes_nothing_from_another_lesson(lesson):
     (source,) = (ROOT / "notebooks" / "src").glob(f"*_{lesson}.md")
     text = source.read_text(encoding="utf-8")
     assert [other for other in others if other in text] == []
+
+
+# Until they are rewritten, these two take helpers of their experiments onto the page.
+TAKES_ITS_EXPERIMENTS = {"merging", "beyond_lora"}
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_what_a_lesson_teaches_does_not_come_from_its_own_folder(lesson):
+    """Its page takes checks and figures from there; names to learn stand on it or in a tool."""
+    (source,) = (ROOT / "notebooks" / "src").glob(f"*_{lesson}.md")
+    own = re.findall(rf"from lora_edu\.course\.{lesson} import (.+)", source.read_text("utf-8"))
+    taken = {name.split()[0] for line in own for name in line.split(", ")}
+    allowed = {"checks", "figures"} | (
+        {"experiments"} if lesson in TAKES_ITS_EXPERIMENTS else set()
+    )
+    assert taken <= allowed
 
 
 def test_each_lesson_has_a_folder_of_its_slug_and_a_source_in_this_order():

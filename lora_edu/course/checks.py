@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def check(function: Callable[..., None]) -> Callable[..., None]:
@@ -85,11 +86,11 @@ def call(answer: Callable, **arguments: Any) -> Any:
     return result
 
 
-def _given(value: np.ndarray) -> str:
+def _given(value: NDArray) -> str:
     return f"of shape {value.shape}" if value.ndim else f"= {value}"
 
 
-def numbers(value: Any, name: str) -> np.ndarray:
+def numbers(value: Any, name: str) -> NDArray:
     """Return what a learner gave as an array of floats, or say what it is instead."""
     try:
         array = np.asarray(value)
@@ -101,7 +102,7 @@ def numbers(value: Any, name: str) -> np.ndarray:
     raise AssertionError(f"{name} must be a number or an array of numbers, got {kind}")
 
 
-def compare(got: np.ndarray, right: np.ndarray, name: str, why: str = "") -> None:
+def compare(got: NDArray, right: NDArray, name: str, why: str = "") -> None:
     """Raise an ``AssertionError`` that quotes the first entry in which ``got`` is wrong."""
     wrong = np.argwhere(~np.isclose(got, right))
     if len(wrong):

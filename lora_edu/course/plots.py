@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.rcsetup import cycler
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -56,7 +56,7 @@ def grouped(number: float) -> str:
     return f"{number:,.15g}".replace(",", "\N{THIN SPACE}")
 
 
-def heatmap(ax: Axes, matrix: np.ndarray, limit: float) -> AxesImage:
+def heatmap(ax: Axes, matrix: NDArray, limit: float) -> AxesImage:
     """Draw a matrix, one coloured cell for each number, on a scale from -limit to +limit.
 
     Parameters
@@ -75,7 +75,7 @@ def heatmap(ax: Axes, matrix: np.ndarray, limit: float) -> AxesImage:
     return image
 
 
-def heatmaps(matrices: dict[str, np.ndarray], limit: float) -> Figure:
+def heatmaps(matrices: dict[str, NDArray], limit: float) -> Figure:
     """Draw matrices side by side, on one scale of colours, each under its title.
 
     Parameters

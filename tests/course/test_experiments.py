@@ -509,7 +509,13 @@ def test_per_seed_keeps_the_order_of_the_seeds():
 
 # The run of each record that is made again at each `make test`: those that take three seconds or
 # less. Of the others, and of every method, one seed is made again by `make test-slow`.
-QUICK = {"intrinsic": "sparse d=32", "rotated": "r=8", "variants_rotated": "lora"}
+QUICK = {
+    "intrinsic": "sparse d=32",
+    "rotated": "r=8",
+    "inverted": "r=8",
+    "variants_rotated": "lora",
+    "variants_inverted": "lora",
+}
 
 
 @pytest.mark.parametrize("name", QUICK)

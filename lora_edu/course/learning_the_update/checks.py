@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_edu import reference
 from lora_edu.course.checks import call, check, compare, numbers
@@ -11,20 +12,20 @@ from lora_edu.course.checks import call, check, compare, numbers
 S = 3.0  # the scaling in all examples: neither 1 nor 2, so that no slip hides
 
 
-def _example(n: int, d: int, k: int, r: int) -> list[np.ndarray]:
+def _example(n: int, d: int, k: int, r: int) -> list[NDArray]:
     """Return x (n, k), W0 (d, k), lora_A (r, k), lora_B (d, r), G (n, d) of small integers."""
     rng, shapes = np.random.default_rng(0), [(n, k), (d, k), (r, k), (d, r), (n, d)]
     return [rng.integers(1, 9, shape).astype(float) for shape in shapes]
 
 
-def _shaped(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+def _shaped(value: Any, shape: tuple[int, ...], name: str) -> NDArray:
     got = numbers(value, name)
     assert got.shape == shape or got.shape != shape[::-1], f"{name} is transposed: it is {shape}"
     assert got.shape == shape, f"{name} must have shape {shape}, got {got.shape}"
     return got
 
 
-def _pair(got: Any, names: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+def _pair(got: Any, names: str, *shapes: tuple[int, ...]) -> list[NDArray]:
     pair = isinstance(got, (tuple, list)) and len(got) == 2
     assert pair, f"return two arrays: {names}"
     two = [numbers(*each) for each in zip(got, names.split(", "), strict=True)]

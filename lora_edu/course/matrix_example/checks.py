@@ -5,6 +5,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_edu import reference
 from lora_edu.course.checks import call, check, compare
@@ -16,14 +17,14 @@ SMALL_UPDATE = np.array(
 )  # fmt: skip
 
 
-def _example(d: int, k: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _example(d: int, k: int, r: int) -> tuple[NDArray, NDArray, NDArray]:
     """Return W0 (d, k), lora_A (r, k), lora_B (d, r) of small integers: exact to compare."""
     rng = np.random.default_rng(0)
     W0, lora_A, lora_B = (rng.integers(1, 9, s).astype(float) for s in [(d, k), (r, k), (d, r)])
     return W0, lora_A, lora_B
 
 
-def _matrix(value: Any, name: str) -> np.ndarray:
+def _matrix(value: Any, name: str) -> NDArray:
     assert isinstance(value, np.ndarray), f"{name} must be an array, got {type(value).__name__}"
     return value
 
@@ -101,7 +102,7 @@ def _plain(value: Any) -> Any:
 class _Watched(np.ndarray):
     """An array that keeps, in ``seen``, a copy of every array computed from it."""
 
-    seen: list[np.ndarray]
+    seen: list[NDArray]
 
     def __array_finalize__(self, parent: Any) -> None:
         self.seen = getattr(parent, "seen", [])
@@ -130,14 +131,14 @@ def check_forward(forward: Callable) -> None:
     d, k, r = 7, 11, 2
     W0, A, B = _example(d, k, r)
     x = np.arange(1.0, k + 1)
-    seen: list[np.ndarray] = []
+    seen: list[NDArray] = []
 
-    def watched(array: np.ndarray) -> _Watched:
+    def watched(array: NDArray) -> _Watched:
         view = array.copy().view(_Watched)
         view.seen = seen
         return view
 
-    def noted(formed: np.ndarray) -> Callable[..., np.ndarray]:
+    def noted(formed: NDArray) -> Callable[..., NDArray]:
         return lambda *_, **__: seen.append(formed) or formed
 
     with (  # the package's own functions would take the watch off

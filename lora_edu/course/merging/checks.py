@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_edu.course.checks import call, check, compare, numbers
 
 
-def _rounded(W: np.ndarray, bits: int) -> np.ndarray:
+def _rounded(W: NDArray, bits: int) -> NDArray:
     """Round each number to ``bits`` significant bits, as a type with u = 2**-bits does."""
     fraction, power = np.frexp(W)
     return np.ldexp(np.rint(np.ldexp(fraction, bits)), power - bits)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_edu import lowrank
 from lora_edu.course.checks import call, check, numbers
 
 
-def _example(*strengths: float) -> np.ndarray:
+def _example(*strengths: float) -> NDArray:
     """Return a matrix (7, 5) with these five singular values."""
     rng = np.random.default_rng(0)
     U, V = (np.linalg.qr(rng.standard_normal((n, 5)))[0] for n in (7, 5))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_edu.course.checks import call, check, compare, numbers
 
@@ -23,7 +24,7 @@ def check_neighbours(neighbours: Callable) -> None:
     e = (np.eye(4)[y] + 0.7 * rng.standard_normal((40, 4))) * rng.uniform(0.2, 5, (40, 1))
     unit, own = e / np.linalg.norm(e, axis=1, keepdims=True), 9e9 * np.eye(40)
 
-    def share(score: np.ndarray) -> float:
+    def share(score: NDArray) -> float:
         return float(np.mean(y[np.argmax(score - own, axis=1)] == y))
 
     wrong = {
@@ -70,10 +71,10 @@ def check_phi(phi: Callable) -> None:
     rng = np.random.default_rng(0)
     A_1, A_2 = rng.standard_normal((4, 12)), rng.standard_normal((6, 12))
 
-    def directions(A: np.ndarray, full: bool = False) -> np.ndarray:
+    def directions(A: NDArray, full: bool = False) -> NDArray:
         return np.linalg.svd(A, full_matrices=full)[2]  # as rows
 
-    def overlap(V_1: np.ndarray, V_2: np.ndarray) -> float:
+    def overlap(V_1: NDArray, V_2: NDArray) -> float:
         return np.sum((V_1 @ V_2.T) ** 2) / min(len(V_1), len(V_2))
 
     V_1, V_2, W_1, W_2 = (directions(A, full) for full in (False, True) for A in (A_1, A_2))
