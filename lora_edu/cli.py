@@ -42,11 +42,18 @@ def _figures(arguments: argparse.Namespace) -> int:
 
 
 def _experiments(arguments: argparse.Namespace) -> int:
+    os.environ["OMP_NUM_THREADS"] = "1"  # of this process, and of those that --jobs starts
     from lora_edu.course import experiments
 
     seeds = None if arguments.seeds is None else _whole_numbers(arguments.seeds)
+    names = arguments.name or list(experiments.load())
+    if arguments.merge and not arguments.name:
+        there = {path.stem for folder in arguments.merge for path in folder.glob("*")}
+        names = [name for name in names if name in there]
+        if not names:
+            raise ValueError(f"no run of an experiment in {', '.join(map(str, arguments.merge))}")
     code = 0
-    for name in arguments.name or experiments.load():
+    for name in names:
         if arguments.merge:
             differ = experiments.merge(name, arguments.merge, arguments.out)
         else:
@@ -75,9 +82,10 @@ def _records(arguments: argparse.Namespace) -> int:
     code = 0
     for name in arguments.name or experiments.load():
         why, recorded = experiments.stale(name), experiments.read(name)
-        seeds = len({row.get("seed") for row in recorded["rows"]})
+        seeds = len({row["seed"] for row in recorded["rows"] if "seed" in row})
+        runs = f"{len(recorded['rows']):>4} runs, {seeds} seeds" if seeds else "   a measurement"
         what = f"version {recorded['version']}, {recorded['date']}"
-        print(f"{name:<24} {len(recorded['rows']):>4} runs, {seeds} seeds, {what}", end="")
+        print(f"{name:<24} {runs}, {what}", end="")
         print(f", STALE: {why}: run `lora-edu experiments {name}`" if why else "")
         code = 1 if why else code
     for name in arguments.name:
@@ -199,7 +207,8 @@ def _model_of(path: Path) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="lora-edu", description="Companion of the LoRA course: figures and numbers."
+        prog="lora-edu",
+        description="Companion of the LoRA course: counts, figures, records, and your own adapter.",
     )
     parser.add_argument("--version", action="version", version=f"lora-edu {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -243,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     records.set_defaults(run=_records)
 
     assets = commands.add_parser(
-        "assets", help="list and verify the weights and texts of lesson 07, or fetch them"
+        "assets", help="list and verify the real weights and texts, or fetch them"
     )
     assets.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
     assets.add_argument("--fetch", action="store_true", help="download what is not there yet")

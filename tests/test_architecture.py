@@ -23,16 +23,26 @@ CORE = {
     "_fused": {"torch"},
     "layers": {"torch", "lora_edu._fused"},
     "adapt": {"torch", "lora_edu.layers"},
-    "checkpoint": {"torch", "lora_edu.layers", "lora_edu.adapt", "lora_edu.files", "safetensors"},
+    "checkpoint": {"torch", "lora_edu.layers", "lora_edu.adapt", "safetensors"},
     "quantize": {"torch"},
     "variants": {"torch", "lora_edu.layers", "lora_edu.adapt", "lora_edu.quantize"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
 TOOLS = sorted((PACKAGE / "course").glob("*.py"))
-# Lines of code of a lesson's folder. A lesson that is not rewritten yet may keep what it has.
-LESSON = 350
-AS_IT_IS = {"beyond_lora": 385}
+# Lines of code of a lesson's folder: at most, and on average. A lesson that is not rewritten yet
+# may keep what it had when this rule was made, and does not count in the average.
+LESSON, AVERAGE = 350, 250
+NOT_REWRITTEN = {
+    "matrix_example": 298,
+    "rank_and_svd": 206,
+    "learning_the_update": 244,
+    "intrinsic_rank": 350,
+    "counting_parameters": 276,
+    "merging": 275,
+    "real_model": 335,
+    "beyond_lora": 350,
+}
 
 
 @cache
@@ -96,7 +106,10 @@ def test_a_page_takes_nothing_from_another_lesson(lesson):
     others = [f"lora_edu.course.{other}" for other in LESSONS if other != lesson]
     (source,) = (ROOT / "notebooks" / "src").glob(f"*_{lesson}.md")
     text = source.read_text(encoding="utf-8")
+    tools = re.findall(r"from lora_edu\.course import (.+)", text)
+    taken = {name.split()[0] for line in tools for name in line.split(", ")}
     assert [other for other in others if other in text] == []
+    assert not taken & {*LESSONS}
 
 
 # Until they are rewritten, these two take helpers of their experiments onto the page.
@@ -159,31 +172,40 @@ def test_importing_lora_edu_loads_neither_numpy_nor_torch():
 # -- one flow: an experiment's constants are its arguments -------------------------------------
 
 
+def tables(tree):
+    """Names at the top level of a module that hold numbers, or are made from such names."""
+    found = set()
+    for node in tree.body:
+        if not isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) or node.value is None:
+            continue
+        parts = list(ast.walk(node.value))
+        constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+        numbers = [c for c in constants if isinstance(c, (int, float)) and not isinstance(c, bool)]
+        if numbers or any(isinstance(part, ast.Name) and part.id in found for part in parts):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                found |= {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return found
+
+
 def numbers_read_inside(path):
-    """Name each module-level number, or table of numbers, that the body of a function reads.
+    """Name each number, or table of numbers, of the module that the body of a function reads.
 
     As a default it may be read: then it is an argument, and stands in the record.
     """
-    tables = set()
-    for node in tree_of(path).body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-            constants = [n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)]
-            if any(isinstance(c, (int, float)) and not isinstance(c, bool) for c in constants):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                tables |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            tables.add(node.target.id)
-    functions = (ast.FunctionDef, ast.Lambda)
-    for function in ast.walk(tree_of(path)):
-        if isinstance(function, functions):
+    tree = tree_of(path)
+    shared = tables(tree)
+    for function in ast.walk(tree):
+        if isinstance(function, (ast.FunctionDef, ast.Lambda)):
             body = function.body if isinstance(function.body, list) else [function.body]
-            for node in (n for statement in body for n in ast.walk(statement)):
-                if isinstance(node, ast.Name) and node.id in tables:
-                    yield f"{path.parent.name}/{path.name}, line {node.lineno}: {node.id}"
+            for statement in body:
+                for node in ast.walk(statement):
+                    if isinstance(node, ast.Name) and node.id in shared:
+                        yield f"{path.parent.name}/{path.name}, line {node.lineno}: {node.id}"
 
 
 # The lessons' experiments, and the tools that do their work.
-RUNS = [PACKAGE / "course" / "digits.py", PACKAGE / "course" / "minilm.py"]
+RUNS = [PACKAGE / "course" / f"{n}.py" for n in ("datasets", "digits", "intrinsic", "minilm")]
 RUNS += sorted((PACKAGE / "course").glob("*/experiments.py"))
 
 
@@ -199,9 +221,11 @@ def test_the_rule_sees_a_number_that_is_read_inside(tmp_path):
         "def run(seed, *, rates=RATES, epochs=EPOCHS):\n"
         "    return [epochs, rates, NAMES, [EPOCHS for _ in NAMES]]\n"
         "f = lambda: Y\n"
+        "MODULES = tuple(f'layer.{i}' for i in [*RATES])\nSAME = MODULES\n"
+        "def g():\n    return SAME\n"
     )
     found = [line.rpartition(", ")[2] for line in numbers_read_inside(path)]
-    assert found == ["line 6: EPOCHS", "line 7: Y"]
+    assert found == ["line 6: EPOCHS", "line 11: SAME", "line 7: Y"]
 
 
 # -- small enough to hold in the head ----------------------------------------------------------
@@ -230,14 +254,16 @@ def total(paths):
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
     assert total(SMALL) <= 1900
-    assert total(TOOLS) <= 1300
+    assert total(TOOLS) <= 1400
     assert total(MODULES) <= 6000
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_a_lesson_brings_little_of_its_own(lesson):
-    lines = total((PACKAGE / "course" / lesson).glob("*.py"))
-    assert lines <= AS_IT_IS.get(lesson, LESSON)
+def test_a_lesson_brings_little_of_its_own():
+    lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in LESSONS}
+    too_many = {name: n for name, n in lines.items() if n > NOT_REWRITTEN.get(name, LESSON)}
+    assert too_many == {}
+    rewritten = [n for name, n in lines.items() if name not in NOT_REWRITTEN]
+    assert sum(rewritten) <= AVERAGE * len(rewritten)
 
 
 def test_the_docstring_of_the_package_names_the_core():

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from lora_edu import assets
 
-VALIDATION, TEST = 400, 400  # samples; the other 997 are for training
 COMP = (  # five neighbouring topics: hard enough that fine-tuning has something to do
     "comp.graphics",
     "comp.os.ms-windows.misc",
@@ -30,13 +29,19 @@ class Digits(NamedTuple):
 
 
 def digits(
-    degrees: float = 0, *, inverted: bool = False, shuffle_labels: int | None = None
+    degrees: float = 0,
+    *,
+    inverted: bool = False,
+    shuffle_labels: int | None = None,
+    validation: int = 400,
+    test: int = 400,
 ) -> Digits:
     """Return scikit-learn's 1,797 handwritten digits of 8 × 8 pixels, always in the same split.
 
     A sample lies in the same part whatever is done to it: turned anticlockwise by ``degrees``,
     light and dark ``inverted``. ``shuffle_labels``, a seed, permutes all labels of the training
-    part: as many of each digit, and no relation to the pictures. The parts share their writers.
+    part: as many of each digit, and no relation to the pictures. ``validation`` and ``test`` are
+    sizes; the other samples, 997, are for training. The parts share their writers.
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI.
     """
     from scipy.ndimage import rotate
@@ -49,13 +54,13 @@ def digits(
     x = torch.tensor(1 - x if inverted else x, dtype=torch.float32).flatten(1)  # (1797, 64)
     y = torch.tensor(data.target)  # (1797,)
     order = np.random.default_rng(0).permutation(len(x))
-    parts = torch.tensor(order).split([len(x) - VALIDATION - TEST, VALIDATION, TEST])
-    train, validation, test = ((x[part], y[part]) for part in parts)
+    parts = torch.tensor(order).split([len(x) - validation - test, validation, test])
+    train, *held_out = ((x[part], y[part]) for part in parts)
     if shuffle_labels is not None:
         generator = torch.Generator().manual_seed(shuffle_labels)
         pictures, labels = train
         train = pictures, labels[torch.randperm(len(labels), generator=generator)]
-    return Digits(train, validation, test)
+    return Digits(train, *held_out)
 
 
 def mlp(*widths: int, seed: int) -> nn.Sequential:

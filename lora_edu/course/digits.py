@@ -6,6 +6,7 @@ Letters: d = out_features, k = in_features, r = rank.
 import copy
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lora_edu import lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.datasets import Digits, digits, mlp
+from lora_edu.course.experiments import Settings
 from lora_edu.course.training import Batches, History, fit
 from lora_edu.layers import dense_weight
 
@@ -37,14 +39,15 @@ def train(
 
 def pretrain(
     seed: int,
+    data: Digits | None = None,
     widths: tuple[int, ...] = (64, 256, 256, 10),
     lr: float = 1e-3,
     epochs: int = 30,
     size: int = 64,
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the network as it was drawn, and trained on the upright digits."""
+    """Return the network as it was drawn, and trained on ``data``, by default upright digits."""
     init = mlp(*widths, seed=seed)
-    return init, train(copy.deepcopy(init), digits(), lr, seed, epochs, size)
+    return init, train(copy.deepcopy(init), data or digits(), lr, seed, epochs, size)
 
 
 def adapt(
@@ -69,6 +72,34 @@ def adapt(
             torch.manual_seed(seed)
             add_lora(model, LoraConfig(target_modules=r"fc\d", r=r, lora_alpha=r))
     return train(model, data, lr, seed, epochs, size)
+
+
+# What the experiments on the digits have in common, each an argument of theirs: the parts, the
+# shift, and how the network was pretrained.
+SPLIT = {"validation": 400, "test": 400}
+TURNED, INVERTED = SPLIT | {"degrees": 45}, SPLIT | {"inverted": True}
+PRETRAINING = {"widths": (64, 256, 256, 10), "lr": 1e-3, "epochs": 30, "size": 64}
+
+
+@functools.cache
+def task(**how: Any) -> Digits:
+    """Return ``digits(**how)``, made once."""
+    return digits(**how)
+
+
+def upright(data: Settings) -> Digits:
+    """Return the digits as they were before the shift that ``data`` is, in the same parts."""
+    return task(validation=data["validation"], test=data["test"])
+
+
+@functools.lru_cache(maxsize=8)
+def _pretrained(seed: int, validation: int, test: int, **how: Any) -> tuple[nn.Module, nn.Module]:
+    return pretrain(seed, task(validation=validation, test=test), **how)
+
+
+def pretrained(seed: int, data: Settings, pretraining: Settings) -> tuple[nn.Module, nn.Module]:
+    """Return what :func:`pretrain` does on the upright digits, made once for each seed."""
+    return _pretrained(seed, data["validation"], data["test"], **pretraining)
 
 
 def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ from lora_edu.files import write_whole
 
 RECORDS = Path(__file__).parent / "records"
 Row = dict[str, Any]
+Settings = Mapping[str, Any]  # an argument that holds several constants
 Key = tuple[Any, ...]  # (method, lr, seed), (seed,) or ()
 KEYS = ("method", "lr", "seed")
 
@@ -53,6 +54,8 @@ class Experiment:
     run: Callable[..., Row]
     version: int
     seeds: Sequence[int]  # those that are recorded, if nobody asks for others
+    tolerance: float = 0.01  # by which a number may come out otherwise
+    compared: Sequence[str] = ()  # the columns that are compared then; none means all
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -74,18 +77,25 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {}
 
 
-def experiment(*, version: int = 1, seeds: Sequence[int] = range(5)) -> Callable[[Callable], Any]:
+def experiment(
+    *,
+    version: int = 1,
+    seeds: Sequence[int] = range(5),
+    tolerance: float = 0.01,
+    compared: Sequence[str] = (),
+) -> Callable[[Callable], Any]:
     """Register the decorated function as the experiment of its name.
 
     Raise ``version`` when a run would give other rows for the same arguments. With ``rates``,
     method → learning rates to try, a row holds ``"validation"``: the higher, the better the rate.
+    For ``tolerance`` and ``compared`` see :func:`differences`.
     """
 
     def register(run: Callable[..., Row]) -> Callable[..., Row]:
         name = run.__name__
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
-        EXPERIMENTS[name] = Experiment(name, run, version, seeds)
+        EXPERIMENTS[name] = Experiment(name, run, version, seeds, tolerance, compared)
         return run
 
     return register
@@ -138,11 +148,15 @@ def results(name: str, *, again: bool = False) -> dict[str, Any]:
     rows: list[Row] = record["rows"]
     if "rates" not in record["arguments"]:
         return record if "seed" in rows[0] else {**record, **rows[0]}
-    search: dict[str, dict[str, list[float]]] = {}
+    validations: dict[str, dict[float, list[float]]] = {}
     for row in rows:
-        rates = search.setdefault(row["method"], {})
-        rates.setdefault(f"{row['lr']:g}", []).append(row["validation"])
-    chosen = {method: _best(rates) for method, rates in search.items()}
+        rates = validations.setdefault(row["method"], {})
+        rates.setdefault(row["lr"], []).append(row["validation"])
+    chosen = {method: _best(rates) for method, rates in validations.items()}
+    search = {
+        method: {f"{lr:g}": values for lr, values in rates.items()}
+        for method, rates in validations.items()
+    }
     runs = {
         method: [row for row in rows if row["method"] == method and row["lr"] == lr]
         for method, lr in chosen.items()
@@ -152,9 +166,9 @@ def results(name: str, *, again: bool = False) -> dict[str, Any]:
     return {**record, "search": search, "chosen": chosen, "runs": runs, "mean": mean, "std": std}
 
 
-def _best(validations: Mapping[str, Sequence[float]]) -> float:
+def _best(validations: Mapping[float, Sequence[float]]) -> float:
     """Return the rate with the best mean; of equals, the first."""
-    return float(max(validations, key=lambda lr: sum(validations[lr])))
+    return max(validations, key=lambda lr: sum(validations[lr]))
 
 
 def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:
@@ -189,13 +203,21 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
 
 def stale(name: str) -> str | None:
     """Return in which version or argument a record differs from the code; None if in nothing."""
-    entry, recorded = find(name), read(name)
-    if recorded["version"] != entry.version:
-        return f"version is {entry.version}, recorded was {recorded['version']}"
-    now, then = entry.arguments, recorded["arguments"]
-    for argument in [*now, *(then.keys() - now.keys())]:
-        if now.get(argument) != then.get(argument):
-            return f"{argument} is {now.get(argument)}, recorded was {then.get(argument)}"
+    entry = find(name)
+    return _mismatch(read(name), entry)
+
+
+def _mismatch(content: Mapping[str, Any], entry: Experiment) -> str | None:
+    """Compare version and arguments of a record, or of the first line of a part, with the code."""
+    now = {"version": entry.version} | entry.arguments
+    then = {"version": content["version"]} | content["arguments"]
+    for argument in [*now, *then]:
+        if argument not in then:
+            return f"{argument} is {now[argument]}, and was no argument when it was recorded"
+        if argument not in now:
+            return f"{argument} was {then[argument]}, and is no argument now"
+        if now[argument] != then[argument]:
+            return f"{argument} is {now[argument]}, recorded was {then[argument]}"
     return None
 
 
@@ -229,17 +251,18 @@ def record(
     ``NAME.part`` when it is done: started again after an interruption, whatever it was, only what
     is missing runs. Seeds that the record holds already, and that are not asked for, stay in it.
 
-    Where a row differs from the recorded one beyond its tolerance (see :func:`differences`), the
-    record is left as it was, the new one is ``NAME.new.json``, and the differences are returned.
+    Where a row differs from the recorded one beyond its tolerance (see :func:`differences`), or
+    where the record was made with other arguments and holds a seed that was not run now, it is left
+    as it was, the new one is ``NAME.new.json``, and what differs is returned.
     """
+    from tqdm.auto import tqdm
+
     entry, folder = find(name), folder or RECORDS
     seeds = entry.seeds if seeds is None else seeds
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     part, keys = _Part(folder / f"{name}.part", entry), entry.keys(seeds)
     todo = [key for key in keys if key not in part.rows]
-    from tqdm.auto import tqdm
-
     with tqdm(total=len(keys), initial=len(keys) - len(todo), desc=name, unit="run",
               disable=not progress) as bar:  # fmt: skip
         for key, row in _run_all(name, todo, jobs):
@@ -257,14 +280,18 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     record that is there are returned. A ValueError if a shard was made with another version or
     other arguments, if two disagree, or if a seed lacks a run.
     """
-    entry, rows = find(name), {}
+    entry = find(name)
+    rows: dict[Key, Row] = {}
     for shard in folders:
-        part = _Part(shard / f"{name}.part", entry, must_fit=True)
-        whole = read(name, shard) if (shard / f"{name}.json").is_file() else _record(entry, {})
-        if not _fits(whole, entry) or not (part.rows or whole["rows"]):
-            raise ValueError(f"{shard} holds no run of {name} with these arguments and version")
-        given = part.rows | _by_key(whole["rows"])
-        if disagree := differences(rows, given):
+        given = dict(_Part(shard / f"{name}.part", entry, must_fit=True).rows)
+        if (shard / f"{name}.json").is_file():
+            whole = read(name, shard)
+            if why := _mismatch(whole, entry):
+                raise ValueError(f"{shard / name}.json was made otherwise: {why}")
+            given |= _by_key(whole["rows"])
+        if not given:
+            raise ValueError(f"{shard} holds no run of {name}")
+        if disagree := differences(rows, given, entry):
             raise ValueError(f"{shard} disagrees with the shards before it: {disagree[0]}")
         rows |= given
     seeds = sorted({key[-1] for key in rows if key})
@@ -274,23 +301,26 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     return _finish(entry, {key: rows[key] for key in entry.keys(seeds)}, folder or RECORDS)
 
 
-def differences(old: Mapping[Key, Row], new: Mapping[Key, Row]) -> list[str]:
+def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
     """Name the runs of two recordings that differ by more than another processor can explain.
 
     A number may differ by three standard deviations over the seeds (those of the recording in which
-    they lie closer together), and in any case by 0.01, a count by 1. One line a run, for the first
-    number in it.
+    they lie closer together), and in any case by the ``tolerance`` of the experiment, a count by 1.
+    Of a row, the columns that it has ``compared`` are looked at, or all. One line a run, for the
+    first number in it.
     """
     spreads, spreads_now = _spreads(old), _spreads(new)
     found = []
     for key in old.keys() & new.keys():
         before, after = _leaves(old[key]), _leaves(new[key])
         for at in before.keys() & after.keys():
-            grain = 1 if isinstance(before[at], int) else 0.01
+            if entry.compared and not set(entry.compared).intersection(at.split(".")):
+                continue
+            grain = 1 if isinstance(before[at], int) else entry.tolerance
             spread = spreads.get((key[:-1], at), 0.0)
             spread = min(spread, spreads_now.get((key[:-1], at), spread))
             tolerance = max(3 * spread, grain)
-            if abs(after[at] - before[at]) > tolerance:
+            if not abs(after[at] - before[at]) <= tolerance:  # NaN is no less and no more
                 what = ", ".join(map(str, key)) or "the measurement"
                 found.append(f"{what}: {at} is {after[at]:.6g}, recorded was {before[at]:.6g}")
                 break
@@ -321,10 +351,17 @@ def _leaves(value: Any, at: str = "") -> dict[str, float]:
 
 def _finish(entry: Experiment, rows: Mapping[Key, Row], folder: Path) -> list[str]:
     """Write the record, or beside it if it differs from the one that is there."""
-    path, before = folder / f"{entry.name}.json", {}
-    if path.is_file() and _fits(old := read(entry.name, folder), entry):
-        before = _by_key(old["rows"])
-    differ = differences(before, rows)
+    path = folder / f"{entry.name}.json"
+    before: dict[Key, Row] = {}
+    differ: list[str] = []
+    if path.is_file():
+        old = read(entry.name, folder)
+        held = _by_key(old["rows"])
+        if why := _mismatch(old, entry):
+            lost = sorted({key[-1] for key in held if key} - {key[-1] for key in rows if key})
+            differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
+        else:
+            before, differ = held, differences(held, rows, entry)
     text = _text(_record(entry, {**before, **rows}))
     write_whole(path.with_suffix(".new.json") if differ else path, text)
     return differ
@@ -362,12 +399,6 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _fits(content: Mapping[str, Any], entry: Experiment) -> bool:
-    """Whether a record, or the first line of a part, was made with this version and arguments."""
-    made = content.get("version"), content.get("arguments")
-    return made == (entry.version, entry.arguments)
-
-
 def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:
     return {tuple(row[name] for name in KEYS if name in row): row for row in rows}
 
@@ -386,10 +417,10 @@ class _Part:
                 whole.append(json.loads(line))
             except ValueError:  # cut off when the process was killed
                 continue
-        if whole and _fits(whole[0], entry):
-            self.rows = _by_key(whole[1:])
-        elif whole and must_fit:
-            raise ValueError(f"{path} was made with another version or other arguments")
+        why = _mismatch(whole[0], entry) if whole else None
+        if why and must_fit:
+            raise ValueError(f"{path} was made otherwise: {why}")
+        self.rows = {} if why else _by_key(whole[1:])
 
     def add(self, key: Key, row: Row) -> None:
         """Note a run. The first one begins the file, in the place of one that does not fit."""
@@ -405,10 +436,12 @@ class _Part:
 
 
 def run(name: str, key: Key) -> Row:
-    """Run an experiment for one key; return its row, which begins with the key."""
-    entry = find(name)
-    names = KEYS if len(key) == 3 else KEYS[-1:]
-    return dict(zip(names, key, strict=False)) | entry.run(*key)
+    """Run an experiment for one key, in one thread; return its row, which begins with the key."""
+    import torch
+
+    torch.set_num_threads(1)  # so small that a second one is in the way
+    names = KEYS[len(KEYS) - len(key) :]  # all, the seed, or none
+    return dict(zip(names, key, strict=True)) | find(name).run(*key)
 
 
 def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Row]]:
@@ -417,7 +450,6 @@ def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, R
         for key in keys:
             yield key, run(name, key)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come, which are spawned
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_the_parent)
     try:

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from lora_edu import lowrank
 
-BLOCK = 64  # columns of P that are drawn at a time
-KEEP = 2**23  # numbers: a smaller dense P is kept (32 MB), a larger one drawn anew at each use
-
 
 def r90(matrix: Tensor) -> int:
     """Return how many directions of a matrix, (d, k), hold 90 % of its energy, in float64."""
@@ -25,11 +22,22 @@ class Subspace(nn.Module):
 
     The columns of P are drawn from ``seed`` and have length 1. ``kind="dense"``: Gaussian.
     ``"sparse"``: each entry is ±1 with probability 1/√D, else 0, then the columns are scaled; only
-    the others are kept. ``model`` is frozen. A ValueError if d < 1 or nothing in it trains.
+    the others are kept. They are drawn ``block`` at a time; a dense P of at most ``keep`` numbers
+    (32 MB) is kept, a larger one drawn anew at each use. ``model`` is frozen. A ValueError if d < 1
+    or nothing in it trains.
     Source: Li et al. 2018, Measuring the Intrinsic Dimension (arXiv:1804.08838), section 2, S7.
     """
 
-    def __init__(self, model: nn.Module, d: int, kind: str = "sparse", *, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        d: int,
+        kind: str = "sparse",
+        *,
+        seed: int,
+        block: int = 64,
+        keep: int = 2**23,
+    ) -> None:
         super().__init__()
         start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         if kind not in ("dense", "sparse"):
@@ -38,31 +46,32 @@ class Subspace(nn.Module):
             raise ValueError(f"d, and what trains, must be at least 1, got {d} and {len(start)}")
         self.model, self.start = model.requires_grad_(False), start
         self.D, self.d, self.seed = sum(p.numel() for p in start.values()), d, seed
+        self.block = block
         self.z = nn.Parameter(torch.zeros(d))
         self._kept: list[Tensor] | None = None
         if kind == "sparse":
             self._kept = list(self._sparse())
-        elif self.D * d <= KEEP:
+        elif self.D * d <= keep:
             self._kept = list(self._dense())
 
     def _columns(self, draw: Callable[..., Tensor]) -> Iterator[Tensor]:
-        """Draw P in blocks (D, ≤ BLOCK), always the same."""
+        """Draw P in blocks (D, ≤ block), always the same."""
         generator = torch.Generator().manual_seed(self.seed)
-        for first in range(0, self.d, BLOCK):
-            yield draw(min(BLOCK, self.d - first), self.D, generator=generator).T
+        for first in range(0, self.d, self.block):
+            yield draw(min(self.block, self.d - first), self.D, generator=generator).T
 
     def _dense(self) -> Iterator[Tensor]:
         for block in self._columns(torch.randn):
-            yield block / block.norm(dim=0)  # (D, BLOCK)
+            yield block / block.norm(dim=0)  # (D, block)
 
     def _sparse(self) -> Iterator[Tensor]:
         half = 0.5 / math.sqrt(self.D)  # the probability of +1, and of -1
         for u in self._columns(torch.rand):
-            signs = (u < half).float() - (u >= 1 - half).float()  # (D, BLOCK)
+            signs = (u < half).float() - (u >= 1 - half).float()  # (D, block)
             yield (signs / signs.norm(dim=0).clamp(min=1)).to_sparse().coalesce()
 
     def blocks(self) -> Iterable[Tensor]:
-        """Return P in blocks, (D, ≤ BLOCK) each."""
+        """Return P in blocks, (D, ≤ block) each."""
         return self._dense() if self._kept is None else self._kept
 
     def offset(self) -> Tensor:
@@ -86,7 +95,7 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, space: Subspace) -> Tensor:
         ctx.space = space
         offset = z.new_zeros(space.D)
-        for P, part in zip(space.blocks(), z.split(BLOCK), strict=True):
+        for P, part in zip(space.blocks(), z.split(space.block), strict=True):
             offset += P @ part
         return offset  # (D,)
 

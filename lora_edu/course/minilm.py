@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lora_edu import assets, lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu.course.datasets import COMP
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import LoRALinear, dense_weight
 
@@ -35,6 +36,7 @@ ELSEWHERE = (  # groups that no fine-tuning sees
     "rec.autos", "rec.sport.hockey", "sci.crypt", "sci.med", "sci.space", "soc.religion.christian",
     "talk.politics.guns", "talk.politics.mideast",
 )  # fmt: skip
+POSTS = {"groups": COMP, "sizes": (1500, 500, 1500), "length": 32}  # of the experiments
 
 
 def pretrained(classes: int = 5) -> MiniLM:
@@ -99,12 +101,13 @@ def adapt(
     method: str,
     seed: int,
     adapted: Sequence[str] = ADAPTED,
+    modules: Sequence[str] = MODULES,
     lora_alpha: float = 8,
 ) -> MiniLM:
     """Return a copy of ``base`` with a new head, ready to train: "head", "r=8", … or "full".
 
-    "full" trains the weights of the upper layers; their biases and norms stay, as with LoRA, which
-    is put on the modules ``adapted``: query and value of these layers.
+    LoRA is put on the modules ``adapted``; "full" trains the weights of ``modules``. Biases and
+    norms stay in both.
     """
     model = copy.deepcopy(base).requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -120,7 +123,7 @@ def adapt(
             add_lora(model, config)
     model.classifier.requires_grad_(True)
     if method == "full":
-        for name in MODULES:
+        for name in modules:
             weight = dense_weight(model.get_submodule(name))
             weight.requires_grad_(True)
     return model
@@ -134,18 +137,27 @@ def train(
     epochs: int = 3,
     size: int = 32,
     head_lr: float = 5e-3,
+    layers: Sequence[int] = LAYERS,
 ) -> MiniLM:
     """Train what is trainable with Adam, in batches of ``size``; the head at a rate of its own.
 
-    (Where the head trains alone, that is ``lr``.)
+    (Where the head trains alone, that is ``lr``.) ``part`` holds what enters the first of
+    ``layers``.
     """
     head = list(model.classifier.parameters())
-    body = [p for p in Top(model).parameters() if p.requires_grad and all(p is not h for h in head)]
+    body = list(trained(model))
     groups = [{"params": body, "lr": lr}, {"params": head, "lr": head_lr if body else lr}]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
     batches = Batches(*part, size=size, generator=torch.Generator().manual_seed(seed))
-    fit(Top(model), batches, nn.functional.cross_entropy, optimizer, epochs)
+    fit(Top(model, layers), batches, nn.functional.cross_entropy, optimizer, epochs)
     return model
+
+
+def trained(model: MiniLM) -> Iterator[nn.Parameter]:
+    """Iterate over what trains but for the head."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not name.startswith("classifier."):
+            yield parameter
 
 
 @torch.no_grad()
@@ -154,9 +166,9 @@ def _over(part: Part, function: Any, size: int = 100) -> Tensor:
     return torch.cat([function(hidden, mask) for hidden, mask in batches])
 
 
-def accuracy(model: MiniLM, part: Part) -> float:
-    """Return the share of posts whose group is found."""
-    return (_over(part, Top(model)).argmax(-1) == part[2]).double().mean().item()
+def accuracy(model: MiniLM, part: Part, layers: Sequence[int] = LAYERS) -> float:
+    """Return the share of posts whose group is found; ``part`` as in :func:`train`."""
+    return (_over(part, Top(model, layers)).argmax(-1) == part[2]).double().mean().item()
 
 
 def neighbours(model: MiniLM, part: Part) -> float:
@@ -174,8 +186,10 @@ def neighbours(model: MiniLM, part: Part) -> float:
     return (y[nearest] == y).double().mean().item()
 
 
-def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
-    """Return ΔW by name, (d, k) each: of the LoRA layers, or else of all ``MODULES``.
+def updates(
+    model: nn.Module, base: nn.Module, modules: Sequence[str] = MODULES
+) -> dict[str, Tensor]:
+    """Return ΔW by name, (d, k) each: of the LoRA layers, or else of ``modules``.
 
     That of LoRA in float64: in float32 its small singular values would drown in rounding.
     """
@@ -183,16 +197,16 @@ def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
         layers = copy.deepcopy(lora_layers(model))
         return {name: layer.double().delta_weight().detach() for name, layer in layers.items()}
     deltas = {}
-    for name in MODULES:
+    for name in modules:
         new, old = dense_weight(model.get_submodule(name)), dense_weight(base.get_submodule(name))
         deltas[name] = (new - old).detach()
     return deltas
 
 
-def truncated(model: MiniLM, base: MiniLM, k: int) -> MiniLM:
+def truncated(model: MiniLM, base: MiniLM, k: int, modules: Sequence[str] = MODULES) -> MiniLM:
     """Return a fully fine-tuned ``model`` with each update cut to rank k; the head as it is."""
     cut = copy.deepcopy(model)
-    for name, delta in updates(model, base).items():
+    for name, delta in updates(model, base, modules).items():
         weight = dense_weight(base.get_submodule(name)).detach().clone()
         if k:
             weight += torch.from_numpy(lowrank.best_approximation(delta.numpy(), k))
@@ -214,11 +228,13 @@ def intruders(
 
 
 def similarity(
-    one: Mapping[str, LoRALinear], other: Mapping[str, LoRALinear]
+    one: Mapping[str, LoRALinear],
+    other: Mapping[str, LoRALinear],
+    adapted: Sequence[str] = ADAPTED,
 ) -> list[NDArray[np.floating]]:
-    """Return φ of lora_A for all i, j, for each of the ``ADAPTED``; takes LoRA layers by name."""
+    """Return φ of lora_A for all i, j, for each of ``adapted``; takes LoRA layers by name."""
     found = []
-    for name in ADAPTED:
+    for name in adapted:
         A_1, A_2 = one[name].lora_A.detach().numpy(), other[name].lora_A.detach().numpy()
         found.append(lowrank.subspace_similarity(A_1, A_2))
     return found

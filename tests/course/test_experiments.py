@@ -155,8 +155,9 @@ def test_how_the_code_is_written_leaves_a_record_fresh(change):
 OTHER = {
     "epochs is 40, recorded was 30": ("epochs=30", "epochs=40"),
     "rates_of_decay is [0.1, 0.3], recorded was [0.1, 0.2]": ("0.2", "0.3"),
-    "size is 64, recorded was None": ("epochs=30", "epochs=30, size=64"),
-    "epochs is None, recorded was 30": ("epochs=30, ", ""),
+    "size is 64, and was no argument when it was recorded": ("epochs=30", "epochs=30, size=64"),
+    "size is None, and was no argument when it was recorded": ("epochs=30", "epochs=30, size=None"),
+    "epochs was 30, and is no argument now": ("epochs=30, ", ""),
 }
 
 
@@ -177,6 +178,18 @@ def test_another_version_makes_it_stale_and_other_seeds_do_not():
     experiments.EXPERIMENTS["measured"] = experiments.Experiment(
         "measured", again.run, 1, range(50)
     )
+    assert experiments.stale("measured") is None
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("change", ["epochs=40", "epochs=30, size=None"])
+def test_a_stale_record_is_replaced_by_a_run_of_all_its_seeds_and_by_no_less(change, tmp_path):
+    before = (tmp_path / "measured.json").read_bytes()
+    experiments.EXPERIMENTS["measured"] = measured(FIRST.replace("epochs=30", change))
+    (why,) = experiments.record("measured", [0, 7])
+    assert why.endswith("; its seeds [1] were not run now")
+    assert (tmp_path / "measured.json").read_bytes() == before
+    assert experiments.record("measured", [0, 1]) == []
     assert experiments.stale("measured") is None
 
 
@@ -232,9 +245,11 @@ def test_shards_of_several_machines_make_one_record(tiny, tmp_path, capsys):
     experiments.record("tiny", None, whole)
     tiny.clear()
     folders = [str(tmp_path / "one"), str(tmp_path / "other")]
-    assert main(["experiments", "tiny", "--merge", *folders]) == 0
-    assert tiny == []
-    assert rows_of(tmp_path) == rows_of(whole)
+    for named in ([], ["tiny"]):
+        (tmp_path / "tiny.json").unlink(missing_ok=True)
+        assert main(["experiments", *named, "--merge", *folders]) == 0
+        assert tiny == []
+        assert rows_of(tmp_path) == rows_of(whole)
 
 
 def test_a_shard_may_be_a_part_but_no_run_may_be_missing(tiny, tmp_path):
@@ -260,7 +275,9 @@ def test_shards_that_do_not_fit_are_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"disagrees .*a, 2\.0, 0: test is 21, recorded was 20"):
         experiments.merge("tiny", [tmp_path / "one", tmp_path / "other"])
     path.write_text(text.replace('"shift": 0.0', '"shift": 1.0'))
-    with pytest.raises(ValueError, match="no run of tiny with these arguments and version"):
+    with pytest.raises(
+        ValueError, match=r"tiny\.json was made otherwise: shift is 0\.0, recorded was 1\.0"
+    ):
         experiments.merge("tiny", [tmp_path / "one", tmp_path / "other"])
     with pytest.raises(ValueError, match="no run of tiny"):
         experiments.merge("tiny", [tmp_path / "nowhere"])
@@ -355,19 +372,30 @@ def test_what_another_processor_changes_is_within_the_tolerance(tiny, tmp_path):
         ({"curve": [0.1, 0.2]}, {"curve": [0.1, 0.3]}, True),
         ({"curve": [0.1, 0.2]}, {"curve": [0.1, 0.2, 0.9]}, False),  # it took longer
         ({"cases": [{"a": {"b": 0.1}}]}, {"cases": [{"a": {"b": 0.4}}]}, True),
+        ({"x": 0.5}, {"x": float("nan")}, True),
         ({"x": 0.5, "name": "a"}, {"y": 0.7, "name": "b"}, False),  # no number in common
     ],
 )
 def test_a_single_row_has_the_least_tolerance(old, new, differ):
-    found = experiments.differences({(0,): old}, {(0,): new})
+    entry = experiments.Experiment("any", dict, 1, range(1))
+    found = experiments.differences({(0,): old}, {(0,): new}, entry)
     assert bool(found) is differ
 
 
+def test_a_measurement_says_what_of_it_is_compared():
+    entry = experiments.Experiment("any", dict, 1, range(1), 0.1, ("ratio",))
+    old = {(): {"cases": [{"ratio": [1.1], "seconds": [3.0]}]}}
+    for ratio, differ in ((1.19, False), (1.21, True)):
+        new = {(): {"cases": [{"ratio": [ratio], "seconds": [9.0]}]}}
+        assert bool(experiments.differences(old, new, entry)) is differ
+
+
 def test_the_spread_of_the_seeds_is_a_tolerance():
+    entry = experiments.Experiment("any", dict, 1, range(3))
     old = {("a", 1.0, seed): {"x": value} for seed, value in enumerate((0.2, 0.4, 0.6))}
     for shift, differ in ((0.59, False), (0.61, True)):  # three deviations are 0.6
         new = {("a", 1.0, 1): {"x": 0.4 + shift}}
-        assert bool(experiments.differences(old, new)) is differ
+        assert bool(experiments.differences(old, new, entry)) is differ
 
 
 # -- the commands -----------------------------------------------------------------------------
@@ -381,6 +409,7 @@ def test_the_spread_of_the_seeds_is_a_tolerance():
         (["experiments", "tiny", "--seeds", "4-2"], "the smaller first, got '4-2'"),
         (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (["experiments", "tiny", "--merge", "nowhere"], "nowhere holds no run of tiny"),
+        (["experiments", "--merge", "nowhere"], "no run of an experiment in nowhere"),
         (["records", "cold_fusion"], "no experiment is called 'cold_fusion'"),
         (["records", "tiny"], "there is no record tiny.json in "),
         (["records", "--csv"], "--csv takes one NAME, got 0"),
@@ -541,4 +570,5 @@ def check_again(name, methods):
     chosen = experiments.results(name)["chosen"]
     rows = {(row["method"], row["lr"], row["seed"]): row for row in experiments.read(name)["rows"]}
     keys = [(method, chosen[method], 1) for method in methods]
-    assert experiments.differences(rows, {k: experiments.run(name, k) for k in keys}) == []
+    made = {key: experiments.run(name, key) for key in keys}
+    assert experiments.differences(rows, made, experiments.find(name)) == []

@@ -59,10 +59,9 @@ def test_theta_is_theta_0_plus_p_z(kind):
     torch.testing.assert_close(space.z.grad, P.T @ g)
 
 
-def test_a_large_dense_matrix_is_drawn_anew_and_is_the_same(monkeypatch):
+def test_a_large_dense_matrix_is_drawn_anew_and_is_the_same():
     kept = Subspace(mlp(5, 7, 3, seed=0), 150, "dense", seed=1)
-    monkeypatch.setattr(intrinsic, "KEEP", 10)
-    drawn = Subspace(mlp(5, 7, 3, seed=0), 150, "dense", seed=1)
+    drawn = Subspace(mlp(5, 7, 3, seed=0), 150, "dense", seed=1, keep=10)
     assert drawn._kept is None
     assert torch.equal(matrix(drawn), matrix(kept))
     for space in (drawn, kept):

@@ -135,8 +135,8 @@ CLAIMS = {
         (of("inverted", "full"), of("inverted", m)) for m in LORA
     ),
     ("inverted-why", "the records that it compares have 30 passes, and 150"): lambda: (
-        results("inverted")["arguments"]["epochs"] == 30
-        and results("patient")["arguments"]["epochs"] == 150
+        results("inverted")["arguments"]["training"]["epochs"] == 30
+        and results("patient")["arguments"]["training"]["epochs"] == 150
     ),
     ("inverted-why", "the full update is of low rank: 90 % in fewer than 15, every seed"): lambda: (
         max(of("inverted", "full", "r90")) < 15
