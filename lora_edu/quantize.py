@@ -27,7 +27,7 @@ def nf4_levels(offset: float = OFFSET) -> Tensor:
         Q(0.5 + i (offset - 0.5) / 8), i = 1..8,   -Q(0.5 + i (offset - 0.5) / 7), i = 1..7,   0
 
     With the default these are the published levels to 2e-7. The paper's own formula, the means of
-    neighbouring quantiles, gives others (``tests/test_quantize.py`` tries it).
+    neighbouring quantiles, gives others (``tests/core/test_quantize.py`` tries it).
     """
     if not 0.5 < offset < 1:
         raise ValueError(f"offset must be above 0.5 and below 1, got {offset}")

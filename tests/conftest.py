@@ -5,29 +5,32 @@ import shutil
 
 import hypothesis
 import pytest
+from builder.source import slug
 
 from lora_edu import assets
 from lora_edu.course import experiments
 
-LESSONS = ("07_",)
-LONGEST = ("test_notebooks.py", "07_real_model.ipynb", "test_finetune.py")  # these begin
+NEED_ASSETS = {"real_model"}  # lessons
+LONGEST = {"test_notebooks.py", "test_finetune.py"}  # these begin, and the lessons above
 
 # A deadline would fail a test because another program is busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+def needs_assets(path):
+    """Say whether a file is a notebook, or the source of one, that reads the assets."""
+    return path.suffix in {".ipynb", ".md"} and slug(path) in NEED_ASSETS
+
+
 def pytest_collection_modifyitems(items):
     """Skip what needs the assets if a file is missing; under CI=true it runs, and may fail.
 
-    That is: the notebooks of these lessons, and tests with the mark ``assets``.
+    That is: the notebooks of NEED_ASSETS, and tests with the mark ``assets``.
     """
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: item.path.name not in LONGEST and not needs_assets(item.path))
     waiting = [
-        item
-        for item in items
-        if item.get_closest_marker("assets")
-        or (item.path.suffix == ".ipynb" and item.path.name.startswith(LESSONS))
+        item for item in items if item.get_closest_marker("assets") or needs_assets(item.path)
     ]
     if not waiting or os.environ.get("CI") == "true":
         return

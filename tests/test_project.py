@@ -223,15 +223,32 @@ def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
     assert ignored.returncode != 1, "git would offer to commit the learner's copy"
 
 
-def test_no_path_of_a_machine_is_committed():
+def committed():
+    """Yield each committed file that is text, by its name from here; skip where git knows none."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    machine = re.compile(r"/(?:root|home/\w+|Users/\w+|tmp/ipykernel\w*)/")
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
         if path.suffix != ".png" and path.exists():
-            assert not machine.search(path.read_text(encoding="utf-8")), name
+            yield name, path.read_text(encoding="utf-8")
+
+
+def test_no_path_of_a_machine_is_committed():
+    machine = re.compile(r"/(?:root|home/\w+|Users/\w+|tmp/ipykernel\w*)/")
+    for name, text in committed():
+        assert not machine.search(text), name
+
+
+def test_each_file_of_the_project_that_is_named_exists():
+    path = re.compile(
+        r"(?<![\w/.-])(?:tests|lora_edu|notebooks|figures)/[\w/.-]+\.(?:py|md|json)\b"
+    )
+    placeholder = re.compile(r"/(?:NN_|SLUG/|NAME\.|LANGUAGE/)")
+    named = [(name, found) for name, text in committed() for found in path.findall(text)]
+    assert len(named) > 50
+    files = [(name, found) for name, found in named if not placeholder.search(found)]
+    assert [(name, found) for name, found in files if not (ROOT / found).exists()] == []
 
 
 def test_the_code_in_the_readme_gives_what_its_comments_say():

@@ -65,15 +65,23 @@ def file_name(path: Path) -> str:
     return path.name if path.parent.name == "src" else f"{path.parent.name}/{path.name}"
 
 
+def slug(path: Path) -> str:
+    """Return how the project calls a lesson: ``matrix_example`` for ``01_matrix_example.md``."""
+    return path.stem.partition("_")[2]
+
+
 def sources(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """Return the sources of the named lessons (``01`` or ``01_matrix_example``), or all."""
+    """Return the sources of the named lessons, or all.
+
+    A name is ``01``, ``matrix_example`` or ``01_matrix_example``.
+    """
     paths = sorted((folder / "src").glob("*.md"))
     if not names:
         return paths
     chosen = []
     for name in names:
         stem = Path(name).stem
-        found = [path for path in paths if path.stem == stem or path.stem.split("_")[0] == stem]
+        found = [path for path in paths if stem in (path.stem, path.stem.split("_")[0], slug(path))]
         if not found:
             raise BuildError(f"no lesson is called {name!r}; there are {[p.stem for p in paths]}")
         chosen += found

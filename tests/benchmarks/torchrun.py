@@ -2,8 +2,8 @@
 
     python tests/benchmarks/torchrun.py
 
-writes lora_edu/course/data/torchrun.json, which lesson 10 shows: the command, its output, the
-metrics (each step's loss, versions) and the date. Two minutes.
+writes lora_edu/course/data/torchrun.json, which the lesson beyond_lora shows: the command, its
+output, the metrics (each step's loss, versions) and the date. Two minutes.
 """
 
 import csv

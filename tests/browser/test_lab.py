@@ -17,7 +17,7 @@ import nbformat
 import pytest
 from builder.editions import reading_edition
 from builder.own import own_copies
-from builder.source import called_check, exercises, read_source, sources
+from builder.source import called_check, exercises, read_source, slug, sources
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -31,55 +31,55 @@ FLAGS = [
 MINUTE = 60_000  # milliseconds
 expect.set_options(timeout=MINUTE)  # a busy machine is slow, not wrong
 
-# A slip in each solution, exercise by exercise: the name of its case in `cases.nbNN`, whose
-# message has to appear, then a piece of the solution and what is typed in its place.
+# A slip in each solution, exercise by exercise: the name of its case in the lesson's `cases.py`,
+# whose message has to appear, then a piece of the solution and what is typed in its place.
 SLIPS = {
-    "01": [
+    "matrix_example": [
         ("A @ B", "lora_B @ lora_A", "lora_A @ lora_B"),
         ("break-even itself", "(d * k - 1)", "d * k"),
         ("a wrong sign", "[1, -1]", "[1, 1]"),
         ("forms BA", "lora_B @ (lora_A @ x)", "(lora_B @ lora_A) @ x"),
         ("in place", "return W0 + lora_B @ lora_A", "W0 += lora_B @ lora_A\n    return W0"),
     ],
-    "02": [
+    "rank_and_svd": [
         ("absolute", " * S[0]", ""),
         ("an index", " + 1", ""),
         ("one too many", "S[r:]", "S[r - 1 :]"),
         ("energy for error", "error**2", "error"),
     ],
-    "03": [
+    "learning_the_update": [
         ("no scaling", "scaling * ", ""),
         ("swapped", "return dA, dB", "return dB, dA"),
         ("wrong axis", "np.sqrt(k)", "np.sqrt(r)"),
         ("one early", "sigma[r:]", "sigma[r - 1 :]"),
         ("uphill", "(-lr", "(lr"),
     ],
-    "04": [
+    "intrinsic_rank": [
         ("no W0", "return W0 + ", "return "),
         ("ddof", ", ddof=1", ""),
         ("the flaw", "full[of]", "full"),
         ("absolute", "0.9 * full", "0.9"),
     ],
-    "05": [
+    "counting_parameters": [
         ("no r", "r * (d + k)", "d + k"),
         ("head frozen", "lora + head, base + lora + head", "lora, base + lora"),
         ("never truncates", '"truncates" if derived // unit == printed else ', ""),
         ("one layer", "96 * ", ""),
         ("one moment", "1 + 1 + 2", "1 + 1 + 1"),
     ],
-    "06": [
+    "merging": [
         ("no end", "min(1, 0.42 * u / size)", "0.42 * u / size"),
         ("wide", "(W0 + delta).astype(W0.dtype)", "W0 + delta"),
         ("customers", "True, False, False, True", "True, True, False, True"),
         ("no base", "x @ W0.T + ", ""),
     ],
-    "07": [
+    "real_model": [
         ("itself", "    np.fill_diagonal(cosine, -np.inf)\n", ""),
         ("no scaling", "lora_alpha / len(lora_A) * ", ""),
         ("max", "min(i, j)", "max(i, j)"),
         ("signed", "np.abs(U_0.T @ U_1[:, :k])", "(U_0.T @ U_1[:, :k])"),
     ],
-    "10": [
+    "beyond_lora": [
         ("inputs", "sum(d for", "sum(k for"),
         ("no new axis", "[:, None]", ""),
         ("below", "[12, 0, 8, 11]", "[12, 0, 7, 10]"),
@@ -161,7 +161,7 @@ def write(page, cell, text, number):
 
 def answer_all(page, path):
     """Predict once; answer each exercise wrong, then right. Return what cells hold, by place."""
-    source, number = read_source(path), path.stem[:2]
+    source, lesson = read_source(path), slug(path)
     code = [cell for cell in reading_edition(source).cells if cell.cell_type == "code"]
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     runs, written = itertools.count(len(code) + 1), {}
@@ -171,10 +171,10 @@ def answer_all(page, path):
     output = write(page, cells.nth(at), written[at], next(runs))
     expect(output).to_contain_text(re.compile("answer: .+ your guess: 1 "))
 
-    own = importlib.import_module(f"lora_edu.course.{path.stem[3:]}.checks")
-    table = importlib.import_module(f"lessons.{path.stem[3:]}.cases")
+    own = importlib.import_module(f"lora_edu.course.{lesson}.checks")
+    table = importlib.import_module(f"lessons.{lesson}.cases")
     asked = exercises(source)
-    for (stub, _, solution), (slip, right, wrong) in zip(asked, SLIPS[number], strict=True):
+    for (stub, _, solution), (slip, right, wrong) in zip(asked, SLIPS[lesson], strict=True):
         at, call = code.index(stub), stub.source.rsplit("\n", 1)[-1]
         name = called_check(stub)
         assert solution.source.count(right) == 1, f"{solution.id}: {right!r}"
@@ -208,11 +208,12 @@ def keep(page, path, written):
     assert mine.read_bytes() == saved
 
 
-@pytest.mark.parametrize("lesson", [path.stem for path in sources()])
-def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, lesson):
-    address, copied = lab
+@pytest.mark.parametrize("source", sources(), ids=slug)
+def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, source):
+    address, folder = lab
+    copied, lesson = folder / source.name, slug(source)
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.goto(f"{address}/lab/tree/{lesson}.ipynb?reset")
+    page.goto(f"{address}/lab/tree/{source.stem}.ipynb?reset")
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.first.wait_for(timeout=2 * MINUTE)
     assert page.locator(".jp-OutputArea-output").count() == 0  # the learner's copy is empty
@@ -230,7 +231,7 @@ def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, lesson):
     assert page.get_by_text("not attempted yet", exact=False).count() >= 3
 
     sliders = page.locator(".jupyter-widgets .noUi-handle")
-    assert sliders.count() >= (lesson[:2] in {"01", "02"})
+    assert sliders.count() >= (lesson in {"matrix_example", "rank_and_svd"})
     if sliders.count():
         readout = page.locator(".jupyter-widgets .widget-readout").first
         picture = page.locator("img.widget-image").first
@@ -240,9 +241,9 @@ def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, lesson):
         expect(readout).to_have_text(str(value + 1))
         expect(picture).not_to_have_attribute("src", before)
 
-    written = answer_all(page, copied / f"{lesson}.md")
+    written = answer_all(page, copied)
     assert errors.count() == 0, errors.all_inner_texts()  # the right answers took their place
-    keep(page, copied / f"{lesson}.md", written)
+    keep(page, copied, written)
 
     shot = Path(os.environ.get("LORA_EDU_SCREENSHOTS", tmp_path)) / f"{lesson}.png"
     page.screenshot(path=shot)

@@ -1,4 +1,4 @@
-"""The workshop of lesson 07, on a tiny BERT with random weights: no assets needed."""
+"""The tools for MiniLM, on a tiny BERT with random weights: no assets needed."""
 
 import copy
 

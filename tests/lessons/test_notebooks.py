@@ -7,16 +7,16 @@ from builder import execute
 from builder.editions import LABELS, printed
 from builder.lint import check
 from builder.prose import without_code
-from builder.source import NOTEBOOKS, exercises, read_source, sources
-from conftest import LESSONS
+from builder.source import NOTEBOOKS, exercises, read_source, slug, sources
+from conftest import needs_assets
 
 SOURCES = sources()
-lessons = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
+lessons = pytest.mark.parametrize("source", SOURCES, ids=slug)
 ON_ASSETS = [
-    pytest.param(path, marks=[pytest.mark.assets] * path.name.startswith(LESSONS))
-    for path in SOURCES
+    pytest.param(path, marks=[pytest.mark.assets] if needs_assets(path) else []) for path in SOURCES
 ]
-executed_lessons = pytest.mark.parametrize("source", ON_ASSETS, ids=lambda path: path.stem)
+executed_lessons = pytest.mark.parametrize("source", ON_ASSETS, ids=slug)
 
 
 def test_there_are_lessons():
@@ -61,20 +61,32 @@ def test_the_claims_hold_for_other_seeds(source, seed):
 def test_the_page_for_teachers_names_cells_that_exist():
     text = (NOTEBOOKS / "TEACHING.md").read_text(encoding="utf-8")
     parts = {part[:2]: part for part in re.split(r"(?m)^### ", text)[1:]}
-    assert list(parts) == [source.name[:2] for source in SOURCES]
-    for source in SOURCES:
+    assert list(parts) == list(NUMBERED)
+    for number, source in NUMBERED.items():
         ids = {cell.id for cell in read_source(source).cells}
-        named = re.findall(r"[Cc]ells?((?:(?:,| and| to)?\s`[a-z0-9-]+`)+)", parts[source.name[:2]])
+        named = re.findall(r"[Cc]ells?((?:(?:,| and| to)?\s`[a-z0-9-]+`)+)", parts[number])
         cells = {name for some in named for name in re.findall(r"`(.+?)`", some)}
         assert len(cells) >= 5
         assert cells <= ids, cells - ids
 
 
-# What each lesson builds on, on the course's own order of needs: 05 needs only 01, 06 only 03.
-BEFORE = {
-    "01": "", "02": "01", "03": "01 02", "04": "01 02 03", "05": "01", "06": "01 02 03",
-    "07": "01 02 03 04", "10": "01 02 03 04 07",
-}  # fmt: skip
+# What each lesson needs: one other, and all that this one needs.
+BUILDS_ON = {
+    "matrix_example": None,
+    "rank_and_svd": "matrix_example",
+    "learning_the_update": "rank_and_svd",
+    "intrinsic_rank": "learning_the_update",
+    "counting_parameters": "matrix_example",
+    "merging": "learning_the_update",
+    "real_model": "intrinsic_rank",
+    "beyond_lora": "real_model",
+}
+
+
+def up_to(lesson: str) -> set[str]:
+    """Return a lesson and all that it builds on."""
+    before = BUILDS_ON[lesson]
+    return {lesson} if before is None else {lesson} | up_to(before)
 
 
 def says(term: str, text: str) -> bool:
@@ -83,17 +95,21 @@ def says(term: str, text: str) -> bool:
 
 
 def glossary_rows() -> list[tuple[str, list[tuple[str, str]], set[str]]]:
-    """Return of each row its term, the lessons and cells that explain it, the lessons named."""
+    """Return of each row its term, the lessons and cells that explain it, the lessons named.
+
+    The rows name lessons by their numbers; here they are slugs.
+    """
     text = (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| (.+?) \| .+ \| (\[.+) \|$", text)
     assert len(rows) == len(re.findall(r"(?m)^\|", text)) - 2  # its head, and the line below it
     found = []
     for term, where in rows:
         cells = re.findall(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`", where)
-        assert all(stem[:2] == number for number, stem, _ in cells), term
-        assert {stem for _, stem, _ in cells} <= {source.stem for source in SOURCES}, term
-        named = where.partition("; named in ")[2].split(", ")
-        found.append((term, [(number, cell) for number, _, cell in cells], {*named} - {""}))
+        for number, stem, _ in cells:
+            assert stem == NUMBERED[number].stem, term
+        explain = [(slug(NUMBERED[number]), cell) for number, _, cell in cells]
+        numbers = re.findall(r"[^, ]+", where.partition("; named in ")[2])
+        found.append((term, explain, {slug(NUMBERED[number]) for number in numbers}))
     return found
 
 
@@ -104,31 +120,31 @@ def test_the_glossary_has_the_terms_of_the_course_in_order():
 
 
 def test_each_term_of_the_glossary_stands_in_the_cells_that_explain_it():
-    lessons = {path.name[:2]: read_source(path).cells for path in SOURCES}
+    lessons = {slug(path): read_source(path).cells for path in SOURCES}
     for term, cells, _ in glossary_rows():
         assert cells, term
-        for number, name in cells:
-            texts = [cell.source for cell in lessons[number] if cell.id == name]
-            assert texts, f"{term}: lesson {number} has no cell {name}"
-            assert says(term, texts[0]), f"lesson {number}, cell {name} does not say {term!r}"
+        for lesson, name in cells:
+            texts = [cell.source for cell in lessons[lesson] if cell.id == name]
+            assert texts, f"{term}: {lesson} has no cell {name}"
+            assert says(term, texts[0]), f"{lesson}, cell {name} does not say {term!r}"
 
 
 def test_no_lesson_says_a_term_that_nothing_before_it_explains_unless_the_glossary_admits_it():
     prose = {
-        path.name[:2]: "\n".join(
+        slug(path): "\n".join(
             without_code(cell.source)
             for cell in read_source(path).cells
             if cell.cell_type == "markdown"
         )
         for path in SOURCES
     }
-    assert prose.keys() == BEFORE.keys()
+    assert prose.keys() == BUILDS_ON.keys()
     for term, cells, named in glossary_rows():
-        explain = {number for number, _ in cells}
+        explain = {lesson for lesson, _ in cells}
         without = {
-            number
-            for number, text in prose.items()
-            if says(term, text) and not explain & {number, *BEFORE[number].split()}
+            lesson
+            for lesson, text in prose.items()
+            if says(term, text) and not explain & up_to(lesson)
         }
         assert without == named, (
             f"{term!r} is said, unexplained, in lessons {sorted(without)}; GLOSSARY.md admits "

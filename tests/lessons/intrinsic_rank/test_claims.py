@@ -187,6 +187,6 @@ def test_the_record_carries(claim):
 
 
 def test_each_claim_stands_in_a_cell_of_the_lesson():
-    (path,) = sources(["04"])
+    (path,) = sources(["intrinsic_rank"])
     ids = {cell.id for cell in read_source(path).cells}
     assert {cell for cell, _ in CLAIMS} <= ids
