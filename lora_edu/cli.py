@@ -80,7 +80,10 @@ def _records(arguments: argparse.Namespace) -> int:
         print(experiments.as_csv(arguments.name[0]), end="")
         return 0
     code = 0
-    for name in arguments.name or experiments.load():
+    listed = arguments.name or list(experiments.load())
+    for name in [*listed, *(f"{n}_again" for n in listed if not arguments.name)]:
+        if name.endswith("_again") and not (experiments.RECORDS / f"{name}.json").exists():
+            continue
         why, recorded = experiments.stale(name), experiments.read(name)
         seeds = len({row["seed"] for row in recorded["rows"] if "seed" in row})
         runs = f"{len(recorded['rows']):>4} runs, {seeds} seeds" if seeds else "   a measurement"
@@ -114,6 +117,8 @@ def _whole_numbers(text: str) -> list[int]:
         if not (match := re.fullmatch(r"(\d+)(?:-(\d+))?", part)):
             raise ValueError(f"seeds must be such as 0-9 or 0,2,5-7, got {text!r}")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last >= 2**32:
+            raise ValueError(f"seeds must be below 2**32, got {last}")
         if last < first:
             raise ValueError(f"seeds must be such as 0-9, the smaller first, got {part!r}")
         found.update(range(first, last + 1))
@@ -316,6 +321,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"lora-edu: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("lora-edu: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -563,15 +563,12 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "_over_seeds(statistics.stdev, of)",
             "_over_seeds(statistics.pstdev, of)",
         ),
-        "the worst rate is chosen": (
-            "return float(max(validations",
-            "return float(min(validations",
-        ),
+        "the worst rate is chosen": ("return max(validations", "return min(validations"),
         "runs of other arguments are used": (
-            "self.rows = {} if why else _by_key(whole[1:])",
-            "self.rows = _by_key(whole[1:])",
+            "({} if why else _by_key(lines[1:]))",
+            "_by_key(lines[1:])",
         ),
-        "what is done stays noted": ("part.path.unlink(missing_ok=True)", "pass"),
+        "what is done stays noted": ("        part.drop(keys)\n", ""),
         "what is done is run again": (
             "todo = [key for key in keys if key not in part.rows]",
             "todo = keys",

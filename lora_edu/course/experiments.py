@@ -13,6 +13,7 @@ value now, or when somebody has raised the ``version`` because the same argument
 thing. How the code is written plays no part.
 """
 
+import contextlib
 import csv
 import importlib
 import inspect
@@ -22,6 +23,7 @@ import math
 import multiprocessing
 import os
 import platform
+import signal
 import statistics
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -129,9 +131,12 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"there is no record {path.name} in {path.parent}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or not {"version", "arguments", "rows"} <= content.keys():
+        raise ValueError(f"{path} is damaged: it is no record")
+    return content
 
 
 def results(name: str, *, again: bool = False) -> dict[str, Any]:
@@ -202,9 +207,19 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
 
 
 def stale(name: str) -> str | None:
-    """Return in which version or argument a record differs from the code; None if in nothing."""
-    entry = find(name)
-    return _mismatch(read(name), entry)
+    """Return in which version or argument a record differs from the code, or which run it lacks.
+
+    None if it is fresh. ``NAME_again`` is a second recording of ``NAME``.
+    """
+    entry = find(name.removesuffix("_again"))
+    content = read(name)
+    if why := _mismatch(content, entry):
+        return why
+    rows = _by_key(content["rows"])
+    missing = [
+        key for key in entry.keys(sorted({key[-1] for key in rows if key})) if key not in rows
+    ]
+    return f"it lacks the run {missing[0]}" if missing else None if rows else "it has no run"
 
 
 def _mismatch(content: Mapping[str, Any], entry: Experiment) -> str | None:
@@ -254,22 +269,33 @@ def record(
     Where a row differs from the recorded one beyond its tolerance (see :func:`differences`), or
     where the record was made with other arguments and holds a seed that was not run now, it is left
     as it was, the new one is ``NAME.new.json``, and what differs is returned.
+
+    A ValueError if there is nothing to run, if such a new one still waits for a decision, or if
+    another process is recording the same.
     """
     from tqdm.auto import tqdm
 
     entry, folder = find(name), folder or RECORDS
-    seeds = entry.seeds if seeds is None else seeds
+    keys = entry.keys(entry.seeds if seeds is None else seeds)
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    part, keys = _Part(folder / f"{name}.part", entry), entry.keys(seeds)
-    todo = [key for key in keys if key not in part.rows]
-    with tqdm(total=len(keys), initial=len(keys) - len(todo), desc=name, unit="run",
-              disable=not progress) as bar:  # fmt: skip
-        for key, row in _run_all(name, todo, jobs):
-            part.add(key, row)
-            bar.update()
-    found = _finish(entry, {key: part.rows[key] for key in keys}, folder)
-    part.path.unlink(missing_ok=True)
+    if not keys:
+        raise ValueError("seeds must be at least one, got none")
+    new = folder / f"{name}.new.json"
+    if new.exists():
+        raise ValueError(f"{new} waits: rename it to {name}.json if it is right, or delete it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _Part(folder / f"{name}.part", entry) as part:
+        todo = [key for key in keys if key not in part.rows]
+        done = len(keys) - len(todo)
+        with tqdm(
+            total=len(keys), initial=done, desc=name, unit="run", disable=not progress
+        ) as bar:
+            for key, row in _run_all(name, todo, jobs):
+                part.add(key, row)
+                bar.update()
+        found = _finish(entry, {key: part.rows[key] for key in keys}, folder)
+        part.drop(keys)
     return found
 
 
@@ -283,7 +309,9 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     entry = find(name)
     rows: dict[Key, Row] = {}
     for shard in folders:
-        given = dict(_Part(shard / f"{name}.part", entry, must_fit=True).rows)
+        given, why = _noted(shard / f"{name}.part", entry)
+        if why:
+            raise ValueError(f"{shard / name}.part was made otherwise: {why}")
         if (shard / f"{name}.json").is_file():
             whole = read(name, shard)
             if why := _mismatch(whole, entry):
@@ -306,12 +334,16 @@ def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experimen
 
     A number may differ by three standard deviations over the seeds (those of the recording in which
     they lie closer together), and in any case by the ``tolerance`` of the experiment, a count by 1.
-    Of a row, the columns that it has ``compared`` are looked at, or all. One line a run, for the
-    first number in it.
+    Of a row, the columns that it has ``compared`` are looked at, or all; none may be missing. One
+    line a run, for the first number in it.
     """
     spreads, spreads_now = _spreads(old), _spreads(new)
     found = []
     for key in old.keys() & new.keys():
+        what = ", ".join(map(str, key)) or "the measurement"
+        if gone := sorted(old[key].keys() - new[key].keys()):
+            found.append(f"{what}: {gone[0]} is missing")
+            continue
         before, after = _leaves(old[key]), _leaves(new[key])
         for at in before.keys() & after.keys():
             if entry.compared and not set(entry.compared).intersection(at.split(".")):
@@ -321,7 +353,6 @@ def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experimen
             spread = min(spread, spreads_now.get((key[:-1], at), spread))
             tolerance = max(3 * spread, grain)
             if not abs(after[at] - before[at]) <= tolerance:  # NaN is no less and no more
-                what = ", ".join(map(str, key)) or "the measurement"
                 found.append(f"{what}: {at} is {after[at]:.6g}, recorded was {before[at]:.6g}")
                 break
     return sorted(found)
@@ -403,33 +434,72 @@ def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:
     return {tuple(row[name] for name in KEYS if name in row): row for row in rows}
 
 
-class _Part:
-    """The runs that are done, one a line, under a first line with the version and the arguments."""
+def _noted(path: Path, entry: Experiment) -> tuple[dict[Key, Row], str | None]:
+    """Return the runs in a part, and why they do not fit; what is cut off is left out."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    lines: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):  # cut off when the process was killed
+            value = json.loads(line)
+            if isinstance(value, dict):
+                lines.append(value)
+    if not lines:
+        return {}, None
+    if lines[0].keys() != {"version", "arguments"}:
+        return {}, "it does not begin with a version and arguments"
+    why = _mismatch(lines[0], entry)
+    return ({} if why else _by_key(lines[1:])), why
 
-    def __init__(self, path: Path, entry: Experiment, *, must_fit: bool = False) -> None:
-        self.path = path
+
+class _Part:
+    """The runs that are done, one a line, under a first line with the version and the arguments.
+
+    Whoever adds to it holds a lock on the file (where there are such locks: not on Windows).
+    """
+
+    def __init__(self, path: Path, entry: Experiment) -> None:
+        self.path, self.entry = path, entry
         self.rows: dict[Key, Row] = {}
-        self._head = {"version": entry.version, "arguments": entry.arguments}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        whole = []
-        for line in lines:
-            try:
-                whole.append(json.loads(line))
-            except ValueError:  # cut off when the process was killed
-                continue
-        why = _mismatch(whole[0], entry) if whole else None
-        if why and must_fit:
-            raise ValueError(f"{path} was made otherwise: {why}")
-        self.rows = {} if why else _by_key(whole[1:])
+
+    def __enter__(self) -> "_Part":
+        """Take the file, to add to it; a ValueError if another process has it."""
+        self._file = self.path.open("a", encoding="utf-8")
+        try:
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError:
+            self._file.close()
+            raise ValueError(f"{self.path} is being written by another process") from None
+        self.rows, _ = _noted(self.path, self.entry)
+        self.drop(())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the file, if there is a run in it."""
+        if not self.rows:
+            self.path.unlink()
+        self._file.close()
 
     def add(self, key: Key, row: Row) -> None:
-        """Note a run. The first one begins the file, in the place of one that does not fit."""
-        if not self.rows:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, json.dumps(self._head) + "\n")
+        """Note a run."""
         self.rows[key] = row
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(row)}\n")  # on a new line, whatever the last one is
+        self._write(row)
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Begin the file anew, without these runs: they are in a record."""
+        for key in keys:
+            del self.rows[key]
+        self._file.truncate(0)
+        self._write({"version": self.entry.version, "arguments": self.entry.arguments})
+        for row in self.rows.values():
+            self._write(row)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
 
 
 # -- running ----------------------------------------------------------------------------------
@@ -441,7 +511,12 @@ def run(name: str, key: Key) -> Row:
 
     torch.set_num_threads(1)  # so small that a second one is in the way
     names = KEYS[len(KEYS) - len(key) :]  # all, the seed, or none
-    return dict(zip(names, key, strict=True)) | find(name).run(*key)
+    row = dict(zip(names, key, strict=True)) | find(name).run(*key)
+    try:
+        json.dumps(row, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} {key} returned what a record cannot hold: {error}") from None
+    return row
 
 
 def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Row]]:
@@ -456,12 +531,17 @@ def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, R
         futures = {pool.submit(run, name, key): key for key in keys}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BaseException:  # Ctrl-C as well: what runs now would not be noted any more
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _end_with_the_parent() -> None:
-    """Let this process end when the one that asked for it does, be it killed."""
+    """Let this process end when the one that asked for it does, be it killed, and not before."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     parent = multiprocessing.parent_process()
     assert parent is not None, "only a process of a pool ends with another"
     threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()

@@ -189,6 +189,9 @@ def test_a_stale_record_is_replaced_by_a_run_of_all_its_seeds_and_by_no_less(cha
     (why,) = experiments.record("measured", [0, 7])
     assert why.endswith("; its seeds [1] were not run now")
     assert (tmp_path / "measured.json").read_bytes() == before
+    with pytest.raises(ValueError, match=r"measured\.new\.json waits: rename it"):
+        experiments.record("measured", [0, 1])
+    (tmp_path / "measured.new.json").unlink()
     assert experiments.record("measured", [0, 1]) == []
     assert experiments.stale("measured") is None
 
@@ -221,6 +224,13 @@ def test_it_goes_on_where_it_was_interrupted(tiny, tmp_path, monkeypatch):
     assert names(tmp_path) == ["tiny.json", "whole"]
 
 
+@pytest.mark.parametrize("text", ["5\n7\n", "null", "\x00{", '{"version": 1}\n5'])
+def test_a_damaged_part_is_not_used(tiny, tmp_path, text):
+    (tmp_path / "tiny.part").write_text(text)
+    assert experiments.record("tiny") == []
+    assert len(tiny) == 12
+
+
 def test_a_part_of_other_arguments_is_not_used(tiny, tmp_path):
     row = {"method": "a", "lr": 1.0, "seed": 0, "validation": 99, "test": 99}
     head = {"version": 1, "arguments": {"rates": {}, "shift": 7}}
@@ -228,6 +238,57 @@ def test_a_part_of_other_arguments_is_not_used(tiny, tmp_path):
     experiments.record("tiny")
     assert tiny[0] == ("a", 1.0, 0)
     assert experiments.results("tiny")["chosen"]["a"] == 2.0
+
+
+def test_noted_runs_of_other_seeds_outlive_a_recording(tiny, tmp_path, monkeypatch):
+    run = experiments.run
+
+    def interrupted(name, key):
+        if key[-1] == 2:
+            raise KeyboardInterrupt
+        return run(name, key)
+
+    monkeypatch.setattr(experiments, "run", interrupted)
+    assert main(["experiments", "tiny"]) == 130
+    assert main(["experiments", "tiny", "--seeds", "0,9"]) == 0
+    assert {row["seed"] for row in rows_of(tmp_path)} == {0, 9}
+    monkeypatch.setattr(experiments, "run", run)
+    tiny.clear()
+    assert experiments.record("tiny") == []
+    assert {seed for _, _, seed in tiny} == {0, 2}  # 1 was noted
+    assert names(tmp_path) == ["tiny.json"]
+
+
+def test_two_recordings_at_once_are_refused(tiny, tmp_path):
+    pytest.importorskip("fcntl")
+    entry = experiments.find("tiny")
+    other = experiments._Part(tmp_path / "tiny.part", entry)
+    with other, pytest.raises(ValueError, match=r"tiny\.part is being written by another"):
+        experiments.record("tiny")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32(1), {1, 2}])
+def test_a_row_that_no_record_can_hold_is_refused(tiny, tmp_path, value):
+    @experiments.experiment()
+    def odd(seed):
+        return {"value": value}
+
+    with pytest.raises(ValueError, match=r"odd \(0,\) returned what a record cannot hold: "):
+        experiments.record("odd")
+    assert names(tmp_path) == []
+
+
+def test_a_record_that_lacks_a_run_is_stale(tiny, tmp_path):
+    experiments.record("tiny")
+    path = tmp_path / "tiny.json"
+    content = json.loads(path.read_text())
+    content["rows"].pop(3)
+    path.write_text(json.dumps(content))
+    assert experiments.stale("tiny") == "it lacks the run ('b', 1.0, 0)"
+    content["rows"] = []
+    path.write_text(json.dumps(content))
+    assert experiments.stale("tiny") == "it has no run"
 
 
 def test_more_seeds_join_those_that_are_there(tiny, tmp_path):
@@ -373,7 +434,7 @@ def test_what_another_processor_changes_is_within_the_tolerance(tiny, tmp_path):
         ({"curve": [0.1, 0.2]}, {"curve": [0.1, 0.2, 0.9]}, False),  # it took longer
         ({"cases": [{"a": {"b": 0.1}}]}, {"cases": [{"a": {"b": 0.4}}]}, True),
         ({"x": 0.5}, {"x": float("nan")}, True),
-        ({"x": 0.5, "name": "a"}, {"y": 0.7, "name": "b"}, False),  # no number in common
+        ({"x": 0.5, "name": "a"}, {"x": 0.5}, True),  # a column is missing
     ],
 )
 def test_a_single_row_has_the_least_tolerance(old, new, differ):
@@ -408,6 +469,7 @@ def test_the_spread_of_the_seeds_is_a_tolerance():
         (["experiments", "tiny", "--seeds", "four"], "must be such as 0-9 or 0,2,5-7, got 'four'"),
         (["experiments", "tiny", "--seeds", "4-2"], "the smaller first, got '4-2'"),
         (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
+        (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
         (["experiments", "tiny", "--merge", "nowhere"], "nowhere holds no run of tiny"),
         (["experiments", "--merge", "nowhere"], "no run of an experiment in nowhere"),
         (["records", "cold_fusion"], "no experiment is called 'cold_fusion'"),
@@ -423,8 +485,9 @@ def test_bad_input_is_one_line_and_code_2(tiny, tmp_path, capsys, arguments, mes
     assert names(tmp_path) == []
 
 
-def test_a_damaged_record_is_one_line(tiny, tmp_path, capsys):
-    (tmp_path / "tiny.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"rows": []}'])
+def test_a_damaged_record_is_one_line(tiny, tmp_path, capsys, text):
+    (tmp_path / "tiny.json").write_text(text)
     assert main(["records", "tiny"]) == 2
     assert "tiny.json is damaged: " in capsys.readouterr().err
 
