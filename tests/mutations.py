@@ -487,7 +487,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             '        write_whole(folder / "data" / "style.json"',
             '    write_whole(folder / "data" / "style.json"',
         ),
-        "arrays are recorded": ("if not isinstance(value, np.ndarray)}", "}"),
+        "arrays are told": ("if not isinstance(value, np.ndarray)}", "}"),
+        "what is drawn is not compared": ('"drawn": drawn}', '"drawn": {}}'),
+        "rounding is recorded": ("0.0 if abs(value) <= rounding else ", ""),
+        "a matrix by two of its columns": ("// SAMPLES | 1", "// SAMPLES"),
+        "every n-th number and no other": ("rounded(values.std())", "0.0"),
         "the reader's style": (
             "        with plt.rc_context(STYLE):\n            return",
             "        if 1:\n            return",

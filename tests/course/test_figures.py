@@ -37,7 +37,7 @@ def one_figure(monkeypatch):
         """
         fig, ax = plt.subplots(figsize=(1, 1))
         ax.plot([numbers["value"]], "o")
-        ax.plot(numbers["path"])
+        ax.plot(np.ravel(numbers["path"])[:9])
         return fig
 
     return state
@@ -56,7 +56,7 @@ def test_committed_figures_are_what_the_code_would_draw(monkeypatch):
     assert figures.check(ROOT / "figures") == []
 
 
-def test_a_figure_is_called_as_one_function_and_returns_what_is_recorded(one_figure):
+def test_a_figure_is_called_as_one_function_and_returns_its_numbers(one_figure):
     tiny = figures.FIGURES["tiny"]
     fig, numbers = tiny()
     assert numbers == {"value": 1.0, "under": {"a": [1, 2.0], "b": "words"}}  # but for the array
@@ -133,13 +133,69 @@ def test_the_number_that_changed_is_named(tmp_path, one_figure, under, changed):
     assert figures.check(tmp_path) == [f"tiny: stale, its numbers.{changed} changed"]
 
 
-def test_what_is_only_drawn_makes_nothing_stale(tmp_path, one_figure):
+def test_what_is_only_drawn_is_compared_as_well(tmp_path, one_figure):
     list(figures.write(tmp_path))
-    one_figure["path"] = np.array([0.0, 2.0])
+    one_figure["path"] = np.array([0.0, 1.0 + 1e-9])
     assert figures.check(tmp_path) == []
-    one_figure["under"] = {"a": np.zeros(2)}  # neither recorded nor seen to be left out
+    one_figure["path"] = np.array([1.0, 0.0])  # as large as before
+    assert figures.check(tmp_path) == ["tiny: stale, its drawn.path.numbers changed"]
+    one_figure["path"] = np.array([[0.0, 1.0]])
+    assert figures.check(tmp_path) == ["tiny: stale, its drawn.path.shape changed"]
+    one_figure["under"] = {"a": np.zeros(2)}  # an array stands by itself
     with pytest.raises(TypeError, match="ndarray is not JSON serializable"):
         figures.check(tmp_path)
+
+
+@pytest.fixture
+def drawn_matrix(tmp_path, one_figure):
+    """The folder of a figure of a matrix (100, 100) of noise, and the matrix, to be changed."""
+    matrix = one_figure["path"] = np.random.default_rng(0).standard_normal((100, 100))
+    matrix[3] = 0
+    list(figures.write(tmp_path))
+    return tmp_path, matrix
+
+
+def test_another_processor_changes_no_matrix(drawn_matrix):
+    folder, matrix = drawn_matrix
+    rng = np.random.default_rng(1)
+    matrix *= 1 + 1e-15 * rng.standard_normal(matrix.shape)
+    matrix += 1e-14 * rng.standard_normal(matrix.shape)  # so that the zeros are none
+    assert figures.check(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (lambda M: M.T.copy(), "numbers"),
+        (lambda M: np.roll(M, 1, axis=0), "numbers"),
+        (lambda M: M[:, ::-1].copy(), "numbers"),
+        (lambda M: -M, "numbers"),
+        (lambda M: np.where(np.arange(10_000).reshape(100, 100) == 1, 0.5, M), "deviation"),
+        (lambda M: np.where(np.max(M) == M, 9.0, M), "most"),
+        (lambda M: np.where(np.min(M) == M, -9.0, M), "least"),
+        (lambda M: M.reshape(50, 200), "shape"),
+    ],
+)
+def test_a_change_of_a_matrix_is_seen(drawn_matrix, one_figure, change, seen):
+    folder, matrix = drawn_matrix
+    one_figure["path"] = change(matrix)
+    assert f"tiny: stale, its drawn.path.{seen} changed" in figures.check(folder)
+
+
+def test_a_record_of_a_matrix_is_short_and_of_all_its_columns(drawn_matrix):
+    folder, matrix = drawn_matrix
+    summary = json.loads((folder / "data" / "tiny.json").read_text())["drawn"]["path"]
+    assert summary["numbers"] == pytest.approx(matrix.ravel()[:: summary["every"]])
+    assert len(summary["numbers"]) <= 400
+    assert len({at % 100 for at in range(0, matrix.size, summary["every"])}) == 100
+
+
+@pytest.mark.parametrize(("size", "every"), [(1, 1), (399, 1), (400, 3), (12_080, 61)])
+def test_of_few_numbers_all_are_recorded(tmp_path, one_figure, size, every):
+    one_figure["path"] = np.arange(size)
+    list(figures.write(tmp_path))
+    summary = json.loads((tmp_path / "data" / "tiny.json").read_text())["drawn"]["path"]
+    assert (summary["every"], summary["numbers"]) == (every, list(range(0, size, every)))
 
 
 @pytest.mark.parametrize(
