@@ -490,7 +490,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "arrays are told": ("if not isinstance(value, np.ndarray)}", "}"),
         "what is drawn is not compared": ('"drawn": drawn}', '"drawn": {}}'),
         "rounding is recorded": ("0.0 if abs(value) <= rounding else ", ""),
-        "a matrix by two of its columns": ("// SAMPLES | 1", "// SAMPLES"),
+        "a matrix by two of its columns": (
+            "len(values) // SAMPLES | 1",
+            "max(len(values) // SAMPLES, 1)",
+        ),
         "every n-th number and no other": ("rounded(values.std())", "0.0"),
         "the reader's style": (
             "        with plt.rc_context(STYLE):\n            return",
