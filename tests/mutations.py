@@ -487,7 +487,14 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             '        write_whole(folder / "data" / "style.json"',
             '    write_whole(folder / "data" / "style.json"',
         ),
-        "arrays are recorded": ("if not isinstance(value, np.ndarray)}", "}"),
+        "arrays are told": ("if not isinstance(value, np.ndarray)}", "}"),
+        "what is drawn is not compared": ('"drawn": drawn}', '"drawn": {}}'),
+        "rounding is recorded": ("0.0 if abs(value) <= rounding else ", ""),
+        "a matrix by two of its columns": (
+            "len(values) // SAMPLES | 1",
+            "max(len(values) // SAMPLES, 1)",
+        ),
+        "every n-th number and no other": ("rounded(values.std())", "0.0"),
         "the reader's style": (
             "        with plt.rc_context(STYLE):\n            return",
             "        if 1:\n            return",
@@ -500,7 +507,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "an SVG's ids are random": (', plt.rc_context({"svg.hashsalt": entry.name})', ""),
         "orphans are welcome": ('if path.name not in known | {"style.json"}:', "if False:"),
     },
-    ("lora_edu/course/matrix_example/figures.py", "tests/course/test_figures.py"): {
+    ("lora_edu/course/matrix_example/figures.py", "tests/lessons/matrix_example/test_figures.py"): {
         "the factors are counted once": ("lora_A.size + lora_B.size", "lora_A.size"),
         "the scale of another matrix": ("np.std(W0 + delta)", "np.std(delta)"),
     },
@@ -510,11 +517,17 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "np.append(np.cumsum(energy[::-1])[::-1], 0) / energy.sum()",
         ),
     },
-    ("lora_edu/course/learning_the_update/figures.py", "tests/course/test_figures.py"): {
+    (
+        "lora_edu/course/learning_the_update/figures.py",
+        "tests/lessons/learning_the_update/test_figures.py",
+    ): {
         "the floor is summed from the top": ("squares[r:]", "squares[:r]"),
         "uniform by the rank": ("/ columns**0.5", "/ rows**0.5"),
     },
-    ("lora_edu/course/counting_parameters/figures.py", "tests/course/test_figures.py"): {
+    (
+        "lora_edu/course/counting_parameters/figures.py",
+        "tests/lessons/counting_parameters/test_figures.py",
+    ): {
         "QLoRA's norms and embeddings in 4 bits": (
             'if m.kind == "linear")\n    layers',
             ")\n    layers",

@@ -20,6 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lora_edu.course import LESSONS
 from lora_edu.course.plots import STYLE, small_png
@@ -27,6 +28,8 @@ from lora_edu.files import write_whole
 
 Numbers = dict[str, Any]
 RELATIVE_TOLERANCE = 1e-6
+ROUNDING = 1e-9  # of the largest: what is smaller may be rounding, which differs between machines
+SAMPLES = 200  # of an array that is drawn, about as many; of one below twice that, all
 # What a file of each format is told, so that the same picture gives the same bytes: no date.
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -57,14 +60,37 @@ class Entry:
             return self._draw(numbers)
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Figure, Numbers]:
-        """Return the picture of ``numbers(...)``, and what of them is recorded."""
+        """Return the picture of ``numbers(...)``, and these without the NumPy arrays."""
         numbers = self.numbers(*args, **kwargs)
-        return self.draw(numbers), recorded(numbers)
+        return self.draw(numbers), _told(numbers)
 
 
-def recorded(numbers: Numbers) -> Numbers:
-    """Leave out the NumPy arrays: they are drawn, but neither recorded nor compared."""
+def _told(numbers: Numbers) -> Numbers:
+    """Leave out the NumPy arrays: they are drawn, and too long to be read."""
     return {name: value for name, value in numbers.items() if not isinstance(value, np.ndarray)}
+
+
+def _summary(array: NDArray) -> dict[str, Any]:
+    """Sum up an array that is drawn: all of its numbers, or every n-th of them if there are many.
+
+    The standard deviation shows a change of the others. There is no mean: that of noise is near
+    zero, where a relative tolerance is none.
+    """
+    values = array.astype(float).ravel()
+    rounding = ROUNDING * np.abs(values).max()
+
+    def rounded(value: float) -> float:
+        return 0.0 if abs(value) <= rounding else float(f"{value:.9g}")
+
+    every = len(values) // SAMPLES | 1  # odd, or it would walk down a few columns of a matrix
+    return {
+        "shape": array.shape,
+        "least": rounded(values.min()),
+        "most": rounded(values.max()),
+        "deviation": rounded(values.std()),
+        "every": every,
+        "numbers": [rounded(value) for value in values[::every]],
+    }
 
 
 FIGURES: dict[str, Entry] = {}
@@ -90,7 +116,9 @@ def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Fig
     ----------
     numbers : function
         Returns what is drawn, name → number, text, list or dict of these, all of which is
-        recorded and compared, or NumPy array, which is not. Without arguments, the course's own.
+        recorded and compared, or NumPy array. Of an array of 400 numbers or more, the record holds
+        shape, least, most, standard deviation and every n-th number, of a smaller one all; what is
+        below 1e-9 of its largest counts as zero. Without arguments, the course's own.
 
     Raises
     ------
@@ -136,9 +164,10 @@ def _select(only: Iterable[str] | None) -> list[Entry]:
 
 def _record(entry: Entry, numbers: Numbers) -> dict[str, Any]:
     """Collect what is compared later, as JSON gives it back: words and numbers."""
-    shown = recorded(numbers)
-    alt = entry.alt.format(**shown)
-    record = {"name": entry.name, "alt": alt, "shows": entry.shows, "numbers": shown}
+    told = _told(numbers)
+    drawn = {name: _summary(numbers[name]) for name in numbers if name not in told}
+    record = {"name": entry.name, "alt": entry.alt.format(**told), "shows": entry.shows}
+    record |= {"numbers": told, "drawn": drawn}
     return json.loads(json.dumps(record))
 
 

@@ -22,7 +22,7 @@ def _misfits() -> Numbers:
     for entry in ledger():
         for quantity in entry.quantities:
             published = printed_value(quantity.published, quantity.unit)
-            pair = float(quantity.derived), float(published)
+            pair = [float(quantity.derived), float(published)]
             if quantity.verdict == "differs":
                 differing.append(pair)
                 off_by.append([entry.id, float(published / quantity.derived) - 1])
@@ -35,8 +35,8 @@ def _misfits() -> Numbers:
         "least": off_by[0][1],
         "most": off_by[-1][1],
         "off_by": off_by,
-        "agreeing": np.array(agreeing),  # (n, 2): derived, published
-        "differing": np.array(differing),
+        "agreeing": agreeing,  # of [derived, published]
+        "differing": differing,
     }
 
 
@@ -53,7 +53,7 @@ def published_vs_derived(numbers: Numbers) -> Figure:
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
     left.plot([1e-4, 1e14], [1e-4, 1e14], color=GREY, linewidth=1)
     for pairs, style, color in (("agreeing", "o", BLUE), ("differing", "X", VERMILION)):
-        derived, published = numbers[pairs].T
+        derived, published = np.transpose(numbers[pairs])
         left.plot(derived, published, style, color=color, alpha=0.6, markersize=6)
     left.set(xscale="log", yscale="log", xlabel="derived", ylabel="published", aspect="equal")
     ratios = [ratio for _, ratio in numbers["off_by"]]

@@ -1,6 +1,7 @@
 """Figures: the rank against a planted update, the starts, the scaling."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +42,18 @@ def _descend(
     return B @ A, np.stack(losses, axis=-1)
 
 
-def _sweep() -> tuple[Sequence[float], ...]:
+class Sweep(NamedTuple):
+    """For each rank: the floor, the last losses, the errors on fresh inputs; clean: no noise."""
+
+    ranks: Sequence[int]
+    floors: Sequence[float]
+    clean_loss: Sequence[float]
+    noisy_loss: Sequence[float]
+    clean_test: Sequence[float]
+    noisy_test: Sequence[float]
+
+
+def _sweep() -> Sweep:
     rng, delta, x = _planted()
     ranks, effect = [1, 2, 3, 5, 10, 30], x @ delta.T  # (n, d)
     squares = np.linalg.svd(effect, compute_uv=False) ** 2
@@ -53,19 +65,18 @@ def _sweep() -> tuple[Sequence[float], ...]:
         floors.append(np.sum(squares[r:]) / (2 * N))
         losses.append(curves[:, -1])
         errors.append(np.sum((found - delta) ** 2, axis=(1, 2)) / np.sum(delta**2))
-    return ranks, floors, *np.transpose(losses), *np.transpose(errors)
+    clean_loss, noisy_loss = np.transpose(losses)
+    clean_test, noisy_test = np.transpose(errors)
+    return Sweep(ranks, floors, clean_loss, noisy_loss, clean_test, noisy_test)
 
 
-def _planted_sweep(*sweep: Sequence[float]) -> Numbers:
-    """Name the rows of a sweep over ranks, by default of the course's own planted update.
-
-    Takes ranks, floors, losses without and with noise, test errors without and with noise.
-    """
-    sweep = sweep or _sweep()
-    names = ["ranks", "floors", "clean_loss", "noisy_loss", "clean_test", "noisy_test"]
-    # Beyond five decimals stands what is zero but for rounding: another on each machine.
-    numbers = {name: np.round(row, 5).tolist() for name, row in zip(names, sweep, strict=True)}
-    return {**numbers, "best": int(sweep[0][int(np.argmin(sweep[5]))]), "sweep": np.array(sweep)}
+def _planted_sweep(*rows: Sequence[float]) -> Numbers:
+    """Name the rows of a ``Sweep``, by default of the course's own planted update."""
+    sweep = Sweep(*rows) if rows else _sweep()
+    # Beyond eight decimals stands what is zero but for rounding: another on each machine.
+    numbers = {name: np.round(row, 8).tolist() for name, row in sweep._asdict().items()}
+    best = np.argmin(sweep.noisy_test)
+    return {**numbers, "best": int(sweep.ranks[best])}
 
 
 @figure(_planted_sweep)
@@ -79,12 +90,11 @@ def rank_sweep_planted(numbers: Numbers) -> Figure:
     least at r = {best}, and {noisy_test[5]:.2g} at r = {ranks[5]}.
     """
     ranks, at = numbers["ranks"], np.arange(len(numbers["ranks"]))
-    _, floors, clean_loss, noisy_loss, clean_test, noisy_test = numbers["sweep"]
     fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
     tail = {"markersize": 26, "markeredgewidth": 2, "label": "$\\sum_{i>r}\\sigma_i^2\\,/\\,2n$"}
-    axes[0].plot(at, floors, "_", color=BLACK, **tail)
-    panels = [(clean_loss, noisy_loss), (clean_test, noisy_test)]
-    for ax, (clean, noisy) in zip(axes, panels, strict=True):
+    axes[0].plot(at, numbers["floors"], "_", color=BLACK, **tail)
+    for ax, measure in zip(axes, ("loss", "test"), strict=True):
+        clean, noisy = numbers[f"clean_{measure}"], numbers[f"noisy_{measure}"]
         ax.plot(at, noisy, "s--", color=ORANGE, label="$T + 0.3\\,\\varepsilon$")
         ax.plot(at, clean, "o-", color=BLUE, label="$T$", linewidth=1)
         ax.set(xlabel="r", xticks=at, xticklabels=ranks)

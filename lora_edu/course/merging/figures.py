@@ -1,5 +1,7 @@
 """Figures: what rounding takes of a merge, how it adds up, and the time it saves."""
 
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -27,8 +29,15 @@ def _update(rng: np.random.Generator) -> Tensor:
     return 20 * _draw(rng, 1) @ _draw(rng, 1).T
 
 
-def _merged() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return, by type and for each size, the lost part of ΔW and the share of weights that stay."""
+class Merged(NamedTuple):
+    """By type and for each size: the lost part of ΔW, and the share of weights that stay."""
+
+    lost: dict[str, list[float]]
+    same: dict[str, list[float]]
+
+
+def _merged() -> Merged:
+    """Merge one update into one weight, in each type and at each size."""
     rng = np.random.default_rng(0)
     lost: dict[str, list[float]] = {name: [] for name in TYPES}
     same: dict[str, list[float]] = {name: [] for name in TYPES}
@@ -42,7 +51,7 @@ def _merged() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
             W = (stored + change).to(dtype).double()
             lost[name].append(_three_digits((W - stored - change).norm() / change.norm()))
             same[name].append(float((stored == W).double().mean()))
-    return lost, same
+    return Merged(lost, same)
 
 
 def _three_digits(value: Tensor | float) -> float:
@@ -54,9 +63,8 @@ def _staircase() -> Numbers:
     asked = torch.linspace(-0.012, 0.012, 2401, dtype=torch.float64)
     kept = (1 + asked).to(torch.bfloat16).double() - 1
     still = asked[kept == 0]
-    same = _merged()[1]
     ends = {"up": float(still.max()), "down": -float(still.min())}
-    return {**ends, **same, "asked": asked.numpy(), "kept": kept.numpy()}
+    return {**ends, **_merged().same, "asked": asked.numpy(), "kept": kept.numpy()}
 
 
 @figure(_staircase)
@@ -85,7 +93,7 @@ def _lost_parts() -> Numbers:
     """Merge updates of each size in each type; beside what is lost stands what the law says."""
     eps = {name: torch.finfo(getattr(torch, name)).eps for name in TYPES}  # 2u
     law = {name: [0.21 * step / size for size in SIZES] for name, step in eps.items()}
-    return {**_merged()[0], "law": law}
+    return {**_merged().lost, "law": law}
 
 
 @figure(_lost_parts)

@@ -22,7 +22,8 @@ def three_matrices(seed: int = 0) -> dict[str, NDArray]:
     made = {"r = 100": rng.standard_normal((100, 100))}
     for r in (70, 4):  # rows of B, and columns of A, of one length: no stripe in BA stands out
         B, A = rng.standard_normal((100, r)), rng.standard_normal((r, 100))
-        B, A = (M / np.linalg.norm(M, axis=i, keepdims=True) for M, i in [(B, 1), (A, 0)])
+        B /= np.linalg.norm(B, axis=1, keepdims=True)
+        A /= np.linalg.norm(A, axis=0, keepdims=True)
         made[f"r = {r}"] = np.sqrt(r) * B @ A
     return made
 

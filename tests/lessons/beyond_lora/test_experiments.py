@@ -1,15 +1,11 @@
-"""The helpers of the experiments, and what its figures draw."""
+"""The helpers of the experiments."""
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
 from lora_edu.adapt import lora_layers
 from lora_edu.course.beyond_lora import experiments as lab
-from lora_edu.course.beyond_lora import figures
 from lora_edu.course.datasets import digits, mlp
-from lora_edu.course.experiments import results
-from lora_edu.quantize import NF4, nf4_levels
 
 METHODS = (
     "full", "lora", "lora alpha=32", "lora r=64", "rslora", "rslora r=64", "lora+", "pissa",
@@ -20,12 +16,6 @@ METHODS = (
 @pytest.fixture
 def base():
     return mlp(64, 32, 16, 10, seed=0)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -56,18 +46,3 @@ def test_a_run_learns_and_leaves_the_base_alone(base):
     assert torch.equal(base.fc1.weight, before)
     assert len(curve) == 3
     assert curve[-1] > 0.6
-
-
-def test_the_figure_rounds_as_nf4_does():
-    W = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    error = (NF4.quantize(W).dequantize() - W).norm() / W.norm()
-    assert figures.rounding_error(W, nf4_levels(), 64) == pytest.approx(error.item(), rel=1e-5)
-
-
-def test_the_figures_draw_what_is_recorded():
-    _, rates = figures.learning_rate_gap()
-    _, equal = figures.variants_at_equal_parameters()
-    for task in ("rotated", "inverted"):
-        record = results(f"variants_{task}")
-        assert rates[task] == {m: record["chosen"][m] for m in rates[task]}
-        assert equal[task] == {m: record["mean"][m]["test"] for m in equal[task]}
