@@ -62,7 +62,7 @@ def attempt(name: str, step: Callable[[], str]) -> str | None:
     start, complaint = time.perf_counter(), None
     try:
         result = step()
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         result, complaint = None, error
     print(f"{time.perf_counter() - start:5.1f} s  {result or 'refused'}", flush=True)
     if complaint is not None:

@@ -36,10 +36,10 @@ LESSON, AVERAGE = 350, 250
 NOT_REWRITTEN = {
     "matrix_example": 298,
     "rank_and_svd": 206,
-    "learning_the_update": 244,
+    "learning_the_update": 253,
     "intrinsic_rank": 350,
     "counting_parameters": 276,
-    "merging": 275,
+    "merging": 277,
     "real_model": 335,
     "beyond_lora": 350,
 }
@@ -254,7 +254,7 @@ def total(paths):
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
     assert total(SMALL) <= 1900
-    assert total(TOOLS) <= 1400
+    assert total(TOOLS) <= 1450  # we aim at 1,300
     assert total(MODULES) <= 6000
 
 

@@ -76,7 +76,11 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
     for cell in copy.deepcopy(source.cells):
         for tag, label in LABELS[language].items():
             if tag in tags(cell):
-                body = f"```python\n{cell.source}\n```" if cell.cell_type == "code" else cell.source
+                body = cell.source
+                if cell.cell_type == "code":
+                    longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
+                    fence = "`" * max(3, longest + 1)
+                    body = f"{fence}python\n{body}\n{fence}"
                 folded = f"<details><summary>{label}</summary>\n\n{body}\n\n</details>"
                 cell = nbformat.v4.new_markdown_cell(folded, id=cell.id, metadata={"tags": [tag]})
         if UNSTABLE.intersection(tags(cell)):

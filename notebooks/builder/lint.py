@@ -86,8 +86,10 @@ def check_markdown(text: str, siblings: Path) -> Iterator[tuple[int, str]]:
 
 def wrong_html(token: Token) -> str | None:
     """Say what a piece of Markdown shows raw or runs, if anything."""
-    if token.type == "fence" and token.info.startswith("{"):
+    if token.type == "fence" and token.info.strip().startswith("{"):
         return f"a MyST directive (Jupyter shows it raw): {token.info!r}"
+    if token.type == "inline" and (found := re.search(r"(?m)^:::+ *\{.*", token.content)):
+        return f"a MyST directive (Jupyter shows it raw): {found[0]!r}"
     if token.type not in ("html_block", "html_inline"):
         return None
     found = re.search(r"<[^>\n]*>?", HTML.sub("", token.content))
@@ -99,7 +101,7 @@ NO_LINK = "a link to neither https://…, nor #…, nor a sibling notebook"
 
 def wrong_link(token: Token, siblings: Path) -> str | None:
     """Say where a link or a picture leads if it may not lead there."""
-    address = token.attrGet("href") or token.attrGet("src")
+    address = token.attrGet("src") if token.type == "image" else token.attrGet("href")
     if address is None or leads_somewhere(str(address), siblings):
         return None
     return f"{NO_LINK}: {address!r}"

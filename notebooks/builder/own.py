@@ -47,7 +47,7 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
             made = "your copy" if number == 1 else f"the lesson has changed: see {name}"
             return "; ".join([*renumbered, made])
         mine = load(copied)
-        if mine is not None and mine.metadata.get("lora_edu", {}).get("lesson") == lesson:
+        if mine is not None and mine.metadata.get("lora_edu") == {"lesson": lesson}:
             return "; ".join([*renumbered, f"yours, kept as it is: {name}"])
     raise BuildError(f"{file_name(path)}: a thousand copies in {folder}")
 
@@ -59,11 +59,11 @@ def renumber(folder: Path, stem: str) -> list[str]:
     the new name is taken, both files stay as they are.
     """
     number, _, slug = stem.partition("_")
-    former = re.compile(rf"(?P<number>\d+)_{re.escape(slug)}(?P<copy>(?:-\d+)?\.ipynb)")
+    former = re.compile(rf"(?P<number>\d\d)_{re.escape(slug)}(?P<copy>(?:-\d+)?\.ipynb)")
     done = []
     for path in sorted(folder.glob(f"*_{slug}*.ipynb")):
         match = former.fullmatch(path.name)
-        if match is None or match["number"] == number:
+        if match is None or match["number"] == number or path.is_dir():
             continue
         target = folder / f"{number}_{slug}{match['copy']}"
         if os.path.lexists(target):

@@ -26,6 +26,10 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
+TAGS = UNSTABLE | {
+    "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
+    "solution",
+}  # fmt: skip
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 
 
@@ -105,13 +109,17 @@ def read_text(path: Path) -> str:
         There is no such file, or it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise BuildError(f"{file_name(path)}: missing") from None
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("latin-1")
         line, part = before.count("\n") + 1, _part(len(OPENING.findall(before)))
         raise BuildError(f"{file_name(path)}:{line}: {part}: not UTF-8: {error.reason}") from None
+    for number, row in enumerate(text.split("\n"), start=1):
+        if len(row.splitlines()) > 1:  # the readers of Markdown and of cells count lines otherwise
+            raise BuildError(f"{file_name(path)}:{number}: a line break other than the newline")
+    return text
 
 
 def read_cells(path: Path) -> Source:
@@ -154,7 +162,11 @@ def read_cells(path: Path) -> Source:
 
 
 def _wrong_kind(cell: NotebookNode) -> str | None:
-    """Say what is wrong with the type of a cell, or with the tags of what another run changes."""
+    """Say what is wrong with the type of a cell, or with its tags."""
+    # What is nbval's, the lint names: a source says what a cell is.
+    unknown = sorted(tag for tag in set(tags(cell)) - TAGS if not tag.startswith("nbval-"))
+    if unknown:
+        return f"there is no tag {unknown[0]!r}; there are {', '.join(sorted(TAGS))}"
     unstable = sorted(UNSTABLE.intersection(tags(cell)))
     if cell.cell_type == "raw":
         return "it is raw; a cell is Markdown or code"

@@ -33,6 +33,15 @@ def test_the_reading_edition(built):
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
 
 
+def test_a_solution_with_a_fence_in_it_stays_folded(lesson):
+    solution = 'def double(x):\n    """```\n    x\n    ```"""\n    return 2 * x'
+    cells = [*GOOD[:7], code("the-solution", solution, "solution").replace("```{", "````{")]
+    cells[-1] = cells[-1].rstrip("\n") + "`\n"
+    folded = reading_edition(read_source(lesson(cells))).cells[-1].source
+    assert "````python\n" in folded
+    assert folded.endswith("\n````\n\n</details>")
+
+
 def test_the_solved_edition_says_ok(built):
     notebook = execute.run_solved(built[0])
     exercise = next(cell for cell in notebook.cells if cell.id == "exercise")

@@ -108,3 +108,25 @@ def test_other_files_of_the_learner_keep_their_names(lesson, name):
     (mine_of(source) / name).write_text("mine")
     assert own_copies(source) == "your copy"
     assert (mine_of(source) / name).read_text() == "mine"
+
+
+def test_what_only_looks_like_a_former_copy_stays_where_it_is(lesson):
+    source = lesson(GOOD)
+    mine = source.parent.parent / "mine"
+    mine.mkdir()
+    (mine / "2024_small.ipynb").write_text("a backup")
+    (mine / "08_small.ipynb").mkdir()
+    assert own_copies(source) == "your copy"
+    assert (mine / "2024_small.ipynb").read_text() == "a backup"
+    assert (mine / "08_small.ipynb").is_dir()
+
+
+@pytest.mark.parametrize("own", [5, {"lesson": 7}, None])
+def test_a_copy_with_other_metadata_is_somebodys_own(lesson, own):
+    source = lesson(GOOD)
+    own_copies(source)
+    path = source.parent.parent / "mine" / "07_small.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["lora_edu"] = own
+    nbformat.write(notebook, path)
+    assert own_copies(source) == "the lesson has changed: see 07_small-2.ipynb"

@@ -130,3 +130,16 @@ def test_each_cell_knows_its_line(lesson):
             assert row == cell.source.splitlines()[0]
     assert source.place(source.cells[0], below=2) == "07_small.md:13: cell title"
     assert source.allowed_numbers == {2021: "the year of the paper"}
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x1d"])
+def test_a_line_ends_in_a_newline_and_in_nothing_else(lesson, separator):
+    """Two readers count lines, one of them these too: then cells would be cut in other places."""
+    source = lesson([*GOOD[:3], text("odd", f"One{separator}two.")])
+    with pytest.raises(BuildError, match=r"07_small\.md:30: a line break other"):
+        read_source(source)
+
+
+def test_a_tag_that_nobody_reads_is_refused(lesson):
+    with pytest.raises(BuildError, match="cell slow: there is no tag 'Timing'; there are approx"):
+        read_source(lesson([*GOOD[:3], code("slow", "1", "Timing")]))
