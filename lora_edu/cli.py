@@ -87,7 +87,7 @@ def _records(arguments: argparse.Namespace) -> int:
         why, recorded = experiments.stale(name), experiments.read(name)
         seeds = len({row["seed"] for row in recorded["rows"] if "seed" in row})
         runs = f"{len(recorded['rows']):>4} runs, {seeds} seeds" if seeds else "   a measurement"
-        what = f"version {recorded['version']}, {recorded['date']}"
+        what = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
         print(f"{name:<24} {runs}, {what}", end="")
         print(f", STALE: {why}: run `lora-edu experiments {name}`" if why else "")
         code = 1 if why else code

@@ -46,6 +46,7 @@ Row = dict[str, Any]
 Settings = Mapping[str, Any]  # an argument that holds several constants
 Key = tuple[Any, ...]  # (method, lr, seed), (seed,) or ()
 KEYS = ("method", "lr", "seed")
+FIELDS = {"name", "version", "arguments", "made", "rows"}
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def find(name: str) -> Experiment:
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """Return a record as it is stored: name, version, arguments, date, versions, rows.
+    """Return a record as it is stored: name, version, arguments, made, rows.
 
-    A ValueError if there is none, or if it is damaged.
+    ``made`` says which seeds were run when, and with which versions of the libraries. A ValueError
+    if there is no such record, or if it is damaged.
     """
     path = (folder or RECORDS) / f"{name}.json"
     if not path.is_file():
@@ -134,7 +136,7 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict) or not {"version", "arguments", "rows"} <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= FIELDS:
         raise ValueError(f"{path} is damaged: it is no record")
     return content
 
@@ -308,6 +310,7 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     """
     entry = find(name)
     rows: dict[Key, Row] = {}
+    made: list[dict[str, Any]] = []
     for shard in folders:
         given, why = _noted(shard / f"{name}.part", entry)
         if why:
@@ -316,6 +319,7 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
             whole = read(name, shard)
             if why := _mismatch(whole, entry):
                 raise ValueError(f"{shard / name}.json was made otherwise: {why}")
+            made += whole["made"]
             given |= _by_key(whole["rows"])
         if not given:
             raise ValueError(f"{shard} holds no run of {name}")
@@ -326,7 +330,7 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     for key in entry.keys(seeds):
         if key not in rows:
             raise ValueError(f"no shard has the run {key} of {name}")
-    return _finish(entry, {key: rows[key] for key in entry.keys(seeds)}, folder or RECORDS)
+    return _finish(entry, {key: rows[key] for key in entry.keys(seeds)}, folder or RECORDS, made)
 
 
 def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
@@ -380,11 +384,23 @@ def _leaves(value: Any, at: str = "") -> dict[str, float]:
     return found
 
 
-def _finish(entry: Experiment, rows: Mapping[Key, Row], folder: Path) -> list[str]:
-    """Write the record, or beside it if it differs from the one that is there."""
+def _finish(
+    entry: Experiment,
+    rows: Mapping[Key, Row],
+    folder: Path,
+    made: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
+    """Write the record, or beside it if it differs from the one that is there.
+
+    ``made`` is what shards say of their seeds; the others were made here, today.
+    """
     path = folder / f"{entry.name}.json"
     before: dict[Key, Row] = {}
     differ: list[str] = []
+    here = {key[-1] for key in rows if key}
+    here -= {seed for each in made for seed in each["seeds"]}
+    if here or not made:
+        made = [*made, _made_here(here)]
     if path.is_file():
         old = read(entry.name, folder)
         held = _by_key(old["rows"])
@@ -393,41 +409,48 @@ def _finish(entry: Experiment, rows: Mapping[Key, Row], folder: Path) -> list[st
             differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
         else:
             before, differ = held, differences(held, rows, entry)
-    text = _text(_record(entry, {**before, **rows}))
+            made = [*_without(old["made"], {key[-1] for key in rows if key}), *made]
+    rows = {**before, **rows}
+    content = {
+        "name": entry.name,
+        "version": entry.version,
+        "arguments": entry.arguments,
+        "made": made,
+        "rows": [rows[key] for key in sorted(rows, key=lambda key: key[-1:])],  # by seed
+    }
+    text = _text(content)
     write_whole(path.with_suffix(".new.json") if differ else path, text)
     return differ
 
 
 def _text(content: Mapping[str, Any]) -> str:
-    """Write a record as JSON, an argument a line and a run a line: what changes, a diff shows."""
+    """Write a record as JSON, an argument and a run a line: what changes, a diff shows."""
     parts = []
     for name, value in content.items():
         shown = json.dumps(value, ensure_ascii=False)
         if name == "arguments":
             lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()]
             shown = "{\n  " + ",\n  ".join(lines) + "\n }"
-        if name == "rows":
+        if name in ("made", "rows"):
             shown = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
         parts.append(f"{json.dumps(name)}: {shown}")
     return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
-def _record(entry: Experiment, rows: Mapping[Key, Row]) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "version": entry.version,
-        "arguments": entry.arguments,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "versions": _versions(),
-        "rows": [rows[key] for key in sorted(rows, key=lambda key: key[-1:])],  # by seed
-    }
-
-
-def _versions() -> dict[str, str]:
+def _made_here(seeds: set[int]) -> dict[str, Any]:
+    """Say of seeds that they were run today, with the libraries that are here."""
     from importlib.metadata import version
 
     names = ("numpy", "torch", "scikit-learn", "transformers")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    today = datetime.now(timezone.utc).date().isoformat()
+    return {"date": today, "versions": versions, "seeds": sorted(seeds)}
+
+
+def _without(made: Iterable[Mapping[str, Any]], seeds: set[int]) -> list[Mapping[str, Any]]:
+    """Leave these seeds out of what is said of how a record was made."""
+    rest = [{**each, "seeds": [s for s in each["seeds"] if s not in seeds]} for each in made]
+    return [each for each in rest if each["seeds"]]
 
 
 def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:

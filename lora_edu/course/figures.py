@@ -101,6 +101,8 @@ def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], s
     """Register the decorated function, which returns a text, as the file ``name`` beside them."""
 
     def register(text: Callable[[], str]) -> Callable[[], str]:
+        if name in TABLES:
+            raise ValueError(f"two tables are called {name!r}")
         TABLES[name] = shows, text
         return text
 
@@ -203,8 +205,9 @@ def _changes(old: Any, new: Any, part: str = "") -> Iterator[str]:
 def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
     """Say how the picture of a figure and its record in ``folder`` are not what they should be."""
     name, problems = record["name"], []
-    if not (folder / f"{name}.png").is_file():
-        problems.append(f"{name}: the picture is missing")
+    picture = folder / f"{name}.png"
+    if not picture.is_file() or not picture.read_bytes().startswith(b"\x89PNG"):
+        problems.append(f"{name}: the picture is missing, or none")
     stored = _read(folder / "data" / f"{name}.json")
     if not stored:
         return [*problems, f"{name}: the numbers behind it are missing or damaged"]
@@ -327,14 +330,17 @@ def check(folder: Path | str) -> list[str]:
     for record in records:
         problems += _problems(folder, record)
     for name, (_, text) in TABLES.items():
-        if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text():
+        if not _holds(folder / name, text()):
             problems.append(f"{name}: the table is missing or stale")
     known = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "json")} | TABLES.keys()
     files = [*folder.glob("*.png"), *folder.glob("*.csv"), *folder.glob("data/*.json")]
     for path in files:
         if path.name not in known | {"style.json"}:
             problems.append(f"{path.name}: belongs to no figure")
-    gallery = folder / "README.md"
-    if not gallery.is_file() or gallery.read_text(encoding="utf-8") != _gallery(records):
+    if not _holds(folder / "README.md", _gallery(records)):
         problems.append("README.md: the gallery is missing or stale")
     return problems
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()

@@ -54,7 +54,7 @@ def rows_of(folder):
 def test_a_record_is_a_version_arguments_and_a_row_a_run(tiny, tmp_path):
     assert experiments.record("tiny") == []
     content = json.loads((tmp_path / "tiny.json").read_text())
-    assert list(content) == ["name", "version", "arguments", "date", "versions", "rows"]
+    assert list(content) == ["name", "version", "arguments", "made", "rows"]
     assert content["arguments"] == {"rates": {"a": [1, 2, 3], "b": [1]}, "shift": 0}
     assert len(content["rows"]) == 3 * 4
     assert [row["seed"] for row in content["rows"]] == sorted([0, 1, 2] * 4)
@@ -87,7 +87,7 @@ def test_a_measurement_has_no_seed_and_one_row(tiny, tmp_path):
     assert experiments.read("clock")["rows"] == [{"machine": "this one", "seconds": [1.5, 1.5]}]
     content = experiments.results("clock")
     assert (content["machine"], content["seconds"]) == ("this one", [1.5, 1.5])
-    assert content["versions"].keys() >= {"python", "torch"}
+    assert content["made"][0]["versions"].keys() >= {"python", "torch"}
 
 
 def test_an_experiment_without_rates_runs_once_a_seed(tiny):
@@ -297,6 +297,29 @@ def test_more_seeds_join_those_that_are_there(tiny, tmp_path):
     experiments.record("tiny", [3, 2])
     assert {seed for _, _, seed in tiny} == {2, 3}
     assert [row["seed"] for row in rows_of(tmp_path)] == sorted([0, 1, 2, 3] * 4)
+
+
+def test_a_record_says_of_each_seed_when_and_with_what_it_was_made(tiny, tmp_path):
+    experiments.record("tiny", range(4))
+    path = tmp_path / "tiny.json"
+    content = json.loads(path.read_text())
+    content["made"] = [{"date": "2001-01-01", "versions": {"torch": "1.0"}, "seeds": [0, 1, 2, 3]}]
+    path.write_text(json.dumps(content))
+    experiments.record("tiny", [2, 7])
+    old, new = experiments.read("tiny")["made"]
+    assert (old["date"], old["versions"], old["seeds"]) == (
+        "2001-01-01",
+        {"torch": "1.0"},
+        [0, 1, 3],
+    )
+    assert new["seeds"] == [2, 7]
+    assert new["date"] > "2026"
+    other = tmp_path / "other"
+    experiments.record("tiny", [5], other)
+    experiments.merge("tiny", [other])
+    made = experiments.read("tiny")["made"]
+    assert [each["seeds"] for each in made] == [[0, 1, 3], [2, 7], [5]]
+    assert made[2] == experiments.read("tiny", other)["made"][0]
 
 
 def test_shards_of_several_machines_make_one_record(tiny, tmp_path, capsys):
@@ -532,7 +555,7 @@ def test_a_record_is_fresh_and_complete(name):
     entry, content = experiments.find(name), experiments.read(name)
     made = [tuple(row.get(key) for key in experiments.KEYS) for row in content["rows"]]
     assert made == [key or (None, None, None) for key in entry.keys(entry.seeds)]
-    assert content["versions"].keys() >= {"python", "torch"}
+    assert content["made"][0]["versions"].keys() >= {"python", "torch"}
     assert "rates" not in entry.arguments or len(entry.seeds) >= 3
 
 

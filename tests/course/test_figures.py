@@ -280,6 +280,8 @@ def spoil_keys(folder):
         (lambda f: (f / "ledger.csv").unlink(), "ledger.csv: the table is missing or stale"),
         (lambda f: (f / "ledger.md").write_text("mine"), "ledger.md: the table is missing or"),
         (lambda f: (f / "README.md").write_text("mine"), "the gallery is missing or stale"),
+        (lambda f: (f / "README.md").write_bytes(b"\xff"), "the gallery is missing or stale"),
+        (lambda f: (f / "tiny.png").write_bytes(b""), "tiny: the picture is missing, or none"),
     ],
 )
 def test_check_names_what_is_wrong(tmp_path, one_figure, spoil, problem):
