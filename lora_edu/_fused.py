@@ -1,9 +1,9 @@
 """The fast path of :class:`~lora_edu.layers.LoRALinear`: its gradients by hand, term by term.
 
-One node of autograd stands for the whole layer. For the backward pass it keeps x and x @ lora_A.T
-and nothing else, and no product passes through a temporary of the size of y. The mathematics is
-that of :mod:`lora_edu.reference`. Letters: d = out_features, k = in_features, r = rank, n = samples
-(all leading dimensions of x).
+One node of autograd stands for the whole layer. For the backward pass it keeps x @ lora_A.T, and
+beside it only what is there anyway: x and the parameters. No product passes through a temporary of
+the size of y. The mathematics is that of :mod:`lora_edu.reference`. Letters: d = out_features,
+k = in_features, r = rank, n = samples (all leading dimensions of x).
 """
 
 from typing import Any
@@ -18,8 +18,9 @@ def operands(layer: Any, x: Tensor) -> Operands | None:
     """Return what :func:`lora_linear` takes for a LoRALinear, or None: it must not be used.
 
     None under ``torch.compile`` and export, which make their own of the plain equation; where there
-    is dropout; where the base was unfrozen, has hooks or another forward; and where dtypes differ.
-    Under autocast all tensors are cast, as it would cast those of each product.
+    is dropout; where the base was unfrozen, has forward hooks or another forward; and where dtypes
+    differ: beside a half-precision base the factors are float32. Under autocast all tensors are
+    cast, as it would cast those of each product.
     """
     if torch.compiler.is_compiling() or (layer.training and layer.lora_dropout > 0):
         return None

@@ -34,7 +34,8 @@ def _figures(arguments: argparse.Namespace) -> int:
         problems = figures.check(folder)
         for problem in problems:
             print(problem, file=sys.stderr)
-        print(f"{len(figures.load())} figures checked, {len(problems)} problems")
+        mend = ": run `lora-edu figures`" if problems else ""
+        print(f"{len(figures.load())} figures checked, {len(problems)} problems{mend}")
         return 1 if problems else 0
     for name, drawn in figures.write(folder, arguments.only):
         print(f"{name:<24} {'drawn' if drawn else 'unchanged'}")
@@ -45,6 +46,8 @@ def _experiments(arguments: argparse.Namespace) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # of this process, and of those that --jobs starts
     from lora_edu.course import experiments
 
+    if arguments.merge and arguments.seeds:
+        raise ValueError("--merge takes the seeds that it finds, and no --seeds")
     seeds = None if arguments.seeds is None else _whole_numbers(arguments.seeds)
     names = arguments.name or list(experiments.load())
     if arguments.merge and not arguments.name:
@@ -77,19 +80,31 @@ def _records(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         if len(arguments.name) != 1:
             raise ValueError(f"--csv takes one NAME, got {len(arguments.name)}")
-        print(experiments.as_csv(arguments.name[0]), end="")
+        (name,) = arguments.name
+        if why := experiments.stale(name):
+            print(f"lora-edu: {name} is stale: {why}", file=sys.stderr)
+        print(experiments.as_csv(name), end="")
         return 0
     code = 0
     listed = arguments.name or list(experiments.load())
     for name in [*listed, *(f"{n}_again" for n in listed if not arguments.name)]:
         if name.endswith("_again") and not (experiments.RECORDS / f"{name}.json").exists():
             continue
+        again = f"run `lora-edu experiments {name}"
+        if not arguments.name and not (experiments.RECORDS / f"{name}.json").exists():
+            print(f"{name:<24} NOT RECORDED: {again}`")
+            code = 1
+            continue
         why, recorded = experiments.stale(name), experiments.read(name)
-        seeds = len({row["seed"] for row in recorded["rows"] if "seed" in row})
-        runs = f"{len(recorded['rows']):>4} runs, {seeds} seeds" if seeds else "   a measurement"
+        seeds = sorted({row["seed"] for row in recorded["rows"] if "seed" in row})
+        runs = f"{len(recorded['rows']):>4} runs, {len(seeds)} seeds"
+        if seeds:
+            again += f" --seeds {','.join(map(str, seeds))}"
+        else:
+            runs = "   a measurement"
         what = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
         print(f"{name:<24} {runs}, {what}", end="")
-        print(f", STALE: {why}: run `lora-edu experiments {name}`" if why else "")
+        print(f", STALE: {why}: {again}`" if why else "")
         code = 1 if why else code
     for name in arguments.name:
         _show(name)

@@ -19,12 +19,13 @@ class LoRALinear(nn.Module):
         y = x @ W0.T + bias + scaling · dropout(x) @ lora_A.T @ lora_B.T
 
     Two paths compute it, equal but for rounding. The plain one, the equation left to autograd,
-    stands in ``forward``. The fast one, :func:`lora_edu._fused.lora_linear`, keeps only x and
-    x @ lora_A.T for the backward pass, and serves in most cases. Of operands of mixed dtypes, the
-    sum is made in the larger one, and returned in that of ``base``.
+    stands in ``forward``. The fast one, :func:`lora_edu._fused.lora_linear`, needs less memory, and
+    serves where all tensors have one dtype, as in float32 or under autocast. Of operands of mixed
+    dtypes, the sum is made in the larger one, and returned in that of ``base``.
 
-    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. There is
-    no ``weight``: who computes with it (nn.TransformerEncoderLayer) would skip LoRA in silence.
+    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. The layer
+    has no attribute ``weight`` on purpose: code that computes with it by itself, as
+    nn.TransformerEncoderLayer does, would leave LoRA out without an error.
 
     ``base``, an nn.Linear or transformers' Conv1D (else a TypeError), is frozen. ``scaling`` is
     ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora`` (Kalajdzievski 2023,

@@ -260,8 +260,9 @@ def test_the_package_stays_small():
 
 def test_a_lesson_brings_little_of_its_own():
     lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in LESSONS}
-    too_many = {name: n for name, n in lines.items() if n > NOT_REWRITTEN.get(name, LESSON)}
-    assert too_many == {}
+    for name, n in lines.items():
+        most = NOT_REWRITTEN.get(name, LESSON)
+        assert n <= most, f"{name} has {n} lines of code and may have {most}: see NOT_REWRITTEN"
     rewritten = [n for name, n in lines.items() if name not in NOT_REWRITTEN]
     assert sum(rewritten) <= AVERAGE * len(rewritten)
 

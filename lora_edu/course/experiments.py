@@ -69,12 +69,16 @@ class Experiment:
 
     def keys(self, seeds: Iterable[int]) -> list[Key]:
         """Return what each run is for, seed by seed."""
-        parameters = inspect.signature(self.run).parameters.values()
-        asked = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        asked = _positional(self.run)
         if asked == KEYS:
             grid = [(m, lr) for m, rates in self.arguments["rates"].items() for lr in rates]
             return [(method, lr, seed) for seed in seeds for method, lr in grid]
         return [(seed,) for seed in seeds] if asked == ("seed",) else [()]
+
+
+def _positional(run: Callable[..., Row]) -> tuple[str, ...]:
+    parameters = inspect.signature(run).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
 
 
 EXPERIMENTS: dict[str, Experiment] = {}
@@ -95,9 +99,11 @@ def experiment(
     """
 
     def register(run: Callable[..., Row]) -> Callable[..., Row]:
-        name = run.__name__
+        name, asked = run.__name__, _positional(run)
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
+        if asked not in (KEYS, ("seed",), ()):
+            raise TypeError(f"{name} must take {KEYS}, seed or nothing before `*`, got {asked}")
         EXPERIMENTS[name] = Experiment(name, run, version, seeds, tolerance, compared)
         return run
 

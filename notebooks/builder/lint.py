@@ -33,6 +33,7 @@ from builder.translate import languages, read_translation, translate
 CELLS, WORDS, MEDIAN_LINES, MOST_LINES, MOST_BYTES = (30, 70), (1000, 2500), 6, 25, 400_000
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
+REBUILD = "run `notebooks/build.py` for it"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
 
 
@@ -172,12 +173,9 @@ def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
         same = (new.id, new.cell_type, new.source, tags(new)) == (
             old.id, old.cell_type, old.source, tags(old))  # fmt: skip
         if not same:
-            yield f"cell {new.id}: differs from its source; run `make notebooks`"
+            yield f"cell {new.id}: differs from its source; {REBUILD}"
     if len(expected.cells) != len(committed.cells):
-        yield (
-            f"{len(committed.cells)} cells, its source has {len(expected.cells)}; "
-            "run `make notebooks`"
-        )
+        yield (f"{len(committed.cells)} cells, its source has {len(expected.cells)}; {REBUILD}")
     count = 0
     for cell in committed.cells:
         if cell.cell_type != "code":
@@ -245,7 +243,7 @@ def check(path: Path, *, size: bool = True) -> list[str]:
         return [str(error)]
     committed = load(built_path(path))
     if committed is None:
-        missing = f"{path.stem}.ipynb: missing, or no notebook; run `make notebooks`"
+        missing = f"{path.stem}.ipynb: missing, or no notebook; {REBUILD}"
         return [*check_source(source), missing]
     found = [
         *check_committed(source, committed),
@@ -269,7 +267,5 @@ def check_translation(source: Source, committed: NotebookNode, language: str) ->
     except BuildError as error:
         return [str(error)]
     if not problems and load(built_path(source.path, language)) != expected:
-        problems.append(
-            f"{language}/{source.path.stem}.ipynb: differs from its source; run `make notebooks`"
-        )
+        problems.append(f"{language}/{source.path.stem}.ipynb: differs from its source; {REBUILD}")
     return problems

@@ -66,7 +66,7 @@ def differences(english: NotebookNode, own: NotebookNode, terms: dict[str, str])
     """Name what one translated cell says otherwise than the English cell."""
     found = []
     if own.metadata.get("en") != digest(english):
-        found.append(f"stale; the English one is {digest(english)} now")
+        found.append(f'stale; bring it up to date, then set "en": "{digest(english)}"')
     plain = re.sub(r"(?<=\d)\.(?=\d{3}(?!\d))", "", own.source)  # 10.000; not Llama 3.1
     plain = re.sub(r"(?<=\d),(?=\d)", ".", plain)  # 38,4
     differ = numbers_in(english.source).keys() ^ numbers_in(plain).keys()

@@ -54,7 +54,10 @@ PNG = {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo="}}
             add_output(3, output_type="stream", name="stderr", text="[123] a warning"),
             "cell sum: an output on stderr: '[123] a warning'",
         ),
-        (change(3, source="print(5)"), "cell sum: differs from its source; run `make notebooks`"),
+        (
+            change(3, source="print(5)"),
+            "cell sum: differs from its source; run `notebooks/build.py` for it",
+        ),
         (change(2, source="## 1 · Adding\n\nFive."), "cell first: differs from its source"),
         (change(3, id="other"), "cell sum: differs from its source"),
         (add_output(3, **PNG), "cell sum: a figure without its text"),
@@ -74,7 +77,7 @@ def test_a_stale_committed_notebook(committed):
     source, _, _ = committed
     source.write_text(FRONT + "".join(spoil(GOOD, "sum", code("sum", "print(3 + 2)"))))
     assert problems(source) == [
-        "07_small.ipynb: cell sum: differs from its source; run `make notebooks`"
+        "07_small.ipynb: cell sum: differs from its source; run `notebooks/build.py` for it"
     ]
 
 
@@ -82,7 +85,9 @@ def test_a_stale_committed_notebook(committed):
 def test_a_missing_or_damaged_notebook(committed, content):
     source, path, _ = committed
     path.unlink() if content is None else path.write_text(content)
-    assert problems(source) == ["07_small.ipynb: missing, or no notebook; run `make notebooks`"]
+    assert problems(source) == [
+        "07_small.ipynb: missing, or no notebook; run `notebooks/build.py` for it"
+    ]
 
 
 @pytest.mark.parametrize(

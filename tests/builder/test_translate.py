@@ -55,8 +55,9 @@ def test_a_stale_translation_is_named_with_the_new_digest(translated):
     execute.build(source)
     source.write_text(source.read_text().replace("The sum is 5", "Their sum is 5"))
     new = digest(next(c for c in read_source(source).cells if c.id == "first"))
-    assert f"vi/07_small.md:14: cell first: stale; the English one is {new} now" in check(
-        source, size=False
+    assert (
+        f'vi/07_small.md:14: cell first: stale; bring it up to date, then set "en": "{new}"'
+        in check(source, size=False)
     )
 
 
@@ -65,7 +66,7 @@ def test_a_translation_that_was_not_built_is_named(translated):
     execute.build(source)
     (source.parent.parent / "vi" / "07_small.ipynb").unlink()
     assert check(source, size=False) == [
-        "vi/07_small.ipynb: differs from its source; run `make notebooks`"
+        "vi/07_small.ipynb: differs from its source; run `notebooks/build.py` for it"
     ]
 
 
@@ -96,8 +97,8 @@ def test_a_code_cell_that_the_translation_does_not_know_is_shared(translated):
     news = code("news", "print(7 * 6)")
     source.write_text(source.read_text() + news)
     assert check(source, size=False) == [
-        "07_small.ipynb: 8 cells, its source has 9; run `make notebooks`",
-        "vi/07_small.ipynb: differs from its source; run `make notebooks`",
+        "07_small.ipynb: 8 cells, its source has 9; run `notebooks/build.py` for it",
+        "vi/07_small.ipynb: differs from its source; run `notebooks/build.py` for it",
     ]
     assert execute.build(source)
     assert check(source, size=False) == []

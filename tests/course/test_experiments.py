@@ -167,7 +167,10 @@ def test_another_argument_makes_it_stale_and_is_named(message, capsys):
     experiments.EXPERIMENTS["measured"] = measured(FIRST.replace(*OTHER[message]))
     assert experiments.stale("measured") == message
     assert main(["records", "measured"]) == 1
-    assert f"STALE: {message}: run `lora-edu experiments measured`" in capsys.readouterr().out
+    assert (
+        f"STALE: {message}: run `lora-edu experiments measured --seeds 0,1`"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("recorded")
@@ -495,6 +498,7 @@ def test_the_spread_of_the_seeds_is_a_tolerance():
         (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
         (["experiments", "tiny", "--merge", "nowhere"], "nowhere holds no run of tiny"),
         (["experiments", "--merge", "nowhere"], "no run of an experiment in nowhere"),
+        (["experiments", "tiny", "--merge", ".", "--seeds", "1"], "and no --seeds"),
         (["records", "cold_fusion"], "no experiment is called 'cold_fusion'"),
         (["records", "tiny"], "there is no record tiny.json in "),
         (["records", "--csv"], "--csv takes one NAME, got 0"),
@@ -531,6 +535,26 @@ def test_the_command_records_lists_and_exports(tiny, tmp_path, capsys):
         "method": "a", "lr": "2.0", "seed": "0", "validation": "0.0", "test": "20.0",
         "curve": "[1, 0.0]",
     }  # fmt: skip
+
+
+def test_an_experiment_that_is_not_recorded_is_listed_and_the_others_too(tiny, capsys):
+    @experiments.experiment()
+    def another(seed):
+        return {"seed": seed}
+
+    experiments.record("another")
+    assert main(["records"]) == 1
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0].split(maxsplit=1) == ["tiny", "NOT RECORDED: run `lora-edu experiments tiny`"]
+    assert listed[1].startswith("another ")
+
+
+def test_a_constant_stands_behind_the_star(tiny):
+    with pytest.raises(TypeError, match=r"odd must take .* before `\*`, got \('seed', 'power'\)"):
+
+        @experiments.experiment()
+        def odd(seed, power=2):
+            """Never run."""
 
 
 def test_two_experiments_cannot_share_a_name(tiny):
