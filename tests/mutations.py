@@ -605,10 +605,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "spread = max(spread, spreads_now.get((key[:-1], at), spread))",
         ),
         "other seeds are dropped": ("{**before, **rows}", "rows"),
-        "a shard may lack a run": (
-            "        if key not in rows:\n            raise",
-            "        if False:\n            raise",
-        ),
+        "a shard may lack a run": ("if missing := _missing(entry, rows):", "if False:"),
         "processes outlive the command": ("    os._exit(1)", "    pass"),
         "the second recording is the first": (
             'read(f"{name}_again" if again else name)',

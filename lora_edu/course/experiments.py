@@ -224,10 +224,17 @@ def stale(name: str) -> str | None:
     if why := _mismatch(content, entry):
         return why
     rows = _by_key(content["rows"])
-    missing = [
-        key for key in entry.keys(sorted({key[-1] for key in rows if key})) if key not in rows
-    ]
+    missing = _missing(entry, rows)
     return f"it lacks the run {missing[0]}" if missing else None if rows else "it has no run"
+
+
+def _missing(entry: Experiment, rows: Mapping[Key, Row]) -> list[Key]:
+    """Return the runs that the seeds of some rows lack."""
+    return [key for key in entry.keys(_seeds(rows)) if key not in rows]
+
+
+def _seeds(rows: Iterable[Key]) -> list[int]:
+    return sorted({key[-1] for key in rows if key})
 
 
 def _mismatch(content: Mapping[str, Any], entry: Experiment) -> str | None:
@@ -332,11 +339,10 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
         if disagree := differences(rows, given, entry):
             raise ValueError(f"{shard} disagrees with the shards before it: {disagree[0]}")
         rows |= given
-    seeds = sorted({key[-1] for key in rows if key})
-    for key in entry.keys(seeds):
-        if key not in rows:
-            raise ValueError(f"no shard has the run {key} of {name}")
-    return _finish(entry, {key: rows[key] for key in entry.keys(seeds)}, folder or RECORDS, made)
+    if missing := _missing(entry, rows):
+        raise ValueError(f"no shard has the run {missing[0]} of {name}")
+    rows = {key: rows[key] for key in entry.keys(_seeds(rows))}
+    return _finish(entry, rows, folder or RECORDS, made)
 
 
 def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
@@ -344,8 +350,8 @@ def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experimen
 
     A number may differ by three standard deviations over the seeds (those of the recording in which
     they lie closer together), and in any case by the ``tolerance`` of the experiment, a count by 1.
-    Of a row, the columns that it has ``compared`` are looked at, or all; none may be missing. One
-    line a run, for the first number in it.
+    Of a list, that is its mean. Of a row, the columns that it has ``compared`` are looked at, or
+    all; none may be missing. One line a run, for the first number in it.
     """
     spreads, spreads_now = _spreads(old), _spreads(new)
     found = []
@@ -378,9 +384,15 @@ def _spreads(rows: Mapping[Key, Row]) -> dict[tuple[Key, str], float]:
 
 
 def _leaves(value: Any, at: str = "") -> dict[str, float]:
-    """Return the single numbers in a row, by the way to them: ``curve.3``."""
+    """Return the numbers in a row, by the way to them: ``cases.0.ratio``.
+
+    Of a list of numbers that is its mean: a training curve may dip at another step each time.
+    """
     if isinstance(value, (int, float)):
         return {at.removeprefix("."): value}
+    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
+        numbers = [number for item in value for number in _leaves(item).values()]
+        return {at.removeprefix("."): statistics.fmean(numbers)} if numbers else {}
     if isinstance(value, list):
         value = dict(enumerate(value))
     found: dict[str, float] = {}
@@ -403,19 +415,18 @@ def _finish(
     path = folder / f"{entry.name}.json"
     before: dict[Key, Row] = {}
     differ: list[str] = []
-    here = {key[-1] for key in rows if key}
-    here -= {seed for each in made for seed in each["seeds"]}
+    here = set(_seeds(rows)) - {seed for each in made for seed in each["seeds"]}
     if here or not made:
         made = [*made, _made_here(here)]
     if path.is_file():
         old = read(entry.name, folder)
         held = _by_key(old["rows"])
         if why := _mismatch(old, entry):
-            lost = sorted({key[-1] for key in held if key} - {key[-1] for key in rows if key})
+            lost = sorted(set(_seeds(held)) - set(_seeds(rows)))
             differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
         else:
             before, differ = held, differences(held, rows, entry)
-            made = [*_without(old["made"], {key[-1] for key in rows if key}), *made]
+            made = [*_without(old["made"], _seeds(rows)), *made]
     rows = {**before, **rows}
     content = {
         "name": entry.name,
@@ -453,7 +464,7 @@ def _made_here(seeds: set[int]) -> dict[str, Any]:
     return {"date": today, "versions": versions, "seeds": sorted(seeds)}
 
 
-def _without(made: Iterable[Mapping[str, Any]], seeds: set[int]) -> list[Mapping[str, Any]]:
+def _without(made: Iterable[Mapping[str, Any]], seeds: Sequence[int]) -> list[Mapping[str, Any]]:
     """Leave these seeds out of what is said of how a record was made."""
     rest = [{**each, "seeds": [s for s in each["seeds"] if s not in seeds]} for each in made]
     return [each for each in rest if each["seeds"]]

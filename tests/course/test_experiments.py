@@ -457,7 +457,8 @@ def test_what_another_processor_changes_is_within_the_tolerance(tiny, tmp_path):
         ({"n": 7}, {"n": 8}, False),
         ({"n": 7}, {"n": 9}, True),
         ({"curve": [0.1, 0.2]}, {"curve": [0.1, 0.3]}, True),
-        ({"curve": [0.1, 0.2]}, {"curve": [0.1, 0.2, 0.9]}, False),  # it took longer
+        ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, False),  # it dipped elsewhere
+        ({"phi": [[0.1, 0.2], [0.3, 0.4]]}, {"phi": [[0.1, 0.2], [0.3, 0.8]]}, True),
         ({"cases": [{"a": {"b": 0.1}}]}, {"cases": [{"a": {"b": 0.4}}]}, True),
         ({"x": 0.5}, {"x": float("nan")}, True),
         ({"x": 0.5, "name": "a"}, {"x": 0.5}, True),  # a column is missing
