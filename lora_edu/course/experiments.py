@@ -291,14 +291,12 @@ def record(
     from tqdm.auto import tqdm
 
     entry, folder = find(name), folder or RECORDS
-    keys = entry.keys(entry.seeds if seeds is None else seeds)
+    keys = list(dict.fromkeys(entry.keys(entry.seeds if seeds is None else seeds)))
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     if not keys:
         raise ValueError("seeds must be at least one, got none")
-    new = folder / f"{name}.new.json"
-    if new.exists():
-        raise ValueError(f"{new} waits: rename it to {name}.json if it is right, or delete it")
+    _refuse_if_one_waits(name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _Part(folder / f"{name}.part", entry) as part:
         todo = [key for key in keys if key not in part.rows]
@@ -321,7 +319,8 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     record that is there are returned. A ValueError if a shard was made with another version or
     other arguments, if two disagree, or if a seed lacks a run.
     """
-    entry = find(name)
+    entry, folder = find(name), folder or RECORDS
+    _refuse_if_one_waits(name, folder)
     rows: dict[Key, Row] = {}
     made: list[dict[str, Any]] = []
     for shard in folders:
@@ -342,7 +341,13 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     if missing := _missing(entry, rows):
         raise ValueError(f"no shard has the run {missing[0]} of {name}")
     rows = {key: rows[key] for key in entry.keys(_seeds(rows))}
-    return _finish(entry, rows, folder or RECORDS, made)
+    return _finish(entry, rows, folder, made)
+
+
+def _refuse_if_one_waits(name: str, folder: Path) -> None:
+    new = folder / f"{name}.new.json"
+    if new.exists():
+        raise ValueError(f"{new} waits: rename it to {name}.json if it is right, or delete it")
 
 
 def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:

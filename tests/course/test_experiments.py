@@ -262,6 +262,20 @@ def test_noted_runs_of_other_seeds_outlive_a_recording(tiny, tmp_path, monkeypat
     assert names(tmp_path) == ["tiny.json"]
 
 
+def test_a_seed_that_is_asked_for_twice_runs_once(tiny, tmp_path):
+    assert experiments.record("tiny", [1, 1]) == []
+    assert len(tiny) == len(rows_of(tmp_path)) == 4
+    assert names(tmp_path) == ["tiny.json"]
+
+
+def test_shards_are_not_merged_over_a_record_that_waits(tiny, tmp_path):
+    experiments.record("tiny", [0], tmp_path / "shard")
+    (tmp_path / "tiny.new.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tiny\.new\.json waits"):
+        experiments.merge("tiny", [tmp_path / "shard"])
+    assert (tmp_path / "tiny.new.json").read_text() == "{}"
+
+
 def test_two_recordings_at_once_are_refused(tiny, tmp_path):
     pytest.importorskip("fcntl")
     entry = experiments.find("tiny")
