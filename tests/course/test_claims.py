@@ -1,0 +1,154 @@
+"""Claims: what holds, what is said of what does not, and for whom it stops."""
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_edu.course import claims
+from lora_edu.course.claims import claim, panel
+
+
+@pytest.fixture(autouse=True)
+def _gentle(monkeypatch):
+    monkeypatch.delenv("LORA_EDU_CLAIMS", raising=False)
+    monkeypatch.setattr(claims, "_PANELS", {})
+
+
+@pytest.mark.parametrize(
+    ("value", "said", "holds"),
+    [
+        (1_000, 1_000, True),
+        (1_001, 1_000, False),
+        (10.0, 10, True),
+        (9.4, 10, False),
+        (76.84, 76.8, True),
+        (76.86, 76.8, False),
+        (76.75, 76.8, True),  # half-way
+        (0.0, 0.0, True),
+        (float("nan"), 1.0, False),
+        (float("inf"), 1, False),
+        (True, 1, False),  # a truth is no number
+        ("one", "one", True),
+        ("two", "one", False),
+        ((1, 2), (1, 2), True),
+        (None, 3, False),
+        (1.4e-13, 1e-13, True),
+        (1.6e-13, 1e-13, False),
+    ],
+)
+def test_a_value_is_what_the_text_says_when_it_is_rounded_to_its_digits(value, said, holds):
+    assert claim("so much", value, said).holds is holds
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(0, 3), st.floats(-0.499, 0.499))
+def test_what_rounds_to_the_number_said_holds_and_what_does_not_is_false(digits, places, off):
+    hypothesis.assume(digits % 10 or places == 0)  # a float does not know its last zeros
+    unit = 10.0**-places
+    said = round(digits * unit, places) if places else digits
+    assert claim("x", said + off * unit, said, within=unit / 2).holds
+    assert not claim("x", said + (off + 1.1 if off > -0.1 else off - 0.7) * unit, said).holds
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "says"),
+    [
+        (5, {"below": 50}, "below 50"),
+        (12, {"above": 9.5}, "above 9.5"),
+        (0.4, {"above": 0.3, "below": 0.5}, "0.3 to 0.5"),
+    ],
+)
+def test_an_interval_has_open_ends(value, interval, says):
+    held = claim("so much", value, **interval)
+    assert held.holds
+    assert held.says == says
+    for end in interval.values():
+        assert not claim("so much", end, **interval).holds
+    assert not claim("so much", "many", **interval).holds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give either what the text says"),
+        ({"said": 1, "below": 2}, "give either what the text says"),
+        ({"said": 76.8, "within": 0.2}, "within must be from 0 to 0.1, got 0.2"),
+        ({"said": 76.8, "within": -0.1}, "within must be from 0"),
+        ({"said": 1, "seeds": "some"}, "seeds must be"),
+        ({"said": 1, "seeds": 0}, "seeds must be"),
+    ],
+)
+def test_a_claim_that_cannot_be_held_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        claim("so much", 1, **arguments)
+
+
+def ten(value, **arguments):
+    return claim("ten times fewer", value, 10, **arguments)
+
+
+def test_untouched_a_panel_is_one_quiet_line():
+    assert repr(panel(ten(10), ten(10.0))) == "2 sentences of this section hold."
+    assert repr(panel(ten(10))) == "The one sentence held here holds."
+
+
+def test_after_a_change_it_says_what_no_longer_holds_and_nothing_stops():
+    said = repr(panel(ten(5 / 6), ten(10), claim("below break-even", 60, below=50.0)))
+    assert said == (
+        "Of 3 sentences here 2 no longer hold:\n"
+        "  ✗ “ten times fewer”: now 0.833333 (the text: 10)\n"
+        "  ✗ “below break-even”: now 60 (the text: below 50)"
+    )
+
+
+def test_a_value_that_can_no_longer_be_had_is_false_and_stops_nothing():
+    said = repr(panel(claim("the fifth is 3", lambda: [1, 2][4], 3)))
+    assert "now not to be had (IndexError: list index out of range) (the text: 3)" in said
+
+
+def test_a_learner_hears_of_a_sentence_about_the_lessons_own_seed():
+    assert "said of the lesson's own seed" in repr(panel(ten(9, seeds="this")))
+
+
+def test_builds_and_tests_stop_at_a_broken_claim_with_its_words_and_both_values(monkeypatch):
+    monkeypatch.setenv("LORA_EDU_CLAIMS", "strict")
+    panel(ten(10))
+    with pytest.raises(AssertionError, match=r"“ten times fewer”: now 9 \(the text: 10\)"):
+        panel(ten(10), ten(9))
+    with pytest.raises(AssertionError, match="said of the lesson's own seed"):
+        panel(ten(9, seeds="this"))
+
+
+def test_under_another_seed_only_what_is_said_of_any_is_held(monkeypatch):
+    monkeypatch.setenv("LORA_EDU_CLAIMS", "any-seed")
+    panel(ten(9, seeds="this"))
+    with pytest.raises(AssertionError):
+        panel(ten(9))
+    with pytest.raises(AssertionError):
+        panel(ten(9, seeds=20))
+
+
+def test_a_panel_carries_its_claims_beside_what_is_seen():
+    data, metadata = panel(ten(10.2), claim("few", 3, below=5, seeds=20))._repr_mimebundle_()
+    assert data == {"text/plain": "2 sentences of this section hold."}
+    assert metadata["lora_edu"]["claims"] == [
+        {"words": "ten times fewer", "value": "10.2", "says": "10", "within": 0.5, "seeds": "any"},
+        {"words": "few", "value": "3", "says": "below 5", "within": 0.0, "seeds": 20},
+    ]
+
+
+def test_the_puzzle_counts_what_is_false_in_all_panels_as_they_were_run_last(capsys):
+    def says():
+        claims.puzzle()
+        return capsys.readouterr().out
+
+    panel(ten(10))
+    few = "few", 3, 3
+    panel(claim(*few), claim("fewer", 2, 2))
+    assert says() == "puzzle: not attempted yet: all 3 sentences above hold\n"
+    panel(ten(9))
+    assert says().startswith("puzzle: OK: of 3 sentences exactly one is false now:\n  ✗ “ten")
+    panel(claim("few", 4, 3), claim("fewer", 2, 2))
+    assert says().startswith("puzzle: 2 of 3 sentences are false now, not one:\n  ✗ “ten")
+    panel(ten(10))
+    assert "exactly one is false now:\n  ✗ “few”: now 4 (the text: 3)" in says()
