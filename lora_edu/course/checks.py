@@ -119,12 +119,16 @@ def predict(guess: object, actual: object) -> None:
     Parameters
     ----------
     guess : anything
-        ``None`` when no prediction was made. A number within 1 % is near enough.
+        ``None`` while there is none: then the answer is kept back. ``"?"`` gives up. A number
+        within 1 % is near enough.
     actual : anything
         The answer.
     """
+    if guess is None or guess is ...:
+        print('your guess first: write it in place of None ("?" gives up)')
+        return
     line = f"answer: {_show(actual)}"
-    if guess is not None and guess is not ...:
+    if not (isinstance(guess, str) and guess == "?"):  # an array would compare each entry
         line += f"   your guess: {_show(guess)}   {_verdict(guess, actual)}"
     print(line)
 

@@ -1,14 +1,15 @@
 """The editions of a lesson: one source, several notebooks.
 
 *Reading*: executed, with outputs, committed; a translation has the outputs of the English one.
-*Own*: the same without outputs, for the learner to work in. *Solved*: each solution in the place
-of its stub, in memory. Each of them may be given another seed.
+*Own*: the same without outputs and without answers, for the learner to work in. *Solved*: each
+solution in the place of its stub, in memory. Each of them may be given another seed.
 """
 
 from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -54,6 +55,16 @@ def printed(cell: NotebookNode) -> str:
     return "\n".join(texts)
 
 
+def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:
+    """Cut a notebook at its headings of the second level."""
+    parts: list[list[NotebookNode]] = [[]]
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            parts.append([])
+        parts[-1].append(cell)
+    return parts
+
+
 # -- from a source ----------------------------------------------------------------------------
 
 
@@ -83,6 +94,8 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
                     body = f"{fence}python\n{body}\n{fence}"
                 folded = f"<details><summary>{label}</summary>\n\n{body}\n\n</details>"
                 cell = nbformat.v4.new_markdown_cell(folded, id=cell.id, metadata={"tags": [tag]})
+        if "claims" in tags(cell):  # JupyterLab shows its first line alone, and what it says
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if UNSTABLE.intersection(tags(cell)):
             cell.metadata["tags"] = [*tags(cell), "nbval-ignore-output"]
         notebook.cells.append(cell)
@@ -100,6 +113,15 @@ def translated_edition(translation: Source, committed: NotebookNode, language: s
         if cell.cell_type == "code" and cell.id in built:
             cell.outputs = built[cell.id].outputs
             cell.execution_count = built[cell.id].execution_count
+    return notebook
+
+
+def own_edition(source: Source, language: str = "en") -> NotebookNode:
+    """Keep the answers back: a question waits for a guess, which is ``None`` until then."""
+    notebook = reading_edition(source, language)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = re.sub(r'(?m)^guess = "\?"', "guess = None", cell.source)
     return notebook
 
 

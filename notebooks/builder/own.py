@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from builder.editions import dumps, load, reading_edition
+from builder.editions import dumps, load, own_edition
 from builder.source import BuildError, file_name, read_source
 from builder.translate import languages, read_translation, translate
 from lora_edu.files import write_whole
@@ -19,10 +19,10 @@ from lora_edu.files import write_whole
 def own_copies(path: Path) -> str:
     """Give the learner a copy of the lesson in each of its languages; return what was done."""
     source = read_source(path)
-    done = [own_copy(path, reading_edition(source))]
+    done = [own_copy(path, own_edition(source))]
     for language in languages(path):
         translation, _ = translate(source, read_translation(source, language))
-        said = own_copy(path, reading_edition(translation, language), language)
+        said = own_copy(path, own_edition(translation, language), language)
         done.append(f"{language}: {said}")
     return "; ".join(done)
 

@@ -110,8 +110,8 @@ def test_the_traceback_of_a_check_is_short(capsys):
 @pytest.mark.parametrize(
     ("guess", "actual", "printed"),
     [
-        (None, 1000, "answer: 1_000\n"),
-        (..., "x", "answer: x\n"),
+        ("?", 1000, "answer: 1_000\n"),
+        ("?", "x", "answer: x\n"),
         (1000, 1000, "answer: 1_000   your guess: 1_000   yes\n"),
         ("1000", 1000, "your guess: 1000   yes\n"),
         (500, 1000, "answer: 1_000   your guess: 500   too small: 2 times\n"),
@@ -131,3 +131,11 @@ def test_the_traceback_of_a_check_is_short(capsys):
 def test_predict_prints_either_way_and_never_raises(guess, actual, printed, capsys):
     predict(guess, actual)
     assert printed in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("guess", [None, ...])
+def test_predict_keeps_its_secret_until_there_is_a_guess(guess, capsys):
+    predict(guess, 1234)
+    said = capsys.readouterr().out
+    assert "your guess first" in said
+    assert "234" not in said
