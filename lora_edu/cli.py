@@ -5,6 +5,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 """
 
 import argparse
+import csv
 import json
 import os
 import re
@@ -109,6 +110,35 @@ def _records(arguments: argparse.Namespace) -> int:
     for name in arguments.name:
         _show(name)
     return code
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    from lora_edu.course import claims
+
+    course = claims.collected()
+    if unknown := [name for name in arguments.name if name not in course]:
+        raise ValueError(f"no claims of {unknown[0]!r}; there are those of {', '.join(course)}")
+    columns = ["lesson", "section", "cell", "words", "value", "says", "within", "seeds"]
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if arguments.csv:
+        table.writerow(columns)
+    for lesson in arguments.name or course:
+        rows = [{"lesson": lesson, **row} for row in course[lesson]]
+        if arguments.csv:
+            table.writerows([row[column] for column in columns] for row in rows)
+            continue
+        print(f"{lesson}: {len(rows)} sentences")
+        section = None
+        for row in rows:
+            if row["section"] != section:
+                section = row["section"]
+                print(f"\n  {section}\n  {'now':>12} {'the text':>16} {'within':>9}  seeds")
+            interval = not row["says"][:1].isdigit() or " to " in row["says"]
+            within = "" if interval else f"{row['within']:g}" if row["within"] else "exact"
+            numbers = f"{row['value']:>12} {row['says']:>16} {within:>9}  {row['seeds']!s:<5}"
+            print(f"  {numbers} {row['words']}")
+        print()
+    return 0
 
 
 def _show(name: str) -> None:
@@ -270,6 +300,11 @@ def _parser() -> argparse.ArgumentParser:
     records.add_argument("name", nargs="*", metavar="NAME", help="show these (default: list all)")
     records.add_argument("--csv", action="store_true", help="print a line a run, for a NAME")
     records.set_defaults(run=_records)
+
+    claims = commands.add_parser("claims", help="print every sentence that the lessons vouch for")
+    claims.add_argument("name", nargs="*", metavar="LESSON", help="such as matrix_example")
+    claims.add_argument("--csv", action="store_true", help="print a line a sentence, for a table")
+    claims.set_defaults(run=_claims)
 
     assets = commands.add_parser(
         "assets", help="list and verify the real weights and texts, or fetch them"

@@ -13,6 +13,9 @@ from lora_edu.course import experiments
 NEED_ASSETS = {"real_model"}  # lessons
 LONGEST = {"test_notebooks.py", "test_finetune.py"}  # these begin, and the lessons above
 
+# In the kernels that nbval starts, a claim of a page that does not hold is an error.
+os.environ["LORA_EDU_CLAIMS"] = "strict"
+
 # A deadline would fail a test because another program is busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from builder.claims import write_collection
 from builder.editions import (
     built_path,
     dumps,
@@ -28,8 +29,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_PER_CELL = 600
 
 
-def execute(notebook: NotebookNode, source: Source) -> NotebookNode:
+def execute(notebook: NotebookNode, source: Source, *, own_seed: bool = True) -> NotebookNode:
     """Run an edition of a source from top to bottom in a fresh kernel.
+
+    Its claims have to hold: all of them, or without ``own_seed`` those that are said of any seed.
 
     Raises
     ------
@@ -41,6 +44,8 @@ def execute(notebook: NotebookNode, source: Source) -> NotebookNode:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order: the same last digits
+    # A claim that does not hold stops the kernel of a build, and never a learner's.
+    os.environ["LORA_EDU_CLAIMS"] = "strict" if own_seed else "any-seed"
     begun: list[NotebookNode] = []
     client = NotebookClient(
         notebook,
@@ -119,7 +124,7 @@ def build(path: Path) -> bool:
     for language, translation in translations.items():
         other = translated_edition(translation, notebook, language)
         changed |= write_whole(built_path(path, language), dumps(other))
-    return changed
+    return write_collection(path.parent.parent) or changed
 
 
 def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
@@ -128,7 +133,7 @@ def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
     notebook = solved_edition(source)
     if seed is not None:
         with_seed(notebook, seed, source)
-    execute(notebook, source)
+    execute(notebook, source, own_seed=seed is None)
     cells = {cell.id: cell for cell in notebook.cells}
     for exercise, _, solution in exercises(source):
         called = called_check(exercise)
@@ -141,6 +146,7 @@ def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
 
 
 def run_with_seed(path: Path, seed: int) -> NotebookNode:
-    """Execute the reading edition in memory with another seed: its assertions must still hold."""
+    """Execute the reading edition in memory with another seed: what is said of any must hold."""
     source = read_source(path)
-    return execute(with_seed(reading_edition(source), seed, source), source)
+    notebook = with_seed(reading_edition(source), seed, source)
+    return execute(notebook, source, own_seed=False)

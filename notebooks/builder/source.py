@@ -4,7 +4,10 @@ How a source is written: each cell has an id. A code cell tagged `exercise` hold
 its last line, the call of its check; Markdown tagged `hint` may follow, then a code cell tagged
 `solution`, which readers see folded. A figure is followed by Markdown tagged `figure-text`. A
 cell tagged `parameters` holds `SEED = 0`. Numbers in the prose that no cell computes (years, say)
-stand in the front matter, `lora_edu: allowed_numbers:`, each with its reason.
+stand in the front matter, `lora_edu: allowed_numbers:`, each with its reason. A section ends with a
+code cell tagged `claims`, which readers see folded. A question stands in a cell of its own, tagged
+`predict`, that holds `guess = "?"` and a call of `predict` and nothing else. The class or the loop
+that a lesson is about may be longer than other cells: its cell is tagged `subject`.
 
 A code cell whose output another run may change says why, and nbval does not compare it:
 
@@ -28,7 +31,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
 TAGS = UNSTABLE | {
     "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
-    "solution",
+    "solution", "subject",
 }  # fmt: skip
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 
@@ -52,12 +55,15 @@ class Source:
         Markdown, its fence if it is code.
     allowed_numbers : dict
         Each number that the prose may say though no cell shows it → the reason.
+    edition : str
+        ``second``, or ``first`` where the lesson was not rewritten to the rules of the page yet.
     """
 
     path: Path
     cells: list[NotebookNode]
     lines: dict[str, int]
     allowed_numbers: dict[float, str]
+    edition: str = "second"
 
     def place(self, cell: NotebookNode, below: int = 0) -> str:
         """Name a cell, and the line so many lines ``below`` its first: ``FILE:LINE: cell ID``."""
@@ -158,7 +164,8 @@ def read_cells(path: Path) -> Source:
             raise BuildError(f"{place} {name}: {problem}")
         lines[name] = line
         cell["id"] = name
-    return Source(path, notebook.cells, lines, _allowed_numbers(notebook.metadata, text, path))
+    own = _front_matter(notebook.metadata, text, path)
+    return Source(path, notebook.cells, lines, own["allowed_numbers"], own["edition"])
 
 
 def _wrong_kind(cell: NotebookNode) -> str | None:
@@ -201,20 +208,24 @@ def _unreadable(text: str, path: Path) -> BuildError:
     raise AssertionError("the whole could not be read, and each of its beginnings can")
 
 
-def _allowed_numbers(front: NotebookNode, text: str, path: Path) -> dict[float, str]:
-    """Return the numbers that the front matter allows; refuse what is no number with a reason."""
+def _front_matter(front: NotebookNode, text: str, path: Path) -> dict[str, Any]:
+    """Return what the front matter says under ``lora_edu``; refuse what it may not say."""
+    line = text.split("lora_edu")[0].count("\n") + 1
+    place = f"{file_name(path)}:{line}: the front matter:"
     own: Any = front.get("lora_edu", {})
-    allowed: Any = own.get("allowed_numbers", {}) if isinstance(own, dict) else own
+    if not isinstance(own, dict) or own.keys() - {"allowed_numbers", "edition"}:
+        raise BuildError(f"{place} `lora_edu` holds `allowed_numbers` and `edition`")
+    allowed: Any = own.get("allowed_numbers", {})
     if not isinstance(allowed, dict) or not all(
         type(number) in (int, float) and isinstance(reason, str) and reason
         for number, reason in allowed.items()
     ):
-        line = text.split("lora_edu")[0].count("\n") + 1
-        raise BuildError(
-            f"{file_name(path)}:{line}: the front matter: "
-            "`allowed_numbers` holds lines `number: its reason`"
-        )
-    return {float(number): reason for number, reason in allowed.items()}
+        raise BuildError(f"{place} `allowed_numbers` holds lines `number: its reason`")
+    edition = own.get("edition", "second")
+    if edition not in ("first", "second"):
+        raise BuildError(f"{place} `edition` is first or second, got {edition!r}")
+    numbers = {float(number): reason for number, reason in allowed.items()}
+    return {"allowed_numbers": numbers, "edition": edition}
 
 
 # -- cells into a lesson ----------------------------------------------------------------------

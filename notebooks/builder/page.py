@@ -1,0 +1,182 @@
+"""The rules of the page: what a learner sees of the code, and what stands behind it.
+
+A page shows ideas and numbers. What holds it together (asserts, imports, the unpacking of a record)
+is machinery, and takes little room; proofs stand in the folded panels of claims.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nbformat import NotebookNode
+
+from builder.editions import printed, sections
+from builder.source import tags
+
+# Lines of a visible cell in the median, at most, and at most where it is what the lesson is about.
+MEDIAN, MOST, SUBJECT = 6, 15, 25
+MACHINERY, IMPORTS = 0.2, 12  # of all visible lines; lines of imports in one cell
+QUESTION = re.compile(r'guess = "\?"(?:  # .*)?\npredict\(guess, ')
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the visible code of a page comes to.
+
+    Attributes
+    ----------
+    asserts : dict
+        The id of each cell → its asserts, those of helpers that it calls included.
+    lines : dict
+        The id of each cell → its lines, without blank ones.
+    machinery : int
+        How many of all lines are asserts, imports, or unpack a record.
+    booleans : list of str
+        The cells that show True or False.
+    """
+
+    asserts: dict[str, int]
+    lines: dict[str, int]
+    machinery: int
+    booleans: list[str]
+
+    def __str__(self) -> str:
+        """Return the measures in a line."""
+        asserts, lines = self.asserts.values(), self.lines.values()
+        return (
+            f"machinery {self.share:.0%}, {sum(asserts)} asserts (at most {max(asserts, default=0)}"
+            f" a cell), {len(self.booleans)} cells with booleans, "
+            f"lines a cell {statistics.median(lines or [0]):g} (at most {max(lines, default=0)})"
+        )
+
+    @property
+    def share(self) -> float:
+        """The part of the visible lines that is machinery."""
+        return self.machinery / max(sum(self.lines.values()), 1)
+
+
+def visible(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the code cells that a reader sees: all but the folded panels."""
+    return [c for c in notebook.cells if c.cell_type == "code" and "claims" not in tags(c)]
+
+
+def measure(notebook: NotebookNode) -> Measures:
+    """Measure the visible code of a page."""
+    cells = visible(notebook)
+    helpers = asserting_functions(cells)
+    asserts, lines, machinery, records = {}, {}, 0, set()
+    for cell in cells:
+        tree = parsed(cell)
+        asserts[cell.id] = sum(is_assert(node, helpers) for node in ast.walk(tree))
+        lines[cell.id] = len(re.findall(r"(?m)^.*\S", cell.source))
+        held = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.stmt) and is_machinery(node, records):
+                held.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        machinery += len(held)
+    booleans = [c.id for c in cells if re.search(r"\b(?:True|False)\b", printed(c))]
+    return Measures(asserts, lines, machinery, booleans)
+
+
+def parsed(cell: NotebookNode) -> ast.Module:
+    """Return the code of a cell; of one with a magic, nothing."""
+    try:
+        return ast.parse(cell.source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def called(node: ast.AST) -> str:
+    """Return the last name of what a node calls, or ``""``."""
+    if not isinstance(node, ast.Call):
+        return ""
+    function: Any = node.func
+    return getattr(function, "attr", "") or getattr(function, "id", "")
+
+
+def asserting_functions(cells: Iterable[NotebookNode]) -> set[str]:
+    """Return the names of the page's own functions that assert something."""
+    found = set()
+    for cell in cells:
+        for node in ast.walk(parsed(cell)):
+            if isinstance(node, ast.FunctionDef):
+                inside = [part for part in ast.walk(node) if is_assert(part, set())]
+                found |= {node.name} if inside else set()
+    return found
+
+
+def is_assert(node: ast.AST, helpers: set[str]) -> bool:
+    """Say whether a node asserts: by itself, or by a helper whose name or body says so."""
+    name = called(node)
+    return isinstance(node, ast.Assert) or name.startswith("assert_") or name in helpers
+
+
+def is_machinery(node: ast.stmt, records: set[str]) -> bool:
+    """Say whether a statement is none of the page's ideas; note the names that hold records.
+
+    That is: an assert, an import, and the unpacking of a record, which is an assignment of what
+    ``results(...)`` returns, or of a part of it.
+    """
+    if isinstance(node, (ast.Import, ast.ImportFrom, ast.Assert)):
+        return True
+    if isinstance(node, ast.Expr):
+        return called(node.value).startswith("assert_")
+    if not isinstance(node, ast.Assign):
+        return False
+    parts = list(ast.walk(node.value))
+    taken = any(called(part) == "results" for part in parts)
+    of_record = any(
+        isinstance(part, ast.Subscript)
+        and isinstance(part.value, ast.Name)
+        and part.value.id in records
+        for part in parts
+    )
+    if taken:
+        for target in node.targets:
+            records |= {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return taken or of_record
+
+
+def plays(cell: NotebookNode) -> bool:
+    """Say whether a cell is the page's puzzle: the call alone."""
+    return cell.source == "puzzle()"
+
+
+def check_page(notebook: NotebookNode) -> Iterator[str]:
+    """Name each breach of the rules of the page."""
+    found = measure(notebook)
+    for cell in visible(notebook):
+        if found.asserts[cell.id] > 1:
+            yield f"cell {cell.id}: {found.asserts[cell.id]} asserts on the page; claims hold them"
+        most = SUBJECT if "subject" in tags(cell) else MOST
+        if found.lines[cell.id] > most:
+            yield f"cell {cell.id}: {found.lines[cell.id]} lines, at most {most}"
+        imports = sum(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(parsed(cell)))
+        if imports > IMPORTS:
+            yield f"cell {cell.id}: {imports} imports, at most {IMPORTS}"
+        tree = parsed(cell)
+        asks = any(called(node) == "predict" for node in ast.walk(tree))
+        alone = bool(QUESTION.match(cell.source)) and len(tree.body) == 2
+        if asks != ("predict" in tags(cell)) or asks != alone:
+            yield (
+                f'cell {cell.id}: a question holds guess = "?" and predict(guess, …) alone, '
+                "and has the tag `predict`"
+            )
+    for cell in found.booleans:
+        yield f"cell {cell}: it shows True or False; show the number, or say it in words"
+    median = statistics.median(found.lines.values() or [0])
+    if median > MEDIAN:
+        yield f"{median:g} lines in the median cell, at most {MEDIAN}"
+    if found.share > MACHINERY:
+        yield f"{found.share:.0%} of the visible lines are machinery, at most {MACHINERY:.0%}"
+    for section in sections(notebook.cells)[1:]:
+        code = [c for c in section if c.cell_type == "code" and not plays(c)]
+        if code and [cell for cell in code if "claims" in tags(cell)] != section[-1:]:
+            yield f"cell {section[0].id}: one cell tagged `claims` ends a section with code"
+    if sum(map(plays, visible(notebook))) != 1:
+        yield "one cell of a lesson calls puzzle()"
