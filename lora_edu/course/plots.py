@@ -11,10 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.image import AxesImage
+from matplotlib.path import Path
 from matplotlib.rcsetup import cycler
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -75,6 +79,43 @@ def heatmap(ax: Axes, matrix: NDArray, limit: float) -> AxesImage:
     return image
 
 
+class Canvas:
+    """A figure on which matrices stand to scale; all lengths are in cells of the matrices.
+
+    Attributes
+    ----------
+    fig : matplotlib.figure.Figure
+        The figure.
+    width, height : float
+        Of the whole; the origin is below, at the left.
+    """
+
+    def __init__(self, width: float, height: float, cell: float = CELL) -> None:
+        self.width, self.height = width, height
+        self.fig = plt.figure(figsize=(width * cell, height * cell))
+        self._arrows = self.fig.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
+        self._arrows.set(xlim=(0, width), ylim=(0, height))
+
+    def place(
+        self, matrix: NDArray, left: float, bottom: float, limit: float, thick: float = 1
+    ) -> AxesImage:
+        """Draw a matrix, or numbers (n,) as a column, ``thick`` cells wide and n high."""
+        rows, columns = matrix.shape if matrix.ndim == 2 else (len(matrix), thick)
+        size = columns / self.width, rows / self.height
+        axes = self.fig.add_axes((left / self.width, bottom / self.height, *size))
+        return heatmap(axes, matrix.reshape(len(matrix), -1), limit)
+
+    def write(self, text: str, across: float, up: float, **style: Any) -> None:
+        """Write a text, centred at a point."""
+        style = {"ha": "center", "va": "center", **style}
+        self.fig.text(across / self.width, up / self.height, text, **style)
+
+    def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw an arrow from a point to another."""
+        look = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+        self._arrows.annotate("", end, start, arrowprops=look)
+
+
 def heatmaps(matrices: dict[str, NDArray], limit: float) -> Figure:
     """Draw matrices side by side, on one scale of colours, each under its title.
 
@@ -97,6 +138,44 @@ def heatmaps(matrices: dict[str, NDArray], limit: float) -> Figure:
             heatmap(fig.add_axes(box), matrix, limit).axes.set_title(title)
             left += matrix.shape[1] + gap
     return fig
+
+
+def letters(text: str, size: int = 100) -> NDArray:
+    """Draw a text into a square matrix: each entry is the share of its cell that is inked, 0 to 1.
+
+    The letters are as wide and as high as the square has room for. They come from the outlines of
+    a font that ships with Matplotlib, not from a renderer of pixels: the same on each machine.
+
+    Parameters
+    ----------
+    text : str
+        Letters of DejaVu Sans: Latin with all accents, Greek, Cyrillic, Arabic, not Chinese.
+    size : int
+        Rows and columns of the matrix.
+
+    Raises
+    ------
+    ValueError
+        ``text`` holds none of them, or another; ``size`` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    if not text.strip():
+        raise ValueError(f"text must hold a letter, got {text!r}")
+    bold = FontProperties("DejaVu Sans", weight="bold")
+    known = get_font(findfont(bold)).get_charmap()
+    if missing := [letter for letter in text if ord(letter) not in known]:
+        raise ValueError(f"DejaVu Sans has no {missing[0]!r}: take letters that it has")
+    outlines = TextPath((0, 0), text, size=1, prop=bold)
+    corner, opposite = outlines.get_extents().get_points()
+    margin, fine = 0.06, 4  # of the square; samples along a side of a cell
+    at = ((np.arange(size * fine) + 0.5) / (size * fine) - margin) / (1 - 2 * margin)
+    across, down = np.meshgrid(at, 1 - at)
+    points = corner + np.column_stack([across.ravel(), down.ravel()]) * (opposite - corner)
+    inked = np.zeros(len(points), dtype=bool)
+    for outline in outlines.to_polygons():
+        inked ^= Path(outline).contains_points(points)  # a hole is an outline within another
+    return inked.reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
 def small_png(png: bytes) -> bytes:
