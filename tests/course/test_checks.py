@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from lessons import in_place
 
 from lora_edu.course import LESSONS
-from lora_edu.course.checks import check, predict
+from lora_edu.course.checks import call, check, predict
 from lora_edu.course.matrix_example import checks as example
 
 
@@ -87,6 +87,81 @@ def test_a_stub_inside_an_answer_is_not_an_answer_not_attempted():
 
     with pytest.raises(AssertionError, match="it calls delta_weight, which is still a stub"):
         example.check_merge(lambda W0, A, B: W0 + delta_weight(A, B))
+
+
+def stub_below_some_lines(x):
+    y = x + 1
+    print(y)
+    raise NotImplementedError
+
+
+def test_a_stub_with_lines_in_it_is_not_attempted_either(capsys):
+    @check
+    def check_it(it):
+        call(it, x=1)
+
+    check_it(stub_below_some_lines)
+    assert capsys.readouterr().out == "2\ncheck_it: not attempted yet\n"
+
+
+def beside(x):
+    return x[5]
+
+
+def by_its_own_line(A):
+    rows = [A]
+    return rows[7]
+
+
+def inside_a_generator(A):
+    rows = A.tolist()
+    return sum(
+        row[9]  # on the fourth line
+        for row in rows
+    )
+
+
+def inside_numpy(A):
+    row = A[0]
+    return np.linalg.inv(row)
+
+
+def in_another_function(A):
+    return beside(A)
+
+
+@pytest.mark.parametrize(
+    ("answer", "where"),
+    [
+        (by_its_own_line, "IndexError: list index out of range (line 3 of your function: return r"),
+        (inside_a_generator, "(line 4 of your function: row[9]  # on the fourth line)"),
+        (inside_numpy, "(line 3 of your function: return np.linalg.inv(row))"),
+        (in_another_function, "(line 2 of beside: return x[5])"),
+        (lambda A: A[0, 8], "(line 1 of your function: (lambda A: A[0, 8]"),
+    ],
+)
+def test_an_error_is_named_with_its_line(answer, where):
+    with pytest.raises(AssertionError) as caught:
+        call(answer, A=np.ones((2, 3)))
+    assert str(caught.value).startswith("for A of shape (2, 3) it raises ")
+    assert where in str(caught.value)
+
+
+def test_an_error_in_a_cell_is_named_with_its_line():
+    shell = InteractiveShell.instance()
+    shell.run_cell("def help_out(A):\n    return A[5]\n").raise_error()
+    shell.run_cell("x = 1\n\ndef answer(A):\n    # ΔW\n    return help_out(A)").raise_error()
+    with pytest.raises(AssertionError, match=r"\(line 3 of your function: return help_out\(A\)\)$"):
+        call(shell.user_ns["answer"], A=np.ones((2, 3)))
+
+
+def test_an_error_without_a_text_or_without_a_line():
+    space = {}
+    exec("def answer(A):\n\n    return A[5]", space)
+    with pytest.raises(AssertionError, match=r"with size 2 \(line 3 of your function\)$"):
+        call(space["answer"], A=np.ones((2, 3)))
+    with pytest.raises(AssertionError, match=r"raises TypeError: bad operand .*: 'str'$"):
+        call(abs, A="a")
 
 
 def test_the_traceback_of_a_check_is_short(capsys):
