@@ -34,7 +34,6 @@ from builder.editions import built_path, load, outputs, printed, reading_edition
 from builder.source import (
     UNSTABLE,
     Source,
-    called_check,
     exercises,
     read_source,
     sources,
@@ -83,10 +82,9 @@ def with_seed(path: Path, seed: int) -> Iterator[str]:
     notebook = editions.with_seed(solved_edition(source), seed, source)
     yield from errors(run_through(notebook, source))
     cells = {cell.id: cell for cell in notebook.cells}
-    for exercise, *_ in exercises(source):
-        called = called_check(exercise)
-        if f"{called}: OK" not in (said := printed(cells[exercise.id])):
-            yield f"cell {exercise.id}: {called} does not say OK but {said.strip()!r}"
+    for name, exercise in exercises(source).items():
+        if f"{exercise.check}: OK" not in (said := printed(cells[name])):
+            yield f"cell {name}: {exercise.check} does not say OK but {said.strip()!r}"
 
 
 def as_committed(path: Path) -> Iterator[str]:

@@ -7,8 +7,11 @@ is wrong with it; a notebook shows that alone, without a traceback.
 """
 
 import functools
+import linecache
 import textwrap
+import traceback
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,12 @@ from numpy.typing import NDArray
 
 
 def check(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn a function that raises ``AssertionError`` on a wrong answer into an exercise's check."""
+    """Turn a function that raises ``AssertionError`` on a wrong answer into an exercise's check.
+
+    An example whose matrices are all square comes first. With it, two factors in the wrong order
+    still give a value, which the check can name; with any other, NumPy refuses the product before
+    the check sees it, and the learner reads of shapes instead of the mistake.
+    """
     name = function.__name__
 
     @functools.wraps(function)
@@ -58,32 +66,53 @@ def call(answer: Callable, **arguments: Any) -> Any:
     Raises
     ------
     NotImplementedError
-        The function is still the stub.
+        The function raises it itself: what the stub left to do is still to be done.
     AssertionError
-        It raised another error, returned nothing, or changed an array that it was given.
+        It raised another error (the message quotes the line), returned nothing, or changed an array
+        that it was given.
     """
+    own = getattr(answer, "__code__", None)  # None: not written in Python
     before = {name: np.array(value) for name, value in arguments.items()}
     given = ", ".join(f"{name} {_given(value)}" for name, value in before.items())
     try:
         result = answer(*arguments.values())
     except NotImplementedError as error:
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        stub = frame.tb_frame.f_code if frame is not None else None
-        if stub is getattr(answer, "__code__", None):
+        *_, (deepest, _) = traceback.walk_tb(error.__traceback__)
+        stub = deepest.f_code
+        if stub is own:
             raise
         raise AssertionError(
-            f"it calls {getattr(stub, 'co_name', '?')}, which is still a stub: write that first"
+            f"it calls {stub.co_name}, which is still a stub: write that first"
         ) from None
     except Exception as error:
-        raise AssertionError(f"for {given} it raises {type(error).__name__}: {error}") from None
+        raised = f"for {given} it raises {type(error).__name__}: {error}"
+        raise AssertionError(raised + _where(error, own)) from None
     for name, value in before.items():
         assert np.array_equal(value, arguments[name]), (
             f"{name} itself was changed: return a new array (y = a + b, not a += b)"
         )
     assert result is not None, "it returned None: is the `return` missing?"
     return result
+
+
+def _where(error: Exception, own: CodeType | None) -> str:
+    """Say on which line of the learner's an error came up: the deepest of their file or cell."""
+    where = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if own is None or code.co_filename != own.co_filename:
+            continue
+        if own.co_firstlineno <= code.co_firstlineno <= _last_line(own):  # the function, or inside
+            place = f"line {line - own.co_firstlineno + 1} of your function"
+        else:
+            place = f"line {line - code.co_firstlineno + 1} of {code.co_name}"
+        text = linecache.getline(code.co_filename, line).strip()
+        where = f" ({place}: {text})" if text else f" ({place})"
+    return where
+
+
+def _last_line(code: CodeType) -> int:
+    return max(line for *_, line in code.co_lines() if line is not None)
 
 
 def _given(value: NDArray) -> str:

@@ -2,7 +2,7 @@
 
 *Reading*: executed, with outputs, committed; a translation has the outputs of the English one.
 *Own*: the same without outputs and without answers, for the learner to work in. *Solved*: each
-solution in the place of its stub, in memory. Each of them may be given another seed.
+exercise as the source has it, in memory. Each of them may be given another seed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from builder.source import UNSTABLE, BuildError, Source, exercises, file_name, tags
+from builder.source import UNSTABLE, BuildError, Source, exercises, file_name, solution_id, tags
 
 LABELS = {
     "en": {"hint": "Hint", "solution": "Solution"},
@@ -69,7 +69,9 @@ def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:
 
 
 def reading_edition(source: Source, language: str = "en") -> NotebookNode:
-    """Fold hints and solutions, keep only the metadata that a notebook needs, tag for nbval.
+    """Put stubs for exercises, fold hints and solutions, tag for nbval.
+
+    The metadata are those alone that a notebook needs.
 
     Raises
     ------
@@ -84,22 +86,39 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
             "language_info": {"name": "python"},
         }
     )
+    asked = exercises(source)
+    solution = None  # of the exercise before, whose hints may still come
     for cell in copy.deepcopy(source.cells):
-        for tag, label in LABELS[language].items():
-            if tag in tags(cell):
-                body = cell.source
-                if cell.cell_type == "code":
-                    longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
-                    fence = "`" * max(3, longest + 1)
-                    body = f"{fence}python\n{body}\n{fence}"
-                folded = f"<details><summary>{label}</summary>\n\n{body}\n\n</details>"
-                cell = nbformat.v4.new_markdown_cell(folded, id=cell.id, metadata={"tags": [tag]})
+        if "hint" in tags(cell):
+            cell = folded(cell.id, "hint", cell.source, language)
+        elif solution is not None:
+            notebook.cells.append(solution)
+            solution = None
+        if cell.id in asked:
+            cell.source = asked[cell.id].stub
+            code = fenced(asked[cell.id].solution)
+            solution = folded(solution_id(cell.id), "solution", code, language)
         if "claims" in tags(cell):  # JupyterLab shows its first line alone, and what it says
             cell.metadata["jupyter"] = {"source_hidden": True}
         if UNSTABLE.intersection(tags(cell)):
             cell.metadata["tags"] = [*tags(cell), "nbval-ignore-output"]
         notebook.cells.append(cell)
+    if solution is not None:
+        notebook.cells.append(solution)
     return notebook
+
+
+def folded(name: str, tag: str, body: str, language: str) -> NotebookNode:
+    """Return a hint or a solution as a Markdown cell that shows its label alone."""
+    text = f"<details><summary>{LABELS[language][tag]}</summary>\n\n{body}\n\n</details>"
+    return nbformat.v4.new_markdown_cell(text, id=name, metadata={"tags": [tag]})
+
+
+def fenced(code: str) -> str:
+    """Return code as Markdown, in a fence that no backticks within it end."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}python\n{code}\n{fence}"
 
 
 def translated_edition(translation: Source, committed: NotebookNode, language: str) -> NotebookNode:
@@ -126,12 +145,12 @@ def own_edition(source: Source, language: str = "en") -> NotebookNode:
 
 
 def solved_edition(source: Source) -> NotebookNode:
-    """Put each solution in the place of its stub; the check stays as the last line."""
+    """Put each exercise, as it is written, in the place of its stub."""
     notebook = reading_edition(source)
-    stubs = {cell.id: cell for cell in notebook.cells}
-    for exercise, _, solution in exercises(source):
-        check = exercise.source.rsplit("\n", 1)[-1]
-        stubs[exercise.id].source = f"{solution.source}\n\n{check}"
+    written = {cell.id: cell for cell in source.cells}
+    for cell in notebook.cells:
+        if "exercise" in tags(cell):
+            cell.source = written[cell.id].source
     return notebook
 
 

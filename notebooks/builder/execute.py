@@ -21,7 +21,7 @@ from builder.editions import (
     with_seed,
 )
 from builder.lint import check_source
-from builder.source import NOTEBOOKS, BuildError, Source, called_check, exercises, read_source, tags
+from builder.source import NOTEBOOKS, BuildError, Source, exercises, read_source, tags
 from builder.translate import languages, read_translation, translate
 from lora_edu.files import write_whole
 
@@ -135,12 +135,11 @@ def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
         with_seed(notebook, seed, source)
     execute(notebook, source, own_seed=seed is None)
     cells = {cell.id: cell for cell in notebook.cells}
-    for exercise, _, solution in exercises(source):
-        called = called_check(exercise)
-        if f"{called}: OK" not in printed(cells[exercise.id]):
+    for name, exercise in exercises(source).items():
+        said = printed(cells[name])
+        if f"{exercise.check}: OK" not in said:
             raise BuildError(
-                f"{source.place(solution)}: {called} did not say OK but "
-                f"{printed(cells[exercise.id]).strip()!r}"
+                f"{source.place(cells[name])}: {exercise.check} did not say OK but {said.strip()!r}"
             )
     return notebook
 

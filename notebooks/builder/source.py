@@ -1,13 +1,21 @@
 """Read the source of a lesson: notebooks/src/NAME.md, in MyST Markdown.
 
-How a source is written: each cell has an id. A code cell tagged `exercise` holds a stub and, as
-its last line, the call of its check; Markdown tagged `hint` may follow, then a code cell tagged
-`solution`, which readers see folded. A figure is followed by Markdown tagged `figure-text`. A
-cell tagged `parameters` holds `SEED = 0`. Numbers in the prose that no cell computes (years, say)
-stand in the front matter, `lora_edu: allowed_numbers:`, each with its reason. A section ends with a
-code cell tagged `claims`, which readers see folded. A question stands in a cell of its own, tagged
-`predict`, that holds `guess = "?"` and a call of `predict` and nothing else. The class or the loop
-that a lesson is about may be longer than other cells: its cell is tagged `subject`.
+How a source is written: each cell has an id. A code cell tagged `exercise` holds the solution, a
+blank line, and the call of its check; Markdown tagged `hint` may follow. A figure is followed by
+Markdown tagged `figure-text`. A cell tagged `parameters` holds `SEED = 0`. Numbers in the prose
+that no cell computes (years, say) stand in the front matter, `lora_edu: allowed_numbers:`, each
+with its reason. A section ends with a code cell tagged `claims`, which readers see folded. A
+question stands in a cell of its own, tagged `predict`, that holds `guess = "?"` and a call of
+`predict` and nothing else. The class or the loop that a lesson is about may be longer than other
+cells: its cell is tagged `subject`.
+
+Readers see an exercise as its stub, its hints, and its solution, folded. In the stub
+
+- a `def` keeps its signature and docstring, and raises `NotImplementedError`;
+- `name = value` becomes `name = ...` before the comment behind it, which may say what belongs
+  there, and `a, b = value` becomes `a, b = ..., ...`;
+- a dict with constant keys keeps them, each with `...`;
+- an import stays, and so does a statement with the comment `# given` behind it.
 
 A code cell whose output another run may change says why, and nbval does not compare it:
 
@@ -27,11 +35,13 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from builder.stubs import Exercise, read_exercise
+
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
 TAGS = UNSTABLE | {
     "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
-    "solution", "subject",
+    "subject",
 }  # fmt: skip
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 
@@ -179,6 +189,10 @@ def _wrong_kind(cell: NotebookNode) -> str | None:
         return "it is raw; a cell is Markdown or code"
     if unstable and cell.cell_type != "code":
         return f"only code is {unstable[0]}"
+    if "exercise" in tags(cell) and cell.cell_type != "code":
+        return "an exercise is code"
+    if "hint" in tags(cell) and cell.cell_type != "markdown":
+        return "a hint is Markdown"
     if len(unstable) > 1:
         return f"it is either {' or '.join(unstable)}"
     return None
@@ -237,44 +251,38 @@ def read_source(path: Path) -> Source:
     Raises
     ------
     BuildError
-        The file cannot be read (see ``read_cells``), or an exercise is not complete.
+        The file cannot be read (see ``read_cells``), or an exercise (see ``exercises``).
     """
     source = read_cells(path)
-    for exercise, _, solution in exercises(source):
-        called = called_check(exercise)
-        if not called:
-            raise BuildError(
-                f"{source.place(exercise)}: the last line of an exercise calls its check_…"
-            )
-        if called in solution.source:
-            raise BuildError(
-                f"{source.place(solution)}: a solution leaves {called} to its exercise"
-            )
+    exercises(source)
     return source
 
 
-def exercises(source: Source) -> list[tuple[NotebookNode, list[NotebookNode], NotebookNode]]:
-    """Return each exercise with its hints and its solution; refuse an incomplete one."""
-    found, cells = [], iter(source.cells)
-    for cell in cells:
-        if {"hint", "solution"} & set(tags(cell)):
+def exercises(source: Source) -> dict[str, Exercise]:
+    """Return what becomes of each exercise, by the id of its cell.
+
+    Raises
+    ------
+    BuildError
+        No stub can be derived from an exercise; a hint belongs to none; the id of a solution, which
+        is that of its exercise and ``-solution``, is taken.
+    """
+    found = {}
+    before: set[str] = set()
+    for cell in source.cells:
+        if "hint" in tags(cell) and not before & {"exercise", "hint"}:
             raise BuildError(f"{source.place(cell)}: it belongs to no exercise")
-        if "exercise" not in tags(cell):
-            continue
-        hints = []
-        for follower in cells:
-            if "hint" not in tags(follower):
-                break
-            hints.append(follower)
-        else:
-            follower = cell
-        if "solution" not in tags(follower):
-            raise BuildError(f"{source.place(cell)}: this exercise has no solution")
-        found.append((cell, hints, follower))
+        if "exercise" in tags(cell):
+            try:
+                found[cell.id] = read_exercise(cell.source)
+            except ValueError as error:
+                raise BuildError(f"{source.place(cell)}: {error}") from None
+            if solution_id(cell.id) in source.lines:
+                raise BuildError(f"{source.place(cell)}: {solution_id(cell.id)} is another cell")
+        before = set(tags(cell))
     return found
 
 
-def called_check(cell: NotebookNode) -> str:
-    """Return the name of the check that an exercise calls in its last line, or ``""``."""
-    match = re.match(r"(?:\w+\.)?(check_\w+)\(", cell.source.rsplit("\n", 1)[-1])
-    return match[1] if match else ""
+def solution_id(exercise: str) -> str:
+    """Return the id of the folded solution of an exercise."""
+    return f"{exercise}-solution"

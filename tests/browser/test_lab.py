@@ -17,7 +17,7 @@ import nbformat
 import pytest
 from builder.editions import reading_edition
 from builder.own import own_copies
-from builder.source import called_check, exercises, read_source, slug, sources
+from builder.source import exercises, read_source, slug, sources
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -173,20 +173,20 @@ def answer_all(page, path):
 
     own = importlib.import_module(f"lora_edu.course.{lesson}.checks")
     table = importlib.import_module(f"lessons.{lesson}.cases")
-    asked = exercises(source)
-    for (stub, _, solution), (slip, right, wrong) in zip(asked, SLIPS[lesson], strict=True):
-        at, call = code.index(stub), stub.source.rsplit("\n", 1)[-1]
-        name = called_check(stub)
-        assert solution.source.count(right) == 1, f"{solution.id}: {right!r}"
-        text = solution.source.replace(right, wrong)
-        output = write(page, cells.nth(at), f"{text}\n\n{call}", next(runs))
-        _, message = table.CASES[getattr(own, name)][1][slip]
+    places = {cell.id: place for place, cell in enumerate(code)}
+    solved = {cell.id: cell.source for cell in source.cells}
+    asked = exercises(source).items()
+    for (name, exercise), (slip, right, wrong) in zip(asked, SLIPS[lesson], strict=True):
+        at = places[name]
+        assert solved[name].count(right) == 1, f"{name}: {right!r}"
+        output = write(page, cells.nth(at), solved[name].replace(right, wrong), next(runs))
+        _, message = table.CASES[getattr(own, exercise.check)][1][slip]
         expect(output).to_contain_text(message)
         expect(output).not_to_contain_text("Traceback")
 
-        written[at] = f"{solution.source}\n\n{call}"
+        written[at] = solved[name]
         output = write(page, cells.nth(at), written[at], next(runs))
-        expect(output).to_have_text(f"{name}: OK")
+        expect(output).to_have_text(f"{exercise.check}: OK")
     return written
 
 

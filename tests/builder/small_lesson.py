@@ -26,7 +26,7 @@ def spoil(cells, name, new):
     return [new if f'"{name}"' in cell or f":id: {name}\n" in cell else cell for cell in cells]
 
 
-STUB = "def double(x):\n    raise NotImplementedError\n\ncheck_double(double)"
+SOLVED = "def double(x):\n    return 2 * x\n\ncheck_double(double)"
 
 
 CHECK = """from lora_edu.course.checks import check
@@ -43,9 +43,8 @@ GOOD = [
     text("first", "## 1 · Adding\n\nThe sum is 5."),
     code("sum", "print(2 + 3)"),
     code("check", CHECK),
-    code("exercise", STUB, "exercise"),
+    code("exercise", SOLVED, "exercise"),
     text("a-hint", "Think of 5.", "hint"),
-    code("the-solution", "def double(x):\n    return 2 * x", "solution"),
 ]
 
 

@@ -6,7 +6,7 @@ from builder import execute
 from builder.editions import load, printed, reading_edition
 from builder.lint import check
 from builder.source import BuildError, read_source, tags
-from small_lesson import GOOD, code, spoil, text
+from small_lesson import GOOD, SOLVED, code, spoil, text
 
 
 def test_a_good_lesson_has_no_problems_and_a_second_build_changes_nothing(built):
@@ -20,14 +20,22 @@ def test_the_reading_edition(built):
     notebook = nbformat.reads(built[1], as_version=4)
     nbformat.validate(notebook)
     assert [cell.id for cell in notebook.cells] == [
-        "title", "parameters", "first", "sum", "check", "exercise", "a-hint", "the-solution",
+        "title", "parameters", "first", "sum", "check", "exercise", "a-hint",
+        "exercise-solution",
     ]  # fmt: skip
     *_, exercise, hint, solution = notebook.cells
+    assert exercise.source == (
+        "def double(x):\n    raise NotImplementedError\n\ncheck_double(double)"
+    )
+    assert tags(exercise) == ["exercise"]
     assert printed(exercise) == "check_double: not attempted yet\n"
     assert hint.source == "<details><summary>Hint</summary>\n\nThink of 5.\n\n</details>"
     assert solution.cell_type == "markdown"
-    assert "```python\ndef double(x):\n    return 2 * x\n```" in solution.source
-    assert solution.source.startswith("<details><summary>Solution</summary>")
+    assert solution.source == (
+        "<details><summary>Solution</summary>\n\n"
+        "```python\ndef double(x):\n    return 2 * x\n```\n\n</details>"
+    )
+    assert tags(solution) == ["solution"]
     assert "timestamp" not in built[1]
     assert "3." not in notebook.metadata.language_info  # no version of Python
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
@@ -35,9 +43,9 @@ def test_the_reading_edition(built):
 
 def test_a_solution_with_a_fence_in_it_stays_folded(lesson):
     solution = 'def double(x):\n    """```\n    x\n    ```"""\n    return 2 * x'
-    cells = [*GOOD[:7], code("the-solution", solution, "solution").replace("```{", "````{")]
-    cells[-1] = cells[-1].rstrip("\n") + "`\n"
-    folded = reading_edition(read_source(lesson(cells))).cells[-1].source
+    cell = code("exercise", f"{solution}\n\ncheck_double(double)", "exercise")
+    cell = cell.replace("```{", "````{").rstrip("\n") + "`\n"
+    folded = reading_edition(read_source(lesson([*GOOD[:5], cell]))).cells[-1].source
     assert "````python\n" in folded
     assert folded.endswith("\n````\n\n</details>")
 
@@ -45,7 +53,7 @@ def test_a_solution_with_a_fence_in_it_stays_folded(lesson):
 def test_the_solved_edition_says_ok(built):
     notebook = execute.run_solved(built[0])
     exercise = next(cell for cell in notebook.cells if cell.id == "exercise")
-    assert exercise.source == "def double(x):\n    return 2 * x\n\ncheck_double(double)"
+    assert exercise.source == SOLVED
     assert printed(exercise) == "check_double: OK\n"
 
 
@@ -115,16 +123,16 @@ def test_what_is_live_leaves_nothing_behind(lesson):
 
 
 def test_a_solution_that_its_own_check_rejects(lesson):
-    wrong = code("the-solution", "def double(x):\n    return x", "solution")
+    wrong = code("exercise", SOLVED.replace("2 * x", "x"), "exercise")
     with pytest.raises(BuildError, match=r"07_small.md:47: cell exercise: AssertionError.*got 2"):
-        execute.run_solved(lesson(spoil(GOOD, "the-solution", wrong)))
+        execute.run_solved(lesson(spoil(GOOD, "exercise", wrong)))
 
 
 def test_a_solution_that_is_still_a_stub(lesson):
-    stub = code("the-solution", "def double(x):\n    raise NotImplementedError", "solution")
-    message = r"cell the-solution: check_double did not say OK but 'check_double: not attempted"
+    stub = code("exercise", SOLVED.replace("return 2 * x", "raise NotImplementedError"), "exercise")
+    message = r"cell exercise: check_double did not say OK but 'check_double: not attempted"
     with pytest.raises(BuildError, match=message):
-        execute.run_solved(lesson(spoil(GOOD, "the-solution", stub)))
+        execute.run_solved(lesson(spoil(GOOD, "exercise", stub)))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import build
 import pytest
 from builder.lint import check
 from builder.source import BuildError, read_source, sources
-from small_lesson import GOOD, code, spoil, text
+from small_lesson import GOOD, SOLVED, code, spoil, text
 
 
 def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
@@ -18,10 +18,28 @@ def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([*GOOD[:6]], "07_small.md:47: cell exercise: this exercise has no solution"),
-        ([*GOOD[:7]], "07_small.md:47: cell exercise: this exercise has no solution"),
-        ([*GOOD[:4], GOOD[7]], "07_small.md:35: cell the-solution: it belongs to no exercise"),
-        ([*GOOD, GOOD[0]], "07_small.md:71: cell title: a second cell has this id"),
+        ([*GOOD[:4], GOOD[6]], "07_small.md:37: cell a-hint: it belongs to no exercise"),
+        ([*GOOD, GOOD[2], GOOD[6]], "07_small.md:63: cell first: a second cell has this id"),
+        (
+            [*GOOD, text("more", "More."), text("b-hint", "No.", "hint")],
+            "07_small.md:67: cell b-hint: it belongs to no exercise",
+        ),
+        (
+            [*GOOD, text("exercise-solution", "4")],
+            "07_small.md:47: cell exercise: exercise-solution is another cell",
+        ),
+        (
+            [*GOOD[:6], code("a-hint", "2 + 2", "hint")],
+            "07_small.md:57: cell a-hint: a hint is Markdown",
+        ),
+        (
+            [*GOOD[:5], text("exercise", "Add.", "exercise")],
+            "07_small.md:49: cell exercise: an exercise is code",
+        ),
+        (
+            [*GOOD[:5], code("exercise", SOLVED, "solution")],
+            "07_small.md:47: cell exercise: there is no tag 'solution'; there are approx",
+        ),
         (
             [*GOOD[:3], "\n```{code-cell} ipython3\nx = 1\n```\n"],
             "07_small.md:28: cell 4 has no id",
@@ -32,13 +50,11 @@ def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
         ),
         (
             spoil(GOOD, "exercise", code("exercise", "x = 1", "exercise")),
-            "07_small.md:47: cell exercise: the last line of an exercise calls its check",
+            "07_small.md:47: cell exercise: a blank line and the call of its check_… end an ex",
         ),
         (
-            spoil(
-                GOOD, "the-solution", code("the-solution", "check_double(lambda x: 4)", "solution")
-            ),
-            "07_small.md:61: cell the-solution: a solution leaves check_double to its exercise",
+            spoil(GOOD, "exercise", code("exercise", f"x += 1\n{SOLVED}", "exercise")),
+            "07_small.md:47: cell exercise: 'x += 1': what a learner is to write is a function",
         ),
     ],
 )

@@ -115,9 +115,9 @@ def test_a_code_cell_that_the_translation_does_not_know_is_shared(translated):
 def test_a_cell_that_was_markdown_and_is_code_now(translated):
     source = translated()
     execute.build(source)
-    markdown = text("a-hint", "Think of 5.", "hint")
-    source.write_text(source.read_text().replace(markdown, code("a-hint", "print(5)", "hint")))
-    assert "vi/07_small.md:20: cell a-hint: no Markdown cell of the English source" in check(
+    markdown = text("first", "## 1 · Adding\n\nThe sum is 5.")
+    source.write_text(source.read_text().replace(markdown, code("first", "print(5)")))
+    assert "vi/07_small.md:14: cell first: no Markdown cell of the English source" in check(
         source, size=False
     )
 

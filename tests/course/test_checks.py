@@ -1,6 +1,10 @@
 """Each check gets the solution, and wrong answers whose mistake it must name."""
 
+import contextlib
+import copy
 import importlib
+import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from lessons import in_place
 
 from lora_edu.course import LESSONS
-from lora_edu.course.checks import check, predict
+from lora_edu.course.checks import call, check, predict
 from lora_edu.course.matrix_example import checks as example
 
 
@@ -61,6 +65,117 @@ def test_a_wrong_answer_has_its_mistake_named(exercise_check, answer, message, c
     assert capsys.readouterr().out == ""
 
 
+# -- what an answer does ----------------------------------------------------------------------
+
+
+class Watched:
+    """An answer that is a function, and all that it does while a check runs.
+
+    That is, for each call: what it returns or raises, what it hands to functions that it is given,
+    and what it changes.
+    """
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.done = []
+
+    def __call__(self, *arguments):
+        handed = []
+        before = copy.deepcopy([None if callable(value) else value for value in arguments])
+        given = [self.handing(value, handed) if callable(value) else value for value in arguments]
+        try:
+            result = self.answer(*given)
+        except Exception as error:
+            self.done.append(error)
+            raise
+        changed = [
+            (place, copy.deepcopy(now))
+            for place, (now, was) in enumerate(zip(arguments, before, strict=True))
+            if isinstance(now, np.ndarray) and not same(np.array(now), np.array(was))
+        ]
+        self.done.append((copy.deepcopy(result), handed, changed))
+        return result
+
+    @staticmethod
+    def handing(function, handed):
+        def noted(*values):
+            handed.append(copy.deepcopy(values))
+            return function(*values)
+
+        return noted
+
+
+def done(exercise_check, answer):
+    """Return all that an answer does while its check runs; of values, the values."""
+    values = answers(answer)
+    if not callable(values[0]):
+        return values
+    watched = Watched(values[0])
+    with contextlib.suppress(AssertionError):
+        exercise_check(watched)
+    return watched.done
+
+
+def same(one, two):
+    """Say whether two things are one: a type and a shape count, and NaN is itself."""
+    parts = (list, tuple, dict, Exception)
+    if isinstance(one, parts) or isinstance(two, parts):
+        if type(one) is not type(two):
+            return False
+        if isinstance(one, Exception):
+            return str(one) == str(two)
+        if isinstance(one, dict):
+            return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+        return len(one) == len(two) and all(map(same, one, two))
+    a, b = np.asarray(one), np.asarray(two)
+    if a.dtype.kind != b.dtype.kind or a.shape != b.shape:
+        return False
+    if a.dtype.kind in "fc":
+        return np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+    return np.array_equal(a, b)
+
+
+@each_check
+def test_no_two_answers_do_the_same(exercise_check):
+    right, wrong = CASES[exercise_check]
+    named_answers = {"the right one": right}
+    for name, (answer, message) in wrong.items():
+        if "was formed" not in message:  # on the way to what is right
+            named_answers[name] = answer
+    did = {name: done(exercise_check, answer) for name, answer in named_answers.items()}
+    twins = [pair for pair in itertools.combinations(did, 2) if same(*map(did.get, pair))]
+    assert not twins
+
+
+def scaled(value):
+    """Return what nobody named: each number 1.37 times as large; what holds none, in a list."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(scaled, value))
+    try:
+        return 1.37 * value
+    except TypeError:
+        return [value]
+
+
+PERTURBED = {"scaled": scaled, "in a list": lambda value: [value]}
+# What a message shows of an answer: a number, a shape, what it got, or the thing in quotes.
+SHOWN = re.compile(r"(?<![\w.])-?\d|\bshapes?\b|\bgot \S|'.+'")
+
+
+@pytest.mark.parametrize("change", PERTURBED)
+@each_check
+def test_an_answer_that_nobody_named_is_shown_what_it_is(exercise_check, change):
+    perturb = PERTURBED[change]
+    right = answers(CASES[exercise_check][0])
+    if callable(right[0]):
+        given = (lambda *arguments: perturb(right[0](*arguments)),)
+    else:
+        given = (perturb(right[0]), *right[1:])
+    with pytest.raises(AssertionError) as caught:
+        exercise_check(*given)
+    assert SHOWN.search(str(caught.value))
+
+
 @each_check
 def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
     right = answers(CASES[exercise_check][0])
@@ -87,6 +202,81 @@ def test_a_stub_inside_an_answer_is_not_an_answer_not_attempted():
 
     with pytest.raises(AssertionError, match="it calls delta_weight, which is still a stub"):
         example.check_merge(lambda W0, A, B: W0 + delta_weight(A, B))
+
+
+def stub_below_some_lines(x):
+    y = x + 1
+    print(y)
+    raise NotImplementedError
+
+
+def test_a_stub_with_lines_in_it_is_not_attempted_either(capsys):
+    @check
+    def check_it(it):
+        call(it, x=1)
+
+    check_it(stub_below_some_lines)
+    assert capsys.readouterr().out == "2\ncheck_it: not attempted yet\n"
+
+
+def beside(x):
+    return x[5]
+
+
+def by_its_own_line(A):
+    rows = [A]
+    return rows[7]
+
+
+def inside_a_generator(A):
+    rows = A.tolist()
+    return sum(
+        row[9]  # on the fourth line
+        for row in rows
+    )
+
+
+def inside_numpy(A):
+    row = A[0]
+    return np.linalg.inv(row)
+
+
+def in_another_function(A):
+    return beside(A)
+
+
+@pytest.mark.parametrize(
+    ("answer", "where"),
+    [
+        (by_its_own_line, "IndexError: list index out of range (line 3 of your function: return r"),
+        (inside_a_generator, "(line 4 of your function: row[9]  # on the fourth line)"),
+        (inside_numpy, "(line 3 of your function: return np.linalg.inv(row))"),
+        (in_another_function, "(line 2 of beside: return x[5])"),
+        (lambda A: A[0, 8], "(line 1 of your function: (lambda A: A[0, 8]"),
+    ],
+)
+def test_an_error_is_named_with_its_line(answer, where):
+    with pytest.raises(AssertionError) as caught:
+        call(answer, A=np.ones((2, 3)))
+    assert str(caught.value).startswith("for A of shape (2, 3) it raises ")
+    assert where in str(caught.value)
+
+
+def test_an_error_in_a_cell_is_named_with_its_line():
+    shell = InteractiveShell.instance()
+    shell.run_cell("def help_out(A):\n    return A[5]\n").raise_error()
+    shell.run_cell("x = 1\n\ndef answer(A):\n    # ΔW\n    return help_out(A)").raise_error()
+    with pytest.raises(AssertionError, match=r"\(line 3 of your function: return help_out\(A\)\)$"):
+        call(shell.user_ns["answer"], A=np.ones((2, 3)))
+
+
+def test_an_error_without_a_text_or_without_a_line():
+    space = {}
+    exec("def answer(A):\n\n    return A[5]", space)
+    with pytest.raises(AssertionError, match=r"with size 2 \(line 3 of your function\)$"):
+        call(space["answer"], A=np.ones((2, 3)))
+    with pytest.raises(AssertionError, match=r"raises TypeError: bad operand .*: 'str'$"):
+        call(abs, A="a")
 
 
 def test_the_traceback_of_a_check_is_short(capsys):

@@ -113,7 +113,7 @@ CHANGES = {
 def check_choice(choice: Any) -> None:
     """``choice``: situation → variant, for the three situations of the exercise."""
     whole = isinstance(choice, dict) and choice.keys() == RIGHT.keys()
-    assert whole, f"a dict: {', '.join(RIGHT)} → variant"
+    assert whole, f"a dict: {', '.join(RIGHT)} → variant, got {choice!r}"
     for situation, right in RIGHT.items():
         got = choice[situation]
         if got is None or got is ...:

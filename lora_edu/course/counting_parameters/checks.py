@@ -93,7 +93,7 @@ def check_adapter_bytes(largest_sum_of_ranks: Callable) -> None:
 def check_training_bytes(training_bytes: Callable) -> None:
     """``training_bytes(frozen, trained)``: 2 frozen + 16 trained."""
     frozen, trained = 1000, 10
-    got = call(training_bytes, frozen=frozen, trained=trained)
+    got = _whole(call(training_bytes, frozen=frozen, trained=trained), "the number of bytes")
     plan = counting.training_memory(frozen, trained, dtypes=("float16", "float32", "float32"))
     names = {
         2 * frozen + 12 * trained: "a part with 4 bytes a trained number is missing: a weight, a "

@@ -37,17 +37,19 @@ def check_truncate(truncate: Callable) -> None:
 @check
 def check_choose(choose: Callable) -> None:
     """``choose(validation, test)``: best mean validation, then mean and deviation of its test."""
-    validation = {0.1: [0.7, 0.9, 0.5], 0.01: [0.8, 0.8, 0.8], 0.001: [0.6, 0.82, 0.83]}
-    test = {0.1: [0.9, 0.9, 0.9], 0.01: [0.7, 0.8, 0.75], 0.001: [0.6, 0.7, 0.8]}
+    runs = {  # rate: validation, test, and by which slip one chooses it
+        1.0: ([0.5, 0.5, 0.5], [0.9, 0.9, 0.9], "best on test"),
+        0.1: ([0.7, 0.9, 0.5], [0.8, 0.8, 0.8], "best in one lucky run"),
+        0.01: ([0.8, 0.8, 0.8], [0.7, 0.8, 0.75], "none"),
+        1e-3: ([0.6, 0.82, 0.81], [0.8, 0.8, 0.8], "best by the median"),
+        1e-4: ([0.5, 0.5, 0.85], [0.6, 0.6, 0.6], "best for the last seed"),
+    }
+    validation, test, why = ({rate: row[at] for rate, row in runs.items()} for at in range(3))
     got = call(choose, validation=validation, test=test)
     three = isinstance(got, (tuple, list)) and len(got) == 3
-    assert three, "return three: rate, mean, deviation"
+    assert three, f"return three: rate, mean, deviation; got {type(got).__name__}"
     rate, (mean, deviation) = got[0], numbers(got[1:], "mean and deviation")
     assert rate in test, f"the first must be a rate of {list(test)}, got {rate}"
-    why = {
-        0.1: "best on test, or in one lucky run",
-        0.001: "best by the median, or for the last seed",
-    }
     assert rate == 0.01, f"{rate} is {why[rate]}: choose by the mean over the seeds on validation"
     assert not np.isclose(mean, 0.8), "that is the mean on validation, or the best run on test"
     assert np.isclose(mean, 0.75), f"the mean on test is 0.75, got {mean}"

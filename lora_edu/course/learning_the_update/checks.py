@@ -27,7 +27,7 @@ def _shaped(value: Any, shape: tuple[int, ...], name: str) -> NDArray:
 
 def _pair(got: Any, names: str, *shapes: tuple[int, ...]) -> list[NDArray]:
     pair = isinstance(got, (tuple, list)) and len(got) == 2
-    assert pair, f"return two arrays: {names}"
+    assert pair, f"return two arrays: {names}; got {type(got).__name__}"
     two = [numbers(*each) for each in zip(got, names.split(", "), strict=True)]
     swapped = [one.shape for one in two] == [*shapes[::-1]]
     assert not swapped, f"the two are swapped: return {names}, in this order"

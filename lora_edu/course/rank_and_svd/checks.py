@@ -25,15 +25,13 @@ def _whole(got: Any, asked: str) -> None:
 @check
 def check_count_directions(count_directions: Callable) -> None:
     """``count_directions(M)`` counts the singular values above 1e-12 of the largest."""
+    nearly = "a direction of strength zero, or nearly, is none"
     for matrix, right, why in [
-        (_example(3, 2, 1, 0, 0), 3, "a direction of strength zero, or nearly, is none"),
+        (np.diag([3, 2, 1, 0, 0]), 3, nearly),
+        (_example(3, 2, 1, 0, 0), 3, nearly),
         (np.eye(6, k=1), 5, "all its eigenvalues are zero, but not its singular values"),
-        (
-            _example(3e-15, 2e-15, 1e-15, 1e-15, 1e-15),
-            5,
-            "all are small: compare with the largest, not with 1",
-        ),
-        (np.diag([1, 2e-12, 5e-13]), 2, "the line is at 1e-12 of the largest σ (of σ, not of σ²)"),
+        (1e-15 * _example(3, 2, 1, 1, 1), 5, "all are small: compare with the largest, not with 1"),
+        (np.diag([1, 2e-12, 5e-13, 1e-14]), 2, "the line is at 1e-12 of the largest σ, not of σ²"),
         (np.diag([1, 1, 1, 1, 1.9e-12]), 5, "compare with the largest σ, not with a norm or a sum"),
         (np.zeros((3, 3)), 0, "nothing is there to count"),
     ]:
@@ -48,9 +46,11 @@ def check_energy_rank(energy_rank: Callable) -> None:
     index, adds = "an index starts at 0, a count at 1", "add the shares up, the largest first"
     reached = "a share reached exactly is reached: >=, not >"
     quarter = "one of four equal directions holds a quarter: σ² over Σ σ², no root"
+    share = "a share is σ² over Σ σ², the sum of all"
     for S, energy, right, mistakes in [
-        ([4, 2, 2, 1], 0.6, 1, {0: index, 2: "that is for σ; energy is σ²", 4: adds}),
-        ([1, 1, 1, 1], 0.5, 2, {0: adds, 1: quarter, 3: reached}),
+        ([4, 2, 2, 1], 0.3, 1, {0: index, 3: adds, 4: adds}),
+        ([4, 2, 2, 1], 0.6, 1, {2: "that is for σ; energy is σ²"}),
+        ([0.25] * 4, 0.5, 2, {0: adds, 1: quarter, 3: reached, 5: share}),
         ([4, 2, 2, 1], 0.86, 3, {2: "that share is not yet reached"}),
     ]:
         asked = f"energy_rank({S}, {energy})"
@@ -92,8 +92,8 @@ def check_truncation_error(truncation_error: Callable) -> None:
 @check
 def check_compress(compress: Callable) -> None:
     """``compress(M, error)`` returns the thinnest strips with ‖M - BA‖ <= error ‖M‖."""
-    flat, steep = (4, 2, 2, 2, 2), (16, 8, 4, 2, 1)
-    for S, allowed, least in [(flat, 0.4, 4), (steep, 0.2, 3), (steep, 0.3, 2)]:
+    pairs, flat, steep = (20, 20, 11, 11, 2), (4, 2, 2, 2, 2), (16, 8, 4, 2, 1)
+    for S, allowed, least in [(pairs, 0.5, 2), (flat, 0.4, 4), (steep, 0.2, 3), (steep, 0.3, 2)]:
         M, (d, k), asked = _example(*S), (7, 5), f"σ = {S}, error = {allowed}"
         got = call(compress, M=M, error=allowed)
         pair = isinstance(got, (tuple, list)) and len(got) == 2

@@ -55,7 +55,7 @@ CASES = {
         {
             "on test": (
                 lambda v, t: choose(v, t, lambda lr: np.mean(t[lr])),
-                "0.1 is best on test",
+                "1.0 is best on test",
             ),
             "lucky run": (lambda v, t: choose(v, t, lambda lr: max(v[lr])), "one lucky run"),
             "last seed": (lambda v, t: choose(v, t, lambda lr: v[lr][-1]), "for the last seed"),

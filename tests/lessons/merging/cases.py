@@ -70,12 +70,18 @@ CASES = {
         lost_part,
         {
             "the worst": (lambda size, u: min(1, u / size), "the worst case of each weight"),
-            "turned over": (lambda size, u: min(1, size / u), "less than 1 is lost"),
+            "turned over": (
+                lambda size, u: min(1, size / u),
+                "a larger update must lose a smaller",
+            ),
             "product": (lambda size, u: 0.42 * size * u, "a larger update must lose a smaller"),
             "no size": (lambda size, u: 0.42 * u, "a larger update must lose a smaller"),
             "no u": (lambda size, u: min(1, 0.004 / size), "a finer type (a smaller u)"),
             "max": (lambda size, u: max(1, 0.42 * u / size), "less than 1 is lost"),
-            "no end": (lambda size, u: 0.42 * u / size, "more than all of it"),
+            "no end": (
+                lambda size, u: 0.42 * u / size,
+                "more than all cannot be lost, got 1.64e+03",
+            ),
             "a tenth": (lambda size, u: min(1, 0.1 * u / size), "size 0.3, u = 2**-8"),
             "squared": (lambda size, u: min(1, (u / size) ** 2), "but measured"),
             "pair": (lambda size, u: (u, size), "one number, got shape (2,)"),
@@ -87,7 +93,7 @@ CASES = {
         {
             "subtracts": (drifting, "update 1: the weights have drifted"),
             "comes home": (drifts_and_comes_home, "the weights have drifted"),
-            "drift at the end": (serves_drift_at_the_end_only, "but not to the last bit"),
+            "drift at the end": (serves_drift_at_the_end_only, "to the last bit"),
             "piles up": (piling, "update 1: on top of the one before"),
             "two roundings": (rounds_the_update, "update 0: the update was rounded before"),
             "last stays": (last_stays, "the last update is still merged"),

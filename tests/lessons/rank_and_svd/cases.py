@@ -43,7 +43,7 @@ CASES = {
                 "got 0, right is 5: all its eigenvalues are zero",
             ),
             "absolute": (lambda M: int(np.sum(values(M) > 1e-12)), "not with 1"),
-            "NumPy's own line": (lambda M: np.linalg.matrix_rank(M), "got 3, right is 2: the line"),
+            "NumPy's own line": (lambda M: np.linalg.matrix_rank(M), "got 4, right is 2: the line"),
             "the line in σ²": (
                 lambda M: int(np.sum(values(M) ** 2 > 1e-12 * values(M)[0] ** 2)),
                 "got 1, right is 2",
@@ -81,7 +81,7 @@ CASES = {
             ),
             "smallest first": (
                 lambda S, energy: int(np.sum(held(S[::-1]) < energy)) + 1,
-                "got 4, right is 1: add the shares up, the largest first",
+                "got 3, right is 1: add the shares up, the largest first",
             ),
             "each share by itself": (
                 lambda S, energy: int(np.sum(S**2 / np.sum(S**2) < energy)) + 1,
@@ -93,7 +93,7 @@ CASES = {
             ),
             "not a share": (
                 lambda S, energy: int(np.sum(np.cumsum(S**2) < energy)) + 1,
-                "got 1, right is 2: one of four equal directions holds a quarter",
+                "got 5, right is 2: a share is σ² over Σ σ²",
             ),
             "roots of shares": (
                 lambda S, energy: int(np.sum(np.sqrt(held(S)) < energy)) + 1,
@@ -166,19 +166,19 @@ CASES = {
             ),
             "not relative": (
                 strips(lambda S, error: int(np.sum(1 - held(S) > (error / np.sum(S)) ** 2)) + 1),
-                "but r = 4 is thinner",
+                "r = 5 keeps to it, but r = 2 is thinner",
             ),
             "one too few": (
                 strips(lambda S, error: right_rank(S, error) - 1),
-                "r = 3 leaves a relative error of 0.5",
+                "r = 1 leaves a relative error of 0.786",
             ),
             "one too many": (
                 strips(lambda S, error: right_rank(S, error) + 1),
-                "r = 5 keeps to it, but r = 4 is thinner",
+                "r = 3 keeps to it, but r = 2 is thinner",
             ),
             "the spectral norm": (
                 strips(lambda S, error: int(np.sum(error * S[0] < S))),
-                "r = 5 keeps to it, but r = 4 is thinner",
+                "r = 4 keeps to it, but r = 2 is thinner",
             ),
             "ragged": (lambda M, error: ([[1, 2], [3]], M), "lora_A must be a number or an array"),
             "text": (lambda M, error: (M, "B"), "lora_B must be a number or an array of numbers"),

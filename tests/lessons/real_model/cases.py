@@ -106,7 +106,7 @@ CASES = {
             "all of them": (lambda *a: intruders(*a, first=False), "the first k columns of W1's U"),
             "the other axis": (
                 lambda *a: intruders(*a, first=False, most=lambda c: c.max(1)),
-                "over",
+                "the new are W1's",
             ),
             "first k of both": (
                 lambda W0, W_1, k, e: intruders(W0, W_1, k, e, most=lambda c: c[:k].max(0)),
