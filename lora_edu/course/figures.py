@@ -59,6 +59,14 @@ class Entry:
         with plt.rc_context(STYLE):
             return self._draw(numbers)
 
+    def picture(self, numbers: Numbers, kind: str) -> bytes:
+        """Draw it as a file in the format ``kind``; the same numbers give the same bytes."""
+        fig, buffer = self.draw(numbers), io.BytesIO()
+        with plt.rc_context(STYLE), plt.rc_context({"svg.hashsalt": self.name}):
+            fig.savefig(buffer, format=kind, metadata=UNDATED[kind])
+        plt.close(fig)
+        return small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
+
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Figure, Numbers]:
         """Return the picture of ``numbers(...)``, and these without the NumPy arrays."""
         numbers = self.numbers(*args, **kwargs)
@@ -224,15 +232,6 @@ def _restyled(folder: Path) -> list[str]:
     return [f"every figure: stale, the style's {setting} changed" for setting in changed]
 
 
-def _picture(entry: Entry, numbers: Numbers, kind: str) -> bytes:
-    """Draw a figure as a file in the format ``kind``; the same numbers give the same bytes."""
-    fig, buffer = entry.draw(numbers), io.BytesIO()
-    with plt.rc_context(STYLE), plt.rc_context({"svg.hashsalt": entry.name}):
-        fig.savefig(buffer, format=kind, metadata=UNDATED[kind])
-    plt.close(fig)
-    return small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
-
-
 def _text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
@@ -282,7 +281,7 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
         records.append(record)
         stale = all_anew or bool(_problems(folder, record))
         if stale:
-            write_whole(folder / f"{entry.name}.png", _picture(entry, numbers, "png"))
+            write_whole(folder / f"{entry.name}.png", entry.picture(numbers, "png"))
             write_whole(folder / "data" / f"{entry.name}.json", _text(record))
         yield entry.name, stale
     if only is None:
@@ -313,7 +312,7 @@ def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> 
     """
     for entry in _select(only):
         path = Path(folder) / f"{entry.name}.{kind}"
-        write_whole(path, _picture(entry, entry.numbers(), kind))
+        write_whole(path, entry.picture(entry.numbers(), kind))
         yield path
 
 

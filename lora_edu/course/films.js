@@ -1,0 +1,56 @@
+// Turns the still strip of the figure that this script stands in into a player.
+{
+  const fig = document.currentScript.parentNode, still = fig.querySelector("img");
+  const captions = JSON.parse(fig.dataset.captions), last = captions.length - 1;
+  const make = (tag, set, style) => {
+    const made = Object.assign(document.createElement(tag), set);
+    made.style.cssText = style;
+    return made;
+  };
+  const view = make("div", {role: "img"}, "overflow:hidden");
+  const sheet = make("img", {src: fig.dataset.sheet, alt: ""},
+    `display:block;height:auto;max-width:none;width:${100 * captions.length}%`);
+  const bar = make("div", {}, "display:flex;gap:8px;align-items:center");
+  const play = make("button", {type: "button"}, "min-width:6em;min-height:28px");
+  const at = make("input", {type: "range", max: last, value: 0, ariaLabel: "frame"}, "flex:1");
+  const says = make("output", {}, "display:block;min-height:1.5em");
+  const slow = matchMedia("(prefers-reduced-motion: reduce)");
+  let timer = null;
+
+  const show = i => {
+    at.value = i;
+    sheet.style.transform = `translateX(${-100 * i / captions.length}%)`;
+    says.textContent = at.ariaValueText = captions[i];
+    view.ariaLabel = `${fig.ariaLabel}: ${captions[i]}`;
+  };
+  const stop = () => {
+    clearInterval(timer);
+    timer = null;
+    says.ariaLive = "polite";
+    play.textContent = slow.matches ? "\u25b6 Next" : "\u25b6 Play";
+  };
+  const step = () => {
+    if (+at.value < last) show(+at.value + 1);
+    if (+at.value >= last || !fig.isConnected) stop();
+  };
+  play.onclick = () => {
+    if (timer) return stop();
+    if (slow.matches) return show(+at.value < last ? +at.value + 1 : 0);
+    if (+at.value >= last) show(0);
+    says.ariaLive = "off"; // not a word for each frame that passes
+    timer = setInterval(step, 350);
+    play.textContent = "\u275a\u275a Stop";
+  };
+  at.oninput = () => { stop(); show(+at.value); };
+  slow.onchange = stop;
+  // Else JupyterLab takes the arrow keys, and leaves the cell.
+  fig.onkeydown = event => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  };
+
+  view.append(sheet);
+  bar.append(play, at);
+  still.replaceWith(view, bar, says);
+  stop();
+  show(0);
+}

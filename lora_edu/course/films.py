@@ -1,0 +1,157 @@
+"""Motion: a film is a figure that changes; where nothing moves, it is a strip of stills.
+
+A *scene* draws what stays, and returns the function that shows frame i. From it come both: the
+`strip`, a few moments in a row, which a registered figure returns; and the `player`, all frames
+with a button and a range to move, for a kernel or a site. So a player is a slider, too, and needs
+no kernel: its frames are the values to choose from.
+
+    def scene(stage, numbers):
+        image = heatmap(films.place(stage, 0.2, 0.2, 2, 2), numbers["steps"][0], limit=1)
+        return lambda i: image.set_data(numbers["steps"][i])
+
+    @figure(steps)
+    def learning(numbers):
+        return films.strip(scene, numbers, (2.4, 2.4))
+
+    def film_of_learning(*args):
+        return films.player(learning, steps(*args), scene, (2.4, 2.4))
+
+Beside what is drawn, such numbers hold ``captions``, a text for each frame, and ``moments``, the
+frames of the strip, counted from 0.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from PIL import Image
+
+from lora_edu.course.figures import Entry, Numbers
+from lora_edu.course.plots import STYLE
+
+Scene = Callable[[Figure | SubFigure, Numbers], Callable[[int], None]]
+
+CAPTION = 0.5  # inches below a still: two lines
+DPI = 100
+MOST_FRAMES, MOST_PIXELS = 24, 32_000  # a PNG wider than 2**15 pixels compresses badly
+MOST_BYTES = 400_000
+
+PLAYER = """<figure aria-label="{name}" data-captions="{captions}" data-sheet="{sheet}" \
+style="margin:0;max-width:{width}px"><img src="{still}" alt="{alt}" style="max-width:100%">
+<script>
+{script}</script></figure>"""
+
+
+def place(
+    stage: Figure | SubFigure, left: float, bottom: float, width: float, height: float
+) -> Axes:
+    """Add axes to a scene, for which all lengths are inches, from its lower left corner."""
+    across, up = stage.bbox.width / stage.dpi, stage.bbox.height / stage.dpi
+    return stage.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def strip(scene: Scene, numbers: Numbers, size: tuple[float, float]) -> Figure:
+    """Draw the moments of a film in a row, each above its caption.
+
+    Parameters
+    ----------
+    scene : function
+        Takes a figure, or a part of one, and ``numbers``; returns the function that shows frame i.
+    numbers : dict
+        Holds ``captions`` and ``moments``.
+    size : pair of floats
+        Width and height of a moment, in inches; the captions come below.
+    """
+    captions, moments = numbers["captions"], numbers["moments"]
+    width, height = size
+    fig = plt.figure(figsize=(width * len(moments), height + CAPTION))
+    heights = (height, CAPTION)
+    stills, texts = fig.subfigures(2, len(moments), squeeze=False, height_ratios=heights)
+    for moment, still, below in zip(moments, stills, texts, strict=True):
+        scene(still, numbers)(moment)
+        below.text(0.5, 0.95, captions[moment], ha="center", va="top", fontsize=9)
+    return fig
+
+
+@dataclass(frozen=True)
+class Player:
+    """A film in a page: what a kernel shows of it is ``html``."""
+
+    html: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def player(entry: Entry, numbers: Numbers, scene: Scene, size: tuple[float, float]) -> Player:
+    """Return the film whose stills a registered figure shows, as a player.
+
+    It asks no host for anything, and the same numbers give the same bytes. Until its script runs,
+    and where that may not, the page shows the stills with their alt text.
+
+    Parameters
+    ----------
+    entry : Entry
+        The figure; its name, with spaces, is that of the film.
+    numbers : dict
+        What ``entry.numbers`` returned. Holds ``captions``, a text for each frame.
+    scene : function
+        As in `strip`; it may show more than the stills do.
+    size : pair of floats
+        Width and height of a frame, in inches of 100 pixels.
+
+    Raises
+    ------
+    ValueError
+        The frames are none or more than 24, all together wider than 32,000 pixels, or the player
+        has more than 400 kB.
+    """
+    count, width = len(numbers["captions"]), round(size[0] * DPI)
+    if not 1 <= count <= MOST_FRAMES:
+        raise ValueError(f"a film has 1 to {MOST_FRAMES} frames, got {count} captions")
+    if count * width > MOST_PIXELS:
+        wide = f"{count} frames of {width} are {count * width:,}"
+        raise ValueError(f"the frames may be {MOST_PIXELS:,} pixels wide in all: {wide}")
+    page = PLAYER.format(
+        name=html.escape(entry.name.replace("_", " ")),
+        captions=html.escape(json.dumps(numbers["captions"])),
+        sheet=_address(_sheet(scene, numbers, size)),
+        width=width,
+        still=_address(entry.picture(numbers, "png")),
+        alt=html.escape(entry.alt.format(**numbers)),
+        script=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+    )
+    if len(page) > MOST_BYTES:
+        found = f"this one has {len(page) // 1000}: show fewer frames, or smaller ones"
+        raise ValueError(f"a player may have {MOST_BYTES // 1000} kB, {found}")
+    return Player(page)
+
+
+def _sheet(scene: Scene, numbers: Numbers, size: tuple[float, float]) -> bytes:
+    """Draw all frames side by side, as a PNG: what does not change costs next to nothing there."""
+    frames, buffer = [], io.BytesIO()
+    with plt.rc_context(STYLE):
+        canvas = FigureCanvasAgg(Figure(figsize=size, dpi=DPI))
+        show = scene(canvas.figure, numbers)
+        for i in range(len(numbers["captions"])):
+            show(i)
+            canvas.draw()
+            frames.append(np.array(canvas.buffer_rgba())[..., :3])
+    # 128 colours that cover what there is: exact to the eye, where others lose a single dot's.
+    sheet = Image.fromarray(np.concatenate(frames, axis=1))
+    sheet = sheet.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    sheet.save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
