@@ -17,9 +17,11 @@ The panel's output carries its claims as metadata, which no reader sees. From th
 collects those of all lessons into ``data/claims.json``: ``lora-edu claims`` prints them.
 """
 
+import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -60,7 +62,11 @@ class Claim:
     def __str__(self) -> str:
         """Return the words with both values."""
         of = "; said of the lesson's own seed" if self.seeds == "this" else ""
-        return f"“{self.words}”: now {shown(self.value)} (the text: {self.says}{of})"
+        words = re.sub(r"[*$`]|\\[,;]", "", self.words.replace("\\Delta ", "Δ"))
+        value = self.value
+        if _number(value) and self.within:  # no more digits than the tolerance has
+            value = round(float(value), 1 - math.floor(math.log10(self.within)))
+        return f"“{words}”: now {shown(value)} (the text: {self.says}{of})"
 
 
 def claim(
@@ -83,7 +89,8 @@ def claim(
         What is true now; a function without arguments where a change may make it fail.
     said : anything
         What the text says. A whole number is meant exactly where ``value`` is one; any other
-        number as it is rounded: ``76.8`` holds for 76.75 to 76.85. Anything else must be equal.
+        number as it is rounded: ``76.8`` holds for 76.75 to 76.85. (A float does not know its last
+        zeros: beside ``0.10`` say ``within=0.005``.) Anything else must be equal.
     within : float, optional
         Another tolerance, at most one unit of the last digit of ``said``.
     above, below : float, optional
@@ -108,18 +115,24 @@ def claim(
         except Exception as error:  # in a learner's hands nothing stops
             value = error
     if interval:
-        holds = _number(value) and (above is None or value > above)
-        holds = holds and (below is None or value < below)
+        least = -math.inf if above is None else above
+        most = math.inf if below is None else below
+        holds = _number(value) and least < value < most
         return Claim(words, value, _interval(above, below), 0.0, seeds, bool(holds))
     if not _number(said):
         return Claim(words, value, shown(said), 0.0, seeds, _equal(value, said))
+    if type(said) not in (int, float):
+        raise ValueError(f"{words!r}: a number is said as an int or a float, got {said!r}")
     unit = _last_digit(said)
+    exactly = type(said) is int and _number(value) and isinstance(value, Integral)
     if within is None:
-        within = 0.0 if type(said) is int and isinstance(value, Integral) else unit / 2
-    if not 0 <= within <= unit:
+        within = 0.0 if exactly else unit / 2
+    if not 0.0 <= within <= unit:
         raise ValueError(f"{words!r}: within must be from 0 to {unit:g}, got {within:g}")
-    # A number half-way between two roundings may come out a hair beyond.
-    holds = _number(value) and abs(value - said) <= within + 1e-9 * abs(said)
+    if exactly and within == 0.0:
+        holds = int(value) == said
+    else:  # a number half-way between two roundings may come out a hair beyond
+        holds = _number(value) and abs(float(value) - said) <= within + 1e-9 * max(within, unit)
     return Claim(words, value, shown(said), within, seeds, bool(holds))
 
 
@@ -135,9 +148,12 @@ def panel(*claims: Claim) -> "Panel":
     shown_now = Panel(claims)
     _PANELS[tuple(claim.words for claim in claims)] = shown_now
     broken = [c for c in shown_now.false if strict != "any-seed" or c.seeds != "this"]
-    if strict and broken:
+    if strict in ("strict", "any-seed") and broken:
         raise AssertionError("; ".join(map(str, broken)))
     return shown_now
+
+
+_RUNS = itertools.count()  # of panels, in this kernel
 
 
 class Panel:
@@ -145,6 +161,7 @@ class Panel:
 
     def __init__(self, claims: tuple[Claim, ...]) -> None:
         self.claims = claims
+        self.order = next(_RUNS)
         self.false = [claim for claim in claims if not claim.holds]
 
     def __repr__(self) -> str:
@@ -175,20 +192,30 @@ class Panel:
         return {"text/plain": repr(self)}, {"lora_edu": {"claims": rows}}
 
 
-_PANELS: dict[tuple[str, ...], Panel] = {}  # those run in this kernel: the words → the last result
+_PANELS: dict[tuple[str, ...], Panel] = {}  # by their words, in the order of their first run
 
 
-def puzzle() -> None:
-    """Say whether exactly one sentence of the panels that were run is false now."""
-    sentences = sum(len(panel.claims) for panel in _PANELS.values())
-    false = [claim for panel in _PANELS.values() for claim in panel.false]
+def puzzle(above: int) -> None:
+    """Say whether exactly one sentence of the first ``above`` panels of the page is false now.
+
+    What is below may hold what was true before a change, for nobody runs it anew.
+    """
+    panels = list(_PANELS.values())[:above]
+    orders = [panel.order for panel in panels]
+    if len(orders) < above or orders != list(range(orders[0], orders[0] + above)):
+        print(
+            "puzzle: choose Run → Run All Above Selected Cell: not every section was run just now"
+        )
+        return
+    sentences = sum(len(panel.claims) for panel in panels)
+    false = [claim for panel in panels for claim in panel.false]
     if not false:
-        print(f"puzzle: not attempted yet: all {sentences} sentences above hold")
+        print(f"puzzle: none of the {sentences} sentences above is false")
     elif len(false) == 1:
         print(f"puzzle: OK: of {sentences} sentences exactly one is false now:\n  ✗ {false[0]}")
     else:
-        print(f"puzzle: {len(false)} of {sentences} sentences are false now, not one:")
-        print(*(f"  ✗ {claim}" for claim in false), sep="\n")
+        print(f"puzzle: {len(false)} of {sentences} sentences are false now, not one. The first:")
+        print(*(f"  ✗ {claim}" for claim in false[:3]), sep="\n")
 
 
 def collected() -> dict[str, list[dict[str, Any]]]:
@@ -202,10 +229,15 @@ def collected() -> dict[str, list[dict[str, Any]]]:
 def shown(value: Any) -> str:
     """Write a value as a reader wants it: 10,000, 1,228.8, 2.3e-16, “yes”."""
     if isinstance(value, Exception):
-        return f"not to be had ({type(value).__name__}: {value})"
+        return f"nothing that can be computed ({type(value).__name__})"
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(shown, value))})"
     if not _number(value):
-        return str(value)
-    return f"{int(value):,}" if isinstance(value, Integral) else f"{float(value):,.6g}"
+        return " ".join(str(value).split())
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    digits = ",.15g" if 1e6 <= abs(value) < 1e15 else ",.6g"
+    return format(float(value), digits)
 
 
 def _interval(above: float | None, below: float | None) -> str:
@@ -221,15 +253,21 @@ def _number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except (TypeError, ValueError):
+    except Exception:  # no number, or one too large, or a tensor of several
         return False
 
 
 def _equal(value: Any, said: Any) -> bool:
+    """Compare anything: as a whole, else entry by entry; what does not compare is not equal."""
     try:
-        return bool(value == said)
-    except ValueError:  # an array, of which each entry was compared
-        return list(value) == list(said)
+        if bool(value == said):
+            return True
+    except Exception:  # an array, say, of which each entry is compared
+        pass
+    try:
+        return bool(list(value) == list(said))
+    except Exception:  # no list, or one of arrays
+        return False
 
 
 def _last_digit(number: float) -> float:
