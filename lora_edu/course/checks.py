@@ -8,6 +8,8 @@ is wrong with it; a notebook shows that alone, without a traceback.
 
 import functools
 import linecache
+import math
+import re
 import textwrap
 import traceback
 from collections.abc import Callable
@@ -142,45 +144,88 @@ def compare(got: NDArray, right: NDArray, name: str, why: str = "") -> None:
         )
 
 
-def predict(guess: object, actual: object) -> None:
+def predict(guess: object, actual: object, *options: object) -> None:
     """Print the answer beside a guess. It never raises: a prediction cannot be wrong to make.
 
     Parameters
     ----------
     guess : anything
         ``None`` while there is none: then the answer is kept back. ``"?"`` gives up. A number
-        within 1 % is near enough.
+        within 1 % is near enough; ``"1,000"`` is one, and the case of letters does not matter.
     actual : anything
         The answer.
+    *options
+        What the question offers, if it does: numbers, of which the nearest one is right, or a
+        word, ``"more"`` than all of them or ``"fewer"``.
     """
     if guess is None or guess is ...:
         print('your guess first: write it in place of None ("?" gives up)')
         return
     line = f"answer: {_show(actual)}"
     if not (isinstance(guess, str) and guess == "?"):  # an array would compare each entry
-        line += f"   your guess: {_show(guess)}   {_verdict(guess, actual)}"
+        try:
+            line += f"   your guess: {_show(guess)}   {_verdict(guess, actual, options)}"
+        except Exception:  # arrays that do not compare, numbers without end: a guess never stops
+            line += "   not quite"
     print(line)
 
 
 def _show(value: object) -> str:
-    return f"{value:_}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _verdict(guess: Any, actual: Any) -> str:
-    """Say whether a guess is right; for numbers, by which factor it is off."""
+def _number(value: Any) -> float | None:
+    """Return a number as a float, also one that is written: ``"about 1,000"``."""
+    if isinstance(value, str):
+        value = re.sub(r"^(?:about|just) |[,_]", "", value.strip().lower())
     try:
-        guess, actual = float(guess), float(actual)
-    except (TypeError, ValueError, OverflowError):  # no numbers: equal, or not
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _right_option(actual: float, options: tuple[Any, ...]) -> Any:
+    """Return the option that fits: the nearest number, or what lies beyond all numbers."""
+    numbers = [option for option in options if not isinstance(option, str)]
+    if not numbers or not isinstance(actual, (int, float)):
+        return actual
+    if "more" in options and actual > max(numbers):
+        return "more"
+    if "fewer" in options and actual < min(numbers):
+        return "fewer"
+    if actual <= 0 or min(numbers) <= 0:
+        return min(numbers, key=lambda option: abs(option - actual))
+    return min(numbers, key=lambda option: abs(math.log(option / actual)))
+
+
+def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
+    """Say whether a guess is right; for numbers, by which factor it is off."""
+    if options:
+        right = _right_option(actual, options)
+        chosen = guess.strip().lower() if isinstance(guess, str) else guess
+        if chosen == right or (_number(guess) is not None and _number(guess) == _number(right)):
+            return "yes"
+        if _number(guess) is None:
+            return "not quite"
+    return _compared(guess, actual)
+
+
+def _compared(guess: Any, actual: Any) -> str:
+    """Compare as numbers, if both are; else say whether they are equal."""
+    number, right = _number(guess), _number(actual)
+    if number is None or right is None:
+        if isinstance(guess, str) and isinstance(actual, str):
+            return "yes" if guess.strip().lower() == actual.lower() else "not quite"
         try:
             same = bool(guess == actual or list(guess) == list(actual))
         except (TypeError, ValueError):
             same = False
         return "yes" if same else "not quite"
-    if guess == actual:
+    if number == right:
         return "yes"
-    ratio = guess / actual if actual else 0.0
+    ratio = number / right if right else 0.0
     if not 0 < ratio < float("inf"):
         return "not quite"
-    if 0.99 < ratio < 1.01:
+    if 0.99 <= ratio <= 1.01:
         return "near enough"
     return f"too large: {ratio:.3g} times" if ratio > 1 else f"too small: {1 / ratio:.3g} times"

@@ -186,14 +186,13 @@ def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
         assert capsys.readouterr().out == f"{exercise_check.__name__}: not attempted yet\n"
 
 
-def test_other_right_ways_to_write_the_layer(capsys):
-    example.check_forward(lambda x, W0, A, B: W0.dot(x) + np.dot(B, np.dot(A, x)))
-    example.check_forward(lambda x, W0, A, B: x @ W0.T + x @ A.T @ B.T)
-    example.check_forward(lambda x, W0, A, B: np.einsum("dk,k->d", W0, x) + B @ (A @ x))
-    example.check_forward(lambda x, W0, A, B: in_place(W0 @ x, B @ (A @ x)))
-    example.check_forward(lambda x, W0, A, B: (W0 * x).sum(axis=1) + np.linalg.multi_dot([B, A, x]))
-    example.check_forward(lambda x, W0, A, B: x @ np.transpose(1 * W0) + np.add(0, B @ (A @ x)))
-    assert capsys.readouterr().out.count("OK") == 6
+def test_other_right_ways_to_swap_and_to_change_a_pair(capsys):
+    example.check_swap(lambda W, a, b, c, d: W + (d @ c - b @ a))
+    example.check_swap(lambda W, a, b, c, d: in_place(W - b.dot(a), np.einsum("dr,rk->dk", d, c)))
+    example.check_swap(lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a]))
+    example.check_other_pair(lambda A, B: (-A, -B))
+    example.check_other_pair(lambda A, B: [3 * A, B / 3])
+    assert capsys.readouterr().out.count("OK") == 5
 
 
 def test_a_stub_inside_an_answer_is_not_an_answer_not_attempted():
@@ -201,7 +200,7 @@ def test_a_stub_inside_an_answer_is_not_an_answer_not_attempted():
         raise NotImplementedError
 
     with pytest.raises(AssertionError, match="it calls delta_weight, which is still a stub"):
-        example.check_merge(lambda W0, A, B: W0 + delta_weight(A, B))
+        example.check_swap(lambda W, a, b, c, d: W + delta_weight(c, d))
 
 
 def stub_below_some_lines(x):
@@ -300,15 +299,18 @@ def test_the_traceback_of_a_check_is_short(capsys):
 @pytest.mark.parametrize(
     ("guess", "actual", "printed"),
     [
-        ("?", 1000, "answer: 1_000\n"),
+        ("?", 1000, "answer: 1,000\n"),
         ("?", "x", "answer: x\n"),
-        (1000, 1000, "answer: 1_000   your guess: 1_000   yes\n"),
+        (1000, 1000, "answer: 1,000   your guess: 1,000   yes\n"),
         ("1000", 1000, "your guess: 1000   yes\n"),
-        (500, 1000, "answer: 1_000   your guess: 500   too small: 2 times\n"),
+        (500, 1000, "answer: 1,000   your guess: 500   too small: 2 times\n"),
         (2500.0, 1000, "too large: 2.5 times\n"),
         (1229, 1228.8, "near enough\n"),
         (-1, 1000, "your guess: -1   not quite\n"),
         ("many", 1000, "your guess: many   not quite\n"),
+        ("1,000", 1000, "yes\n"),
+        ("l", "L", "your guess: l   yes\n"),
+        ("x", "L", "not quite\n"),
         (0, 0, "your guess: 0   yes\n"),
         (3, 0, "not quite\n"),
         ((975, 975), (975, 500), "your guess: (975, 975)   not quite\n"),
@@ -321,6 +323,47 @@ def test_the_traceback_of_a_check_is_short(capsys):
 def test_predict_prints_either_way_and_never_raises(guess, actual, printed, capsys):
     predict(guess, actual)
     assert printed in capsys.readouterr().out
+
+
+THREE = (1_000, 10_000, "more")
+
+
+@pytest.mark.parametrize(
+    ("guess", "actual", "options", "verdict"),
+    [
+        (1000, 1228.8, (10, 100, 1000, 10_000), "yes"),
+        ("about 1,000", 1228.8, (10, 100, 1000, 10_000), "yes"),
+        (100, 1228.8, (10, 100, 1000, 10_000), "too small: 12.3 times"),
+        ("more", 60_000, THREE, "yes"),
+        ("More", 60_000, THREE, "yes"),
+        (60_000, 60_000, THREE, "yes"),
+        (10_000, 60_000, THREE, "too small: 6 times"),
+        ("more", 10_000, THREE, "not quite"),
+        ("10,000", 10_000, THREE, "yes"),
+        ("fewer", 3, ("fewer", 10, "more"), "yes"),
+        ("many", 60_000, THREE, "not quite"),
+    ],
+)
+def test_predict_takes_the_options_that_its_question_offers(
+    guess, actual, options, verdict, capsys
+):
+    predict(guess, actual, *options)
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith(
+            f"your guess: {guess:,}   {verdict}"
+            if isinstance(guess, int)
+            else f"your guess: {guess}   {verdict}"
+        )
+    )
+
+
+@pytest.mark.parametrize("guess", [np.array([1, 2]), [[]], pytest.param(10**5000, id="huge"), {1}])
+@pytest.mark.parametrize("options", [(), (10, 1000), ("yes", "no"), ("fewer", -5, "more")])
+@pytest.mark.parametrize("actual", [1000, 0, -3, "yes", (1, 2), np.array([1, 2])])
+def test_predict_never_raises(guess, actual, options):
+    predict(guess, actual, *options)
 
 
 @pytest.mark.parametrize("guess", [None, ...])
