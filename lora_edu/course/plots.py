@@ -160,9 +160,9 @@ def letters(text: str, size: int = 100) -> NDArray:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    if not text.strip():
+    if not text.strip() or not text.isprintable():
         raise ValueError(f"text must hold a letter, got {text!r}")
-    bold = FontProperties("DejaVu Sans", weight="bold")
+    bold = FontProperties(family="DejaVu Sans", weight="bold")
     known = get_font(findfont(bold)).get_charmap()
     if missing := [letter for letter in text if ord(letter) not in known]:
         raise ValueError(f"DejaVu Sans has no {missing[0]!r}: take letters that it has")
@@ -172,9 +172,12 @@ def letters(text: str, size: int = 100) -> NDArray:
     at = ((np.arange(size * fine) + 0.5) / (size * fine) - margin) / (1 - 2 * margin)
     across, down = np.meshgrid(at, 1 - at)
     points = corner + np.column_stack([across.ravel(), down.ravel()]) * (opposite - corner)
-    inked = np.zeros(len(points), dtype=bool)
+    turns = np.zeros(len(points), dtype=int)  # of all outlines around a point
     for outline in outlines.to_polygons():
-        inked ^= Path(outline).contains_points(points)  # a hole is an outline within another
+        x, y = np.asarray(outline).T
+        clockwise = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) < 0  # an outline; a hole turns back
+        turns += np.where(clockwise, 1, -1) * Path(outline).contains_points(points)
+    inked = turns != 0
     return inked.reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 

@@ -3,6 +3,7 @@ import io
 import matplotlib as mpl
 import numpy as np
 import pytest
+from scipy import ndimage
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -59,3 +60,53 @@ def test_slider_draws_at_once_and_again_when_moved():
     assert bytes(picture.value) != first
     assert plt.imread(io.BytesIO(picture.value)).ndim == 3
     assert plt.get_fignums() == []  # closed, so that a notebook does not show it twice
+
+
+@pytest.mark.parametrize(("text", "rank"), [("I", 1), ("L", 2), ("H", 2), ("LILI", 2), ("E", 4)])
+def test_letters_of_upright_and_level_strokes_have_a_low_rank(text, rank):
+    drawn = plots.letters(text)
+    assert drawn.shape == (100, 100)
+    assert (drawn.min(), drawn.max()) == (0, 1)
+    assert np.linalg.matrix_rank(drawn) == rank
+
+
+def test_letters_fill_the_square_but_for_a_margin_and_holes_stay_empty():
+    drawn = plots.letters("O", size=50)
+    assert drawn[25, 25] == 0
+    inked = np.argwhere(drawn > 0)
+    assert inked.min() == 3  # 6 % of 50
+    assert inked.max() == 46
+    for text, parts in [
+        ("U", 1),
+        ("Ư", 1),
+        ("O", 2),
+        ("PHƯƠNG", 3),
+    ]:  # of the ground: no other hole
+        assert ndimage.label(plots.letters(text, size=200) == 0)[1] == parts, text
+    assert np.allclose(plots.letters("T"), plots.letters("T")[:, ::-1])  # a symmetric letter
+    assert plots.letters("L")[0:50, 50:].sum() == 0  # row 0 is at the top
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "message"),
+    [
+        ("", 9, "a letter, got ''"),
+        (" ", 9, "a letter"),
+        ("\u200b", 9, "a letter"),
+        ("A李", 9, "no '李'"),
+        ("A", 0, "size must"),
+    ],
+)
+def test_letters_that_cannot_be_drawn_are_refused(text, size, message):
+    with pytest.raises(ValueError, match=message):
+        plots.letters(text, size)
+
+
+def test_a_canvas_counts_in_cells_of_the_matrices():
+    canvas = plots.Canvas(20, 10)
+    canvas.place(np.zeros((5, 8)), 2, 1, limit=1)
+    canvas.place(np.zeros(6), 14, 1, limit=1, thick=3)
+    canvas.arrow((1, 1), (2, 2))
+    boxes = [ax.get_position().bounds for ax in canvas.fig.axes if ax.images]
+    assert np.allclose(boxes, [(0.1, 0.1, 0.4, 0.5), (0.7, 0.1, 0.15, 0.6)])
+    plt.close(canvas.fig)
