@@ -1,47 +1,82 @@
-"""Checks: the update, its counts, its rank, the order of products, merging."""
+"""Checks: letters from two rows, the last rank that pays, another adapter, another pair."""
 
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu import reference
 from lora_edu.course.checks import call, check, compare
 
-# Rank 2: its third row is 2 · first + second, and so on.
-SMALL_UPDATE = np.array(
-    [[1, 0, 2, 0, 1], [0, 1, 1, 3, 0], [2, 1, 5, 3, 2], [1, -1, 1, -3, 1], [1, 1, 3, 3, 1],
-     [0, 2, 2, 6, 0]]
+# H above I, 7 x 3: every row is a mixture of 1 0 1 and 0 1 0.
+HI = np.array(
+    [[1, 0, 1], [1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 1, 1]]
 )  # fmt: skip
+# More letters of 3 x 3. The same two rows write all but one.
+LETTERS = {
+    "T": np.array([[1, 1, 1], [0, 1, 0], [0, 1, 0]]),
+    "L": np.array([[1, 0, 0], [1, 0, 0], [1, 1, 1]]),
+    "X": np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]]),
+    "U": np.array([[1, 0, 1], [1, 0, 1], [1, 1, 1]]),
+}
 
 
-def _example(d: int, k: int, r: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Return W0 (d, k), lora_A (r, k), lora_B (d, r) of small integers: exact to compare."""
+def drawing(*pictures: NDArray) -> str:
+    """Draw pictures of as many rows side by side, a block for each 1."""
+    rows = zip(*pictures, strict=True)
+    return "\n".join("     ".join(" ".join("·█"[n] for n in part) for part in row) for row in rows)
+
+
+def letter_that_needs_more() -> str:
+    """Return the letter of ``LETTERS`` whose rows are no mixtures of 1 0 1 and 0 1 0."""
+    pair = [[1, 0, 1], [0, 1, 0]]
+    return max(LETTERS, key=lambda one: np.linalg.matrix_rank(np.vstack([pair, LETTERS[one]])))
+
+
+def rank_when_shuffled(matrix: NDArray) -> int:
+    """Return the rank of a matrix whose rows and columns were put in random order."""
     rng = np.random.default_rng(0)
-    W0, lora_A, lora_B = (rng.integers(1, 9, s).astype(float) for s in [(d, k), (r, k), (d, r)])
-    return W0, lora_A, lora_B
+    return int(np.linalg.matrix_rank(rng.permutation(rng.permutation(matrix).T)))
 
 
-def _matrix(value: Any, name: str) -> NDArray:
-    assert isinstance(value, np.ndarray), f"{name} must be an array, got {type(value).__name__}"
-    return value
+def _strips(d: int, k: int, r: int, seed: int = 0) -> tuple[NDArray, NDArray]:
+    """Return lora_A (r, k), lora_B (d, r) of small whole numbers from 1: exact to compare."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(1, 9, (r, k)).astype(float), rng.integers(1, 9, (d, r)).astype(float)
 
 
 @check
-def check_delta_weight(delta_weight: Callable) -> None:
-    """``delta_weight(lora_A, lora_B)`` returns ``lora_B @ lora_A``."""
-    for k, r in [(6, 2), (4, 3)]:  # d = k first, where the wrong product has a shape as well
-        _, A, B = _example(6, k, r)
-        right = B @ A
-        got = _matrix(call(delta_weight, lora_A=A, lora_B=B), "ΔW")
-        assert got.shape != (r, r), (
-            f"shape ({r}, {r}): that is lora_A @ lora_B; ΔW is lora_B @ lora_A"
+def check_hi(lora_A: Any, lora_B: Any) -> None:
+    """``lora_B @ lora_A`` is ``HI``, with r = 2."""
+    try:
+        A, B = np.array(lora_A, dtype=float), np.array(lora_B, dtype=float)
+    except (TypeError, ValueError):
+        raise AssertionError(
+            "each strip is a full table of numbers: rows of one length, no ? or … left in it"
+        ) from None
+    (d, k), r = HI.shape, 2
+    assert A.ndim == B.ndim == 2, f"both strips are tables, got shapes {A.shape} and {B.shape}"
+    assert not (A.shape == (d, r) and B.shape == (r, k)), (
+        f"the two are swapped: hi_B is ({d}, {r}) and stands on the left, hi_A is ({r}, {k})"
+    )
+    assert A.shape[1] == k, f"hi_A must have {k} columns, as the letters have, got {A.shape}"
+    assert B.shape[0] == d, f"hi_B must have {d} rows, one for each row of HI, got {B.shape}"
+    used = A.shape[0]
+    assert B.shape[1] == used, f"r differs: hi_A has {used} rows, hi_B {B.shape[1]} columns"
+    assert used != 1, "one row can only be repeated, larger or smaller: HI has different rows"
+    assert used == r, (
+        f"r = {used} takes {used * (d + k)} numbers for a picture of {d * k}; two rows are enough: "
+        "which row is the sum of two others?"
+    )
+    wrong = np.argwhere(~np.isclose(B @ A, HI).all(axis=1)).ravel()
+    if len(wrong):
+        row = int(wrong[0])
+        mixed = " ".join(f"{number:g}" for number in (B @ A)[row])
+        wanted = " ".join(str(number) for number in HI[row])
+        raise AssertionError(
+            f"line {row + 1} of the seven is {wanted}; your hi_B mixes {mixed} there. "
+            "Each row of hi_B says how much to take of the rows of hi_A"
         )
-        assert not np.array_equal(got, right.T), f"shape {got.shape}: that is ΔW transposed"
-        assert got.shape == (6, k), f"ΔW must be (6, {k}), as d = 6 and k = {k}, got {got.shape}"
-        compare(got, right, "ΔW", ", the sum over s of lora_B[i, s] * lora_A[s, j]")
 
 
 @check
@@ -67,111 +102,66 @@ def check_largest_saving_rank(largest_saving_rank: Callable) -> None:
 
 
 @check
-def check_factors(lora_A: Any, lora_B: Any) -> None:
-    """``lora_B @ lora_A`` is ``SMALL_UPDATE``, with r = 2."""
-    try:
-        A, B = np.array(lora_A, dtype=float), np.array(lora_B, dtype=float)
-    except (TypeError, ValueError):
-        raise AssertionError(
-            "each factor is a full table of numbers: rows of one length, no ? or … left in it"
-        ) from None
-    (d, k), r = SMALL_UPDATE.shape, 2
-    assert A.ndim == B.ndim == 2, f"both factors are matrices, got shapes {A.shape} and {B.shape}"
-    assert not (A.shape == (d, r) and B.shape == (r, k)), (
-        f"the two are swapped: lora_B is ({d}, {r}) and stands on the left, lora_A is ({r}, {k})"
-    )
-    assert A.shape[1] == k, f"lora_A must have {k} columns, one for each input, got {A.shape}"
-    assert B.shape[0] == d, f"lora_B must have {d} rows, one for each output, got {B.shape}"
-    used = A.shape[0]
-    assert B.shape[1] == used, f"r differs: lora_A has {used} rows, lora_B {B.shape[1]} columns"
-    assert used != 1, "r = 1 makes all rows multiples of one row: look at the first two"
-    assert used == r, (
-        f"r = {used} holds {used * (d + k)} numbers for a matrix of {d * k}; look for r = {r}: "
-        "which rows are sums of others?"
-    )
-    compare(B @ A, SMALL_UPDATE, "lora_B @ lora_A", ": the first index is the row to mend")
-
-
-def _plain(value: Any) -> Any:
-    """Take the watch off an array, also inside a list or tuple."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_plain, value))
-    return value.view(np.ndarray) if isinstance(value, _Watched) else value
-
-
-class _Watched(np.ndarray):
-    """An array that keeps, in ``seen``, a copy of every array computed from it."""
-
-    seen: list[NDArray]
-
-    def __array_finalize__(self, parent: Any) -> None:
-        self.seen = getattr(parent, "seen", [])
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return self._noted(getattr(ufunc, method), inputs, kwargs)
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return self._noted(func, args, kwargs)
-
-    def dot(self, other: Any) -> Any:  # type: ignore[override]
-        return self @ other
-
-    def _noted(self, func: Callable, args: Any, kwargs: Any) -> Any:
-        result = func(*_plain(args), **{name: _plain(value) for name, value in kwargs.items()})
-        if isinstance(result, np.ndarray):
-            self.seen.append(result.copy())
-            result = result.view(_Watched)
-            result.seen = self.seen
-        return result
+def check_swap(swap: Callable) -> None:
+    """``swap(W, old_A, old_B, new_A, new_B)`` puts the new update in the old one's place."""
+    # All square first: there a product in the wrong order has the right shape, and can be named.
+    for d, k, r in [(4, 4, 4), (6, 5, 2)]:
+        (old_A, old_B), (new_A, new_B) = _strips(d, k, r), _strips(d, k, r, seed=1)
+        W0 = np.arange(d * k, dtype=float).reshape(d, k)
+        W = W0 + old_B @ old_A
+        got = call(swap, W=W, old_A=old_A, old_B=old_B, new_A=new_A, new_B=new_B)
+        assert isinstance(got, np.ndarray), f"it must return an array, got {type(got).__name__}"
+        assert got.shape == (d, k), f"W is ({d}, {k}), and so is what comes back, got {got.shape}"
+        old, new = old_B @ old_A, new_B @ new_A
+        slips = {
+            "both updates are in it: take the old one out": W + new,
+            "the old update is out, the new one is not in": W0,
+            "nothing has changed: this is W": W,
+            "this is the new update alone: W0 is lost": new,
+            "the old update was put in once more, and the new one taken out": W + old - new,
+            "the old update was put in once more, and the new one as well": W + old + new,
+            "the new update is subtracted: it must be added": W0 - new,
+            "the difference of the two updates, without W": new - old,
+            "the strips were subtracted, not their products: B A - D C is not (B - D)(A - C)": (
+                W + (new_B - old_B) @ (new_A - old_A)
+            ),
+        }
+        if d == k == r:
+            message = "a product is in the wrong order: the update is lora_B @ lora_A"
+            slips[message] = W - old_A @ old_B + new_A @ new_B
+        for mistake, slip in slips.items():
+            assert not np.allclose(got, slip), mistake
+        compare(got, W0 + new, "W")
 
 
 @check
-def check_forward(forward: Callable) -> None:
-    """``forward(x, W0, lora_A, lora_B)`` is W0 x + B (A x), and never forms a d x k update."""
-    d, k, r = 7, 11, 2
-    W0, A, B = _example(d, k, r)
-    x = np.arange(1.0, k + 1)
-    seen: list[NDArray] = []
-
-    def watched(array: NDArray) -> _Watched:
-        view = array.copy().view(_Watched)
-        view.seen = seen
-        return view
-
-    def noted(formed: NDArray) -> Callable[..., NDArray]:
-        return lambda *_, **__: seen.append(formed) or formed
-
-    with (  # the package's own functions would take the watch off
-        mock.patch.object(reference, "delta_weight", noted(B @ A)),
-        mock.patch.object(reference, "merge", noted(W0 + B @ A)),
-    ):
-        result = call(forward, x=x, W0=watched(W0), lora_A=watched(A), lora_B=watched(B))
-    got = np.asarray(result).view(np.ndarray)
-    assert got.shape == (d,), f"y must have shape ({d},), as W0 @ x has, got {got.shape}"
-    base, update = W0 @ x, B @ (A @ x)
-    assert not np.allclose(got, base), "this is W0 @ x: the update is missing"
-    assert not np.allclose(got, update), "this is B (A x) alone: W0 @ x is missing"
-    assert not np.allclose(got, base - update), "the update is subtracted: it must be added"
-    compare(got, base + update, "y")
-    for formed in (B @ A, W0 + B @ A):
-        assert not any(
-            made.shape == shape.shape and np.allclose(made, shape)
-            for made in seen
-            for shape in (formed, formed.T)
-        ), (
-            f"right, but a {d} x {k} update was formed on the way: start from x, "
-            "lora_A @ x has only r numbers"
+def check_other_pair(other_pair: Callable) -> None:
+    """``other_pair(lora_A, lora_B)``: every number another, and the same product."""
+    for d, k, r in [(3, 3, 3), (6, 5, 2), (4, 7, 1)]:
+        A, B = _strips(d, k, r)
+        pair = call(other_pair, lora_A=A, lora_B=B)
+        two = isinstance(pair, (tuple, list)) and len(pair) == 2
+        got = f"{type(pair).__name__} of length {len(pair)}" if hasattr(pair, "__len__") else pair
+        assert two, f"return two arrays, the other lora_A and the other lora_B, got {got}"
+        other_A, other_B = (np.asarray(strip, dtype=float) for strip in pair)
+        shapes = other_A.shape, other_B.shape
+        assert shapes == (A.shape, B.shape), (
+            f"for strips of {A.shape} and {B.shape} you return {shapes[0]} and {shapes[1]}"
         )
-
-
-@check
-def check_merge(merge: Callable) -> None:
-    """``merge(W0, lora_A, lora_B)`` returns W0 + BA and leaves its arguments alone."""
-    W0, A, B = _example(6, 4, 3)
-    right = W0 + B @ A
-    got = _matrix(call(merge, W0=W0, lora_A=A, lora_B=B), "the merged matrix")
-    assert got.shape == W0.shape, f"the merged matrix must be (6, 4), as W0 is, got {got.shape}"
-    assert not np.array_equal(got, right - W0), "this is ΔW alone: add it to W0"
-    assert not np.array_equal(got, W0), "this is W0: the update is missing"
-    assert not np.array_equal(got, 2 * W0 - right), "the update is subtracted: that would unmerge"
-    compare(got, right, "W")
+        product, right = other_B @ other_A, B @ A
+        if np.array_equal(other_A, B) and np.array_equal(other_B, A):
+            raise AssertionError("the strips changed places: lora_A @ lora_B is another product")
+        assert not (np.allclose(product, right) and np.array_equal(other_A, A)), (
+            "lora_A is as it was" + (", and so is lora_B" if np.array_equal(other_B, B) else "")
+        )
+        swapped = other_A.shape == other_B.shape and np.allclose(other_A @ other_B, right)
+        assert not swapped, "return the other lora_A first, then the other lora_B"
+        factor = float(product[0, 0] / right[0, 0])
+        if not np.isclose(factor, 1) and np.allclose(product, factor * right):
+            raise AssertionError(
+                f"every number is another, but the product is {factor:.3g} times what it was: "
+                "what one strip gains, the other has to lose"
+            )
+        compare(product, right, "(other_B @ other_A)")
+        same = int(np.sum(other_A == A) + np.sum(other_B == B))
+        assert same == 0, f"the product is right, but {same} numbers stand where they stood"

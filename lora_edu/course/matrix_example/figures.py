@@ -1,14 +1,17 @@
 """Figures: the anatomy of the update, and what it saves."""
 
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from lora_edu import counting
+from lora_edu import counting, lowrank
+from lora_edu.course import films
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import (
     BLACK,
@@ -16,33 +19,46 @@ from lora_edu.course.plots import (
     CELL,
     GREEN,
     GREY,
-    ORANGE,
     VERMILION,
+    Canvas,
     grouped,
     heatmap,
+    letters,
 )
 
+Given = NDArray | None  # the learner's, or else the example's
 
-def matrix_example(seed: int = 0) -> tuple[NDArray, NDArray, NDArray]:
-    """Make the 100 x 100 example: ``W0`` (100, 100), ``lora_A`` (5, 100), ``lora_B`` (100, 5).
+
+def matrix_example(
+    seed: int = 0, d: int = 100, k: int = 100, r: int = 5
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Make the lesson's example: ``W0`` (d, k), ``lora_A`` (r, k), ``lora_B`` (d, r).
 
     ``W0`` is Gaussian noise. The rows of ``lora_A`` and the columns of ``lora_B`` are random sums
-    of eight cosines, so that their product shows a pattern that an eye finds again in the sum.
+    of cosines, at least eight, so that their product shows a pattern that an eye finds again in
+    the sum.
     """
     rng = np.random.default_rng(seed)
-    W0 = rng.standard_normal((100, 100))
-    waves = np.cos(np.pi * np.outer(np.arange(1, 9), np.linspace(0, 1, 100)))  # (8, 100)
-    lora_A = rng.standard_normal((5, 8)) @ waves / 3  # (5, 100)
-    lora_B = waves.T @ rng.standard_normal((8, 5)) / 3  # (100, 5)
+    W0 = rng.standard_normal((d, k))
+    slow_to_fast = np.arange(max(8, r))  # no fewer independent waves than directions
+    across, down = (np.cos(np.pi * np.outer(slow_to_fast, np.linspace(0, 1, n))) for n in (k, d))
+    size = np.sqrt(len(slow_to_fast) / 2 * r**0.5)  # of a sum: entries of BA are then near 1
+    lora_A = rng.standard_normal((r, len(across))) @ across / size  # (r, k)
+    lora_B = down.T @ rng.standard_normal((len(down), r)) / size  # (d, r)
     return W0, lora_A, lora_B
 
 
-def _anatomy(
-    W0: NDArray | None = None, lora_A: NDArray | None = None, lora_B: NDArray | None = None
-) -> Numbers:
-    """Count what is in W0 (d, k) and in BA; without arguments, of ``matrix_example()``."""
+def _or_example(*given: Given) -> tuple[NDArray, NDArray, NDArray]:
+    """Return W0, lora_A and lora_B as they are given, or ``matrix_example()`` if one is not."""
+    W0, lora_A, lora_B = given
     if W0 is None or lora_A is None or lora_B is None:
-        W0, lora_A, lora_B = matrix_example()
+        return matrix_example()
+    return W0, lora_A, lora_B
+
+
+def _anatomy(W0: Given = None, lora_A: Given = None, lora_B: Given = None) -> Numbers:
+    """Count what is in W0 (d, k) and in BA; without arguments, of ``matrix_example()``."""
+    W0, lora_A, lora_B = _or_example(W0, lora_A, lora_B)
     d, k = W0.shape
     delta = lora_B @ lora_A  # (d, k)
     return {
@@ -51,7 +67,6 @@ def _anatomy(
         "r": len(lora_A),
         "numbers_in_factors": lora_A.size + lora_B.size,
         "numbers_in_update": delta.size,
-        "rank_of_update": int(np.linalg.matrix_rank(delta)),
         "colour_limit": 2.0 * float(np.std(W0 + delta)),
         "W0": W0,
         "lora_A": lora_A,
@@ -75,92 +90,95 @@ def matrix_anatomy(numbers: Numbers) -> Figure:
     W0, delta = numbers["W0"], numbers["delta"]
     lora_A, lora_B = numbers["lora_A"], numbers["lora_B"]
 
-    # Lengths are in cells of the matrices, so that a strip of 5 is as thin as it should be.
-    gap, margin, between = 4, 14, 22
-    width, height = 3 * k + r + gap + 2 * between + 2 * margin, d + r + gap + 2 * margin
-    fig = plt.figure(figsize=(width * CELL, height * CELL))
-
-    def place(matrix: NDArray, left: float, bottom: float) -> None:
-        rows, columns = matrix.shape
-        box = (left / width, bottom / height, columns / width, rows / height)
-        heatmap(fig.add_axes(box), matrix, numbers["colour_limit"])
-
-    def write(text: str, x: float, y: float, **style: Any) -> None:
-        fig.text(x / width, y / height, text, ha="center", va="center", **style)
-
-    middle, below, x = margin + d / 2, margin / 2, float(margin)
-    place(W0, x, margin)
-    write(f"$W_0$: {d} × {k} = {grouped(W0.size)}", x + k / 2, below)
-    x += k + between / 2
-    write("+", x - 4, middle, fontsize=22)
-    x += between / 2
-    place(lora_B, x, margin)
-    write(f"$B$: {d} × {r} = {grouped(lora_B.size)}", x - 5, middle, rotation=90)
-    x += r + gap
-    place(delta, x, margin)
-    write(f"$\\Delta W = BA$: {d} × {k} = {grouped(delta.size)}", x + k / 2, below)
-    place(lora_A, x, margin + d + gap)
-    write(f"$A$: {r} × {k} = {grouped(lora_A.size)}", x + k / 2, margin + d + gap + r + 6)
-    x += k + between / 2
-    write("=", x, middle, fontsize=22)
-    x += between / 2
-    place(W0 + delta, x, margin)
-    write(f"$W_0 + BA$: {d} × {k} = {grouped(W0.size)}", x + k / 2, below)
-    return fig
+    gap, margin, between = 4, 14, 22  # in cells, so that a strip of 5 is as thin as it should be
+    canvas = Canvas(3 * k + r + gap + 2 * between + 2 * margin, d + r + gap + 2 * margin)
+    middle, below, limit = margin + d / 2, margin / 2, numbers["colour_limit"]
+    left = float(margin)
+    canvas.place(W0, left, margin, limit)
+    canvas.write(f"$W_0$: {d} × {k} = {grouped(W0.size)}", left + k / 2, below)
+    left += k + between
+    canvas.write("+", left - between / 2 - 4, middle, fontsize=22)
+    canvas.place(lora_B, left, margin, limit)
+    canvas.write(f"$B$: {d} × {r} = {grouped(lora_B.size)}", left - 5, middle, rotation=90)
+    left += r + gap
+    canvas.place(delta, left, margin, limit)
+    canvas.write(f"$\\Delta W = BA$: {d} × {k} = {grouped(delta.size)}", left + k / 2, below)
+    canvas.place(lora_A, left, margin + d + gap, limit)
+    words = f"$A$: {r} × {k} = {grouped(lora_A.size)}"
+    canvas.write(words, left + k / 2, margin + d + gap + r + 6)
+    left += k + between
+    canvas.write("=", left - between / 2, middle, fontsize=22)
+    canvas.place(W0 + delta, left, margin, limit)
+    canvas.write(f"$W_0 + BA$: {d} × {k} = {grouped(W0.size)}", left + k / 2, below)
+    return canvas.fig
 
 
-def _counts(d: int = 100, k: int = 100, r: int = 5) -> Numbers:
-    """Count the numbers to train for a weight (d, k), at rank r and at every other."""
-    ranks = list(range(1, min(d, k) + 1))
+def _flow(W0: Given = None, lora_A: Given = None, lora_B: Given = None) -> Numbers:
+    """Send an x (k,) through W0 (d, k), and through A and B; without arguments, the example's."""
+    W0, lora_A, lora_B = _or_example(W0, lora_A, lora_B)
+    (d, k), r = W0.shape, len(lora_A)
     return {
         "d": d,
         "k": k,
         "r": r,
-        "ranks": ranks,
-        "counts": [counting.lora_parameters(d, k, rank) for rank in ranks],
-        "slope": d + k,
-        "dense": counting.dense_parameters(d, k),
-        "lora": counting.lora_parameters(d, k, r),
-        "break_even": counting.break_even_rank(d, k),
+        "work_of_W0": counting.dense_multiply_adds(d, k),
+        "work_of_A": r * k,
+        "work_of_B": d * r,
+        "x": np.random.default_rng(0).standard_normal(k),
+        "W0": W0,
+        "lora_A": lora_A,
+        "lora_B": lora_B,
     }
 
 
-@figure(_counts)
-def parameters_vs_rank(numbers: Numbers) -> Figure:
-    """Show LoRA's count grow with r, and meet the full update's at r* = dk / (d + k).
+@figure(_flow)
+def data_flow(numbers: Numbers) -> Figure:
+    """Show the two ways of an input: through W₀, and through a gap of r numbers between A and B.
 
-    Numbers to train against the rank r, for a {d} by {k} weight. A straight line rises from the
-    origin: LoRA, {slope} numbers for each unit of rank. A level line at {dense:,}: the full update.
-    They cross at r = {break_even:g}. At r = {r} LoRA needs {lora:,} numbers.
+    From left to right. An input x, a column of {k} coloured cells, takes two ways. Above, through
+    the square W0, {work_of_W0:,} multiply-adds, to a column of {d} numbers. Below, through the
+    flat strip A, {work_of_A:,} multiply-adds, to a short column of only {r} numbers, and from
+    there through the upright strip B, {work_of_B:,} more, to a column of {d}. The two columns are
+    added: the output y.
     """
-    ranks, counts, r = numbers["ranks"], numbers["counts"], numbers["r"]
-    dense, lora, break_even = numbers["dense"], numbers["lora"], numbers["break_even"]
-    fig, ax = plt.subplots(layout="constrained")
-    ax.plot(ranks, counts, color=BLUE)
-    ax.axhline(dense, color=ORANGE, linestyle="--")
-    ax.plot(r, lora, "o", color=BLUE, markersize=8)
-    ax.plot(break_even, dense, "s", color=BLACK, markersize=7)
-    above = {"xytext": (0, 8), "textcoords": "offset points"}
-    ax.annotate(f"$dk$ = {grouped(dense)}", (ranks[0], dense), color=GREY, **above)
-    ax.annotate(f"r = {r}: {grouped(lora)}", (r, lora), xytext=(14, -4), textcoords="offset points")
-    ax.annotate(f"r* = {break_even:g}", (break_even, dense), ha="right", **above)
-    ax.annotate(
-        "$r\\,(d + k)$", (ranks[-1], counts[-1]), xytext=(-60, -4), textcoords="offset points"
-    )
-    ax.set(xlabel="r", ylabel="params", xlim=(0, ranks[-1]), ylim=(0, counts[-1]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
-    return fig
+    x, W0, lora_A, lora_B = (numbers[name] for name in ("x", "W0", "lora_A", "lora_B"))
+    (d, k), r, through_A = W0.shape, len(lora_A), lora_A @ x
+    thick, small = 6, {"fontsize": 9, "color": GREY}  # a column of numbers is so many cells wide
+    canvas = Canvas(k + r + 262, 2 * d + 62, cell=0.7 * CELL)
+    low, high = 26 + d / 2, 46 + 1.5 * d  # the middle of either way
+    centre = (low + high) / 2
 
+    def column(values: NDArray, words: str, left: float, middle: float) -> float:
+        canvas.place(values, left, middle - len(values) / 2, 2 * float(np.std(values)), thick)
+        canvas.write(words, left + thick / 2, middle - len(values) / 2 - 9)
+        return left + thick + 3
 
-def model_widths() -> dict[str, int]:
-    """Return the width of some models of the catalogue, from small to large: id → width."""
-    names = ["all-MiniLM-L6-v2", "roberta-base", "roberta-large", "gpt2-xl", "llama-2-7b"]
-    configs = counting.catalogue()
-    widths = {}
-    for name in [*names, "gpt3-175b", "llama-3.1-405b"]:
-        config = configs[name]
-        widths[name] = config["hidden_size"] if "hidden_size" in config else config["n_embd"]
-    return widths
+    def matrix(values: NDArray, words: str, work: str, left: float, middle: float) -> float:
+        rows, columns = values.shape
+        canvas.place(values, left, middle - rows / 2, 2 * float(np.std(values)))
+        canvas.write(words, left + columns / 2, middle + rows / 2 + 8)
+        words = f"{grouped(numbers[work])} multiply-adds"
+        canvas.write(words, left + columns / 2, middle - rows / 2 - 8, **small)
+        return left + columns + 3
+
+    start, far = column(x, "input $x$", 20, centre), k + r + 190
+    canvas.arrow((start, centre + 6), (60, high))
+    canvas.arrow((start, centre - 6), (60, low))
+    after_frozen = matrix(W0, f"$W_0$: {d} × {k}, frozen", "work_of_W0", 63, high)
+    canvas.arrow((after_frozen, high), (far, high))
+    after_flat = matrix(lora_A, f"$A$: {r} × {k}", "work_of_A", 63, low)
+    canvas.arrow((after_flat, low), (after_flat + 26, low))
+    after_gap = column(through_A, f"$Ax$: {r} numbers", after_flat + 29, low)
+    canvas.arrow((after_gap, low), (after_gap + 26, low))
+    after_tall = matrix(lora_B, f"$B$: {d} × {r}", "work_of_B", after_gap + 29, low)
+    canvas.arrow((after_tall, low), (far, low))
+    end = column(W0 @ x, "$W_0x$", far + 3, high)
+    column(lora_B @ through_A, "$B(Ax)$", far + 3, low)
+    canvas.arrow((end, high), (end + 30, centre + 8))
+    canvas.arrow((end, low), (end + 30, centre - 8))
+    canvas.write("+", end + 20, centre, fontsize=22)
+    column(W0 @ x + lora_B @ through_A, "output $y$", end + 33, centre)
+    return canvas.fig
 
 
 def _reductions(r: int = 5) -> Numbers:
@@ -168,24 +186,19 @@ def _reductions(r: int = 5) -> Numbers:
 
     These stand at the width of their query projection, a square d x d matrix.
     """
-    models = model_widths()
-    reductions = {name: counting.reduction(width, width, r) for name, width in models.items()}
-    narrowest, widest = min(models, key=models.__getitem__), max(models, key=models.__getitem__)
+    names = ["all-MiniLM-L6-v2", "roberta-base", "roberta-large", "gpt2-xl", "llama-2-7b"]
+    names += ["gpt3-175b", "llama-3.1-405b"]
+    configs = [counting.catalogue()[name] for name in names]
+    widths = [c["hidden_size"] if "hidden_size" in c else c["n_embd"] for c in configs]
     ranks, ends = [1, r, 64], [50, 32768]
     return {
         "ranks": ranks,
         "ends": ends,
         "at_ends": [[counting.reduction(end, end, rank) for end in ends] for rank in ranks],
-        "example_width": 100,
-        "example_reduction": counting.reduction(100, 100, r),
-        "widths": models,
-        "reductions": reductions,
-        "narrowest": narrowest,
-        "narrowest_width": models[narrowest],
-        "narrowest_reduction": reductions[narrowest],
-        "widest": widest,
-        "widest_width": models[widest],
-        "widest_reduction": reductions[widest],
+        "example": counting.reduction(100, 100, r),
+        "models": names,
+        "widths": widths,
+        "reductions": [counting.reduction(width, width, r) for width in widths],
     }
 
 
@@ -195,30 +208,191 @@ def reduction_vs_width(numbers: Numbers) -> Figure:
 
     How many times fewer numbers LoRA trains, against the width d of a square weight, both axes
     logarithmic: three parallel straight lines for r = {ranks[0]}, {ranks[1]} and {ranks[2]}, each
-    proportional to d. On the line for r = {ranks[1]} stand the example (d = {example_width},
-    {example_reduction:g} times) and real models, from {narrowest} (d = {narrowest_width},
-    {narrowest_reduction:g} times) to {widest} (d = {widest_width}, {widest_reduction:g} times). A
-    level line at 1, below which LoRA saves nothing: at the width of the example the line for r =
-    {ranks[2]} is below it.
+    proportional to d. On the line for r = {ranks[1]} stand the example (d = 100, {example:g}
+    times) and real models, from {models[0]} (d = {widths[0]}, {reductions[0]:g} times) to
+    {models[6]} (d = {widths[6]}, {reductions[6]:g} times). A level line at 1, below which LoRA
+    saves nothing: at the width of the example the line for r = {ranks[2]} is below it.
     """
     fig, ax = plt.subplots(figsize=(8.0, 4.6), layout="constrained")
-    beside: dict[str, Any] = {"textcoords": "offset points"}
+    beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
     ax.axhline(1, color=GREY, linewidth=1)
-    ends = numbers["ends"]
-    looks = [("--", GREEN), ("-", BLUE), (":", VERMILION)]
-    lines = zip(numbers["ranks"], numbers["at_ends"], looks, strict=True)
-    for rank, heights, (style, color) in lines:
+    ax.annotate("below: nothing is saved", (32768, 1), (0, -12), ha="right", color=GREY, **beside)
+    ends, looks = numbers["ends"], [("--", GREEN), ("-", BLUE), (":", VERMILION)]
+    for rank, heights, look in zip(numbers["ranks"], numbers["at_ends"], looks, strict=True):
+        style, color = look
         ax.plot(ends, heights, style, color=color)
         ax.annotate(f"r = {rank}", (ends[1], heights[1]), (5, -4), color=color, **beside)
-    widths, reductions = numbers["widths"], numbers["reductions"]
-    ax.plot(list(widths.values()), list(reductions.values()), "o", color=BLUE)
-    for i, (name, width) in enumerate(widths.items()):  # names in turn above and below the line
+    models = zip(numbers["models"], numbers["widths"], numbers["reductions"], strict=True)
+    for i, (name, width, reduction) in enumerate(models):  # in turn above and below the line
         shift, side = ((-8, 5), "right") if i % 2 else ((8, -11), "left")
-        ax.annotate(name, (width, reductions[name]), shift, ha=side, fontsize=9, **beside)
-    width, reduction = numbers["example_width"], numbers["example_reduction"]
-    ax.plot(width, reduction, "s", color=BLACK)
-    ax.annotate(f"d = {width}", (width, reduction), (8, -11), fontsize=9, **beside)
-    ax.set(xscale="log", yscale="log", xlabel="d = k", ylabel="$dk\\;/\\;r(d+k)$")
+        ax.plot(width, reduction, "o", color=BLUE)
+        ax.annotate(name, (width, reduction), shift, ha=side, **beside)
+    ax.plot(100, numbers["example"], "s", color=BLACK)
+    ax.annotate("our example", (100, numbers["example"]), (8, -11), **beside)
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="width of the square matrix (d)", ylabel="times fewer numbers")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
     return fig
+
+
+# -- a film: each row of BA is a mixture of A's rows --------------------------------------------
+
+MOMENT, FRAME = (2.85, 3.1), (7.7, 3.1)  # inches, as all lengths below: width, height
+
+
+def _painting(lora_A: Given = None, lora_B: Given = None) -> Numbers:
+    """Choose rows of BA from the first to the last; by default those of ``matrix_example()``."""
+    _, lora_A, lora_B = _or_example(lora_A, lora_A, lora_B)
+    d, r = lora_B.shape
+    delta = lora_B @ lora_A  # (d, k)
+    longest = np.abs(lora_B).max()
+    frames = min(d, films.MOST_FRAMES)
+    rows = [round(row) for row in np.linspace(1, d, frames).tolist()]
+    moments = sorted({round(frame) for frame in np.linspace(0, frames - 1, 4).tolist()})
+    return {
+        "d": d,
+        "k": lora_A.shape[1],
+        "r": r,
+        "rows": rows,
+        "captions": [f"row {row} of {d}" for row in rows],
+        "moments": moments,
+        "colour_limit": 2.0 * float(max(np.std(lora_A), np.std(delta))),
+        "longest_bar": float(longest) if longest else 1.0,  # B may be all zeros
+        "lora_A": lora_A,
+        "lora_B": lora_B,
+        "delta": delta,
+    }
+
+
+def _tenths(number: float) -> str:
+    return f"{round(number, 1) + 0:.1f}".replace("-", "−")  # 0 is added to make -0 a 0
+
+
+def _square(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+    """Draw A above, B at the left, and BA, painted down to the row of the frame."""
+    lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
+    d, k, r = numbers["d"], numbers["k"], numbers["r"]
+    limit, longest = numbers["colour_limit"], numbers["longest_bar"]
+
+    weights = films.place(stage, 0.15, 2.3, 0.5, 0.5)
+    bars = weights.bar(range(r), lora_B[0], color=VERMILION, width=0.7, snap=False)
+    weights.axhline(0, color=BLACK, linewidth=0.8)
+    weights.set(xlim=(-0.5, r - 0.5), ylim=(-longest, longest))
+    weights.axis("off")
+    top = films.place(stage, 0.7, 2.3, 2, 0.5)
+    heatmap(top, lora_A, limit)
+    top.set_title(f"the {r} rows of $A$", fontsize=10, pad=4)
+    left = films.place(stage, 0.15, 0.25, 0.5, 2)
+    heatmap(left, lora_B, limit)
+    left.set_xlabel("$B$", fontsize=10)
+    square = films.place(stage, 0.7, 0.25, 2, 2)
+    image = heatmap(square, delta, limit)
+    square.set_xlabel(f"the {d} rows of $\\Delta W = BA$", fontsize=10)
+    # Arrows at the ends of the row: a frame would cover it.
+    arrow: dict[str, Any] = {"color": VERMILION, "markersize": 7, "clip_on": False}
+    arrows = left.plot(-0.5, 0, marker=CARETRIGHT, **arrow)
+    arrows += square.plot(k - 0.5, 0, marker=CARETLEFT, **arrow)
+
+    def show(i: int) -> None:
+        row = numbers["rows"][i]
+        weights.set_title(f"row {row}", fontsize=10, pad=4)
+        for bar, weight in zip(bars, lora_B[row - 1], strict=True):
+            bar.set_height(weight)
+        for end in arrows:
+            end.set_ydata([row - 1])
+        image.set_data(np.where(np.arange(d)[:, None] < row, delta, np.nan))
+
+    return show
+
+
+def _frame(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the square, and beside it its row: A's rows, each times its weight, added up."""
+    lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
+    r, limit = numbers["r"], numbers["colour_limit"]
+    named = range(r if r <= 8 else 0)  # the rows beside which there is room for words
+
+    show_square = _square(stage, numbers)
+    parts = films.place(stage, 4.3, 0.95, 3.2, 1.5)
+    image = heatmap(parts, lora_A, limit)
+    parts.set_title("each row of $A$, times its number in $B$", fontsize=10)
+    parts.tick_params(length=0, labelsize=10)
+    for row in named[1:]:
+        parts.axhline(row - 0.5, color="white", linewidth=3)
+    total = films.place(stage, 4.3, 0.35, 3.2, 0.3)
+    line = heatmap(total, delta[:1], limit)
+    total.set_title("added up:", fontsize=10, pad=4)
+    for spine in total.spines.values():
+        spine.set(color=VERMILION, linewidth=2)
+
+    def show(i: int) -> None:
+        show_square(i)
+        row = numbers["rows"][i]
+        of_each = lora_B[row - 1]
+        parts.set_yticks(named, [f"{_tenths(of_each[n])} × $a_{n + 1}$" for n in named])
+        image.set_data(of_each[:, None] * lora_A)
+        line.set_data(delta[row - 1 : row])
+        total.set_xlabel(f"row {row} of $\\Delta W$", fontsize=10)
+
+    return show
+
+
+@figure(_painting)
+def five_rows_paint_a_hundred(numbers: Numbers) -> Figure:
+    """Show each row of BA painted as a mixture of the same rows, those of A; B says how much.
+
+    Four moments of one picture. Each has the flat strip A on top, {r} rows of {k} coloured cells,
+    the upright strip B at its left, {d} rows of {r}, and between them the square BA, {d} by {k},
+    painted from the top down to the row that two small arrows mark, and white below it. In the
+    corner, above B, {r} bars show that row of B: how much of each row of A goes into the row just
+    painted. The bars differ from moment to moment, the strip A does not. After the last row the
+    square is full: a pattern of soft bright and dark patches.
+    """
+    return films.strip(_square, numbers, MOMENT)
+
+
+def film_of_rows(lora_A: Given = None, lora_B: Given = None) -> films.Player:
+    """Return the film of these moments and those between, with the mixing of each row."""
+    return films.player(five_rows_paint_a_hundred, _painting(lora_A, lora_B), _frame, FRAME)
+
+
+# -- a film: a name, direction by direction ------------------------------------------------------
+
+SQUARE = (2.2, 2.2)  # inches
+
+
+def _name(target: Given = None) -> Numbers:
+    """Come as near to ``target`` (d, k) as 1 to 24 directions can; without one, to ANNA."""
+    target = letters("ANNA") if target is None else target
+    U, S, Vt = lowrank.truncated_svd(target, min(films.MOST_FRAMES, *target.shape))
+    nearest = np.cumsum([s * np.outer(u, v) for s, u, v in zip(S, U.T, Vt, strict=True)], axis=0)
+    missing = np.linalg.norm(target - nearest, axis=(1, 2)) / np.linalg.norm(target)  # (24,)
+    return {
+        "captions": [f"r = {r}: {off:.0%} off" for r, off in enumerate(missing, start=1)],
+        "moments": [r - 1 for r in (1, 2, 5, 10, 20) if r <= len(S)],
+        "missing": [round(off, 6) for off in missing.tolist()],
+        "nearest": nearest,
+    }
+
+
+def _writing(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the name as it can be written with the frame's number of directions."""
+    image = heatmap(films.place(stage, 0.1, 0.1, 2, 2), numbers["nearest"][0], 1)
+    return lambda i: image.set_data(numbers["nearest"][i])
+
+
+@figure(_name)
+def a_name_by_its_directions(numbers: Numbers) -> Figure:
+    """Show how a name comes out of the fog as strips get more directions to write it with.
+
+    The letters ANNA in five squares of 100 by 100 cells, from left to right the best that strips of
+    rank 1, 2, 5, 10 and 20 can do. With one direction bright columns; with two a hint of slanted
+    strokes; with five the name is easy to read, its slants frayed, and {missing[4]:.0%} of it is
+    missing; with ten and twenty an eye sees no difference to the name itself.
+    """
+    return films.strip(_writing, numbers, SQUARE)
+
+
+def film_of_name(target: Given = None) -> films.Player:
+    """Return the film of the name, a frame for each number of directions."""
+    return films.player(a_name_by_its_directions, _name(target), _writing, SQUARE)

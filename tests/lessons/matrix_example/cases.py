@@ -3,29 +3,45 @@
 import numpy as np
 from lessons import in_place, loses_return
 
-from lora_edu import reference
 from lora_edu.course.matrix_example import checks
 
-A_GOOD = [[1, 0, 2, 0, 1], [0, 1, 1, 3, 0]]
-B_GOOD = [[1, 0], [0, 1], [2, 1], [1, -1], [1, 1], [0, 2]]
+A_GOOD = [[1, 0, 1], [0, 1, 0]]
+B_GOOD = [[1, 0], [1, 1], [1, 0], [0, 0], [1, 1], [0, 1], [1, 1]]
 
 CASES = {
-    checks.check_delta_weight: (
-        lambda A, B: B @ A,
+    checks.check_hi: (
+        (A_GOOD, B_GOOD),
         {
-            "A @ B": (lambda A, B: A @ B, "lora_A @ lora_B; ΔW is lora_B @ lora_A"),
-            "transposed": (lambda A, B: A.T @ B.T, "ΔW transposed"),
-            "twice": (lambda A, B: 2 * B @ A, "the shape is right, but ΔW[0, 0] is"),
-            "one direction": (lambda A, B: B[:, :1] @ A[:1], "the sum over s of lora_B[i, s]"),
-            "square only": (lambda A, B: (B @ A).reshape(6, 6), "(3, 4), lora_B of shape (6, 3)"),
-            "r fixed at 2": (lambda A, B: B[:, :2] @ A[:2], "the shape is right"),
-            "r fixed at 5": (
-                lambda A, B: sum(np.outer(B[:, s], A[s]) for s in range(5)),
-                "it raises IndexError",
+            "swapped": ((B_GOOD, A_GOOD), "swapped"),
+            "three rows": (
+                ([[1, 0, 1], [1, 1, 1], [0, 1, 0]],
+                 [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]]),
+                "r = 3 takes 30 numbers for a picture of 21",
             ),
-            "in place": (lambda A, B: B @ in_place(A, A), "lora_A itself was changed"),
-            "no return": (loses_return, "is the `return` missing?"),
-            "a list": (lambda A, B: (B @ A).tolist(), "must be an array, got list"),
+            "one row": (([[1, 1, 1]], [[1]] * 7), "one row can only be repeated"),
+            "no bar in H": (
+                (A_GOOD, [[1, 0], [1, 0], *B_GOOD[2:]]),
+                "line 2 of the seven is 1 1 1; your hi_B mixes 1 0 1 there",
+            ),
+            "I without its ends": (
+                (A_GOOD, [*B_GOOD[:4], [0, 1], [0, 1], [0, 1]]),
+                "line 5 of the seven is 1 1 1; your hi_B mixes 0 1 0",
+            ),
+            "the full row as the second": (
+                ([[1, 0, 1], [1, 1, 1]], B_GOOD),
+                "line 2 of the seven is 1 1 1; your hi_B mixes 2 1 2",
+            ),
+            "the gap forgotten": (
+                (A_GOOD, [*B_GOOD[:3], [1, 0], *B_GOOD[4:]]),
+                "line 4 of the seven is 0 0 0; your hi_B mixes 1 0 1",
+            ),
+            "six rows": ((A_GOOD, [*B_GOOD[:3], *B_GOOD[4:]]), "hi_B must have 7 rows"),
+            "columns for rows": ((np.transpose(A_GOOD), B_GOOD), "hi_A must have 3 columns"),
+            "different r": ((A_GOOD, np.ones((7, 3))), "r differs"),
+            "flat": (([1, 0, 1], [1, 1, 1, 0, 1, 0, 1]), "both strips are tables"),
+            "ragged": ((A_GOOD, [[1, 0], [0]]), "rows of one length"),
+            "a hole": ((A_GOOD, [[1, ...], [0, 1]]), "no ? or … left"),
+            "half done": ((A_GOOD, None), "answer 2 is still to be given"),
         },
     ),
     checks.check_largest_saving_rank: (
@@ -42,68 +58,41 @@ CASES = {
             ),
         },
     ),
-    checks.check_factors: (
-        (A_GOOD, B_GOOD),
+    checks.check_swap: (
+        lambda W, a, b, c, d: W - b @ a + d @ c,
         {
-            "swapped": ((B_GOOD, A_GOOD), "swapped"),
-            "rank 5": (
-                (np.eye(5), checks.SMALL_UPDATE),
-                "r = 5 holds 55 numbers for a matrix of 30",
-            ),
-            "rank 1": ((A_GOOD[:1], [[1], [0], [2], [1], [1], [0]]), "r = 1 makes all rows"),
-            "a wrong sign": (
-                (A_GOOD, [*B_GOOD[:3], [1, 1], *B_GOOD[4:]]),
-                "lora_B @ lora_A[3, 1] is 1 and should be -1: the first index is the row to mend",
-            ),
-            "flat": (([1, 0, 2], [1, 0, 2, 1]), "both factors are matrices"),
-            "columns for rows": ((np.transpose(A_GOOD), B_GOOD), "lora_A must have 5 columns"),
-            "rows missing": ((A_GOOD, B_GOOD[:4]), "lora_B must have 6 rows"),
-            "different r": ((A_GOOD, np.ones((6, 3))), "r differs"),
-            "ragged": ((A_GOOD, [[1, 0], [0]]), "rows of one length"),
-            "a hole": ((A_GOOD, [[1, ...], [0, 1]]), "no ? or … left"),
-            "half done": ((A_GOOD, None), "answer 2 is still to be given"),
-        },
-    ),
-    checks.check_forward: (
-        lambda x, W0, A, B: W0 @ x + B @ (A @ x),
-        {
-            "forms BA": (lambda x, W0, A, B: W0 @ x + (B @ A) @ x, "a 7 x 11 update was formed"),
-            "left to right": (lambda x, W0, A, B: W0 @ x + B @ A @ x, "was formed"),
-            "merges": (lambda x, W0, A, B: (W0 + B.dot(A)) @ x, "was formed"),
-            "forms it by dot": (lambda x, W0, A, B: W0 @ x + np.dot(B, A) @ x, "was formed"),
-            "forms it by einsum": (
-                lambda x, W0, A, B: W0 @ x + np.einsum("dr,rk->dk", B, A) @ x,
-                "was formed",
-            ),
-            "no update": (lambda x, W0, A, B: W0 @ x, "the update is missing"),
-            "no base": (lambda x, W0, A, B: B @ (A @ x), "W0 @ x is missing"),
-            "minus": (lambda x, W0, A, B: W0 @ x - B @ (A @ x), "must be added"),
-            "a sum": (lambda x, W0, A, B: (W0 @ x + B @ (A @ x)).sum(), "must have shape"),
-            "scaled": (lambda x, W0, A, B: W0 @ x + 2 * (B @ (A @ x)), "y[0] is"),
-            "by the package": (
-                lambda x, W0, A, B: W0 @ x + reference.delta_weight(A, B) @ x,
-                "was formed",
-            ),
-            "merged by the package": (
-                lambda x, W0, A, B: reference.merge(W0, A, B) @ x,
-                "was formed",
-            ),
-            "merged in place": (lambda x, W0, A, B: in_place(W0, B @ A) @ x, "W0 itself was"),
-            "B first": (lambda x, W0, A, B: A @ (B @ x), "it raises ValueError"),
-            "rows": (lambda x, W0, A, B: x @ W0, "for x of shape (11,), W0 of shape (7, 11)"),
+            "both in": (lambda W, a, b, c, d: W + d @ c, "both updates are in it"),
+            "only out": (lambda W, a, b, c, d: W - b @ a, "the new one is not in"),
+            "the new alone": (lambda W, a, b, c, d: d @ c, "W0 is lost"),
+            "the difference": (lambda W, a, b, c, d: d @ c - b @ a, "without W"),
+            "signs": (lambda W, a, b, c, d: W + b @ a - d @ c, "put in once more, and the new"),
+            "all plus": (lambda W, a, b, c, d: W + b @ a + d @ c, "the new one as well"),
+            "all minus": (lambda W, a, b, c, d: W - b @ a - d @ c, "it must be added"),
+            "nothing": (lambda W, *_: W.copy(), "this is W"),
+            "A @ B": (lambda W, a, b, c, d: W - a @ b + c @ d, "in the wrong order"),
+            "in place": (lambda W, a, b, c, d: in_place(W, d @ c - b @ a), "W itself was changed"),
+            "one order": (lambda W, a, b, c, d: W - b @ a + c @ d, "W[0, 0] is"),
+            "of strips": (lambda W, a, b, c, d: W + (d - b) @ (c - a), "strips were subtracted"),
+            "a list": (lambda W, a, b, c, d: (W - b @ a + d @ c).tolist(), "must return an array"),
             "no return": (loses_return, "is the `return` missing?"),
         },
     ),
-    checks.check_merge: (
-        lambda W0, A, B: W0 + B @ A,
+    checks.check_other_pair: (
+        lambda A, B: (A / 2, 2 * B),
         {
-            "in place": (lambda W0, A, B: in_place(W0, B @ A), "W0 itself was changed"),
-            "the update alone": (lambda W0, A, B: B @ A, "this is ΔW alone"),
-            "nothing": (lambda W0, A, B: W0.copy(), "the update is missing"),
-            "minus": (lambda W0, A, B: W0 - B @ A, "that would unmerge"),
-            "transposed": (lambda W0, A, B: W0.T + A.T @ B.T, "must be (6, 4)"),
-            "A @ B": (lambda W0, A, B: W0 + A @ B, "it raises ValueError"),
-            "twice": (lambda W0, A, B: W0 + 2 * B @ A, "W[0, 0] is"),
+            "the same": (lambda A, B: (A.copy(), B.copy()), "lora_A is as it was, and so is"),
+            "twice both": (lambda A, B: (2 * A, 2 * B), "the product is 4 times what it was"),
+            "one alone": (lambda A, B: (2 * A, B.copy()), "the product is 2 times what it was"),
+            "changed places": (lambda A, B: (B.copy(), A.copy()), "changed places"),
+            "one plus": (lambda A, B: (A + 1, B - 1), "(other_B @ other_A)[0, 0] is"),
+            "B first": (lambda A, B: (2 * B, A / 2), "return the other lora_A first"),
+            "one row": (
+                lambda A, B: (A * np.r_[2, np.ones(len(A) - 1)][:, None],
+                              B / np.r_[2, np.ones(len(A) - 1)]),
+                "numbers stand where they stood",
+            ),
+            "one strip": (lambda A, B: A / 2, "got ndarray of length 3"),
+            "no return": (loses_return, "is the `return` missing?"),
         },
     ),
-}
+}  # fmt: skip
