@@ -133,10 +133,10 @@ def _claims(arguments: argparse.Namespace) -> int:
             if row["section"] != section:
                 section = row["section"]
                 print(f"\n  {section}\n  {'now':>12} {'the text':>16} {'within':>9}  seeds")
-            interval = not row["says"][:1].isdigit() or " to " in row["says"]
-            within = "" if interval else f"{row['within']:g}" if row["within"] else "exact"
+            interval = row["says"].startswith(("below", "above")) or " to " in row["says"]
+            within = f"{row['within']:g}" if row["within"] else "" if interval else "exact"
             numbers = f"{row['value']:>12} {row['says']:>16} {within:>9}  {row['seeds']!s:<5}"
-            print(f"  {numbers} {row['words']}")
+            print(f"  {numbers}  {row['words']}")
         print()
     return 0
 

@@ -153,7 +153,7 @@ def wheel(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_alone_draws_the_figures_and_counts(wheel, tmp_path):
+def test_the_wheel_alone_draws_the_figures_counts_and_prints_the_claims(wheel, tmp_path):
     venv.create(tmp_path / "alone", with_pip=True)
     run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False)
     binaries = tmp_path / "alone" / "bin"
@@ -168,6 +168,8 @@ def test_the_wheel_alone_draws_the_figures_and_counts(wheel, tmp_path):
     what = ["llama-2-7b", "--rank", "8", "--target-modules", "q_proj", "v_proj", "--json"]
     counted = run([binaries / "lora-edu", "count", *what])
     assert json.loads(counted.stdout)["trainable"] == 4_194_304
+    claimed = run([binaries / "lora-edu", "claims", "matrix_example"])
+    assert claimed.stdout.startswith("matrix_example: "), claimed.stderr
 
 
 def test_the_wheel_holds_the_package_and_its_data(wheel):
@@ -175,7 +177,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel):
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "lora_edu").rglob("*")
-        if path.is_file() and path.suffix in {".py", ".json"}
+        if path.is_file() and path.suffix in {".py", ".json", ".js"}
     }
     assert package <= set(names)
     assert not any(name.startswith(("tests", "notebooks", "figures")) for name in names)

@@ -1,5 +1,8 @@
+import csv
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ import pytest
 
 from lora_edu import __version__
 from lora_edu.cli import main
+from lora_edu.course.claims import collected
 
 
 def test_figures_are_written_then_checked(tmp_path, capsys):
@@ -52,7 +56,7 @@ def test_an_unknown_figure_is_one_line_and_code_2(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_is_one_line_and_code_2(tmp_path, capsys):
     (tmp_path / "taken").write_text("a file")
     out = str(tmp_path / "taken" / "figures")
-    assert main(["figures", "--only", "parameters_vs_rank", "--out", out]) == 2
+    assert main(["figures", "--only", "matrix_anatomy", "--out", out]) == 2
     assert capsys.readouterr().err.startswith("lora-edu: ")
 
 
@@ -231,3 +235,26 @@ def test_a_70b_model_is_counted_in_30_seconds_and_2_gigabytes(tmp_path):
     assert json.loads(printed)["base"] == 70_553_706_496
     assert usage.ru_utime + usage.ru_stime < 30  # its own: other programs may be running
     assert kilobytes < 2e6
+
+
+def test_claims_prints_every_sentence_that_a_lesson_vouches_for(capsys):
+    assert main(["claims", "matrix_example"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("matrix_example: ")
+    rows = [line.split("  ")[-1] for line in said.splitlines()]
+    for claim in collected()["matrix_example"]:
+        assert claim["words"] in rows
+    assert re.search(r" 38\.4 +38\.4 +0\.05 +any +38\.4 times in a small", said)
+    assert re.search(r"below 1e-12 +any +Same result", said)
+
+
+def test_claims_are_a_table_for_a_spreadsheet_too(capsys):
+    assert main(["claims", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == sum(map(len, collected().values()))
+    assert set(rows[0]) >= {"lesson", "section", "words", "value", "says", "within", "seeds"}
+
+
+def test_claims_of_a_lesson_that_makes_none_are_refused(capsys):
+    assert main(["claims", "cooking"]) == 2
+    assert "no claims of 'cooking'; there are those of matrix_example" in capsys.readouterr().err
