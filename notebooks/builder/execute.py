@@ -29,10 +29,18 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_PER_CELL = 600
 
 
-def execute(notebook: NotebookNode, source: Source, *, own_seed: bool = True) -> NotebookNode:
+def execute(
+    notebook: NotebookNode, source: Source, *, strict: str | None = "strict"
+) -> NotebookNode:
     """Run an edition of a source from top to bottom in a fresh kernel.
 
-    Its claims have to hold: all of them, or without ``own_seed`` those that are said of any seed.
+    Parameters
+    ----------
+    notebook, source
+        The edition, and where its cells come from.
+    strict : "strict", "any-seed" or None
+        Which of its claims have to hold: all, those that are said of any seed, or none, as in a
+        learner's hands.
 
     Raises
     ------
@@ -44,8 +52,8 @@ def execute(notebook: NotebookNode, source: Source, *, own_seed: bool = True) ->
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order: the same last digits
-    # A claim that does not hold stops the kernel of a build, and never a learner's.
-    os.environ["LORA_EDU_CLAIMS"] = "strict" if own_seed else "any-seed"
+    environment = {name: v for name, v in os.environ.items() if name != "LORA_EDU_CLAIMS"}
+    environment |= {"LORA_EDU_CLAIMS": strict} if strict else {}
     begun: list[NotebookNode] = []
     client = NotebookClient(
         notebook,
@@ -58,7 +66,7 @@ def execute(notebook: NotebookNode, source: Source, *, own_seed: bool = True) ->
         on_cell_start=lambda cell, cell_index: begun.append(cell),
     )
     try:
-        client.execute()
+        client.execute(env=environment)
     except CellTimeoutError:
         raise BuildError(f"{source.place(begun[-1])}: more than {SECONDS_PER_CELL} s") from None
     except DeadKernelError:
@@ -133,7 +141,7 @@ def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
     notebook = solved_edition(source)
     if seed is not None:
         with_seed(notebook, seed, source)
-    execute(notebook, source, own_seed=seed is None)
+    execute(notebook, source, strict="strict" if seed is None else "any-seed")
     cells = {cell.id: cell for cell in notebook.cells}
     for name, exercise in exercises(source).items():
         said = printed(cells[name])
@@ -148,4 +156,4 @@ def run_with_seed(path: Path, seed: int) -> NotebookNode:
     """Execute the reading edition in memory with another seed: what is said of any must hold."""
     source = read_source(path)
     notebook = with_seed(reading_edition(source), seed, source)
-    return execute(notebook, source, own_seed=False)
+    return execute(notebook, source, strict="any-seed")

@@ -33,7 +33,8 @@ from builder.source import UNSTABLE, BuildError, Source, read_source, tags
 from builder.translate import languages, read_translation, translate
 
 # What a lesson may measure: cells, words of prose, bytes; lines of code, in the first edition.
-CELLS, WORDS, MOST_BYTES = (30, 80), (1000, 2500), 600_000
+CELLS, MOST_BYTES = (30, 80), 600_000
+WORDS = {"first": (1000, 2500), "second": (1000, 2300)}
 FIRST_MEDIAN, FIRST_MOST = 6, 25
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
@@ -204,7 +205,7 @@ def check_cells(committed: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id}: live, without a still twin (a next cell with an output)"
 
 
-def check_size(notebook: NotebookNode) -> Iterator[str]:
+def check_size(notebook: NotebookNode, edition: str) -> Iterator[str]:
     """Name each measure of a lesson that is out of bounds."""
     words = sum(
         len(re.findall(r"[^\W\d_]+", without_code(cell.source)))
@@ -213,7 +214,7 @@ def check_size(notebook: NotebookNode) -> Iterator[str]:
     )
     for what, value, (least, most) in [
         ("cells", len(notebook.cells), CELLS),
-        ("words of prose", words, WORDS),
+        ("words of prose", words, WORDS[edition]),
         ("bytes", len(dumps(notebook).encode()), (0, MOST_BYTES)),
     ]:
         if not least <= value <= most:
@@ -255,7 +256,7 @@ def check(path: Path, *, size: bool = True) -> list[str]:
         *check_prose(committed, source.allowed_numbers),
     ]
     if size:
-        found += check_size(committed)
+        found += check_size(committed, source.edition)
         rules = check_page if source.edition == "second" else check_first_edition
         found += rules(committed)
     problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]

@@ -21,7 +21,6 @@ from builder.source import tags
 # Lines of a visible cell in the median, at most, and at most where it is what the lesson is about.
 MEDIAN, MOST, SUBJECT = 6, 15, 25
 MACHINERY, IMPORTS = 0.2, 12  # of all visible lines; lines of imports in one cell
-QUESTION = re.compile(r'guess = "\?"(?:  # .*)?\npredict\(guess, ')
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def measure(notebook: NotebookNode) -> Measures:
             if isinstance(node, ast.stmt) and is_machinery(node, records):
                 held.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         machinery += len(held)
-    booleans = [c.id for c in cells if re.search(r"\b(?:True|False)\b", printed(c))]
+    booleans = [c.id for c in cells if re.search(r"\b(?:True|False)_?\b", printed(c))]
     return Measures(asserts, lines, machinery, booleans)
 
 
@@ -142,9 +141,32 @@ def is_machinery(node: ast.stmt, records: set[str]) -> bool:
     return taken or of_record
 
 
+def asks(tree: ast.Module) -> bool:
+    """Say whether a cell calls ``predict``, and no method of that name."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return any(isinstance(call, ast.Name) and call.id == "predict" for call in calls)
+
+
+def is_question(source: str, tree: ast.Module) -> bool:
+    """Say whether a cell is ``guess = "?"``, a comment perhaps, and ``predict(guess, …)`` alone."""
+    match tree.body:
+        case [
+            ast.Assign(targets=[ast.Name("guess")]),
+            ast.Expr(ast.Call(ast.Name("predict"), [ast.Name("guess"), _, *_])),
+        ]:
+            return re.match(r'guess = "\?"(?:  # .*)?\n', source) is not None
+    return False
+
+
+def gives_away(question: ast.Module) -> bool:
+    """Say whether a question holds its answer, which nothing computes."""
+    call: Any = question.body[1]
+    return not any(isinstance(node, (ast.Name, ast.Call)) for node in ast.walk(call.value.args[1]))
+
+
 def plays(cell: NotebookNode) -> bool:
     """Say whether a cell is the page's puzzle: the call alone."""
-    return cell.source == "puzzle()"
+    return re.fullmatch(r"puzzle\(\d+\)", cell.source) is not None
 
 
 def check_page(notebook: NotebookNode) -> Iterator[str]:
@@ -156,17 +178,18 @@ def check_page(notebook: NotebookNode) -> Iterator[str]:
         most = SUBJECT if "subject" in tags(cell) else MOST
         if found.lines[cell.id] > most:
             yield f"cell {cell.id}: {found.lines[cell.id]} lines, at most {most}"
-        imports = sum(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(parsed(cell)))
+        tree = parsed(cell)
+        kinds = (ast.Import, ast.ImportFrom)
+        imports = sum(len(node.names) for node in ast.walk(tree) if isinstance(node, kinds))
         if imports > IMPORTS:
             yield f"cell {cell.id}: {imports} imports, at most {IMPORTS}"
-        tree = parsed(cell)
-        asks = any(called(node) == "predict" for node in ast.walk(tree))
-        alone = bool(QUESTION.match(cell.source)) and len(tree.body) == 2
-        if asks != ("predict" in tags(cell)) or asks != alone:
+        if asks(tree) != ("predict" in tags(cell)) or asks(tree) != is_question(cell.source, tree):
             yield (
                 f'cell {cell.id}: a question holds guess = "?" and predict(guess, …) alone, '
                 "and has the tag `predict`"
             )
+        elif asks(tree) and gives_away(tree):
+            yield f"cell {cell.id}: the question gives its answer away: compute it"
     for cell in found.booleans:
         yield f"cell {cell}: it shows True or False; show the number, or say it in words"
     median = statistics.median(found.lines.values() or [0])
@@ -178,5 +201,11 @@ def check_page(notebook: NotebookNode) -> Iterator[str]:
         code = [c for c in section if c.cell_type == "code" and not plays(c)]
         if code and [cell for cell in code if "claims" in tags(cell)] != section[-1:]:
             yield f"cell {section[0].id}: one cell tagged `claims` ends a section with code"
-    if sum(map(plays, visible(notebook))) != 1:
-        yield "one cell of a lesson calls puzzle()"
+    above = 0
+    puzzles = []
+    for cell in notebook.cells:
+        above += "claims" in tags(cell)
+        if cell.cell_type == "code" and plays(cell):
+            puzzles.append((cell.source, f"puzzle({above})"))
+    if len(puzzles) != 1 or puzzles[0][0] != puzzles[0][1]:
+        yield f"one cell of a lesson is puzzle(n), for the n panels above it; found {len(puzzles)}"

@@ -118,7 +118,7 @@ def parts(cell: NotebookNode, following: NotebookNode | None) -> list[str]:
         return [MarkdownWithMath(renderer=renderer).render(text) for text in texts]
     described = following is not None and "figure-text" in tags(following)
     alt = re.sub(r"[*$`\\]", "", following.source) if described else ""
-    drawn = cell.source.startswith("fig, shown = figures.")  # the picture says what the code does
+    drawn = re.match(r"fig, \w+ = figures\.", cell.source)  # the picture says what the code does
     shown = [] if drawn else [Highlight2HTML()(cell.source)]
     for output in outputs(cell):
         data = output.get("data", {})

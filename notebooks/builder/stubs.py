@@ -67,6 +67,8 @@ def read_exercise(cell: str) -> Exercise:
         stub += code.left_to_do(statement)
         if isinstance(statement, ast.Assign):
             solution.append(Edit(end, rest.end()))
+    if not stub:
+        raise ValueError("nothing in it is left to a learner")
     return Exercise(
         f"{code.edited(stub)}\n\n{match['call']}",
         code.edited(solution).strip("\n"),

@@ -17,7 +17,7 @@ def test_the_command_names_each_lesson_and_fails_when_one_is_refused(capsys, onl
     only(source)
     assert build.main(["--check"]) == 1  # too small for a lesson
     captured = capsys.readouterr()
-    assert "8 cells, not 30 to 70" in captured.err
+    assert "8 cells, not 30 to 80" in captured.err
     assert captured.out.startswith("07_small ")
     assert "refused" in captured.out
     assert build.main([]) == 0

@@ -150,7 +150,7 @@ def test_a_lesson_out_of_bounds(committed):
     source, _, _ = committed
     sizes = [line.removeprefix("07_small.ipynb: ") for line in check(source)]
     assert "8 cells, not 30 to 80" in sizes
-    assert any("words of prose, not 1000 to 2500" in line for line in sizes)
+    assert any("words of prose, not 1000 to 2300" in line for line in sizes)
 
 
 # -- the rules of the page --------------------------------------------------------------------

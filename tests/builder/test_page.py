@@ -1,5 +1,7 @@
 """The rules of the page, on notebooks that keep them or break them on purpose."""
 
+import copy
+
 import nbformat
 import pytest
 from builder.page import check_page, measure
@@ -24,8 +26,8 @@ def panel():
     return cell("panel(claim('it is 5', 5, 5))", "claims")
 
 
-PUZZLE = cell("puzzle()")
-QUESTION = 'guess = "?"\npredict(guess, 2 + 3)'
+PUZZLE = cell("puzzle(1)")
+QUESTION = 'guess = "?"\npredict(guess, sum([2, 3]))'
 FINE = [
     words("# A page"),
     cell("import numpy\n" + "x = 1\n" * 4),
@@ -40,7 +42,11 @@ FINE = [
 
 
 def problems(*more, at=4):
-    return list(check_page(page(*FINE[:at], *more, *FINE[at:])))
+    cells = copy.deepcopy([*FINE[:at], *more, *FINE[at:]])
+    end = next(i for i, cell in enumerate(cells) if cell.source == PUZZLE.source)
+    above = sum("claims" in cell.metadata.get("tags", []) for cell in cells[:end])
+    cells[end].source = f"puzzle({above})"
+    return list(check_page(page(*cells)))
 
 
 def test_a_page_that_keeps_the_rules():
@@ -60,7 +66,12 @@ def test_a_page_that_keeps_the_rules():
         (f"{QUESTION}\nprint(5)", ("predict",), "cell bad: a question holds"),
         (QUESTION.replace('"?"', "None"), ("predict",), "cell bad: a question holds"),
         ("x = 1", ("predict",), "cell bad: a question holds"),
-        ("puzzle()", (), "one cell of a lesson calls puzzle()"),
+        ('guess = "?"\npredict(guess, "more")', ("predict",), "gives its answer away"),
+        ("puzzle(7)", (), "one cell of a lesson is puzzle(n), for the n panels above it; found 2"),
+        ('guess = "?"\npredict(guess, 500 + 0)', ("predict",), "gives its answer away"),
+        ('guess = "?"\npredict(guess, x), print(7)', ("predict",), "a question holds"),
+        ('guess = "?"\npredict(guess)', ("predict",), "a question holds"),
+        ("from m import a, b, c, d, e, f, g, h, i, j, k, l, n", (), "13 imports, at most 12"),
     ],
 )
 def test_a_cell_that_breaks_a_rule(source, labels, problem):
@@ -78,6 +89,7 @@ def test_a_cell_that_breaks_a_rule(source, labels, problem):
         ("assert 1\n" * 30, ("claims",)),
         ('guess = "?"  # more, or less\npredict(guess, max(\n    1, 2))', ("predict",)),
         ("%time 1", ()),
+        ("y = model.predict(x)", ()),
     ],
 )
 def test_a_cell_that_keeps_them(source, labels):
@@ -86,6 +98,7 @@ def test_a_cell_that_keeps_them(source, labels):
 
 
 def test_booleans_are_named_and_words_that_hold_them_are_not():
+    assert len(problems(cell("print(x)", printed="np.True_"))) == 1
     (found,) = problems(cell("print(x)", printed="sorted: True", name="bad"))
     assert found.startswith("cell bad: it shows True or False")
     assert problems(cell("print(x)", printed="Trueness, Falsehood")) == []
@@ -101,9 +114,15 @@ def test_a_section_with_code_ends_in_one_panel():
     assert problems(words("## 2 · More"), words("Only words."), at=6) == []
 
 
+def test_a_puzzle_counts_the_panels_above_it():
+    wrong = [cell("puzzle(2)") if c is PUZZLE else c for c in FINE]
+    (found,) = check_page(page(*wrong))
+    assert found == "one cell of a lesson is puzzle(n), for the n panels above it; found 1"
+
+
 def test_a_page_without_a_puzzle():
     assert list(check_page(page(*(c for c in FINE if c is not PUZZLE)))) == [
-        "one cell of a lesson calls puzzle()"
+        "one cell of a lesson is puzzle(n), for the n panels above it; found 0"
     ]
 
 

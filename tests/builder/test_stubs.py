@@ -88,6 +88,8 @@ def test_stub_and_solution(written, stub, solution):
         (f"for a in b:\n    print(a){CALL}", "'for a in b:': what"),
         (f"print(1)  # not given{CALL}", "'print(1)  # not given': what"),
         (f"a = 1; b = 2{CALL}", "'a = 1; b = 2': one statement on a line"),
+        (f"a = 1  # given{CALL}", "nothing in it is left to a learner"),
+        (f"import os{CALL}", "nothing in it is left to a learner"),
         (f"def it(x): return x{CALL}", "'def it(x): return x': a body stands on lines of its own"),
     ],
 )
