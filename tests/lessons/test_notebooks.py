@@ -1,14 +1,19 @@
 """The lessons themselves: as their sources say, solvable, and true for another seed."""
 
+import copy
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from builder import execute
-from builder.editions import LABELS, printed
+from builder.editions import LABELS, dumps, load, own_edition, printed
 from builder.lint import check
 from builder.prose import without_code
-from builder.source import NOTEBOOKS, exercises, read_source, slug, sources
+from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
 from conftest import needs_assets
+from nbformat import NotebookNode
 
 SOURCES = sources()
 NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
@@ -47,8 +52,10 @@ def test_every_exercise_can_be_solved(source):
 
 
 @lessons
-def test_a_lesson_has_three_to_five_exercises_in_its_core(source):
-    assert 3 <= len(exercises(read_source(source))) <= 6
+def test_a_lesson_has_two_to_four_exercises(source):
+    lesson = read_source(source)
+    least, most = (2, 4) if lesson.edition == "second" else (3, 6)
+    assert least <= len(exercises(lesson)) <= most
 
 
 @pytest.mark.slow
@@ -56,6 +63,82 @@ def test_a_lesson_has_three_to_five_exercises_in_its_core(source):
 @executed_lessons
 def test_the_claims_hold_for_other_seeds(source, seed):
     execute.run_with_seed(source, seed)
+
+
+# -- a page in a learner's hands ----------------------------------------------------------------
+
+# What a learner may try in a lesson, and how many of its sentences are false then.
+TRIED = {
+    "matrix_example": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("100, 100, 5 ", "100, 100, 2 ", range(10, 30)),
+        ("100, 100, 5 ", "100, 100, 7 ", range(10, 30)),
+        ("100, 100, 5 ", "100, 100, 60 ", range(10, 30)),
+        ("100, 100, 5 ", "100, 100, 100 ", range(10, 30)),
+        ("100, 100, 5 ", "50, 80, 5 ", range(10, 30)),
+        ('("I", "H", "LILI"', '("I", "H"', 1),
+        ('"ANNA"  ', '"LILI"  ', 0),
+        ("tasks = 10", "tasks = 11", 1),  # solves the puzzle
+    ],
+}
+
+
+def played(lesson: str, old: str, new: str) -> NotebookNode:
+    """Run a learner's own copy with one piece of its code changed."""
+    source = read_source(next(path for path in SOURCES if slug(path) == lesson))
+    notebook = own_edition(source)
+    changed = [cell for cell in notebook.cells if cell.cell_type == "code" and old in cell.source]
+    assert len(changed) == 1, old
+    changed[0].source = changed[0].source.replace(old, new)
+    return execute.execute(notebook, source, strict=None)
+
+
+@pytest.mark.parametrize(
+    ("lesson", "old", "new", "false"),
+    [
+        pytest.param(lesson, *tried, marks=[] if tried == changes[-1] else [pytest.mark.slow])
+        for lesson, changes in TRIED.items()
+        for tried in changes
+    ],
+)
+def test_nothing_stops_when_a_learner_plays_and_the_page_says_what_is_false(
+    lesson, old, new, false
+):
+    notebook = played(lesson, old, new)
+    panels = [printed(cell) for cell in notebook.cells if "claims" in tags(cell)]
+    found = sum(text.count("✗") for text in panels)
+    assert found in (false if isinstance(false, range) else [false]), panels
+    (said,) = [printed(cell) for cell in notebook.cells if cell.source.startswith("puzzle(")]
+    if false == 1:
+        assert said.startswith("puzzle: OK")
+
+
+def test_each_rewritten_lesson_is_played_with_and_its_puzzle_solved():
+    rewritten = {slug(path) for path in SOURCES if read_source(path).edition == "second"}
+    assert set(TRIED) == rewritten
+    assert all(tried[-1][2] == 1 for tried in TRIED.values())
+
+
+def test_a_claim_that_breaks_in_a_committed_notebook_turns_nbval_red(tmp_path):
+    notebook = load(NOTEBOOKS / "01_matrix_example.ipynb")
+    kept = [
+        cell for cell in notebook.cells if cell.id in {"setup", "matrices", "anatomy", "one-row"}
+    ]
+    panel = next(cell for cell in notebook.cells if cell.id == "claims-1")
+    broken = copy.deepcopy(panel)
+    broken.source = panel.source.replace("W0.size, 10_000", "W0.size, 10_001")
+    for name, last in {"good": panel, "broken": broken}.items():
+        notebook.cells = [*kept, last]
+        (tmp_path / f"{name}.ipynb").write_text(dumps(notebook), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p"]
+    command += ["no:cacheprovider", "-c", os.devnull, str(tmp_path)]
+    strict = {**os.environ, "LORA_EDU_CLAIMS": "strict"}
+    run = subprocess.run(command, capture_output=True, text=True, env=strict)
+    assert "1 failed" in run.stdout, run.stdout
+    assert "now 10,000 (the text: 10,001)" in run.stdout
+
+
+# -- the pages beside the lessons ---------------------------------------------------------------
 
 
 def test_the_page_for_teachers_names_cells_that_exist():
