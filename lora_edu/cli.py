@@ -367,7 +367,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 well, 1 a check failed, 2 bad input)."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"lora-edu: {error}", file=sys.stderr)
         return 2
