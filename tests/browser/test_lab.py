@@ -152,9 +152,10 @@ def run_all(page, address, name):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     # Each ran, once, in order: a folded cell shows its number beside its output.
-    last = cells.last.locator(".jp-InputArea-prompt, .jp-OutputArea-prompt").last
-    expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=5 * MINUTE)
-    assert last.inner_text() == f"[{cells.count()}]:"
+    prompts = cells.last.locator(".jp-InputArea-prompt, .jp-OutputArea-prompt")
+    run = prompts.filter(has_text=re.compile(r"\[\d+\]:")).first
+    run.wait_for(timeout=5 * MINUTE)
+    assert run.inner_text() == f"[{cells.count()}]:"
 
 
 def answer_all(page, path):
