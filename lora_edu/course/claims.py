@@ -199,7 +199,14 @@ def puzzle(above: int) -> None:
     """Say whether exactly one sentence of the first ``above`` panels of the page is false now.
 
     What is below may hold what was true before a change, for nobody runs it anew.
+
+    Raises
+    ------
+    ValueError
+        ``above`` is less than 1.
     """
+    if above < 1:
+        raise ValueError(f"above must be at least 1, got {above}")
     panels = list(_PANELS.values())[:above]
     orders = [panel.order for panel in panels]
     if len(orders) < above or orders != list(range(orders[0], orders[0] + above)):

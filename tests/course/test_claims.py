@@ -219,3 +219,8 @@ def test_another_word_in_the_environment_stops_nobody(word, monkeypatch):
 )
 def test_values_are_written_as_a_reader_wants_them(words, value, said, shows):
     assert shows in repr(panel(claim(words, value, said)))
+
+
+def test_a_puzzle_stands_below_a_panel():
+    with pytest.raises(ValueError, match="above must be at least 1, got 0"):
+        claims.puzzle(0)
