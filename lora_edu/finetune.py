@@ -118,6 +118,9 @@ def finetune(options: Namespace) -> dict[str, object]:
                 os.replace(Path(temporary, "merged"), out / "merged")
         write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         print(USE.format(out=out, folder=folder, labels=len(names)))
+    # Under torchrun: a process whose group is still open when it exits may abort.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
     return metrics
 
 

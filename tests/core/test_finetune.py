@@ -359,6 +359,7 @@ def counting_init(self, *args, **kwargs):
 parallel.__init__ = counting_init
 code = main(sys.argv[1:])
 print("sent", sum(sent), flush=True)
+print("open", torch.distributed.is_initialized(), flush=True)
 sys.exit(code)
 """
 
@@ -391,6 +392,7 @@ def test_two_processes_train_as_one_and_say_what_they_exchange(tmp_path, data, m
     lora, full = (int(word.strip(";")) for word in said.split() if word[0].isdigit())
     assert lora == sum(tensor.nbytes for tensor in adapters[0].values())
     assert [line for line in lines if line.startswith("sent")] == [f"sent {80 * lora}"] * 2
+    assert [line for line in lines if line.startswith("open")] == ["open False"] * 2
     whole = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     assert full == 4 * whole.num_parameters()
     assert "all-reduced" not in capfd.readouterr().out  # of the one
