@@ -161,27 +161,31 @@ def results(name: str, *, again: bool = False) -> dict[str, Any]:
     rows: list[Row] = record["rows"]
     if "rates" not in record["arguments"]:
         return record if "seed" in rows[0] else {**record, **rows[0]}
-    validations: dict[str, dict[float, list[float]]] = {}
+    tried: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
-        rates = validations.setdefault(row["method"], {})
-        rates.setdefault(row["lr"], []).append(row["validation"])
-    chosen = {method: _best(rates) for method, rates in validations.items()}
+        tried.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row)
     search = {
-        method: {f"{lr:g}": values for lr, values in rates.items()}
-        for method, rates in validations.items()
+        method: {f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()}
+        for method, rates in tried.items()
     }
-    runs = {
-        method: [row for row in rows if row["method"] == method and row["lr"] == lr]
-        for method, lr in chosen.items()
-    }
+    chosen = {method: _best(rates) for method, rates in tried.items()}
+    runs = {method: tried[method][lr] for method, lr in chosen.items()}
     mean = {method: _over_seeds(statistics.fmean, of) for method, of in runs.items()}
     std = {method: _over_seeds(statistics.stdev, of) for method, of in runs.items()}
     return {**record, "search": search, "chosen": chosen, "runs": runs, "mean": mean, "std": std}
 
 
-def _best(validations: Mapping[float, Sequence[float]]) -> float:
-    """Return the rate with the best mean; of equals, the first."""
-    return max(validations, key=lambda lr: sum(validations[lr]))
+def _best(tried: Mapping[float, Sequence[Row]]) -> float:
+    """Return the rate with the best mean validation; of equals, the first that was run in full.
+
+    Means are equal to nine digits: the last ones of a sum depend on the version of Python.
+    """
+    means = {
+        lr: round(statistics.fmean(row["validation"] for row in rows), 9)
+        for lr, rows in tried.items()
+    }
+    equals = [lr for lr, mean in means.items() if mean == max(means.values())]
+    return max(equals, key=lambda lr: len(tried[lr][0]))  # of how many columns
 
 
 def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:

@@ -78,6 +78,18 @@ def test_the_rate_is_chosen_on_validation_and_its_runs_are_reported(tiny):
     assert experiments.per_seed(content, "b").tolist() == [10, 10.125, 10.25]
 
 
+def test_of_equal_rates_the_first_is_chosen_that_was_run_in_full():
+    """Added up by `sum`, one of these two is larger, with another Python the other."""
+    shares = [0.1, 0.2, 0.3]
+    rows = [{"validation": share, "test": share} for share in shares]
+    assert experiments._best({1.0: rows, 2.0: rows[::-1]}) == 1.0
+    assert experiments._best({1.0: rows[::-1], 2.0: rows}) == 1.0
+    short = [{"validation": share} for share in shares]
+    assert experiments._best({1.0: short, 2.0: rows, 3.0: short}) == 2.0
+    better = [{"validation": share + 1e-6} for share in shares]
+    assert experiments._best({1.0: rows, 2.0: better}) == 2.0
+
+
 def test_a_measurement_has_no_seed_and_one_row(tiny, tmp_path):
     @experiments.experiment()
     def clock(*, rounds=2):
