@@ -103,7 +103,10 @@ CASES = {
                 lambda S, energy: int(np.argmin(abs(held(S) - energy))) + 1,
                 "got 2, right is 3: that share is not yet reached",
             ),
-            "the share": (lambda S, energy: held(S)[0], "a whole number of type int, got np.float"),
+            "the share": (
+                lambda S, energy: held(S)[0],
+                "energy_rank([4, 2, 2, 1], 0.3): a rank is a whole number of type int, got ",
+            ),
             "sorts in place": (lambda S, energy: in_place(S, 1), "S itself was changed"),
         },
     ),
