@@ -6,6 +6,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 
 import argparse
 import csv
+import importlib
 import json
 import os
 import re
@@ -224,6 +225,21 @@ def _finetune(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _in_clone(arguments: argparse.Namespace) -> int:
+    """Pass lab, check and test on to the clone: what they work on is no part of the package."""
+    notebooks = Path(__file__).parents[1] / "notebooks"
+    if not (notebooks / "builder" / "clone.py").is_file():
+        raise ValueError(
+            "the lessons and the tests are in a clone of the course, not in this installation: "
+            'there, run python -m pip install -e ".[course,test,dev]"'
+        )
+    sys.path.insert(0, str(notebooks))
+    clone = importlib.import_module("builder.clone")
+    if arguments.does == "test":
+        return clone.run_tests(arguments.rest, arguments.which)
+    return {"lab": clone.open_lab, "check": clone.check}[arguments.does](arguments.rest)
+
+
 def _model_of(path: Path) -> Any:
     """Build the model of a config.json (or of a folder with one) on the meta device: no weights."""
     if not path.exists():
@@ -360,12 +376,30 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (("merge", "write a plain model too"), ("resume", "go on where it stopped")):
         finetune.add_argument(f"--{name}", action="store_true", help=what)
     finetune.set_defaults(run=_finetune)
+
+    for does, what, more in (
+        ("lab", "open your own copies of the lessons", "Other options are JupyterLab's."),
+        ("check", "say within a minute what a change broke", "NAME ...: these checks alone."),
+        ("test", "run every test and every notebook (minutes)", "Other arguments are pytest's."),
+    ):
+        command = commands.add_parser(does, help=what, description=what, epilog=more)
+        command.set_defaults(run=_in_clone, does=does, which="quick")
+    for which, what in (
+        ("slow", "other seeds, every solution"),
+        ("browser", "each lesson in a real JupyterLab"),
+    ):
+        command.add_argument(
+            f"--{which}", dest="which", action="store_const", const=which, help=what
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 well, 1 a check failed, 2 bad input)."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, arguments.rest = parser.parse_known_args(argv)
+    if arguments.rest and arguments.run is not _in_clone:
+        parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
     try:
         code = arguments.run(arguments)
         sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from itertools import chain
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,6 +13,9 @@ from lora_edu import assets
 from lora_edu.course import experiments
 
 NEED_ASSETS = {"real_model"}  # lessons
+# Seconds of one thread that a lesson may take from top to bottom. They are printed, not asserted.
+GOAL, LONGER = 30, {"first_words": 60, "real_model": 75, "inside_the_update": 75}
+LONGER |= {"language_model": 120}
 LONGEST = {"test_notebooks.py", "test_finetune.py"}  # these begin, and the lessons above
 
 # In the kernels that nbval starts, a claim of a page that does not hold is an error.
@@ -41,6 +46,20 @@ def pytest_collection_modifyitems(items):
         skip = pytest.mark.skip(reason=f"{wrong}: run `lora-edu assets --fetch`")
         for item in waiting:
             item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how long each lesson took, beside its goal."""
+    seconds = {}
+    for report in chain(*terminalreporter.stats.values()):
+        path = Path(getattr(report, "nodeid", "").partition("::")[0])
+        if path.suffix == ".ipynb" and hasattr(report, "duration"):
+            seconds[path.stem] = seconds.get(path.stem, 0) + report.duration
+    if seconds:
+        terminalreporter.section("lessons: seconds, and the goal")
+    for stem, took in sorted(seconds.items()):
+        goal = LONGER.get(stem.partition("_")[2], GOAL)
+        terminalreporter.line(f"{stem:<28} {took:6.1f} {goal:>5} {'above' if took > goal else ''}")
 
 
 @pytest.fixture(params=["first", "again"])

@@ -13,7 +13,11 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import yaml
+from builder import clone
 from packaging.requirements import Requirement
+
+from lora_edu.cli import main
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,13 +33,14 @@ CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 EXTRAS = PROJECT["optional-dependencies"]
 # Distributions by the names of their modules, where these differ
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
-DISTRIBUTIONS |= {"markdown_it": "markdown-it-py"}
+DISTRIBUTIONS |= {"markdown_it": "markdown-it-py", "yaml": "pyyaml"}
 # What nothing imports: run by its name, or loaded by another package
 NOT_IMPORTED = {
     "accelerate",  # transformers' Trainer loads it
     "hatchling",  # builds the wheel
     "jupyterlab",
     "nbval",  # plugins of pytest
+    "pre-commit",
     "pytest-xdist",
     "pyright",
     "ruff",
@@ -192,30 +197,75 @@ def test_one_version_everywhere():
 
 def links(path):
     text = re.sub(r"(?s)```.*?```", "", path.read_text(encoding="utf-8"))
-    return re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "figures/README.md"])
-def test_links_lead_somewhere(name):
-    page = ROOT / name
+def headings(path):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r"(?s)```.*?```", "", path.read_text(encoding="utf-8"))
+    titles = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("tests/benchmarks/README.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
     for link in links(page):
         if not link.startswith("http"):
-            assert (page.parent / link).exists(), f"{name}: {link}"
+            address, _, anchor = link.partition("#")
+            target = page.parent / address if address else page
+            assert target.exists(), link
+            if anchor:
+                assert anchor in headings(target), link
 
 
-def test_the_readme_lists_every_lesson_there_is():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "folder"), [("README.md", "notebooks/"), ("notebooks/README.md", "")]
+)
+def test_each_lesson_that_there_is_is_listed(name, folder):
+    page = (ROOT / name).read_text(encoding="utf-8")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert f"](notebooks/{notebook.name})" in readme
+        assert f"]({folder}{notebook.name})" in page
 
 
-def test_the_readme_names_commands_that_exist():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_one_page_leads_to_all_others():
+    index = ROOT / "notebooks" / "README.md"
+    reached = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    beside = {*index.parent.glob("*.md"), *ROOT.glob("[a-z]*/README.md"), ROOT / "CONTRIBUTING.md"}
+    assert beside - {index} <= reached
+
+
+def test_pages_name_commands_that_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"`?make ([a-z-]+)", readme))
-    assert {"lab", "test"} <= named
-    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
-    assert named <= targets
+    (phony,) = re.findall(r"(?m)^\.PHONY: (.+)$", makefile)
+    lines = re.findall(r"(?m)^([a-z -]+):(?!=)", makefile)
+    assert set(phony.split()) == {target for line in lines for target in line.split()}
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":
+            text = page.read_text(encoding="utf-8")
+            targets = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE))
+            assert targets <= set(phony.split()), page
+            commands = set(re.findall(r"(?:`|^|/)lora-edu ([a-z]+)", text, re.MULTILINE))
+            for command in commands:
+                with pytest.raises(SystemExit) as stop:
+                    main([command, "--help"])
+                assert stop.value.code == 0, f"{page}: lora-edu {command}"
+
+
+def test_hooks_are_the_checks():
+    """Each of them once, under its own name, and nothing is fetched."""
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    assert repo["repo"] == "local"
+    assert {hook["id"]: hook["entry"] for hook in repo["hooks"]} == {
+        name: f"lora-edu check {name}" for name in clone.CHECKS
+    }
+    assert {hook["language"] for hook in repo["hooks"]} == {"system"}
 
 
 def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
@@ -253,8 +303,8 @@ def test_each_file_of_the_project_that_is_named_exists():
     assert [(name, found) for name, found in files if not (ROOT / found).exists()] == []
 
 
-def test_the_code_in_the_readme_gives_what_its_comments_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_code_on_the_packages_page_gives_what_its_comments_say():
+    readme = (ROOT / "lora_edu" / "README.md").read_text(encoding="utf-8")
     names, compared = {}, 0
     for block in re.findall(r"(?s)```python\n(.*?)```", readme):
         for line in filter(None, block.splitlines()):

@@ -5,5 +5,6 @@
 ``claims`` collects the sentences that a page vouches for, ``page`` measures its code, ``lint``
 judges the whole, ``execute`` runs it.
 ``own`` gives a learner copies, ``slides`` a teacher slides; ``constraints`` names the versions
-behind the outputs. Each imports only such as stand before it here.
+behind the outputs; ``clone`` opens the lessons, checks a change and runs the tests. Each imports
+only such as stand before it here.
 """

@@ -14,16 +14,6 @@ from lora_edu.cli import main
 from lora_edu.course.claims import collected
 
 
-def test_figures_are_written_then_checked(tmp_path, capsys):
-    out = str(tmp_path / "figures")
-    assert main(["figures", "--out", out]) == 0
-    assert "matrix_anatomy" in capsys.readouterr().out
-    assert main(["figures", "--check", "--out", out]) == 0
-    (tmp_path / "figures" / "matrix_anatomy.png").unlink()
-    assert main(["figures", "--check", "--out", out]) == 1
-    assert "matrix_anatomy: the picture is missing" in capsys.readouterr().err
-
-
 def test_figures_for_print_stand_apart(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["matrix_anatomy", "scaling_and_rank"]

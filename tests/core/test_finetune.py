@@ -230,7 +230,7 @@ def test_what_peft_trained_loads_here(folder, tmp_path, data):
 
 def test_the_way_on_in_the_readme(run, folder, tmp_path, monkeypatch):
     """Its code is run as it stands, beside a folder called topics and one called minilm."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "lora_edu" / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"(?s)```py\n(.*?)```", readme)
     shutil.copytree(run[0], tmp_path / "topics")
     shutil.copytree(folder, tmp_path / "minilm")
@@ -358,8 +358,9 @@ def counting_init(self, *args, **kwargs):
 
 parallel.__init__ = counting_init
 code = main(sys.argv[1:])
-print("sent", sum(sent), flush=True)
-print("open", torch.distributed.is_initialized(), flush=True)
+# In one piece each: two processes write into one pipe.
+sys.stdout.write(f"sent {{sum(sent)}}\\n")
+sys.stdout.write(f"open {{torch.distributed.is_initialized()}}\\n")
 sys.exit(code)
 """
 

@@ -8,6 +8,7 @@ import pytest
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from lora_edu.cli import main
 from lora_edu.course import figures, plots
 from lora_edu.course.matrix_example import figures as example
 
@@ -333,3 +334,13 @@ def test_small_png_keeps_the_picture():
     assert small == plots.small_png(large)
     pictures = [np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), float) for p in (large, small)]
     assert np.abs(pictures[0] - pictures[1]).mean() < 2  # of 255
+
+
+def test_the_command_draws_every_figure_and_then_finds_nothing_to_do(tmp_path, capsys):
+    out = str(tmp_path / "figures")
+    assert main(["figures", "--out", out]) == 0
+    assert "matrix_anatomy" in capsys.readouterr().out
+    assert main(["figures", "--check", "--out", out]) == 0
+    (tmp_path / "figures" / "matrix_anatomy.png").unlink()
+    assert main(["figures", "--check", "--out", out]) == 1
+    assert "matrix_anatomy: the picture is missing" in capsys.readouterr().err

@@ -45,6 +45,7 @@ def test_the_committed_notebook_is_as_its_source_says(source):
     assert check(source) == []
 
 
+@pytest.mark.slow
 @executed_lessons
 def test_every_exercise_can_be_solved(source):
     notebook = execute.run_solved(source)

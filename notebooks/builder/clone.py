@@ -1,0 +1,138 @@
+"""What one does in a clone of the course: open the lessons, check a change, run the tests.
+
+The command `lora-edu` passes lab, check and test on to here; the Makefile calls nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lora_edu import assets
+
+ROOT = Path(__file__).parents[2]
+INSTALL = 'python -m pip install -e ".[course,test,dev]"'
+# Two processes of one thread each: two threads each would get in one another's way.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+# What `check` runs, each as arguments of Python. The longest come first: two run at a time.
+CHECKS = {
+    "types": ["-m", "pyright", "--pythonpath", sys.executable],
+    "core": ["-m", "pytest", "-q", "tests/core", "--ignore", "tests/core/test_finetune.py"],
+    "lessons": [
+        "-m",
+        "pytest",
+        "-q",
+        "tests/lessons",
+        "--ignore",
+        "tests/lessons/test_notebooks.py",
+    ],
+    "house": ["-m", "pytest", "-q", "tests/test_architecture.py", "tests/test_project.py"],
+    "figures": ["-m", "lora_edu.cli", "figures", "--check"],
+    "notebooks": ["notebooks/build.py", "--check"],
+    "records": ["-m", "lora_edu.cli", "records"],
+    "style": ["-m", "ruff", "check", "."],
+    "format": ["-m", "ruff", "format", "--check", "."],
+}
+
+
+def open_lab(options: Sequence[str]) -> int:
+    """Give the learner copies of the lessons, and open them in JupyterLab; return its exit code.
+
+    ``options`` are JupyterLab's own, such as ``--no-browser``.
+    """
+    demand("jupyterlab", "jupytext")
+    if code := run(["notebooks/build.py", "--own"]):
+        return code
+    # In a container one is root, and Jupyter wants to be told that this is meant.
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return run(["-m", "jupyter", "lab", *root, "notebooks/mine", *options])
+
+
+def check(names: Sequence[str]) -> int:
+    """Run all of CHECKS, or those that are named, two at a time; return 1 if one fails.
+
+    What fails prints what it has found; the last line says what to run next.
+    """
+    demand("pytest", "pyright", "ruff", "jupytext")
+    if unknown := [name for name in names if name not in CHECKS]:
+        raise ValueError(f"there is no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+    start, failed = time.perf_counter(), []
+    with ThreadPoolExecutor(2) as pool:
+        for name, code, seconds, said in pool.map(run_check, names or CHECKS):
+            print(f"{name:<14} {'FAILED' if code else 'ok':<7} {seconds:5.1f} s", flush=True)
+            if code:
+                failed.append(name)
+                print(said, flush=True)
+    took = f"in {time.perf_counter() - start:.0f} s"
+    if failed:
+        print(f"{', '.join(failed)} failed {took}. Mended? lora-edu check {' '.join(failed)}")
+        return 1
+    print(f"All passed {took}. Next: lora-edu test (minutes: all tests, all notebooks)")
+    return 0
+
+
+def run_tests(options: Sequence[str], which: str) -> int:
+    """Run pytest; return its exit code. ``options`` are its own: paths, ``-k``, ``-x``.
+
+    ``which`` is "quick" (the unit tests, and the outputs of each notebook), "slow" (other seeds,
+    every solution, a bare environment), or "browser" (each lesson in a real JupyterLab).
+    """
+    demand("pytest", "xdist", "nbval", "jupytext")
+    fetch()
+    if which == "browser":
+        return run(["-m", "pytest", "tests/browser", *options])
+    # A slow test is a whole lesson: any worker may take the next one. Otherwise a file stays with
+    # one worker, and they begin in the order of tests/conftest.py, the longest first.
+    how = ["--dist", "worksteal", "-m", "slow"] if which == "slow" else ["--dist", "loadfile"]
+    return run(["-m", "pytest", "-n", "2", "--no-loadscope-reorder", *how, *options])
+
+
+# -- their parts ------------------------------------------------------------------------------
+
+
+def demand(*modules: str) -> None:
+    """Raise a ValueError that says what to install when a module is missing."""
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"{missing[0]} is not installed: in {ROOT}, run {INSTALL}")
+
+
+def fetch() -> None:
+    """Fetch the real weights and texts, or say that what needs them will be skipped."""
+    try:
+        for name in assets.ASSETS:
+            assets.path(name)
+    except (ValueError, OSError) as error:
+        print(f"{error}\nWhat needs these assets will be skipped", file=sys.stderr, flush=True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run Python in the clone; return its exit code."""
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=ENVIRONMENT)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the process got it too, and may ask whether it is meant
+            continue
+
+
+def run_check(name: str) -> tuple[str, int, float, str]:
+    """Run one of CHECKS; return its name, exit code, seconds, and what it said."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *CHECKS[name]],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return name, done.returncode, time.perf_counter() - start, done.stdout.rstrip()

@@ -1,0 +1,145 @@
+"""What `lora-edu` does in a clone: lab, check, test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from builder import clone
+
+from lora_edu import cli
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Note what would be run, and run nothing."""
+    made = []
+    monkeypatch.setattr(clone, "run", lambda arguments: made.append(list(arguments)) or 0)
+    monkeypatch.setattr(clone, "fetch", lambda: made.append("fetch"))
+    return made
+
+
+def checks(monkeypatch, **codes):
+    made = {
+        name: ["-c", f"print('{name} speaks'); raise SystemExit({n})"] for name, n in codes.items()
+    }
+    monkeypatch.setattr(clone, "CHECKS", made)
+
+
+def test_what_fails_speaks_and_the_last_line_says_how_to_go_on(monkeypatch, capsys):
+    checks(monkeypatch, good=0, bad=1, worse=3)
+    assert cli.main(["check"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:-1]] == [
+        ["good", "ok"],
+        ["bad", "FAILED"],
+        ["bad", "speaks"],
+        ["worse", "FAILED"],
+        ["worse", "speaks"],
+    ]
+    assert lines[-1].startswith("bad, worse failed in ")
+    assert lines[-1].endswith(" Mended? lora-edu check bad worse")
+
+
+def test_when_nothing_fails_the_last_line_says_what_to_run_next(monkeypatch, capsys):
+    checks(monkeypatch, good=0, bad=1)
+    assert cli.main(["check", "good"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "Next: lora-edu test" in lines[-1]
+
+
+def test_a_check_that_is_none_is_one_line(monkeypatch, capsys):
+    checks(monkeypatch, good=0, bad=1)
+    assert cli.main(["check", "goo"]) == 2
+    assert capsys.readouterr().err == "lora-edu: there is no check 'goo'; there are good, bad\n"
+
+
+def test_a_check_may_say_what_it_likes(monkeypatch, capfd):
+    code = "import sys; sys.stdout.buffer.write(b'caf\\xe9 \\xc3\\xa9'); sys.exit(1)"
+    monkeypatch.setattr(clone, "CHECKS", {"odd": ["-c", code]})
+    assert cli.main(["check"]) == 1
+    assert "caf� é" in capfd.readouterr().out
+
+
+def test_options_go_to_those_who_know_them(ran):
+    assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
+    assert cli.main(["test", "tests/core", "-k", "rank", "-x"]) == 0
+    assert cli.main(["test", "--slow"]) == 0
+    assert cli.main(["test", "--browser", "-k", "matrix"]) == 0
+    own, lab, _, quick, _, slow, _, browser = ran
+    assert own == ["notebooks/build.py", "--own"]
+    assert lab[:3] == ["-m", "jupyter", "lab"]
+    assert lab[-4:] == ["notebooks/mine", "--no-browser", "--port", "8899"]
+    assert quick[-4:] == ["tests/core", "-k", "rank", "-x"]
+    assert {"loadfile"} < set(quick)
+    assert slow[-2:] == ["-m", "slow"]
+    assert "worksteal" in slow
+    assert browser == ["-m", "pytest", "tests/browser", "-k", "matrix"]
+
+
+def test_copies_that_cannot_be_made_open_no_lab(monkeypatch):
+    made = []
+    monkeypatch.setattr(clone, "run", lambda arguments: made.append(arguments[0]) or 1)
+    assert cli.main(["lab"]) == 1
+    assert made == ["notebooks/build.py"]
+
+
+@pytest.mark.parametrize("command", ["lab", "check", "test"])
+def test_what_is_not_installed_is_one_line_that_says_how(command, monkeypatch, capsys):
+    monkeypatch.setattr(clone.importlib.util, "find_spec", lambda name: None)
+    assert cli.main([command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"is not installed: in {clone.ROOT}, run python -m pip install -e" in line
+
+
+@pytest.mark.parametrize("command", ["lab", "check", "test"])
+def test_without_a_clone_one_line_says_where_the_lessons_are(
+    command, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "lora_edu" / "cli.py"))
+    assert cli.main([command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lora-edu: the lessons and the tests are in a clone of the course")
+
+
+def test_assets_that_cannot_be_fetched_stop_nothing(monkeypatch, capsys):
+    def offline(name):
+        raise OSError(f"could not download {name}")
+
+    monkeypatch.setattr(clone.assets, "path", offline)
+    clone.fetch()
+    said = capsys.readouterr().err
+    assert said.startswith("could not download ")
+    assert said.endswith("What needs these assets will be skipped\n")
+
+
+def test_all_is_run_in_the_clone_by_this_python_with_one_thread(capfd):
+    code = "import os, sys; print(os.getcwd(), sys.executable, os.environ['OMP_NUM_THREADS'])"
+    assert clone.run(["-c", code + "; sys.exit(7)"]) == 7
+    assert capfd.readouterr().out == f"{clone.ROOT} {sys.executable} 1\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
+def test_an_interrupt_is_the_childs_to_answer():
+    """As JupyterLab, which asks whether it is meant: the command waits for it."""
+    child = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (print('asked', flush=True), exit(5)))\n"
+        "print('ready', flush=True)\ntime.sleep(60)"
+    )
+    code = f"import sys; from builder import clone; sys.exit(clone.run(['-c', {child!r}]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=clone.ROOT / "notebooks",
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "asked\n"
+    assert process.returncode == 5
