@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import LoadFlags
 from matplotlib.image import AxesImage
 from matplotlib.path import Path
 from matplotlib.rcsetup import cycler
@@ -144,7 +145,8 @@ def letters(text: str, size: int = 100) -> NDArray:
     """Draw a text into a square matrix: each entry is the share of its cell that is inked, 0 to 1.
 
     The letters are as wide and as high as the square has room for. They come from the outlines of
-    a font that ships with Matplotlib, not from a renderer of pixels: the same on each machine.
+    a font that ships with Matplotlib, each put where the font's own widths say: the same on each
+    machine. (Renderers of pixels differ, and so do Matplotlib's versions in where a letter begins.)
 
     Parameters
     ----------
@@ -163,18 +165,24 @@ def letters(text: str, size: int = 100) -> NDArray:
     if not text.strip() or not text.isprintable():
         raise ValueError(f"text must hold a letter, got {text!r}")
     bold = FontProperties(family="DejaVu Sans", weight="bold")
-    known = get_font(findfont(bold)).get_charmap()
+    font = get_font(findfont(bold))
+    known = font.get_charmap()
     if missing := [letter for letter in text if ord(letter) not in known]:
         raise ValueError(f"DejaVu Sans has no {missing[0]!r}: take letters that it has")
-    outlines = TextPath((0, 0), text, size=1, prop=bold)
-    corner, opposite = outlines.get_extents().get_points()
+    outlines, start = [], 0.0
+    for letter in text:
+        if not letter.isspace():
+            alone = TextPath((0, 0), letter, size=1, prop=bold)
+            outlines += [np.add(outline, (start, 0)) for outline in alone.to_polygons()]
+        start += font.load_char(ord(letter), LoadFlags.NO_SCALE).horiAdvance / font.units_per_EM
+    corner, opposite = np.vstack(outlines).min(axis=0), np.vstack(outlines).max(axis=0)
     margin, fine = 0.06, 4  # of the square; samples along a side of a cell
     at = ((np.arange(size * fine) + 0.5) / (size * fine) - margin) / (1 - 2 * margin)
     across, down = np.meshgrid(at, 1 - at)
     points = corner + np.column_stack([across.ravel(), down.ravel()]) * (opposite - corner)
     turns = np.zeros(len(points), dtype=int)  # of all outlines around a point
-    for outline in outlines.to_polygons():
-        x, y = np.asarray(outline).T
+    for outline in outlines:
+        x, y = outline.T
         clockwise = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) < 0  # an outline; a hole turns back
         turns += np.where(clockwise, 1, -1) * Path(outline).contains_points(points)
     inked = turns != 0

@@ -3,6 +3,8 @@ import io
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from scipy import ndimage
 
 mpl.use("Agg")
@@ -85,6 +87,17 @@ def test_letters_fill_the_square_but_for_a_margin_and_holes_stay_empty():
         assert ndimage.label(plots.letters(text, size=200) == 0)[1] == parts, text
     assert np.allclose(plots.letters("T"), plots.letters("T")[:, ::-1])  # a symmetric letter
     assert plots.letters("L")[0:50, 50:].sum() == 0  # row 0 is at the top
+    assert ndimage.label(plots.letters("I I").sum(axis=0) > 0)[1] == 2  # a blank stays blank
+
+
+def test_letters_are_as_wide_as_the_font_says():
+    """In DejaVu Sans Bold an I takes 762 of 2,048 parts of the height of a line."""
+    ink = np.flatnonzero(np.diff(plots.letters("III", size=1000).sum(axis=0) > 1))
+    first, second, third = ink[::2]
+    assert third - second == pytest.approx(second - first, abs=1)
+    stroke = ink[1] - ink[0]
+    bar = TextPath((0, 0), "I", size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+    assert (second - first) / stroke == pytest.approx(762 / 2048 / bar.get_extents().width, 0.01)
 
 
 @pytest.mark.parametrize(
