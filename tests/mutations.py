@@ -632,7 +632,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "_over_seeds(statistics.stdev, of)",
             "_over_seeds(statistics.pstdev, of)",
         ),
-        "the worst rate is chosen": ("return max(validations", "return min(validations"),
+        "the worst rate is chosen": ("mean == max(means", "mean == min(means"),
+        "of equal rates the last is chosen": (
+            "in means.items() if mean",
+            "in reversed(means.items()) if mean",
+        ),
         "runs of other arguments are used": (
             "({} if why else _by_key(lines[1:]))",
             "_by_key(lines[1:])",
