@@ -193,6 +193,7 @@ def test_one_version_everywhere():
 
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {__version__}\n" in citation
+    assert f"version {__version__}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def links(path):
