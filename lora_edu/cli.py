@@ -92,7 +92,7 @@ def _records(arguments: argparse.Namespace) -> int:
     for name in [*listed, *(f"{n}_again" for n in listed if not arguments.name)]:
         if name.endswith("_again") and not (experiments.RECORDS / f"{name}.json").exists():
             continue
-        again = f"run `lora-edu experiments {name}"
+        again = f"run `lora-edu experiments {name.removesuffix('_again')}"
         if not arguments.name and not (experiments.RECORDS / f"{name}.json").exists():
             print(f"{name:<24} NOT RECORDED: {again}`")
             code = 1
@@ -104,6 +104,8 @@ def _records(arguments: argparse.Namespace) -> int:
             again += f" --seeds {','.join(map(str, seeds))}"
         else:
             runs = "   a measurement"
+        if name.endswith("_again"):
+            again += f" --out DIR` on another processor; what it records becomes `{name}.json"
         what = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
         print(f"{name:<24} {runs}, {what}", end="")
         print(f", STALE: {why}: {again}`" if why else "")

@@ -42,15 +42,17 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     step = chosen_step(options)
+    if options.check and not options.names:
+        step = check_quietly
     results = [attempt(path.stem, partial(step, path)) for path in paths]
     if step is build and paths and None not in results:
         root = paths[0].parents[2]
         if not options.names:
             results.append(attempt(constraints.FILE, partial(write_constraints, root)))
-        elif "changed" in results and not constraints.is_true_here(root):
+        elif "changed" in results and (packages := constraints.says_otherwise(root)):
             print(
-                f"{constraints.FILE} names other versions than those here: "
-                "outputs of both are committed until all lessons are built",
+                f"{constraints.FILE} says otherwise of {', '.join(packages)}: "
+                "it is written when all lessons are built",
                 file=sys.stderr,
             )
     return 1 if None in results else 0
@@ -64,7 +66,7 @@ def attempt(name: str, step: Callable[[], str]) -> str | None:
         result = step()
     except (BuildError, OSError) as error:
         result, complaint = None, error
-    print(f"{time.perf_counter() - start:5.1f} s  {result or 'refused'}", flush=True)
+    print(f"{time.perf_counter() - start:5.1f} s  {result or 'NOT RIGHT:'}", flush=True)
     if complaint is not None:
         print(complaint, file=sys.stderr, flush=True)
     return result
@@ -89,8 +91,11 @@ def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
 
 
 def build(path: Path) -> str:
-    """Build a lesson."""
-    return "changed" if execute.build(path) else "unchanged"
+    """Build a lesson; then refuse what its text says and nothing shows, or a stale translation."""
+    changed = execute.build(path)
+    if problems := lint.check(path, size=False):
+        raise BuildError("\n".join(problems))
+    return "changed" if changed else "unchanged"
 
 
 def check(path: Path) -> str:
@@ -98,6 +103,12 @@ def check(path: Path) -> str:
     if problems := lint.check(path):
         raise BuildError("\n".join(problems))
     return lint.measured(path)
+
+
+def check_quietly(path: Path) -> str:
+    """Refuse the same, and do not measure the others."""
+    check(path)
+    return "as its source says"
 
 
 def run_solved(path: Path, seed: int | None) -> str:

@@ -47,6 +47,7 @@ class Entry:
 
     def __init__(self, numbers: Callable[..., Numbers], draw: Callable[[Numbers], Figure]) -> None:
         self.name = draw.__name__  # of its files
+        self.lesson = draw.__module__.split(".")[-2]
         self.numbers = numbers
         self._draw = draw
         shows, _, alt = inspect.cleandoc(draw.__doc__ or "").partition("\n\n")
@@ -241,13 +242,14 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
     lines = [
         "# The figures",
         "",
-        "Rebuilt by `make figures`. Each stands here with the text that describes it to someone",
-        "who cannot see it, and with the numbers it was drawn from.",
+        "Drawn by `lora-edu figures`. Each stands here with the text that describes it to someone",
+        "who cannot see it, the numbers it was drawn from, and the lesson that it belongs to.",
     ]
     for record in records:
         name = record["name"]
         lines += ["", f"## {name}", "", record["shows"], "", f"![{record['alt']}]({name}.png)", ""]
-        lines += [f"> {record['alt']}", "", f"Numbers: [data/{name}.json](data/{name}.json)"]
+        numbers = f"[data/{name}.json](data/{name}.json)"
+        lines += [f"> {record['alt']}", "", f"Numbers: {numbers}; lesson: `{FIGURES[name].lesson}`"]
     lines += ["", "## Tables", ""] if TABLES else []
     lines += [f"- [{name}]({name}): {shows}" for name, (shows, _) in TABLES.items()]
     return "\n".join(lines) + "\n"

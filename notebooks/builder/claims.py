@@ -66,6 +66,19 @@ def check_claims(notebook: NotebookNode) -> Iterator[str]:
             for row in carried(cell):
                 if len(row["words"].split()) < 2 or plain(row["words"]) not in text:
                     yield f"cell {cell.id}: no sentence of its section says “{row['words']}”"
+                elif not quotes(row["words"], row["says"]):
+                    yield f"cell {cell.id}: “{row['words']}” is held to {row['says']}"
+
+
+def quotes(words: str, says: str) -> bool:
+    """Say whether words that quote numbers quote one that they are held to, if need be in %.
+
+    An interval is not quoted, and a number may be spelled.
+    """
+    if says.startswith(("above", "below")) or " to " in says:
+        return True
+    quoted, said = numbers_in(words).keys(), numbers_in(says).keys()
+    return not (quoted and said) or bool(quoted & (said | {round(100 * n, 9) for n in said}))
 
 
 def plain(text: str) -> str:

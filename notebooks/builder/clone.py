@@ -21,22 +21,18 @@ INSTALL = 'python -m pip install -e ".[course,test,dev]"'
 # Two processes of one thread each: two threads each would get in one another's way.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
+PYTEST = ["-m", "pytest", "-q"]
+LORA_EDU = ["-m", "lora_edu.cli"]
+HOUSE = [f"tests/test_{name}.py" for name in ("architecture", "project", "mutations")]
 # What `check` runs, each as arguments of Python. The longest come first: two run at a time.
 CHECKS = {
     "types": ["-m", "pyright", "--pythonpath", sys.executable],
-    "core": ["-m", "pytest", "-q", "tests/core", "--ignore", "tests/core/test_finetune.py"],
-    "lessons": [
-        "-m",
-        "pytest",
-        "-q",
-        "tests/lessons",
-        "--ignore",
-        "tests/lessons/test_notebooks.py",
-    ],
-    "house": ["-m", "pytest", "-q", "tests/test_architecture.py", "tests/test_project.py"],
-    "figures": ["-m", "lora_edu.cli", "figures", "--check"],
+    "core": [*PYTEST, "tests/core", "--ignore=tests/core/test_finetune.py"],
+    "lessons": [*PYTEST, "tests/lessons", "--ignore=tests/lessons/test_notebooks.py"],
+    "house": [*PYTEST, *HOUSE, "tests/builder/test_constraints.py"],
+    "figures": [*LORA_EDU, "figures", "--check"],
     "notebooks": ["notebooks/build.py", "--check"],
-    "records": ["-m", "lora_edu.cli", "records"],
+    "records": [*LORA_EDU, "records"],
     "style": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
 }

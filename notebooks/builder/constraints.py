@@ -79,7 +79,9 @@ def write_constraints(root: Path) -> bool:
     return write_whole(root / FILE, text())
 
 
-def is_true_here(root: Path) -> bool:
-    """Say whether the file names the versions of this environment."""
+def says_otherwise(root: Path) -> list[str]:
+    """Return the packages of which the file says something else than this environment."""
     path = root / FILE
-    return path.exists() and path.read_text(encoding="utf-8") == text()
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = set(written.splitlines()) ^ set(text().splitlines())
+    return sorted({line.partition("==")[0] for line in lines if not line.startswith("#")})

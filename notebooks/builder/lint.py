@@ -39,6 +39,7 @@ FIRST_MEDIAN, FIRST_MOST = 6, 25
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
 REBUILD = "run `notebooks/build.py` for it"
+MADE = "a change belongs into notebooks/src, not into the notebook"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
 
 
@@ -170,7 +171,7 @@ def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
         same = (new.id, new.cell_type, new.source, tags(new)) == (
             old.id, old.cell_type, old.source, tags(old))  # fmt: skip
         if not same:
-            yield f"cell {new.id}: differs from its source; {REBUILD}"
+            yield f"cell {new.id}: differs from its source; {MADE}; {REBUILD}"
     if len(expected.cells) != len(committed.cells):
         yield (f"{len(committed.cells)} cells, its source has {len(expected.cells)}; {REBUILD}")
     count = 0

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 from builder import execute
-from builder.claims import FIRST_LINE, claims_of, collection
+from builder.claims import FIRST_LINE, claims_of, collection, quotes
 from builder.editions import load, own_edition
 from builder.lint import check
 from builder.source import BuildError, read_source
@@ -111,6 +111,26 @@ def test_a_panel_that_is_not_as_it_should_be(committed, change, problem):
     notebook, write = committed
     change(notebook.cells[-1])
     assert any(problem in line for line in write())
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "quoted"),
+    [
+        ("the sum is 5", "5", True),
+        ("the sum is 5", "6", False),
+        ("100 for ours", "50", False),
+        ("500 + 500 = 1,000", "(500, 500, 1,000)", True),
+        ("All 100 rows are mixtures of five", "(100, 5)", True),
+        ("in a third of them", "0.333", True),
+        ("17 % of them", "0.17", True),
+        ("17 % of them", "0.18", False),
+        ("rank 64 is below 1", "below 2", True),
+        ("8 of 10 times", "7 to 9", True),
+        ("two of them are 7", "True", True),
+    ],
+)
+def test_words_quote_what_they_are_held_to(words, says, quoted):
+    assert quotes(words, says) is quoted
 
 
 def test_a_claim_that_does_not_hold_stops_a_build_with_its_words_and_both_values(lesson):

@@ -19,11 +19,23 @@ def test_the_command_names_each_lesson_and_fails_when_one_is_refused(capsys, onl
     captured = capsys.readouterr()
     assert "8 cells, not 30 to 80" in captured.err
     assert captured.out.startswith("07_small ")
-    assert "refused" in captured.out
+    assert "NOT RIGHT:" in captured.out
     assert build.main([]) == 0
     assert "unchanged" in capsys.readouterr().out
     assert build.main(["--solved"]) == 0
     assert "every solution passes its check" in capsys.readouterr().out
+
+
+def test_a_build_says_what_the_text_says_and_nothing_shows(capsys, only, lesson):
+    source = lesson(GOOD)
+    only(source)
+    assert build.main(["07"]) == 0
+    text = source.read_text(encoding="utf-8").replace("The sum is 5", "The sum is 6")
+    source.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert build.main(["07"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "07_small.ipynb: cell first: no cell of this section shows the number 6"
 
 
 def test_each_of_its_ways(capsys, only, lesson, tmp_path):
@@ -91,7 +103,7 @@ def test_versions_are_written_when_all_lessons_are_built(capsys, only, lesson, m
     capsys.readouterr()
     lesson([cells[0], code("sum", "print(2 + 4)")])
     assert build.main(["07"]) == 0  # an output of numpy 2 is committed now ...
-    assert "constraints.txt names other versions than those here" in capsys.readouterr().err
+    assert "constraints.txt says otherwise of numpy: it is written when" in capsys.readouterr().err
     assert path.read_text().endswith("\nnumpy==1\n")
     assert build.main([]) == 0  # ... and though no output changes any more, the file is mended
     assert path.read_text().endswith("\nnumpy==2\n")

@@ -61,16 +61,16 @@ def test_what_is_needed_and_not_installed_is_named(installed):
 
 def test_the_file_is_written_whole_and_once(tmp_path, monkeypatch):
     monkeypatch.setattr(constraints, "pins", lambda: ["numpy==2.4.0"])
-    assert not constraints.is_true_here(tmp_path)
+    assert constraints.says_otherwise(tmp_path) == ["numpy"]
     assert constraints.write_constraints(tmp_path) is True
     assert constraints.write_constraints(tmp_path) is False
-    assert constraints.is_true_here(tmp_path)
+    assert constraints.says_otherwise(tmp_path) == []
     *header, last = (tmp_path / "constraints.txt").read_text().splitlines()
     assert last == "numpy==2.4.0"
     assert all(line.startswith("#") for line in header)
     assert 'python -m pip install -e ".[course,test,dev]" -c constraints.txt' in header[-1]
-    monkeypatch.setattr(constraints, "pins", lambda: ["numpy==2.4.1"])
-    assert not constraints.is_true_here(tmp_path)
+    monkeypatch.setattr(constraints, "pins", lambda: ["numpy==2.4.1", "torch==2.13.0"])
+    assert constraints.says_otherwise(tmp_path) == ["numpy", "torch"]
     assert constraints.write_constraints(tmp_path) is True
 
 

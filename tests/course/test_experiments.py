@@ -183,6 +183,13 @@ def test_another_argument_makes_it_stale_and_is_named(message, capsys):
         f"STALE: {message}: run `lora-edu experiments measured --seeds 0,1`"
         in capsys.readouterr().out
     )
+    folder = experiments.RECORDS
+    (folder / "measured_again.json").write_bytes((folder / "measured.json").read_bytes())
+    assert main(["records"]) == 1
+    assert (
+        "run `lora-edu experiments measured --seeds 0,1 --out DIR` on another processor; "
+        "what it records becomes `measured_again.json`" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("recorded")
