@@ -632,10 +632,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "_over_seeds(statistics.stdev, of)",
             "_over_seeds(statistics.pstdev, of)",
         ),
-        "the worst rate is chosen": ("mean == max(means", "mean == min(means"),
+        "the worst rate is chosen": ("max(tried, key=rank)", "min(tried, key=rank)"),
         "of equal rates the last is chosen": (
-            "in means.items() if mean",
-            "in reversed(means.items()) if mean",
+            "max(tried, key=rank)",
+            "max(reversed(tried), key=rank)",
         ),
         "runs of other arguments are used": (
             "({} if why else _by_key(lines[1:]))",

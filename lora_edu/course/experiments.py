@@ -164,10 +164,9 @@ def results(name: str, *, again: bool = False) -> dict[str, Any]:
     tried: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
         tried.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row)
-    search = {
-        method: {f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()}
-        for method, rates in tried.items()
-    }
+    search = {}
+    for method, rates in tried.items():
+        search[method] = {f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()}
     chosen = {method: _best(rates) for method, rates in tried.items()}
     runs = {method: tried[method][lr] for method, lr in chosen.items()}
     mean = {method: _over_seeds(statistics.fmean, of) for method, of in runs.items()}
@@ -180,12 +179,12 @@ def _best(tried: Mapping[float, Sequence[Row]]) -> float:
 
     Means are equal to nine digits: the last ones of a sum depend on the version of Python.
     """
-    means = {
-        lr: round(statistics.fmean(row["validation"] for row in rows), 9)
-        for lr, rows in tried.items()
-    }
-    equals = [lr for lr, mean in means.items() if mean == max(means.values())]
-    return max(equals, key=lambda lr: len(tried[lr][0]))  # of how many columns
+
+    def rank(lr: float) -> tuple[float, int]:
+        mean = statistics.fmean(row["validation"] for row in tried[lr])
+        return round(mean, 9), len(tried[lr][0])  # the more columns, the fuller the run
+
+    return max(tried, key=rank)
 
 
 def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:

@@ -242,14 +242,13 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
     lines = [
         "# The figures",
         "",
-        "Drawn by `lora-edu figures`. Each stands here with the text that describes it to someone",
-        "who cannot see it, the numbers it was drawn from, and the lesson that it belongs to.",
+        "Drawn by `lora-edu figures`: each with its description, its numbers and its lesson.",
     ]
     for record in records:
         name = record["name"]
         lines += ["", f"## {name}", "", record["shows"], "", f"![{record['alt']}]({name}.png)", ""]
-        numbers = f"[data/{name}.json](data/{name}.json)"
-        lines += [f"> {record['alt']}", "", f"Numbers: {numbers}; lesson: `{FIGURES[name].lesson}`"]
+        behind = f"Numbers: [data/{name}.json](data/{name}.json); lesson: `{FIGURES[name].lesson}`"
+        lines += [f"> {record['alt']}", "", behind]
     lines += ["", "## Tables", ""] if TABLES else []
     lines += [f"- [{name}]({name}): {shows}" for name, (shows, _) in TABLES.items()]
     return "\n".join(lines) + "\n"

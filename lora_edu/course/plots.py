@@ -166,14 +166,12 @@ def letters(text: str, size: int = 100) -> NDArray:
         raise ValueError(f"text must hold a letter, got {text!r}")
     bold = FontProperties(family="DejaVu Sans", weight="bold")
     font = get_font(findfont(bold))
-    known = font.get_charmap()
-    if missing := [letter for letter in text if ord(letter) not in known]:
+    if missing := [letter for letter in text if ord(letter) not in font.get_charmap()]:
         raise ValueError(f"DejaVu Sans has no {missing[0]!r}: take letters that it has")
     outlines, start = [], 0.0
     for letter in text:
-        if not letter.isspace():
-            alone = TextPath((0, 0), letter, size=1, prop=bold)
-            outlines += [np.add(outline, (start, 0)) for outline in alone.to_polygons()]
+        glyph = [] if letter.isspace() else TextPath((0, 0), letter, 1, bold).to_polygons()
+        outlines += [np.add(outline, (start, 0)) for outline in glyph]
         start += font.load_char(ord(letter), LoadFlags.NO_SCALE).horiAdvance / font.units_per_EM
     corner, opposite = np.vstack(outlines).min(axis=0), np.vstack(outlines).max(axis=0)
     margin, fine = 0.06, 4  # of the square; samples along a side of a cell
@@ -185,8 +183,7 @@ def letters(text: str, size: int = 100) -> NDArray:
         x, y = outline.T
         clockwise = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) < 0  # an outline; a hole turns back
         turns += np.where(clockwise, 1, -1) * Path(outline).contains_points(points)
-    inked = turns != 0
-    return inked.reshape(size, fine, size, fine).mean(axis=(1, 3))
+    return (turns != 0).reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
 def small_png(png: bytes) -> bytes:
