@@ -244,7 +244,7 @@ def ledger_csv() -> str:
 @table("ledger.md", "The same as a table to read, by source, with what was tried for each misfit.")
 def ledger_markdown() -> str:
     """Write the ledger as Markdown: a table for each source, and the misfits explained."""
-    rows, lines = _rows(), ["# The ledger", "", "Made by `make figures`; see lesson 05."]
+    rows, lines = _rows(), ["# The ledger", "", "Made by `lora-edu figures`; see lesson 05."]
     for source in dict.fromkeys(entry.source for entry, _ in rows):
         lines += ["", f"## {source}", "", "| id | model | configuration | published | derived | |"]
         lines += ["|---|---|---|---:|---:|---|"]
