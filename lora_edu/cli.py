@@ -7,6 +7,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 import argparse
 import csv
 import importlib
+import io
 import json
 import os
 import re
@@ -402,6 +403,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, arguments.rest = parser.parse_known_args(argv)
     if arguments.rest and arguments.run is not _in_clone:
         parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
+    for stream in (sys.stdout, sys.stderr):  # a pipe on Windows may have no letter for Δ
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = arguments.run(arguments)
         sys.stdout.flush()

@@ -257,3 +257,17 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait() == 0
+
+
+def test_a_terminal_without_a_letter_for_it_gets_its_number():
+    """As a pipe on Windows, whose code page has no Greek."""
+    command = [sys.executable, "-m", "lora_edu.cli", "records", "rotated"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = subprocess.run(
+        command, env={**environment, "PYTHONIOENCODING": "utf-8"}, capture_output=True
+    ).stdout
+    lost = [letter for letter in text.decode() if not letter.isascii()]
+    assert lost
+    assert lost[0].encode("ascii", "backslashreplace") in done.stdout
