@@ -29,6 +29,7 @@ venv:
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }; \
 	  echo "Setting up $(VENV) (once; downloads several hundred MB or more)"; \
+	  if [ -f $(STAMP) ] && [ "$$(head -n 1 $(STAMP))" != "$(CURDIR)" ]; then rm -rf $(VENV); fi; \
 	  rm -f $(STAMP); \
 	  $(PYTHON) -m venv $(VENV) \
 	  && $(PY) -m pip install --quiet --disable-pip-version-check -e '.[course,test,dev]' \

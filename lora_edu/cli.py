@@ -387,11 +387,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(does, help=what, description=what, epilog=more)
         command.set_defaults(run=_in_clone, does=does, which="quick")
+    either = command.add_mutually_exclusive_group()
     for which, what in (
         ("slow", "other seeds, every solution"),
         ("browser", "each lesson in a real JupyterLab"),
     ):
-        command.add_argument(
+        either.add_argument(
             f"--{which}", dest="which", action="store_const", const=which, help=what
         )
     return parser

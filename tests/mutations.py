@@ -69,7 +69,7 @@ def copy_project(to: Path) -> Path:
 
 def run_pytest(copy: Path, tests: tuple[str, ...], log: Path) -> None:
     """Run tests in a copy, in a process of their own; its exit code is pytest's."""
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(copy)

@@ -180,7 +180,7 @@ def test_the_wheel_alone_draws_the_figures_counts_and_prints_the_claims(wheel, t
 def test_the_wheel_holds_the_package_and_its_data(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     package = {
-        str(path.relative_to(ROOT))
+        path.relative_to(ROOT).as_posix()
         for path in (ROOT / "lora_edu").rglob("*")
         if path.is_file() and path.suffix in {".py", ".json", ".js"}
     }

@@ -528,6 +528,8 @@ class _Part:
     def __exit__(self, *_: object) -> None:
         """Leave the file, if there is a run in it."""
         if not self.rows:
+            if os.name == "nt":  # there an open file cannot be deleted
+                self._file.close()
             self.path.unlink()
         self._file.close()
 

@@ -46,8 +46,7 @@ class Entry:
     """
 
     def __init__(self, numbers: Callable[..., Numbers], draw: Callable[[Numbers], Figure]) -> None:
-        self.name = draw.__name__  # of its files
-        self.lesson = draw.__module__.split(".")[-2]
+        self.name, self.lesson = draw.__name__, draw.__module__.split(".")[-2]
         self.numbers = numbers
         self._draw = draw
         shows, _, alt = inspect.cleandoc(draw.__doc__ or "").partition("\n\n")

@@ -180,9 +180,8 @@ def letters(text: str, size: int = 100) -> NDArray:
     points = corner + np.column_stack([across.ravel(), down.ravel()]) * (opposite - corner)
     turns = np.zeros(len(points), dtype=int)  # of all outlines around a point
     for outline in outlines:
-        x, y = outline.T
-        clockwise = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) < 0  # an outline; a hole turns back
-        turns += np.where(clockwise, 1, -1) * Path(outline).contains_points(points)
+        area = outline[:-1, 0] @ outline[1:, 1] - outline[1:, 0] @ outline[:-1, 1]
+        turns += -int(np.sign(area)) * Path(outline).contains_points(points)  # a hole turns back
     return (turns != 0).reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 

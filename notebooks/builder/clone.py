@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from lora_edu import assets
@@ -49,7 +50,7 @@ def open_lab(options: Sequence[str]) -> int:
         return code
     # In a container one is root, and Jupyter wants to be told that this is meant.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run(["-m", "jupyter", "lab", *root, "notebooks/mine", *options])
+    return run(["-m", "jupyterlab", *root, "notebooks/mine", *options])
 
 
 def check(names: Sequence[str]) -> int:
@@ -62,7 +63,9 @@ def check(names: Sequence[str]) -> int:
         raise ValueError(f"there is no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
     start, failed = time.perf_counter(), []
     with ThreadPoolExecutor(2) as pool:
-        for name, code, seconds, said in pool.map(run_check, names or CHECKS):
+        waiting = [pool.submit(run_check, name) for name in dict.fromkeys(names or CHECKS)]
+        for done in as_completed(waiting):
+            name, code, seconds, said = done.result()
             print(f"{name:<14} {'FAILED' if code else 'ok':<7} {seconds:5.1f} s", flush=True)
             if code:
                 failed.append(name)
@@ -78,17 +81,25 @@ def check(names: Sequence[str]) -> int:
 def run_tests(options: Sequence[str], which: str) -> int:
     """Run pytest; return its exit code. ``options`` are its own: paths, ``-k``, ``-x``.
 
+    A path is one from where the caller stands, or from the clone. With a path or ``-k`` there is
+    one process, since two say nothing of a path that is not there.
+
     ``which`` is "quick" (the unit tests, and the outputs of each notebook), "slow" (other seeds,
     every solution, a bare environment), or "browser" (each lesson in a real JupyterLab).
     """
     demand("pytest", "xdist", "nbval", "jupytext")
     fetch()
+    options = [str(Path(one).resolve()) if Path(one).exists() else one for one in options]
+    some = not all(one.startswith("-") for one in options)
     if which == "browser":
-        return run(["-m", "pytest", "tests/browser", *options])
-    # A slow test is a whole lesson: any worker may take the next one. Otherwise a file stays with
-    # one worker, and they begin in the order of tests/conftest.py, the longest first.
-    how = ["--dist", "worksteal", "-m", "slow"] if which == "slow" else ["--dist", "loadfile"]
-    return run(["-m", "pytest", "-n", "2", "--no-loadscope-reorder", *how, *options])
+        return run(["-m", "pytest", *([] if some else ["tests/browser"]), *options])
+    how = ["-m", "slow"] if which == "slow" else []
+    if not some:
+        # A slow test is a whole lesson: any worker may take the next one. Otherwise a file stays
+        # with one worker, and they begin in the order of conftest.py, the longest first.
+        how += ["-n", "2", "--no-loadscope-reorder"]
+        how += ["--dist", "worksteal" if which == "slow" else "loadfile"]
+    return run(["-m", "pytest", *how, *options])
 
 
 # -- their parts ------------------------------------------------------------------------------
@@ -112,6 +123,7 @@ def fetch() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run Python in the clone; return its exit code."""
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=ENVIRONMENT)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             return process.wait()

@@ -192,7 +192,9 @@ def table(results):
 
 def processor():
     for line in (
-        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if os.path.exists("/proc/cpuinfo")
+        else []
     ):
         if line.startswith("model name"):
             return line.split(": ")[1]

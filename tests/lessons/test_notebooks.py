@@ -13,8 +13,9 @@ from builder.editions import LABELS, dumps, load, own_edition, printed
 from builder.lint import check
 from builder.prose import without_code
 from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
-from conftest import LONGER, needs_assets
 from nbformat import NotebookNode
+
+from conftest import LONGER, needs_assets
 
 SOURCES = sources()
 NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
