@@ -1,6 +1,6 @@
 """What one does in a clone of the course: open the lessons, check a change, run the tests.
 
-The command `lora-edu` passes lab, check and test on to here; the Makefile calls nothing else.
+The command `lora-edu` passes lab, check and test on to here, and so does the Makefile.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ def run_tests(options: Sequence[str], which: str) -> int:
     """
     demand("pytest", "xdist", "nbval", "jupytext")
     fetch()
-    options = [str(Path(one).resolve()) if Path(one).exists() else one for one in options]
+    options = [
+        option if before in ("-k", "-m") else from_here(option)
+        for before, option in zip(["", *options], options, strict=False)
+    ]
     some = not all(one.startswith("-") for one in options)
     if which == "browser":
         return run(["-m", "pytest", *([] if some else ["tests/browser"]), *options])
@@ -103,6 +106,12 @@ def run_tests(options: Sequence[str], which: str) -> int:
 
 
 # -- their parts ------------------------------------------------------------------------------
+
+
+def from_here(option: str) -> str:
+    """Make a path absolute that stands where the caller does, with the test named in it, if any."""
+    path, colons, test = option.partition("::")
+    return f"{Path(path).resolve()}{colons}{test}" if Path(path).exists() else option
 
 
 def demand(*modules: str) -> None:

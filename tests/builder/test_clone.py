@@ -87,13 +87,18 @@ def test_a_path_is_one_from_where_the_caller_stands(ran, monkeypatch):
     here = str(clone.ROOT / "tests" / "core" / "test_files.py")
     assert cli.main(["test", "test_files.py", "-k", "others"]) == 0
     assert cli.main(["test", "tests/core", "-x"]) == 0
+    assert cli.main(["test", "test_files.py::test_it", "-v"]) == 0
+    monkeypatch.chdir(clone.ROOT)
+    assert cli.main(["test", "-k", "figures"]) == 0  # a word, though a folder is called so
     assert cli.main(["test", "--slow", "-k", "matrix"]) == 0
     assert cli.main(["test", "--browser", "tests/browser/test_lab.py"]) == 0
     assert [made for made in ran if made != "fetch"] == [
         ["-m", "pytest", here, "-k", "others"],
         ["-m", "pytest", "tests/core", "-x"],  # not from here: pytest is started in the clone
+        ["-m", "pytest", f"{here}::test_it", "-v"],
+        ["-m", "pytest", "-k", "figures"],
         ["-m", "pytest", "-m", "slow", "-k", "matrix"],
-        ["-m", "pytest", "tests/browser/test_lab.py"],
+        ["-m", "pytest", str(clone.ROOT / "tests" / "browser" / "test_lab.py")],
     ]
 
 
