@@ -62,7 +62,12 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     with saving as temporary:
         # Not sorted: of the patterns, the first that matches counts.
         Path(temporary, CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        safetensors.torch.save_file(tensors, Path(temporary, WEIGHTS), metadata={"format": "pt"})
+        weights = Path(temporary, WEIGHTS)
+        try:
+            safetensors.torch.save_file(tensors, weights, metadata={"format": "pt"})
+        except SafetensorError as error:  # a full disk is no OSError there
+            raise OSError(f"cannot write {directory / WEIGHTS}: {error}") from None
+        weights.chmod(0o644)  # it makes files that only their owner can read
         os.replace(temporary, directory / COMMITTED)  # from here on the new one is there
     _finish(directory)
 

@@ -1,18 +1,21 @@
-"""Your own table of texts → an adapter: ``add_lora``, and transformers' ``Trainer`` around it.
+"""Your own texts → an adapter: ``add_lora``, and transformers' ``Trainer`` around it.
 
-The Trainer brings the progress bar, checkpoints, resuming and ``torchrun``. What is ours: to read
-the table, to hold a part of it out, to freeze, and to leave files that PEFT reads.
+The Trainer brings the progress bar, warm-up, clipping, checkpoints, resuming and ``torchrun``. What
+is ours: to read the table, to hold a part of it out, to freeze, and to leave files that PEFT reads.
 """
 
 import csv
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import shutil
 import tempfile
+import zipfile
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,133 +24,347 @@ import torch
 import transformers
 
 import lora_edu
-from lora_edu import adapt, assets, checkpoint
+from lora_edu import adapt, assets, chat, checkpoint
 from lora_edu.files import write_whole
 
-USE = """PEFT loads the adapter in {out} (metrics.json has the names of the labels):
+Example = dict[str, Any]  # what the Trainer takes: "input_ids" and "labels"
+SHOWN = 3  # answers before and after
+ROLES = ("system", "user", "assistant")
+
+
+class Texts:
+    """Texts, a label each: the model gets a head, and learns to tell the labels apart."""
+
+    model, batch_size, max_length = "minilm", 32, 128  # unless told otherwise
+    use = """PEFT loads the adapter in {out} (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained("{folder}", num_labels={labels})
   model = PeftModel.from_pretrained(base, "{out}")"""
 
+    def __init__(self, options: Namespace) -> None:
+        self.rows, self.labels = read_table(options.data, options.text, options.label)
+        self.names = sorted(set(self.labels))
+        self.held_out = split(self.rows, self.labels, options.seed)
+        self.content = [self.rows, self.labels]
+
+    def load(self, folder: str) -> tuple[Any, Any, list[str]]:
+        """Return a classifier, its tokenizer, and what trains as a whole.
+
+        That is the head (new, if there is none for so many labels), and a pooler if it is new.
+        """
+        how = {"id2label": dict(enumerate(self.names)), "ignore_mismatched_sizes": True}
+        how |= {"label2id": {name: i for i, name in enumerate(self.names)}}
+        classifiers = transformers.AutoModelForSequenceClassification
+        (model, info), tokenizer = chat.from_folder(
+            folder, classifiers, output_loading_info=True, **how
+        )
+        if tokenizer.pad_token is None:
+            raise ValueError(f"{folder}: its tokenizer has no padding token")
+        new, body = info["missing_keys"], f"{model.base_model_prefix}."
+        whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
+        return model, tokenizer, sorted({name.rpartition(".")[0] for name in whole})
+
+    def encode(self, tokenizer: Any, most: int) -> tuple[list[Example], int]:
+        """Return the examples, a text each, and how many were cut to ``most`` tokens."""
+        ids = tokenizer(self.rows, truncation=True, max_length=most)["input_ids"]
+        cut = sum(len(row) > most for row in tokenizer(self.rows, verbose=False)["input_ids"])
+        numbers = [self.names.index(name) for name in self.labels]
+        return [{"input_ids": i, "labels": n} for i, n in zip(ids, numbers, strict=True)], cut
+
+    def trainer(self, tokenizer: Any) -> dict[str, Any]:
+        """Return what this kind of data asks of the Trainer; its default makes batches, padded."""
+        return {"compute_metrics": _accuracy, "processing_class": tokenizer}
+
+    def measured(self, trainer: Any, parts: dict[str, list[Example]]) -> dict[str, Any]:
+        """Return what ``metrics`` says of the model: how many texts of each part it gets right."""
+        found: dict[str, Any] = {"labels": self.names}
+        for name, part in parts.items():
+            accuracy = trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
+            found[name] = {"texts": len(part), "accuracy": accuracy}
+        return found
+
+
+class Chats:
+    """Questions and answers, or whole conversations: the model learns to answer so.
+
+    In the loss counts what it says itself, with the token that ends it, and nothing else.
+    """
+
+    model, batch_size, max_length = "smollm2", 8, 512  # unless told otherwise
+    use = """PEFT loads the adapter in {out}; so does lora-edu chat {folder} --adapter {out}
+  base = AutoModelForCausalLM.from_pretrained("{folder}")
+  model = PeftModel.from_pretrained(base, "{out}")"""
+
+    def __init__(self, options: Namespace) -> None:
+        self.rows = list(read_chats(options.data, options.prompt, options.response))
+        self.content, unlike = self.rows, sorted(set(self.rows))
+        if len(unlike) < 2:
+            raise ValueError(f"{options.data} must have two different rows, one to be held out")
+        many = max(len(unlike) // 10, 1)
+        self.held_out = set(random.Random(options.seed).sample(unlike, many))
+
+    def load(self, folder: str) -> tuple[Any, Any, list[str]]:
+        """Return a causal model and its tokenizer; nothing trains as a whole."""
+        model, self.tokenizer = chat.load(folder)
+        return model, self.tokenizer, []
+
+    def encode(self, tokenizer: Any, most: int) -> tuple[list[Example], int]:
+        """Return the examples, a conversation each, and how many were cut to ``most`` tokens.
+
+        A ValueError if nothing of an answer is left of one.
+        """
+        examples, cut = [], 0
+        for i, row in enumerate(self.rows):
+            try:
+                ids, labels = chat.encode(tokenizer, json.loads(row))
+            except ValueError as error:
+                raise ValueError(f"conversation {i + 1}: {error}") from None
+            if all(label == -100 for label in labels[:most]):
+                raise ValueError(f"max_length {most} leaves no answer of conversation {i + 1}")
+            cut += len(ids) > most
+            examples.append({"input_ids": ids[:most], "labels": labels[:most]})
+        return examples, cut
+
+    def trainer(self, tokenizer: Any) -> dict[str, Any]:
+        """Return what this kind of data asks of the Trainer: labels padded with -100."""
+        return {"data_collator": transformers.DataCollatorForSeq2Seq(tokenizer)}
+
+    def measured(self, trainer: Any, parts: dict[str, list[Example]]) -> dict[str, Any]:
+        """Return what ``metrics`` says of the model: perplexity, and answers to what it never saw.
+
+        The perplexity is exp of the mean loss of all tokens that count.
+        """
+        model = trainer.model.eval()
+        total, count = 0.0, 0
+        for one in parts["validation"]:
+            labels = torch.tensor([one["labels"]], device=model.device)
+            tokens = int((labels[:, 1:] != -100).sum())
+            with torch.no_grad():
+                ids = torch.tensor([one["input_ids"]], device=model.device)
+                total += model(input_ids=ids, labels=labels).loss.item() * tokens
+            count += tokens
+        asked = [json.loads(row)[:-1] for row in sorted(self.held_out)[:SHOWN]]
+        said = chat.answers(model, self.tokenizer, asked, 60)
+        answers = [[q[-1]["content"], answer] for q, answer in zip(asked, said, strict=True)]
+        return {
+            "texts": len(parts["validation"]),
+            "perplexity": math.exp(min(total / count, 700)),
+            "answers": answers,
+        }
+
 
 def finetune(options: Namespace) -> dict[str, object]:
-    """Train LoRA and a head to tell the labels of texts apart; return what ``metrics.json`` holds.
+    """Train LoRA on somebody's texts; return what ``metrics.json`` holds.
 
-    ``options`` are those of ``lora-edu finetune``. The folder ``out`` gets ``settings.json``,
-    ``checkpoints``, the adapter in PEFT's format (head included), with ``merge`` a plain model in
-    ``merged``, and at last ``metrics.json``. With ``resume``, a run goes on from its last
-    checkpoint, if it has one. Under torchrun, ``batch_size`` is that of all processes together.
+    ``options`` are those of ``lora-edu finetune``: with ``text`` and ``label``, a head learns to
+    tell labels apart; else a chat model learns to answer. The folder ``out`` gets
+    ``settings.json``, ``checkpoints``, the adapter in PEFT's format (a head included), with
+    ``merge`` a plain model in ``merged``, and at last ``metrics.json``. With ``resume``, a run goes
+    on from its last checkpoint, if it has one. Under torchrun, ``batch_size`` is that of all
+    processes together.
 
     A ValueError or OSError says what is wrong with the table, the model or an option (nothing was
     written then), or that the loss is not finite.
     """
+    kind = Texts if options.text else Chats
+    for name in ("batch_size", "max_length"):
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(kind, name))
     for name in ("epochs", "lr", "batch_size", "max_length"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be greater than 0, got {getattr(options, name)}")
-    texts, labels = read_table(options.data, options.text, options.label)
-    names, chosen = sorted(set(labels)), split(texts, labels, options.seed)
-    free = ("merge", "resume", "run")  # options that may be others when a run goes on
+    if not 0 <= options.warmup < 1:
+        raise ValueError(f"warmup must be at least 0 and below 1, got {options.warmup}")
+    data = kind(options)
+    folder, targets = str(options.model or assets.path(kind.model)), options.target_modules
+    # What may be another when a run goes on: of the table and the model the content counts.
+    free = ("merge", "resume", "run", "gradient_checkpointing", "data", "out", "model")
     record = {k: v for k, v in vars(options).items() if k not in free}
-    record["table"] = hashlib.sha256(json.dumps([texts, labels]).encode()).hexdigest()
+    record["table"] = hashlib.sha256(json.dumps(data.content).encode()).hexdigest()
+    record["weights"] = [assets.sha256(p) for p in sorted(Path(folder).glob("*.safetensors"))]
     record = json.dumps(record, indent=1) + "\n"
     out, begun = Path(options.out), Path(options.out, "settings.json")
     again = options.resume and begun.is_file() and begun.read_text(encoding="utf-8") == record
     if not again and out.exists() and any(out.iterdir()):
-        whose = "a run with the same options and the same table"
+        whose = "a run with the same options, table and model"
         raise ValueError(f"{out} must be empty or, to --resume, hold {whose}")
 
     transformers.set_seed(options.seed)  # the head and lora_A are drawn from it
-    folder, targets = str(options.model or assets.path("minilm")), options.target_modules
-    model, tokenizer, whole = _load(folder, names)
-    lora = {"r": options.rank, "lora_alpha": options.alpha, "modules_to_save": whole}
+    model, tokenizer, whole = data.load(folder)
+    lora = {"r": options.rank, "lora_alpha": options.alpha, "modules_to_save": whole or None}
     lora["target_modules"] = targets[0] if targets == ["all-linear"] else targets
     adapt.add_lora(model, adapt.LoraConfig(**lora))
     trained, total = adapt.count_parameters(model)
     own = sum(p.numel() for p in adapt.lora_parameters(model))
     sizes = {"frozen": total - trained, "LoRA": own, "head": trained - own}
 
-    most = min(tokenizer.model_max_length, model.config.max_position_embeddings, options.max_length)
-    ids = tokenizer(texts, truncation=True, max_length=most)["input_ids"]
-    cut = sum(len(row) > most for row in tokenizer(texts, verbose=False)["input_ids"])
-    rows = [{"input_ids": i, "labels": names.index(n)} for i, n in zip(ids, labels, strict=True)]
-    train = [row for row, text in zip(rows, texts, strict=True) if text not in chosen]
-    held_out = [row for row, text in zip(rows, texts, strict=True) if text in chosen]
+    most = min(tokenizer.model_max_length, chat.positions(model), options.max_length)
+    examples, cut = data.encode(tokenizer, most)
+    parts: dict[str, list[Example]] = {"train": [], "validation": []}
+    for row, one in zip(data.rows, examples, strict=True):
+        parts["validation" if row in data.held_out else "train"].append(one)
     args = transformers.TrainingArguments(
         str(out / "checkpoints"), num_train_epochs=options.epochs, learning_rate=options.lr,
-        seed=options.seed, save_steps=20, save_total_limit=2, eval_strategy="epoch",
-        logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=False, report_to="none",
-        use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+        warmup_steps=options.warmup, max_grad_norm=1.0, seed=options.seed, save_steps=20,
+        save_total_limit=2, eval_strategy="epoch", logging_steps=1, logging_nan_inf_filter=False,
+        disable_tqdm=False, report_to="none", use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,  # there are none
-        # The loss is a mean already: multiplied by the number of processes, as the Trainer does for
-        # sums over tokens, it would have gradients as many times too large.
-        average_tokens_across_devices=False,
+        # The loss of a classifier is a mean already: multiplied by the number of processes, as the
+        # Trainer does for sums over tokens, it would have gradients as many times too large.
+        average_tokens_across_devices=kind is Chats,
     )  # fmt: skip
+    if options.gradient_checkpointing:
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # new, old
+        enable = next(getattr(model, name) for name in names if hasattr(model, name))
+        enable({"use_reentrant": False})
     args.per_device_train_batch_size, rest = divmod(options.batch_size, args.world_size)
+    args.per_device_eval_batch_size = min(args.per_device_train_batch_size or 1, 8)
     if rest:
         raise ValueError(f"batch_size must be a multiple of {args.world_size} (processes)")
-    # The batches are made by its default, which pads.
-    trainer = _Trainer(model, args, None, train, held_out, tokenizer, compute_metrics=_accuracy)
+    how = data.trainer(tokenizer)
+    trainer = _Trainer(
+        model, args, train_dataset=parts["train"], eval_dataset=parts["validation"], **how
+    )
     trainer.remove_callback(transformers.ProgressCallback)
     trainer.add_callback(_Progress)
     trainer.accelerator.wait_for_everyone()  # all processes have looked into out
     if args.should_save:  # the first process: it alone prints, and writes results
         write_whole(begun, record)
         print(
-            f"texts: {len(train):_} train, {len(held_out):_} held out, {cut:_} cut to {most} tokens"
+            f"texts: {len(parts['train']):_} train, {len(parts['validation']):_} held out, ", end=""
         )
-        for kind, size in sizes.items():
-            print(f"{kind:<8} {size:>13_} numbers {4 * size:>15_} bytes")
+        print(f"{cut:_} cut to {most} tokens")
+        for part, size in sizes.items():
+            if size:
+                print(f"{part:<8} {size:>13_} numbers {4 * size:>15_} bytes")
         if args.world_size > 1:
             print(f"bytes all-reduced each step: {4 * trained:_}; full: {4 * (total - own):_}")
+    metrics: dict[str, Any] = {"truncated": cut, "parameters": sizes}
+    if kind is Chats:
+        metrics["before"] = data.measured(trainer, parts)
     trainer.train(_last(out / "checkpoints"))
-    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    if not torch.tensor(losses).isfinite().all():
-        raise ValueError("the loss is not finite: try a smaller lr")
-    metrics = {"labels": names, "truncated": cut, "parameters": sizes, "loss": losses}
-    for name, part in (("train", train), ("validation", held_out)):
-        accuracy = trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
-        metrics[name] = {"texts": len(part), "accuracy": accuracy}
+    metrics["loss"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    metrics |= data.measured(trainer, parts)
+    learned = [*metrics["loss"], metrics.get("perplexity", 1.0)]  # the last step has no loss
+    if not (torch.tensor(learned).isfinite().all() and max(learned) < 1e300):
+        raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
     metrics["versions"] = {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)}
     if args.should_save:
         checkpoint.save_adapter(model.cpu(), out)
         if options.merge:
-            with tempfile.TemporaryDirectory(dir=out, prefix=".merged-") as temporary:
-                adapt.merge_and_unload(model)
-                model.save_pretrained(Path(temporary, "merged"))
-                tokenizer.save_pretrained(Path(temporary, "merged"))
-                shutil.rmtree(out / "merged", ignore_errors=True)
-                os.replace(Path(temporary, "merged"), out / "merged")
+            _write_merged(model, tokenizer, out)
         write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-        print(USE.format(out=out, folder=folder, labels=len(names)))
+        if kind is Chats:
+            _compare(metrics["before"], metrics)
+        print(kind.use.format(out=out, folder=folder, labels=len(metrics.get("labels", ()))))
     # Under torchrun: a process whose group is still open when it exits may abort.
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
     return metrics
 
 
-def read_table(path: str | Path, text: str, label: str) -> tuple[list[str], list[str]]:
-    """Return the texts and the labels of a CSV file, without the spaces around them.
+def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
+    """Write the model with the adapter merged, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".merged-") as temporary:
+        adapt.merge_and_unload(model)
+        model.save_pretrained(Path(temporary, "merged"))
+        tokenizer.save_pretrained(Path(temporary, "merged"))
+        for path in Path(temporary, "merged").iterdir():
+            path.chmod(0o644)  # a class may share the folder
+        shutil.rmtree(out / "merged", ignore_errors=True)
+        os.replace(Path(temporary, "merged"), out / "merged")
 
-    A ValueError if it is no CSV in UTF-8, lacks a column or rows, has a row with too many fields or
-    with an empty text or label, or one label only. An OSError if it cannot be read.
+
+def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Print the perplexity, and some answers, of the base and of the trained model."""
+    print(
+        f"perplexity of what was held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}"
+    )
+    for (question, first), (_, then) in zip(before["answers"], after["answers"], strict=True):
+        print(f"\n{question}\n  before: {first}\n  after:  {then}")
+    print()
+
+
+def read_chats(path: str | Path, prompt: str | None, response: str | None) -> Iterator[str]:
+    """Yield conversations, each as JSON: a list of messages with a role and a content.
+
+    From a CSV or TSV file, the columns ``prompt`` and ``response``; from a JSONL file, the
+    ``messages`` of each line. A ValueError says what is wrong, and where.
     """
-    csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters
-    pairs = []
+    if Path(path).suffix.lower() == ".jsonl":
+        if prompt or response:
+            raise ValueError(f"{path} holds messages: prompt and response are columns of a table")
+        for number, line in enumerate(_text(path).split("\n"), 1):
+            if line.strip():
+                yield json.dumps(_messages(line, f"{path}, line {number}"))
+        return
+    if not (prompt and response):
+        raise ValueError(f"{path}: name the columns, --prompt and --response or --text and --label")
+    for question, answer in _columns(path, prompt, response):
+        said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        yield json.dumps(said)
+
+
+def _messages(line: str, at: str) -> list[dict[str, str]]:
+    """Return the messages of a line of JSONL, of which the last is the model's."""
     try:
-        content = io.StringIO(Path(path).read_bytes().decode("utf-8-sig"), newline="")
-        reader = csv.DictReader(content, strict=True)
-        if missing := {text, label} - set(reader.fieldnames or []):
-            raise ValueError(f"{path} has no column {min(missing)!r}, only {reader.fieldnames}")
-        for row in reader:
-            pair = [(row[name] or "").strip() for name in (text, label)]
-            if None in row or not all(pair):
-                at = f"{path}, line {reader.line_num}"
-                raise ValueError(f"{at}: an empty text or label, or a comma not in quotes")
-            pairs.append(pair)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} must be a CSV file in UTF-8: {error}") from None
-    if len(names := {name for _, name in pairs}) < 2:
+        messages = json.loads(line)["messages"]
+        found = [{"role": one["role"], "content": one["content"]} for one in messages]
+        "".join(
+            one["content"] for one in found
+        ).encode()  # half a letter (a lone surrogate) is none
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f'{at} must be {{"messages": [{{"role": "user", "content": "..."}}, ...]}}'
+        ) from None
+    if unknown := [one["role"] for one in found if one["role"] not in ROLES]:
+        raise ValueError(f"{at}: role must be {', '.join(ROLES)}, got {unknown[0]!r}")
+    if not all(one["content"].strip() for one in found):
+        raise ValueError(f"{at}: an empty content")
+    if len(found) < 2 or found[-1]["role"] != "assistant":
+        raise ValueError(f"{at} must end with what the assistant answers")
+    return found
+
+
+def read_table(path: str | Path, text: str, label: str) -> tuple[list[str], list[str]]:
+    """Return the texts and the labels of a CSV or TSV file, without the spaces around them.
+
+    A ValueError if it is no such file in UTF-8, lacks a column or rows, has a row with too many
+    fields or with an empty one, or one label only. An OSError if it cannot be read.
+    """
+    pairs = list(_columns(path, text, label))
+    if len(names := {name.strip() for _, name in pairs}) < 2:
         raise ValueError(f"{path} must have two labels or more, got {len(pairs)} rows, {[*names]}")
-    return [text for text, _ in pairs], [name for _, name in pairs]
+    return [text.strip() for text, _ in pairs], [name.strip() for _, name in pairs]
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a file in UTF-8: {error}") from None
+
+
+def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
+    """Yield what stands in two columns of a CSV or TSV file, row by row."""
+    csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters
+    between = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True, delimiter=between)
+    try:
+        names = [*(reader.fieldnames or [])]
+        for name in (one, other):
+            if names.count(name) != 1 or one == other:
+                what = f"must have one column {name!r} and another beside it"
+                raise ValueError(f"{path} {what}, has {names}, parted by {between!r}")
+        for row in reader:
+            pair = [row[name] or "" for name in (one, other)]
+            if None in row or not all(text.strip() for text in pair):
+                name = one if not pair[0].strip() else other
+                why = f"an empty {name}, or a separator not in quotes"
+                raise ValueError(f"{path}, line {reader.line_num}: {why}")
+            yield pair
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}, is no CSV: {error}") from None
 
 
 def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
@@ -167,33 +384,13 @@ def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
     return held_out
 
 
-def _load(folder: str, labels: list[str]) -> tuple[Any, Any, list[str]]:
-    """Return a classifier on the model in ``folder``, its tokenizer, and what trains as a whole.
-
-    That is the head (new, if there is none for so many labels), and a pooler if it is new.
-    """
-    if not Path(folder, "config.json").is_file():
-        raise ValueError(f"model must be a folder with a config.json and weights, got {folder}")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    how = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
-    how |= {"dtype": torch.float32, "use_safetensors": True, "ignore_mismatched_sizes": True}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        classifiers = transformers.AutoModelForSequenceClassification
-        model, info = classifiers.from_pretrained(folder, output_loading_info=True, **how)
-    except Exception as error:  # a folder can be wrong in more ways than there are error types
-        raise ValueError(f"{folder}: {type(error).__name__}: {error}".splitlines()[0]) from None
-    if tokenizer.pad_token is None:
-        raise ValueError(f"{folder}: its tokenizer has no padding token")
-    new, body = info["missing_keys"], f"{model.base_model_prefix}."
-    whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
-    return model, tokenizer, sorted({name.rpartition(".")[0] for name in whole})
-
-
 def _last(folder: Path) -> str | None:
     """Return the newest whole checkpoint: ``trainer_state.json`` is what is written last."""
-    done = [p.parent for p in folder.glob("*/trainer_state.json") if p.read_text()[-3:] == "\n}\n"]
+    done = [
+        path.parent
+        for path in folder.glob("*/trainer_state.json")
+        if path.read_text()[-3:] == "\n}\n" and zipfile.is_zipfile(path.with_name("optimizer.pt"))
+    ]
     return str(max(done, key=lambda path: int(path.name.split("-")[1]))) if done else None
 
 
@@ -226,6 +423,7 @@ class _Progress(transformers.ProgressCallback):
     """The Trainer's bar and, of all that it logs, a line an epoch."""
 
     def on_log(self, *args: object, logs: dict, **kwargs: object) -> None:
-        if self.training_bar is not None and "eval_accuracy" in logs:
-            line = "epoch {epoch:.0f}: held out, loss {eval_loss:.3f}, accuracy {eval_accuracy:.3f}"
+        if self.training_bar is not None and "eval_loss" in logs:
+            line = "epoch {epoch:.0f}: held out, loss {eval_loss:.3f}"
+            line += ", accuracy {eval_accuracy:.3f}" if "eval_accuracy" in logs else ""
             self.training_bar.write(line.format(**logs))

@@ -319,7 +319,7 @@ def test_a_run_is_not_resumed_with_another_table(run, folder, data, tmp_path, ca
     settings = settings.replace(json.dumps(str(run[0])), json.dumps(str(out)))
     (out / "settings.json").write_text(settings, encoding="utf-8")
     assert main(command(other, folder, out, "--resume")) == 2
-    assert "and the same table" in capsys.readouterr().err
+    assert "options, table and model" in capsys.readouterr().err
     other.write_bytes(Path(data).read_bytes())
     assert main(command(other, folder, out, "--resume")) == 0
 
@@ -327,7 +327,7 @@ def test_a_run_is_not_resumed_with_another_table(run, folder, data, tmp_path, ca
 def test_a_run_is_not_resumed_with_other_options(run, folder, data, capsys):
     before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*")}
     assert main(command(data, folder, run[0], "--resume", "--rank", "4")) == 2
-    assert "hold a run with the same options" in capsys.readouterr().err
+    assert "hold a run with the same options, table" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in run[0].rglob("*")} == before
 
 
@@ -408,15 +408,19 @@ GOOD = "text,kind\napple,fruit\npear,fruit\ncar,vehicle\nbus,vehicle\n"
     ("content", "options", "message"),
     [
         (None, [], "No such file or directory"),
-        (GOOD, ["--text", "body"], "has no column 'body', only ['text', 'kind']"),
-        (GOOD, ["--label", "class"], "has no column 'class', only ['text', 'kind']"),
-        ("", [], "has no column"),
+        (
+            GOOD,
+            ["--text", "body"],
+            "must have one column 'body' and another beside it, has ['text",
+        ),
+        (GOOD, ["--label", "class"], "must have one column 'class' and another"),
+        ("", [], "must have one column 'text'"),
         ("text,kind\n", [], "must have two labels or more, got 0 rows"),
-        (GOOD + "   ,fruit\n", [], "line 6: an empty text or label"),
-        (GOOD + "apple,\n", [], "line 6: an empty text or label"),
-        (GOOD + "apple\n", [], "line 6: an empty text or label"),
-        (GOOD + "red, green,fruit\n", [], "line 6: an empty text or label, or a comma not in"),
-        (GOOD + '"red,fruit\n', [], "must be a CSV file in UTF-8: unexpected end of data"),
+        (GOOD + "   ,fruit\n", [], "line 6: an empty text"),
+        (GOOD + "apple,\n", [], "line 6: an empty kind"),
+        (GOOD + "apple\n", [], "line 6: an empty kind"),
+        (GOOD + "red, green,fruit\n", [], "line 6: an empty kind, or a separator not in"),
+        (GOOD + '"red,fruit\n', [], "is no CSV: unexpected end of data"),
         ("text,kind\nfig,fruit\nplum,fruit\n", [], "two labels or more, got 2 rows, ['fruit']"),
         ("text,kind\nfig,fruit\ncar,vehicle\n", [], "a label must have two texts or more"),
         (GOOD.encode() + b"p\xeache,fruit\n", [], "in UTF-8: 'utf-8' codec can't decode byte 0xea"),
