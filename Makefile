@@ -63,6 +63,7 @@ robustness: venv
 bench: venv
 	$(PY) tests/benchmarks/layers.py
 	$(PY) tests/benchmarks/svd.py
+	$(PY) tests/benchmarks/chat.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
