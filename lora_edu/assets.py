@@ -206,7 +206,7 @@ def _unpack(name: str, ready: Path, to: Path) -> Path:
         raise OSError("to unpack the model, run: pip install gguf") from None
     # What was read from GGUF refuses to be saved: it counts as quantised. So it moves to another.
     config = read.config.__class__(**read.config.to_diff_dict())
-    del config.quantization_config
+    vars(config).pop("quantization_config")
     model = read.__class__(config)
     model.load_state_dict(read.state_dict())
     model.save_pretrained(to)

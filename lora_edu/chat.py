@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_edu import adapt, assets, checkpoint
+from lora_edu.layers import dense_weight
 
 SHIPPED = Path(__file__).parent / "course" / "records" / "adapters"
 Message = Mapping[str, str]  # {"role": "user" or "assistant", "content": ...}
@@ -216,10 +217,11 @@ def _stacked(
     linear: nn.Module, name: str, adapters: Sequence[Adapter | None], scales: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """Return the factors of a layer for all rows: (n, r, k) and (n, d, r)."""
-    d, k = linear.weight.shape
+    weight = dense_weight(linear)  # (d, k)
+    d, k = weight.shape
     most = max(each[name][0].shape[0] for each in adapters if each and name in each)
-    A = linear.weight.new_zeros(len(adapters), most, k)
-    B = linear.weight.new_zeros(len(adapters), d, most)
+    A = weight.new_zeros(len(adapters), most, k)
+    B = weight.new_zeros(len(adapters), d, most)
     for i, (each, scale) in enumerate(zip(adapters, scales, strict=True)):
         if each and name in each:
             r = each[name][0].shape[0]
@@ -230,9 +232,9 @@ def _stacked(
 # -- lora-edu chat ----------------------------------------------------------------------------
 
 HELP = """/adapter NAME   speak with this adapter: {names}, or a folder
-/scale S        add S times its update: 0 is the base, 1 as trained; from -1 to 2
+/scale S        add S times the adapter's update: 1 as trained, 0 nothing; from -1 to 2
 /off            the base itself
-/new            forget the conversation
+/new            forget the conversation, which stays when the voice changes
 /quit           leave (as does Ctrl + D); Ctrl + C ends an answer"""
 
 
@@ -258,6 +260,7 @@ class Conversation:
         self.max_tokens, self.temperature, self.seed = max_tokens, temperature, seed
         self.known = {path.name: path for path in sorted(SHIPPED.glob("*")) if path.is_dir()}
         self.voice: Adapter | None = None
+        self.name = "the base itself"
         for name in reversed(names):
             self.take(name)
 
@@ -268,7 +271,7 @@ class Conversation:
             raise ValueError(
                 f"no adapter is called {name!r}; there are {', '.join(self.known)}, or a folder"
             )
-        self.voice = adapter(self.model, path)
+        self.voice, self.name = adapter(self.model, path), name
         short = path.resolve().name
         self.known[name if self.known.get(short, path) != path else short] = path
 
@@ -276,26 +279,26 @@ class Conversation:
         """Do what a line that begins with / says, or raise a ValueError; return what to print."""
         name, _, rest = line.partition(" ")
         rest = rest.strip()
-        if name == "/adapter":
-            self.take(rest)
-            return f"(speaks: {rest})"
-        if name == "/off":
-            self.voice = None
-            return "(speaks: the base itself)"
         if name == "/new":
             self.messages.clear()
             return "(a new conversation)"
-        if name == "/scale":
-            self.scale = _scale(rest)
-            return f"(scale {self.scale:g})"
         if name == "/help":
             return HELP.format(names=", ".join(self.known))
-        raise ValueError(f"no command is called {name}: /help lists them")
+        if name == "/adapter" and rest:
+            self.take(rest)
+        elif name == "/scale" and rest:
+            self.scale = _scale(rest)
+        elif name == "/off":
+            self.voice, self.name = None, "the base itself"
+        elif name not in ("/adapter", "/scale"):  # these two alone say how it is
+            raise ValueError(f"no command is called {name}: /help lists them")
+        return f"(speaks: {self.name}{f', scale {self.scale:g}' if self.voice else ''})"
 
     def answer(self, question: str, write: Callable[[str], object]) -> bool:
         """Let the model answer; ``write`` gets the words as they come. Return whether it finished.
 
-        Interrupted, it keeps what it has said. A ValueError if the conversation is too long.
+        Interrupted, it keeps what it has said; cut off, it is followed by "…". A ValueError if the
+        conversation is too long.
         """
         import transformers
 
@@ -318,8 +321,10 @@ class Conversation:
         with contextlib.suppress(KeyboardInterrupt), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + len(self.messages))
             with speaking(self.model, [self.voice], [self.scale]):
-                self.model.generate(ids, attention_mask=torch.ones_like(ids), **how)
+                out = self.model.generate(ids, attention_mask=torch.ones_like(ids), **how)
             finished = True
+            if out[0, -1].item() not in self.model.generation_config.eos_token_id:
+                write(" …")
         self.messages = [*asked, {"role": "assistant", "content": "".join(said)}]
         return finished
 
@@ -349,7 +354,7 @@ def talk(conversation: Conversation) -> int:
     while True:
         try:
             line = input("> " if terminal else "").strip()
-            if line == "/quit":
+            if line in ("/quit", "/exit"):
                 return code
             if line.startswith("/"):
                 print(conversation.command(line))

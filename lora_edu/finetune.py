@@ -90,9 +90,10 @@ class Chats:
     """
 
     model, batch_size, max_length = "smollm2", 8, 512  # unless told otherwise
-    use = """PEFT loads the adapter in {out}; so does lora-edu chat {folder} --adapter {out}
-  base = AutoModelForCausalLM.from_pretrained("{folder}")
-  model = PeftModel.from_pretrained(base, "{out}")"""
+    use = """lora-edu chat {folder} --adapter {out}
+PEFT loads it too:
+  base = transformers.AutoModelForCausalLM.from_pretrained("{folder}")
+  model = peft.PeftModel.from_pretrained(base, "{out}")"""
 
     def __init__(self, options: Namespace) -> None:
         self.rows = list(read_chats(options.data, options.prompt, options.response))
@@ -282,7 +283,7 @@ def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:
     )
     for (question, first), (_, then) in zip(before["answers"], after["answers"], strict=True):
         print(f"\n{question}\n  before: {first}\n  after:  {then}")
-    print()
+    print("\n(An answer that ended by itself shows its end token.)\n")
 
 
 def read_chats(path: str | Path, prompt: str | None, response: str | None) -> Iterator[str]:
@@ -353,9 +354,11 @@ def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
     try:
         names = [*(reader.fieldnames or [])]
         for name in (one, other):
-            if names.count(name) != 1 or one == other:
-                what = f"must have one column {name!r} and another beside it"
-                raise ValueError(f"{path} {what}, has {names}, parted by {between!r}")
+            if name not in names:
+                hint = f" (columns are separated by {between!r})" if len(names) < 2 else ""
+                raise ValueError(f"{path} has no column {name!r}, only {names}{hint}")
+            if names.count(name) > 1 or one == other:
+                raise ValueError(f"{path} must have two columns, and one of the name {name!r}")
         for row in reader:
             pair = [row[name] or "" for name in (one, other)]
             if None in row or not all(text.strip() for text in pair):
@@ -425,5 +428,8 @@ class _Progress(transformers.ProgressCallback):
     def on_log(self, *args: object, logs: dict, **kwargs: object) -> None:
         if self.training_bar is not None and "eval_loss" in logs:
             line = "epoch {epoch:.0f}: held out, loss {eval_loss:.3f}"
-            line += ", accuracy {eval_accuracy:.3f}" if "eval_accuracy" in logs else ""
+            if "eval_accuracy" in logs:
+                line += ", accuracy {eval_accuracy:.3f}"
+            else:
+                line += f", perplexity {math.exp(min(logs['eval_loss'], 700)):.2f}"
             self.training_bar.write(line.format(**logs))

@@ -411,10 +411,10 @@ GOOD = "text,kind\napple,fruit\npear,fruit\ncar,vehicle\nbus,vehicle\n"
         (
             GOOD,
             ["--text", "body"],
-            "must have one column 'body' and another beside it, has ['text",
+            "has no column 'body', only ['text', 'kind']",
         ),
-        (GOOD, ["--label", "class"], "must have one column 'class' and another"),
-        ("", [], "must have one column 'text'"),
+        (GOOD, ["--label", "class"], "has no column 'class', only ['text', 'kind']"),
+        ("", [], "has no column 'text', only []"),
         ("text,kind\n", [], "must have two labels or more, got 0 rows"),
         (GOOD + "   ,fruit\n", [], "line 6: an empty text"),
         (GOOD + "apple,\n", [], "line 6: an empty kind"),
