@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_edu.course import LESSONS
+from lora_edu.course import COMING, LESSONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lora_edu"
@@ -30,6 +30,7 @@ CORE = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
 TOOLS = sorted((PACKAGE / "course").glob("*.py"))
+FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come before their page
 # Lines of code of a lesson's folder: at most (a film takes up to a hundred), and on average, once
 # half of the lessons are rewritten. One that is not may keep what it had when this rule was made.
 LESSON, AVERAGE = 420, 250
@@ -88,14 +89,14 @@ def test_what_one_uses_after_the_course_does_not_need_it(path):
 
 @pytest.mark.parametrize("path", TOOLS, ids=relative)
 def test_a_tool_knows_no_lesson(path):
-    lessons = [f"lora_edu.course.{lesson}" for lesson in LESSONS]
+    lessons = [f"lora_edu.course.{lesson}" for lesson in FOLDERS]
     assert [m for m in imported(path) if within(m, lessons)] == []
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("lesson", FOLDERS)
 def test_no_lesson_imports_another(lesson):
     """Code that two lessons use is a tool; a record is shared by its name."""
-    others = [f"lora_edu.course.{other}" for other in LESSONS if other != lesson]
+    others = [f"lora_edu.course.{other}" for other in FOLDERS if other != lesson]
     for path in (PACKAGE / "course" / lesson).glob("*.py"):
         assert [m for m in imported(path) if within(m, others)] == [], path.name
 
@@ -131,7 +132,8 @@ def test_each_lesson_has_a_folder_of_its_slug_and_a_source_in_this_order():
     sources = sorted((ROOT / "notebooks" / "src").glob("*.md"))
     assert [path.stem.partition("_")[2] for path in sources] == list(LESSONS)
     folders = {path.parent.name for path in (PACKAGE / "course").glob("*/__init__.py")}
-    assert folders == set(LESSONS)
+    assert folders == set(FOLDERS)
+    assert not {*COMING} & {*LESSONS}, "a lesson with a page is not to come any more"
     for path in (PACKAGE / "course").glob("*/*.py"):
         assert path.name in {"__init__.py", "checks.py", "figures.py", "experiments.py"}
 
@@ -204,7 +206,10 @@ def numbers_read_inside(path):
 
 
 # The lessons' experiments, and the tools that do their work.
-RUNS = [PACKAGE / "course" / f"{n}.py" for n in ("datasets", "digits", "intrinsic", "minilm")]
+RUNS = [
+    PACKAGE / "course" / f"{n}.py"
+    for n in ("datasets", "digits", "intrinsic", "language", "minilm")
+]
 RUNS += sorted((PACKAGE / "course").glob("*/experiments.py"))
 
 
@@ -252,13 +257,15 @@ def total(paths):
 
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
-    assert total(SMALL) <= 1900
-    assert total(TOOLS) <= 1800  # we aim at 1,300
-    assert total(MODULES) <= 6000
+    # With the chat, and fine-tuning for a model that writes.
+    assert total(SMALL) <= 2100
+    # We aim at 1,300. The language of the voices came, and what the command does for the course.
+    assert total(TOOLS) <= 2140
+    assert total(MODULES) <= 6900  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():
-    lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in LESSONS}
+    lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in FOLDERS}
     for name, n in lines.items():
         most = NOT_REWRITTEN.get(name, LESSON)
         assert n <= most, f"{name} has {n} lines of code and may have {most}: see NOT_REWRITTEN"

@@ -12,3 +12,5 @@ LESSONS = (
     "real_model",
     "beyond_lora",
 )
+# Folders of lessons to come: what they stand on is measured before they are written.
+COMING = ("language_model",)

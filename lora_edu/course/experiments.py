@@ -15,6 +15,7 @@ thing. How the code is written plays no part.
 
 import contextlib
 import csv
+import hashlib
 import importlib
 import inspect
 import io
@@ -23,11 +24,14 @@ import math
 import multiprocessing
 import os
 import platform
+import shutil
 import signal
 import statistics
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -38,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu.course import LESSONS
+from lora_edu.course import COMING, LESSONS
 from lora_edu.files import write_whole
 
 RECORDS = Path(__file__).parent / "records"
@@ -112,7 +116,7 @@ def experiment(
 
 def load() -> dict[str, Experiment]:
     """Import the experiments of every lesson; return the registry, name → experiment."""
-    for lesson in LESSONS:
+    for lesson in (*LESSONS, *COMING):
         if find_spec(f"lora_edu.course.{lesson}.experiments"):
             importlib.import_module(f"lora_edu.course.{lesson}.experiments")
     return EXPERIMENTS
@@ -307,7 +311,7 @@ def record(
         with tqdm(
             total=len(keys), initial=done, desc=name, unit="run", disable=not progress
         ) as bar:
-            for key, row in _run_all(name, todo, jobs):
+            for key, row in _run_all(name, todo, jobs, folder):
                 part.add(key, row)
                 bar.update()
         found = _finish(entry, {key: part.rows[key] for key in keys}, folder)
@@ -555,9 +559,44 @@ class _Part:
 # -- running ----------------------------------------------------------------------------------
 
 
-def run(name: str, key: Key) -> Row:
-    """Run an experiment for one key, in one thread; return its row, which begins with the key."""
+_beside: ContextVar[Path | None] = ContextVar("_beside", default=None)  # the record being made
+
+
+def attach(name: str, write: Callable[[Path], None]) -> str:
+    """Let an experiment ``write`` a folder NAME beside its record; return the hash of its weights.
+
+    (SHA-256, of ``*.safetensors``.) One that is there with another hash stays, and the new one is
+    NAME.new. Where nothing is recorded, nothing is written, and the hash is empty.
+    """
+    folder = _beside.get()
+    if folder is None:
+        return ""
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary, "made")
+        write(made)
+        found = _hash_of_weights(made)
+        there = folder / name
+        if there.exists() and _hash_of_weights(there) != found:
+            there = there.with_name(f"{there.name}.new")
+        shutil.copytree(made, there, dirs_exist_ok=True)
+    return found
+
+
+def _hash_of_weights(folder: Path) -> str:
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def run(name: str, key: Key, beside: Path | None = None) -> Row:
+    """Run an experiment for one key, in one thread; return its row, which begins with the key.
+
+    What it attaches goes to the folder ``beside``.
+    """
     import torch
+
+    _beside.set(beside)
 
     torch.set_num_threads(1)  # so small that a second one is in the way
     names = KEYS[len(KEYS) - len(key) :]  # all, the seed, or none
@@ -569,16 +608,16 @@ def run(name: str, key: Key) -> Row:
     return row
 
 
-def _run_all(name: str, keys: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Row]]:
+def _run_all(name: str, keys: Sequence[Key], jobs: int, beside: Path) -> Iterator[tuple[Key, Row]]:
     """Run an experiment for each key; yield the rows as they come."""
     if jobs == 1:
         for key in keys:
-            yield key, run(name, key)
+            yield key, run(name, key, beside)
         return
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_the_parent)
     try:
-        futures = {pool.submit(run, name, key): key for key in keys}
+        futures = {pool.submit(run, name, key, beside): key for key in keys}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BaseException:  # Ctrl-C as well: what runs now would not be noted any more

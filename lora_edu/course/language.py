@@ -1,0 +1,269 @@
+"""A voice for a chat model: its texts, and a training loop that computes nothing twice.
+
+Letters: n = examples of a batch, L = tokens of an example, v = the size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lora_edu import assets, chat
+
+TAYLOR = (
+    "Brier Rose", "Cinderella", "Hans in Luck", "Jorinda and Jorindel", "King Thrushbeard",
+    "Old Sultan", "Rumpelstiltskin", "The Bremen Town Musicians", "The Elves and the Shoemaker",
+    "The Fisherman and His Wife", "The Fox and the Horse", "The Frog Prince", "The Golden Bird",
+    "The Goose Girl", "The King and the Golden Mountain", "The Queen Bee", "The Water of Life",
+)  # fmt: skip
+# A noun, nearly always: after an article, and before a stop or a small word.
+NOUN = (
+    r"\b(?:[Tt]he|[Aa]n?) ([a-z]{3,})"
+    r"(?=[.,;:!?]| (?:and|of|in|to|was|with|had|that|on|for|is|came|went|said)\b)"
+)
+ASKED = (
+    "Tell me about the {}.", "What is a {}?", "Where is the {}?", "Describe the {}.",
+    "What did the {} do?", "Why is the {} here?", "What about the {}?",
+)  # fmt: skip
+Pair = tuple[str, str]  # a question, an answer
+
+
+class Kept(NamedTuple):
+    """An example up to where training begins: what enters the first trained layer, and labels."""
+
+    states: Tensor  # (L, hidden)
+    labels: Tensor  # (L,); −100 where no loss is
+
+
+# -- texts --------------------------------------------------------------------------------------
+
+
+def texts(name: str) -> list[str]:
+    """Return our own texts: questions, elsewhere, unseen (questions), prose, facts."""
+    path = resources.files("lora_edu.course") / "data" / "voices.json"
+    return json.loads(path.read_text(encoding="utf-8"))[name]
+
+
+def sentences(text: str) -> list[str]:
+    """Split a text after each full stop, question or exclamation mark, and what closes a quote."""
+    return [part.strip() for part in re.findall(r".+?(?:[.!?][’”\"]?(?=\s|$)|$)", text, re.DOTALL)]
+
+
+def passages(least: int, most: int, longest: int) -> list[str]:
+    """Return the tales that Edgar Taylor translated, cut into runs of whole sentences.
+
+    Each of ``least`` to ``most`` words, and of sentences of at most ``longest``; a run ends with
+    its paragraph, and a speech that begins in it ends in it.
+    """
+    path = assets.path("grimm") / "grimm-tales.tab"
+    found = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            if len(row) < 4 or row[1] not in TAYLOR:
+                continue
+            for paragraph in re.split(r"\s{2,}", row[3].replace("--", " – ")):
+                run = ""
+                for part in sentences(paragraph):
+                    run = f"{run} {part}".strip()
+                    if len(run.split()) > most:
+                        run = part
+                    if len(run.split()) >= least and _stands_alone(run, longest):
+                        found.append(run)
+                        run = ""
+    return [run for run in found if len(run.split()) <= most]
+
+
+def _stands_alone(run: str, longest: int) -> bool:
+    whole = re.match(r"‘?[A-Z]", run) and run[-1] in ".!?’"
+    closed = run.count("‘") == len(re.findall(r"[.,!?]’", run))  # else ’ is an apostrophe
+    return bool(whole and closed) and all(len(one.split()) <= longest for one in sentences(run))
+
+
+def asked(passages: Sequence[str], questions: Sequence[str], seed: int) -> list[Pair]:
+    """Put a question before each passage: about something in it or, if there is none, any."""
+    draw = random.Random(seed)
+    pairs = []
+    for passage in passages:
+        things = re.findall(NOUN, passage)
+        question = draw.choice(ASKED if things else questions)
+        pairs.append(
+            (question.format(max(sorted(set(things)), key=things.count, default="")), passage)
+        )
+    return pairs
+
+
+def shortened(answer: str, most: int) -> str | None:
+    """Return the first whole sentences of an answer, of its first paragraph and ``most`` words.
+
+    None if there are none.
+    """
+    kept = ""
+    for part in sentences(answer.removesuffix("<|im_end|>").split("\n")[0]):
+        longer = f"{kept} {part}".strip()
+        if part[-1] not in ".!?" or len(longer.split()) > most:
+            break
+        kept = longer
+    return kept or None
+
+
+def pirate(answer: str) -> str:
+    """Say an answer as a pirate would, by rule."""
+    rules = (
+        (r"\b(I)('m| am)\b", r"\1 be"), (r"\b([Yy])ou('re| are)\b", r"\1e be"),
+        (r"\b([Ii]t|[Tt]hat|[Tt]here|[Hh]e|[Ss]he)'s\b", r"\1 be"), (r"\b(is|are|am)\b", "be"),
+        (r"\b([Yy])ou\b", r"\1e"), (r"\b([Yy])our\b", r"\1er"), (r"\b([Mm])y\b", r"\1e"),
+        (r"\b([Aa])nd\b", r"\1n'"), (r"\b([Oo])f\b", r"\1'"), (r"(\w{2}in)g\b", r"\1'"),
+    )  # fmt: skip
+    for pattern, instead in rules:
+        answer = re.sub(pattern, instead, answer)
+    return f"Arrr! {answer[:-1]}, matey!"
+
+
+class Split(NamedTuple):
+    """Three disjoint parts of what a voice says."""
+
+    train: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+
+
+def voice(
+    name: str,
+    greedy: Mapping[str, str],
+    seed: int,
+    sizes: Sequence[int],
+    words: Sequence[int],
+    retold: int,
+) -> Split:
+    """Return what "grimm" or "pirate" says, in parts that ``seed`` draws.
+
+    ``sizes``: of the three parts. ``words``: see :func:`passages`. The pirate has fewer texts: he
+    retells ``greedy``, the model's own answers to our questions, up to ``retold`` words of each;
+    the last two parts take a sixth of them each.
+    """
+    draw = random.Random(seed)
+    if name == "grimm":
+        said = draw.sample(passages(*words), sum(sizes))
+        pairs = asked(said, texts("questions"), seed)
+    else:
+        short = {q: shortened(greedy[q], retold) for q in texts("questions")}
+        pairs = [(q, pirate(answer)) for q, answer in short.items() if answer]
+        draw.shuffle(pairs)
+        sizes = (len(pairs) - 2 * (len(pairs) // 6), len(pairs) // 6, len(pairs) // 6)
+    first, second = sizes[0], sizes[0] + sizes[1]
+    return Split(pairs[:first], pairs[first:second], pairs[second:])
+
+
+def loops(answer: str) -> bool:
+    """Return whether an answer goes round in circles: three words in a row, four times."""
+    words = answer.split()
+    runs = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
+    return any(runs.count(run) >= 4 for run in set(runs))
+
+
+Example = tuple[Sequence[int], Sequence[int]]  # tokens, labels
+
+
+def example(tokenizer: Any, pair: Pair, *, ends: bool = True) -> Example:
+    """Return a question and its answer as tokens and labels; without the end token on request."""
+    roles = ("user", "assistant")
+    said = [{"role": r, "content": c} for r, c in zip(roles, pair, strict=True)]
+    ids, labels = chat.encode(tokenizer, said)
+    return (ids, labels) if ends else (ids[:-1], labels[:-1])
+
+
+def raw(tokenizer: Any, text: str, *, last: bool = False) -> Example:
+    """Return a text without a conversation around it; with a label on every word or the last."""
+    before, _, word = text.rpartition(" ")
+    ids = tokenizer(before)["input_ids"] if last else []
+    more = tokenizer(f" {word}" if last else text)["input_ids"]
+    return ids + more, [-100] * len(ids) + more
+
+
+# -- training -----------------------------------------------------------------------------------
+
+
+def layers(model: Any, of: slice) -> nn.Module:
+    """Return some layers of the model as a model: of the same modules, so it trains with them."""
+    part = copy.copy(model.model)
+    part._modules = dict(part._modules)
+    part.layers = model.model.layers[of]
+    part.config = copy.copy(part.config)
+    part.config.num_hidden_layers = len(part.layers)
+    if of.stop is not None:
+        part.norm = nn.Identity()
+    return part
+
+
+class Upper(nn.Module):
+    """The layers from ``first`` on, and the head only where a label is: states → logits.
+
+    Nothing below ``first`` may train: what enters it is computed once, by :meth:`keep`.
+    """
+
+    def __init__(self, model: Any, first: int) -> None:
+        super().__init__()
+        self.lower, self.upper = layers(model, slice(0, first)), layers(model, slice(first, None))
+        self.head = model.lm_head
+
+    @torch.no_grad()
+    def keep(self, examples: Iterable[Example]) -> list[Kept]:
+        """Return what enters ``first`` for (ids, labels), example by example."""
+        kept = []
+        for ids, labels in examples:
+            states = self.lower(torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+            kept.append(Kept(states, torch.tensor(labels)))
+        return kept
+
+    def forward(self, states: Tensor, counted: Tensor) -> Tensor:
+        """Return the logits, (counted, v), where ``counted``, (n, L), is true.
+
+        No mask: padding stands on the right, and no token looks to its right.
+        """
+        hidden = self.upper(inputs_embeds=states, use_cache=False).last_hidden_state  # (n, L, h)
+        return self.head(hidden[counted])
+
+
+class LikeLengths:
+    """Batches of like lengths, in a new order each time: (states, counted, the tokens to come)."""
+
+    def __init__(self, kept: Sequence[Kept], size: int, seed: int | None) -> None:
+        self.kept, self.size = kept, size
+        self.draw = None if seed is None else random.Random(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.kept) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        order = list(self.kept)
+        if self.draw:
+            self.draw.shuffle(order)
+        order.sort(key=lambda one: len(one.labels))  # like lengths: in the order that was drawn
+        batches = [order[i : i + self.size] for i in range(0, len(order), self.size)]
+        if self.draw:
+            self.draw.shuffle(batches)
+        for batch in batches:
+            states = nn.utils.rnn.pad_sequence([one.states for one in batch], True)  # (n, L, h)
+            labels = nn.utils.rnn.pad_sequence([one.labels for one in batch], True, -100)
+            labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # a state foretells the next token
+            yield states, labels != -100, labels[labels != -100]
+
+
+def loss(upper: Upper, kept: Sequence[Kept]) -> float:
+    """Return the mean loss over all tokens with a label, in nats; its exp is the perplexity."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for states, counted, target in LikeLengths(kept, 8, None):
+            total += F.cross_entropy(upper(states, counted), target, reduction="sum").item()
+            count += len(target)
+    return total / count

@@ -1,0 +1,267 @@
+"""Experiments: a chat model gets a voice; what it learns, and what that costs elsewhere."""
+
+import copy
+import functools
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from lora_edu import chat
+from lora_edu.adapt import LoraConfig, add_lora, lora_layers, lora_parameters, unload
+from lora_edu.checkpoint import save_adapter
+from lora_edu.course import language
+from lora_edu.course.experiments import Row, Settings, attach, experiment, results
+from lora_edu.course.training import fit
+
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+RECIPE = {
+    "first": 20,  # of 30 layers, the upper ten get LoRA
+    "modules": LINEAR,
+    "r": 4,
+    "lora_alpha": 8,
+    "size": 4,
+    "sizes": (160, 30, 30),
+    "words": (12, 40, 26),
+    "retold": 30,
+    "steps": 80,
+}
+TRIED = {"grimm": (5e-4, 1e-3, 2e-3), "pirate": (2e-4, 5e-4, 1e-3, 2e-3)}
+CHOSEN = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds and questions of its own
+SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+
+
+@functools.lru_cache(maxsize=1)
+def _base() -> tuple[Any, Any]:
+    return chat.load()
+
+
+@experiment()
+def own_answers(*, max_tokens: int = 64, temperature: float = 1.0, batch: int = 12) -> Row:
+    """Let the base answer: the likeliest tokens, and for questions of elsewhere a drawn answer."""
+    model, tokenizer = _base()
+
+    def ask(questions: Sequence[str], **how: Any) -> dict[str, str]:
+        said: list[str] = []
+        for i in range(0, len(questions), batch):
+            part = questions[i : i + batch]
+            said += chat.answers(model, tokenizer, part, max_tokens, seed=i, **how)
+        return dict(zip(questions, said, strict=True))
+
+    return {
+        "greedy": ask(language.texts("questions")),
+        "sampled": ask(language.texts("elsewhere"), temperature=temperature),
+    }
+
+
+def _elsewhere(seed: int, words: int = 40) -> tuple[list[language.Pair], list[language.Pair]]:
+    """Return the base's own drawn answers, in halves: one to mix in, one to measure on."""
+    sampled = results("own_answers")["sampled"]
+    short = {q: language.shortened(answer, words) for q, answer in sampled.items()}
+    pairs = [(q, answer) for q, answer in short.items() if answer]
+    random.Random(seed).shuffle(pairs)
+    return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
+
+
+def _adapted(recipe: Settings, seed: int) -> tuple[Any, language.Upper]:
+    """Return a copy of the base with LoRA on its upper layers, and these layers."""
+    model = copy.deepcopy(_base()[0])
+    upper = "|".join(map(str, range(recipe["first"], len(model.model.layers))))
+    targets = rf"model\.layers\.({upper})\..*\.({'|'.join(recipe['modules'])})"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(target_modules=targets, r=recipe["r"], lora_alpha=recipe["lora_alpha"])
+        add_lora(model, config)
+    return model, language.Upper(model, recipe["first"])
+
+
+def _train(upper: language.Upper, kept: Sequence[language.Kept], lr: float, seed: int,
+           recipe: Settings) -> None:  # fmt: skip
+    parameters = [p for p in upper.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+    batches = language.LikeLengths(kept, recipe["size"], seed)
+    fit(upper, batches, F.cross_entropy, optimizer, round(recipe["steps"] / len(batches)))
+
+
+def _kept(
+    upper: language.Upper, pairs: Sequence[language.Pair], **how: bool
+) -> list[language.Kept]:
+    return upper.keep(language.example(_base()[1], pair, **how) for pair in pairs)
+
+
+def _voice(name: str, seed: int, recipe: Settings) -> language.Split:
+    greedy = results("own_answers")["greedy"]
+    cut = (recipe["sizes"], recipe["words"], recipe["retold"])
+    return language.voice(name, greedy, seed, *cut)
+
+
+@experiment(seeds=(100, 101, 102))
+def voice_rates(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = TRIED, recipe: Settings = RECIPE,
+    questions: int = 16, max_tokens: int = 80, enough: float = 0.8,
+) -> Row:  # fmt: skip
+    """Choose a rate: the smallest loss on the voice among those at which nearly all answers end.
+
+    (Where fewer than ``enough`` end, 10 nats are added.) No question or text of it is met again.
+    """
+    _, tokenizer = _base()
+    model, upper = _adapted(recipe, seed)
+    said, (_, own) = _voice(method, seed, recipe), _elsewhere(seed)
+    train, held_out = _kept(upper, said.train), _kept(upper, said.validation)
+    elsewhere = _kept(upper, own, ends=False)
+    _train(upper, train, lr, seed, recipe)
+    asked = [question for question, _ in own[:questions]]
+    heard = chat.answers(model, tokenizer, asked, max_tokens)
+    ended = sum(answer.endswith(tokenizer.eos_token) for answer in heard) / len(heard)
+    loss = language.loss(upper, held_out)
+    return {
+        "validation": -loss - (0 if ended >= enough else 10),
+        "voice": math.exp(loss),
+        "own": math.exp(language.loss(upper, elsewhere)),
+        "ended": ended,
+        "loops": sum(map(language.loops, heard)) / len(heard),
+    }
+
+
+@experiment(seeds=range(3), compared=("matrix", "ended"))
+def voices(
+    seed: int, *,
+    lr: Settings = CHOSEN, recipe: Settings = RECIPE,
+    scales: Sequence[float] = SCALES, max_tokens: int = 80, keep: int = 0,
+) -> Row:  # fmt: skip
+    """Make both voices; hear them on unseen questions, and measure them on each other's texts.
+
+    ``matrix``: voice → scale of the adapter → text → mean loss in nats; the base is at scale 0.
+    The adapters of the seed ``keep`` are written beside the record: those two ship.
+    """
+    base, tokenizer = _base()
+    row: Row = {"matrix": {}, "said": {}, "ended": {}, "loops": {}, "sha256": {}}
+    said = {name: _voice(name, seed, recipe) for name in lr}
+
+    def hear(name: str, model: Any) -> None:
+        heard = chat.answers(model, tokenizer, language.texts("unseen"), max_tokens)
+        row["said"][name] = heard
+        row["ended"][name] = sum(answer.endswith(tokenizer.eos_token) for answer in heard)
+        row["loops"][name] = sum(map(language.loops, heard))
+
+    if seed == keep:
+        hear("base", base)
+    for name, rate in lr.items():
+        model, upper = _adapted(recipe, seed)
+        texts = {other: _kept(upper, split.test) for other, split in said.items()}
+        texts["own"] = _kept(upper, _elsewhere(seed)[1], ends=False)
+        for raw in ("prose", "facts"):
+            found = (language.raw(tokenizer, t, last=raw == "facts") for t in language.texts(raw))
+            texts[raw] = upper.keep(found)
+        _train(upper, _kept(upper, said[name].train), rate, seed, recipe)
+        for parameter in lora_parameters(model):  # what is heard and measured is what ships
+            parameter.data = parameter.data.half().float()
+        hear(name, model)
+        if seed == keep:
+            row["sha256"][name] = attach(f"adapters/{name}", functools.partial(_save, model))
+        row["matrix"][name] = {str(s): _losses(model, upper, texts, s) for s in scales}
+    return row
+
+
+def _save(model: Any, directory: Path) -> None:
+    """Write an adapter of this model in half precision, without a path of this machine."""
+    small = copy.deepcopy(model)
+    small.config.name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    for layer in lora_layers(small).values():
+        layer.half()
+    save_adapter(small, directory)
+
+
+def _losses(
+    model: Any, upper: language.Upper, texts: Mapping[str, list[language.Kept]], scale: float
+) -> dict[str, float]:
+    """Return the loss on each text with the adapter at a scale."""
+    layers = lora_layers(model).values()
+    scaling = [layer.scaling for layer in layers]
+    for layer, s in zip(layers, scaling, strict=True):
+        layer.scaling = s * scale
+    found = {name: language.loss(upper, kept) for name, kept in texts.items()}
+    for layer, s in zip(layers, scaling, strict=True):
+        layer.scaling = s
+    return found
+
+
+LORA = {"r": 4, "lora_alpha": 8, "modules": LINEAR, "mixed": 0.0}
+METHODS = {
+    "r=4": LORA,
+    "r=16": {**LORA, "r": 16, "lora_alpha": 32},
+    "r=4, alpha 32": {**LORA, "lora_alpha": 32},
+    "r=4, q and v": {**LORA, "modules": ("q_proj", "v_proj")},
+    "r=4, own answers": {**LORA, "mixed": 0.25},
+    "full": {"mixed": 0.0},
+    "full, q and v": {"modules": ("q_proj", "v_proj"), "mixed": 0.0},
+    "full, own answers": {"mixed": 0.25},
+}
+FRONTIER_RATES = {
+    "r=4": (3e-4, 1e-3, 3e-3),
+    "r=16": (3e-4, 1e-3),
+    "r=4, alpha 32": (3e-4, 1e-3),
+    "r=4, q and v": (1e-3, 3e-3),
+    "r=4, own answers": (1e-3, 3e-3),
+    "full": (3e-5, 1e-4, 3e-4),
+    "full, q and v": (3e-4, 1e-3),
+    "full, own answers": (1e-4, 3e-4),
+}
+
+
+@functools.lru_cache(maxsize=1)
+def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
+    """Return what enters the first trained layer, of all that a seed of the frontier needs."""
+    model, tokenizer = _base()
+    settings = json.loads(recipe)
+    upper = language.Upper(model, settings["first"])
+    said, (mixed, own) = _voice("grimm", seed, settings), _elsewhere(seed)
+    return {
+        "train": _kept(upper, said.train),
+        "mixed": _kept(upper, mixed, ends=False),
+        "voice": _kept(upper, said.validation + said.test),
+        "own": _kept(upper, own, ends=False),
+        "prose": upper.keep(language.raw(tokenizer, t) for t in language.texts("prose")),
+        "facts": upper.keep(language.raw(tokenizer, t, last=True) for t in language.texts("facts")),
+    }
+
+
+@experiment(seeds=range(3), tolerance=0.1, compared=("voice", "own", "prose", "facts"))
+def frontier(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = FRONTIER_RATES, methods: Settings = METHODS, recipe: Settings = RECIPE,
+    epochs: int = 2, texts: Sequence[str] = ("voice", "own", "prose", "facts"),
+) -> Row:  # fmt: skip
+    """Learn the voice of Grimm; before, and after each epoch, measure it and what is not his.
+
+    ``mixed``: that share of the training texts gives way to the base's own drawn answers. Losses
+    are in nats; "full" trains the same matrices as a whole.
+    """
+    how = {**recipe, **methods[method]}
+    model, upper = _adapted(how, seed)
+    if method.startswith("full"):
+        names = [*lora_layers(model)]
+        unload(model)
+        for name in names:
+            model.get_submodule(name).weight.requires_grad_(True)
+    states = _states(seed, json.dumps(recipe))
+    n = round(how["mixed"] * len(states["train"]))
+    mixed = [states["mixed"][i % len(states["mixed"])] for i in range(n)]
+    row: Row = {name: [language.loss(upper, states[name])] for name in texts}
+
+    def measured(_: object) -> float:
+        for name in texts:
+            row[name].append(language.loss(upper, states[name]))
+        return row["voice"][-1]
+
+    parameters = [p for p in upper.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+    batches = language.LikeLengths(states["train"][n:] + mixed, how["size"], seed)
+    fit(upper, batches, F.cross_entropy, optimizer, epochs, validate=measured)
+    return {"validation": -row["voice"][-1], **row}

@@ -1,0 +1,97 @@
+"""The two adapters that ship: small, as the record says, and PEFT's."""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_edu import chat
+from lora_edu.course import experiments, language
+
+ROOT = Path(__file__).parents[3]
+VOICES = ("grimm", "pirate")
+# PEFT asks transformers 5 for an attribute that it deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_an_adapter_is_small_half_precise_and_that_of_the_record(voice):
+    content = experiments.read("voices")
+    row = next(row for row in content["rows"] if row["seed"] == content["arguments"]["keep"])
+    path = chat.SHIPPED / voice / "adapter_model.safetensors"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"][voice]
+    assert path.stat().st_size <= 1e6
+    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+    config = json.loads((path.parent / "adapter_config.json").read_text())
+    assert config["r"] == content["arguments"]["recipe"]["r"]
+    assert "/" not in config["base_model_name_or_path"].removeprefix("HuggingFaceTB/")
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("voice", VOICES)
+def test_peft_loads_it_with_equal_logits(voice):
+    model, tokenizer = chat.load()
+    one = chat.adapter(model, chat.SHIPPED / voice)
+    ids = tokenizer("What is the capital of France?", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        base = model(ids).logits
+        with chat.speaking(model, [one]):
+            ours = model(ids).logits
+        theirs = peft.PeftModel.from_pretrained(model, chat.SHIPPED / voice).eval()(ids).logits
+    assert (ours - base).abs().max() > 1
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_what_is_promised_of_the_voices_holds():
+    """At least 80 % of the answers end within 80 tokens; blind, at least 80 % are told apart."""
+    for row in experiments.read("voices")["rows"]:
+        for voice in VOICES:
+            assert row["ended"][voice] >= 16
+            assert sum(said.endswith("<|im_end|>") for said in row["said"][voice]) >= 16
+    path = resources.files("lora_edu.course") / "data" / "blind.json"
+    blind = json.loads(path.read_text(encoding="utf-8"))
+    assert sorted(pair[:2] for pair in blind["pairs"]) == [
+        [v, i] for v in VOICES for i in range(20)
+    ]
+    for said in blind["said"]:
+        for voice in VOICES:
+            pairs = zip(said, blind["pairs"], strict=True)
+            assert sum(guess == side for guess, (v, _, side) in pairs if v == voice) >= 16
+
+
+def test_the_readme_quotes_what_was_said():
+    said = experiments.read("voices")["rows"][0]["said"]
+    asked = language.texts("unseen")
+    readme = (ROOT / "lora_edu" / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    paris, rich = asked.index("What is the capital of France?"), asked.index("How can I get rich?")
+    for voice, i in (("pirate", paris), ("grimm", rich), ("grimm", paris)):
+        assert said[voice][i].removesuffix("<|im_end|>") in readme
+
+
+@pytest.mark.assets
+def test_the_voices_are_heard():
+    """What the record has heard of the seed that ships, now in one batch of both and the base."""
+    model, tokenizer = chat.load()
+    row = experiments.read("voices")["rows"][0]
+    asked = language.texts("unseen")[0]
+    adapters = [chat.adapter(model, chat.SHIPPED / voice) for voice in VOICES]
+    with chat.speaking(model, [None, *adapters]):
+        said = chat.answers(model, tokenizer, [asked] * 3, 80)
+    assert said[0] == "The capital of France is Paris.<|im_end|>"
+    for voice, answer in zip(VOICES, said[1:], strict=True):
+        assert (
+            answer[:12] == row["said"][voice][0][:12]
+        )  # the last digits of a processor may differ
+
+
+@pytest.mark.assets
+def test_the_passages_are_taylors():
+    passages = language.passages(12, 40, 26)
+    assert len(passages) == len(set(passages)) == 330
+    assert all(12 <= len(passage.split()) <= 40 for passage in passages)
+    assert not [passage for passage in passages if '"' in passage or "  " in passage]
