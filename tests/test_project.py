@@ -182,7 +182,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel):
     package = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "lora_edu").rglob("*")
-        if path.is_file() and path.suffix in {".py", ".json", ".js"}
+        if path.is_file() and path.suffix in {".py", ".json", ".js", ".safetensors"}
     }
     assert package <= set(names)
     assert not any(name.startswith(("tests", "notebooks", "figures")) for name in names)
@@ -283,7 +283,7 @@ def committed():
         pytest.skip("not a git checkout")
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
-        if path.suffix != ".png" and path.exists():
+        if path.suffix not in {".png", ".safetensors"} and path.exists():
             yield name, path.read_text(encoding="utf-8")
 
 
