@@ -29,7 +29,7 @@ HOUSE = [f"tests/test_{name}.py" for name in ("architecture", "project", "mutati
 # What `check` runs, each as arguments of Python. The longest come first: two run at a time.
 CHECKS = {
     "types": ["-m", "pyright", "--pythonpath", sys.executable],
-    "core": [*PYTEST, "tests/core", "--ignore=tests/core/test_finetune.py"],
+    "core": [*PYTEST, "tests/core", "--ignore-glob=*/test_finetune*.py"],
     "lessons": [*PYTEST, "tests/lessons", "--ignore=tests/lessons/test_notebooks.py"],
     "house": [*PYTEST, *HOUSE, "tests/builder/test_constraints.py"],
     "figures": [*LORA_EDU, "figures", "--check"],
