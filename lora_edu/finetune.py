@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import tempfile
+import time
 import zipfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -258,8 +259,12 @@ def finetune(options: Namespace) -> dict[str, object]:
         if kind is Chats:
             _compare(metrics["before"], metrics)
         print(kind.use.format(out=out, folder=folder, labels=len(metrics.get("labels", ()))))
-    # Under torchrun: a process whose group is still open when it exits may abort.
+    # Under torchrun: a process whose group is still open when it exits may abort. And when the group
+    # goes, torch holds Python's lock (the GIL) and waits for gloo's thread, which may be waiting for
+    # the lock, to let go of what the barrier left: for ever. So it gets the time before.
     trainer.accelerator.wait_for_everyone()
+    if args.world_size > 1:
+        time.sleep(1)
     trainer.accelerator.end_training()
     return metrics
 
