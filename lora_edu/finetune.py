@@ -259,9 +259,9 @@ def finetune(options: Namespace) -> dict[str, object]:
         if kind is Chats:
             _compare(metrics["before"], metrics)
         print(kind.use.format(out=out, folder=folder, labels=len(metrics.get("labels", ()))))
-    # Under torchrun: a process whose group is still open when it exits may abort. And when the group
-    # goes, torch holds Python's lock (the GIL) and waits for gloo's thread, which may be waiting for
-    # the lock, to let go of what the barrier left: for ever. So it gets the time before.
+    # Under torchrun: a process whose group is still open when it exits may abort. When the group
+    # goes, torch holds Python's lock (the GIL) while it waits for gloo's thread; if that one needs
+    # the lock to let go of what the barrier left, both wait for ever. So it gets the time first.
     trainer.accelerator.wait_for_everyone()
     if args.world_size > 1:
         time.sleep(1)
