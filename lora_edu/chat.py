@@ -134,6 +134,8 @@ def answers(
     softmax(logits / temperature) with ``seed``.
     """
     rows = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+    if not rows:
+        raise ValueError("prompts must be at least one, got none")
     texts = [template(tokenizer, row, answers=True) for row in rows]
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     longest = max(map(len, ids))
@@ -191,7 +193,7 @@ def speaking(
 
     Two small products for the whole batch, whatever the number of adapters: smaller ranks are
     padded with zeros. ``scales`` (1 by default) may be negative. A ValueError if there are not as
-    many of them as of ``adapters``; the batch must have as many rows.
+    many of them as of ``adapters``, or if a batch has another number of rows.
     """
     scales = [1.0] * len(adapters) if scales is None else scales
     if len(scales) != len(adapters):
@@ -204,6 +206,8 @@ def speaking(
             def add(
                 _: nn.Module, x: tuple[Tensor], y: Tensor, A: Tensor = A, B: Tensor = B
             ) -> Tensor:
+                if len(x[0]) != len(A):  # one row would be spread over all, without a word
+                    raise ValueError(f"the batch must have {len(A)} rows, got {len(x[0])}")
                 return y + x[0] @ A.mT @ B.mT  # (n, L, d)
 
             hooks.append(model.get_submodule(name).register_forward_hook(add))

@@ -219,6 +219,16 @@ def test_an_answer_ends_with_what_the_model_can_read(loaded):
         chat.answers(*loaded, ["x" * 300], 5)
 
 
+def test_a_batch_has_a_row_for_each_adapter(loaded, adapters):
+    model, fast = loaded
+    one = chat.adapter(model, adapters[0])
+    with chat.speaking(model, [one, one]):
+        with pytest.raises(ValueError, match="the batch must have 2 rows, got 1"):
+            logits(model, torch.arange(5)[None])
+        with pytest.raises(ValueError, match="prompts must be at least one, got none"):
+            chat.answers(model, fast, [], 5)
+
+
 def test_as_many_scales_as_rows(loaded):
     with (
         pytest.raises(ValueError, match="scales must be 2, got 1"),

@@ -32,7 +32,7 @@ RECIPE = {
     "steps": 80,
 }
 TRIED = {"grimm": (5e-4, 1e-3, 2e-3), "pirate": (2e-4, 5e-4, 1e-3, 2e-3)}
-CHOSEN = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds and questions of its own
+CHOSEN = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds of its own
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 
@@ -108,7 +108,8 @@ def voice_rates(
 ) -> Row:  # fmt: skip
     """Choose a rate: the smallest loss on the voice among those at which nearly all answers end.
 
-    (Where fewer than ``enough`` end, 10 nats are added.) No question or text of it is met again.
+    (Where fewer than ``enough`` end, 10 nats are added.) Seeds and questions are its own: none of
+    the unseen twenty. The passages are those of ``voices``, in other splits.
     """
     _, tokenizer = _base()
     model, upper = _adapted(recipe, seed)
