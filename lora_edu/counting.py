@@ -124,10 +124,11 @@ def prefix_parameters(width: int, tokens: int, layers: int = 1) -> int:
 
 
 class Module(NamedTuple):
-    """What a module holds itself: a d x k weight and biases.
+    """What a module holds itself: a d x k weight, biases, and ``more`` numbers.
 
     ``kind`` is linear (Conv1D too), head (the output embedding), embedding (d = width, k = rows),
-    conv (k = kernel and inputs) or other (k = 1). A ``tied`` weight is counted at its first place.
+    conv (k = kernel and inputs) or other (k = 1). What another module holds too is counted at its
+    first place: ``tied`` says so of the weight.
     """
 
     kind: str
@@ -135,11 +136,13 @@ class Module(NamedTuple):
     in_features: int
     bias: int = 0
     tied: bool = False
+    more: int = 0
 
     @property
     def parameters(self) -> int:
         """How many numbers it adds to the model."""
-        return self.bias + (0 if self.tied else self.out_features * self.in_features)
+        weight = 0 if self.tied else self.out_features * self.in_features
+        return weight + self.bias + self.more
 
 
 class Count(NamedTuple):
@@ -183,7 +186,8 @@ def modules(source: Any) -> dict[str, Module]:
         rows = families[rows.pop("like")] | rows
 
     def size(product: int | str) -> int:
-        return prod(int(f) if f.isdigit() else config[f] for f in str(product).split("*"))
+        factors = str(product).split("*")
+        return prod(int(f) if f.isdigit() else at_least_one(f, config[f]) for f in factors)
 
     found: dict[str, Module] = {}
     try:
@@ -193,12 +197,17 @@ def modules(source: Any) -> dict[str, Module]:
             kind, d, k, *rest = row
             bias = size(d) if rest and rest[0] else 0
             tied = rest[1] if len(rest) > 1 else False
-            tied = bool(config[tied] if isinstance(tied, str) else tied)
+            if isinstance(tied, str) and not isinstance(tied := config[tied], bool):
+                raise TypeError(f"{rest[1]} must be true or false, got {tied!r}")
+            tied = bool(tied)
             module = Module(kind, size(d), size(k), bias, tied)
             parts = NUMBERED.fullmatch(name)
             assert parts is not None
             before, key, after = parts.groups()
-            for number in range(config[key]) if key else [""]:
+            many = _whole(key, config[key]) if key else 0
+            if many > 10_000:
+                raise ValueError(f"{key} must be at most 10_000, got {many:_}")
+            for number in range(many) if key else [""]:
                 found[f"{before}{number}{after}"] = module
     except KeyError as missing:
         raise ValueError(f"this config of a {family} model lacks {missing}") from None
@@ -209,23 +218,26 @@ def _modules_of_model(model: Any) -> dict[str, Module]:
     head = getattr(model, "get_output_embeddings", lambda: None)()
     found, seen = {}, set()
     for name, module in model.named_modules():
-        if not (own := dict(module.named_parameters(recurse=False))):
-            continue
-        classes = {c.__name__ for c in type(module).__mro__}
-        bias = own["bias"].numel() if "bias" in own else 0
-        kind, d, k = "other", sum(p.numel() for p in own.values()) - bias, 1
-        if "Linear" in classes:  # its own words: a weight of 4 bits is packed
-            kind, d, k = "linear", module.out_features, module.in_features
-        elif "Embedding" in classes:
-            kind, d, k = "embedding", module.embedding_dim, module.num_embeddings
-        elif "Conv1D" in classes:
-            kind = "linear"
-            k, d = own["weight"].shape
-        elif "_ConvNd" in classes and module.groups == 1 and not module.transposed:
-            kind, d, k = "conv", len(own["weight"]), own["weight"][0].numel()
-        tied = id(own.get("weight")) in seen
-        found[name] = Module("head" if module is head else kind, d, k, bias, tied)
+        own = dict(module.named_parameters(recurse=False))
+        new = {n: p.numel() for n, p in own.items() if id(p) not in seen}
         seen.update(map(id, own.values()))
+        tied, bias = "weight" not in new, new.pop("bias", 0)
+        mro = {f"{c.__module__}.{c.__name__}" for c in type(module).__mro__}
+        if "torch.nn.modules.linear.Linear" in mro:  # its own words: 4 bits are packed
+            kind, d, k = "linear", module.out_features, module.in_features
+        elif "torch.nn.modules.sparse.Embedding" in mro:
+            kind, d, k = "embedding", module.embedding_dim, module.num_embeddings
+        elif "transformers.pytorch_utils.Conv1D" in mro:
+            kind, (k, d) = "linear", module.weight.shape
+        elif "torch.nn.modules.conv._ConvNd" in mro and module.groups < 2 and not module.transposed:
+            kind, d, k = "conv", len(module.weight), module.weight[0].numel()
+        elif own:
+            kind, d, k, tied, new = "other", sum(new.values()), 1, False, {}
+        else:
+            continue
+        new.pop("weight", None)  # not there if it is tied, or parametrized: then others hold it
+        kind = "head" if module is head else kind
+        found[name] = Module(kind, d, k, bias, tied, more=sum(new.values()))
     return found
 
 
@@ -245,27 +257,34 @@ def packed_4bit_parameters(source: Any) -> int:
     return base_parameters(source) - sum(m.out_features * m.in_features // 2 for m in linear)
 
 
-def targets(source: Any, target_modules: Names) -> dict[str, Module]:
+def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> dict[str, Module]:
     """Return the modules that PEFT would adapt.
 
     A list names them whole or by last parts (``q_proj``, ``attn.c_proj``); a string is a regular
-    expression, or ``"all-linear"``: every linear layer except the head. A ValueError if a name
-    matches nothing, or what LoRA cannot adapt.
+    expression, or ``"all-linear"``: every linear layer except the head. (Experts that share one
+    parameter are none. In some families PEFT adapts them still; there all-linear is a ValueError.)
+    What lies in ``modules_to_save`` is left out. A ValueError if a name matches nothing, or what
+    LoRA cannot adapt.
     """
     found = modules(source)
+    for saved in modules_to_save:
+        found = {name: m for name, m in found.items() if f".{saved}." not in f".{name}."}
     if target_modules == "all-linear":
-        return {name: module for name, module in found.items() if module.kind == "linear"}
-    if isinstance(target_modules, str):
-        patterns = {target_modules: target_modules}
+        family = getattr(getattr(source, "config", None), "model_type", None)
+        if family in _data()["converted"]:
+            why = "whose experts share a parameter, in a way of its own: name the layers"
+            raise ValueError(f"all-linear: PEFT adapts a model of type {family}, {why}")
+        matches = {target_modules: [name for name, m in found.items() if m.kind == "linear"]}
+    elif isinstance(target_modules, str):
+        matches = {target_modules: [name for name in found if re.fullmatch(target_modules, name)]}
     else:
-        patterns = {name: rf"(.*\.)?{re.escape(name)}" for name in target_modules}
-    chosen: dict[str, Module] = {}
-    for wanted, pattern in patterns.items():
-        named = [name for name in found if re.fullmatch(pattern, name)]
-        if not named:
-            raise ValueError(f"target_modules: no module with parameters is called {wanted!r}")
-        chosen.update((name, found[name]) for name in named)
-    if others := [name for name, module in chosen.items() if module.kind == "other"]:
+        matches = {t: [n for n in found if f".{n}".endswith(f".{t}")] for t in target_modules}
+    for wanted, names in matches.items():
+        if not names:
+            free = ", but for those to save," if modules_to_save else ""
+            raise ValueError(f"target_modules: no module with parameters{free} matches {wanted!r}")
+    chosen = {name: found[name] for names in matches.values() for name in names}
+    if others := [name for name, m in chosen.items() if m.kind == "other"]:
         raise ValueError(f"target_modules: {others[0]} is no linear, embedding or convolution")
     return chosen
 
@@ -279,7 +298,7 @@ def count(
     ``all``: the copy that trains, and the original that is kept.
     """
     found = modules(source)
-    chosen = targets(found, target_modules)
+    chosen = targets(source, target_modules, modules_to_save)
     saved: set[str] = set()
     for wanted in modules_to_save:
         named = {name for name in found if name.endswith(wanted) or f"{wanted}." in name}
@@ -291,6 +310,9 @@ def count(
     if method == "vera" and any(m.kind not in ("linear", "head") for m in chosen.values()):
         raise ValueError("method: vera adapts linear layers only")
     copies = sum(found[name]._replace(tied=False).parameters for name in saved)
+    if saved and hasattr(source, "named_modules"):  # it knows what else is tied
+        whole = [m for n, m in source.named_modules() if n.endswith(tuple(modules_to_save))]
+        copies = sum(p.numel() for module in whole for p in module.parameters())
     trainable, added = copies, copies
     for module, times in Counter(chosen.values()).items():
         trains, adds = adapter_parameters(module.out_features, module.in_features, r, method)

@@ -227,6 +227,60 @@ def test_an_unknown_source_is_named(source, message):
         counting.modules(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "error", "message"),
+    [
+        ("gpt2", {"n_layer": 10_001}, ValueError, "n_layer must be at most 10_000, got 10_001"),
+        ("gpt2", {"n_layer": -1}, ValueError, "n_layer must be at least 0, got -1"),
+        ("gpt2", {"n_embd": 0}, ValueError, "n_embd must be at least 1, got 0"),
+        ("llama-2-7b", {"tie_word_embeddings": "no"}, TypeError, "must be true or false, got 'no'"),
+    ],
+)
+def test_a_config_of_nonsense_is_named(name, fields, error, message):
+    with pytest.raises(error, match=message):
+        counting.modules({**counting.catalogue()[name], **fields})
+
+
+def test_what_is_tied_or_made_of_others_is_counted_once():
+    nn = torch.nn
+    one, other, scaled = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(2, 2)
+    other.weight, other.bias = one.weight, one.bias
+    scaled.scale = nn.Parameter(torch.ones(5))
+    made = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
+    parts = {"pair": nn.Sequential(one, other), "scaled": scaled, "made": made}
+    model = nn.ModuleDict(parts)
+    assert counting.base_parameters(model) == 20 + 11 + 18
+    assert counting.modules(model)["pair.1"] == counting.Module("linear", 4, 4, tied=True)
+    counted = counting.count(model, 1, ["scaled"], modules_to_save=["pair"])
+    assert counted.trainable == 20 + 4  # the copy of a pair is a pair
+
+
+class TinyExperts(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down_proj = torch.nn.Parameter(torch.zeros(3, 4, 4))
+
+
+def test_all_linear_is_refused_where_peft_adapts_experts_too():
+    model = torch.nn.ModuleDict({"q": torch.nn.Linear(4, 4), "experts": TinyExperts()})
+    model.config = transformers.GptOssConfig()
+    assert [*counting.targets(model, "all-linear")] == ["q"]
+    model.config = transformers.MixtralConfig()
+    with pytest.raises(ValueError, match="all-linear: PEFT adapts a model of type mixtral"):
+        counting.targets(model, "all-linear")
+    with pytest.raises(ValueError, match="experts is no linear, embedding or convolution"):
+        counting.targets(model, ["experts"])
+    assert counting.base_parameters(model) == 20 + 48
+
+
+def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
+    names = {"masthead": torch.nn.Linear(4, 4), "head": torch.nn.Linear(4, 2)}
+    model = torch.nn.ModuleDict(names)
+    assert [*counting.targets(model, "all-linear", ["head"])] == ["masthead"]
+    with pytest.raises(ValueError, match="no module with parameters matches 'all-linear'"):
+        counting.targets(torch.nn.ModuleDict({"norm": torch.nn.LayerNorm(2)}), "all-linear")
+
+
 peft_warns = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 Q_V = ["q_proj", "v_proj"]
 TINY = {"num_hidden_layers": 2, "vocab_size": 64}
@@ -277,6 +331,7 @@ def test_counts_are_those_of_peft(name, changes, config):
     count = {k: config[k] for k in ("target_modules", "modules_to_save") if k in config}
     method = "dora" if "use_dora" in config else "lora"
     ours = counting.count(model, 8, **count, method=method)
+    assert counting.count(counting.modules(model), 8, **count, method=method) == ours
     base = sum(p.numel() for p in model.parameters())
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, **config))
     assert (*ours[:2], base) == (*adapted.get_nb_trainable_parameters(), ours.base)
@@ -309,11 +364,11 @@ def test_lora_fa_and_vera_count_as_in_peft():
     ("arguments", "message"),
     [
         ((0, ["c_attn"]), "r must be at least 1, got 0"),
-        ((8, ["q_proj"]), "target_modules: no module with parameters is called 'q_proj'"),
-        ((8, ["attn"]), "target_modules: no module with parameters is called 'attn'"),
+        ((8, ["q_proj"]), "target_modules: no module with parameters matches 'q_proj'"),
+        ((8, ["attn"]), "target_modules: no module with parameters matches 'attn'"),
         ((8, ["ln_f"]), "target_modules: transformer.ln_f is no linear, embedding or"),
         ((8, ["c_attn"], "lora", ["head2"]), "modules_to_save: no module .* called 'head2'"),
-        ((8, ["wte"], "lora", ["wte"]), "transformer.wte must not be in target_modules and in"),
+        ((8, ["wte"], "lora", ["wte"]), "but for those to save, matches .wte."),
         ((8, ["wte"], "vera"), "vera adapts linear layers only"),
         ((8, ["c_attn"], "loha"), "method must be one of"),
     ],

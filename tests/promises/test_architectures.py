@@ -1,0 +1,164 @@
+"""Every model class of transformers that a small config builds, counted as PEFT counts it.
+
+On the meta device: shapes without numbers. `python tests/promises/test_architectures.py` prints the
+table; the test runs a sample, and the slow one all of them, a minute or two.
+"""
+
+import inspect
+import re
+import warnings
+from collections import Counter
+
+import peft
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from lora_edu import counting
+from lora_edu.adapt import LoraConfig, add_lora
+
+R = 8
+LAYERS = re.compile(r"(n|num)_(hidden_|encoder_|decoder_)?layers?|(en|de)coder_layers|n_layer")
+# What is named so in many families: the query, the value, or both in one.
+QUERY_VALUE = re.compile(r"(?:.*[._])?(q|v|query|value|qkv|c_attn|query_key_value|[qv]_(proj|lin))")
+SAMPLE = (
+    "LlamaForCausalLM", "GPT2LMHeadModel", "BertForMaskedLM", "T5ForConditionalGeneration",
+    "T5Gemma2ForConditionalGeneration", "BarkModel", "MusicgenForConditionalGeneration",
+    "VitsModel", "WhisperForConditionalGeneration", "ViTForImageClassification", "CLIPModel",
+    "MixtralForCausalLM", "Qwen3MoeForCausalLM", "DeepseekV3ForCausalLM", "GptOssForCausalLM",
+    "XLNetForSequenceClassification", "FunnelModel", "MambaForCausalLM",
+)  # fmt: skip
+
+
+def classes():
+    """Return the names of all model classes with a config of their own."""
+    found = []
+    for name in dir(transformers):
+        try:
+            value = getattr(transformers, name)
+        except (ImportError, AttributeError):  # it needs what is not installed
+            continue
+        model = inspect.isclass(value) and issubclass(value, transformers.PreTrainedModel)
+        if model and value.config_class is not None and "PreTrained" not in name:
+            found.append(name)
+    return found
+
+
+def shrink(config):
+    """Leave two layers of each kind, of which experts begin with the second at the latest."""
+    for key, value in list(vars(config).items()):
+        if isinstance(value, transformers.PreTrainedConfig):
+            shrink(value)
+        elif type(value) is int and LAYERS.fullmatch(key):
+            setattr(config, key, min(value, 2))
+        elif key == "first_k_dense_replace":
+            setattr(config, key, 1)
+    return config
+
+
+def build(name):
+    """Return the model, from its small config or else from its own; None if neither builds it."""
+    kind = getattr(transformers, name)
+    for change in (shrink, lambda config: config):
+        try:
+            with torch.device("meta"):
+                return kind(change(kind.config_class()))
+        except Exception:  # the reasons are those of 1,800 classes
+            continue
+    return None
+
+
+def compare(model, target_modules):
+    """Return "equal", "refused: why", "PEFT: why it cannot" or "WRONG: both numbers"."""
+    try:
+        ours = counting.count(model, R, target_modules)
+    except ValueError as error:
+        ours = f"refused: {error}"
+    try:
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=R, target_modules=target_modules))
+    except Exception as error:
+        return f"PEFT: {error}"
+    if isinstance(ours, str):
+        return ours
+    layers = sum(isinstance(m, peft.tuners.lora.LoraLayer) for m in model.modules())
+    theirs = (*adapted.get_nb_trainable_parameters(), layers)
+    found = (ours.trainable, ours.all, ours.adapted_modules)
+    return "equal" if found == theirs else f"WRONG: {found}, PEFT {theirs}"
+
+
+def verdicts(name):
+    """Return what is found of a class, by kind of count; nothing if it cannot be built."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if (model := build(name)) is None or not any(True for _ in model.parameters()):
+            return {}
+        held = sum(parameter.numel() for parameter in model.parameters())
+        ours = counting.base_parameters(model)
+        found = {"base": "equal" if ours == held else f"WRONG: {ours}, held {held}"}
+        names = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+        names = sorted({n.rpartition(".")[2] for n in names if QUERY_VALUE.fullmatch(n)})
+        if names:
+            found["q and v"] = compare(build(name), names)
+        found["all-linear"] = compare(model, "all-linear")  # at last: PEFT changes the model
+        return found
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity(60)
+    yield
+    transformers.logging.set_verbosity(before)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_class_counts_as_in_peft_or_is_refused(name):
+    found = verdicts(name)
+    assert found["base"] == "equal"
+    for kind, verdict in found.items():
+        assert not verdict.startswith("WRONG"), f"{name}, {kind}: {verdict}"
+
+
+def test_families_whose_experts_peft_adapts_otherwise_are_named():
+    message = "all-linear: PEFT adapts a model of type mixtral, whose experts share a parameter"
+    model = build("MixtralForCausalLM")
+    with pytest.raises(ValueError, match=message):
+        counting.count(model, R, "all-linear")
+    with pytest.raises(ValueError, match=message):
+        add_lora(model, LoraConfig(target_modules="all-linear"))
+    assert verdicts("MixtralForCausalLM")["q and v"] == "equal"
+
+
+@pytest.mark.slow
+def test_every_class_counts_as_in_peft_or_is_refused():
+    found = {name: verdicts(name) for name in classes()}
+    built = {name: verdict for name, verdict in found.items() if verdict}
+    assert len(built) > 500
+    wrong = [(n, k, v) for n, f in built.items() for k, v in f.items() if v.startswith("WRONG")]
+    assert not wrong
+    assert all(verdict["base"] == "equal" for verdict in built.values())
+    able = [f for f in built.values() if not any(v.startswith("PEFT") for v in f.values())]
+    equal = [f for f in able if set(f.values()) == {"equal"}]
+    assert len(equal) >= 0.95 * len(able)
+
+
+def main():
+    """Print how many classes are equal, refused and wrong, and the reasons."""
+    transformers.logging.set_verbosity(60)
+    found = {name: verdicts(name) for name in classes()}
+    built = {name: verdict for name, verdict in found.items() if verdict}
+    print(f"{len(found)} classes, {len(built)} built")
+    for kind in ("base", "q and v", "all-linear"):
+        own = {name: verdict[kind] for name, verdict in built.items() if kind in verdict}
+        print(kind, dict(Counter(verdict.split(":")[0] for verdict in own.values())))
+        for name, verdict in own.items():
+            if verdict != "equal":
+                print(f"  {name}: {verdict[:160].splitlines()[0]}")
+    able = [f for f in built.values() if not any(v.startswith("PEFT") for v in f.values())]
+    equal = sum(set(f.values()) == {"equal"} for f in able)
+    print(f"equal in all counts: {equal} of {len(able)} that PEFT can adapt")
+
+
+if __name__ == "__main__":
+    main()
