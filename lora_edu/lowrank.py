@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike as Array
 from numpy.typing import NDArray
 
 from lora_edu.counting import at_least_one
+from lora_edu.reference import real_array
 
 Matrix = NDArray[np.floating]
 Triple = tuple[Matrix, NDArray[np.floating], Matrix]
@@ -27,7 +28,7 @@ def truncated_svd(matrix: Array, r: int) -> Triple:
     matrix = _array("matrix", matrix, ndim=2)
     _check_rank(r, min(matrix.shape), f"min(d, k) of shape {matrix.shape}")
     U, S, Vt = np.linalg.svd(matrix, full_matrices=False)  # (d, m), (m,), (m, k)
-    return U[:, :r], S[:r], Vt[:r]
+    return U[:, :r], _array("S", S[:r], ndim=1), Vt[:r]  # of huge numbers, it is too large
 
 
 def best_approximation(matrix: Array, r: int) -> Matrix:
@@ -69,7 +70,9 @@ def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
         raise ValueError(f"lora_B must be (d, r), r = {len(lora_A)}, got {lora_B.shape}")
     Q_A, R_A = np.linalg.qr(lora_A.T)  # (k, r), (r, r)
     Q_B, R_B = np.linalg.qr(lora_B)  # (d, r), (r, r)
-    U, S, Vt = np.linalg.svd(R_B @ R_A.T, full_matrices=False)  # (r, q), (q,), (q, r)
+    with np.errstate(over="ignore", invalid="ignore"):
+        core = _array("lora_B @ lora_A", R_B @ R_A.T, ndim=2)  # (r, r), finite
+    U, S, Vt = np.linalg.svd(core, full_matrices=False)  # (r, q), (q,), (q, r)
     return Q_B @ U, S, Vt @ Q_A.T  # (d, q), (q,), (q, k)
 
 
@@ -142,30 +145,29 @@ def amplification(weight: Array, delta_weight: Array, r: int) -> float:
     if weight.shape != shape:
         raise ValueError(f"weight must be {shape}, as delta_weight, got {weight.shape}")
     _check_rank(r, int(np.linalg.matrix_rank(delta_weight)), "the rank of delta_weight")
-    own = np.linalg.norm(U.T @ weight @ Vt.T)  # of (r, r)
-    return float(np.linalg.norm(S) / own) if own else float("inf")
+    size = np.abs(weight).max()  # no square of what is left can overflow, or vanish
+    if not size or not (own := np.linalg.norm(U.T @ (weight / size) @ Vt.T)):  # of (r, r)
+        return float("inf")
+    return float(np.linalg.norm(S / S[0]) / own) * (float(S[0]) / float(size))
 
 
 def _right_vectors(A: Matrix) -> Matrix:
     """Return the right singular vectors of ``A``, (k, rank of A): those that are not arbitrary."""
+    A = A / (np.abs(A).max(initial=0) or 1)
     Vt = np.linalg.svd(A, full_matrices=False)[2]
     return Vt[: np.linalg.matrix_rank(A)].T
 
 
 def _array(name: str, value: Array, ndim: int) -> NDArray[np.floating]:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must hold real numbers, got {value!r}")
+    array = real_array(name, value)
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
-    return array.astype(np.result_type(array, np.float32), copy=False)
+    return array
 
 
 def _singular_values(values: Array) -> NDArray[np.floating]:
     """Return them checked, largest first, over the largest (so that no square can overflow)."""
-    S = np.sort(_array("singular_values", values, ndim=1))[::-1]  # (m,)
+    S = np.sort(_array("singular_values", values, ndim=1).astype(np.float64))[::-1]  # (m,)
     if not len(S) or S[-1] < 0:
         raise ValueError(f"singular_values must be at least one number >= 0, got {values!r}")
     return S / S[0] if S[0] > 0 else S

@@ -84,8 +84,8 @@ class NF4:
             raise ValueError(f"block_size must be even and at least 2, got {block_size}")
         if not W.is_floating_point():
             raise TypeError(f"W must hold floating-point numbers, got {W.dtype}")
-        if not W.numel() or not torch.isfinite(W).all():
-            raise ValueError("W must hold finite numbers, got NaN, infinity or nothing at all")
+        if not W.numel() or not torch.isfinite(W.detach().float()).all():
+            raise ValueError("W must be finite in float32, got NaN, infinity or nothing at all")
         blocks = _rows(W.detach().float(), block_size)  # (blocks, block_size)
         absmax = blocks.abs().amax(1)  # (blocks,)
         share = blocks / absmax.where(absmax > 0, 1)[:, None]  # in [-1, 1]; a block of zeros is 0

@@ -94,14 +94,22 @@ def merge(weight: Array, lora_A: Array, lora_B: Array, scaling: float = 1.0) -> 
     return W0 + delta_weight(A, B, scaling)  # (d, k)
 
 
+def real_array(name: str, value: Array) -> NDArray[np.floating]:
+    """Return ``value`` as an array of finite floating-point numbers, of 32 bits or more."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must hold real numbers, got {value!r}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+    return array.astype(np.result_type(array, np.float32), copy=False)  # uint8 would wrap at 256
+
+
 def _checked(**arguments: Array) -> list[NDArray]:
     """Return the arguments as arrays that fit: the first one with a letter decides its length."""
     lengths: dict[str, int | tuple[int, ...]] = {}
     arrays = []
     for name, value in arguments.items():
-        array, letters = np.asarray(value), _AXES[name].split()
-        if array.dtype.kind not in "iuf":
-            raise TypeError(f"{name} must hold real numbers, got {value!r}")
+        array, letters = real_array(name, value), _AXES[name].split()
         # "..." stands for any number of leading dimensions: one letter, a tuple of lengths.
         own = (array.shape[:-1], *array.shape[-1:]) if "..." in letters else array.shape
         known = {letter: lengths[letter] for letter in letters if letter in lengths}
@@ -112,7 +120,5 @@ def _checked(**arguments: Array) -> list[NDArray]:
         lengths |= here
         if lengths.get("r") == 0:
             raise ValueError(f"r must be at least 1, got 0: {name} has shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
         arrays.append(array)
     return arrays

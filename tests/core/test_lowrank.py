@@ -179,6 +179,22 @@ def test_amplification_by_hand():
     assert lowrank.amplification(np.diag([0, 1]), np.diag([1, 0]), 1) == float("inf")
 
 
+@pytest.mark.parametrize(("own", "update"), [(1e200, 1e200), (1e-200, 1e-200), (1e200, 1e-100)])
+def test_amplification_of_huge_and_tiny_numbers(own, update):
+    found = lowrank.amplification(own * np.diag([3, 4]), update * np.diag([6, 8]), 2)
+    assert found == pytest.approx(2 * update / own)
+    assert lowrank.amplification(np.zeros((2, 2)), update * np.eye(2), 1) == float("inf")
+
+
+def test_huge_directions_are_directions():
+    huge = np.full((2, 3), 1.7e308)  # its singular value is too large for a number
+    np.testing.assert_allclose(lowrank.subspace_similarity(huge, np.eye(3)[:1]), [[1 / 3]])
+
+
+def test_small_energies_are_not_rounded_away():
+    assert lowrank.energy_rank(np.float32([1, *[1e-4] * 9]), 1) == 10
+
+
 def test_half_precision_is_computed_in_single_and_single_stays_single():
     for given_type in (np.float16, np.float32):
         lora_A, lora_B = lowrank.factor(np.eye(3, dtype=given_type), 2)
@@ -203,6 +219,16 @@ def test_half_precision_is_computed_in_single_and_single_stays_single():
             lambda: lowrank.truncated_svd([[np.nan, 1]], 1),
             ValueError,
             "matrix must be finite, got nan",
+        ),
+        (
+            lambda: lowrank.truncated_svd(np.full((2, 2), 1.5e308), 1),
+            ValueError,
+            "S must be finite",
+        ),
+        (
+            lambda: lowrank.svd_of_product(np.full((1, 2), 1e200), np.full((2, 1), 1e200)),
+            ValueError,
+            "lora_B @ lora_A must be finite, got inf",
         ),
         (
             lambda: lowrank.svd_of_product(np.ones((2, 5)), np.ones((2, 5))),

@@ -37,7 +37,7 @@ def test_backward_by_hand():
 
 
 def test_merge_leaves_its_arguments_alone():
-    weight = W0.copy()
+    weight = W0.astype(float)  # no copy is made of it, as is of integers
     reference.merge(weight, A, B)
     np.testing.assert_array_equal(weight, W0)
 
@@ -46,6 +46,12 @@ def test_single_precision_stays_single():
     x, w, a, b = (array.astype(np.float32) for array in (X, W0, A, B))
     assert reference.forward(x, w, a, b, 0.5).dtype == np.float32
     assert reference.merge(w, a, b, 0.5).dtype == np.float32
+
+
+def test_small_types_are_computed_in_floating_point():
+    y = reference.forward(np.uint8([[200, 100]]), np.uint8([[1, 1]]), [[0, 0]], [[0]])
+    assert y.tolist() == [[300]]  # and not 44, which is what is left of it in a byte
+    assert reference.merge(*(np.ones((1, 1), np.float16) for _ in range(3))).dtype == np.float32
 
 
 @st.composite
