@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Operands = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]  # x, weight, bias, lora_A, lora_B
 
@@ -17,16 +18,24 @@ Operands = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]  # x, weight, bi
 def operands(layer: Any, x: Tensor) -> Operands | None:
     """Return what :func:`lora_linear` takes for a LoRALinear, or None: it must not be used.
 
-    None under ``torch.compile`` and export, which make their own of the plain equation; where there
-    is dropout; where the base was unfrozen, has forward hooks or another forward; and where dtypes
-    differ: beside a half-precision base the factors are float32. Under autocast all tensors are
-    cast, as it would cast those of each product.
+    None under ``torch.compile``, export, tracing, the transforms of ``torch.func`` and forward-mode
+    AD, which make their own of the plain equation; where there is dropout, or nothing to compute
+    (no features, the meta device); where the base was unfrozen, has hooks or another forward; and
+    where dtypes differ: beside a half-precision base the factors are float32. Under autocast all
+    tensors are cast, as it would cast those of each product.
     """
-    if torch.compiler.is_compiling() or (layer.training and layer.lora_dropout > 0):
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return None
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return None
+    dropout, nothing = layer.lora_dropout > 0, not (layer.in_features and layer.out_features)
+    if (layer.training and dropout) or nothing or x.is_meta:
         return None
     base = layer._modules["base"]
     if base._forward_hooks or base._forward_pre_hooks or "forward" in base.__dict__:
         return None  # the last: replaced on the instance, as accelerate does
+    if base._backward_hooks or base._backward_pre_hooks:
+        return None
     try:  # an attribute of an nn.Module takes as long as a product with one sample
         lora_A, lora_B = layer._parameters["lora_A"], layer._parameters["lora_B"]
         weight, bias = base._parameters["weight"], base._parameters["bias"]

@@ -4,19 +4,27 @@ Names, and the rules by which they match, are those of PEFT: one configuration m
 adapter in both.
 """
 
+import copy
 import difflib
 import re
-import warnings
+import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol, TypeVar, runtime_checkable
 
+import regex  # it can stop, and re cannot
 import torch
 from torch import Tensor, nn
 
-from lora_edu.layers import LoRALinear, check_hyperparameters, is_linear
+from lora_edu import counting, layers, variants
+from lora_edu.files import uninterrupted
+from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers
 
 Number = TypeVar("Number", int, float)
+PATIENCE = 2.0  # seconds for all regular expressions: those of a file may be made to take for ever
+_compiled = lru_cache(10_000)(regex.compile)  # its own cache is too small for a pattern a layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +34,13 @@ class LoraConfig:
     ``target_modules``: a list of names, where a module matches if its name is one, or ends in a dot
     and one; or a regular expression that a whole name must match; or ``"all-linear"``: every linear
     layer but ``modules_to_save`` and the output head (what ``get_output_embeddings`` returns).
-    ``rank_pattern``, ``alpha_pattern``: regular expression → another r or lora_alpha, for modules
-    whose name, or an end of it after a dot, matches; the first match counts. ``modules_to_save``:
-    modules whose names end so are trained as a whole and saved with the adapter, a new head for
-    instance. The other fields are as in :class:`~lora_edu.layers.LoRALinear`.
+    ``layers_to_transform``, for a list of names: of what ends in one, only the layers with these
+    numbers. ``rank_pattern``, ``alpha_pattern``: regular expression → another r or lora_alpha, for
+    modules whose name, or an end of it after a dot, matches; the first match counts.
+    ``modules_to_save``: modules whose names end so are trained as a whole and saved with the
+    adapter, a new head for instance; what they share with others becomes their own.
+    ``use_dora`` and ``init_lora_weights="pissa"``: see :mod:`lora_edu.variants`. The other fields
+    are as in :class:`~lora_edu.layers.LoRALinear`.
     """
 
     target_modules: Collection[str] | str
@@ -40,34 +51,49 @@ class LoraConfig:
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     modules_to_save: Collection[str] | None = None
+    layers_to_transform: Collection[int] | None = None
+    use_dora: bool = False
+    init_lora_weights: bool | str = True
 
     def __post_init__(self) -> None:
         patterns = [self.target_modules] if isinstance(self.target_modules, str) else []
         for name in ("rank_pattern", "alpha_pattern"):
             given = getattr(self, name)
-            if not isinstance(given, Mapping):
+            if not isinstance(given, dict):  # another mapping could not be saved
                 raise TypeError(f"{name} must be a dict, got {given!r}")
             patterns.extend(given)
         for pattern in patterns:
             try:
-                re.compile(pattern)
-            except re.error as error:
+                regex.compile("(?:" + pattern + ")")  # as a group it is used, too
+            except (regex.error, TypeError) as error:
                 raise ValueError(f"{pattern!r} must be a regular expression: {error}") from None
         for r in (self.r, *self.rank_pattern.values()):
-            for lora_alpha in (self.lora_alpha, *self.alpha_pattern.values()):
-                check_hyperparameters(r, lora_alpha, self.lora_dropout)
+            layers.check_hyperparameters(r, self.lora_alpha, self.lora_dropout)
+        for lora_alpha in self.alpha_pattern.values():
+            layers.check_hyperparameters(self.r, lora_alpha, self.lora_dropout)
+        for name in ("use_rslora", "use_dora"):
+            if not isinstance(given := getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {given!r}")
+        if (given := self.init_lora_weights) not in (True, "pissa"):
+            raise ValueError(f'init_lora_weights must be True or "pissa", got {given!r}')
         if not isinstance(self.target_modules, str):
-            self._sort("target_modules")
-        if self.modules_to_save is not None:
-            self._sort("modules_to_save")
+            self._sort("target_modules", str)
+        if self.modules_to_save:  # [] is none, as in PEFT
+            self._sort("modules_to_save", str)
+        if self.layers_to_transform is not None:
+            self._sort("layers_to_transform", int)
+            if isinstance(self.target_modules, str):
+                raise ValueError("layers_to_transform needs a list of names as target_modules")
 
-    def _sort(self, field_name: str) -> None:
-        """Put the names of a list in order, which means nothing, once each."""
-        names = getattr(self, field_name)
-        listed = names and not isinstance(names, str)
-        if not listed or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"{field_name} must be a list of names, got {names!r}")
-        object.__setattr__(self, field_name, sorted(set(names)))
+    def _sort(self, field_name: str, kind: type) -> None:
+        """Put the entries of a list in order, which means nothing, once each."""
+        given = getattr(self, field_name)
+        entries = [given] if type(given) is int else given
+        listed = isinstance(entries, list | tuple | set | frozenset) and entries
+        if not listed or not all(type(entry) is kind for entry in entries):
+            what = "names" if kind is str else "numbers"
+            raise TypeError(f"{field_name} must be a list of {what}, got {given!r}")
+        object.__setattr__(self, field_name, sorted(set(entries)))
 
 
 @runtime_checkable
@@ -79,47 +105,78 @@ class AdapterLayer(Protocol):
         ...
 
     def peft_options(self) -> dict[str, object]:
-        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        """Return what PEFT's configuration says of such a layer, whatever LoraConfig said."""
+        ...
+
+    def plain(self) -> nn.Module:
+        """Return the layer that was adapted, with what its weight holds now."""
         ...
 
 
-def add_lora(model: nn.Module, config: LoraConfig) -> nn.Module:
+def add_lora(
+    model: nn.Module, config: LoraConfig, tensors: Mapping[str, Tensor] | None = None
+) -> nn.Module:
     """Freeze ``model``, put a LoRALinear around each layer that ``config`` targets, return it.
 
-    It is changed in place, and gets the configuration as its attribute ``lora_config``. A
-    UserWarning tells of tied weights, which merging would change for all that share them. A
-    ValueError if the model has LoRA layers already, if nothing matches (it gives the nearest
-    names), or if what matches is no linear layer: the model is then as it was.
+    It is changed in place, and gets the configuration as its attribute ``lora_config``. With
+    ``tensors``, as :func:`swap_adapter` takes them, it is that adapter. A ValueError if the model
+    has LoRA layers already, if nothing matches (it gives the nearest names), if what matches is no
+    linear layer, or one in several places, if r is above 1000 and above its sides, or if the
+    tensors do not fit. After any error or interrupt the model is as it was.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, LoRALinear):
-            raise ValueError(f"model must have no LoRA layers yet, but {name or 'it'} is one")
-    targets, trained = _targets(model, config), _modules_to_save(model, config)
-    for name in targets:
-        if f"{name}.".startswith(tuple(f"{saved}." for saved in trained)):
-            raise ValueError(f"{name} must not be in target_modules and in modules_to_save")
-    _warn_of_ties(model, [*targets, *trained])
-
-    model.requires_grad_(False)
-    for name, base in targets.items():
-        r = _first_match(config.rank_pattern, name, config.r)
-        lora_alpha = _first_match(config.alpha_pattern, name, config.lora_alpha)
-        layer = LoRALinear(base, r, lora_alpha, config.lora_dropout, config.use_rslora)
-        _set(model, name, layer.train(base.training))
-    for module in trained.values():
-        module.requires_grad_(True)
-    if config.target_modules == "all-linear":  # resolved, as in PEFT's files
-        config = replace(config, target_modules=list(targets))
-    model.lora_config = config  # pyright: ignore[reportArgumentType]  torch knows Tensor, Module
+    planned, saved = _plan(model, config, tensors)
+    with all_or_nothing(model):
+        model.requires_grad_(False)
+        for name, (base, r, lora_alpha) in planned.items():
+            layer = LoRALinear(base, r, lora_alpha, config.lora_dropout, config.use_rslora)
+            _set(model, name, layer.train(base.training))
+        for name in saved:  # a copy, as in PEFT: tied to nothing outside of it
+            _set(model, name, copy.deepcopy(model.get_submodule(name)).requires_grad_(True))
+        if config.target_modules == "all-linear":  # resolved, as in PEFT's files
+            config = replace(config, target_modules=list(planned))
+        model.lora_config = config  # pyright: ignore[reportArgumentType]  torch knows Tensor
+        if config.init_lora_weights == "pissa":
+            variants.init_pissa(model)
+        if config.use_dora:
+            variants.to_dora(model)
+        if tensors is not None:
+            swap_adapter(model, tensors)
     return model
 
 
-def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
-    """Return the LoRA layers of ``model`` by name; a ValueError if there is none."""
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, LoRALinear)}
-    if not layers:
-        raise ValueError("model must have LoRA layers: call add_lora(model, config) first")
-    return layers
+def _plan(
+    model: nn.Module, config: LoraConfig, tensors: Mapping[str, Tensor] | None
+) -> tuple[dict[str, tuple[nn.Module, int, float]], Collection[str]]:
+    """Return base, r and lora_alpha of each layer by name, and the names of modules to save."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            raise ValueError(f"model must have no LoRA layers yet, but {name or 'it'} is one")
+    if hasattr(model, "lora_config"):
+        raise ValueError("model has an attribute lora_config of its own, where ours would go")
+    until = time.monotonic() + PATIENCE
+    targets, saved = _targets(model, config, until), _modules_to_save(model, config)
+    places = Counter(id(m) for parent in model.modules() for m in parent._modules.values())
+    planned = {}
+    for name, base in targets.items():
+        if f"{name}.".startswith(tuple(f"{other}." for other in saved)):
+            raise ValueError(f"{name} must not be in target_modules and in modules_to_save")
+        try:
+            layers.check_base(base, name)
+        except TypeError as error:
+            raise ValueError(f"target_modules: {error}") from None
+        if places[id(base)] > 1:
+            raise ValueError(f"{name} is one layer in {places[id(base)]} places: give each its own")
+        r = _first_match(config.rank_pattern, name, config.r, until)
+        # It may be above the sides of a small layer, as in PEFT; a typo must not fill the memory.
+        d, k = layers.dense_weight(base).shape
+        if r > (most := max(1000, d, k)):
+            raise ValueError(f"r must be at most {most} for {name}, got {r}")
+        lora_alpha = _first_match(config.alpha_pattern, name, config.lora_alpha, until)
+        planned[name] = base, r, lora_alpha
+        if tensors is not None:  # before there is memory for an r that may stand in a file
+            own = f"{name}.lora_A.weight"
+            _fits(own, tensors.get(own), torch.empty(r, k, device="meta"))
+    return planned, saved
 
 
 def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
@@ -128,13 +185,13 @@ def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
     A LoRALinear that is a part of another one (DoRA's) is left out: the whole speaks for it.
     """
     lora_layers(model)
-    layers: dict[str, AdapterLayer] = {}
+    found: dict[str, AdapterLayer] = {}
     parts: set[nn.Module] = set()
     for name, module in model.named_modules():
         if isinstance(module, AdapterLayer) and module not in parts:
-            layers[name] = module
+            found[name] = module
             parts.update(model.get_submodule(name).modules())
-    return layers
+    return found
 
 
 def lora_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
@@ -151,39 +208,52 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def merge(model: nn.Module) -> None:
-    """Merge every LoRA layer in place, or none: the errors are those of ``LoRALinear.merge``."""
-    layers = _layers(model, merged=False)
-    try:
-        for layer in layers:
-            layer.merge()
-    except (RuntimeError, ValueError):
-        for layer in layers:
-            if layer.merged:
-                layer.unmerge()
-        raise
+    """Merge every LoRA layer in place, or none: the errors are those of ``LoRALinear.merge``.
+
+    A ValueError as well if a weight is tied to another place, which would change with it.
+    """
+    _layers(model, merged=False)
+    _merge(model)
+
+
+def _merge(model: nn.Module) -> None:
+    """Merge each LoRA layer that is not merged yet, or none."""
+    check_merge(model)
+    layers.merge_layers([layer for layer in lora_layers(model).values() if not layer.merged])
+
+
+def check_merge(model: nn.Module) -> None:
+    """Raise a ValueError if a LoRA layer shares its weight: merging would change others too."""
+    own = [p for m in model.modules() for p in m._parameters.values() if p is not None]
+    held = Counter(p.data_ptr() or id(p) for p in own)  # tied by .data, too; 0: no memory
+    for name, layer in lora_layers(model).items():
+        if held[layers.dense_weight(layer.base).data_ptr() or id(layer.base.weight)] > 1:
+            raise ValueError(f"{name} shares its weight, so merging changes others: clone it first")
 
 
 def unmerge(model: nn.Module) -> None:
     """Unmerge every LoRA layer in place, or none: a RuntimeError if one is not merged."""
-    for layer in _layers(model, merged=True):
-        layer.unmerge()
+    layers.unmerge_layers(_layers(model, merged=True))
 
 
 def merge_and_unload(model: nn.Module) -> nn.Module:
-    """Merge what is not merged yet, and return the model with plain (frozen) layers again."""
-    for layer in lora_layers(model).values():
-        if not layer.merged:
-            layer.merge()
+    """Merge the model, if it is not merged yet, and return it with plain (frozen) layers again."""
+    _merge(model)
     return unload(model)
 
 
 def unload(model: nn.Module) -> nn.Module:
-    """Put the base layers back, with what their weights hold now, and return the model."""
-    for name, layer in lora_layers(model).items():
-        if layer is model:
-            return layer.base
-        _set(model, name, layer.base)
-    vars(model).pop("lora_config", None)
+    """Put the base layers back, with what their weights hold now, and return the model.
+
+    ``modules_to_save`` stay as they are now. A ValueError, and no change, if PiSSA has taken a part
+    of W0 out of a layer that is not merged.
+    """
+    with all_or_nothing(model):
+        for name, layer in adapter_layers(model).items():
+            if layer is model:
+                return layer.plain()
+            _set(model, name, layer.plain())
+        vars(model).pop("lora_config", None)
     return model
 
 
@@ -207,47 +277,59 @@ def swap_adapter(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
     ``tensors`` has the names and shapes of ``adapter_tensors(model)``; scalings stay as they are.
     A RuntimeError if a layer is merged (its weight would go on holding the old adapter), a
-    ValueError if a tensor is missing, unknown or of another shape. The model is then as it was.
+    ValueError if a tensor is missing, unknown, of another shape, or not of finite real numbers. The
+    model is then as it was.
     """
     _layers(model, merged=False)
     own = adapter_tensors(model)
     for name in sorted(own.keys() | tensors.keys()):
-        wanted = tuple(own[name].shape) if name in own else "absent"
-        given = tuple(tensors[name].shape) if name in tensors else "nothing"
-        if wanted != given:
-            raise ValueError(f"{name} must be {wanted}, got {given}")
-    for name, tensor in own.items():
-        tensor.copy_(tensors[name])
+        _fits(name, tensors.get(name), own.get(name))
+        if name in own and own[name].is_meta:
+            raise ValueError(f"{name} is on the meta device: it can hold no numbers")
+    with uninterrupted():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
 
 
-def _targets(model: nn.Module, config: LoraConfig) -> dict[str, nn.Module]:
+def _fits(name: str, tensor: Tensor | None, own: Tensor | None) -> None:
+    """Raise a ValueError unless the tensor can take the place of our own (None: absent)."""
+    shape, given = (None if t is None else tuple(t.shape) for t in (own, tensor))
+    if tensor is None or own is None or given != shape:
+        raise ValueError(f"{name} must be {shape or 'absent'}, got {given or 'nothing'}")
+    if tensor.dtype != own.dtype and not {tensor.dtype, own.dtype} <= {*layers.REAL}:
+        raise ValueError(f"{name} must hold numbers of {own.dtype}, got {tensor.dtype}")
+    if not torch.isfinite(tensor.to(own.dtype)).all():  # float64 may hold what float32 cannot
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def _targets(model: nn.Module, config: LoraConfig, until: float) -> dict[str, nn.Module]:
     """Return the layers that get LoRA, by name."""
     wanted, saved = config.target_modules, config.modules_to_save or []
-    head = getattr(model, "get_output_embeddings", lambda: None)()
     named = dict(model.named_modules())
     del named[""]  # the model itself
     for other in saved:  # what lies in a module to save trains as a whole
-        named = {n: m for n, m in named.items() if not re.match(rf"(^|.*\.){other}($|\..*)", n)}
-    linear = {n: m for n, m in named.items() if is_linear(m) or isinstance(m, nn.Linear)}
+        named = {n: m for n, m in named.items() if f".{other}." not in f".{n}."}
     if wanted == "all-linear":
-        targets = {n: m for n, m in linear.items() if m is not head}
+        targets = {n: named[n] for n in counting.targets(model, wanted, saved) if n in named}
     elif isinstance(wanted, str):
-        targets = {n: m for n, m in named.items() if re.fullmatch(wanted, n)}
+        targets = {n: m for n, m in named.items() if _matches(f"(?:{wanted})", n, until)}
     else:
         ends = tuple(f".{name}" for name in wanted)
-        targets = {n: m for n, m in named.items() if f".{n}".endswith(ends)}
+        near = {n for n in named if n.endswith(ends) and _in_layers(n, config.layers_to_transform)}
+        targets = {n: m for n, m in named.items() if n in wanted or n in near}
     if not targets:
-        ends = sorted({name.rpartition(".")[2] for name in linear})
-        near: set[str] = set()
-        for name in [wanted] if isinstance(wanted, str) else wanted:
-            near.update(difflib.get_close_matches(name, ends))
-        raise ValueError(
-            f"target_modules must match a linear layer, got {wanted!r}; "
-            f"nearest names: {', '.join(sorted(near) or ends) or 'none'}"
-        )
-    if bad := [f"{n} is {type(m).__name__}" for n, m in targets.items() if not is_linear(m)]:
-        raise ValueError(f"target_modules must match nn.Linear or Conv1D, but {bad[0]}")
+        names = {n.rpartition(".")[2] for n, m in named.items() if layers.is_linear(m)}
+        tried = [wanted] if isinstance(wanted, str) else wanted
+        similar = {near for name in tried for near in difflib.get_close_matches(name, names)}
+        nearest = f"nearest names: {', '.join(sorted(similar or names)) or 'none'}"
+        raise ValueError(f"target_modules must match a linear layer, got {wanted!r}; {nearest}")
     return targets
+
+
+def _in_layers(name: str, numbers: Collection[int] | None) -> bool:
+    """Return whether the first number in a name, for PEFT that of its layer, is one of these."""
+    found = re.match(r".*?\.[^.]*\.(\d+)\.", name)
+    return numbers is None or (found is not None and int(found[1]) in numbers)
 
 
 def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, nn.Module]:
@@ -259,34 +341,32 @@ def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, n
     return modules
 
 
-def _first_match(patterns: Mapping[str, Number], name: str, default: Number) -> Number:
+def _matches(pattern: str, name: str, until: float) -> bool:
+    """Return whether the whole name matches; a ValueError if it takes longer."""
+    try:
+        left = max(until - time.monotonic(), 0)
+        return bool(_compiled(pattern).fullmatch(name, timeout=left))
+    except TimeoutError:
+        raise ValueError(f"{pattern!r} takes too long to compare with {name!r}") from None
+
+
+def _first_match(
+    patterns: Mapping[str, Number], name: str, default: Number, until: float
+) -> Number:
+    """Return the value of the first pattern that matches the name, or an end of it after a dot."""
     for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
+        if _matches(rf"(?:.*\.)?(?:{pattern})", name, until):
             return value
     return default
 
 
-def _warn_of_ties(model: nn.Module, names: Collection[str]) -> None:
-    everywhere: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        everywhere.setdefault(id(parameter), []).append(name)
-    prefixes = tuple(f"{name}." for name in names)
-    for tied in everywhere.values():
-        if len(tied) > 1 and any(name.startswith(prefixes) for name in tied):
-            warnings.warn(
-                f"{' and '.join(tied)} are one tensor: merging (or training) one changes all. "
-                "To keep them apart, give the adapted layer a clone of its weight first.",
-                stacklevel=3,
-            )
-
-
 def _layers(model: nn.Module, merged: bool) -> Collection[LoRALinear]:
     """Return the LoRA layers; a RuntimeError if one of them is not as they all should be."""
-    layers = lora_layers(model)
-    for name, layer in layers.items():
+    own = lora_layers(model)
+    for name, layer in own.items():
         if layer.merged is not merged:
             raise RuntimeError(f"{name} is {'not merged' if merged else 'merged already'}")
-    return layers.values()
+    return own.values()
 
 
 def _set(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -7,8 +7,7 @@ A directory holds ``adapter_config.json`` and ``adapter_model.safetensors``. Sou
 import contextlib
 import json
 import os
-import shutil
-import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -16,30 +15,28 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lora_edu.adapt import (
-    LoraConfig,
-    adapter_layers,
-    adapter_tensors,
-    add_lora,
-    lora_layers,
-    swap_adapter,
-    unload,
-)
+from lora_edu import adapt
+from lora_edu.adapt import LoraConfig
+from lora_edu.files import alone, check_places, one_line
 
-CONFIG, WEIGHTS, COMMITTED = "adapter_config.json", "adapter_model.safetensors", ".committed"
+CONFIG, WEIGHTS = FILES = "adapter_config.json", "adapter_model.safetensors"
+# While a save is under way: its files in the making, and then both of them, whole.
+SAVING, COMMITTED = ".adapter-saving", ".adapter-committed"
 PREFIX = "base_model.model."  # of PEFT's keys; the rest is a name in adapter_tensors(model)
 
 # Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing.
 # (Which way round a weight is stored, fan_in_fan_out, LoRALinear sees by itself.)
 INERT = {"auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference_mode"}
 INERT |= {"megatron_core", "peft_version", "qalora_group_size", "revision", "task_type"}
-INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none"], "init_lora_weights": [True, "gaussian"]}
+INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none", None], "r": [], "lora_alpha": []}
+INERT_VALUES |= {"init_lora_weights": ["gaussian", False, None], "loftq_config": [{}, None]}
 
 
 def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     """Write the adapter of ``model``, merged or not, as PEFT would.
 
     A ValueError if it has none, or layers of different kinds, which PEFT's files cannot describe.
+    One process at a time writes into a directory, and others wait (on Windows, see to it yourself).
     Killed at any point, it leaves the former adapter or the new one whole for :func:`load_adapter`;
     other files stay. (For other readers, only one of the two is new between two renames.)
     """
@@ -47,91 +44,130 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     if lora_config is None:
         raise ValueError("model must have a lora_config: call add_lora(model, config) first")
     directory = Path(directory)
-    tensors = {PREFIX + n: t.cpu().contiguous() for n, t in adapter_tensors(model).items()}
     config = asdict(lora_config) | _peft_options(model)
+    base = getattr(getattr(model, "config", None), "name_or_path", None)
     config |= {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
-    base_config = getattr(model, "config", None)
-    config["base_model_name_or_path"] = getattr(base_config, "name_or_path", None)
-    layers = lora_layers(model).values()
-    config["fan_in_fan_out"] = any(layer.fan_in_fan_out for layer in layers)
+    conv = any(layer.fan_in_fan_out for layer in adapt.lora_layers(model).values())
+    config |= {"base_model_name_or_path": base, "fan_in_fan_out": conv}
     directory.mkdir(parents=True, exist_ok=True)
-    _finish(directory)
-    for abandoned in directory.glob(".saving-*"):
-        shutil.rmtree(abandoned)
-    saving = tempfile.TemporaryDirectory(None, ".saving-", directory, ignore_cleanup_errors=True)
-    with saving as temporary:
-        # Not sorted: of the patterns, the first that matches counts.
-        Path(temporary, CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        weights = Path(temporary, WEIGHTS)
+    saving = directory / SAVING
+    with alone(directory):
+        check_places(directory, (SAVING, COMMITTED), FILES)
+        _finish(directory)
         try:
-            safetensors.torch.save_file(tensors, weights, metadata={"format": "pt"})
-        except SafetensorError as error:  # a full disk is no OSError there
-            raise OSError(f"cannot write {directory / WEIGHTS}: {error}") from None
-        weights.chmod(0o644)  # it makes files that only their owner can read
-        os.replace(temporary, directory / COMMITTED)  # from here on the new one is there
-    _finish(directory)
+            saving.mkdir(exist_ok=True)
+            _clear(saving)  # what a save left that was killed
+            # Not sorted: of the patterns, the first that matches counts.
+            (saving / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            _write(adapt.adapter_tensors(model), saving / WEIGHTS)
+            os.replace(saving, directory / COMMITTED)  # from here on the new one is there
+        except BaseException:
+            _clear(saving)
+            with contextlib.suppress(OSError):
+                saving.rmdir()
+            raise
+        _finish(directory)
 
 
 def load_adapter(model: nn.Module, directory: str | os.PathLike) -> nn.Module:
     """Add LoRA to a plain model as the files in ``directory`` say, load it, return the model.
 
     A ValueError if a file is missing, damaged or no adapter's, asks for what is not supported, or
-    does not fit the model, which is then as it was.
+    does not fit the model. After any error or interrupt the model is as it was.
     """
     config, tensors = read_adapter(directory)
-    trainable = {p: p.requires_grad for p in model.parameters()}
-    add_lora(model, config)
     try:
-        swap_adapter(model, tensors)
-    except ValueError as error:
-        unload(model)
-        for parameter, requires_grad in trainable.items():
-            parameter.requires_grad_(requires_grad)
-        raise ValueError(f"{Path(directory) / WEIGHTS}: {error}") from None
-    return model
+        return adapt.add_lora(model, config, tensors)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{directory}: {one_line(error)}") from None
 
 
 def read_adapter(directory: str | os.PathLike) -> tuple[LoraConfig, dict[str, Tensor]]:
     """Return the configuration and the tensors of a saved adapter, as ``swap_adapter`` takes them.
 
-    A ValueError if a file is missing, damaged, no adapter's, or asks for what is not supported.
+    Nothing on disk changes, and what is saved at the same time is read as a whole, old or new. A
+    ValueError if a file is missing, damaged, no adapter's, or asks for what is not supported.
     """
     directory = Path(directory)
-    _finish(directory)
-    path, known = directory / CONFIG, {f.name for f in fields(LoraConfig)}
+    for _ in range(100):
+        text, weights = _read(directory, CONFIG), _read(directory, WEIGHTS)
+        if _read(directory, CONFIG) == text:  # else a save came between
+            break
+    path = directory / CONFIG
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(saved, dict) or "peft_type" not in saved:
-            raise ValueError("not the configuration of an adapter")
-        for name, value in saved.items():
-            inert = name in known | INERT or value in INERT_VALUES.get(name, [])
-            if not inert and value is not None and value is not False and value not in ("", [], {}):
-                raise ValueError(f"{name} = {json.dumps(value)} is not supported")
-        config = LoraConfig(**{n: v for n, v in saved.items() if n in known and v is not None})
-        path = directory / WEIGHTS
-        tensors = safetensors.torch.load_file(path)
-        return config, {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        config, path = _config(text), directory / WEIGHTS
+        tensors = safetensors.torch.load(weights)
+        named = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
+        if len(named) < len(tensors):
+            raise ValueError("two keys stand for one tensor")
+        return config, named
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
+
+
+def _config(text: bytes) -> LoraConfig:
+    """Return the configuration that a file of PEFT's holds."""
+    saved, known = json.loads(text), {f.name for f in fields(LoraConfig)}
+    if not isinstance(saved, dict) or not saved.get("peft_type"):
+        raise ValueError("not the configuration of an adapter")
+    given = {}
+    for name, value in saved.items():
+        if name in INERT or value in INERT_VALUES.get(name, [None]):
+            continue
+        if name in known:
+            given[name] = value
+        elif value is not False and value not in ("", []):  # for PEFT, {} may switch a method on
+            raise ValueError(f"{name} = {json.dumps(value)[:200]} is not supported")
+    return LoraConfig(**given)
+
+
+def _read(directory: Path, name: str) -> bytes:
+    """Read a file of the adapter: from what is committed, if a save is under way."""
+    if (directory / COMMITTED).is_symlink():
+        raise ValueError(f"{directory / COMMITTED} must be no link")
+    for path in (directory / COMMITTED / name, directory / name):
+        try:
+            if path.is_file():
+                if name == CONFIG and path.stat().st_size > 10_000_000:
+                    raise ValueError(f"{path}: a configuration must be at most 10 MB")
+                return path.read_bytes()
+        except FileNotFoundError:  # a save has moved it since
+            continue
+        except (OSError, MemoryError) as error:
+            raise ValueError(f"{path}: {str(error) or 'no memory for it'}") from error
+    raise ValueError(f"{directory / name} is no file")
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write the tensors under PEFT's names; what two of them share is written twice."""
+    copies = {PREFIX + name: tensor.contiguous().cpu().clone() for name, tensor in tensors.items()}
+    try:
+        safetensors.torch.save_file(copies, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk is no OSError there
+        raise OSError(f"cannot write {path.parents[1] / path.name}: {error}") from None
+    path.chmod(0o644)  # it makes files that only their owner can read
+
+
+def _clear(saving: Path) -> None:
+    for path in saving.glob("*"):  # all are ours: check_places has looked
+        path.unlink()
 
 
 def _peft_options(model: nn.Module) -> dict[str, object]:
     """Return what PEFT's configuration says of every layer of the model."""
-    layers = adapter_layers(model)
-    first = next(iter(layers))
-    options = layers[first].peft_options()
-    for name, layer in layers.items():
-        if layer.peft_options() != options:
-            raise ValueError(
-                f"all layers must be of one kind to be saved, but {first} has {options}, "
-                f"{name} has {layer.peft_options()}"
-            )
+    (first, layer), *others = adapt.adapter_layers(model).items()
+    options = layer.peft_options()
+    for name, other in others:
+        if other.peft_options() != options:
+            both = f"{first} has {options}, {name} has {other.peft_options()}"
+            raise ValueError(f"all layers must be of one kind to be saved, but {both}")
     return options
 
 
 def _finish(directory: Path) -> None:
     """Move the files of a committed save to their places, also those of a save that was killed."""
     with contextlib.suppress(FileNotFoundError):
-        for file in sorted((directory / COMMITTED).iterdir()):
-            os.replace(file, directory / file.name)
+        for name in FILES:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(directory / COMMITTED / name, directory / name)
         (directory / COMMITTED).rmdir()

@@ -1,8 +1,62 @@
-"""Files that are written whole or not at all."""
+"""What happens whole or not at all; and files of others, which may hold anything."""
 
+import contextlib
+import json
 import os
+import re
+import signal
 import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
+
+# Of these parts of a model a config says how many there are; they are built one by one.
+REPEATED = re.compile(r"(n|num)_(\w+_)?(layers?|blocks|experts|labels)|(en|de)coder_layers|depths")
+
+
+def shown(text: object) -> str:
+    """Return a text of somebody else's with escapes for the signs that would steer a terminal."""
+    return re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], str(text))
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line of at most 500 signs."""
+    return " ".join(shown(error).split())[:500]
+
+
+def check_places(directory: Path, folders: Collection[str], names: Collection[str]) -> None:
+    """Raise an OSError if what is to be written into ``directory`` would meet something of others.
+
+    ``folders`` in it are no links, and hold files of these ``names`` alone, if they are there (or
+    ``.tmp…``, which a killed writer leaves); none of the names is that of a folder.
+    """
+    places = [directory / name for name in names]
+    for folder in map(directory.joinpath, folders):
+        if folder.is_symlink():
+            raise OSError(f"{folder} must be no link")
+        places += folder.iterdir() if folder.exists() else []
+    for path in places:
+        if path.is_dir() or not (path.name in names or path.name.startswith(".tmp")):
+            raise OSError(f"{path} is in the way: it must be a file of an adapter")
+
+
+def read_config(path: Path) -> Any:
+    """Return what the config.json of a model holds, but for what names code.
+
+    A ValueError if it is no JSON, nested too deeply, or asks for more than 10,000 parts of a kind.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_bounded)
+    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
+        raise ValueError(f"{path} is no config of a model: {error}") from None
+
+
+def _bounded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, value in pairs:
+        for number in value if isinstance(value, list) else [value]:
+            if REPEATED.fullmatch(name) and isinstance(number, int) and not 0 <= number <= 10_000:
+                raise ValueError(f"{name} must be from 0 to 10_000, got {number}")
+    return {name: value for name, value in pairs if not name.endswith("_implementation")}
 
 
 def write_whole(path: Path | str, content: bytes | str) -> bool:
@@ -39,3 +93,36 @@ def write_whole(path: Path | str, content: bytes | str) -> bool:
         os.unlink(temporary)
         raise
     return True
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for this directory, and keep them out.
+
+    The lock goes with the process that holds it, and leaves nothing behind. Windows has none.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            handle = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, handle)  # which lets the next one in
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl + C wait until the block is done."""
+    came: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    except ValueError:  # not the main thread: nothing interrupts it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if came:
+        signal.raise_signal(signal.SIGINT)

@@ -4,13 +4,19 @@ Letters: d = out_features, k = in_features, r = rank. :mod:`lora_edu._fused` mak
 Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; the start follows loralib and PEFT.
 """
 
+import contextlib
 import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lora_edu import _fused
+from lora_edu.files import uninterrupted
+
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class LoRALinear(nn.Module):
@@ -23,14 +29,13 @@ class LoRALinear(nn.Module):
     serves where all tensors have one dtype, as in float32 or under autocast. Of operands of mixed
     dtypes, the sum is made in the larger one, and returned in that of ``base``.
 
-    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice. The layer
-    has no attribute ``weight`` on purpose: code that computes with it by itself, as
-    nn.TransformerEncoderLayer does, would leave LoRA out without an error.
+    ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice.
 
-    ``base``, an nn.Linear or transformers' Conv1D (else a TypeError), is frozen. ``scaling`` is
-    ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora`` (Kalajdzievski 2023,
-    arXiv:2312.03732). ``lora_dropout`` is the probability with which, in training, an input of
-    ``lora_A`` is zeroed. r ≥ 1, lora_alpha > 0, 0 ≤ lora_dropout < 1 (else a ValueError).
+    ``base``, an nn.Linear or transformers' Conv1D of real numbers of 16 bits or more (else a
+    TypeError), is frozen. ``scaling`` is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with
+    ``use_rslora`` (Kalajdzievski 2023, arXiv:2312.03732). ``lora_dropout`` is the probability with
+    which, in training, an input of ``lora_A`` is zeroed. r ≥ 1, lora_alpha > 0 and finite, 0 ≤
+    lora_dropout < 1 (else a ValueError).
 
     ``lora_A`` (r, in_features) and ``lora_B`` (out_features, r) have the dtype of ``base``, but at
     least float32, as in PEFT: half precision would round the small steps of training away.
@@ -45,10 +50,9 @@ class LoRALinear(nn.Module):
         use_rslora: bool = False,
     ) -> None:
         super().__init__()
-        if not is_linear(base):
-            raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
+        check_base(base)
         check_hyperparameters(r, lora_alpha, lora_dropout)
-        self.base = base.requires_grad_(False)
+        self.base: Any = base
         self.fan_in_fan_out = type(base) is not nn.Linear  # Conv1D: weight of shape (k, d)
         weight = dense_weight(base)
         self.out_features, self.in_features = weight.shape
@@ -61,6 +65,7 @@ class LoRALinear(nn.Module):
         self.init_lora_weights: bool | str = True  # PEFT's field: "pissa" has changed the base
         self._merged: tuple[Tensor, Tensor] | None = None  # copies of the factors that were merged
         self.reset_lora_parameters()
+        base.requires_grad_(False)  # at last: nothing can fail any more
 
     def reset_lora_parameters(self) -> None:
         """Start anew: lora_A uniform in ±1/√in_features, lora_B zero, so that ΔW = 0."""
@@ -73,10 +78,9 @@ class LoRALinear(nn.Module):
         A RuntimeError if the layer is merged and in training: what it learns would not be in y.
         """
         if self.merged:
-            if self.training and torch.is_grad_enabled() and self._learns():
-                raise RuntimeError(
-                    "a merged LoRALinear cannot train: call unmerge() first, or eval()"
-                )
+            learns = self.lora_A.requires_grad or self.lora_B.requires_grad
+            if self.training and torch.is_grad_enabled() and learns:
+                raise RuntimeError("a merged LoRALinear cannot train: unmerge() first, or eval()")
             return self.base(x)
         operands = _fused.operands(self, x)  # None where the fast path does not serve
         if operands is not None:
@@ -86,40 +90,48 @@ class LoRALinear(nn.Module):
         h = F.linear(x, self.lora_A)  # (..., r)
         return (y + F.linear(h, self.lora_B) * self.scaling).to(y.dtype)  # (..., d)
 
-    def _learns(self) -> bool:
-        return self.lora_A.requires_grad or self.lora_B.requires_grad
-
     @property
     def merged(self) -> bool:
         """Whether ΔW is in ``base.weight`` now."""
         return self._merged is not None
+
+    @property
+    def weight(self) -> Tensor:
+        """W0 + ΔW, (out_features, in_features), for code that computes with the weight by itself.
+
+        nn.TransformerEncoderLayer does so, and T5 asks for its dtype. It is made at each use.
+        """
+        weight = dense_weight(self.base)
+        return weight if self.merged else (weight + self.delta_weight()).to(weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of ``base``, for the same."""
+        return self.base.bias
 
     def delta_weight(self) -> Tensor:
         """Return ΔW = scaling · lora_B @ lora_A, (out_features, in_features), in float32 or more.
 
         Of a merged layer, it is the ΔW in its weight, even if the factors have changed since.
         """
-        dtype = torch.promote_types(self.lora_A.dtype, torch.float32)
-        A, B = self._merged or (self.lora_A, self.lora_B)  # (r, k), (d, r)
-        A, B = A.to(self.lora_A.device, dtype), B.to(self.lora_A.device, dtype)
+        A, B = self.factors()
         return (B @ A) * self.scaling  # (d, k)
 
-    @torch.no_grad()
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return lora_A and lora_B, in float32 or more; of a merged layer, those in its weight."""
+        dtype = torch.promote_types(self.lora_A.dtype, torch.float32)
+        A, B = self._merged or (self.lora_A, self.lora_B)  # (r, k), (d, r)
+        return A.to(self.lora_A.device, dtype), B.to(self.lora_A.device, dtype)
+
     def merge(self) -> None:
         """Add ΔW to ``base.weight`` in place: from now on the layer costs what the base costs.
 
-        A RuntimeError if it is merged already; a ValueError, and no change, if ΔW is not finite.
+        A RuntimeError if it is merged already, or if no weight can hold ΔW: it is packed, or made
+        anew at each call (pruned, say). A ValueError if W0 + ΔW is not finite. Then nothing has
+        changed.
         """
-        if self.merged:
-            raise RuntimeError("this LoRALinear is merged already")
-        weight = dense_weight(self.base)  # (d, k)
-        total = weight + self.delta_weight()  # to be rounded once
-        if not torch.isfinite(total.to(weight.dtype)).all():
-            raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
-        weight.copy_(total)
-        self._merged = self.lora_A.detach().clone(), self.lora_B.detach().clone()
+        merge_layers([self])
 
-    @torch.no_grad()
     def unmerge(self) -> None:
         """Subtract from ``base.weight`` in place what :meth:`merge` added.
 
@@ -127,11 +139,13 @@ class LoRALinear(nn.Module):
         u = ``torch.finfo(dtype).eps / 2``: 6e-8 in float32, 4e-3 in bfloat16. For W0 to the last
         bit, keep a copy of it. A RuntimeError if the layer is not merged.
         """
-        if not self.merged:
-            raise RuntimeError("this LoRALinear is not merged")
-        weight = dense_weight(self.base)  # (d, k)
-        weight.copy_(weight - self.delta_weight())
-        self._merged = None
+        unmerge_layers([self])
+
+    def plain(self) -> nn.Module:
+        """Return the base layer, with what its weight holds now: W0, or, merged, W0 + ΔW."""
+        if self.init_lora_weights == "pissa" and not self.merged:
+            raise ValueError("without its adapter, PiSSA's base is only a part of W0: merge it")
+        return self.base
 
     def adapter_tensors(self) -> dict[str, Tensor]:
         """Return what trains, under the names that it has in PEFT's files."""
@@ -157,15 +171,62 @@ class LoRALinear(nn.Module):
 
     def extra_repr(self) -> str:
         """Return what ``print(layer)`` says beside the base layer."""
-        names = ["in_features", "out_features", "r", "lora_alpha", "scaling"]
-        names += ["lora_dropout", "use_rslora", "merged"]
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        names = "in_features out_features r lora_alpha scaling lora_dropout use_rslora merged"
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names.split())
+
+
+@torch.no_grad()
+def merge_layers(layers: Collection[LoRALinear]) -> None:
+    """Merge all of these layers in place, or none; the errors are those of LoRALinear.merge."""
+    for layer in layers:
+        if layer.merged:
+            raise RuntimeError("this LoRALinear is merged already")
+        weight = dense_weight(layer.base)  # (d, k)
+        if "weight" not in layer.base._parameters or weight.is_inference():
+            why = "makes its weight anew at each call, or in inference mode: it cannot hold ΔW"
+            raise RuntimeError(f"{layer.base} {why}")
+        if not torch.isfinite((weight + layer.delta_weight()).to(weight.dtype)).all():
+            raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
+    _add(layers, 1, [(layer.lora_A.clone(), layer.lora_B.clone()) for layer in layers])
+
+
+@torch.no_grad()
+def unmerge_layers(layers: Collection[LoRALinear]) -> None:
+    """Unmerge all of these layers in place, or none: a RuntimeError if one is not merged."""
+    if not all(layer.merged for layer in layers):
+        raise RuntimeError("this LoRALinear is not merged")
+    _add(layers, -1, [None] * len(layers))
+
+
+def _add(layers: Collection[LoRALinear], sign: int, states: Sequence[Any]) -> None:
+    """Add sign · ΔW to each weight in place, once there is memory for it, and note the state."""
+    factors = [layer.factors() for layer in layers]  # (r, k), (d, r)
+    largest: dict[Any, Tensor] = {}  # memory for one ΔW of a kind: the layers take turns
+    for A, B in factors:
+        kind, size = (A.device, A.dtype), len(B) * A.shape[1]
+        if kind not in largest or len(largest[kind]) < size:
+            largest[kind] = A.new_empty(size)
+    with uninterrupted():
+        for layer, (A, B), state in zip(layers, factors, states, strict=True):
+            weight = dense_weight(layer.base)  # (d, k)
+            out = largest[A.device, A.dtype][: weight.numel()].view(weight.shape)
+            weight.add_(torch.mm(B, A, out=out).mul_(layer.scaling), alpha=sign)  # rounded once
+            layer._merged = state
 
 
 def is_linear(module: nn.Module) -> bool:
     """Return whether LoRALinear can wrap ``module``: nn.Linear itself, or transformers' Conv1D."""
     # No subclass: it may compute something else. Conv1D by name: importing its home takes seconds.
-    return type(module) is nn.Linear or type(module).__name__ == "Conv1D"
+    home = "transformers.pytorch_utils", "Conv1D"
+    return type(module) is nn.Linear or (type(module).__module__, type(module).__name__) == home
+
+
+def check_base(base: nn.Module, name: str = "base") -> None:
+    """Raise a TypeError unless LoRALinear can wrap ``base``, which is called ``name``."""
+    if not is_linear(base):
+        raise TypeError(f"{name} must be nn.Linear or Conv1D, got {type(base).__name__}")
+    if base.weight.dtype not in REAL:
+        raise TypeError(f"{name} must have a weight of real numbers, got {base.weight.dtype}")
 
 
 def dense_weight(linear: nn.Module) -> Tensor:
@@ -174,9 +235,38 @@ def dense_weight(linear: nn.Module) -> Tensor:
     A RuntimeError if it is packed, as in NF4: then there is no dense weight to show or to change.
     """
     weight = linear.weight
-    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+    if not isinstance(weight, Tensor) or weight.dtype not in REAL:
         raise RuntimeError(f"{type(linear).__name__} has no dense weight")
     return weight.T if type(linear).__name__ == "Conv1D" else weight  # Conv1D's is (k, d)
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
+    """Return the LoRA layers of ``model`` by name; a ValueError if there is none."""
+    found = {n: m for n, m in model.named_modules() if isinstance(m, LoRALinear)}
+    if not found:
+        raise ValueError("model must have LoRA layers: call add_lora(model, config) first")
+    return found
+
+
+@contextlib.contextmanager
+def all_or_nothing(model: nn.Module) -> Iterator[None]:
+    """Put the model's modules and parameters back if the block fails or is interrupted.
+
+    It can do so for what the block *replaces*, and for what trains; numbers that the block changes
+    in place are not among it.
+    """
+    own = [part for m in model.modules() for part in (vars(m), m._modules, m._parameters)]
+    before: list[dict[str, Any]] = [part.copy() for part in own]
+    trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    except BaseException:
+        for part, was in zip(own, before, strict=True):
+            part.clear()
+            part.update(was)
+        for parameter, requires_grad in trains:
+            parameter.requires_grad_(requires_grad)
+        raise
 
 
 def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> None:
@@ -188,7 +278,7 @@ def check_hyperparameters(r: int, lora_alpha: float, lora_dropout: float) -> Non
     for name, value in (("lora_alpha", lora_alpha), ("lora_dropout", lora_dropout)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < lora_alpha < math.inf:
+    if not 0 < lora_alpha <= torch.finfo(torch.float32).max:  # a product is scaled in float32
         raise ValueError(f"lora_alpha must be greater than 0 and finite, got {lora_alpha}")
     if not 0 <= lora_dropout < 1:
         raise ValueError(f"lora_dropout must be at least 0 and below 1, got {lora_dropout}")

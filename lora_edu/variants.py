@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from lora_edu.adapt import lora_layers
-from lora_edu.layers import LoRALinear, dense_weight, is_linear
+from lora_edu.files import uninterrupted
+from lora_edu.layers import LoRALinear, all_or_nothing, check_base, dense_weight, lora_layers
 from lora_edu.quantize import NF4
 
 
@@ -47,20 +47,33 @@ def init_pissa(model: nn.Module) -> None:
 
     The outputs stay; what trains is W0's strongest part, and what is frozen is the rest of it. So
     the base weight is not W0 any more: who loads such an adapter (PEFT does) has to split W0 again.
-    A ValueError if r > min(d, k).
+    A ValueError, and no change, if r > min(d, k), or if a weight is made anew (pruned, say).
     Source: Meng et al. 2024 (arXiv:2404.02948), section 3; PEFT's ``init_lora_weights="pissa"``.
     """
+    starts = []
     for name, layer in lora_layers(model).items():
         least = min(layer.out_features, layer.in_features)
         if layer.r > least:
             raise ValueError(f"r must be at most {least} for PiSSA of {name}, got {layer.r}")
+        if "weight" not in layer.base._parameters:
+            raise ValueError(f"{name} makes its weight anew at each call: PiSSA cannot split it")
         W0 = dense_weight(layer.base)  # (d, k)
         U, sigma, Vt = torch.linalg.svd(W0.to(layer.lora_A.dtype), full_matrices=False)
         root = (sigma[: layer.r] / layer.scaling).sqrt()  # (r,)
-        layer.lora_A.copy_(root[:, None] * Vt[: layer.r])  # (r, k)
-        layer.lora_B.copy_(U[:, : layer.r] * root)  # (d, r)
-        W0 -= layer.delta_weight()
-        layer.init_lora_weights = "pissa"
+        A, B = root[:, None] * Vt[: layer.r], U[:, : layer.r] * root  # (r, k), (d, r)
+        starts.append((layer, A, B, _frozen(layer, W0 - layer.scaling * (B @ A))))
+    with uninterrupted():
+        for layer, A, B, rest in starts:
+            layer.lora_A.copy_(A)
+            layer.lora_B.copy_(B)
+            layer.base.weight = rest
+            layer.init_lora_weights = "pissa"
+
+
+def _frozen(layer: LoRALinear, W: Tensor) -> nn.Parameter:
+    """Return another weight for the base of a layer, from W, (d, k)."""
+    W = (W.T if layer.fan_in_fan_out else W).to(layer.base.weight.dtype)
+    return nn.Parameter(W.contiguous(), requires_grad=False)
 
 
 def freeze_A(model: nn.Module) -> None:
@@ -90,26 +103,37 @@ class DoRALinear(nn.Module):
         if not isinstance(lora, LoRALinear):
             raise TypeError(f"lora must be a LoRALinear, got {type(lora).__name__}")
         self.lora = lora
-        self.magnitude = nn.Parameter(self.direction().norm(dim=1))  # (d,)
+        self.magnitude = nn.Parameter(self.direction().detach().norm(dim=1))  # (d,)
 
-    @torch.no_grad()
     def direction(self) -> Tensor:
         """Return V = W0 + ΔW, (d, k)."""
         W0 = dense_weight(self.lora.base)
         return W0 if self.lora.merged else W0 + self.lora.delta_weight()
 
-    def adapted_weight(self) -> Tensor:
-        """Return W, (d, k): what a plain layer would hold after merging."""
-        V = self.direction()
-        return (self.magnitude / V.norm(dim=1))[:, None] * V
+    @property
+    def weight(self) -> Tensor:
+        """W, (d, k): what a plain layer would hold after merging."""
+        return self.scale()[:, None] * self.direction()
+
+    def scale(self) -> Tensor:
+        """Return magnitude / ‖V‖, (d,); a row of zeros has no direction, and stays zero."""
+        with torch.no_grad():
+            norm = self.direction().norm(dim=1)  # (d,)
+        return self.magnitude / norm.where(norm > 0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""
-        scale = self.magnitude / self.direction().norm(dim=1)  # (d,)
-        y = self.lora(x) * scale  # (..., d)
-        bias = self.lora.base.bias
-        assert bias is None or isinstance(bias, Tensor)
-        return y if bias is None else y + (1 - scale) * bias
+        scale = self.scale()  # (d,)
+        y, bias = self.lora(x), 0 if self.lora.bias is None else self.lora.bias  # (..., d)
+        return (y * scale + (1 - scale) * bias).to(y.dtype)
+
+    @torch.no_grad()
+    def plain(self) -> nn.Module:
+        """Return the base layer: with W if it is merged, else with W0."""
+        base = self.lora.plain()
+        if self.lora.merged:
+            base.weight = _frozen(self.lora, self.weight)
+        return base
 
     def adapter_tensors(self) -> dict[str, Tensor]:
         """Return what trains, under the names that it has in PEFT's files."""
@@ -122,9 +146,10 @@ class DoRALinear(nn.Module):
 
 def to_dora(model: nn.Module) -> nn.Module:
     """Make each LoRA layer of ``model`` a DoRALinear, in place; return the model."""
-    for name, layer in lora_layers(model).items():
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, DoRALinear(layer))
+    with all_or_nothing(model):
+        for name, layer in lora_layers(model).items():
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, DoRALinear(layer))
     return model
 
 
@@ -155,15 +180,9 @@ class NF4Linear(nn.Module):
     @property
     def packed(self) -> NF4:
         """The stored weight."""
-        return NF4(
-            codes=self.weight.data,
-            maxima=self.maxima,
-            steps=self.steps,
-            mean=self.mean,
-            shape=torch.Size((self.out_features, self.in_features)),
-            dtype=self.dtype,
-            block_size=self.block_size,
-        )
+        stored = self.weight.data, self.maxima, self.steps, self.mean
+        shape = torch.Size((self.out_features, self.in_features))
+        return NF4(*stored, shape, self.dtype, self.block_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""
@@ -184,13 +203,18 @@ class _Unpacked(torch.autograd.Function):
 def quantize_base(model: nn.Module, block_size: int = 64, double: bool = True) -> nn.Module:
     """Store the frozen base of each LoRA layer in NF4, in place, and return the model.
 
-    A TypeError if a base is no nn.Linear. Only products with x see the base from now on:
-    merging would need its dense weight, and refuses.
+    A TypeError if a base is no nn.Linear or has hooks, which would be lost; and for DoRA, which has
+    to know the norms of its rows. Only products with x see the base from now on: merging would need
+    its dense weight, and refuses.
     """
-    for name, layer in lora_layers(model).items():
-        if type(layer.base) is not nn.Linear:
-            raise TypeError(f"the base of {name} must be nn.Linear, got {layer.base}")
-        layer.base = NF4Linear(layer.base, block_size, double)
+    if any(isinstance(module, DoRALinear) for module in model.modules()):
+        raise TypeError("DoRA needs a dense base: it cannot be stored in NF4")
+    with all_or_nothing(model):
+        for name, layer in lora_layers(model).items():
+            base = layer.base
+            if type(base) is not nn.Linear or base._forward_hooks or base._forward_pre_hooks:
+                raise TypeError(f"the base of {name} must be nn.Linear without hooks, got {base}")
+            layer.base = NF4Linear(base, block_size, double)
     return model
 
 
@@ -209,8 +233,7 @@ class BottleneckAdapter(nn.Module):
 
     def __init__(self, base: nn.Module, r: int) -> None:
         super().__init__()
-        if not is_linear(base):
-            raise TypeError(f"base must be nn.Linear or Conv1D, got {type(base).__name__}")
+        check_base(base)
         if r < 1:
             raise ValueError(f"r must be at least 1, got {r}")
         self.base = base.requires_grad_(False)

@@ -18,14 +18,14 @@ PACKAGE = ROOT / "lora_edu"
 # What a core module may load beyond the standard library.
 CORE = {
     "counting": set(),
-    "lowrank": {"numpy", "lora_edu.counting"},  # for its check of a rank
+    "lowrank": {"numpy", "lora_edu.counting", "lora_edu.reference"},  # for their checks
     "reference": {"numpy"},
     "_fused": {"torch"},
-    "layers": {"torch", "lora_edu._fused"},
-    "adapt": {"torch", "lora_edu.layers"},
-    "checkpoint": {"torch", "lora_edu.layers", "lora_edu.adapt", "safetensors"},
+    "layers": {"torch", "lora_edu.files", "lora_edu._fused"},
     "quantize": {"torch"},
-    "variants": {"torch", "lora_edu.layers", "lora_edu.adapt", "lora_edu.quantize"},
+    "variants": {"torch", "lora_edu.files", "lora_edu.layers", "lora_edu.quantize"},
+    "adapt": {"torch", "regex", "lora_edu"},  # of lora_edu: what stands above
+    "checkpoint": {"torch", "safetensors", "lora_edu.files", "lora_edu.adapt"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
@@ -257,11 +257,11 @@ def total(paths):
 
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
-    # With the chat, and fine-tuning for a model that writes.
-    assert total(SMALL) <= 2100
+    # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
+    assert total(SMALL) <= 2300
     # We aim at 1,300. The language of the voices came, and what the command does for the course.
     assert total(TOOLS) <= 2140
-    assert total(MODULES) <= 6900  # we aim at 6,000: lessons still to be rewritten may shrink
+    assert total(MODULES) <= 7100  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

@@ -13,6 +13,8 @@ from transformers import (
     DistilBertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from lora_edu import adapt
@@ -118,6 +120,7 @@ CHOICES = [
     {"target_modules": "all-linear"},
     {"target_modules": "all-linear", "modules_to_save": ["classifier"]},
     {"target_modules": ["dense"], "modules_to_save": ["pooler"]},
+    {"target_modules": ["dense"], "layers_to_transform": 1},  # and not the pooler
     {"target_modules": ["query"], "rank_pattern": {"query": 2}, "alpha_pattern": {"query": 3}},
     {
         "target_modules": ["query", "value"],
@@ -168,6 +171,17 @@ def test_modules_to_save_match_the_bare_end_of_a_name_as_in_peft():
     assert trains == {"distilbert", "pre_classifier", "classifier"}
 
 
+def test_of_two_numbers_in_a_name_the_first_is_that_of_the_layer_as_in_peft():
+    size = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 2, "vocab_size": 9}
+    options = {"target_modules": ["q", "wo"], "layers_to_transform": [1]}
+    ours, theirs = (T5ForConditionalGeneration(T5Config(**size)) for _ in range(2))
+    names = set(adapt.lora_layers(add_lora(ours, LoraConfig(**options))))
+    peft.get_peft_model(theirs, peft.LoraConfig(**options))
+    layers = (n for n, m in theirs.named_modules() if isinstance(m, peft.tuners.lora.Linear))
+    assert names == set(layers)
+    assert len(names) == 3 + 2
+
+
 def test_the_order_of_names_means_nothing():
     one = LoraConfig(target_modules=["query", "value"], modules_to_save=["head", "norm"])
     other = LoraConfig(target_modules=("value", "query"), modules_to_save={"norm", "head"})
@@ -201,10 +215,13 @@ def snapshot(plain):
             {"target_modules": "query"},
             "must match a linear layer, got 'query'; nearest names: query",
         ),
-        ({"target_modules": "blocks.0.*"}, "must match nn.Linear or Conv1D, but blocks.0 is Block"),
+        (
+            {"target_modules": "blocks.0.*"},
+            "blocks.0 must be nn.Linear or Conv1D, got Block",
+        ),
         (
             {"target_modules": ["norm"]},
-            "must match nn.Linear or Conv1D, but blocks.0.norm is LayerNorm",
+            "target_modules: blocks.0.norm must be nn.Linear or Conv1D, got LayerNorm",
         ),
         (
             {"target_modules": ["query"], "modules_to_save": ["haed"]},
@@ -214,6 +231,11 @@ def snapshot(plain):
             {"target_modules": ["query", "value"], "modules_to_save": ["ery"]},
             "blocks.0.query must not be in target_modules and in modules_to_save",
         ),
+        (
+            {"target_modules": ["query"], "modules_to_save": ["ks.1"]},
+            "blocks.1.query must not be in target_modules and in modules_to_save",
+        ),
+        ({"target_modules": ["query"], "r": 1001}, "r must be at most 1000 for blocks.0.query"),
     ],
 )
 def test_a_failure_is_explained_and_leaves_the_model_as_it_was(options, message):
@@ -232,9 +254,68 @@ def test_lora_twice_is_refused():
     assert snapshot(changed) == before
 
 
+def test_an_attribute_of_the_models_own_is_not_overwritten():
+    plain = model()
+    plain.lora_config = "mine"
+    with pytest.raises(ValueError, match="has an attribute lora_config of its own"):
+        add_lora(plain, LoraConfig(target_modules=["query"]))
+    assert plain.lora_config == "mine"
+
+
+def test_a_rank_may_be_as_large_as_a_side():
+    changed = add_lora(nn.Sequential(nn.Linear(1, 1500)), LoraConfig(target_modules=["0"], r=1500))
+    assert changed[0].lora_A.shape == (1500, 1)
+    with pytest.raises(ValueError, match="r must be at most 1500 for 0, got 1501"):
+        add_lora(nn.Sequential(nn.Linear(1, 1500)), LoraConfig(target_modules=["0"], r=1501))
+
+
+def test_tensors_that_do_not_fit_are_refused_before_there_is_memory_for_others(monkeypatch):
+    tensors = adapt.adapter_tensors(adapted())
+    monkeypatch.setattr(LoRALinear, "__init__", lambda *_: pytest.fail("a layer was made"))
+    with pytest.raises(ValueError, match=r"lora_A\.weight must be \(900, 4\), got \(2, 4\)"):
+        add_lora(model(), LoraConfig(target_modules=["query"], r=900), tensors)
+
+
+def test_a_saved_head_is_a_copy_and_leaves_what_it_was_tied_to():
+    tied = gpt2()
+    embedding = tied.transformer.wte.weight
+    changed = add_lora(tied, LoraConfig(target_modules=["c_attn"], modules_to_save=["lm_head"]))
+    assert changed.transformer.wte.weight is embedding
+    assert not embedding.requires_grad
+    assert changed.lm_head.weight.requires_grad
+    assert changed.lm_head.weight is not embedding
+
+
+def test_all_linear_is_resolved_into_names():
+    changed = add_lora(model(), LoraConfig(target_modules="all-linear", modules_to_save=["head"]))
+    assert changed.lora_config.target_modules == sorted(adapt.lora_layers(changed))
+
+
+def test_a_whole_name_is_adapted_whatever_its_layer():
+    names = ["bert.encoder.layer.1.attention.self.key", "query"]
+    changed = add_lora(bert(), LoraConfig(target_modules=names, layers_to_transform=0))
+    ours = [name.removeprefix("bert.encoder.layer.") for name in adapt.lora_layers(changed)]
+    assert ours == ["0.attention.self.query", "1.attention.self.key"]
+
+
+def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(adapt.time, "monotonic", lambda: next(now))
+    left = []
+
+    class Pattern:
+        def fullmatch(self, name, timeout):
+            left.append(timeout)
+            return name == "blocks.0.query"
+
+    monkeypatch.setattr(adapt, "_compiled", lambda pattern: Pattern())
+    add_lora(model(), LoraConfig(target_modules=r"blocks\.\d\.query"))
+    assert left[:3] == [1, 0, 0]  # of two seconds
+
+
 @pytest.mark.parametrize("layer", [nn.MultiheadAttention(4, 2)])
 def test_a_linear_layer_of_another_kind_is_not_passed_over_in_silence(layer):
-    with pytest.raises(ValueError, match="out_proj is NonDynamicallyQuantizableLinear"):
+    with pytest.raises(ValueError, match=r"out_proj must .* got NonDynamicallyQuantizableLinear"):
         add_lora(nn.Sequential(nn.Linear(2, 4), layer), LoraConfig(target_modules="all-linear"))
 
 
@@ -259,16 +340,23 @@ def test_a_bad_configuration_is_named(options, error, message):
         LoraConfig(**{"target_modules": ["query"]} | options)
 
 
-def test_tied_weights_are_warned_of():
-    with pytest.warns(UserWarning, match=r"transformer\.wte\.weight and lm_head\.weight are one"):
-        add_lora(gpt2(), LoraConfig(target_modules=["c_attn", "lm_head"]))
-
-
-def test_a_layer_that_occurs_twice_is_warned_of_as_well():
+def test_a_layer_in_two_places_is_refused():
+    """PEFT adapts it in the first one alone, and the two go different ways."""
     shared = nn.Linear(3, 3, bias=False)
-    twice = nn.Sequential(shared, nn.ReLU(), shared)
-    with pytest.warns(UserWarning, match=r"0\.weight and 2\.weight are one tensor"):
-        add_lora(twice, LoraConfig(target_modules=["0"]))
+    near = nn.Sequential(shared, nn.ReLU(), shared)
+    far = nn.Sequential(nn.Sequential(shared), shared)
+    for twice in (near, far):
+        before = snapshot(twice)
+        with pytest.raises(ValueError, match=r"is one layer in 2 places: give each its own"):
+            add_lora(twice, LoraConfig(target_modules="all-linear"))
+        assert snapshot(twice) == before
+
+
+def test_a_block_in_two_places_is_adapted_in_both():
+    block = nn.Sequential(nn.Linear(3, 3))
+    changed = add_lora(nn.Sequential(block, nn.ReLU(), block), LoraConfig(target_modules=["0.0"]))
+    assert changed[0][0] is changed[2][0]
+    assert isinstance(changed[0][0], LoRALinear)
 
 
 # Merging
@@ -332,6 +420,22 @@ def test_a_model_without_lora_is_told_what_to_do(function):
         function(model())
 
 
+def test_a_tied_weight_is_not_merged():
+    """It would change the embedding as well; with a weight of its own the head can be merged."""
+    changed = add_lora(gpt2(), LoraConfig(target_modules=["c_attn", "lm_head"]))
+    message = "lm_head shares its weight, so merging changes others: clone it first"
+    for function in (adapt.merge, adapt.merge_and_unload):
+        before = copy.deepcopy(changed.state_dict())
+        with pytest.raises(ValueError, match=message):
+            function(changed)
+        assert all(torch.equal(t, before[n]) for n, t in changed.state_dict().items())
+    nn.init.normal_(changed.lm_head.lora_B)
+    tokens = torch.arange(6)[None]
+    expected = changed.eval()(tokens).logits
+    changed.lm_head.base.weight = nn.Parameter(changed.lm_head.base.weight.clone())
+    torch.testing.assert_close(adapt.merge_and_unload(changed)(tokens).logits, expected)
+
+
 # Swapping
 
 
@@ -371,6 +475,14 @@ def test_swap_adapter():
             lambda t: t.update({"blocks.1.query.lora_B.weight": torch.zeros(6, 3)}),
             r"blocks\.1\.query\.lora_B\.weight must be \(6, 2\), got \(6, 3\)",
         ),
+        (
+            lambda t: t["blocks.1.query.lora_B.weight"].fill_(float("nan")),
+            r"blocks\.1\.query\.lora_B\.weight must be finite",
+        ),
+        (
+            lambda t: t.update({"blocks.1.query.lora_B.weight": torch.zeros(6, 2).int()}),
+            r"lora_B\.weight must hold numbers of torch\.float32, got torch\.int32",
+        ),
     ],
 )
 def test_a_swap_that_does_not_fit_changes_nothing(change, message):
@@ -382,6 +494,12 @@ def test_a_swap_that_does_not_fit_changes_nothing(change, message):
         adapt.swap_adapter(changed, tensors)
     for name, tensor in changed.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_a_model_without_numbers_cannot_swap():
+    tensors = adapt.adapter_tensors(adapted())
+    with pytest.raises(ValueError, match="on the meta device: it can hold no numbers"):
+        adapt.swap_adapter(adapted().to("meta"), tensors)
 
 
 def test_a_merged_model_cannot_swap():

@@ -2,9 +2,11 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import peft
 import pytest
@@ -21,7 +23,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from lora_edu import adapt
+from lora_edu import adapt, checkpoint
 from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.checkpoint import load_adapter, read_adapter, save_adapter
 
@@ -227,6 +229,7 @@ def edit(directory, **fields):
         {"auto_mapping": {"a": "b"}, "megatron_core": "m", "qalora_group_size": 16},
         {"use_dora": False, "layers_to_transform": None, "loftq_config": {}, "from_the_future": ""},
         {"init_lora_weights": "gaussian", "fan_in_fan_out": True, "rank_pattern": None},
+        {"init_lora_weights": False, "target_parameters": [], "trainable_token_indices": None},
     ],
 )
 def test_fields_that_change_nothing_are_ignored(saved, fields):
@@ -235,14 +238,30 @@ def test_fields_that_change_nothing_are_ignored(saved, fields):
     assert torch.equal(logits(load_adapter(build(bert), saved)), expected)
 
 
+ENDLESS = r"(?:(?:\w|\w\w|\.)+)+[!?]"  # it tries each way to cut a name into pieces
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"use_dora": True}, "use_dora = true is not supported"),
+        ({"use_dora": True}, r"lora_magnitude_vector must be \(16,\), got nothing"),
+        ({"use_dora": "yes"}, "use_dora must be True or False, got 'yes'"),
+        ({"use_rslora": "false"}, "use_rslora must be True or False, got 'false'"),
         ({"bias": "lora_only"}, 'bias = "lora_only" is not supported'),
-        ({"layers_to_transform": [0]}, r"layers_to_transform = \[0\] is not supported"),
+        ({"layers_to_transform": [0]}, r"layer\.1\..*lora_A\.weight must be absent, got \(4, 16\)"),
+        ({"layers_to_transform": ["0"]}, "layers_to_transform must be a list of numbers"),
+        ({"layers_pattern": "layer"}, 'layers_pattern = "layer" is not supported'),
         ({"exclude_modules": ["key"]}, r'exclude_modules = \["key"\] is not supported'),
-        ({"init_lora_weights": "pissa"}, 'init_lora_weights = "pissa" is not supported'),
+        ({"init_lora_weights": "pissa_niter_4"}, 'init_lora_weights must be True or "pissa"'),
+        ({"r": 1e1}, r"r must be an integer, got 10\.0"),
+        ({"r": -4}, "r must be at least 1, got -4"),
+        ({"r": 1000}, r"lora_A\.weight must be \(1000, 16\), got \(4, 16\)"),
+        ({"r": 10**7}, "r must be at most 1000 for bert"),
+        ({"lora_alpha": float("nan")}, "lora_alpha must be greater than 0 and finite, got nan"),
+        ({"lora_alpha": 10**400}, "lora_alpha must be greater than 0 and finite, got 1000"),
+        ({"rank_pattern": {"(": 4}}, "must be a regular expression"),
+        ({"rank_pattern": {ENDLESS: 4}}, "takes too long to compare with"),
+        ({"target_modules": ENDLESS}, "takes too long to compare with"),
         ({"peft_type": "IA3"}, 'peft_type = "IA3" is not supported'),
         ({"from_the_future": 0}, "from_the_future = 0 is not supported"),
         ({"r": 0}, "r must be at least 1, got 0"),
@@ -255,7 +274,8 @@ def test_fields_that_change_nothing_are_ignored(saved, fields):
         ({"modules_to_save": None}, r"classifier\.bias must be absent, got \(3,\)"),
     ],
 )
-def test_a_configuration_that_does_not_serve(saved, fields, message):
+def test_a_configuration_that_does_not_serve(saved, fields, message, monkeypatch):
+    monkeypatch.setattr(adapt, "PATIENCE", 0.1)
     edit(saved, **fields)
     refuse(saved, message)
 
@@ -307,6 +327,91 @@ def test_a_damaged_file_is_named(saved, name, damage):
     elif damage == "foreign":
         path.write_bytes(b'{"model_type": "bert"}' if name.endswith("json") else b"PK\3\4" * 99)
     refuse(saved, name)
+
+
+def test_a_huge_and_a_nested_configuration_are_refused(saved):
+    path = saved / "adapter_config.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b" " * 10_000_000)
+    refuse(saved, "a configuration must be at most 10 MB")
+    path.write_bytes(whole[:-3] + b', "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    refuse(saved, "adapter_config.json: maximum recursion depth")
+
+
+def test_two_keys_of_one_tensor_are_refused(saved):
+    rewrite(saved, lambda t: t.update({KEY.removeprefix("base_model.model."): t[KEY].clone()}))
+    refuse(saved, "two keys stand for one tensor")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few make links")
+@pytest.mark.parametrize("name", [".adapter-saving", ".adapter-committed"])
+def test_no_link_is_followed(saved, tmp_path_factory, name):
+    other = tmp_path_factory.mktemp("other")
+    (other / "adapter_config.json").write_text("mine")
+    (saved / name).symlink_to(other)
+    model = add_lora(build(bert), LoraConfig(target_modules=Q))
+    with pytest.raises(OSError, match=rf"{name} must be no link"):
+        save_adapter(model, saved)
+    if name.endswith("committed"):
+        refuse(saved, r"\.adapter-committed must be no link")
+    (saved / name).unlink()
+    (saved / ".adapter-saving").mkdir()
+    (saved / ".adapter-saving" / "adapter_config.json").symlink_to(other / "adapter_config.json")
+    save_adapter(model, saved)
+    assert not (saved / "adapter_config.json").is_symlink()
+    assert [path.read_text() for path in other.iterdir()] == ["mine"]
+
+
+def test_what_is_saved_between_two_reads_is_read_as_a_whole(saved, monkeypatch):
+    other = scramble(add_lora(build(bert), LoraConfig(target_modules=Q, r=2)))
+    read, reads = checkpoint._read, []
+
+    def disturbed(directory, name):
+        reads.append(name)
+        if len(reads) == 2:  # the configuration was read
+            save_adapter(other, directory)
+        return read(directory, name)
+
+    monkeypatch.setattr(checkpoint, "_read", disturbed)
+    config, tensors = read_adapter(saved)
+    assert config.r == 2
+    assert all(2 in tensor.shape for tensor in tensors.values())
+
+
+def test_a_file_that_is_moved_while_it_is_read_is_found_at_its_place(saved, monkeypatch):
+    expected = read_adapter(saved)[0]
+    (saved / ".adapter-committed").mkdir()
+    moved = saved / ".adapter-committed" / "adapter_config.json"
+    (saved / "adapter_config.json").rename(moved)
+    is_file = Path.is_file
+
+    def found(path):
+        there = is_file(path)
+        if path == moved and there:
+            moved.rename(saved / "adapter_config.json")
+        return there
+
+    monkeypatch.setattr(Path, "is_file", found)
+    assert read_adapter(saved)[0] == expected
+
+
+def test_what_is_tied_inside_of_a_module_to_save_is_saved_twice(tmp_path):
+    def tied():
+        torch.manual_seed(0)
+        pair = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        pair[1].weight = pair[0].weight
+        return nn.ModuleDict({"fc": nn.Linear(3, 3), "pair": pair})
+
+    config = LoraConfig(target_modules=["fc"], modules_to_save=["pair"])
+    save_adapter(scramble(add_lora(tied(), config)), tmp_path)
+    pair = load_adapter(tied(), tmp_path)["pair"]
+    assert pair[1].weight is pair[0].weight
+    assert not torch.equal(pair[0].weight, tied()["pair"][0].weight)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such modes")
+def test_others_may_read_an_adapter(saved):
+    assert stat.S_IMODE((saved / "adapter_model.safetensors").stat().st_mode) == 0o644
 
 
 def test_a_pickle_is_not_read(saved):

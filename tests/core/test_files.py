@@ -1,9 +1,12 @@
 import os
 import stat
+import unicodedata
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from lora_edu.files import write_whole
+from lora_edu.files import shown, write_whole
 
 
 def test_writes_and_says_whether_anything_changed(tmp_path):
@@ -35,3 +38,11 @@ def test_a_crash_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@given(st.text())
+@example("\x1b]0;title\x07\x1b[31mred\x9b2J\r\u2028\ud800 Phở\t\n")
+def test_no_sign_that_steers_a_terminal_is_shown(text):
+    assert not any(unicodedata.category(sign) == "Cc" for sign in shown(text) if sign not in "\t\n")
+    plain = "".join(sign for sign in text if unicodedata.category(sign) != "Cc")
+    assert shown(plain) == plain

@@ -10,11 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import prune
+from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from lora_edu import _fused, reference
-from lora_edu.layers import LoRALinear
+from lora_edu.layers import LoRALinear, merge_layers
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
@@ -335,6 +337,14 @@ def test_layer_by_hand():
     assert layer(torch.ones(2)).tolist() == [119, 225]
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_delta_weight_is_computed_in_single_precision_or_more(dtype):
+    layer = make(dtype=dtype)
+    delta, (A, B) = layer.delta_weight(), (t.double() for t in (layer.lora_A, layer.lora_B))
+    assert delta.dtype == torch.promote_types(dtype, torch.float32)
+    assert relative(delta, layer.scaling * B @ A) < 1e-6
+
+
 # Merging
 
 
@@ -423,7 +433,7 @@ def test_a_merged_layer_refuses_to_train_and_predicts():
     layer = make()
     x = torch.randn(4, 7, dtype=torch.float64)
     layer.merge()
-    with pytest.raises(RuntimeError, match=r"cannot train: call unmerge\(\) first"):
+    with pytest.raises(RuntimeError, match=r"cannot train: unmerge\(\) first"):
         layer(x)
     with torch.no_grad():
         y = layer(x)
@@ -439,6 +449,16 @@ def test_merging_what_is_not_finite_is_refused_and_harms_nothing():
         layer.merge()
     assert torch.equal(layer.base.weight, W0)
     assert not layer.merged
+
+
+def test_merging_what_half_precision_cannot_hold_is_refused():
+    layer = LoRALinear(nn.Linear(1, 1).half(), r=1, lora_alpha=1)
+    with torch.no_grad():
+        for tensor, value in ((layer.base.weight, 6e4), (layer.lora_A, 1), (layer.lora_B, 6e4)):
+            tensor.fill_(value)
+    with pytest.raises(ValueError, match="must be finite"):
+        layer.merge()
+    assert layer.base.weight.item() == 6e4
 
 
 @pytest.mark.parametrize("conv", [False, True])
@@ -540,11 +560,221 @@ def test_a_factor_that_is_no_parameter_serves_as_well():
     assert layer.lora_A_orig.grad.count_nonzero() == layer.lora_A.count_nonzero() < 21
 
 
-def test_a_module_that_computes_with_the_weight_itself_does_not_lose_lora_in_silence():
+def test_a_module_that_computes_with_the_weight_itself_computes_with_lora():
+    """nn.TransformerEncoderLayer does, without gradients: it has one kernel for the whole."""
     block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
-    block.linear1 = LoRALinear(block.linear1, r=1, lora_alpha=1)
-    with torch.no_grad(), pytest.raises(AttributeError, match=r"'LoRALinear' .* 'weight'"):
-        block(torch.randn(1, 3, 4))
+    x = torch.randn(1, 3, 4)
+    base = block(x)
+    for name in ("linear1", "linear2"):
+        layer = LoRALinear(getattr(block, name), r=1, lora_alpha=1)
+        nn.init.normal_(layer.lora_B)
+        setattr(block, name, layer)
+    slow = block(x)
+    with torch.no_grad():
+        fast = block(x)
+    assert relative(fast, slow) < 1e-6
+    assert relative(fast, base) > 0.01
+
+
+def test_the_weight_has_the_gradients_of_the_layer():
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    ours, theirs = (
+        torch.autograd.grad(function(x).sin().sum(), (layer.lora_A, layer.lora_B))
+        for function in (lambda x: F.linear(x, layer.weight, layer.bias), layer)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert relative(one, other) <= 1e-12
+
+
+def test_the_weight_is_that_after_merging_in_the_dtype_of_the_base():
+    layer = make(dtype=torch.float32)
+    layer.base.half()
+    weight, W0 = layer.weight, layer.base.weight.clone()
+    layer.merge()
+    assert weight.dtype == layer.weight.dtype == layer.state_dict()["base.weight"].dtype == W0.dtype
+    assert relative(layer.weight, weight) < 1e-3
+    assert relative(layer.weight, W0) > 0.1
+
+
+# As torch's own: every transform and every tool that takes an nn.Linear
+
+
+def numbers(layer):
+    return {name: parameter.detach() for name, parameter in layer.named_parameters()}
+
+
+def both(layer):
+    """Return the layer, and the plain equation, as functions of parameters and x."""
+
+    def ours(parameters, x):
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    def theirs(parameters, x):
+        y = F.linear(x, parameters["base.weight"], parameters["base.bias"])
+        h = F.linear(x, parameters["lora_A"])
+        return y + F.linear(h, parameters["lora_B"]) * layer.scaling
+
+    return ours, theirs
+
+
+TRANSFORMS = {
+    "grad": lambda f, p, x: torch.func.grad(lambda p: f(p, x).sin().sum())(p),
+    "vmap": lambda f, p, x: torch.func.vmap(f, (None, 0))(p, x),
+    "vmap of grad": lambda f, p, x: torch.func.vmap(
+        torch.func.grad(lambda p, x: f(p, x).sin().sum()), (None, 0)
+    )(p, x),
+    "an ensemble": lambda f, p, x: torch.func.vmap(f, (0, None))(
+        {name: torch.stack([t, 2 * t]) for name, t in p.items()}, x
+    ),
+    "jvp": lambda f, p, x: torch.func.jvp(lambda x: f(p, x), (x,), (x.cos(),)),
+    "vjp": lambda f, p, x: torch.func.vjp(lambda x: f(p, x), x)[1](f(p, x)),
+    "jacrev": lambda f, p, x: torch.func.jacrev(f)(p, x),
+    "jacfwd": lambda f, p, x: torch.func.jacfwd(f)(p, x),
+    "hessian": lambda f, p, x: torch.func.hessian(lambda x: f(p, x).sin().sum())(x),
+}
+
+
+# What torch itself does when it differentiates forwards for the first time.
+scripts = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
+
+@scripts
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_the_transforms_of_torch_func(transform):
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    ours, theirs = (transform(f, numbers(layer), x) for f in both(layer))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@scripts
+def test_forward_mode_differentiation():
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    tangents = {name: torch.randn_like(t) for name, t in numbers(layer).items()}
+    results = []
+    for f in both(layer):
+        with forward_ad.dual_level():
+            dual = {n: forward_ad.make_dual(t, tangents[n]) for n, t in numbers(layer).items()}
+            y = f(dual, forward_ad.make_dual(x, x.cos()))
+            results.append(forward_ad.unpack_dual(y))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+@scripts
+def test_finite_differences_agree_forwards_and_backwards():
+    layer, x = make(3, 4, 2), torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+
+    def function(x, lora_A, lora_B):
+        parameters = {"lora_A": lora_A, "lora_B": lora_B}
+        return torch.func.functional_call(layer, parameters, (x,)).sin()
+
+    arguments = (x, layer.lora_A, layer.lora_B)
+    assert torch.autograd.gradcheck(function, arguments, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(function, arguments, check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing(use_reentrant):
+    layer, cotangent = make(lora_dropout=0.0), torch.randn(4, 5, dtype=torch.float64)
+    x = torch.randn(4, 7, dtype=torch.float64)
+
+    def again(x):
+        return checkpoint(layer, x, use_reentrant=use_reentrant)
+
+    expected = run(layer, layer, x, cotangent)
+    leaf = x.clone().requires_grad_()
+    y = again(leaf)
+    y.backward(cotangent)
+    for one, other in zip(
+        (y, leaf.grad, layer.lora_A.grad, layer.lora_B.grad), expected, strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@scripts
+def test_tracing():
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    traced, other = torch.jit.trace(layer, (x,)), torch.randn(2, 7, dtype=torch.float64)
+    assert relative(traced(other), layer(other)) <= 1e-12
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(("d", "k"), [(5, 0), (0, 7), (0, 0)])
+def test_a_layer_without_features(d, k):
+    layer, x = make(d, k), torch.randn(4, k, dtype=torch.float64, requires_grad=True)
+    y = layer(x)
+    assert torch.equal(y, plain(layer, x))
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+def test_shapes_on_the_meta_device():
+    layer, x = make().to("meta"), torch.empty(2, 3, 7, dtype=torch.float64, device="meta")
+    y = layer(x.requires_grad_())
+    y.sum().backward()
+    assert (y.shape, x.grad.shape, layer.lora_A.grad.shape) == ((2, 3, 5), x.shape, (3, 7))
+
+
+HOOKS = ["register_full_backward_hook", "register_full_backward_pre_hook"]
+HOOKS += ["register_forward_hook", "register_forward_pre_hook"]
+
+
+@pytest.mark.parametrize("register", HOOKS)
+def test_hooks_on_the_base_fire_and_change_nothing(register):
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    expected, seen = run(layer, layer, x, torch.ones(4, 5, dtype=torch.float64)), []
+    handle = getattr(layer.base, register)(lambda *arguments: seen.append(arguments))
+    ours = run(layer, layer, x, torch.ones(4, 5, dtype=torch.float64))
+    assert len(seen) == 1
+    for one, other in zip(ours, expected, strict=True):
+        assert relative(one, other) <= 1e-12
+    handle.remove()
+    assert type(layer(x).grad_fn).__name__ == "_FusedBackward"
+
+
+def lost(change):
+    """Return a layer whose base makes its weight anew at each call."""
+    base = nn.Linear(4, 3)
+    change(base)
+    layer = LoRALinear(base, r=2, lora_alpha=2)
+    nn.init.normal_(layer.lora_B)
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda base: prune.random_unstructured(base, "weight", amount=0.5),
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+    ],
+    ids=["pruned", "weight_norm", "spectral_norm"],
+)
+def test_a_base_that_makes_its_weight_anew_trains_and_refuses_to_merge(change):
+    layer, x = lost(change).eval(), torch.randn(2, 4)
+    expected = layer.base(x) + layer.scaling * x @ layer.lora_A.T @ layer.lora_B.T
+    assert relative(layer(x), expected) < 1e-6
+    with pytest.raises(RuntimeError, match="makes its weight anew at each call"):
+        layer.merge()
+    assert not layer.merged
+    assert torch.equal(layer(x), layer(x))
+
+
+def test_a_weight_of_inference_mode_is_not_merged():
+    """It cannot be changed in place; the layers before it stay as they are."""
+    with torch.inference_mode():
+        base = nn.Linear(4, 4)
+    layers = [make(4, 4, dtype=torch.float32), LoRALinear(base, r=2, lora_alpha=2)]
+    with pytest.raises(RuntimeError, match="or in inference mode: it cannot hold ΔW"):
+        merge_layers(layers)
+    assert not any(layer.merged for layer in layers)
+
+
+@pytest.mark.parametrize("change", ["weight_norm", "spectral_norm", "orthogonal"])
+def test_a_parametrized_base_is_refused(change):
+    base = getattr(nn.utils.parametrizations, change)(nn.Linear(4, 4))
+    with pytest.raises(TypeError, match=r"nn\.Linear or Conv1D, got ParametrizedLinear"):
+        LoRALinear(base, r=2, lora_alpha=2)
 
 
 def test_repr_says_what_there_is():
@@ -559,11 +789,15 @@ def test_repr_says_what_there_is():
         ({"base": nn.Embedding(3, 3)}, TypeError, "base must be nn.Linear or Conv1D, got Embedd"),
         ({"base": nn.MultiheadAttention(4, 2).out_proj}, TypeError, "got NonDynamicallyQuant"),
         ({"base": make()}, TypeError, "got LoRALinear"),
+        ({"base": type("Conv1D", (nn.Linear,), {})(3, 3)}, TypeError, "got Conv1D"),
+        ({"base": nn.Linear(3, 3, dtype=torch.complex64)}, TypeError, "numbers, got .*complex64"),
+        ({"base": nn.Linear(3, 3).to(torch.float8_e5m2)}, TypeError, "numbers, got .*float8"),
         ({"r": 0}, ValueError, "r must be at least 1, got 0"),
         ({"r": True}, TypeError, "r must be an integer, got True"),
         ({"r": 2.0}, TypeError, "r must be an integer, got 2.0"),
         ({"lora_alpha": 0}, ValueError, "lora_alpha must be greater than 0 and finite, got 0"),
         ({"lora_alpha": float("nan")}, ValueError, "greater than 0 and finite, got nan"),
+        ({"lora_alpha": 10**400}, ValueError, "greater than 0 and finite, got 1000"),
         ({"lora_alpha": "16"}, TypeError, "lora_alpha must be a number, got '16'"),
         ({"lora_dropout": 1.0}, ValueError, "lora_dropout must be at least 0 and below 1, got 1"),
         ({"lora_dropout": None}, TypeError, "lora_dropout must be a number, got None"),

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from lora_edu import counting
 from lora_edu.adapt import (
@@ -17,7 +18,9 @@ from lora_edu.adapt import (
     count_parameters,
     lora_layers,
     merge,
+    merge_and_unload,
     swap_adapter,
+    unload,
 )
 from lora_edu.checkpoint import load_adapter, save_adapter
 from lora_edu.layers import LoRALinear
@@ -115,9 +118,9 @@ def test_dora_starts_at_w0_and_is_pefts_in_outputs_and_gradients():
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.integers(0, 99))
 def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, seed):
     torch.manual_seed(seed)
-    layer = DoRALinear(LoRALinear(nn.Linear(k, d), r, 2.0))
+    layer = DoRALinear(LoRALinear(nn.Linear(k, d).double(), r, 2.0))  # V may be almost nothing
     layer.lora.lora_B.data.normal_()
-    W, x = layer.adapted_weight(), torch.randn(5, k)
+    W, x = layer.weight, torch.randn(5, k, dtype=torch.float64)
     assert torch.allclose(W.norm(dim=1), layer.magnitude.abs(), atol=1e-5)
     plain = nn.functional.linear(x, W, layer.lora.base.bias)
     assert torch.allclose(layer(x), plain, atol=1e-4)
@@ -128,9 +131,11 @@ def test_dora_of_a_merged_layer_is_the_same():
     for layer in lora_layers(model).values():
         layer.lora_B.data.normal_()
     before = model(inputs())
+    weight = model[0].weight
     merge(model)
     model.eval()
     assert relative(model(inputs()), before) < 1e-5
+    assert relative(model[0].weight, weight) < 1e-5
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "lora-fa"])
@@ -248,23 +253,60 @@ def trained(change):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (init_pissa, 'init_lora_weights = "pissa"'),
-        (to_dora, "use_dora = true"),
-        (lambda model: (init_pissa(model), to_dora(model)), "is not supported"),
-    ],
+    "change",
+    [init_pissa, to_dora, lambda model: (init_pissa(model), to_dora(model))],
     ids=["PiSSA", "DoRA", "both"],
 )
-def test_what_is_saved_peft_loads_and_we_refuse(change, said, tmp_path):
+def test_what_is_saved_both_load(change, tmp_path):
     import peft
 
     model = trained(change)
     save_adapter(model, tmp_path)
-    again = peft.PeftModel.from_pretrained(network(), tmp_path)
+    theirs = peft.PeftModel.from_pretrained(network(), tmp_path)
+    assert relative(theirs(inputs()), model(inputs())) < 1e-5
+    again = load_adapter(network(), tmp_path)
     assert relative(again(inputs()), model(inputs())) < 1e-5
-    with pytest.raises(ValueError, match=said):
-        load_adapter(network(), tmp_path)
+    plain = merge_and_unload(again)
+    assert type(plain[0]) is nn.Linear
+    assert relative(plain(inputs()), model(inputs())) < 1e-5
+
+
+def test_doras_base_comes_back_and_pissas_does_not():
+    model = trained(to_dora)
+    base = unload(model)
+    assert torch.equal(base(inputs()), network()(inputs()))
+    model = trained(init_pissa)
+    before = dict(model.named_modules())
+    with pytest.raises(ValueError, match="PiSSA's base is only a part of W0: merge it"):
+        unload(model)
+    assert dict(model.named_modules()) == before
+
+
+@pytest.mark.parametrize("base", [nn.Linear(5, 4).half(), Conv1D(4, 5)], ids=["half", "Conv1D"])
+def test_a_base_that_is_written_anew_lies_as_before_and_has_its_dtype(base):
+    torch.manual_seed(0)
+    plain, x = nn.Sequential(base), torch.randn(3, 5).to(base.weight.dtype)
+    options = {"use_dora": True, "init_lora_weights": "pissa"}
+    before = plain(x), base.weight.shape, base.weight.dtype
+    changed = add_lora(plain, LoraConfig(target_modules=["0"], r=2, **options))
+    assert relative(changed(x), before[0]) < 1e-2
+    merged = merge_and_unload(changed)[0]
+    assert relative(merged(x), before[0]) < 1e-2
+    assert before[1:] == (merged.weight.shape, merged.weight.dtype)
+
+
+def test_doras_weight_has_its_gradients():
+    """For code that computes with it by itself: the same as those of its own forward."""
+    layer = trained(to_dora)[0]
+    x = inputs()
+    learning = [p for p in layer.parameters() if p.requires_grad]
+    ours = torch.autograd.grad(layer(x).square().sum(), learning)
+    theirs = torch.autograd.grad(
+        nn.functional.linear(x, layer.weight, layer.lora.bias).square().sum(), learning
+    )
+    assert len(ours) == 3
+    for one, other in zip(ours, theirs, strict=True):
+        assert relative(one, other) < 1e-5
 
 
 def test_doras_magnitudes_are_a_part_of_its_adapter():
@@ -357,12 +399,8 @@ def test_what_has_no_dense_weight_refuses_to_merge():
     with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
         merge(model)
     assert not model[0].merged  # all of them, or none
-    conv = type("Conv1D", (nn.Module,), {})()
-    conv.weight = nn.Parameter(torch.randn(4, 5))
-    conv.bias = None
-    wrapped = nn.Sequential(LoRALinear(conv, 2, 2.0))
-    with pytest.raises(TypeError, match="the base of 0 must be nn\\.Linear, got Conv1D"):
-        quantize_base(wrapped)
+    with pytest.raises(TypeError, match=r"base of 0 must be nn\.Linear without hooks, got Conv1D"):
+        quantize_base(nn.Sequential(LoRALinear(Conv1D(4, 5), 2, 2.0)))
 
 
 # -- the bottleneck adapter ------------------------------------------------------------------

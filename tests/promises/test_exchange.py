@@ -1,0 +1,166 @@
+"""Exchange with PEFT as a property: any model, any configuration, a step of training, both ways."""
+
+import copy
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from lora_edu import adapt
+from lora_edu.adapt import LoraConfig, add_lora
+from lora_edu.checkpoint import load_adapter, save_adapter
+
+# On is_gradient_checkpointing; on fan_in_fan_out, ties; on patterns that match nothing.
+ignored = (FutureWarning, UserWarning, RuntimeWarning)
+pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind.__name__}") for kind in ignored]
+
+TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": 32}
+
+
+def bert():
+    size = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
+    config = BertConfig(**size, num_hidden_layers=2, vocab_size=32, initializer_range=0.4)
+    return BertForSequenceClassification(config)
+
+
+def gpt2(tied=True):
+    size = {"n_embd": 16, "n_head": 2, "n_layer": 2, "n_positions": 16}
+    return GPT2LMHeadModel(
+        GPT2Config(**size, **TOKENS, initializer_range=0.4, tie_word_embeddings=tied)
+    )
+
+
+def llama():
+    size = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
+    size |= {"num_key_value_heads": 1, "num_hidden_layers": 2}
+    return LlamaForCausalLM(LlamaConfig(**size, **TOKENS, initializer_range=0.4))
+
+
+def t5():
+    size = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 2}
+    return T5ForConditionalGeneration(
+        T5Config(**size, **TOKENS, decoder_start_token_id=0, initializer_factor=0.4)
+    )
+
+
+# Names of layers, a regular expression, what PEFT can train whole beside them.
+MODELS = {
+    bert: (
+        ["query", "key", "value", "attention.output.dense", "intermediate.dense"],
+        r".*layer\.[01]\.attention\.self\.(query|key)",
+        ["classifier", "pooler", "embeddings.word_embeddings"],
+    ),
+    gpt2: (
+        ["c_attn", "attn.c_proj", "c_fc"],
+        r".*\.h\.1\..*c_(attn|fc)",
+        ["lm_head", "wte", "ln_f"],
+    ),
+    lambda: gpt2(tied=False): (["c_attn", "mlp.c_proj"], r".*\.h\.0\..*c_proj", ["lm_head"]),
+    llama: (
+        ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
+        r"model\.layers\.0\..*_proj",
+        ["lm_head", "embed_tokens", "norm"],
+    ),
+    t5: (["q", "v", "wo"], r"decoder\..*SelfAttention\.[qv]", ["lm_head", "shared"]),
+}
+
+
+def draw(seed):
+    """Return a function that builds a base model, and the fields of a configuration for it."""
+    rng = np.random.default_rng(seed)
+
+    def chance(share):
+        return bool(rng.random() < share)
+
+    family = [*MODELS][seed % len(MODELS)]
+    names, expression, whole = MODELS[family]
+    some = [str(name) for name in rng.choice(names, rng.integers(1, len(names) + 1), False)]
+    fields = {"r": int(rng.integers(1, 9)), "lora_alpha": float(rng.choice([0.5, 1, 8, 24]))}
+    fields["target_modules"] = [some, expression, "all-linear"][int(rng.integers(3))]
+    if chance(0.3):
+        fields["use_rslora"] = True
+    if chance(0.3):
+        fields["rank_pattern"] = {rf".*\.1\..*{some[0]}": int(rng.integers(1, 12)), some[-1]: 3}
+    if chance(0.3):
+        fields["alpha_pattern"] = {some[0]: 3.5, rf"{some[-1]}": 16}
+    if chance(0.4):
+        fields["modules_to_save"] = [str(name) for name in rng.choice(whole, 1 + chance(0.3))]
+    if chance(0.25) and isinstance(fields["target_modules"], list):
+        fields["layers_to_transform"] = [[0], 1, [0, 1]][int(rng.integers(3))]
+    if chance(0.25):
+        fields["lora_dropout"] = 0.3
+    if chance(0.25):
+        fields["use_dora"] = True
+    if chance(0.2):  # its r is at most that of the smallest matrix, and PEFT knows no other
+        fields |= {"init_lora_weights": "pissa", "r": 2}
+        fields.pop("rank_pattern", None)
+    return lambda: build(family, seed), fields
+
+
+def build(family, seed):
+    torch.manual_seed(seed)
+    return family().eval()
+
+
+def outputs(model, seed=0):
+    tokens = torch.randint(1, 32, (3, 7), generator=torch.Generator().manual_seed(seed))
+    base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    more = {"decoder_input_ids": tokens} if isinstance(base, T5ForConditionalGeneration) else {}
+    return model(input_ids=tokens, **more).logits
+
+
+def train(model):
+    """Two steps, of which the second moves both factors."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=0.02)
+    for step in range(2):
+        optimizer.zero_grad()
+        outputs(model, step).square().mean().backward()
+        optimizer.step()
+    return model.eval()
+
+
+def close(ours, theirs):
+    """Whether logits agree within 1e-5, relative to their size."""
+    return (ours - theirs).abs().max() <= 1e-5 * max(1, theirs.abs().max())
+
+
+def check(seed, folder):
+    new, fields = draw(seed)
+    extra = {"fan_in_fan_out": True} if isinstance(new(), GPT2LMHeadModel) else {}
+    with torch.no_grad():
+        base = outputs(new())
+    ours = train(add_lora(new(), LoraConfig(**fields)))
+    assert not close(outputs(ours), base)
+    save_adapter(ours, folder / "ours")
+    theirs = peft.PeftModel.from_pretrained(new(), folder / "ours").eval()
+    assert close(outputs(theirs), outputs(ours)), "ours, loaded by PEFT"
+    again = load_adapter(new(), folder / "ours")
+    assert close(outputs(again), outputs(ours)), "ours, loaded by ourselves"
+    assert close(outputs(adapt.merge_and_unload(again)), outputs(ours)), "merged"
+
+    theirs = train(peft.get_peft_model(new(), peft.LoraConfig(**copy.deepcopy(fields), **extra)))
+    theirs.save_pretrained(folder / "theirs", save_embedding_layers=False)
+    assert close(outputs(load_adapter(new(), folder / "theirs")), outputs(theirs)), "PEFT's"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_one_saves_the_other_loads(seed, tmp_path):
+    check(seed, tmp_path)
+
+
+@pytest.mark.slow
+def test_what_one_saves_the_other_loads_many_times(tmp_path):
+    for seed in range(10, 400):
+        check(seed, tmp_path / str(seed))
