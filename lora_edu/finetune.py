@@ -4,6 +4,7 @@ The Trainer brings the progress bar, warm-up, clipping, checkpoints, resuming an
 is ours: to read the table, to hold a part of it out, to freeze, and to leave files that PEFT reads.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -26,7 +27,7 @@ import transformers
 
 import lora_edu
 from lora_edu import adapt, assets, chat, checkpoint
-from lora_edu.files import write_whole
+from lora_edu.files import shown, write_whole
 
 Example = dict[str, Any]  # what the Trainer takes: "input_ids" and "labels"
 SHOWN = 3  # answers before and after
@@ -54,6 +55,7 @@ class Texts:
         """
         how = {"id2label": dict(enumerate(self.names)), "ignore_mismatched_sizes": True}
         how |= {"label2id": {name: i for i, name in enumerate(self.names)}}
+        how["problem_type"] = "single_label_classification"  # whatever it was trained for
         classifiers = transformers.AutoModelForSequenceClassification
         (model, info), tokenizer = chat.from_folder(
             folder, classifiers, output_loading_info=True, **how
@@ -61,13 +63,22 @@ class Texts:
         if tokenizer.pad_token is None:
             raise ValueError(f"{folder}: its tokenizer has no padding token")
         new, body = info["missing_keys"], f"{model.base_model_prefix}."
+        if other := sorted(name for name, *_ in info["mismatched_keys"] if name.startswith(body)):
+            raise ValueError(f"{folder}: {other[0]} has another shape than config.json says")
         whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
         return model, tokenizer, sorted({name.rpartition(".")[0] for name in whole})
 
     def encode(self, tokenizer: Any, most: int) -> tuple[list[Example], int]:
-        """Return the examples, a text each, and how many were cut to ``most`` tokens."""
+        """Return the examples, a text each, and how many were cut to ``most`` tokens.
+
+        A ValueError if nothing of a text is left in one.
+        """
+        lengths = [len(row) for row in tokenizer(self.rows, verbose=False)["input_ids"]]
+        shortest, text = min(zip(lengths, self.rows, strict=True))
+        if min(shortest, most) <= tokenizer.num_special_tokens_to_add():
+            raise ValueError(f"max_length {most} leaves no token of the text {text[:60]!r}")
         ids = tokenizer(self.rows, truncation=True, max_length=most)["input_ids"]
-        cut = sum(len(row) > most for row in tokenizer(self.rows, verbose=False)["input_ids"])
+        cut = sum(length > most for length in lengths)
         numbers = [self.names.index(name) for name in self.labels]
         return [{"input_ids": i, "labels": n} for i, n in zip(ids, numbers, strict=True)], cut
 
@@ -195,12 +206,18 @@ def finetune(options: Namespace) -> dict[str, object]:
     lora = {"r": options.rank, "lora_alpha": options.alpha, "modules_to_save": whole or None}
     lora["target_modules"] = targets[0] if targets == ["all-linear"] else targets
     adapt.add_lora(model, adapt.LoraConfig(**lora))
+    if options.merge:
+        adapt.check_merge(model)  # not after hours
     trained, total = adapt.count_parameters(model)
     own = sum(p.numel() for p in adapt.lora_parameters(model))
     sizes = {"frozen": total - trained, "LoRA": own, "head": trained - own}
 
-    most = min(tokenizer.model_max_length, chat.positions(model), options.max_length)
+    most = min(int(tokenizer.model_max_length), chat.positions(model), options.max_length)
     examples, cut = data.encode(tokenizer, most)
+    try:
+        model(torch.tensor([examples[0]["input_ids"]]))
+    except Exception as error:  # some models look into their layers
+        raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
     parts: dict[str, list[Example]] = {"train": [], "validation": []}
     for row, one in zip(data.rows, examples, strict=True):
         parts["validation" if row in data.held_out else "train"].append(one)
@@ -232,10 +249,8 @@ def finetune(options: Namespace) -> dict[str, object]:
     trainer.accelerator.wait_for_everyone()  # all processes have looked into out
     if args.should_save:  # the first process: it alone prints, and writes results
         write_whole(begun, record)
-        print(
-            f"texts: {len(parts['train']):_} train, {len(parts['validation']):_} held out, ", end=""
-        )
-        print(f"{cut:_} cut to {most} tokens")
+        train, held_out = map(len, parts.values())
+        print(f"texts: {train:_} train, {held_out:_} held out, {cut:_} cut to {most} tokens")
         for part, size in sizes.items():
             if size:
                 print(f"{part:<8} {size:>13_} numbers {4 * size:>15_} bytes")
@@ -283,11 +298,10 @@ def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
 
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:
     """Print the perplexity, and some answers, of the base and of the trained model."""
-    print(
-        f"perplexity of what was held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}"
-    )
+    was, now = before["perplexity"], after["perplexity"]
+    print(f"perplexity of what was held out: {was:.2f} → {now:.2f}")
     for (question, first), (_, then) in zip(before["answers"], after["answers"], strict=True):
-        print(f"\n{question}\n  before: {first}\n  after:  {then}")
+        print(shown(f"\n{question}\n  before: {first}\n  after:  {then}"))
     print("\n(An answer that ended by itself shows its end token.)\n")
 
 
@@ -316,13 +330,10 @@ def _messages(line: str, at: str) -> list[dict[str, str]]:
     try:
         messages = json.loads(line)["messages"]
         found = [{"role": one["role"], "content": one["content"]} for one in messages]
-        "".join(
-            one["content"] for one in found
-        ).encode()  # half a letter (a lone surrogate) is none
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise ValueError(
-            f'{at} must be {{"messages": [{{"role": "user", "content": "..."}}, ...]}}'
-        ) from None
+        "".join(one["content"] for one in found).encode()  # half a letter (a surrogate) is none
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        wanted = '{"messages": [{"role": "user", "content": "..."}, ...]}'
+        raise ValueError(f"{at} must be {wanted}") from None
     if unknown := [one["role"] for one in found if one["role"] not in ROLES]:
         raise ValueError(f"{at}: role must be {', '.join(ROLES)}, got {unknown[0]!r}")
     if not all(one["content"].strip() for one in found):
@@ -336,12 +347,17 @@ def read_table(path: str | Path, text: str, label: str) -> tuple[list[str], list
     """Return the texts and the labels of a CSV or TSV file, without the spaces around them.
 
     A ValueError if it is no such file in UTF-8, lacks a column or rows, has a row with too many
-    fields or with an empty one, or one label only. An OSError if it cannot be read.
+    or too few fields or with an empty one, one label only, or a text under two. An OSError if it
+    cannot be read.
     """
-    pairs = list(_columns(path, text, label))
-    if len(names := {name.strip() for _, name in pairs}) < 2:
+    pairs = [(text.strip(), name.strip()) for text, name in _columns(path, text, label)]
+    if len(names := {name for _, name in pairs}) < 2:
         raise ValueError(f"{path} must have two labels or more, got {len(pairs)} rows, {[*names]}")
-    return [text.strip() for text, _ in pairs], [name.strip() for _, name in pairs]
+    last = dict(pairs)
+    for text, name in pairs:
+        if name != last[text]:
+            raise ValueError(f"{path}: {text[:60]!r} has two labels, {name!r} and {last[text]!r}")
+    return [text for text, _ in pairs], [name for _, name in pairs]
 
 
 def _text(path: str | Path) -> str:
@@ -355,22 +371,24 @@ def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
     """Yield what stands in two columns of a CSV or TSV file, row by row."""
     csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters
     between = "\t" if Path(path).suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True, delimiter=between)
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True, delimiter=between)
     try:
-        names = [*(reader.fieldnames or [])]
+        names = next(reader, [])
         for name in (one, other):
             if name not in names:
                 hint = f" (columns are separated by {between!r})" if len(names) < 2 else ""
                 raise ValueError(f"{path} has no column {name!r}, only {names}{hint}")
             if names.count(name) > 1 or one == other:
                 raise ValueError(f"{path} must have two columns, and one of the name {name!r}")
-        for row in reader:
-            pair = [row[name] or "" for name in (one, other)]
-            if None in row or not all(text.strip() for text in pair):
-                name = one if not pair[0].strip() else other
-                why = f"an empty {name}, or a separator not in quotes"
-                raise ValueError(f"{path}, line {reader.line_num}: {why}")
-            yield pair
+        for row in filter(None, reader):
+            if "\0" in "".join(row):
+                raise csv.Error("it holds NUL")
+            if len(row) != len(names):
+                raise csv.Error(f"{len(row)} fields, not {len(names)}: is a {between!r} unquoted?")
+            field = dict(zip(names, row, strict=True))
+            if empty := [name for name in (one, other) if not field[name].strip()]:
+                raise ValueError(f"{path}, line {reader.line_num}: an empty {empty[0]}")
+            yield [field[one], field[other]]
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}, is no CSV: {error}") from None
 
@@ -378,8 +396,8 @@ def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
 def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
     """Return the texts to hold out: a tenth of each label's, and at least one if it has two.
 
-    They are drawn from ``seed``. A text that occurs twice counts once, under its last label. A
-    ValueError if none can be held out.
+    They are drawn from ``seed``. A text that occurs twice counts once. A ValueError if none can be
+    held out.
     """
     label_of, held_out = dict(zip(texts, labels, strict=True)), set()
     generator = random.Random(seed)
@@ -393,18 +411,21 @@ def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
 
 
 def _last(folder: Path) -> str | None:
-    """Return the newest whole checkpoint: ``trainer_state.json`` is what is written last."""
-    done = [
-        path.parent
-        for path in folder.glob("*/trainer_state.json")
-        if path.read_text()[-3:] == "\n}\n" and zipfile.is_zipfile(path.with_name("optimizer.pt"))
-    ]
-    return str(max(done, key=lambda path: int(path.name.split("-")[1]))) if done else None
+    """Return the newest checkpoint that is whole."""
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
+        with contextlib.suppress(Exception):  # damaged in more ways than there are error types
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            checkpoint.read_adapter(path)
+            files = [path / "optimizer.pt", path / "scheduler.pt", *path.glob("rng_state*.pth")]
+            if not any(zipfile.ZipFile(file).testzip() for file in files):
+                return str(path)
+    return None
 
 
 def _accuracy(found: transformers.EvalPrediction) -> dict[str, float]:
-    assert isinstance(found.predictions, np.ndarray)  # (n, labels); a classifier has one output
-    return {"accuracy": float(np.mean(found.predictions.argmax(-1) == found.label_ids))}
+    logits = found.predictions  # (n, labels); of an encoder and a decoder, the first of several
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    return {"accuracy": float(np.mean(logits.argmax(-1) == found.label_ids))}
 
 
 class _Trainer(transformers.Trainer):

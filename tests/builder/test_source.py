@@ -4,6 +4,8 @@ import build
 import pytest
 from builder.lint import check
 from builder.source import BuildError, read_source, sources
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_lesson import GOOD, SOLVED, code, spoil, text
 
 
@@ -148,6 +150,51 @@ def test_each_cell_knows_its_line(lesson):
             assert row == cell.source.splitlines()[0]
     assert source.place(source.cells[0], below=2) == "07_small.md:13: cell title"
     assert source.allowed_numbers == {2021: "the year of the paper"}
+
+
+SCRAPS = [
+    "---\n",
+    "+++ ",
+    "```\n",
+    ":id: 7\n",
+    ":tags: x\n",
+    "{",
+    "]",
+    "\t",
+    ": ",
+    "*a",
+    "&a ",
+    "- ",
+]
+SCRAPS += [
+    '"',
+    "? ",
+    "<<: ",
+    "!!python/object:x ",
+    "%TAG",
+    "lora_edu:\n",
+    "\0",
+    "\ud800",
+    "\r",
+    "é",
+]
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
+)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 30), st.sampled_from(SCRAPS)), min_size=1)
+)
+def test_however_a_source_is_spoilt_it_is_read_or_refused_in_one_line(lesson, edits):
+    path = lesson(GOOD)
+    content = path.read_bytes()
+    for where, length, scrap in edits:
+        at = int(where * len(content))
+        new = scrap.encode("utf-8", "surrogatepass")  # half a letter is no UTF-8
+        content = content[:at] + new + content[at + length :]
+    path.write_bytes(content)
+    assert all(line.startswith("07_small.") and "\n" not in line for line in check(path))
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x1d"])

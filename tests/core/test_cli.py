@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import io
 import json
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from lora_edu import __version__
 from lora_edu.cli import main
@@ -145,8 +148,8 @@ def test_counting_a_config_as_peft_does(tmp_path, capsys, changes, targets, save
     [
         (TINY_LLAMA, ["--rank", "0", *QUERY_VALUE], "r must be at least 1, got 0"),
         (TINY_LLAMA, ["--rank", "-1", *QUERY_VALUE], "r must be at least 1, got -1"),
-        (TINY_LLAMA, ["--rank", "4", "--target-modules", "query"], "is called 'query'"),
-        (TINY_LLAMA, ["--rank", "4", "--target-modules", "self_attn"], "is called 'self_attn'"),
+        (TINY_LLAMA, ["--rank", "4", "--target-modules", "query"], "matches 'query'"),
+        (TINY_LLAMA, ["--rank", "4", "--target-modules", "self_attn"], "matches 'self_attn'"),
         (TINY_LLAMA, ["--rank", "4", "--target-modules", "norm"], "model.norm is no linear"),
         (
             TINY_LLAMA,
@@ -165,8 +168,12 @@ def test_counting_a_config_as_peft_does(tmp_path, capsys, changes, targets, save
         ),
         ({"model_type": "llama"}, ["--rank", "4", *QUERY_VALUE], '"architectures": ["NAME"]'),
         ([1, 2], ["--rank", "4", *QUERY_VALUE], '"architectures": ["NAME"]'),
-        ('{"architectures": ', ["--rank", "4", *QUERY_VALUE], "config.json is not valid JSON"),
-        ("", ["--rank", "4", *QUERY_VALUE], "config.json is not valid JSON"),
+        (
+            '{"architectures": ',
+            ["--rank", "4", *QUERY_VALUE],
+            "config.json is no config of a model: Expecting value",
+        ),
+        ("", ["--rank", "4", *QUERY_VALUE], "config.json is no config of a model: Expecting value"),
         (
             {**TINY_LLAMA, "hidden_size": "wide"},
             ["--rank", "4", *QUERY_VALUE],
@@ -195,6 +202,98 @@ def test_an_unknown_source_or_an_empty_folder_is_one_line_and_code_2(tmp_path, c
     error = capsys.readouterr().err
     assert "config.json" in error
     assert error.count("\n") == 1
+
+
+def counted(capsys, *arguments):
+    """Count, and return the code, what was printed, and the complaint."""
+    code = main(["count", *map(str, arguments), "--rank", "4", *QUERY_VALUE])
+    printed, error = capsys.readouterr()
+    assert error.count("\n") == (code == 2)
+    assert printed == "" or code == 0
+    assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", printed + error)
+    return code, printed, error
+
+
+def test_a_name_of_the_catalogue_and_of_a_folder_is_refused(tmp_path, capsys, monkeypatch):
+    (tmp_path / "llama-2-7b").mkdir()
+    config_file(tmp_path / "llama-2-7b")
+    monkeypatch.chdir(tmp_path)
+    assert counted(capsys, "llama-2-7b")[2] == (
+        "lora-edu: llama-2-7b is in the catalogue and here: ./llama-2-7b means what is here\n"
+    )
+    code, printed, _ = counted(capsys, "./llama-2-7b")
+    assert code == 0
+    assert "adapted_modules                    4" in printed
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**TINY_LLAMA, "num_hidden_layers": 10**9},
+        {**TINY_LLAMA, "num_hidden_layers": 10_001},
+        {**TINY_LLAMA, "num_hidden_layers": -1},
+        {**TINY_LLAMA, "num_labels": 10**9},
+        {"architectures": ["GPT2LMHeadModel"], "n_layer": 10**30},
+        {"architectures": ["BartModel"], "encoder_layers": 10**9},
+        {"architectures": ["T5Model"], "num_decoder_layers": 10**9},
+        {"architectures": ["MixtralForCausalLM"], "num_local_experts": 10**9},
+        {"architectures": ["SwinModel"], "depths": [1, 10**9]},
+        {"architectures": ["LlavaModel"], "text_config": {"num_hidden_layers": 10**9}},
+    ],
+)
+def test_so_many_parts_are_refused_before_one_is_built(tmp_path, capsys, config):
+    code, _, error = counted(capsys, config_file(tmp_path, config))
+    assert code == 2
+    assert "must be from 0 to 10_000, got" in error
+
+
+def test_a_config_that_is_nested_too_deeply_is_refused(tmp_path, capsys):
+    nested = f'{{"architectures": ["LlamaForCausalLM"], "x": {"[" * 100_000}{"]" * 100_000}}}'
+    code, _, error = counted(capsys, config_file(tmp_path, nested))
+    assert code == 2
+    assert "is no config of a model: maximum recursion depth" in error
+
+
+SIZES = st.sampled_from(["hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"])
+ABSURD = st.one_of(
+    st.integers(max_value=-1), st.integers(min_value=2**70), st.floats(), st.text(), st.none(),
+    st.lists(st.integers()), st.booleans(), st.dictionaries(st.text(), st.integers()),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES, ABSURD)
+@example("hidden_size", "\x1b[31mred\x9b\n")
+def test_an_absurd_size_is_one_line(tmp_path_factory, name, value):
+    path = config_file(tmp_path_factory.mktemp("absurd"), {**TINY_LLAMA, name: value})
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert main(["count", path, "--rank", "4", *QUERY_VALUE]) == 2
+    assert errors.getvalue().startswith("lora-edu: ")
+    assert errors.getvalue().count("\n") == 1
+    assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", errors.getvalue())
+
+
+def test_the_reason_that_transformers_gives_is_kept(tmp_path, capsys):
+    wide = {**TINY_LLAMA, "hidden_size": "wide"}
+    error = counted(capsys, config_file(tmp_path, wide))[2]
+    assert "'hidden_size' expected int, got str (value: 'wide')" in error
+    odd = {**TINY_LLAMA, "num_attention_heads": 7}
+    assert "is not a multiple of" in counted(capsys, config_file(tmp_path, odd))[2]
+
+
+def test_what_a_file_calls_a_model_does_not_steer_the_terminal(tmp_path, capsys):
+    red = {**TINY_LLAMA, "architectures": ["\x1b[31mred"]}
+    assert r"has no \x1b[31mred" in counted(capsys, config_file(tmp_path, red))[2]
+
+
+def test_the_code_that_a_config_names_is_never_run(tmp_path, capsys):
+    named = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}
+    more = {"auto_map": named, "_attn_implementation": "kernels-community/evil"}
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    config_file(tmp_path, {**TINY_LLAMA, **more})
+    assert counted(capsys, tmp_path)[0] == 0
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_catalogue_is_counted_without_loading_torch():

@@ -20,7 +20,7 @@ import peft
 import pytest
 import torch
 import transformers
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -34,10 +34,10 @@ from transformers import (
     pipeline,
 )
 
-from lora_edu import assets
+from lora_edu import assets, chat
 from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
-from lora_edu.finetune import read_table, split
+from lora_edu.finetune import _last, read_table, split
 
 # PEFT asks transformers 5 for an attribute that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -262,7 +262,8 @@ def test_a_head_that_is_there_and_a_pooler_that_is_not(kind, tmp_path, data, cap
         saved = ["bert.pooler.dense", "classifier"]
     else:  # has a head, but for five labels
         bert(folder)
-        kind.from_pretrained(folder, num_labels=5).save_pretrained(folder)
+        five = kind.from_pretrained(folder, num_labels=5, problem_type="regression")
+        five.save_pretrained(folder)
         saved = ["classifier"]
     assert main(command(data, folder, tmp_path / "out", "--epochs", "1")) == 0
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
@@ -295,6 +296,37 @@ def test_killed_and_resumed_it_ends_as_if_it_had_not_been(run, folder, data, tmp
     assert (out / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
     adapters = [load_file(each / "adapter_model.safetensors") for each in (out, whole)]
     assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[1])
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_model.safetensors",
+     "trainer_state.json"],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["cut", "overwritten", "emptied"])
+def test_a_damaged_checkpoint_gives_way_to_an_older_one(run, file, how, tmp_path):
+    folder = shutil.copytree(run[0] / "checkpoints", tmp_path / "checkpoints")
+    older, newer = sorted(folder.iterdir())
+    assert _last(folder) == str(newer)
+    content = bytearray((newer / file).read_bytes())
+    middle = len(content) // 2
+    if how == "overwritten":  # safetensors know their sizes alone, a zip file has sums
+        at = 8 if file.startswith("adapter") else middle
+        content[at : at + 40] = b"\xff" * 40
+    (newer / file).write_bytes(content[: {"cut": middle, "emptied": 0}.get(how)])
+    assert _last(folder) == str(older)
+    shutil.rmtree(older)
+    assert _last(folder) is None
+
+
+def test_a_run_with_a_damaged_checkpoint_is_resumed_and_ends_the_same(run, data, folder, tmp_path):
+    out = shutil.copytree(run[0], tmp_path / "out")
+    optimizer = out / "checkpoints" / "checkpoint-80" / "optimizer.pt"
+    content = optimizer.read_bytes()
+    optimizer.write_bytes(content[:2000] + bytes(100) + content[2100:])
+    assert main(command(data, folder, out, "--resume")) == 0
+    for name in ("metrics.json", "adapter_model.safetensors"):
+        assert (out / name).read_bytes() == (run[0] / name).read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again_and_can_still_be_merged(run, folder, data, tmp_path):
@@ -418,11 +450,17 @@ GOOD = "text,kind\napple,fruit\npear,fruit\ncar,vehicle\nbus,vehicle\n"
         ("text,kind\n", [], "must have two labels or more, got 0 rows"),
         (GOOD + "   ,fruit\n", [], "line 6: an empty text"),
         (GOOD + "apple,\n", [], "line 6: an empty kind"),
-        (GOOD + "apple\n", [], "line 6: an empty kind"),
-        (GOOD + "red, green,fruit\n", [], "line 6: an empty kind, or a separator not in"),
+        (GOOD + "apple\n", [], "line 6, is no CSV: 1 fields, not 2: is a ',' unquoted?"),
+        (GOOD + "red, green,fruit\n", [], "line 6, is no CSV: 3 fields, not 2: is a ',' unquoted?"),
         (GOOD + '"red,fruit\n', [], "is no CSV: unexpected end of data"),
         ("text,kind\nfig,fruit\nplum,fruit\n", [], "two labels or more, got 2 rows, ['fruit']"),
         ("text,kind\nfig,fruit\ncar,vehicle\n", [], "a label must have two texts or more"),
+        (GOOD + "app\0le,fruit\n", [], "line 6, is no CSV: it holds NUL"),
+        (GOOD + " apple,vehicle\n", [], "'apple' has two labels, 'fruit' and 'vehicle'"),
+        ("text,text,kind\na,b,c\n", [], "must have two columns, and one of the name 'text'"),
+        (GOOD, ["--max-length", "2"], "max_length 2 leaves no token of the text 'apple'"),
+        (GOOD, ["--max-length", "1"], "max_length 1 leaves no token of the text 'apple'"),
+        (GOOD, ["--rank", "1000000000"], "r must be at most 1000 for bert.encoder.layer.0"),
         (GOOD.encode() + b"p\xeache,fruit\n", [], "in UTF-8: 'utf-8' codec can't decode byte 0xea"),
         (GOOD, ["--rank", "0"], "r must be at least 1, got 0"),
         (GOOD, ["--alpha", "0"], "lora_alpha must be greater than 0 and finite, got 0.0"),
@@ -449,6 +487,62 @@ def test_what_is_wrong_is_one_line_and_code_2(
     assert not out.parent.exists()
 
 
+FAULTS = {
+    "utf-16": lambda text, i: text.encode("utf-16"),
+    "utf-16 without its mark": lambda text, i: text.encode("utf-16-be"),
+    "utf-32": lambda text, i: text.encode("utf-32"),
+    "latin-1": lambda text, i: text.replace("e", "é").encode("latin-1"),
+    "nothing": lambda text, i: b"",
+    "lines without anything": lambda text, i: b"\n" * i,
+    "only a header": lambda text, i: text.split("\n")[0].encode(),
+    "a header twice": lambda text, i: text.replace("kind", "text", 1).encode(),
+    "a field too few": lambda text, i: text.replace(",vehicle", "", 1).encode(),
+    "fields too many": lambda text, i: text.replace("\n", "," * i + "\n", 2).encode(),
+    "NUL": lambda text, i: (text[:-i] + "\0" + text[-i:]).encode(),
+    "an open quote": lambda text, i: (text + '"x,fruit' * i).encode(),
+    "a long open quote": lambda text, i: (text + '"' + "x,fruit\n" * 10_000 * i).encode(),
+    "two labels": lambda text, i: (text + "apple,vehicle\n" * i).encode(),
+    "an empty label": lambda text, i: (text + "," * i + "\n").encode(),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(i=st.integers(1, 20), newline=st.sampled_from(["\n", "\r\n"]))
+def test_a_faulty_table_is_one_line_and_nothing_is_written(fault, tmp_path, i, newline):
+    data = tmp_path / "mine.csv"
+    data.write_bytes(FAULTS[fault](GOOD.replace("\n", newline), i))
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert main(command(data, tmp_path / "no model", tmp_path / "out")) == 2
+    (line,) = errors.getvalue().splitlines()
+    assert line.startswith(f"lora-edu: {data}")
+    assert len(line) < 1100
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_a_model_with_an_adapter_beside_it_is_refused(run, data, tmp_path, capsys):
+    model = bert(tmp_path / "model")
+    shutil.copy(run[0] / "adapter_config.json", model)
+    assert main(command(data, model, tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        f"lora-edu: {model} holds an adapter beside the model: give each its own folder\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_not_of_the_config_are_refused(data, tmp_path, capsys):
+    model = bert(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8}))
+    assert main(command(data, model, tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert "position_embeddings.weight has another shape than config.json says" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_model_a_pickled_one_and_one_without_padding_are_refused(data, tmp_path, capsys):
     def refused(message):
         assert main(command(data, tmp_path / "model", tmp_path / "out")) == 2
@@ -467,6 +561,20 @@ def test_a_damaged_model_a_pickled_one_and_one_without_padding_are_refused(data,
     refused("SafetensorError")
     weights.unlink()
     refused("model.safetensors")
+
+
+def test_a_model_that_does_not_run_with_lora_is_refused(
+    data, folder, tmp_path, monkeypatch, capsys
+):
+    def failing(self, *arguments, **options):
+        raise AttributeError("a LoRALinear has no such thing")
+
+    monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", failing)
+    assert main(command(data, folder, tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert "does not run with LoRA" in error
+    assert "a LoRALinear has no such thing" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_processes_must_share_a_batch_evenly(data, folder, tmp_path, monkeypatch, capsys):
@@ -532,6 +640,46 @@ def test_the_split_holds_out_a_tenth_drawn_from_the_seed():
     assert [len(each & set(texts[:300])) for each in drawn] == [30, 30, 30]
     assert [len(each & set(texts[300:])) for each in drawn] == [10, 10, 10]
     assert drawn[0] != drawn[1] != drawn[2]
+
+
+# -- other families ---------------------------------------------------------------------------
+
+SMALL = {"vocab_size": 17, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+ENDS = {"bos_token_id": 2, "eos_token_id": 3}
+SIDES = {f"{side}_{what}": n for side in ("encoder", "decoder")
+         for what, n in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}  # fmt: skip
+FAMILIES = {  # its configuration, and how many tokens it reads: None is no limit
+    "Bloom": (transformers.BloomConfig(**SMALL, **ENDS), None),
+    "XLNet": (transformers.XLNetConfig(vocab_size=17, d_model=32, n_layer=1, n_head=2, d_inner=32),
+              None),
+    "T5": (transformers.T5Config(vocab_size=17, d_model=32, d_kv=8, d_ff=32, num_layers=1,
+                                 num_heads=2, decoder_start_token_id=0, **ENDS), None),
+    "Roberta": (transformers.RobertaConfig(
+        **SMALL, intermediate_size=32, max_position_embeddings=LENGTH + 2, pad_token_id=1), LENGTH),
+    "MPNet": (transformers.MPNetConfig(
+        **SMALL, intermediate_size=32, max_position_embeddings=LENGTH + 2, pad_token_id=1), LENGTH),
+    "GPT2": (transformers.GPT2Config(**SMALL, n_positions=LENGTH, **ENDS), LENGTH),
+    "OPT": (transformers.OPTConfig(**SMALL, ffn_dim=32, word_embed_proj_dim=32,
+                                   max_position_embeddings=LENGTH, pad_token_id=0), LENGTH),
+    "Bart": (transformers.BartConfig(vocab_size=17, d_model=32, max_position_embeddings=LENGTH,
+                                     pad_token_id=0, **ENDS, **SIDES), LENGTH),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_any_family_trains_on_texts_longer_than_it_reads(family, tmp_path, capsys):
+    """Its tokenizer sets no limit. What cannot train is refused before anything is written."""
+    folder, (config, most) = bert(tmp_path / "model"), FAMILIES[family]
+    model = transformers.AutoModel.from_config(config)
+    assert chat.positions(model) == most or (most is None and chat.positions(model) > 10**9)
+    model.save_pretrained(folder)
+    data = table(
+        tmp_path / "a.csv", [*sentences(20), ("plum " * 90, "fruit"), ("fig " * 14, "fruit")]
+    )
+    done = main(command(data, folder, tmp_path / "out", "--epochs", "1"))
+    printed, error = capsys.readouterr()
+    assert done == 0, error
+    assert f"{1 if most else 0} cut to {most or 128} tokens" in printed
 
 
 # -- the real model ---------------------------------------------------------------------------

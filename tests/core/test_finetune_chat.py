@@ -7,7 +7,9 @@ import json
 import math
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import peft
 import pytest
@@ -20,7 +22,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from lora_edu import chat
 from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
-from lora_edu.finetune import read_chats
+from lora_edu.finetune import Chats, read_chats
 
 # PEFT asks transformers 5 for an attribute that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -116,6 +118,20 @@ def test_the_metrics_are_those_of_the_model(run, folder):
     assert len(metrics["loss"]) == 3 * math.ceil(15 / 4)
 
 
+def test_each_token_of_an_answer_weighs_alike_in_the_perplexity(folder, tmp_path):
+    path = table(tmp_path / "data.csv", ROWS[::3])  # questions and answers of unequal lengths
+    data = Chats(Namespace(data=path, prompt="question", response="answer", seed=0))
+    model, its_tokenizer, _ = data.load(str(folder))
+    examples, _ = data.encode(its_tokenizer, 512)
+    losses = []
+    for one in examples:
+        ids, labels = torch.tensor(one["input_ids"]), torch.tensor(one["labels"])
+        each = logits(model.eval(), ids[None])[0, :-1].log_softmax(-1)
+        losses.append(-each.gather(1, ids[1:, None])[labels[1:] != -100])
+    found = data.measured(SimpleNamespace(model=model), {"validation": examples})
+    assert found["perplexity"] == pytest.approx(torch.cat(losses).mean().exp().item(), rel=1e-4)
+
+
 def test_it_goes_on_where_it_stopped(run, folder, tmp_path, monkeypatch):
     """Killed after its first checkpoint, and resumed: the same adapter and losses."""
     data = table(tmp_path / "data.csv", [(f"{i} {q}", a) for i in range(4) for q, a in ROWS])
@@ -192,6 +208,14 @@ def test_what_is_cut_is_counted_and_said(folder, tmp_path, capsys):
     assert "1 cut to 80 tokens" in capsys.readouterr().out
 
 
+def test_a_question_of_the_table_does_not_steer_the_terminal(folder, tmp_path, capsys):
+    data = table(tmp_path / "data.csv", [("\x1b[31mred", "a"), ("\x1b[31mred", "b")])
+    assert main(command(data, folder, tmp_path / "out", "--epochs", "1")) == 0
+    printed = capsys.readouterr().out
+    assert r"\x1b[31mred" in printed
+    assert "\x1b[31m" not in printed
+
+
 def test_the_loss_of_a_batch_is_the_mean_over_its_tokens(run, folder):
     """The first logged loss, from the rows that the Trainer drew: the mean over all that counts."""
     losses = json.loads((run / "metrics.json").read_text())["loss"]
@@ -222,7 +246,7 @@ BAD = [
     ("question,answer\na,b\nc,d\n", ["--response", "question"], "must have two columns, and one"),
     ("question,answer\na,\n", [], "line 2: an empty answer"),
     ("question,answer\n ,b\n", [], "line 2: an empty question"),
-    ("question,answer\na,b,c\n", [], "a separator not in quotes"),
+    ("question,answer\na,b,c\n", [], "line 2, is no CSV: 3 fields, not 2: is a ',' unq"),
     ("", [], "has no column 'question', only []"),
     (b"question,answer\n\xff,b\n", [], "must be a file in UTF-8"),
     ('question,answer\n"a,b\n', [], "is no CSV: unexpected end"),
@@ -250,12 +274,17 @@ def test_a_bad_table_is_one_line_and_nothing_is_written(
     ("line", "message"),
     [
         ("{", "line 1 must be {"),
+        pytest.param("[" * 100_000, "line 1 must be {", id="deep"),
         ("[]", "line 1 must be {"),
         ('{"messages": 3}', "line 1 must be {"),
         ('{"messages": [{"role": "user"}]}', "line 1 must be {"),
         ('{"messages": [{"role": "bot", "content": "a"}]}', "role must be system, user, assistant"),
         ('{"messages": [{"role": "user", "content": " "}]}', "an empty content"),
         ('{"messages": [{"role": "user", "content": "a"}]}', "must end with what the assistant"),
+        (
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}',
+            "must end with what the assistant",
+        ),
         ('{"messages": []}', "must end with what the assistant"),
         ('{"messages": [{"role": "user", "content": "a\\ud800"}]}', "line 1 must be {"),
     ],
@@ -297,6 +326,13 @@ def test_a_model_that_cannot_chat_is_refused(tmp_path, capsys):
     bare = llama(tmp_path / "bare", template=None)
     assert main(command(table(tmp_path / "a.csv"), bare, tmp_path / "out")) == 2
     assert "its tokenizer has no chat_template" in capsys.readouterr().err
+
+
+def test_what_cannot_be_merged_is_refused_before_it_is_trained(folder, tmp_path, capsys):
+    options = ["--merge", "--target-modules", "lm_head"]
+    assert main(command(table(tmp_path / "a.csv"), folder, tmp_path / "out", *options)) == 2
+    assert "lm_head shares its weight, so merging changes others" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_split_follows_the_seed(folder, tmp_path):
