@@ -161,7 +161,7 @@ def test_an_interrupt_is_the_childs_to_answer():
         start_new_session=True,
     )
     assert process.stdout.readline() == "ready\n"
-    time.sleep(0.2)
+    time.sleep(1)  # the command waits for its child by now
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=30)[0] == "asked\n"
     assert process.returncode == 5
