@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.modules.module import _has_any_global_hook
 
 Operands = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]  # x, weight, bias, lora_A, lora_B
 
@@ -19,27 +20,25 @@ def operands(layer: Any, x: Tensor) -> Operands | None:
     """Return what :func:`lora_linear` takes for a LoRALinear, or None: it must not be used.
 
     None under ``torch.compile``, export, tracing, the transforms of ``torch.func`` and forward-mode
-    AD, which make their own of the plain equation; where there is dropout, or nothing to compute
-    (no features, the meta device); where the base was unfrozen, has hooks or another forward; and
-    where dtypes differ: beside a half-precision base the factors are float32. Under autocast all
-    tensors are cast, as it would cast those of each product.
+    AD, which differentiate the plain equation themselves; where there is dropout, or nothing to
+    compute (no features, the meta device); where the base was unfrozen, has hooks (or all modules
+    have) or another forward; and where dtypes differ: beside a half-precision base the factors are
+    float32. Under autocast all tensors are cast, as it would cast those of each product.
     """
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return None
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return None
-    dropout, nothing = layer.lora_dropout > 0, not (layer.in_features and layer.out_features)
-    if (layer.training and dropout) or nothing or x.is_meta:
+    dropout = layer.training and layer.lora_dropout > 0
+    if dropout or x.is_meta or not (layer.in_features and layer.out_features):
         return None
     base = layer._modules["base"]
-    if base._forward_hooks or base._forward_pre_hooks or "forward" in base.__dict__:
-        return None  # the last: replaced on the instance, as accelerate does
-    if base._backward_hooks or base._backward_pre_hooks:
+    if hooked(base) or _has_any_global_hook():
         return None
     try:  # an attribute of an nn.Module takes as long as a product with one sample
         lora_A, lora_B = layer._parameters["lora_A"], layer._parameters["lora_B"]
         weight, bias = base._parameters["weight"], base._parameters["bias"]
-    except KeyError:  # pruned, or a replica of nn.DataParallel: no parameters, but attributes
+    except KeyError:  # a pruned factor, a replica of nn.DataParallel: attributes, no parameters
         lora_A, lora_B, weight, bias = layer.lora_A, layer.lora_B, base.weight, base.bias
     if weight.requires_grad or (bias is not None and bias.requires_grad):
         return None
@@ -53,6 +52,13 @@ def operands(layer: Any, x: Tensor) -> Operands | None:
     if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
         return None
     return x, weight, bias, lora_A, lora_B
+
+
+def hooked(base: Any) -> bool:
+    """Return whether a call of this layer does more than its class says."""
+    hooks = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks
+    # The last: replaced on the instance, as accelerate does.
+    return bool(hooks or base._backward_pre_hooks or "forward" in base.__dict__)
 
 
 def lora_linear(

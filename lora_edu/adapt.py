@@ -64,7 +64,7 @@ class LoraConfig:
             patterns.extend(given)
         for pattern in patterns:
             try:
-                regex.compile("(?:" + pattern + ")")  # as a group it is used, too
+                regex.compile("(?:" + pattern + ")")  # in the group in which it is used
             except (regex.error, TypeError) as error:
                 raise ValueError(f"{pattern!r} must be a regular expression: {error}") from None
         for r in (self.r, *self.rank_pattern.values()):
@@ -80,7 +80,7 @@ class LoraConfig:
             self._sort("target_modules", str)
         if self.modules_to_save:  # [] is none, as in PEFT
             self._sort("modules_to_save", str)
-        if self.layers_to_transform is not None:
+        if self.layers_to_transform not in (None, []):
             self._sort("layers_to_transform", int)
             if isinstance(self.target_modules, str):
                 raise ValueError("layers_to_transform needs a list of names as target_modules")
@@ -105,7 +105,7 @@ class AdapterLayer(Protocol):
         ...
 
     def peft_options(self) -> dict[str, object]:
-        """Return what PEFT's configuration says of such a layer, whatever LoraConfig said."""
+        """Return the fields of PEFT's configuration of which the layer knows best."""
         ...
 
     def plain(self) -> nn.Module:
@@ -129,9 +129,9 @@ def add_lora(
         model.requires_grad_(False)
         for name, (base, r, lora_alpha) in planned.items():
             layer = LoRALinear(base, r, lora_alpha, config.lora_dropout, config.use_rslora)
-            _set(model, name, layer.train(base.training))
+            model.set_submodule(name, layer.train(base.training))
         for name in saved:  # a copy, as in PEFT: tied to nothing outside of it
-            _set(model, name, copy.deepcopy(model.get_submodule(name)).requires_grad_(True))
+            model.set_submodule(name, copy.deepcopy(model.get_submodule(name)).requires_grad_(True))
         if config.target_modules == "all-linear":  # resolved, as in PEFT's files
             config = replace(config, target_modules=list(planned))
         model.lora_config = config  # pyright: ignore[reportArgumentType]  torch knows Tensor
@@ -175,7 +175,7 @@ def _plan(
         planned[name] = base, r, lora_alpha
         if tensors is not None:  # before there is memory for an r that may stand in a file
             own = f"{name}.lora_A.weight"
-            _fits(own, tensors.get(own), torch.empty(r, k, device="meta"))
+            _fits(own, tensors.get(own), torch.empty(r, k, dtype=torch.float64, device="meta"))
     return planned, saved
 
 
@@ -252,7 +252,7 @@ def unload(model: nn.Module) -> nn.Module:
         for name, layer in adapter_layers(model).items():
             if layer is model:
                 return layer.plain()
-            _set(model, name, layer.plain())
+            model.set_submodule(name, layer.plain())
         vars(model).pop("lora_config", None)
     return model
 
@@ -293,7 +293,7 @@ def swap_adapter(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def _fits(name: str, tensor: Tensor | None, own: Tensor | None) -> None:
     """Raise a ValueError unless the tensor can take the place of our own (None: absent)."""
-    shape, given = (None if t is None else tuple(t.shape) for t in (own, tensor))
+    shape, given = (None if t is None else str(tuple(t.shape)) for t in (own, tensor))
     if tensor is None or own is None or given != shape:
         raise ValueError(f"{name} must be {shape or 'absent'}, got {given or 'nothing'}")
     if tensor.dtype != own.dtype and not {tensor.dtype, own.dtype} <= {*layers.REAL}:
@@ -329,7 +329,7 @@ def _targets(model: nn.Module, config: LoraConfig, until: float) -> dict[str, nn
 def _in_layers(name: str, numbers: Collection[int] | None) -> bool:
     """Return whether the first number in a name, for PEFT that of its layer, is one of these."""
     found = re.match(r".*?\.[^.]*\.(\d+)\.", name)
-    return numbers is None or (found is not None and int(found[1]) in numbers)
+    return numbers in (None, []) or (found is not None and int(found[1]) in numbers)
 
 
 def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, nn.Module]:
@@ -367,8 +367,3 @@ def _layers(model: nn.Module, merged: bool) -> Collection[LoRALinear]:
         if layer.merged is not merged:
             raise RuntimeError(f"{name} is {'not merged' if merged else 'merged already'}")
     return own.values()
-
-
-def _set(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)

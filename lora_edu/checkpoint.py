@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from lora_edu import adapt
 from lora_edu.adapt import LoraConfig
-from lora_edu.files import alone, check_places, one_line
+from lora_edu.files import alone, check_places, one_line, uninterrupted
 
 CONFIG, WEIGHTS = FILES = "adapter_config.json", "adapter_model.safetensors"
 # While a save is under way: its files in the making, and then both of them, whole.
 SAVING, COMMITTED = ".adapter-saving", ".adapter-committed"
 PREFIX = "base_model.model."  # of PEFT's keys; the rest is a name in adapter_tensors(model)
 
-# Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing.
+# Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing:
+# null, but for r and lora_alpha, of which it would be a mistake.
 # (Which way round a weight is stored, fan_in_fan_out, LoRALinear sees by itself.)
 INERT = {"auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference_mode"}
 INERT |= {"megatron_core", "peft_version", "qalora_group_size", "revision", "task_type"}
@@ -48,7 +49,7 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     base = getattr(getattr(model, "config", None), "name_or_path", None)
     config |= {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
     conv = any(layer.fan_in_fan_out for layer in adapt.lora_layers(model).values())
-    config |= {"base_model_name_or_path": base, "fan_in_fan_out": conv}
+    config |= {"base_model_name_or_path": base and str(base), "fan_in_fan_out": conv}
     directory.mkdir(parents=True, exist_ok=True)
     saving = directory / SAVING
     with alone(directory):
@@ -60,13 +61,14 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
             # Not sorted: of the patterns, the first that matches counts.
             (saving / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             _write(adapt.adapter_tensors(model), saving / WEIGHTS)
-            os.replace(saving, directory / COMMITTED)  # from here on the new one is there
+            with uninterrupted():
+                os.replace(saving, directory / COMMITTED)  # from here on the new one is there
+                _finish(directory)
         except BaseException:
             _clear(saving)
             with contextlib.suppress(OSError):
                 saving.rmdir()
             raise
-        _finish(directory)
 
 
 def load_adapter(model: nn.Module, directory: str | os.PathLike) -> nn.Module:
@@ -145,7 +147,7 @@ def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
         safetensors.torch.save_file(copies, path, metadata={"format": "pt"})
     except SafetensorError as error:  # a full disk is no OSError there
         raise OSError(f"cannot write {path.parents[1] / path.name}: {error}") from None
-    path.chmod(0o644)  # it makes files that only their owner can read
+    path.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
 def _clear(saving: Path) -> None:

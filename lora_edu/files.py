@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-# Of these parts of a model a config says how many there are; they are built one by one.
+# Fields of a config that say how many parts of a kind a model has: they are built one by one.
 REPEATED = re.compile(r"(n|num)_(\w+_)?(layers?|blocks|experts|labels)|(en|de)coder_layers|depths")
 
 
@@ -41,7 +41,7 @@ def check_places(directory: Path, folders: Collection[str], names: Collection[st
 
 
 def read_config(path: Path) -> Any:
-    """Return what the config.json of a model holds, but for what names code.
+    """Return what a config.json holds, but for ``…_implementation``, which may name code to fetch.
 
     A ValueError if it is no JSON, nested too deeply, or asks for more than 10,000 parts of a kind.
     """

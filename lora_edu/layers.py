@@ -126,9 +126,11 @@ class LoRALinear(nn.Module):
     def merge(self) -> None:
         """Add ΔW to ``base.weight`` in place: from now on the layer costs what the base costs.
 
-        A RuntimeError if it is merged already, or if no weight can hold ΔW: it is packed, or made
-        anew at each call (pruned, say). A ValueError if W0 + ΔW is not finite. Then nothing has
-        changed.
+        What shares this weight changes with it; :func:`lora_edu.adapt.merge` refuses that.
+
+        A RuntimeError if it is merged already, or if no weight can hold ΔW: it is packed, made anew
+        at each call (pruned, say), or of inference mode. A ValueError if W0 + ΔW is not finite.
+        Then nothing has changed.
         """
         merge_layers([self])
 
@@ -152,7 +154,7 @@ class LoRALinear(nn.Module):
         return {"lora_A.weight": self.lora_A.detach(), "lora_B.weight": self.lora_B.detach()}
 
     def peft_options(self) -> dict[str, object]:
-        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        """Return the fields of PEFT's configuration of which the layer knows best."""
         return {"init_lora_weights": self.init_lora_weights}
 
     def state_dict(self, *args: object, prefix: str = "", **kwargs: object) -> dict[str, Tensor]:
@@ -181,11 +183,7 @@ def merge_layers(layers: Collection[LoRALinear]) -> None:
     for layer in layers:
         if layer.merged:
             raise RuntimeError("this LoRALinear is merged already")
-        weight = dense_weight(layer.base)  # (d, k)
-        if "weight" not in layer.base._parameters or weight.is_inference():
-            why = "makes its weight anew at each call, or in inference mode: it cannot hold ΔW"
-            raise RuntimeError(f"{layer.base} {why}")
-        if not torch.isfinite((weight + layer.delta_weight()).to(weight.dtype)).all():
+        if not torch.isfinite(layer.weight).all():
             raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
     _add(layers, 1, [(layer.lora_A.clone(), layer.lora_B.clone()) for layer in layers])
 
@@ -202,7 +200,10 @@ def _add(layers: Collection[LoRALinear], sign: int, states: Sequence[Any]) -> No
     """Add sign · ΔW to each weight in place, once there is memory for it, and note the state."""
     factors = [layer.factors() for layer in layers]  # (r, k), (d, r)
     largest: dict[Any, Tensor] = {}  # memory for one ΔW of a kind: the layers take turns
-    for A, B in factors:
+    for layer, (A, B) in zip(layers, factors, strict=True):
+        own = layer.base._parameters.get("weight")  # none of a pruned layer
+        if own is None or own.is_inference() or 0 in own.stride():  # the last: expanded
+            raise RuntimeError(f"{layer.base} has no weight of its own that could hold ΔW")
         kind, size = (A.device, A.dtype), len(B) * A.shape[1]
         if kind not in largest or len(largest[kind]) < size:
             largest[kind] = A.new_empty(size)
@@ -261,11 +262,12 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for part, was in zip(own, before, strict=True):
-            part.clear()
-            part.update(was)
-        for parameter, requires_grad in trains:
-            parameter.requires_grad_(requires_grad)
+        with uninterrupted():
+            for part, was in zip(own, before, strict=True):
+                part.clear()
+                part.update(was)
+            for parameter, requires_grad in trains:
+                parameter.requires_grad_(requires_grad)
         raise
 
 

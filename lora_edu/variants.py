@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from lora_edu._fused import hooked
 from lora_edu.files import uninterrupted
 from lora_edu.layers import LoRALinear, all_or_nothing, check_base, dense_weight, lora_layers
 from lora_edu.quantize import NF4
@@ -52,8 +53,7 @@ def init_pissa(model: nn.Module) -> None:
     """
     starts = []
     for name, layer in lora_layers(model).items():
-        least = min(layer.out_features, layer.in_features)
-        if layer.r > least:
+        if layer.r > (least := min(layer.out_features, layer.in_features)):
             raise ValueError(f"r must be at most {least} for PiSSA of {name}, got {layer.r}")
         if "weight" not in layer.base._parameters:
             raise ValueError(f"{name} makes its weight anew at each call: PiSSA cannot split it")
@@ -113,7 +113,7 @@ class DoRALinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """W, (d, k): what a plain layer would hold after merging."""
-        return self.scale()[:, None] * self.direction()
+        return (self.scale()[:, None] * self.direction()).to(self.lora.base.weight.dtype)
 
     def scale(self) -> Tensor:
         """Return magnitude / ‖V‖, (d,); a row of zeros has no direction, and stays zero."""
@@ -129,7 +129,7 @@ class DoRALinear(nn.Module):
 
     @torch.no_grad()
     def plain(self) -> nn.Module:
-        """Return the base layer: with W if it is merged, else with W0."""
+        """Return the base layer: with W0, or, merged, with W, which takes the place of W0 + ΔW."""
         base = self.lora.plain()
         if self.lora.merged:
             base.weight = _frozen(self.lora, self.weight)
@@ -140,7 +140,7 @@ class DoRALinear(nn.Module):
         return self.lora.adapter_tensors() | {"lora_magnitude_vector": self.magnitude.detach()}
 
     def peft_options(self) -> dict[str, object]:
-        """Return what PEFT's configuration says of such a layer, beside LoraConfig's fields."""
+        """Return the fields of PEFT's configuration of which the layer knows best."""
         return self.lora.peft_options() | {"use_dora": True}
 
 
@@ -148,8 +148,7 @@ def to_dora(model: nn.Module) -> nn.Module:
     """Make each LoRA layer of ``model`` a DoRALinear, in place; return the model."""
     with all_or_nothing(model):
         for name, layer in lora_layers(model).items():
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, DoRALinear(layer))
+            model.set_submodule(name, DoRALinear(layer))
     return model
 
 
@@ -212,7 +211,7 @@ def quantize_base(model: nn.Module, block_size: int = 64, double: bool = True) -
     with all_or_nothing(model):
         for name, layer in lora_layers(model).items():
             base = layer.base
-            if type(base) is not nn.Linear or base._forward_hooks or base._forward_pre_hooks:
+            if type(base) is not nn.Linear or hooked(base):
                 raise TypeError(f"the base of {name} must be nn.Linear without hooks, got {base}")
             layer.base = NF4Linear(base, block_size, double)
     return model

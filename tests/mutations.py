@@ -365,12 +365,12 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             ".mul_(layer.scaling).to(weight.dtype), alpha=sign)",
         ),
         "NaN is merged": (
-            "if not torch.isfinite((weight",
-            "if False and not torch.isfinite((weight",
+            "if not torch.isfinite(layer.weight",
+            "if False and not torch.isfinite(layer.weight",
         ),
         "what is finite in float32 is finite in float16": (
-            "layer.delta_weight()).to(weight.dtype)).all():",
-            "layer.delta_weight())).all():",
+            "(weight + self.delta_weight()).to(weight.dtype)",
+            "(weight + self.delta_weight())",
         ),
         "merging twice": (
             "        if layer.merged:\n            raise",
@@ -386,8 +386,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "unmerging twice": ("if not all(layer.merged for layer in layers):", "if False:"),
         "a pruned weight is merged": (
-            'if "weight" not in layer.base._parameters or weight',
-            "if weight",
+            "if own is None or own.is_inference()",
+            "own = layer.base.weight\n        if own.is_inference()",
         ),
         "half precision for the update": (
             "dtype = torch.promote_types(self.lora_A.dtype, torch.float32)",
@@ -460,12 +460,15 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "if kind not in largest:",
         ),
         "memory is asked for when half is merged": ("torch.mm(B, A, out=out)", "torch.mm(B, A)"),
-        "Ctrl + C merges half of a model": ("    with uninterrupted():", "    if True:"),
+        "Ctrl + C merges half of a model": (
+            "    with uninterrupted():\n        for layer",
+            "    if True:\n        for layer",
+        ),
     },
     ("lora_edu/_fused.py", "tests/core/test_layers.py"): {
         "no dropout": (
-            "dropout, nothing = layer.lora_dropout > 0",
-            "dropout, nothing = layer.lora_dropout > 1",
+            "dropout = layer.training and layer.lora_dropout > 0",
+            "dropout = False",
         ),
         "hooks of the base are skipped": ("base._forward_hooks or base._forward_pre_hooks or ", ""),
         "a frozen base for certain": (
@@ -491,8 +494,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "no features are some": ("not (layer.in_features and layer.out_features)", "False"),
         "the meta device has numbers": (" or x.is_meta", ""),
         "a replaced forward of the base is skipped": (' or "forward" in base.__dict__', ""),
-        "backward hooks of the base are skipped": ("if base._backward_hooks or ", "if "),
-        "backward pre-hooks of the base are skipped": (" or base._backward_pre_hooks:", ":"),
+        "backward hooks of the base are skipped": (" or base._backward_hooks\n", "\n"),
+        "backward pre-hooks of the base are skipped": (
+            "hooks or base._backward_pre_hooks or",
+            "hooks or",
+        ),
         "a pruned factor is none": ("except KeyError:", "except AttributeError:"),
         "factors of another dtype are taken": (
             "x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype",
@@ -556,7 +562,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "any rank will do": ("if r > (most", "if False and r > (most"),
         "no rank above 1000": ("max(1000, d, k)", "max(1000, 0)"),
         "memory is taken for what does not fit": (
-            '_fits(own, tensors.get(own), torch.empty(r, k, device="meta"))',
+            '_fits(own, tensors.get(own), torch.empty(r, k, dtype=torch.float64, device="meta"))',
             "pass",
         ),
         "what lies in a module to save is adapted": (
@@ -631,8 +637,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "files are moved before both are there": (
             "os.replace(saving, directory / COMMITTED)  # from here on",
             "for file in sorted(saving.iterdir()):\n"
-            "                os.replace(file, directory / file.name)\n"
-            "            saving.rmdir()  # from here on",
+            "                    os.replace(file, directory / file.name)\n"
+            "                saving.rmdir()  # from here on",
         ),
         "a killed save is not finished": (
             "        _finish(directory)\n        try:",
@@ -1057,7 +1063,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "else W).to(layer.base.weight.dtype)",
             "else W)",
         ),
-        "PiSSA has more rank than there is": ("if layer.r > least:", "if False:"),
+        "PiSSA has more rank than there is": (
+            "if layer.r > (least := min(layer.out_features, layer.in_features)):",
+            "if False:",
+        ),
         "the length of V passes a gradient in its weight": (
             "with torch.no_grad():\n            norm",
             "if True:\n            norm",
@@ -1086,10 +1095,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "half of a model becomes DoRA": (
             "    with all_or_nothing(model):\n"
             "        for name, layer in lora_layers(model).items():\n"
-            "            parent",
+            "            model.set",
             "    if True:\n"
             "        for name, layer in lora_layers(model).items():\n"
-            "            parent",
+            "            model.set",
         ),
         "half of a model is packed": (
             "    with all_or_nothing(model):\n"

@@ -23,7 +23,13 @@ CORE = {
     "_fused": {"torch"},
     "layers": {"torch", "lora_edu.files", "lora_edu._fused"},
     "quantize": {"torch"},
-    "variants": {"torch", "lora_edu.files", "lora_edu.layers", "lora_edu.quantize"},
+    "variants": {
+        "torch",
+        "lora_edu.files",
+        "lora_edu._fused",
+        "lora_edu.layers",
+        "lora_edu.quantize",
+    },
     "adapt": {"torch", "regex", "lora_edu"},  # of lora_edu: what stands above
     "checkpoint": {"torch", "safetensors", "lora_edu.files", "lora_edu.adapt"},
 }

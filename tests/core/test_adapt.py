@@ -502,6 +502,20 @@ def test_a_model_without_numbers_cannot_swap():
         adapt.swap_adapter(adapted().to("meta"), tensors)
 
 
+def test_a_missing_count_of_batches_is_named():
+    norm = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    changed = add_lora(norm, LoraConfig(target_modules=["0"], modules_to_save=["1"]))
+    tensors = adapt.adapter_tensors(changed)
+    del tensors["1.num_batches_tracked"]
+    with pytest.raises(ValueError, match=r"1\.num_batches_tracked must be \(\), got nothing"):
+        adapt.swap_adapter(changed, tensors)
+
+
+def test_no_layers_to_transform_are_all_as_in_peft():
+    config = LoraConfig(target_modules=["query"], layers_to_transform=[])
+    assert len(adapt.lora_layers(add_lora(model(), config))) == 2
+
+
 def test_a_merged_model_cannot_swap():
     changed = adapted()
     adapt.merge(changed)

@@ -425,6 +425,23 @@ def test_a_model_with_lora_is_not_loaded_into(saved):
         load_adapter(load_adapter(build(bert), saved), saved)
 
 
+def test_a_number_that_only_float64_holds_is_loaded_into_float64(tmp_path):
+    new = lambda: nn.Sequential(nn.Linear(3, 3).double())  # noqa: E731
+    ours = add_lora(new(), LoraConfig(target_modules=["0"], r=2))
+    with torch.no_grad():
+        ours[0].lora_A.fill_(1e39)
+    save_adapter(ours, tmp_path)
+    assert (load_adapter(new(), tmp_path)[0].lora_A == 1e39).all()
+
+
+def test_a_model_that_came_from_a_path_is_saved(tmp_path):
+    ours = add_lora(build(bert), LoraConfig(target_modules=Q))
+    ours.config.name_or_path = tmp_path
+    save_adapter(ours, tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert saved["base_model_name_or_path"] == str(tmp_path)
+
+
 def test_a_model_without_lora_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"call add_lora\(model, config\) first"):
         save_adapter(nn.Sequential(nn.Linear(2, 2)), tmp_path / "x")

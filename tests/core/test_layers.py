@@ -754,18 +754,41 @@ def test_a_base_that_makes_its_weight_anew_trains_and_refuses_to_merge(change):
     layer, x = lost(change).eval(), torch.randn(2, 4)
     expected = layer.base(x) + layer.scaling * x @ layer.lora_A.T @ layer.lora_B.T
     assert relative(layer(x), expected) < 1e-6
-    with pytest.raises(RuntimeError, match="makes its weight anew at each call"):
+    with pytest.raises(RuntimeError, match="has no weight of its own that could hold ΔW"):
         layer.merge()
     assert not layer.merged
     assert torch.equal(layer(x), layer(x))
 
 
-def test_a_weight_of_inference_mode_is_not_merged():
-    """It cannot be changed in place; the layers before it stay as they are."""
-    with torch.inference_mode():
+def test_a_base_that_is_pruned_while_merged_does_not_lose_what_to_unmerge():
+    layer = make(dtype=torch.float32)
+    layer.merge()
+    prune.l1_unstructured(layer.base, "weight", amount=1)
+    with pytest.raises(RuntimeError, match="has no weight of its own that could hold ΔW"):
+        layer.unmerge()
+    assert layer.merged
+
+
+def test_hooks_on_all_modules_see_the_base_too():
+    layer, seen = make(), []
+    hook = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
+    try:
+        y = layer(torch.ones(2, 7, dtype=torch.float64))
+    finally:
+        hook.remove()
+    assert seen == [layer.base, layer]
+    assert relative(y, layer(torch.ones(2, 7, dtype=torch.float64))) <= 1e-12
+
+
+@pytest.mark.parametrize("kind", ["of inference mode", "expanded"])
+def test_a_weight_that_cannot_be_changed_in_place_is_not_merged(kind):
+    """The layers before it stay as they are."""
+    with torch.inference_mode(kind == "of inference mode"):
         base = nn.Linear(4, 4)
+    if kind == "expanded":
+        base.weight = nn.Parameter(torch.ones(1, 1).expand(4, 4))
     layers = [make(4, 4, dtype=torch.float32), LoRALinear(base, r=2, lora_alpha=2)]
-    with pytest.raises(RuntimeError, match="or in inference mode: it cannot hold ΔW"):
+    with pytest.raises(RuntimeError, match="has no weight of its own that could hold ΔW"):
         merge_layers(layers)
     assert not any(layer.merged for layer in layers)
 

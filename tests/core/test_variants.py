@@ -295,6 +295,19 @@ def test_a_base_that_is_written_anew_lies_as_before_and_has_its_dtype(base):
     assert before[1:] == (merged.weight.shape, merged.weight.dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_doras_weight_has_the_dtype_of_its_base(dtype):
+    layer = DoRALinear(LoRALinear(nn.Linear(4, 3).to(dtype), 2, 2.0))
+    assert layer.weight.dtype == layer(torch.ones(1, 4, dtype=dtype)).dtype == dtype
+
+
+def test_a_backward_hook_of_a_base_is_not_lost_in_nf4():
+    model = ours()
+    model[0].base.register_full_backward_hook(lambda *_: None)
+    with pytest.raises(TypeError, match=r"the base of 0 must be nn\.Linear without hooks"):
+        quantize_base(model)
+
+
 def test_doras_weight_has_its_gradients():
     """For code that computes with it by itself: the same as those of its own forward."""
     layer = trained(to_dora)[0]
