@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as _module
 
+# The hooks that were put on all modules at once, by kind.
+_ON_ALL = [v for k, v in vars(_module).items() if k.startswith("_global_") and k.endswith("hooks")]
 Operands = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]  # x, weight, bias, lora_A, lora_B
 
 
@@ -33,7 +35,7 @@ def operands(layer: Any, x: Tensor) -> Operands | None:
     if dropout or x.is_meta or not (layer.in_features and layer.out_features):
         return None
     base = layer._modules["base"]
-    if hooked(base) or _has_any_global_hook():
+    if hooked(base) or any(_ON_ALL):
         return None
     try:  # an attribute of an nn.Module takes as long as a product with one sample
         lora_A, lora_B = layer._parameters["lora_A"], layer._parameters["lora_B"]

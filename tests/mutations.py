@@ -493,6 +493,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "forward-mode AD goes by": (" or forward_ad._current_level >= 0", ""),
         "no features are some": ("not (layer.in_features and layer.out_features)", "False"),
         "the meta device has numbers": (" or x.is_meta", ""),
+        "hooks on all modules are skipped": (
+            "if hooked(base) or any(_ON_ALL):",
+            "if hooked(base):",
+        ),
         "a replaced forward of the base is skipped": (' or "forward" in base.__dict__', ""),
         "backward hooks of the base are skipped": (" or base._backward_hooks\n", "\n"),
         "backward pre-hooks of the base are skipped": (
