@@ -1,14 +1,15 @@
 """The fast path of :class:`~lora_edu.layers.LoRALinear`: its gradients by hand, term by term.
 
 One node of autograd stands for the whole layer. For the backward pass it keeps x @ lora_A.T, and
-beside it only what is there anyway: x and the parameters. No product passes through a temporary of
-the size of y. The mathematics is that of :mod:`lora_edu.reference`. Letters: d = out_features,
-k = in_features, r = rank, n = samples (all leading dimensions of x).
+beside it only what is there anyway: x and the parameters. Beyond one token, no product passes
+through a temporary of the size of y. The mathematics is that of :mod:`lora_edu.reference`.
+Letters: d = out_features, k = in_features, r = rank, n = samples (all leading dimensions of x).
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.modules import module as _module
@@ -81,28 +82,28 @@ def lora_linear(
 def _products(
     x: Tensor, weight: Tensor, bias: Tensor | None, lora_A: Tensor, lora_B: Tensor, scaling: float
 ) -> tuple[Tensor, Tensor]:
-    """Return y and h_t = lora_A @ xᵀ.
+    """Return y and the numbers of h_t = lora_A @ xᵀ, in their order.
 
-    h_t and its gradient lie in memory as r long rows: as n rows of r numbers, BLAS takes up to five
-    times as long where r is 8.
+    The thin product comes first, and the large one adds to it: that hides a pass over y, which is
+    limited by memory, behind one that is limited by arithmetic. h_t and its gradient lie in memory
+    as r long rows: as n rows of r numbers, BLAS takes up to five times as long where r is 8.
     """
+    if x.numel() == x.shape[-1]:  # one token: what takes time is the number of calls
+        h = F.linear(x, lora_A)  # (..., r)
+        y = torch.add(F.linear(x, weight, bias), F.linear(h, lora_B), alpha=scaling)
+        return y, h
     rows = x.reshape(-1, x.shape[-1])  # (n, k)
-    y = x.new_empty(*x.shape[:-1], len(weight))  # (..., d)
-    out = y.view(-1, len(weight))  # (n, d); y must not be the view: it could not be changed later
-    if bias is None:
-        torch.mm(rows, weight.T, out=out)
-    else:
-        torch.addmm(bias, rows, weight.T, out=out)
     h_t = torch.mm(lora_A, rows.T)  # (r, n)
-    out.addmm_(h_t.T, lora_B.T, alpha=scaling)
-    return y, h_t
+    start, beta = (x.new_empty(1), 0) if bias is None else (bias, 1)  # 0: start is not read
+    y = torch.addmm(start, h_t.T, lora_B.T, beta=beta, alpha=scaling).addmm_(rows, weight.T)
+    return y.resize_(*x.shape[:-1], len(weight)), h_t  # no view: that could not be changed later
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, lora_A, lora_B, scaling):  # noqa: ANN001, ANN205
         y, h_t = _products(x, weight, bias, lora_A, lora_B, scaling)
-        ctx.save_for_backward(x, weight, lora_A, lora_B, h_t)
+        ctx.save_for_backward(x, weight, lora_A, lora_B, h_t.view(len(lora_A), -1))
         ctx.scaling = scaling
         return y
 
@@ -117,12 +118,12 @@ class _Fused(torch.autograd.Function):
         # With beta=0 addmm does not read its first argument: it is a product that also scales.
         grad_h_t = torch.addmm(h_t, lora_B.T, G.T, beta=0, alpha=ctx.scaling)  # (r, n)
         grad_x = grad_A = grad_B = None
-        if needs_A:
-            grad_A = torch.mm(grad_h_t, rows)  # (r, k)
-        if needs_B and len(G) > len(h_t):
+        if needs_B and len(G) > len(h_t):  # before the large product pushes G out of the cache
             grad_B = torch.addmm(lora_B.T, h_t, G, beta=0, alpha=ctx.scaling).T  # (d, r)
         elif needs_B:  # few samples: to copy that transpose, as autograd does, would take longer
             grad_B = torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)  # (d, r)
+        if needs_A:
+            grad_A = torch.mm(grad_h_t, rows)  # (r, k)
         if needs_x:
-            grad_x = torch.mm(G, weight).addmm_(grad_h_t.T, lora_A).view(x.shape)  # (..., k)
+            grad_x = torch.mm(grad_h_t.T, lora_A).addmm_(G, weight).view(x.shape)  # (..., k)
         return grad_x, None, None, grad_A, grad_B, None

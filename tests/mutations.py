@@ -479,6 +479,18 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "torch.addmm(lora_B, G.T, h_t.T, beta=0, alpha=ctx.scaling)",
             "torch.addmm(lora_B, G.T, h_t.T, beta=0)",
         ),
+        "one token: no scaling": ("F.linear(h, lora_B), alpha=scaling", "F.linear(h, lora_B)"),
+        "without a bias there is a start": ("(x.new_empty(1), 0)", "(x.new_ones(1), 1)"),
+        "with a bias there is no start": ("else (bias, 1)", "else (bias, 0)"),
+        "no tensor gets its shape back": (
+            "y.resize_(*x.shape[:-1], len(weight)), h_t",
+            "y, h_t",
+        ),
+        "y is a view": (
+            "y.resize_(*x.shape[:-1], len(weight)), h_t",
+            "y.view(*x.shape[:-1], len(weight)), h_t",
+        ),
+        "the gradient of x forgets the base": (".addmm_(G, weight)", ""),
         "the second derivative takes h for a constant": (
             "if torch.is_grad_enabled():  # double backward",
             "if False:  # double backward",
