@@ -72,9 +72,8 @@ def lora_linear(
     Shapes: x (..., k), weight (d, k), bias (d,), lora_A (r, k), lora_B (d, r), all of one dtype.
     Gradients go to x, lora_A and lora_B, as far as they need one; weight and bias get none.
     """
-    if torch.is_grad_enabled() and (
-        x.requires_grad or lora_A.requires_grad or lora_B.requires_grad
-    ):
+    learns = x.requires_grad or lora_A.requires_grad or lora_B.requires_grad
+    if learns and torch.is_grad_enabled():
         return _Fused.apply(x, weight, bias, lora_A, lora_B, scaling)
     return _products(x, weight, bias, lora_A, lora_B, scaling)[0]
 
@@ -90,8 +89,7 @@ def _products(
     """
     if x.numel() == x.shape[-1]:  # one token: what takes time is the number of calls
         h = F.linear(x, lora_A)  # (..., r)
-        y = torch.add(F.linear(x, weight, bias), F.linear(h, lora_B), alpha=scaling)
-        return y, h
+        return torch.add(F.linear(x, weight, bias), F.linear(h, lora_B), alpha=scaling), h
     rows = x.reshape(-1, x.shape[-1])  # (n, k)
     h_t = torch.mm(lora_A, rows.T)  # (r, n)
     start, beta = (x.new_empty(1), 0) if bias is None else (bias, 1)  # 0: start is not read

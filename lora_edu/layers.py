@@ -183,7 +183,9 @@ def merge_layers(layers: Collection[LoRALinear]) -> None:
     for layer in layers:
         if layer.merged:
             raise RuntimeError("this LoRALinear is merged already")
-        if not torch.isfinite(layer.weight).all():
+        W0, (A, B) = dense_weight(layer.base), layer.factors()
+        bound = W0.norm() + layer.scaling * A.norm() * B.norm()  # no entry of W0 + ΔW is larger
+        if not (bound < torch.finfo(W0.dtype).max / 2 or torch.isfinite(layer.weight).all()):
             raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
     _add(layers, 1, [(layer.lora_A.clone(), layer.lora_B.clone()) for layer in layers])
 

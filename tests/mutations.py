@@ -365,9 +365,16 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             ".mul_(layer.scaling).to(weight.dtype), alpha=sign)",
         ),
         "NaN is merged": (
-            "if not torch.isfinite(layer.weight",
-            "if False and not torch.isfinite(layer.weight",
+            "or torch.isfinite(layer.weight).all()",
+            "or True",
         ),
+        "what only may overflow is refused": ("or torch.isfinite(layer.weight).all()", ""),
+        "the bound of what is finite is too high": (
+            "torch.finfo(W0.dtype).max / 2",
+            "torch.finfo(W0.dtype).max * 2",
+        ),
+        "the bound of what is finite leaves out W0": ("bound = W0.norm() + ", "bound = "),
+        "the bound of what is finite leaves out B": (" * A.norm() * B.norm()", " * A.norm()"),
         "what is finite in float32 is finite in float16": (
             "(weight + self.delta_weight()).to(weight.dtype)",
             "(weight + self.delta_weight())",

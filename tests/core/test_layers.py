@@ -451,14 +451,18 @@ def test_merging_what_is_not_finite_is_refused_and_harms_nothing():
     assert not layer.merged
 
 
-def test_merging_what_half_precision_cannot_hold_is_refused():
+@pytest.mark.parametrize(("W0", "B"), [(60_000, 60_000), (60_000, 10_016), (10_016, 60_000)])
+def test_merging_what_half_precision_cannot_hold_is_refused(W0, B):
     layer = LoRALinear(nn.Linear(1, 1).half(), r=1, lora_alpha=1)
     with torch.no_grad():
-        for tensor, value in ((layer.base.weight, 6e4), (layer.lora_A, 1), (layer.lora_B, 6e4)):
+        for tensor, value in ((layer.base.weight, W0), (layer.lora_A, 1), (layer.lora_B, B)):
             tensor.fill_(value)
     with pytest.raises(ValueError, match="must be finite"):
         layer.merge()
-    assert layer.base.weight.item() == 6e4
+    assert layer.base.weight.item() == W0
+    layer.lora_B.data.neg_()  # as large, but the sum can be held
+    layer.merge()
+    assert layer.base.weight.item() == W0 - B
 
 
 @pytest.mark.parametrize("conv", [False, True])
