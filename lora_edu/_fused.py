@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import _C, Tensor
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 from torch.nn.modules import module as _module
 
 # The hooks that were put on all modules at once, by kind.
@@ -28,9 +29,8 @@ def operands(layer: Any, x: Tensor) -> Operands | None:
     have) or another forward; and where dtypes differ: beside a half-precision base the factors are
     float32. Under autocast all tensors are cast, as it would cast those of each product.
     """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return None
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    traced = is_compiling() or _C._get_tracing_state() is not None
+    if traced or _C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return None
     dropout = layer.training and layer.lora_dropout > 0
     if dropout or x.is_meta or not (layer.in_features and layer.out_features):
@@ -46,15 +46,15 @@ def operands(layer: Any, x: Tensor) -> Operands | None:
     if weight.requires_grad or (bias is not None and bias.requires_grad):
         return None
     weight = weight.T if layer.fan_in_fan_out else weight  # (d, k)
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+    cast = _C._is_any_autocast_enabled() and torch.is_autocast_enabled(x.device.type)
+    if cast and x.dtype != torch.float64:
         if not weight.is_floating_point():  # packed: its numbers mean something else
             return None
         dtype = torch.get_autocast_dtype(x.device.type)
         bias = None if bias is None else bias.to(dtype)
         return x.to(dtype), weight.to(dtype), bias, lora_A.to(dtype), lora_B.to(dtype)
-    if not x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype:
-        return None
-    return x, weight, bias, lora_A, lora_B
+    same = x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype
+    return (x, weight, bias, lora_A, lora_B) if same else None
 
 
 def hooked(base: Any) -> bool:

@@ -503,10 +503,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "if False:  # double backward",
         ),
         "autocast rounds float64": (" and x.dtype != torch.float64", ""),
-        "compiled as it is": ("torch.compiler.is_compiling() or ", ""),
-        "traced as it is": (" or torch._C._get_tracing_state() is not None", ""),
+        "compiled as it is": ("traced = is_compiling() or ", "traced = "),
+        "traced as it is": (" or _C._get_tracing_state() is not None", ""),
         "the transforms of torch.func go by": (
-            "torch._C._are_functorch_transforms_active() or ",
+            "_C._are_functorch_transforms_active() or ",
             "",
         ),
         "forward-mode AD goes by": (" or forward_ad._current_level >= 0", ""),

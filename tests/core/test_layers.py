@@ -711,9 +711,11 @@ def test_a_layer_without_features(d, k):
     assert x.grad.shape == x.shape
 
 
-def test_shapes_on_the_meta_device():
+@pytest.mark.parametrize("autocast", [False, True])  # which does not know this device
+def test_shapes_on_the_meta_device(autocast):
     layer, x = make().to("meta"), torch.empty(2, 3, 7, dtype=torch.float64, device="meta")
-    y = layer(x.requires_grad_())
+    with torch.autocast("cpu", enabled=autocast):
+        y = layer(x.requires_grad_())
     y.sum().backward()
     assert (y.shape, x.grad.shape, layer.lora_A.grad.shape) == ((2, 3, 5), x.shape, (3, 7))
 
