@@ -21,7 +21,7 @@ help:
 	@echo "make slides        make slides/*.html, which need no network"
 	@echo "make mutations     break the package on purpose: each break must fail a test"
 	@echo "make robustness    the lessons with two threads, and as an old processor computes"
-	@echo "make bench         measure the layers"
+	@echo "make bench         measure the layer and whole models"
 	@echo "make clean         remove .venv and caches"
 
 venv:
@@ -62,6 +62,8 @@ robustness: venv
 
 bench: venv
 	$(PY) tests/benchmarks/layers.py
+	$(PY) tests/benchmarks/model.py
+	$(PY) tests/benchmarks/breakdown.py
 	$(PY) tests/benchmarks/svd.py
 	$(PY) tests/benchmarks/chat.py
 

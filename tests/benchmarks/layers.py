@@ -1,28 +1,29 @@
 """LoRALinear against a frozen linear layer, the plain expression, loralib and PEFT.
 
-    python tests/benchmarks/layers.py [--threads 1 2] [--rounds 30]
+    python tests/benchmarks/layers.py [--threads 1 2] [--states quiet kept busy] [--rounds 30]
+                                      [--before FILE]
 
-writes ``layers.json`` (every sample) and ``layers.md`` (the table) beside this file.
+writes ``layers.json`` (every sample) and ``layers.md`` (the tables) beside this file. ``FILE`` is
+another ``_fused.py``, an older one for instance, which is timed beside the others.
 
 All candidates share one base layer (weight and bias frozen), one lora_A and one lora_B; float32, no
 dropout, no autocast, one adapter. *Forward* is prediction, under ``torch.no_grad()``. *Step* is the
 forward pass and the backward pass down to the gradients of x, lora_A and lora_B. The frozen layer
-is the bound: what a layer would take whose LoRA part cost nothing.
+is the limit: what a layer would take whose LoRA part cost nothing.
 """
 
 import argparse
+import copy
 import json
 import math
-import os
-import platform
 from pathlib import Path
 
+import common
 import loralib
 import peft
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
-from torch.profiler import profile
 
 from lora_edu.course.timing import compare
 from lora_edu.layers import LoRALinear
@@ -31,12 +32,12 @@ from lora_edu.layers import LoRALinear
 SHAPES = [
     (384, 384, 8, 32, 32),
     (768, 768, 8, 8, 128),
+    (576, 576, 8, 1, 192),
     (1024, 4096, 16, 4, 128),
+    (2048, 2048, 64, 4, 64),
     (4096, 4096, 16, 1, 1),
     (768, 768, 8, 1, 1),
-    (2048, 2048, 64, 4, 64),
 ]
-NAMES = ["frozen", "plain", "ours", "loralib", "PEFT"]
 HERE = Path(__file__).parent
 
 
@@ -52,7 +53,7 @@ class Plain(nn.Module):
         return self.base(x) + F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scaling
 
 
-def layers(d, k, r):
+def layers(d, k, r, before=None):
     """Return every candidate, around the same tensors."""
     torch.manual_seed(0)
     ours = LoRALinear(nn.Linear(k, d), r=r, lora_alpha=2 * r)
@@ -67,7 +68,11 @@ def layers(d, k, r):
     pefts.base_layer = ours.base
     pefts.lora_A["default"].weight = ours.lora_A
     pefts.lora_B["default"].weight = ours.lora_B
-    return dict(zip(NAMES, [ours.base, Plain(ours), ours, theirs, pefts], strict=True))
+    found = {"frozen": ours.base, "plain": Plain(ours), "loralib": theirs, "PEFT": pefts}
+    if before:
+        found["before"] = copy.copy(ours)
+        found["before"].__class__ = common.other_code(before)
+    return found | {"ours": ours}
 
 
 def work(layer, x, cotangent):
@@ -79,34 +84,21 @@ def work(layer, x, cotangent):
             layer(x)
 
     def step():
+        layer(x).backward(cotangent)
         for parameter in parameters:
             parameter.grad = None
-        layer(x).backward(cotangent)
 
     return {"forward": forward, "step": step}
-
-
-def peak_memory(function):
-    """Return the most bytes that ``function`` holds at once, beyond what was there before."""
-    function()
-    with profile(profile_memory=True) as profiler:
-        function()
-    held = peak = 0
-    events = profiler.profiler.kineto_results.events()
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
 
 
 def check(candidates, x, cotangent):
     """Make sure that all compute the same before they are timed; return how nearly ours does."""
     results = {}
-    for name in NAMES[1:]:
-        leaves = (x, candidates["ours"].lora_A, candidates["ours"].lora_B)
-        y = candidates[name](x)
-        results[name] = (y, *torch.autograd.grad(y, leaves, cotangent))
+    for name, layer in candidates.items():
+        if name != "frozen":
+            y = layer(x)
+            leaves = (x, candidates["ours"].lora_A, candidates["ours"].lora_B)
+            results[name] = (y, *torch.autograd.grad(y, leaves, cotangent))
     assert all(map(torch.equal, results["plain"], results["PEFT"]))  # bit for bit
     differences = [
         ((ours - theirs).abs().max() / theirs.abs().max()).item()
@@ -117,134 +109,123 @@ def check(candidates, x, cotangent):
     return {"output": differences[0], "gradients": max(differences[1:])}
 
 
-def measure(shape, threads, rounds):
-    torch.set_num_threads(threads)
+def measure(shape, rounds, before):
     d, k, r, batch, tokens = shape
-    candidates = layers(d, k, r)
+    candidates = layers(d, k, r, before)
     x = torch.randn(batch, tokens, k, requires_grad=True)
     cotangent = torch.randn(batch, tokens, d)
-    differences = check(candidates, x, cotangent)
+    found = {"shape": shape, "to_peft": check(candidates, x, cotangent)}
     tasks = {name: work(layer, x, cotangent) for name, layer in candidates.items()}
-    result = {"shape": shape, "threads": threads, "to_peft": differences}
     for kind in ("forward", "step"):
         timings = compare({name: task[kind] for name, task in tasks.items()}, rounds=rounds)
-        result[kind] = {
-            "seconds": {n: [float(f"{s:.5g}") for s in v] for n, v in timings.seconds.items()},
-            "peak_bytes": {name: peak_memory(task[kind]) for name, task in tasks.items()},
-            "to_frozen": {name: timings.ratio(name, "frozen") for name in NAMES},
-            "ours_to": {name: timings.ratio("ours", name) for name in ("loralib", "PEFT")},
-            "frozen_to": {name: timings.ratio("frozen", name) for name in ("loralib", "PEFT")},
-        }
-    return result
+        peaks = {name: common.peak_memory(task[kind]) for name, task in tasks.items()}
+        found[kind] = {"seconds": common.rounded(timings), "peak_bytes": peaks}
+    return found
 
 
-def mean(values):
-    return math.exp(sum(map(math.log, values)) / len(values))
+def shown(shape):
+    return "{} × {}, r {}, {} × {}".format(*shape)
 
 
-def table(results):
-    """Return the Markdown of all results of one number of threads."""
-    lines = []
+def table(rows, kind):
+    """Return the Markdown of one kind of work, in one state, with one number of threads."""
+    names = [n for n in rows[0][kind]["seconds"] if n != "frozen"]
+    lines = [
+        f"| {kind} | frozen, ms | " + " | ".join(names) + " | ours / PEFT | limit | overhead (95 %)"
+        " | peak MB: frozen, PEFT, ours |",
+        "|---|---|" + "---|" * len(names) + "---|---|---|---|",
+    ]
+    for row in rows:
+        seconds, peaks = row[kind]["seconds"], row[kind]["peak_bytes"]
+        times = [common.over_frozen(seconds, name) for name in names]
+        frozen = sorted(seconds["frozen"])[len(seconds["frozen"]) // 2]
+        peft_time = common.over_frozen(seconds, "PEFT")
+        share, low, high = common.overhead(seconds)
+        cells = [f"{1e3 * frozen:.3g}", *(f"{t:.2f}" for t in times)]
+        cells += [f"{times[-1] / peft_time:.2f}", f"{1 / peft_time:.2f}"]
+        cells += [f"**{share:.2f}** ({low:.2f}–{high:.2f})"]
+        cells += [", ".join(f"{peaks[n] / 1e6:.3g}" for n in ("frozen", "PEFT", "ours"))]
+        lines.append(f"| {shown(row['shape'])} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def mean_overhead(rows, kind, name="ours"):
+    """Return the geometric mean over the shapes with 192 rows or more."""
+    many = [row for row in rows if row["shape"][3] * row["shape"][4] >= 192]
+    shares = [common.overhead(row[kind]["seconds"], name)[0] for row in many]
+    return math.exp(sum(map(math.log, shares)) / len(shares))
+
+
+def summary(runs):
+    """Return the overheads of all states side by side."""
+    heads = [f"{run['state']}, {run['threads']}" for run in runs]
+    lines = [
+        "| overhead: state, threads | " + " | ".join(heads) + " |",
+        "|---|" + "---|" * len(runs),
+    ]
+    names = [n for n in ("before", "ours") if n in runs[0]["rows"][0]["step"]["seconds"]]
     for kind in ("forward", "step"):
-        lines += [
-            f"### {kind.capitalize()}: time over that of the frozen layer, median (quartiles)",
-            "",
-            "| out, in, r, batch × tokens | frozen, ms | " + " | ".join(NAMES[1:]) + " |",
-            "|---|---|" + "---|" * len(NAMES[1:]),
+        for i, row in enumerate(runs[0]["rows"]):
+            cells = []
+            for run in runs:
+                seconds = run["rows"][i][kind]["seconds"]
+                cells.append(" → ".join(f"{common.overhead(seconds, n)[0]:.2f}" for n in names))
+            lines.append(f"| {kind}, {shown(row['shape'])} | " + " | ".join(cells) + " |")
+        cells = [
+            " → ".join(f"**{mean_overhead(run['rows'], kind, n):.2f}**" for n in names)
+            for run in runs
         ]
-        for result in results:
-            d, k, r, batch, tokens = result["shape"]
-            cells = [
-                f"{m:.2f} ({a:.2f}–{b:.2f})"
-                for a, m, b in (result[kind]["to_frozen"][name] for name in NAMES[1:])
-            ]
-            frozen = sorted(result[kind]["seconds"]["frozen"])
-            ms = 1e3 * frozen[len(frozen) // 2]
-            lines.append(
-                f"| {d}, {k}, {r}, {batch} × {tokens} | {ms:.3g} | " + " | ".join(cells) + " |"
-            )
-        lines += [
-            "",
-            "| | ours / PEFT | bound | ours / loralib | bound | overhead, of PEFT's | memory: "
-            + ", ".join(NAMES)
-            + ", MB |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for result in results:
-            r = result[kind]
-            cells = [
-                f"{r[key][n][1]:.2f}"
-                for n in ("PEFT", "loralib")
-                for key in ("ours_to", "frozen_to")
-            ]
-            overhead = (r["to_frozen"]["ours"][1] - 1) / (r["to_frozen"]["PEFT"][1] - 1)
-            memory = ", ".join(f"{r['peak_bytes'][n] / 1e6:.3g}" for n in NAMES)
-            shape = "{}, {}, {}, {} × {}".format(*result["shape"])
-            lines.append(f"| {shape} | " + " | ".join(cells) + f" | {overhead:.2f} | {memory} |")
-        means = [
-            f"**{mean([result[kind][key][n][1] for result in results]):.3f}**"
-            for n in ("PEFT", "loralib")
-            for key in ("ours_to", "frozen_to")
-        ]
-        lines += ["| geometric mean | " + " | ".join(means) + " | | |", ""]
-    return lines
+        lines.append(f"| {kind}, mean of ≥ 192 rows | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
-def processor():
-    for line in (
-        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if os.path.exists("/proc/cpuinfo")
-        else []
-    ):
-        if line.startswith("model name"):
-            return line.split(": ")[1]
-    return platform.processor()
+def write(found):
+    """Write what was found, and its tables."""
+    runs = found["runs"]
+    far = {what: max(row["to_peft"][what] for run in runs for row in run["rows"])
+           for what in ("output", "gradients")}  # fmt: skip
+    lines = [
+        "# LoRALinear, measured",
+        "",
+        "Made by `layers.py` beside this file, which says what is timed; "
+        f"{found['rounds']} rounds. {found['machine']}.",
+        "",
+        "Overhead = (ours − frozen) / (PEFT − frozen); the columns of candidates are times over "
+        "that of the frozen layer; limit: the frozen layer over PEFT. Quiet: nothing else runs. "
+        "Kept: as quiet, and the C library keeps freed memory. Busy: another process computes.",
+        "",
+        "The plain expression equals PEFT bit for bit. Ours differs, relative to the largest entry,"
+        f" by at most {far['output']:.1e} in the output and {far['gradients']:.1e} in a gradient.",
+        "",
+        *summary(runs),
+    ]
+    for run in runs:
+        if run["state"] == "kept":
+            lines += [f"## {run['threads']} thread(s), memory kept", ""]
+            lines += table(run["rows"], "forward") + table(run["rows"], "step")
+    (HERE / "layers.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+    (HERE / "layers.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print("\n".join(lines))
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--states", nargs="+", choices=common.STATES, default=[*common.STATES])
     parser.add_argument("--rounds", type=int, default=30)
-    arguments = parser.parse_args()
-    machine = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "peft": peft.__version__,
-        "rounds": arguments.rounds,
-    }
-    lines = [
-        "# LoRALinear, measured",
-        "",
-        "Made by `layers.py` beside this file, which says what is timed. "
-        "Bound: the frozen layer in place of ours.",
-        "",
-        ", ".join(f"{name} {value}" for name, value in machine.items()),
-        "",
-    ]
-    results = []
-    for threads in arguments.threads:
-        rows = []
-        for shape in SHAPES:
-            rows.append(measure(shape, threads, arguments.rounds))
-            print(threads, shape, rows[-1]["step"]["ours_to"], flush=True)
-        results += rows
-        output, gradients = (
-            max(row["to_peft"][what] for row in rows) for what in ("output", "gradients")
-        )
-        lines += [
-            f"## {threads} thread{'s' * (threads > 1)}",
-            "",
-            "The plain expression equals PEFT bit for bit. Ours differs, relative to the largest "
-            f"entry, by at most {output:.1e} in the output and {gradients:.1e} in the gradients.",
-            "",
-            *table(rows),
-        ]
-    (HERE / "layers.json").write_text(json.dumps({"machine": machine, "results": results}))
-    (HERE / "layers.md").write_text("\n".join(lines).rstrip() + "\n")
-    print("\n".join(lines))
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        torch.set_num_threads(options.worker)
+        rows = [measure(shape, options.rounds, options.before) for shape in SHAPES]
+        print(json.dumps({"rows": rows}))
+        return
+    where = common.machine()
+    passed = ["--rounds", str(options.rounds)]
+    passed += ["--before", str(options.before.resolve())] if options.before else []
+    runs = common.in_states(__file__, options.states, options.threads, passed)
+    write({"machine": where, "rounds": options.rounds, "runs": runs})
 
 
 if __name__ == "__main__":
