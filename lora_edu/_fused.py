@@ -10,46 +10,45 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import _C, Tensor
+from torch import _C, Tensor, nn
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.nn.modules import module as _module
 
 # The hooks that were put on all modules at once, by kind.
 _ON_ALL = [v for k, v in vars(_module).items() if k.startswith("_global_") and k.endswith("hooks")]
-Operands = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]  # x, weight, bias, lora_A, lora_B
+_PLAIN = (Tensor, nn.Parameter)  # a subclass may compute something else
 
 
-def operands(layer: Any, x: Tensor) -> Operands | None:
-    """Return what :func:`lora_linear` takes for a LoRALinear, or None: it must not be used.
+def operands(layer: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
+    """Return x, weight, bias, lora_A, lora_B for :func:`lora_linear`, or None: it must not be used.
 
     None under ``torch.compile``, export, tracing, the transforms of ``torch.func`` and forward-mode
     AD, which differentiate the plain equation themselves; where there is dropout, or nothing to
-    compute (no features, the meta device); where the base was unfrozen, has hooks (or all modules
-    have) or another forward; and where dtypes differ: beside a half-precision base the factors are
-    float32. Under autocast all tensors are cast, as it would cast those of each product.
+    compute (no features, the meta device); where the base was unfrozen or replaced, has hooks (or
+    all modules have) or another forward; where x or the weight is no plain tensor; and where dtypes
+    differ: beside a half-precision base the factors are float32. Under autocast all tensors are
+    cast, as it would cast those of each product.
     """
     traced = is_compiling() or _C._get_tracing_state() is not None
     if traced or _C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return None
-    dropout = layer.training and layer.lora_dropout > 0
-    if dropout or x.is_meta or not (layer.in_features and layer.out_features):
-        return None
     base = layer._modules["base"]
-    if hooked(base) or any(_ON_ALL):
+    replaced = type(base) is not nn.Linear and not layer.fan_in_fan_out  # Conv1D was not
+    odd = type(x) not in _PLAIN or x.is_meta or not (layer.in_features and layer.out_features)
+    dropout = layer.training and layer.lora_dropout > 0
+    if replaced or odd or dropout or hooked(base) or any(_ON_ALL):
         return None
     try:  # an attribute of an nn.Module takes as long as a product with one sample
         lora_A, lora_B = layer._parameters["lora_A"], layer._parameters["lora_B"]
         weight, bias = base._parameters["weight"], base._parameters["bias"]
     except KeyError:  # a pruned factor, a replica of nn.DataParallel: attributes, no parameters
         lora_A, lora_B, weight, bias = layer.lora_A, layer.lora_B, base.weight, base.bias
-    if weight.requires_grad or (bias is not None and bias.requires_grad):
+    if type(weight) not in _PLAIN or weight.requires_grad or getattr(bias, "requires_grad", False):
         return None
     weight = weight.T if layer.fan_in_fan_out else weight  # (d, k)
     cast = _C._is_any_autocast_enabled() and torch.is_autocast_enabled(x.device.type)
-    if cast and x.dtype != torch.float64:
-        if not weight.is_floating_point():  # packed: its numbers mean something else
-            return None
+    if cast and x.is_floating_point() and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(x.device.type)
         bias = None if bias is None else bias.to(dtype)
         return x.to(dtype), weight.to(dtype), bias, lora_A.to(dtype), lora_B.to(dtype)
@@ -107,6 +106,9 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_output):  # noqa: ANN001, ANN205
+        if _C._is_any_autocast_enabled():  # all is cast already, or was not to be cast
+            with torch.autocast(grad_output.device.type, enabled=False):
+                return _Fused.backward(ctx, grad_output)
         x, weight, lora_A, lora_B, h_t = ctx.saved_tensors
         needs_x, _, _, needs_A, needs_B, _ = ctx.needs_input_grad
         G = grad_output.reshape(-1, len(weight))  # (n, d)

@@ -171,9 +171,8 @@ class NF4Linear(nn.Module):
         packed = NF4.quantize(linear.weight, block_size, double)
         self.weight = nn.Parameter(packed.codes, requires_grad=False)  # uint8
         self.bias = linear.bias
-        self.register_buffer("maxima", packed.maxima)
-        self.register_buffer("steps", packed.steps)
-        self.register_buffer("mean", packed.mean)
+        for name in ("maxima", "steps", "mean"):
+            self.register_buffer(name, getattr(packed, name))
         self.dtype, self.block_size = packed.dtype, block_size
 
     @property

@@ -711,6 +711,53 @@ def test_a_layer_without_features(d, k):
     assert x.grad.shape == x.shape
 
 
+def test_a_backward_pass_under_autocast_after_a_forward_pass_without():
+    layer, x = make(dtype=torch.float32), torch.randn(4, 7, requires_grad=True)
+    leaves = (x, layer.lora_A, layer.lora_B)
+    expected = torch.autograd.grad(layer(x).sum(), leaves)
+    y = layer(x).sum()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = torch.autograd.grad(y, leaves)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_autocast_does_not_make_numbers_of_integers():
+    layer = make(dtype=torch.float32)
+    with torch.autocast("cpu"), pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.ones(2, 7, dtype=torch.long))
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class DoubledWeight(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        return 2 * found if function is F.linear else found
+
+
+@pytest.mark.parametrize("of", ["class", "weight"])
+def test_a_base_that_became_something_else_is_asked(of):
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    y, base = layer(x), layer.base(x)
+    if of == "class":
+        layer.base.__class__ = Doubled
+    else:
+        layer.base.bias = None
+        base = layer.base(x)
+        y = layer(x)
+        layer.base._parameters["weight"] = layer.base.weight.detach().as_subclass(DoubledWeight)
+    assert relative(layer(x).as_subclass(torch.Tensor), y + base) < 1e-14
+
+
+def test_symbolic_tracing():
+    layer, x = make(), torch.randn(4, 7, dtype=torch.float64)
+    assert relative(torch.fx.symbolic_trace(nn.Sequential(layer))(x), layer(x)) < 1e-14
+
+
 @pytest.mark.parametrize("autocast", [False, True])  # which does not know this device
 def test_shapes_on_the_meta_device(autocast):
     layer, x = make().to("meta"), torch.empty(2, 3, 7, dtype=torch.float64, device="meta")
