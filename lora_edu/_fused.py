@@ -34,7 +34,7 @@ def operands(layer: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tens
     if traced or _C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return None
     base = layer._modules["base"]
-    replaced = type(base) is not nn.Linear and not layer.fan_in_fan_out  # Conv1D was not
+    replaced = base.__class__ is not nn.Linear and not layer.fan_in_fan_out  # Conv1D was not
     odd = type(x) not in _PLAIN or x.is_meta or not (layer.in_features and layer.out_features)
     dropout = layer.training and layer.lora_dropout > 0
     if replaced or odd or dropout or hooked(base) or any(_ON_ALL):

@@ -24,8 +24,8 @@ from lora_edu.layers import LoRALinear, lora_layers
 
 HERE = Path(__file__).parent
 PARTS = {  # candidate → what it computes beyond the one before it
-    "inputs": "inputs kept for the backward pass",
-    "node": "a node of autograd in Python, checks",
+    "inputs": "inputs kept to the end",
+    "node": "checks, nodes of autograd",
     "forward": "y += s · x Aᵀ Bᵀ",
     "through": "gradients of h and x",
     "ours": "gradients of A and B",
@@ -97,15 +97,11 @@ def products(base):
     return thin, large, seconds
 
 
-def milliseconds(samples, names):
-    """Return the median time beyond the frozen model, and its 95 % interval, for each name."""
-    found = {}
-    for name in names:
-        more = 1e3 * (np.array(samples[name]) - samples["frozen"])
-        draws = np.random.default_rng(0).integers(len(more), size=(2000, len(more)))
-        ends = np.quantile(np.median(more[draws], axis=1), [0.025, 0.975])
-        found[name] = [float(np.median(more)), *map(float, ends)]
-    return found
+def milliseconds(samples, name, than="frozen"):
+    """Return the median time beyond another candidate's in the same round, and its interval."""
+    more = 1e3 * (np.array(samples[name]) - samples[than])
+    draws = np.random.default_rng(0).integers(len(more), size=(2000, len(more)))
+    return [float(np.median(more)), *np.quantile(np.median(more[draws], axis=1), [0.025, 0.975])]
 
 
 def draw(beyond, at_rate, path):
@@ -131,7 +127,7 @@ def write(found):
     """Write what was found, its table and its picture."""
     samples, seconds = found["seconds"], found["base"]
     thin, large = found["thin"], found["large"]
-    beyond = milliseconds(samples, [*PARTS, "PEFT"])
+    beyond = {name: milliseconds(samples, name) for name in (*PARTS, "PEFT")}
     at_rate = 1e3 * seconds * thin / large
     lines = [
         "# Where the time of LoRA goes",
@@ -139,20 +135,22 @@ def write(found):
         f"Made by `breakdown.py` beside this file, which says what is timed; {found['rounds']} "
         f"rounds, one thread. {found['machine']}.",
         "",
-        f"The frozen model takes {1e3 * np.median(samples['frozen']):.0f} ms a step, "
-        f"{1e3 * seconds:.0f} of them in the products with W0. LoRA has {thin / large:.1%} more "
-        f"multiply-adds: {at_rate:.1f} ms at the rate of those products. That, and the inputs "
-        "kept, is the limit.",
+        f"The frozen model takes {1e3 * np.median(samples['frozen']):.0f} ms a step. Its products "
+        f"with W0 take {1e3 * seconds:.0f} ms in a loop of their own. LoRA has {thin / large:.1%} "
+        f"more multiply-adds: {at_rate:.1f} ms at that rate. That, and inputs kept, is the limit.",
         "",
-        "| computed so far | ms beyond the frozen model (95 %) | the last part |",
+        "| computed so far | ms beyond the frozen model (95 %) | beyond the line above |",
         "|---|---|---|",
     ]
-    before = 0.0
+    before = "frozen"
     for name, label in (PARTS | {"PEFT": "(all of PEFT)"}).items():
-        middle, low, high = beyond[name]
-        part = "" if name == "PEFT" else f"{middle - before:.1f}"
-        lines.append(f"| {label} | {middle:.1f} ({low:.1f}–{high:.1f}) | {part} |")
-        before = middle
+        part = (
+            ""
+            if name == "PEFT"
+            else "{:.1f} ({:.1f}–{:.1f})".format(*milliseconds(samples, name, before))
+        )
+        lines.append("| {} | {:.1f} ({:.1f}–{:.1f}) | {} |".format(label, *beyond[name], part))
+        before = name
     draw(beyond, at_rate, HERE / "breakdown.svg")
     (HERE / "breakdown.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     (HERE / "breakdown.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

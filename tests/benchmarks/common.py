@@ -22,7 +22,7 @@ BUSY = "import torch; torch.set_num_threads(1); x = torch.randn(512, 512)\nwhile
 STATES = {  # what is set in the environment, and what runs beside
     "quiet": ({}, None),
     "kept": (KEPT, None),  # the C library keeps freed memory, so that no page is faulted in twice
-    "busy": ({}, BUSY),  # another process computes: as many programs as cores, or one more
+    "busy": ({}, BUSY),  # another process computes on a core that is left
 }
 
 
@@ -32,6 +32,8 @@ def in_states(script, states, threads, options):
     for state in states:
         environment, beside = STATES[state]
         for n in threads:
+            if beside and n >= os.cpu_count():  # they wait for each other, and all is noise
+                continue
             command = [sys.executable, "-W", "ignore", script, "--worker", str(n), *options]
             neighbour = subprocess.Popen([sys.executable, "-c", beside]) if beside else None
             try:
