@@ -93,7 +93,7 @@ def call(answer: Callable, **arguments: Any) -> Any:
         assert np.array_equal(value, arguments[name]), (
             f"{name} itself was changed: return a new array (y = a + b, not a += b)"
         )
-    assert result is not None, "it returned None: is the `return` missing?"
+    assert result is not None, "it returned None: is the `return` missing? Or never reached?"
     return result
 
 

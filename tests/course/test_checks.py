@@ -14,6 +14,7 @@ from lessons import in_place
 from lora_edu.course import LESSONS
 from lora_edu.course.checks import call, check, predict
 from lora_edu.course.matrix_example import checks as example
+from lora_edu.course.rank_and_svd import checks as companions
 
 
 def not_attempted(*_):
@@ -167,6 +168,8 @@ SHOWN = re.compile(r"(?<![\w.])-?\d|\bshapes?\b|\bgot \S|'.+'")
 def test_an_answer_that_nobody_named_is_shown_what_it_is(exercise_check, change):
     perturb = PERTURBED[change]
     right = answers(CASES[exercise_check][0])
+    if (exercise_check, change) == (companions.check_companion, "scaled"):
+        pytest.skip("a multiple of such an answer is another")
     if callable(right[0]):
         given = (lambda *arguments: perturb(right[0](*arguments)),)
     else:

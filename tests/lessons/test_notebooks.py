@@ -95,7 +95,18 @@ TRIED = {
         ('"ANNA"  ', '"LILI"  ', 0),
         ("tasks = 10", "tasks = 11", 1),  # solves the puzzle
     ],
-}
+    "rank_and_svd": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("[[0.6, 0.0]", "[[0.6, 0.3]", range(5, 12)),
+        ("standard_normal((100, 4)) @ rng.standard_normal((4, 100))",
+         "standard_normal((100, 9)) @ rng.standard_normal((9, 100))", range(4, 9)),
+        ("0.2 * noise,", "0.6 * noise,", range(2, 6)),
+        ('"… + 1 noise": rank4 + noise,', "", 2),
+        ("r = 5\n", "r = 12\n", 0),
+        ("figures.square(20)  ", "np.eye(30)  ", 0),
+        ("1e-6 * noise,", "0 * noise,", 1),  # solves the puzzle
+    ],
+}  # fmt: skip
 
 
 def played(lesson: str, old: str, new: str) -> NotebookNode:

@@ -1,4 +1,4 @@
-"""Checks: count directions, measure energy, know the error, compress."""
+"""Checks: axes by hand, a picture in thin strips, a companion of an update."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,103 +9,168 @@ from numpy.typing import NDArray
 from lora_edu import lowrank
 from lora_edu.course.checks import call, check, numbers
 
+# What is done to the circle, and how long the axes of its ellipse are: the longest first.
+BY_HAND = {
+    "mirror": ([[1, 0], [0, -2]], [2, 1]),
+    "shift": ([[0, 3], [0, 0]], [3, 0]),
+    "flat": ([[3, 4], [0, 0]], [5, 0]),
+}
 
-def _example(*strengths: float) -> NDArray:
-    """Return a matrix (7, 5) with these five singular values."""
+
+def length_at(machine: NDArray, angle: float) -> float:
+    """Return how long the output is of the input of length 1 at an angle in degrees."""
+    way = np.radians(angle)
+    return float(np.linalg.norm(machine @ (np.cos(way), np.sin(way))))
+
+
+def first_part(image: NDArray) -> str:
+    """Return the part of ``figures.picture()`` that its four strongest weaves show best."""
+    off = abs(image - lowrank.best_approximation(image, 4))
+    parts = {"windows": image == 0.9, "sun": image == 1.0, "roof": image == -1.0}
+    return min(parts, key=lambda name: off[parts[name]].mean())
+
+
+def _example(*strengths: float, d: int = 7, k: int = 5) -> NDArray:
+    """Return a matrix (d, k) with these min(d, k) singular values."""
     rng = np.random.default_rng(0)
-    U, V = (np.linalg.qr(rng.standard_normal((n, 5)))[0] for n in (7, 5))
+    m = min(d, k)
+    U, V = (np.linalg.qr(rng.standard_normal((n, m)))[0] for n in (d, k))
     return (U * strengths) @ V.T
 
 
-def _whole(got: Any, asked: str) -> None:
-    whole = isinstance(got, (int, np.integer))
-    assert whole, f"{asked}: a rank is a whole number of type int, got {got!r}"
+def _strips(got: Any, d: int, k: int) -> tuple[NDArray, NDArray]:
+    """Return two strips that belong to a (d, k) matrix, d ≠ k, or say what they are instead."""
+    what = f"{len(got)} values" if isinstance(got, (tuple, list)) else type(got).__name__
+    assert what == "2 values", f"return the two strips, lora_A and lora_B, got {what}"
+    A, B = map(numbers, got, ("lora_A", "lora_B"))
+    assert A.ndim == B.ndim == 2, f"both strips are matrices, got {A.shape} and {B.shape}"
+    assert (len(A), B.shape[1]) != (d, k), "the two are swapped: lora_A comes first"
+    fits = A.shape[1] == k and len(B) == d and len(A) == B.shape[1]
+    assert fits, f"lora_A is (r, {k}), lora_B ({d}, r), got {A.shape} and {B.shape}"
+    return A, B
 
 
 @check
-def check_count_directions(count_directions: Callable) -> None:
-    """``count_directions(M)`` counts the singular values above 1e-12 of the largest."""
-    nearly = "a direction of strength zero, or nearly, is none"
-    for matrix, right, why in [
-        (np.diag([3, 2, 1, 0, 0]), 3, nearly),
-        (_example(3, 2, 1, 0, 0), 3, nearly),
-        (np.eye(6, k=1), 5, "all its eigenvalues are zero, but not its singular values"),
-        (1e-15 * _example(3, 2, 1, 1, 1), 5, "all are small: compare with the largest, not with 1"),
-        (np.diag([1, 2e-12, 5e-13, 1e-14]), 2, "the line is at 1e-12 of the largest σ, not of σ²"),
-        (np.diag([1, 1, 1, 1, 1.9e-12]), 5, "compare with the largest σ, not with a norm or a sum"),
-        (np.zeros((3, 3)), 0, "nothing is there to count"),
-    ]:
-        got = call(count_directions, M=matrix)
-        _whole(got, "count_directions(M)")
-        assert got == right, f"M of shape {matrix.shape}: got {got}, right is {right}: {why}"
-
-
-@check
-def check_energy_rank(energy_rank: Callable) -> None:
-    """``energy_rank(S, energy)`` is the least r whose r largest σ² sum to that share."""
-    index, adds = "an index starts at 0, a count at 1", "add the shares up, the largest first"
-    reached = "a share reached exactly is reached: >=, not >"
-    quarter = "one of four equal directions holds a quarter: σ² over Σ σ², no root"
-    share = "a share is σ² over Σ σ², the sum of all"
-    for S, energy, right, mistakes in [
-        ([4, 2, 2, 1], 0.3, 1, {0: index, 3: adds, 4: adds}),
-        ([4, 2, 2, 1], 0.6, 1, {2: "that is for σ; energy is σ²"}),
-        ([0.25] * 4, 0.5, 2, {0: adds, 1: quarter, 3: reached, 5: share}),
-        ([4, 2, 2, 1], 0.86, 3, {2: "that share is not yet reached"}),
-    ]:
-        asked = f"energy_rank({S}, {energy})"
-        got = call(energy_rank, S=np.array(S, float), energy=energy)
-        _whole(got, asked)
-        why = mistakes.get(
-            int(got), f"σ² is {[s * s for s in S]}, together {sum(s * s for s in S)}"
+def check_axes(mirror: Any, shift: Any, flat: Any) -> None:
+    """Each is the two singular values of its matrix in ``BY_HAND``, the longest axis first."""
+    for name, given in zip(BY_HAND, (mirror, shift, flat), strict=True):
+        matrix, right = map(np.array, BY_HAND[name])
+        got = numbers(given, name)
+        assert got.shape == (2,), f"{name}: give two lengths, in one list, got shape {got.shape}"
+        asked = f"{name}: got [{got[0]:g}, {got[1]:g}]"
+        assert (got >= 0).all(), f"{asked}: an axis is a length, and no length is negative"
+        if np.allclose(got, right):
+            continue
+        slips = {
+            "the longest comes first": right,
+            "measure from the middle to the rim, not from rim to rim": 2 * right,
+            "measure from the middle to the rim; that of the circle is 1": right / 2,
+            "these are squares of lengths (or is your input longer than 1?)": right**2,
+            "these are the eigenvalues. Where does (0, 1) go?": abs(np.linalg.eigvals(matrix)),
+            "so long are its columns, the outputs of (1, 0) and (0, 1). Does an input between them "
+            "come out longer?": np.linalg.norm(matrix, axis=0),
+            "both columns add up to this, but an input of length 1 holds less than 1 of each": (
+                np.abs(matrix).sum(axis=1)
+            ),
+            "so long are the outputs of (1, 1) and (-1, 1), which are longer than 1 themselves": (
+                np.linalg.norm(matrix @ [[1, -1], [1, 1]], axis=0)
+            ),
+        }
+        for why, slip in slips.items():
+            assert not np.allclose(np.sort(got), np.sort(slip), atol=0.01), f"{asked}: {why}"
+        at_45 = length_at(matrix, 45)
+        assert abs(got[0] - at_45) > 0.01, f"{asked}: so far comes the input at 45°. Try others"
+        raise AssertionError(
+            f"{asked}: which input of length 1 comes out longest, and how long is its output? And "
+            "what becomes of the input at a right angle to it?"
         )
-        assert got == right, f"{asked}: got {got}, right is {right}: {why}"
 
 
-@check
-def check_truncation_error(truncation_error: Callable) -> None:
-    """``truncation_error(S, r)`` is sqrt(Σᵢ>ᵣ σᵢ² / Σ σᵢ²)."""
-    S = np.array([4.0, 2.0, 2.0, 1.0])  # σ² = 16, 4, 4, 1, together 25
-    mistakes = {
-        0.36: "a root is missing: that is the share of the energy that is lost",
-        3.0: "that is ‖M - M_r‖ itself: divide by ‖M‖ = 5",
-        9.0: "that is the energy that is lost: take the root, and divide by ‖M‖ = 5",
-        0.12: "divide by ‖M‖ = 5, not by its square",
-        0.8: "that is what is kept; the error is what is left out",
-        0.64: "that is the share of the energy that is kept",
-        0.2: "0.8 is kept, but 1 - 0.8 is not what is lost: the squares add up, not the norms",
-        1.0: "σ_1 is kept, not lost: Python counts from 0, the tail is S[r:]",
-        5 / 9: "that is Σσ over Σσ; the norm is a root of a sum of squares",
-        0.4: "that is σ_2 alone: all dropped σ count",
-        0.5: "that is σ_2 / σ_1, by the spectral norm; asked is the Frobenius norm",
-        0.2**0.5: "σ_2 is lost too: Python counts from 0, the tail is S[r:]",
-    }
-    for r, right in [(1, 0.6), (3, 0.2), (4, 0.0)]:
-        asked = f"S = [4, 2, 2, 1], r = {r}"
-        got = numbers(call(truncation_error, S=S, r=r), "the error")
-        assert got.shape == (), f"{asked}: the error is one number, got shape {got.shape}"
-        named = (f": {why}" for slip, why in mistakes.items() if r == 1 and np.isclose(got, slip))
-        what = f"{asked}: got {got:.4g}, right is {right:.4g}"
-        assert np.isclose(got, right), what + next(named, "")
+# Ranks that a slip finds, from the singular values S and the error e that is allowed.
+RANK_SLIPS: dict[str, Callable[[NDArray, float], int]] = {
+    "the energy that may be lost is error**2, not error": (
+        lambda S, e: lowrank.energy_rank(S, 1 - e)
+    ),
+    "too little: of the energy keep the share 1 - error**2": (
+        lambda S, e: lowrank.energy_rank(S, (1 - e) ** 2)
+    ),
+    "one more would do: do you count, or take an index?": (
+        lambda S, e: lowrank.energy_rank(S, 1 - e**2) - 1
+    ),
+    "one fewer would do: after r directions S[r:] is missing": (
+        lambda S, e: lowrank.energy_rank(S, 1 - e**2) + 1
+    ),
+    "energy is the sum of *squares*": (
+        lambda S, e: 1 + int(np.sum(np.cumsum(S) / np.sum(S) < 1 - e**2))
+    ),
+    "all that is left out counts together, not each σ alone": (
+        lambda S, e: int(np.sum(S / np.linalg.norm(S) > e))
+    ),
+    "‖·‖ is the Frobenius norm, the root of Σσ²: not the largest σ alone": (
+        lambda S, e: int(np.sum(S / S[0] > e))
+    ),
+    "the error is relative: compare with error · ‖M‖": lambda S, e: len(S),
+}
 
 
 @check
 def check_compress(compress: Callable) -> None:
     """``compress(M, error)`` returns the thinnest strips with ‖M - BA‖ <= error ‖M‖."""
     pairs, flat, steep = (20, 20, 11, 11, 2), (4, 2, 2, 2, 2), (16, 8, 4, 2, 1)
-    for S, allowed, least in [(pairs, 0.5, 2), (flat, 0.4, 4), (steep, 0.2, 3), (steep, 0.3, 2)]:
-        M, (d, k), asked = _example(*S), (7, 5), f"σ = {S}, error = {allowed}"
-        got = call(compress, M=M, error=allowed)
-        pair = isinstance(got, (tuple, list)) and len(got) == 2
-        assert pair, f"return the two strips, lora_A and lora_B, got {type(got).__name__}"
-        A, B = map(numbers, got, ("lora_A", "lora_B"))
-        assert A.ndim == B.ndim == 2, f"both strips are matrices, got {A.shape} and {B.shape}"
-        assert (len(A), B.shape[1]) != (d, k), "the two are swapped: lora_A comes first"
-        fits = A.shape[1] == k and len(B) == d and len(A) == B.shape[1]
-        assert fits, f"lora_A is (r, {k}), lora_B ({d}, r), got {A.shape} and {B.shape}"
-        error, r = np.linalg.norm(M - B @ A) / np.linalg.norm(M), len(A)
-        far = f"{asked}: r = {r} leaves a relative error of {error:.3g}"
-        if r == lowrank.energy_rank(S, 1 - allowed) and error**2 <= allowed:
-            far += ". Its square would do: the energy that may be lost is error**2, not error"
-        assert error <= allowed, far
-        assert r <= least, f"{asked}: r = {r} keeps to it, but r = {least} is thinner and does too"
+    examples: list[tuple[tuple[float, ...], float]] = [
+        (pairs, 0.5), (flat, 0.4), (steep, 0.2), (steep, 0.3), ((5, 5, 4, 4, 4, 4), 0.1)
+    ]  # fmt: skip
+    ranks, problems = [], []
+    for S, allowed in examples:
+        d, k = (7, 5) if len(S) == 5 else (6, 9)
+        M, asked = _example(*S, d=d, k=k), f"σ = {S}, error = {allowed}"
+        A, B = _strips(call(compress, M=M, error=allowed), d, k)
+        least, r = lowrank.energy_rank(S, 1 - allowed**2), len(A)
+        error = np.linalg.norm(M - B @ A) / np.linalg.norm(M)
+        ranks.append(r)
+        if error > allowed:
+            problems.append(f"{asked}: r = {r} leaves a relative error of {error:.3g}")
+            assert r != least, (
+                f"{problems[0]}, though r = {r} is enough: are these the strongest directions, and "
+                "does each σ come in just once?"
+            )
+        elif r > least:
+            problems.append(
+                f"{asked}: r = {r} keeps to it, but r = {least} is thinner and does too"
+            )
+        if problems and len(ranks) == 4:  # what is thought too large does not exist in the fifth
+            break
+    for why, slip in RANK_SLIPS.items():
+        found = [slip(np.array(S, dtype=float), e) for S, e in examples[: len(ranks)]]
+        assert not problems or ranks != found, f"{problems[0]}: {why}"
+    same = "; it is the same r each time: does it depend on error?" if len(set(ranks)) == 1 else ""
+    assert not problems, problems[0] + same
+
+
+@check
+def check_companion(companion: Callable) -> None:
+    """``companion(lora_A, lora_B)`` is another update of rank r; the sum of both has rank r."""
+    rng = np.random.default_rng(0)
+
+    def rank(M: NDArray) -> int:
+        return int(np.linalg.matrix_rank(M, tol=1e-6 * np.linalg.norm(M)))  # float32 will do
+
+    for d, k, r in [(7, 5, 2), (6, 9, 3)]:
+        A, B = rng.standard_normal((r, k)), rng.standard_normal((d, r))
+        other_A, other_B = _strips(call(companion, lora_A=A, lora_B=B), d, k)
+        first, second = B @ A, other_B @ other_A
+        asked = f"for strips of rank {r}"
+        own, both = rank(second), rank(first + second)
+        assert own == r, f"{asked} your update has rank {own}: it must have {r} as well"
+        factor = float(np.sum(first * second) / np.sum(first**2))
+        assert np.linalg.norm(second - factor * first) > 1e-6 * np.linalg.norm(second), (
+            f"{asked} yours is the first one, {factor:.3g} times: make another"
+        )
+        assert both <= r, (
+            f"{asked} the sum has rank {both}, and should have {r}. All rows of the first are "
+            "mixtures of the rows of its lora_A. Which rows may those of yours be mixed from?"
+        )
+        assert both == r, (
+            f"{asked} the sum has rank {both}: a direction of yours takes away one of the first. "
+            "Choose other numbers"
+        )

@@ -1,134 +1,150 @@
-"""Figures: what a rank looks like, what truncation loses, a picture rank by rank."""
+"""Figures: a circle becomes an ellipse, a ball a sheet, a picture grows, a square turns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from lora_edu import lowrank
+from lora_edu.course import films
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLUE, CELL, GREY, ORANGE, VERMILION, heatmap
+from lora_edu.course.plots import BLUE, GREY, VERMILION, heatmap
 
-ROUNDING = 1e-12  # of the largest: what is smaller is rounding, and differs between machines
-ERROR = r"$\|M - M_r\|\;/\;\|M\|$"
-
-
-def three_matrices(seed: int = 0) -> dict[str, NDArray]:
-    """Make matrices (100, 100) of rank 100, 70 and 4 whose entries have mean square about 1."""
-    rng = np.random.default_rng(seed)
-    made = {"r = 100": rng.standard_normal((100, 100))}
-    for r in (70, 4):  # rows of B, and columns of A, of one length: no stripe in BA stands out
-        B, A = rng.standard_normal((100, r)), rng.standard_normal((r, 100))
-        B /= np.linalg.norm(B, axis=1, keepdims=True)
-        A /= np.linalg.norm(A, axis=0, keepdims=True)
-        made[f"r = {r}"] = np.sqrt(r) * B @ A
-    return made
+Given = NDArray | None  # the learner's, or else the lesson's
+Stage = Figure | SubFigure
+MACHINE = np.array([[0.6, 0.0], [0.8, 1.0]])
 
 
 def _errors(matrix: NDArray) -> NDArray:
     """Return ‖M - Mᵣ‖ / ‖M‖ for r = 0, 1, …, m, from the spectrum: (m + 1,)."""
     energy = np.linalg.svd(matrix, compute_uv=False) ** 2
-    errors = np.sqrt(np.append(np.cumsum(energy[::-1])[::-1], 0) / energy.sum())
-    return np.where(errors < ROUNDING, 0, errors)
+    return np.sqrt(np.append(np.cumsum(energy[::-1])[::-1], 0) / energy.sum())
 
 
-def _row(n: int) -> tuple[Figure, Callable[..., Axes]]:
-    """Make room for n squares of 100 cells with plots below; lengths are in cells, from below."""
-    width, height = 34 + 114 * n, 208
-    fig = plt.figure(figsize=(width * CELL, height * CELL))
+# -- a film: a circle becomes an ellipse ---------------------------------------------------------
 
-    def at(i: int, bottom: float, columns: float, rows: float) -> Axes:
-        box = (34 + 114 * i) / width, bottom / height, columns / width, rows / height
-        return fig.add_axes(box)
-
-    return fig, at
+DIAL, TURN = (2.2, 2.2), (6.4, 3.3)  # inches, as all lengths below: width, height
 
 
-def _spectra(matrices: Mapping[str, NDArray] | None = None) -> Numbers:
-    """Return spectra over their largest value, of title → matrix; by default of the three."""
-    matrices = matrices or three_matrices()
-    relative = []
-    for matrix in matrices.values():
-        S = np.linalg.svd(matrix, compute_uv=False)
-        relative.append(S / S[0])
-    spectra = [S[S > ROUNDING].tolist() for S in relative]
+def _turning(machine: Given = None) -> Numbers:
+    """Send a unit input through a machine (2, 2), at every 7.5° of half a circle."""
+    machine = MACHINE if machine is None else machine
+    angles = 7.5 * np.arange(24)
+    inputs = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))])  # (2, 24)
+    outputs = machine @ inputs  # (2, 24)
+    lengths = np.linalg.norm(outputs, axis=0)  # (24,)
+    told = zip(angles.tolist(), lengths.tolist(), strict=True)
     return {
-        "size": len(relative[0]),
-        "ranks": [len(spectrum) for spectrum in spectra],
-        "spectra": spectra,
-        "titles": list(matrices),
-        "matrices": np.stack(list(matrices.values())),
-        "with_rounding": np.stack(relative),  # (matrices, size)
+        "captions": [f"{angle:g}°: in 1, out {length:.2f}" for angle, length in told],
+        "moments": [0, 6, 12, 18],
+        "angles": angles.tolist(),
+        "lengths": lengths.tolist(),
+        "reach": 1.1 * float(max(np.linalg.norm(machine, 2), 1)),
+        "machine": machine,
+        "inputs": inputs,
+        "outputs": outputs,
     }
 
 
-@figure(_spectra)
-def three_ranks(numbers: Numbers) -> Figure:
-    """Show three matrices of one size whose ranks the eye cannot tell: their spectra can.
+def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], None]:
+    """Draw the circle and the ellipse, with the input and the output of the frame as hands."""
+    ax = films.place(stage, 0.1, 0.1, side, side)
+    ax.set(xlim=(-numbers["reach"], numbers["reach"]), ylim=(-numbers["reach"], numbers["reach"]))
+    ax.axis("off")
+    round_once = np.radians(np.arange(0, 361, 3))
+    circle = np.stack([np.cos(round_once), np.sin(round_once)])  # (2, 121)
+    ax.plot(*circle, "--", color=BLUE, linewidth=1.2)
+    ax.plot(*(numbers["machine"] @ circle), color=VERMILION, linewidth=1.2)
+    (put_in,) = ax.plot(
+        0, 0, "o-", color=BLUE, linewidth=1.5, markersize=5, markevery=[1], zorder=3
+    )
+    (come_out,) = ax.plot(0, 0, "s-", color=VERMILION, linewidth=4, markersize=8, markevery=[1])
 
-    Three squares of grainy cells in a row; below each the {size} singular values of that matrix
-    over their largest, on a logarithmic axis. The first two squares look the same, the third has a
-    faint weave. The spectra differ. The first slopes down slowly, and steeper at its end, but never
-    to zero: {ranks[0]} values. The second has {ranks[1]} and then falls off a cliff, into the grey
-    band below 1e-12 where rounding is. The third has {ranks[2]} before its cliff.
+    def show(i: int) -> None:
+        for hand, ends in ((put_in, numbers["inputs"]), (come_out, numbers["outputs"])):
+            hand.set_data([0, ends[0, i]], [0, ends[1, i]])
+
+    return show
+
+
+def _dial_and_length(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the same, larger, and beside it how long the output is at each angle."""
+    show_dial = _dial(stage, numbers, side=3.1)
+    ax = films.place(stage, 3.9, 0.6, 2.3, 2.3)
+    ax.plot(numbers["angles"], numbers["lengths"], color=GREY)
+    ax.axhline(1, color=BLUE, linestyle="--", linewidth=1.2)
+    (dot,) = ax.plot(0, 1, "o", color=VERMILION, markersize=9)
+    ax.set(ylim=(0, None), xticks=[0, 45, 90, 135, 180])
+    ax.set(xlabel="angle of the input, in degrees", title="length of the output")
+
+    def show(i: int) -> None:
+        show_dial(i)
+        dot.set_data([numbers["angles"][i]], [numbers["lengths"][i]])
+
+    return show
+
+
+@figure(_turning)
+def circle_to_ellipse(numbers: Numbers) -> Figure:
+    """Show a matrix turn a circle into an ellipse; its axes are outputs of perpendicular inputs.
+
+    Four moments. In each a dashed circle of inputs, and the ellipse of their outputs, slim and
+    upright, leaning to the right. A thin hand, the input, points to the circle, a thick one, its
+    output, to the ellipse. At 0° and at 90° both have length 1. At 45° the thick hand lies along
+    the ellipse and is longest, {lengths[6]:.2f}. At 135° it lies across and is shortest,
+    {lengths[18]:.2f}. These two thick hands stand at right angles.
     """
-    fig, at = _row(len(numbers["titles"]))
-    shown = zip(numbers["titles"], numbers["matrices"], numbers["with_rounding"], strict=True)
-    for i, (title, matrix, S) in enumerate(shown):
-        heatmap(at(i, 94, 100, 100), matrix, 2.5).axes.set_title(title)
-        ax = at(i, 24, 100, 60)
-        ax.axhspan(1e-18, ROUNDING, color=GREY, alpha=0.2, linewidth=0)
-        ax.plot(np.arange(1, len(S) + 1), np.maximum(S, 1e-18), ".", color=BLUE, markersize=4)
-        ax.set(yscale="log", ylim=(1e-18, 10), xlabel="i", xticks=[1, 25, 50, 75, 100])
-        ax.set_yticks([1, 1e-6, 1e-12, 1e-18], None if i == 0 else [""] * 4)
-        ax.set_ylabel("" if i else r"$\sigma_i\;/\;\sigma_1$")
+    return films.strip(_dial, numbers, DIAL)
+
+
+def film_of_turning(machine: Given = None) -> films.Player:
+    """Return the film: an input goes half around, and its output with it."""
+    return films.player(circle_to_ellipse, _turning(machine), _dial_and_length, TURN)
+
+
+# -- a ball through strips of rank 3, 2 and 1 ----------------------------------------------------
+
+
+def _through_strips() -> Numbers:
+    """Send a ball through the first 3, 2 and 1 directions of two strips, both (3, 3)."""
+    lora_B = np.array([[1.0, 0.1, -0.4], [0.2, -0.9, 0.3], [0.5, 0.2, 0.8]])
+    lora_A = np.array([[0.8, 0.6, 0.2], [-0.5, 0.7, 0.3], [0.1, -0.4, 0.9]])
+    products = np.stack([lora_B[:, :r] @ lora_A[:r] for r in (3, 2, 1)])
+    lengths = np.linalg.svd(products, compute_uv=False).round(9) + 0  # what is rounding is 0
+    return {"ranks": [3, 2, 1], "axes": lengths.tolist(), "products": products}
+
+
+@figure(_through_strips)
+def ball_to_sheet(numbers: Numbers) -> Figure:
+    """Show a ball after a 3 × 3 matrix of rank 3, 2 and 1: an egg, a flat sheet, a line.
+
+    Three drawings in space, of the outputs of all inputs of length 1. Left, at rank 3, an egg, with
+    axes of {axes[0][0]:.2f}, {axes[0][1]:.2f} and {axes[0][2]:.2f}. In the middle, at rank 2, a
+    flat sheet: one axis is 0. Right, at rank 1, a line: two are 0.
+    """
+    fig = plt.figure(figsize=(9, 3.2))
+    across, down = np.meshgrid(np.radians(np.arange(0, 361, 15)), np.radians(np.arange(0, 181, 15)))
+    ball = np.stack([np.cos(across) * np.sin(down), np.sin(across) * np.sin(down), np.cos(down)])
+    names = {3: "an egg", 2: "a sheet", 1: "a line"}
+    for i, (r, product) in enumerate(zip(numbers["ranks"], numbers["products"], strict=True)):
+        ax = fig.add_axes((0.01 + 0.33 * i, 0, 0.31, 0.88), projection="3d")
+        x, y, z = np.einsum("ij,jab->iab", product, ball)
+        look = {"edgecolor": VERMILION, "linewidth": 1.0 if r == 1 else 0.4, "shade": r == 3}
+        ax.plot_surface(x, y, z, color="#F6C9A5", rstride=1, cstride=1, **look)
+        ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticklabels=[], yticklabels=[])
+        ax.set(zticklabels=[])
+        ax.view_init(elev=38, azim=-60)
+        ax.set_box_aspect((1, 1, 1))
+        ax.set_title(f"rank {r}: {names[r]}")
     return fig
 
 
-def _truncation(
-    noise: NDArray | None = None, structure: NDArray | None = None, tries: int = 200
-) -> Numbers:
-    """Return what rank r leaves of two matrices (m, k): the best directions, and random ones.
+# -- a film: a picture, weave by weave -----------------------------------------------------------
 
-    Of these, the best of ``tries`` random A (r, k), each with the B that fits it best.
-    """
-    rng = np.random.default_rng(0)
-    if noise is None or structure is None:
-        noise, _, structure = three_matrices().values()
-        structure = structure + 0.1 * rng.standard_normal(structure.shape)
-    numbers: Numbers = {"size": min(noise.shape), "tries": tries, "ranks": [1, 5, 10, 20, 40, 70]}
-    for name, matrix in (("noise", noise), ("structure", structure)):
-        numbers[name], numbers[f"random_{name}"] = _errors(matrix).tolist(), []
-        for r in numbers["ranks"]:
-            Q = np.linalg.qr(rng.standard_normal((tries, matrix.shape[1], r)))[0]  # (tries, k, r)
-            kept = np.sum((matrix @ Q) ** 2, axis=(1, 2)).max() / np.sum(matrix**2)
-            numbers[f"random_{name}"].append(float(np.sqrt(1 - kept)))
-    return {**numbers, "at_5": [numbers["noise"][5], numbers["structure"][5]]}
-
-
-@figure(_truncation)
-def eckart_young(numbers: Numbers) -> Figure:
-    """Show what rank r leaves of noise and of structure, and that random directions leave more.
-
-    The relative error of the best rank-r approximation against r, from 0 to {size}, for two
-    matrices. Noise, the upper curve, falls slowly: {at_5[0]:.2f} is left at r = 5. Structure of
-    rank 4 under noise a tenth of its size, the lower curve, drops to {at_5[1]:.2f} by then, and
-    from there hardly at all. Squares and circles, the best of {tries} random choices of r
-    directions, lie above the curve of their matrix, those of the structure far above.
-    """
-    fig, ax = plt.subplots(layout="constrained")
-    looks = [("noise", "-", "s", BLUE), ("structure", "--", "o", VERMILION)]
-    for name, line, mark, color in looks:
-        errors, best = numbers[name], numbers[f"random_{name}"]
-        ax.plot(errors, line, color=color)
-        ax.plot(numbers["ranks"], best, mark, color=color, markerfacecolor="none")
-        ax.annotate(name, (15, errors[15]), (6, 6), textcoords="offset points", color=color)
-    ax.annotate("random $A$", (70, numbers["random_noise"][-1]), (6, 6), textcoords="offset points")
-    ax.set(xlabel="r", ylabel=ERROR, xlim=(0, 101), ylim=(0, 1.03))
-    return fig
+STILL, WEAVES = (2.2, 2.2), (6.9, 3.9)
 
 
 def picture() -> NDArray:
@@ -144,34 +160,155 @@ def picture() -> NDArray:
     return image
 
 
-def _truncated(image: NDArray | None = None, ranks: Sequence[int] = (1, 4, 16, 38)) -> Numbers:
-    """Truncate an image (m, k) to each rank; by default the painted one."""
+def _weaving(image: Given = None) -> Numbers:
+    """Add up the weaves of an image (d, k) of rank 4 or more; by default the painted one."""
     image = picture() if image is None else image
-    errors = _errors(image)
+    rank = int(np.linalg.matrix_rank(image))
+    last = min(rank, 20)
+    shown = [*range(1, last + 1), *(round(r) for r in np.linspace(last, rank, 5)[1:].tolist())]
+    shown = sorted(set(shown))
+    U, S, Vt = lowrank.truncated_svd(image, rank)
+    weaves = [S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in shown]
+    errors = np.where(np.arange(rank + 1) < rank, _errors(image)[: rank + 1], 0)  # no rounding
     return {
-        "ranks": list(ranks),
-        "errors": errors[list(ranks)].tolist(),
+        "captions": [f"r = {r}: {errors[r]:.0%} off" for r in shown],
+        "moments": [shown.index(r) for r in (1, 2, 4, 16, rank) if r in shown],
+        "rank": rank,
+        "ranks": shown,
+        "errors": [round(errors[r], 6) for r in shown],
         "curve": errors,
-        "kept": np.stack([lowrank.best_approximation(image, r) for r in ranks]),
+        "image": image,
+        "weaves": np.stack(weaves),
+        "sums": np.stack([(U[:, :r] * S[:r]) @ Vt[:r] for r in shown]),
     }
 
 
-@figure(_truncated)
-def truncated_picture(numbers: Numbers) -> Figure:
-    """Show a picture kept at rank r, and the error: what is straight comes first, slants last.
+def _so_far(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the sum of the first weaves."""
+    image = heatmap(films.place(stage, 0.1, 0.1, 2, 2), numbers["sums"][0], 1)
+    return lambda i: image.set_data(numbers["sums"][i])
 
-    A painted picture kept at four ranks, and below it the relative error against r, with these
-    ranks marked. At rank {ranks[0]} only bars, across and down: an error of {errors[0]:.2f}. At
-    {ranks[1]} windows, and a square for a sun: {errors[1]:.2f}. At {ranks[2]} a round sun and a
-    slanted roof, a little blurred: {errors[2]:.2f}. At {ranks[3]}, the rank of the picture, nothing
-    is missing: a house under an evening sky.
+
+def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the last weave, the sum so far and what is left, and under them the error."""
+    squares: list[Axes] = [films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2) for n in range(3)]
+    images = [heatmap(ax, numbers["image"], 1) for ax in squares]
+    for ax, words in zip(squares[1:], ("all so far", "what is left"), strict=True):
+        ax.set_title(words, fontsize=11)
+    ax = films.place(stage, 0.75, 0.55, 5.95, 0.75)
+    ax.plot(numbers["curve"], color=GREY)
+    (dot,) = ax.plot(0, 1, "o", color=VERMILION, markersize=8, clip_on=False)
+    ax.set(ylim=(0, 1.05), xlim=(0, numbers["rank"]), ylabel="off", xlabel="weaves added")
+
+    def show(i: int) -> None:
+        r, so_far = numbers["ranks"][i], numbers["sums"][i]
+        squares[0].set_title(f"weave {r}", fontsize=11)
+        parts = numbers["weaves"][i], so_far, numbers["image"] - so_far
+        for image, part in zip(images, parts, strict=True):
+            image.set_data(part)
+        dot.set_data([r], [numbers["curve"][r]])
+
+    return show
+
+
+@figure(_weaving)
+def weave_by_weave(numbers: Numbers) -> Figure:
+    """Show a picture that is the sum of weaves: what is straight comes first, slants last.
+
+    The painted picture in five squares, from left to right the sum of its first 1, 2, 4, 16 and all
+    {rank} weaves. With one there are only bars, across and down: {errors[0]:.0%} is missing. With
+    two the wall of the house, with four its six windows, and a square for a sun: {errors[3]:.0%}.
+    With 16 a round sun and a slanted roof, a little blurred: {errors[15]:.0%}. With {rank}, the
+    rank of the picture, nothing is missing: a house under an evening sky.
     """
-    ranks, errors, curve = numbers["ranks"], numbers["errors"], numbers["curve"]
-    fig, at = _row(len(ranks))
-    for i, (r, error, kept) in enumerate(zip(ranks, errors, numbers["kept"], strict=True)):
-        heatmap(at(i, 94, 100, 100), kept, 1.0).axes.set_title(f"r = {r}: {error:.3f}")
-    ax = at(0, 24, 114 * len(ranks) - 14, 60)
-    ax.plot(curve, color=GREY)
-    ax.plot(ranks, errors, "o", color=ORANGE, markersize=8, clip_on=False)
-    ax.set(xlabel="r", ylabel=ERROR, xlim=(0, 1.2 * np.count_nonzero(curve)), ylim=(0, 1.05))
-    return fig
+    return films.strip(_so_far, numbers, STILL)
+
+
+def film_of_weaves(image: Given = None) -> films.Player:
+    """Return the film: each weave, the sum so far, what is left, and the error."""
+    return films.player(weave_by_weave, _weaving(image), _weave_sum_rest, WEAVES)
+
+
+# -- a film: a square that turns -----------------------------------------------------------------
+
+TURNS = (5.6, 2.6)
+
+
+def square(angle: float, off: float = 0.0) -> NDArray:
+    """Draw a square of side 50, turned by an angle in degrees, into a matrix (100, 100).
+
+    Each entry is the share of its cell that is covered, from 8 × 8 points in it. The square stands
+    in the middle, or ``off`` cells further along and further down.
+    """
+    fine = 8
+    at = (np.arange(100 * fine) + 0.5) / fine - 50 - off
+    across, down = at[None, :], at[:, None]
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    inside = (abs(c * across + s * down) < 25) & (abs(c * down - s * across) < 25)
+    return inside.reshape(100, fine, 100, fine).mean(axis=(1, 3))
+
+
+def board_and_line() -> NDArray:
+    """Return a chess board of ±1, and one line from corner to corner: (2, 100, 100)."""
+    board = (-1.0) ** np.add.outer(np.arange(100), np.arange(100))
+    return np.stack([board, np.eye(100)])
+
+
+def _turned() -> Numbers:
+    """Turn the square to 45°; count its directions, and how many come within 1 % of it."""
+    angles = [0, 1, 2, *range(4, 42, 2), 43, 45]
+    squares = np.stack([square(angle) for angle in angles])
+    ranks = [int(np.linalg.matrix_rank(one)) for one in squares]
+    within = [int(np.sum(_errors(one)[:-1] > 0.01)) for one in squares]
+    told = zip(angles, ranks, within, strict=True)
+    return {
+        "captions": [f"{angle}°: rank {r};\nat most 1 % off: {n}" for angle, r, n in told],
+        "moments": [angles.index(angle) for angle in (0, 1, 10, 40, 45)],
+        "angles": angles,
+        "ranks": ranks,
+        "within": within,
+        "squares": squares,
+    }
+
+
+def _tilted(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the square at the angle of the frame."""
+    image = heatmap(films.place(stage, 0.1, 0.1, 2, 2), numbers["squares"][0], 1)
+    return lambda i: image.set_data(numbers["squares"][i])
+
+
+def _tilted_and_counted(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the same, and beside it the directions needed, up to this angle."""
+    show_square = _tilted(stage, numbers)
+    ax = films.place(stage, 2.9, 0.6, 2.5, 1.6)
+    (exact,) = ax.plot([], [], "o-", color=VERMILION, markersize=4)
+    (near,) = ax.plot([], [], "s--", color=BLUE, markersize=3, linewidth=1.2)
+    ax.set(xlim=(-1, 46), ylim=(0, 1.1 * max(numbers["ranks"])), xticks=[0, 15, 30, 45])
+    ax.set_xlabel("angle, in degrees")
+    ax.set_title("directions needed", fontsize=11)
+    ax.text(11, 58, "rank", color=VERMILION, ha="right")
+    ax.text(30, 18, "at most 1 % off", color=BLUE, ha="center")
+
+    def show(i: int) -> None:
+        show_square(i)
+        for line, counts in ((exact, numbers["ranks"]), (near, numbers["within"])):
+            line.set_data(numbers["angles"][: i + 1], counts[: i + 1])
+
+    return show
+
+
+@figure(_turned)
+def square_that_turns(numbers: Numbers) -> Figure:
+    """Show that a square has rank 1 while it stands upright, and dozens when it is turned.
+
+    A light square on a dark ground, turned by 0, 1, 10, 40 and 45 degrees. Its ranks are
+    {ranks[0]}, {ranks[1]}, {ranks[6]}, {ranks[21]}, and at 45 degrees, where it stands on a corner,
+    only {ranks[23]}. To be at most 1 % off takes {within[0]}, {within[1]}, {within[6]},
+    {within[21]} and {within[23]} directions.
+    """
+    return films.strip(_tilted, numbers, STILL)
+
+
+def film_of_the_square() -> films.Player:
+    """Return the film of the square that turns, with the directions counted."""
+    return films.player(square_that_turns, _turned(), _tilted_and_counted, TURNS)

@@ -1,7 +1,6 @@
 """Answers to the exercises."""
 
 import numpy as np
-from lessons import in_place, loses_return
 
 from lora_edu import lowrank
 from lora_edu.course.rank_and_svd import checks
@@ -16,7 +15,7 @@ def held(S):
 
 
 def strips(rank):
-    """An answer to the last exercise that finds its rank by ``rank(S, error)``."""
+    """An answer to the second exercise that finds its rank by ``rank(S, error)``."""
     return lambda M, error: lowrank.factor(M, rank(values(M), error))
 
 
@@ -24,140 +23,63 @@ def right_rank(S, error):
     return lowrank.energy_rank(S, 1 - error**2)
 
 
+def random(shape):
+    return np.random.default_rng(1).standard_normal(shape)
+
+
+def first_column_back(A, B):
+    """The strips whose sum with the first loses a direction."""
+    other = random(B.shape)
+    other[:, 0] = -B[:, 0]
+    return A, other
+
+
+AXES = ([2, 1], [3, 0], [5, 0])
 CASES = {
-    checks.check_count_directions: (
-        lambda M: int(np.sum(values(M) > 1e-12 * values(M)[0])),
+    checks.check_axes: (
+        AXES,
         {
-            "all of them": (lambda M: len(values(M)), "got 5, right is 3: a direction of strength"),
-            "above zero": (lambda M: np.count_nonzero(values(M)), "of strength zero, or nearly"),
             "eigenvalues": (
-                lambda M: int(np.sum(abs(np.linalg.eigvals(M)) > 1e-12)),
-                "it raises LinAlgError",
+                ([2, 1], [0, 0], [3, 0]),
+                "shift: got [0, 0]: these are the eigenvalues",
             ),
-            "eigenvalues if square": (
-                lambda M: int(
-                    np.sum(abs(np.linalg.eigvals(M)) > 1e-12)
-                    if M.shape[0] == M.shape[1]
-                    else np.linalg.matrix_rank(M)
-                ),
-                "got 0, right is 5: all its eigenvalues are zero",
+            "eigenvalues of flat": (
+                ([2, 1], [3, 0], [3, 0]),
+                "flat: got [3, 0]: these are the eig",
             ),
-            "absolute": (lambda M: int(np.sum(values(M) > 1e-12)), "not with 1"),
-            "NumPy's own line": (lambda M: np.linalg.matrix_rank(M), "got 4, right is 2: the line"),
-            "the line in σ²": (
-                lambda M: int(np.sum(values(M) ** 2 > 1e-12 * values(M)[0] ** 2)),
-                "got 1, right is 2",
+            "a negative length": (([2, -1], *AXES[1:]), "no length is negative"),
+            "the shortest first": (([1, 2], *AXES[1:]), "mirror: got [1, 2]: the longest comes"),
+            "lengths of columns": (
+                (*AXES[:2], [4, 3]),
+                "flat: got [4, 3]: so long are its columns",
             ),
-            "a lower line": (
-                lambda M: int(np.sum(values(M) > 1e-13 * values(M)[0])),
-                "got 3, right is 2: the line is at 1e-12",
+            "columns in their order": (
+                (*AXES[:2], [3, 4]),
+                "flat: got [3, 4]: so long are its col",
             ),
-            "of the norm": (
-                lambda M: int(np.sum(values(M) > 1e-12 * np.linalg.norm(M))),
-                "got 4, right is 5: compare with the largest σ, not with a norm",
+            "end to end": (
+                tuple(2 * np.array(AXES)),
+                "mirror: got [4, 2]: measure from the middle",
             ),
-            "zero divided by zero": (
-                lambda M: int(np.sum(~(values(M) / max(values(M)[0], 1e-300) <= 1e-12)) or 1),
-                "got 1, right is 0: nothing is there",
+            "halves": ((*AXES[:2], [2.5, 0]), "the middle to the rim; that of the circle is 1"),
+            "squares": (tuple(np.square(AXES)), "mirror: got [4, 1]: these are squares of lengths"),
+            "the sum of the columns": (
+                (*AXES[:2], [7, 0]),
+                "flat: got [7, 0]: both columns add up",
             ),
-            "the list": (lambda M: values(M) > 1e-12 * values(M)[0], "a whole number of type int"),
-            "no return": (loses_return, "is the `return` missing?"),
-        },
-    ),
-    checks.check_energy_rank: (
-        lambda S, energy: int(np.sum(held(S) < energy)) + 1,
-        {
-            "of σ": (
-                lambda S, energy: int(np.sum(np.cumsum(S) / np.sum(S) < energy)) + 1,
-                "got 2, right is 1: that is for σ; energy is σ²",
+            "by the page's two inputs": (
+                ([5**0.5, 5**0.5], *AXES[1:]),
+                "mirror: got [2.23607, 2.23607]: so long are the outputs of (1, 1) and (-1, 1)",
             ),
-            "an index": (
-                lambda S, energy: int(np.argmax(held(S) >= energy)),
-                "got 0, right is 1: an index starts at 0",
+            "at 45°": (
+                (*AXES[:2], [4.95, 0]),
+                "flat: got [4.95, 0]: so far comes the input at 45°",
             ),
-            "more than": (
-                lambda S, energy: int(np.sum(held(S) <= energy)) + 1,
-                "got 3, right is 2: a share reached exactly",
-            ),
-            "smallest first": (
-                lambda S, energy: int(np.sum(held(S[::-1]) < energy)) + 1,
-                "got 3, right is 1: add the shares up, the largest first",
-            ),
-            "each share by itself": (
-                lambda S, energy: int(np.sum(S**2 / np.sum(S**2) < energy)) + 1,
-                "got 4, right is 1: add the shares up",
-            ),
-            "how many hold that much": (
-                lambda S, energy: int(np.sum(S**2 / np.sum(S**2) > energy)),
-                "got 0, right is 2: add the shares up",
-            ),
-            "not a share": (
-                lambda S, energy: int(np.sum(np.cumsum(S**2) < energy)) + 1,
-                "got 5, right is 2: a share is σ² over Σ σ²",
-            ),
-            "roots of shares": (
-                lambda S, energy: int(np.sum(np.sqrt(held(S)) < energy)) + 1,
-                "σ² over Σ σ², no root",
-            ),
-            "the nearest share": (
-                lambda S, energy: int(np.argmin(abs(held(S) - energy))) + 1,
-                "got 2, right is 3: that share is not yet reached",
-            ),
-            "the share": (
-                lambda S, energy: held(S)[0],
-                "energy_rank([4, 2, 2, 1], 0.3): a rank is a whole number of type int, got ",
-            ),
-            "sorts in place": (lambda S, energy: in_place(S, 1), "S itself was changed"),
-        },
-    ),
-    checks.check_truncation_error: (
-        lambda S, r: np.linalg.norm(S[r:]) / np.linalg.norm(S),
-        {
-            "squared": (
-                lambda S, r: np.sum(S[r:] ** 2) / np.sum(S**2),
-                "0.36, right is 0.6: a root",
-            ),
-            "not relative": (lambda S, r: np.linalg.norm(S[r:]), "got 3, right is 0.6: that is ‖M"),
-            "what is kept": (
-                lambda S, r: np.linalg.norm(S[:r]) / np.linalg.norm(S),
-                "got 0.8, right is 0.6: that is what is kept",
-            ),
-            "one too many": (
-                lambda S, r: np.linalg.norm(S[r - 1 :]) / np.linalg.norm(S),
-                "σ_1 is kept, not lost",
-            ),
-            "one too few": (
-                lambda S, r: np.linalg.norm(S[r + 1 :]) / np.linalg.norm(S),
-                "σ_2 is lost too",
-            ),
-            "sums of σ": (lambda S, r: S[r:].sum() / S.sum(), "a root of a sum of squares"),
-            "spectral": (lambda S, r: S[r] / S[0], "by the spectral norm"),
-            "the energy lost": (
-                lambda S, r: np.sum(S[r:] ** 2),
-                "got 9, right is 0.6: that is the energy that is lost",
-            ),
-            "the root above alone": (
-                lambda S, r: np.linalg.norm(S[r:]) / np.sum(S**2),
-                "got 0.12, right is 0.6: divide by ‖M‖ = 5, not by its square",
-            ),
-            "the energy kept": (
-                lambda S, r: np.sum(S[:r] ** 2) / np.sum(S**2),
-                "got 0.64, right is 0.6: that is the share of the energy that is kept",
-            ),
-            "1 minus what is kept": (
-                lambda S, r: 1 - np.linalg.norm(S[:r]) / np.linalg.norm(S),
-                "got 0.2, right is 0.6: 0.8 is kept, but",
-            ),
-            "the first dropped": (
-                lambda S, r: S[r] / np.linalg.norm(S),
-                "got 0.4, right is 0.6: that is σ_2 alone",
-            ),
-            "text": (lambda S, r: f"{S[r]:.1f}", "the error must be a number or an array of"),
-            "each of them": (lambda S, r: S[r:] / np.linalg.norm(S), "one number, got shape (3,)"),
-            "r fixed at 1": (
-                lambda S, r: np.linalg.norm(S[1:]) / 5,
-                "r = 3: got 0.6, right is 0.2",
-            ),
+            "no stretch": ((*AXES[:2], [1, 1]), "flat: got [1, 1]: which input of length 1 comes"),
+            "two for one": ((*AXES[:2], 5), "flat: give two lengths, in one list, got shape ()"),
+            "a rank": (([2], [1], [1]), "mirror: give two lengths, in one list, got shape (1,)"),
+            "half done": (([2, 1], [3, 0], None), "answer 3 is still to be given"),
+            "a word": ((["two", "one"], *AXES[1:]), "mirror must be a number or an array of"),
         },
     ),
     checks.check_compress: (
@@ -169,11 +91,49 @@ CASES = {
             ),
             "not relative": (
                 strips(lambda S, error: int(np.sum(1 - held(S) > (error / np.sum(S)) ** 2)) + 1),
-                "r = 5 keeps to it, but r = 2 is thinner",
+                "the error is relative: compare with error · ‖M‖",
             ),
-            "one too few": (
-                strips(lambda S, error: right_rank(S, error) - 1),
-                "r = 1 leaves a relative error of 0.786",
+            "1 - error squared": (
+                strips(lambda S, error: lowrank.energy_rank(S, (1 - error) ** 2)),
+                "too little: of the energy keep the share 1 - error**2",
+            ),
+            "an index": (
+                lambda M, error: lowrank.factor(
+                    M, max(1, int(np.argmax(held(values(M)) >= 1 - error**2)))
+                ),
+                "one more would do: do you count, or take an index?",
+            ),
+            "sums of σ": (
+                strips(lambda S, e: 1 + int(np.sum(np.cumsum(S) / np.sum(S) < 1 - e**2))),
+                "energy is the sum of *squares*",
+            ),
+            "each alone": (
+                strips(lambda S, error: int(np.sum(error * np.linalg.norm(S) < S))),
+                "all that is left out counts together",
+            ),
+            "always two": (lambda M, error: lowrank.factor(M, 2), "does it depend on error?"),
+            "all but the last": (
+                lambda M, error: next(
+                    (
+                        lowrank.factor(M, r)
+                        for r in range(1, min(M.shape))
+                        if np.linalg.norm(M - lowrank.best_approximation(M, r))
+                        <= error * np.linalg.norm(M)
+                    ),
+                    None,
+                ),
+                "it returned None: is the `return` missing? Or never reached?",
+            ),
+            "no σ": (
+                lambda M, error: (
+                    lowrank.truncated_svd(M, right_rank(values(M), error))[2],
+                    lowrank.truncated_svd(M, right_rank(values(M), error))[0],
+                ),
+                "though r = 2 is enough: are these the strongest directions, and does each σ come",
+            ),
+            "three values": (
+                lambda M, error: (*lowrank.factor(M, 2), 2),
+                "return the two strips, lora_A and lora_B, got 3 values",
             ),
             "one too many": (
                 strips(lambda S, error: right_rank(S, error) + 1),
@@ -191,7 +151,7 @@ CASES = {
             ),
             "no strengths": (
                 lambda M, error: (np.eye(3, 5), np.eye(7, 3)),
-                "r = 3 leaves a relative error of",
+                "though r = 3 is enough: are these the strongest directions",
             ),
             "the product": (
                 lambda M, error: lowrank.best_approximation(M, 3),
@@ -206,6 +166,31 @@ CASES = {
                 "lora_A is (r, 5), lora_B (7, r), got (5, 3) and (7, 3)",
             ),
             "a vector": (lambda M, error: (M[0], M[:, 0]), "both strips are matrices"),
+        },
+    ),
+    checks.check_companion: (
+        lambda A, B: (A, random(B.shape)),
+        {
+            "two random strips": (
+                lambda A, B: (random(A.shape), random(B.shape)),
+                "the sum has rank 4, and should have 2",
+            ),
+            "one direction shared": (
+                lambda A, B: (np.vstack([A[:1], random(A[1:].shape)]), random(B.shape)),
+                "the sum has rank 3, and should have 2",
+            ),
+            "the same": (lambda A, B: (A.copy(), B.copy()), "yours is the first one, 1 times"),
+            "the same again": (lambda A, B: (A / 2, 2 * B), "yours is the first one, 1 times"),
+            "twice": (lambda A, B: (A, 2 * B), "yours is the first one, 2 times: make another"),
+            "taken back": (lambda A, B: (A, -B), "yours is the first one, -1 times"),
+            "nothing": (lambda A, B: (A, 0 * B), "your update has rank 0: it must have 2 as well"),
+            "one direction": (lambda A, B: (A[:1], B[:, :1]), "your update has rank 1: it must"),
+            "one cancels out": (
+                first_column_back,
+                "the sum has rank 1: a direction of yours takes away",
+            ),
+            "swapped": (lambda A, B: (random(B.shape), A), "the two are swapped"),
+            "one strip": (lambda A, B: random(B.shape), "return the two strips"),
         },
     ),
 }
