@@ -97,16 +97,6 @@ def stable_rank(singular_values: Array) -> float:
     return float(np.sum(_singular_values(singular_values) ** 2))
 
 
-def effective_rank(singular_values: Array) -> float:
-    """Return ``exp(-Σ pᵢ ln pᵢ)`` with ``pᵢ = σᵢ / Σσ``, from 1 to the rank: entropy as a count.
-
-    Source: Roy and Vetterli 2007, The effective rank, EUSIPCO, definition 1.
-    """
-    S = _singular_values(singular_values)
-    p = S[S > 0] / max(S.sum(), 1)  # (rank,); S starts with 1 unless all are zero
-    return float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0
-
-
 def subspace_similarity(A_1: Array, A_2: Array) -> Matrix:
     """Return φ for all i, j: how far the top-i directions of ``A_1`` lie in the top-j of ``A_2``.
 

@@ -270,10 +270,6 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "np.sum(_singular_values(singular_values) ** 2)",
             "np.sum(_singular_values(singular_values))",
         ),
-        "effective rank of the energies": (
-            "p = S[S > 0] / max(S.sum(), 1)",
-            "p = S[S > 0] ** 2 / max((S**2).sum(), 1)",
-        ),
         "phi is over the larger subspace": ("np.minimum(i, j)", "np.maximum(i, j)"),
         "phi sums along one axis only": (
             "np.cumsum(np.cumsum((V_1.T @ V_2) ** 2, axis=0), axis=1)",
@@ -827,7 +823,6 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     },
     ("lora_edu/course/plots.py", "tests/course/test_plots.py"): {
         "each heat map has its own scale": ("vmin=-limit, vmax=limit, ", ""),
-        "figures of a slider stay open": ("        plt.close(fig)\n", ""),
         "thousands with commas": ('.replace(",", "\\N{THIN SPACE}")', ""),
     },
     ("lora_edu/course/films.py", "tests/course/test_films.py"): {

@@ -7,7 +7,6 @@ lines) and never stand alone: lines also differ in dash or marker, and carry the
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -23,7 +22,6 @@ from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ipywidgets import Widget
     from matplotlib.typing import RcKeyType
 
 # Okabe & Ito, Color Universal Design, 2008
@@ -197,35 +195,3 @@ def small_png(png: bytes) -> bytes:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
-
-
-def slider(
-    draw: Callable[[int], Figure], symbol: str, start: int, *, least: int, most: int
-) -> Widget:
-    """Return a slider with a picture below it that is drawn anew when the slider is let go.
-
-    Parameters
-    ----------
-    draw : function
-        Takes the slider's value, returns a figure.
-    symbol : str
-        Written beside the slider.
-    start, least, most : int
-        Its first value and its range.
-    """
-    from ipywidgets import Image, IntSlider, VBox
-
-    control = IntSlider(start, least, most, description=symbol, continuous_update=False)
-    picture = Image(format="png", layout={"max_width": "100%"})
-
-    # An Image, not ipywidgets' Output: executing an Output without a browser hangs now and then.
-    def show(_: object = None) -> None:
-        fig, buffer = draw(control.value), io.BytesIO()
-        fig.savefig(buffer, format="png", dpi=fig.dpi)
-        picture.layout.width = f"{fig.get_figwidth() * fig.dpi:.0f}px"  # else as wide as the page
-        plt.close(fig)
-        picture.value = buffer.getvalue()
-
-    control.observe(show, names="value")
-    show()
-    return VBox([control, picture])

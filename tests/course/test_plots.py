@@ -1,5 +1,3 @@
-import io
-
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -43,25 +41,6 @@ def test_the_style_is_left_where_it_was():
     before = plt.rcParams["figure.dpi"]
     plots.heatmaps({"a": np.zeros((2, 2))}, limit=1.0)
     assert plt.rcParams["figure.dpi"] == before
-
-
-def test_slider_draws_at_once_and_again_when_moved():
-    drawn = []
-
-    def draw(r):
-        drawn.append(r)
-        fig, ax = plt.subplots(figsize=(1, 1))
-        ax.plot(np.arange(r))
-        return fig
-
-    box = plots.slider(draw, "r", 5, least=1, most=9)
-    control, picture = box.children
-    first = bytes(picture.value)
-    control.value = 7
-    assert drawn == [5, 7]
-    assert bytes(picture.value) != first
-    assert plt.imread(io.BytesIO(picture.value)).ndim == 3
-    assert plt.get_fignums() == []  # closed, so that a notebook does not show it twice
 
 
 @pytest.mark.parametrize(("text", "rank"), [("I", 1), ("L", 2), ("H", 2), ("LILI", 2), ("E", 4)])
