@@ -168,12 +168,13 @@ SHOWN = re.compile(r"(?<![\w.])-?\d|\bshapes?\b|\bgot \S|'.+'")
 def test_an_answer_that_nobody_named_is_shown_what_it_is(exercise_check, change):
     perturb = PERTURBED[change]
     right = answers(CASES[exercise_check][0])
-    if (exercise_check, change) == (companions.check_companion, "scaled"):
-        pytest.skip("a multiple of such an answer is another")
     if callable(right[0]):
         given = (lambda *arguments: perturb(right[0](*arguments)),)
     else:
         given = (perturb(right[0]), *right[1:])
+    if (exercise_check, change) == (companions.check_companion, "scaled"):
+        exercise_check(*given)  # a multiple of such an answer is another
+        return
     with pytest.raises(AssertionError) as caught:
         exercise_check(*given)
     assert SHOWN.search(str(caught.value))

@@ -31,7 +31,9 @@ DIAL, TURN = (2.2, 2.2), (6.4, 3.3)  # inches, as all lengths below: width, heig
 
 def _turning(machine: Given = None) -> Numbers:
     """Send a unit input through a machine (2, 2), at every 7.5° of half a circle."""
-    machine = MACHINE if machine is None else machine
+    machine = MACHINE if machine is None else np.asarray(machine)
+    if machine.shape != (2, 2) or not np.isfinite(machine).all():
+        raise ValueError(f"machine must hold 2 × 2 finite numbers, got {machine.tolist()}")
     angles = 7.5 * np.arange(24)
     inputs = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))])  # (2, 24)
     outputs = machine @ inputs  # (2, 24)
@@ -42,7 +44,7 @@ def _turning(machine: Given = None) -> Numbers:
         "moments": [0, 6, 12, 18],
         "angles": angles.tolist(),
         "lengths": lengths.tolist(),
-        "reach": 1.1 * float(max(np.linalg.norm(machine, 2), 1)),
+        "reach": 1.1 * max(1.0, *lengths.tolist()),
         "machine": machine,
         "inputs": inputs,
         "outputs": outputs,
@@ -161,24 +163,26 @@ def picture() -> NDArray:
 
 
 def _weaving(image: Given = None) -> Numbers:
-    """Add up the weaves of an image (d, k) of rank 4 or more; by default the painted one."""
-    image = picture() if image is None else image
+    """Add up the weaves of an image (d, k), not all 0; by default of the painted one."""
+    image = picture() if image is None else np.asarray(image)
+    U, S, Vt = lowrank.truncated_svd(image, min(image.shape, default=0))
+    if not image.any():
+        raise ValueError(f"image must hold a number other than 0, got {image.size} zeros")
     rank = int(np.linalg.matrix_rank(image))
-    last = min(rank, 20)
-    shown = [*range(1, last + 1), *(round(r) for r in np.linspace(last, rank, 5)[1:].tolist())]
-    shown = sorted(set(shown))
-    U, S, Vt = lowrank.truncated_svd(image, rank)
-    weaves = [S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in shown]
+    later = np.linspace(min(rank, 20), rank, 5).round().astype(int).tolist()
+    shown = sorted({*range(1, min(rank, 20) + 1), *later})
     errors = np.where(np.arange(rank + 1) < rank, _errors(image)[: rank + 1], 0)  # no rounding
+    moments = sorted({1, 2, 4, 16, rank} & set(shown))
     return {
         "captions": [f"r = {r}: {errors[r]:.0%} off" for r in shown],
-        "moments": [shown.index(r) for r in (1, 2, 4, 16, rank) if r in shown],
+        "moments": [shown.index(r) for r in moments],
+        "told": ", ".join(f"{errors[r]:.0%} at {r}" for r in moments),
         "rank": rank,
         "ranks": shown,
         "errors": [round(errors[r], 6) for r in shown],
         "curve": errors,
         "image": image,
-        "weaves": np.stack(weaves),
+        "weaves": np.stack([S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in shown]),
         "sums": np.stack([(U[:, :r] * S[:r]) @ Vt[:r] for r in shown]),
     }
 
@@ -215,11 +219,10 @@ def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
 def weave_by_weave(numbers: Numbers) -> Figure:
     """Show a picture that is the sum of weaves: what is straight comes first, slants last.
 
-    The painted picture in five squares, from left to right the sum of its first 1, 2, 4, 16 and all
-    {rank} weaves. With one there are only bars, across and down: {errors[0]:.0%} is missing. With
-    two the wall of the house, with four its six windows, and a square for a sun: {errors[3]:.0%}.
-    With 16 a round sun and a slanted roof, a little blurred: {errors[15]:.0%}. With {rank}, the
-    rank of the picture, nothing is missing: a house under an evening sky.
+    A picture, from left to right the sum of more and more of its weaves, up to all {rank}; off by
+    {told}. Of the painted one the first weave has only bars, across and down, two make the wall of
+    the house, four its six windows, and a square for a sun; with 16 the sun is round and the roof
+    slanted, a little blurred; then nothing is missing: a house under an evening sky.
     """
     return films.strip(_so_far, numbers, STILL)
 

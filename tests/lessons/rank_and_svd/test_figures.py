@@ -92,6 +92,30 @@ def test_the_weaves_add_up_to_the_picture_and_the_errors_are_those_of_the_sums(i
     assert ranks[numbers["moments"][-1]] == numbers["rank"]
 
 
+def test_the_film_takes_other_pictures_also_of_few_weaves():
+    assert len(figures.film_of_weaves(plots.letters("LILI")).html) < 100_000
+    assert len(figures.film_of_weaves([[1, 2], [2, 4]]).html) < 100_000
+    moments = figures.weave_by_weave.numbers([[1, 2], [2, 4]])["told"]
+    assert moments == "0% at 1"
+
+
+@pytest.mark.parametrize(
+    ("film", "given", "message"),
+    [
+        (figures.film_of_turning, np.eye(3), r"2 × 2 finite numbers, got \[\[1.0, 0.0"),
+        (figures.film_of_turning, [1, 2], r"finite numbers, got \[1, 2\]"),
+        (figures.film_of_turning, np.full((2, 2), np.nan), r"got \[\[nan"),
+        (figures.film_of_weaves, np.zeros((5, 4)), "other than 0, got 20 zeros"),
+        (figures.film_of_weaves, np.ones((6, 5, 3)), r"2 dimensions, got shape \(6, 5, 3\)"),
+        (figures.film_of_weaves, 5, r"2 dimensions, got shape \(\)"),
+        (figures.film_of_weaves, np.full((3, 3), np.nan), "finite"),
+    ],
+)
+def test_what_is_no_picture_and_no_machine_is_refused(film, given, message):
+    with pytest.raises(ValueError, match=message):
+        film(given)
+
+
 def test_a_frame_shows_the_weave_the_sum_and_what_is_left():
     numbers = figures.weave_by_weave.numbers()
     fig = plt.figure(figsize=figures.WEAVES)
