@@ -1,0 +1,133 @@
+"""What a learner wrote becomes a file of theirs: notebooks/mine/lora.py.
+
+Only their own copy of a lesson, which lies in ``notebooks/mine``, writes it. The course's own page,
+a build and a test say what would be in it, and leave all files alone.
+"""
+
+import ast
+import builtins
+import inspect
+import linecache
+import os
+import symtable
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from lora_edu.files import write_whole
+
+HEAD = '"""LoRA, written in lesson 03: it needs PyTorch, and nothing else."""\n\n'
+
+
+def keep(*parts: Any) -> None:
+    """Write functions and classes, as they stand in the notebook, into ``notebooks/mine/lora.py``.
+
+    A function that is still a stub is left out. If a file of that name holds something else, it is
+    kept as ``lora-1.py``, and so on. What was done, or why nothing was, is printed.
+
+    Parameters
+    ----------
+    *parts
+        What cells defined. Of all else on the page they may use modules, which the file imports.
+    """
+    sources = {}
+    try:
+        for part in parts:
+            sources[part.__name__] = _source(part)
+        todo = [name for name, source in sources.items() if _is_stub(source)]
+        text = _file([part for part in parts if part.__name__ not in todo], sources)
+    except (ValueError, SyntaxError) as error:
+        print(f"Nothing is written: {error}")
+        return
+    told = f"{len(text.splitlines())} lines: {', '.join(n for n in sources if n not in todo)}."
+    told += f" Still to be written: {', '.join(todo)}." if todo else ""
+    folder = _mine()
+    if folder is None:
+        print(f"{told}\nIn your own copy of this page they become notebooks/mine/lora.py.")
+        return
+    try:
+        told += _write(folder / "lora.py", text)
+    except OSError as error:
+        print(f"Nothing is written: {error}")
+        return
+    print(f"notebooks/mine/lora.py is yours now, {told}")
+
+
+def _write(path: Path, text: str) -> str:
+    """Write the file, and say where what it held before is now."""
+    told = ""
+    if os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text.encode()):
+        number = 1
+        while os.path.lexists(path.with_name(f"lora-{number}.py")):
+            number += 1
+        path.rename(path.with_name(f"lora-{number}.py"))
+        told = f" What it held before is in lora-{number}.py."
+    write_whole(path, text)
+    return told
+
+
+def _mine() -> Path | None:
+    """Return the folder ``mine`` if this is a learner's own copy, and neither build nor test."""
+    here = Path.cwd()
+    found = [folder for folder in (here, here.parent) if folder.name == "mine"]
+    return found[0] if found and "LORA_EDU_CLAIMS" not in os.environ else None
+
+
+def _file(parts: list[Any], sources: dict[str, str]) -> str:
+    """Put together the text of the file; a ValueError if it would miss something of the page."""
+    if not parts:
+        raise ValueError("all of it is still to be written")
+    imports = {"torch": "import torch", "nn": "from torch import nn"}
+    own = [part.__name__ for part in parts]
+    for part in parts:
+        for name in _names(sources[part.__name__]):
+            if name in own or name in imports or hasattr(builtins, name):
+                continue
+            value = _function(part).__globals__.get(name)
+            if not isinstance(value, ModuleType):
+                raise ValueError(
+                    f"{part.__name__} uses {name}, which the file would not hold: make it an "
+                    "argument, or give it to keep as well"
+                )
+            other = "" if value.__name__ == name else f" as {name}"
+            imports[name] = f"import {value.__name__}{other}"
+    return HEAD + "\n\n\n".join(["\n".join(imports.values()), *(sources[n] for n in own)]) + "\n"
+
+
+def _function(part: Any) -> FunctionType:
+    """Return a function, or the first method of a class: it knows where it was written."""
+    candidates = vars(part).values() if isinstance(part, type) else [part]
+    for candidate in candidates:
+        if isinstance(candidate, FunctionType):
+            return inspect.unwrap(candidate)  # of ``@torch.no_grad()``, say
+    raise ValueError(f"{part!r} is neither a function nor a class with methods")
+
+
+def _source(part: Any) -> str:
+    """Return the lines of the cell in which a function or a class stands."""
+    lines = linecache.getlines(_function(part).__code__.co_filename)
+    for node in ast.parse("".join(lines)).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == part.__name__:
+            first = min(part.lineno for part in [node, *node.decorator_list])
+            return "".join(lines[first - 1 : node.end_lineno]).rstrip()
+    raise ValueError(f"{part.__name__} stands in no cell: run the cell that defines it")
+
+
+def _is_stub(source: str) -> bool:
+    """Say whether a function does nothing yet but raise NotImplementedError."""
+    (part,) = ast.parse(source).body
+    return isinstance(part, ast.FunctionDef) and "raise NotImplementedError" in [
+        ast.unparse(statement) for statement in part.body
+    ]
+
+
+def _names(source: str) -> Iterator[str]:
+    """Return the names that a function or a class takes from outside of it."""
+    tables = [symtable.symtable(source, "lora.py", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_global() and symbol.is_referenced():
+                yield symbol.get_name()
