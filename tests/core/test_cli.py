@@ -19,7 +19,7 @@ from lora_edu.course.claims import collected
 
 def test_figures_for_print_stand_apart(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = ["matrix_anatomy", "scaling_and_rank"]
+    names = ["matrix_anatomy", "rank_and_noise"]
     assert main(["figures", "--format", "pdf", "--only", *names]) == 0
     expected = [str(Path("print", f"{name}.pdf")) for name in names]
     assert capsys.readouterr().out.split() == expected

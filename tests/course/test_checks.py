@@ -8,11 +8,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
 from lessons import in_place
 
 from lora_edu.course import LESSONS
 from lora_edu.course.checks import call, check, predict
+from lora_edu.course.learning_the_update import checks as update
 from lora_edu.course.matrix_example import checks as example
 from lora_edu.course.rank_and_svd import checks as companions
 
@@ -82,8 +84,10 @@ class Watched:
 
     def __call__(self, *arguments):
         handed = []
-        before = copy.deepcopy([None if callable(value) else value for value in arguments])
-        given = [self.handing(value, handed) if callable(value) else value for value in arguments]
+        before = copy.deepcopy([None if is_function(value) else value for value in arguments])
+        given = [
+            self.handing(value, handed) if is_function(value) else value for value in arguments
+        ]
         try:
             result = self.answer(*given)
         except Exception as error:
@@ -92,7 +96,7 @@ class Watched:
         changed = [
             (place, copy.deepcopy(now))
             for place, (now, was) in enumerate(zip(arguments, before, strict=True))
-            if isinstance(now, np.ndarray) and not same(np.array(now), np.array(was))
+            if isinstance(now, (np.ndarray, torch.nn.Module)) and not same(now, was)
         ]
         self.done.append((copy.deepcopy(result), handed, changed))
         return result
@@ -104,6 +108,10 @@ class Watched:
             return function(*values)
 
         return noted
+
+
+def is_function(value):
+    return callable(value) and not isinstance(value, torch.nn.Module)
 
 
 def done(exercise_check, answer):
@@ -128,12 +136,25 @@ def same(one, two):
         if isinstance(one, dict):
             return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
         return len(one) == len(two) and all(map(same, one, two))
-    a, b = np.asarray(one), np.asarray(two)
+    if isinstance(one, torch.nn.Module) or isinstance(two, torch.nn.Module):
+        return type(one) is type(two) and same(what_it_holds(one), what_it_holds(two))
+    a, b = (np.asarray(x.detach() if isinstance(x, torch.Tensor) else x) for x in (one, two))
     if a.dtype.kind != b.dtype.kind or a.shape != b.shape:
         return False
     if a.dtype.kind in "fc":
         return np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
     return np.array_equal(a, b)
+
+
+def what_it_holds(module):
+    """Return the tensors and numbers of a module, and of each tensor whether it trains and how."""
+    tables = vars(module), module._parameters, module._buffers, module._modules
+    found = {"its own forward": ["forward" in vars(module)]}
+    for table in tables:
+        for name, value in table.items():
+            if isinstance(value, (torch.Tensor, torch.nn.Module, float)):
+                found[name] = [value, type(value).__name__, getattr(value, "requires_grad", None)]
+    return found
 
 
 @each_check
@@ -159,6 +180,10 @@ def scaled(value):
 
 
 PERTURBED = {"scaled": scaled, "in a list": lambda value: [value]}
+RIGHT_AS_WELL = {
+    (companions.check_companion, "scaled"),  # a multiple of such an answer is another
+    (update.check_step, "in a list"),  # a strip of rank 1 is a row in a matrix
+}
 # What a message shows of an answer: a number, a shape, what it got, or the thing in quotes.
 SHOWN = re.compile(r"(?<![\w.])-?\d|\bshapes?\b|\bgot \S|'.+'")
 
@@ -172,8 +197,8 @@ def test_an_answer_that_nobody_named_is_shown_what_it_is(exercise_check, change)
         given = (lambda *arguments: perturb(right[0](*arguments)),)
     else:
         given = (perturb(right[0]), *right[1:])
-    if (exercise_check, change) == (companions.check_companion, "scaled"):
-        exercise_check(*given)  # a multiple of such an answer is another
+    if (exercise_check, change) in RIGHT_AS_WELL:
+        exercise_check(*given)
         return
     with pytest.raises(AssertionError) as caught:
         exercise_check(*given)

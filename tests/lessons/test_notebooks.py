@@ -106,6 +106,18 @@ TRIED = {
         ("figures.square(20)  ", "np.eye(30)  ", 0),
         ("1e-6 * noise,", "0 * noise,", 1),  # solves the puzzle
     ],
+    "learning_the_update": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("np.array([[2.0], [1.0]])", "np.array([[3.0], [1.0]])", 1),
+        ("hidden.shape, 100", "hidden.shape, 30", range(1, 9)),
+        ("r = 5   ", "r = 2   ", range(1, 4)),
+        ("r = 5   ", "r = 30   ", 0),
+        ("lora_alpha=r)\nstart_A", "lora_alpha=3 * r)\nstart_A", range(1, 5)),
+        ("lr=0.02)", "lr=0.0)", 1),
+        ("nudge[i, j] = 1e-4", "nudge[i, j] = 1e-3", 1),
+        ("lr = 0.003", "lr = 0.03", range(4)),
+        ("[(X, T)] * 1000", "[(X, T)] * 10", 1),  # solves the puzzle
+    ],
 }  # fmt: skip
 
 

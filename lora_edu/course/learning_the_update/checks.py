@@ -1,137 +1,280 @@
-"""Checks: the layer in rows, its gradients, the start, the floor, the first step."""
+"""Checks: a step by hand, a layer to repair, merge, the smallest rank that will do."""
 
-from collections.abc import Callable
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from lora_edu import reference
-from lora_edu.course.checks import call, check, compare, numbers
+from lora_edu.course.checks import call, check, numbers
+from lora_edu.files import one_line
 
-S = 3.0  # the scaling in all examples: neither 1 nor 2, so that no slip hides
-
-
-def _example(n: int, d: int, k: int, r: int) -> list[NDArray]:
-    """Return x (n, k), W0 (d, k), lora_A (r, k), lora_B (d, r), G (n, d) of small integers."""
-    rng, shapes = np.random.default_rng(0), [(n, k), (d, k), (r, k), (d, r), (n, d)]
-    return [rng.integers(1, 9, shape).astype(float) for shape in shapes]
+# -- questions ------------------------------------------------------------------------------------
 
 
-def _shaped(value: Any, shape: tuple[int, ...], name: str) -> NDArray:
-    got = numbers(value, name)
-    assert got.shape == shape or got.shape != shape[::-1], f"{name} is transposed: it is {shape}"
-    assert got.shape == shape, f"{name} must have shape {shape}, got {got.shape}"
-    return got
+def same_as(curves: Mapping[str, Sequence[float]]) -> str:
+    """Say which of the doubled rates gives the losses that α = 8 gives."""
+    for name in ("A", "B", "both"):
+        words = "both rates" if name == "both" else f"the rate of {name}"
+        if np.allclose(curves["α = 8"], curves[f"α = 4, {words} doubled"], rtol=1e-3):
+            return name
+    return "none"
 
 
-def _pair(got: Any, names: str, *shapes: tuple[int, ...]) -> list[NDArray]:
-    pair = isinstance(got, (tuple, list)) and len(got) == 2
-    assert pair, f"return two arrays: {names}; got {type(got).__name__}"
-    two = [numbers(*each) for each in zip(got, names.split(", "), strict=True)]
-    swapped = [one.shape for one in two] == [*shapes[::-1]]
-    assert not swapped, f"the two are swapped: return {names}, in this order"
-    return [_shaped(*each) for each in zip(two, shapes, names.split(", "), strict=True)]
+# -- a step by hand ------------------------------------------------------------------------------
 
-
-def _none_of(got: Any, wrong: dict[str, Any]) -> None:
-    """Refuse each wrong value by its name."""
-    for why, value in wrong.items():
-        assert not np.allclose(got, value), why
+X, A, T, LR = np.array([1, 2]), np.array([1, 1]), np.array([6, 6]), 0.1  # W0 changes nothing
 
 
 @check
-def check_forward(forward: Callable) -> None:
-    """``forward(x, W0, lora_A, lora_B, scaling)`` is x W0ᵀ + s (x Aᵀ) Bᵀ, a sample in each row."""
-    x, W0, A, B, _ = _example(3, 4, 6, 2)
-    y = _shaped(call(forward, x=x, W0=W0, lora_A=A, lora_B=B, scaling=S), (3, 4), "y")
-    base, update = x @ W0.T, x @ A.T @ B.T
-    _none_of(y, {
-        "x W0ᵀ alone: the update is missing": base,
-        "the update alone: x W0ᵀ is missing": S * update,
-        "scaling is missing": base + update,
-        "scaling belongs to the update only": S * (base + update),
-        "scaling belongs to the update, not to x W0ᵀ": S * base + update,
+def check_step(lora_A: Any, lora_B: Any) -> None:
+    """Each is two numbers: the strips after one step from B = 0."""
+    G, right_A = X - T, A  # from lora_B = 0, lora_A does not move
+    right = -LR * G * (A @ X)
+    got_A, got = (numbers(given, name) for given, name in ((lora_A, "lora_A"), (lora_B, "lora_B")))
+    for name, value in (("lora_A", got_A), ("lora_B", got)):
+        assert value.size == 2, f"{name} holds two numbers, got {value.size}"
+    got_A, got = got_A.ravel(), got.ravel()
+    swapped = np.allclose(got_A, right) and np.allclose(got, right_A)
+    assert not swapped, "the two are swapped: lora_A comes first"
+    old_B, old_slope = np.array([2, 1]), (X + 3 * np.array([2, 1]) - T) * 3
+    _none_of(got, "lora_B", {
+        "the sign: a step goes against the slope": -right,
+        "that is the slope: a step goes lr = 0.1 times it, downhill": -right / LR,
+        "the slope against its sign, but not times lr = 0.1": right / LR,
+        "that is lr times G: where is h, which B multiplies?": -LR * G,
+        "that is lr times G: where is h, and which way is downhill?": LR * G,
+        "h is A x = 3, not x": -LR * G * X,
+        "h is a sum, 1 + 2 = 3": -LR * G * 2,
+        "each output has an error of its own": right[[0, 0]],
+        "this B starts at zero, not at the (2, 1) of the example": old_B - LR * old_slope,
+        "B starts at zero here: there is nothing to add to": old_B + right,
+        "G is y - t, and with B = 0 y is x alone": -LR * old_slope,
+        "G is y - t, and y is x here, not 0": LR * T * (A @ X),
+        "the loss halves the squares: the slope is y - t times h, not twice that": 2 * right,
+        "the loss is a sum over the outputs, not their mean": right / 2,
+        "that is after two steps": right - LR * (X + 3 * right - T) * 3,
+        "the other way round: the upper output comes first": right[::-1],
+        "it has not moved: its slope is G times h, and neither is 0": 0 * right,
     })  # fmt: skip
-    compare(y, base + S * update, "y")
+    assert np.allclose(got, right), (
+        f"lora_B: got {_list(got)}. Three numbers make a step: G = y - t, h = A x, and lr = 0.1. "
+        "Which of them is another with you?"
+    )
+    _none_of(got_A, "lora_A", {"that is its change: where is it now?": 0 * right_A})
+    assert np.allclose(got_A, right_A), (
+        f"lora_A: got {_list(got_A)}. Its slope has B as a factor. What is B before the step?"
+    )
+
+
+def _none_of(got: NDArray, name: str, slips: Mapping[str, NDArray]) -> None:
+    for why, slip in slips.items():
+        assert not np.allclose(got, slip), f"{name}: got {_list(got)}: {why}"
+
+
+def _list(values: NDArray) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in values) + "]"
+
+
+# -- a layer to repair ---------------------------------------------------------------------------
+
+
+class Suspect(nn.Module):
+    """A LoRA layer whose loss falls, and with which three things are wrong (see the exercise)."""
+
+    def __init__(self, base: nn.Linear, r: int, lora_alpha: float) -> None:
+        super().__init__()
+        d, k = base.weight.shape
+        self.base = copy.deepcopy(base).requires_grad_()  # wrong: it trains, too
+        self.lora_A = torch.randn(r, k).to(base.weight) / k**0.5  # wrong: no parameter
+        self.lora_B = nn.Parameter(torch.randn(d, r).to(base.weight) / r)  # wrong: not zero
+        self.scaling = lora_alpha / r
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, (..., d), for x, (..., k)."""
+        return self.base(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
 
 
 @check
-def check_gradients(gradients: Callable) -> None:
-    """``gradients(G, x, lora_A, lora_B, scaling)`` is dA = s (G B)ᵀ x and dB = s Gᵀ (x Aᵀ)."""
-    x, W0, A, B, G = _example(5, 4, 6, 2)
-    got = call(gradients, G=G, x=x, lora_A=A, lora_B=B, scaling=S)
-    got = _pair(got, "dA, dB", A.shape, B.shape)
-    right = reference.backward(G, x, W0, A, B, S)[:2]
-    for name, value, want in zip(("dA", "dB"), got, right, strict=True):
-        _none_of(value, {
-            f"{name}: scaling is missing": want / S,
-            f"{name}: scaling stands in it twice": want * S,
-            f"{name}: G holds the 1/n already: sum over the samples": want / len(x),
-            f"{name}: the sign is turned: the gradient points up": -want,
-        })  # fmt: skip
-        compare(value, want, name, ": which numbers meet there?")
+@torch.random.fork_rng()
+def check_repaired(repaired: Callable) -> None:
+    """``repaired(base, r, lora_alpha)`` is a Suspect that starts at W0 and trains A and B alone."""
+    torch.manual_seed(0)
+    d, k, r = 6, 4, 2
+    base = nn.Linear(k, d, dtype=torch.float64)
+    x, t = torch.randn(20, k, dtype=torch.float64), torch.randn(20, d, dtype=torch.float64)
+    layer = call(repaired, base=base, r=r, lora_alpha=8)
+    kind = type(layer).__name__
+    assert isinstance(layer, Suspect), f"repair the Suspect, and return it, got {kind}"
+    try:
+        _examine(layer, base, r, x, t)
+    except (RuntimeError, AttributeError) as error:
+        raise AssertionError(f"it cannot be trained: {one_line(error)}") from None
+
+
+def _examine(layer: Suspect, base: nn.Linear, r: int, x: Tensor, t: Tensor) -> None:
+    (d, k), strips = base.weight.shape, {"lora_A": layer.lora_A, "lora_B": layer.lora_B}
+    shapes = [tuple(strip.shape) for strip in strips.values()]
+    assert shapes == [(r, k), (d, r)], (
+        f"lora_A and lora_B have shapes {shapes}, not {(r, k)} and {(d, r)}: make a new Suspect, "
+        "of the base and the r that you are given"
+    )
+    assert layer.scaling == 4, f"scaling was right, lora_alpha / r = 4, and is {layer.scaling:g}"
+    assert torch.equal(layer.base.weight, base.weight), "W0 itself has other numbers now"
+    off = (layer(x) - base(x)).abs().max().item()
+    assert off < 1e-9, (
+        f"before any training its outputs are {off:.2g} off those of the base: where does the "
+        "update start?"
+    )
+    ranks = {name: int(torch.linalg.matrix_rank(strip.detach())) for name, strip in strips.items()}
+    assert any(ranks.values()), "both strips are zero: nothing will ever move"
+    high = max(ranks.values())
+    assert high == r, f"the strip that is not zero has rank {high} only: draw it at random"
+    before = {name: strip.detach().clone() for name, strip in strips.items()}
+    trains = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+    assert trains, "nothing trains any more: which two should?"
+    optimizer = torch.optim.SGD(trains, lr=0.05)
+    for _ in range(3):
+        loss = ((layer(x) - t) ** 2).sum() / 40
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    wish = "requires_grad" in vars(layer.base)
+    assert not wish, "`requires_grad = …` on a module does nothing: write `requires_grad_(…)`"
+    copied = layer.base.weight.requires_grad and not base.weight.requires_grad
+    assert not copied, "you froze the base that came in: a Suspect has its own copy, `layer.base`"
+    moved = (layer.base.weight - base.weight).abs().max().item()
+    assert moved == 0, f"after three steps W0 has moved by {moved:.2g}: it should be frozen"
+    still = [name for name, p in layer.base.named_parameters() if p.requires_grad]
+    assert not still, f"of the base this still requires a gradient: {', '.join(still)}"
+    for name in ("lora_B", "lora_A"):  # if lora_B stays zero, lora_A cannot move
+        assert not torch.equal(getattr(layer, name), before[name]), (
+            f"after three steps {name} has not moved. Is it among layer.parameters(), from where "
+            "the optimizer takes what it trains? And does it require a gradient?"
+        )
+
+
+# -- merge ---------------------------------------------------------------------------------------
 
 
 @check
-def check_start(start: Callable) -> None:
-    """``start(d, k, r, rng)``: B = 0, the entries of A uniform between -1/√k and 1/√k."""
-    d, k, r = 20, 400, 8
-    got = [call(start, d=d, k=k, r=r, rng=np.random.default_rng(seed)) for seed in (0, 0, 1)]
-    (A, B), (again, _), (other, _) = (_pair(g, "lora_A, lora_B", (r, k), (d, r)) for g in got)
-    assert A.any() or B.any(), "both are zero: both gradients are zero too, and nothing ever moves"
-    assert A.any(), "A = 0 is the mirror image: it trains as well, but here B is the one at zero"
-    assert not B.any(), "B is not zero, nor is BA: the layer does not start at W0"
-    rank = np.linalg.matrix_rank(A)
-    assert rank == r, f"the rows of A have rank {rank} only: B A can have no more at the first step"
-    assert not np.array_equal(A, other), "A is the same for another rng: draw it from rng"
-    assert np.array_equal(A, again), "A differs for the same rng: draw from rng, and nothing else"
-    bound, largest = 1 / np.sqrt(k), np.abs(A).max()
-    axis = 0.9 < largest * np.sqrt(r) <= 1
-    assert not axis, "the bound is 1/√r: a row of A reads k numbers, so it is 1/√k"
-    assert 0.9 * bound < largest <= bound, f"entries of A reach {largest:.3g}: 1/√k is {bound:.3g}"
-    assert abs(A.mean()) < 0.1 * bound, "the entries of A lean to one sign: from -1/√k to 1/√k"
-    even = abs(A.std() * np.sqrt(3) / bound - 1) < 0.1  # what rng.uniform draws has std bound / √3
-    assert even, "the entries of A are not spread evenly from -1/√k to 1/√k: rng.uniform"
-
-
-@check
-def check_floor(floor: Callable) -> None:
-    """``floor(delta, x, r)`` is the tail of the spectrum of ΔW xᵀ, squared, over 2 n."""
-    x, delta, *_ = _example(7, 5, 4, 1)
-    s, alone = (np.linalg.svd(m, compute_uv=False) for m in (delta @ x.T, delta))
-    for r in (2, 1, 4):
-        got = numbers(call(floor, delta=delta, x=x, r=r), "the floor")
-        assert not got.ndim, f"the floor is one number, got shape {got.shape}: is a sum missing?"
-        right = np.sum(s[r:] ** 2) / (2 * len(x))
-        wrong = {
-            "the tail of ΔW alone: what counts is ΔW on the inputs": np.sum(alone[r:] ** 2),
-            "that is what r directions keep, not what they miss": np.sum(s[:r] ** 2),
-            "r directions are kept, 0 to r - 1: miss from index r on": np.sum(s[r - 1 :] ** 2),
-            "r directions are kept, 0 to r - 1: σ at index r is missed": np.sum(s[r + 1 :] ** 2),
-            "the squares of σ add up, not the σ: square each": np.sum(s[r:]),
-            "the sum of the squares, without its root": np.sum(s[r:] ** 2) ** 0.5,
-            "divide by 2 n, as the loss does": np.sum(s[r:] ** 2),
+@torch.random.fork_rng()
+def check_merge(merge: Callable) -> None:
+    """``merge(layer)`` is a new nn.Linear with the outputs of layer, a LoRA."""
+    torch.manual_seed(0)
+    for d, k, r, bias in [(4, 4, 4, False), (5, 3, 2, True)]:
+        layer = Suspect(nn.Linear(k, d, bias, dtype=torch.float64), r, lora_alpha=5 * r)
+        layer.base.requires_grad_(False)
+        layer.lora_A = nn.Parameter(layer.lora_A)
+        W0, delta = layer.base.weight.clone(), (layer.lora_B @ layer.lora_A).detach()
+        strips = torch.cat([layer.lora_A, layer.lora_B.T], dim=1).detach()
+        try:
+            merged = call(merge, layer=layer)
+        except AssertionError as error:
+            graph = re.search("non-leaf|leaf Variable", str(error))
+            assert not graph, "PyTorch records what you do to the weight: `with torch.no_grad():`"
+            raise
+        kind = type(merged)
+        assert not isinstance(merged, Tensor), "that is a weight: return an nn.Linear that has it"
+        assert kind is not Suspect, "that is the LoRA layer: return a plain nn.Linear"
+        assert kind is nn.Linear, f"return an nn.Linear, got {kind.__name__}"
+        W = merged.weight
+        shape = f"its weight is {tuple(W.shape)} of {W.dtype}, that of base {(d, k)} of {W0.dtype}"
+        assert (W.shape, W.dtype) == (W0.shape, W0.dtype), shape
+        sizes = merged.in_features, merged.out_features
+        assert sizes == (k, d), f"nn.Linear takes the inputs first: that is {sizes}, not {(k, d)}"
+        assert W.is_leaf, "its weight remembers how it was made: use `with torch.no_grad():`"
+        slips = {
+            "that is the base alone: add the update to its weight": W0,
+            "scaling is missing": W0 + delta,
+            "scaling stands in it twice": W0 + 25 * delta,
+            "that divides by scaling": W0 + delta / 5,
+            "scaling is lora_alpha / r already: do not divide by r again": W0 + 5 * delta / r,
+            "W0 is missing": 5 * delta,
+            "the update is subtracted": W0 - 5 * delta,
+            "scaling belongs to the update, not to W0": 5 * (W0 + delta),
+            "the update is in it twice": W0 + 10 * delta,
         }
-        if not np.isclose(got, right, atol=1e-9):
-            for scale in (1, 2, len(x), 2 * len(x)):
-                _none_of(got * scale, wrong)
-            raise AssertionError(f"r = {r}: {got:.4g}, should be {right:.4g}")
+        if d == k:
+            turned = (layer.lora_A @ layer.lora_B).detach()
+            slips["that is lora_A @ lora_B; ΔW is lora_B @ lora_A"] = W0 + 5 * turned
+            slips["the update is transposed"] = W0 + 5 * delta.T
+        for why, slip in slips.items():
+            assert not torch.allclose(W, slip), why
+        off = (W - W0 - 5 * delta).abs().max().item()
+        assert torch.allclose(W, W0 + 5 * delta), (
+            f"its weight is up to {off:.2g} off. To W0 add scaling, times the product of the strips"
+        )
+        own = None if merged.bias is None else merged.bias.tolist()
+        kept = layer.base.bias.tolist() if bias else None
+        assert own == kept, "its bias should be that of the base, or None where that has none"
+        assert torch.equal(layer.base.weight, W0), (
+            "layer has changed: its base holds the update now, and layer adds it once more. Make a "
+            "new nn.Linear, a copy of base"
+        )
+        after = torch.cat([layer.lora_A, layer.lora_B.T], dim=1)
+        assert torch.equal(after, strips), "layer has changed: its strips hold other numbers now"
+
+
+# -- the smallest rank ---------------------------------------------------------------------------
+
+
+def _least(tail: NDArray, loss: float) -> int:
+    """Return the first r ≥ 1 for which the sum of tail[r:] is at most loss."""
+    return max(1, sum(tail[r:].sum() > loss for r in range(len(tail))))
 
 
 @check
-def check_first_update(first_update: Callable) -> None:
-    """``first_update(G, x, lora_A, lr, scaling)`` is ΔW after an SGD step from B = 0."""
-    x, W0, A, B, G = _example(5, 4, 6, 2)
-    got = numbers(call(first_update, G=G, x=x, lora_A=A, lr=0.5, scaling=S), "ΔW")
-    assert got.shape != B.shape, "this has the shape of B: the update is s B A"
-    right = -0.5 * S**2 * G.T @ x @ A.T @ A
-    got = _shaped(got, W0.shape, "ΔW")
-    _none_of(got, {
-        "that is a step of full fine-tuning: here B moves, and A stays between": -0.5 * G.T @ x,
-        "the sign: a step goes against the gradient": -right,
-        "scaling stands once: it is in the gradient of B, and in s B A": right / S,
-        "scaling is missing, in the gradient of B and in s B A": right / S**2,
-        "lr is missing": right / 0.5,
-    })  # fmt: skip
-    compare(got, right, "ΔW")
+def check_smallest_rank(smallest_rank: Callable) -> None:
+    """``smallest_rank(delta, x, loss)``: the least r ≥ 1 whose floor is at most loss."""
+    n, d, k = 40, 4, 6
+    delta = np.eye(d, k) * (5, 4, 3, 2, 0, 0)  # four directions, each of one input
+    rng = np.random.default_rng(0)
+    x = np.linalg.qr(rng.standard_normal((n, k)))[0] * n**0.5 * (0.1, 3, 0.3, 2, 1, 1)
+    seen = np.array([12, 4, 0.9, 0.5]) * n**0.5  # the singular values of x delta.T
+    tail, alone = seen**2 / (2 * n), np.array([5, 4, 3, 2.0])
+    floors = [tail[r:].sum() for r in range(d)]  # of r = 0, 1, 2, 3
+    losses = [floor * size for floor in floors[1:] for size in (3, 1.08, 0.93, 0.6)]
+    losses.append(1.1 * floors[0])
+    want = [_least(tail, loss) for loss in losses]
+    tails = {
+        "floors belong to what the update does to these inputs, not to ΔW alone": alone**2 / 2,
+        "n belongs to the inputs: take the spectrum of what the update does to them": (
+            alone**2 / (2 * n)
+        ),
+        "divide by 2n, as the loss does": seen**2,
+        "divide by 2n, not by n": seen**2 / n,
+        "divide by 2n, not by 2": seen**2 / 2,
+        "n is the number of examples, len(x), and not that of inputs": seen**2 / (2 * k),
+        "n is the number of examples, len(x), and not that of outputs": seen**2 / (2 * d),
+        "the floor adds up squares: σ², not σ": seen / (2 * n),
+    }
+    slips = {why: [_least(tail, loss) for loss in losses] for why, tail in tails.items()}
+    slips |= {
+        "all that is left counts together, not each σ alone": (
+            [max(1, int(np.sum(tail > loss))) for loss in losses]
+        ),
+        "the floor is the sum of squares, without its root": (
+            [max(1, int(np.sum(np.sqrt(floors) > loss))) for loss in losses]
+        ),
+        "one fewer would do: after r directions σ[r:] is left": [r + 1 for r in want],
+        "one too few: do you count directions, or take an index?": [max(1, r - 1) for r in want],
+    }
+    got = []
+    for loss in losses:
+        r = numbers(call(smallest_rank, delta=delta, x=x, loss=loss), "the rank")
+        assert not r.ndim, f"one rank is asked for, got shape {r.shape}"
+        got.append(float(r))
+    for why, slip in slips.items():
+        assert got[:-1] != slip[:-1], why
+    told = ", ".join(f"{floor:.3g}" for floor in [*floors[1:], 0])
+    for loss, r, right in zip(losses, got, want, strict=True):
+        assert r >= 1, f"for loss = {loss:.3g} it says {r:g}: no adapter has a rank below 1"
+        assert r == right, (
+            f"for loss = {loss:.3g} it says {r:g}, and should say {right}: the floors from r = 1 "
+            f"on are {told}"
+        )

@@ -1,216 +1,271 @@
-"""Figures: the rank against a planted update, the starts, the scaling."""
+"""Figures: a saddle, a word that lights up, ranks and noise."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
+from lora_edu.course import films
+from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREY, ORANGE, VERMILION
+from lora_edu.course.plots import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    heatmap,
+    letters,
+)
 
-D, K, N, RANK = 40, 30, 50, 3
-
-
-def _planted() -> tuple[np.random.Generator, NDArray, NDArray]:
-    """Return a generator, ΔW* (d, k) of rank 3 and inputs (n, k). W0 drops out of the loss."""
-    rng = np.random.default_rng(0)
-    U, V = (np.linalg.qr(rng.standard_normal((rows, RANK)))[0] for rows in (D, K))
-    return rng, (U * [3, 2, 1]) @ V.T, rng.standard_normal((N, K))
-
-
-def _uniform(rng: np.random.Generator, rows: int, columns: int) -> NDArray:
-    """Return what PyTorch's ``kaiming_uniform_(a=√5)`` draws: ±1/√columns."""
-    return rng.uniform(-1, 1, (rows, columns)) / columns**0.5
+Stage = Figure | SubFigure
 
 
-def _descend(
-    A: NDArray, B: NDArray, x: NDArray, effect: NDArray, steps: int, lr: float
-) -> tuple[NDArray, NDArray]:
-    """Return BA (…, d, k) and the losses ‖x (BA)ᵀ - effect‖² / 2n on the way (…, steps).
-
-    Several descents go side by side: A (…, r, k), B (…, d, r), effect (…, n, d), and x (n, k).
-    """
-    losses = []
-    for _ in range(steps):
-        h = x @ A.swapaxes(-1, -2)  # (…, n, r)
-        G = (h @ B.swapaxes(-1, -2) - effect) / len(x)  # (…, n, d)
-        losses.append(np.sum(G**2, axis=(-1, -2)) * len(x) / 2)
-        A, B = A - lr * (G @ B).swapaxes(-1, -2) @ x, B - lr * G.swapaxes(-1, -2) @ h
-    return B @ A, np.stack(losses, axis=-1)
+def hidden_word() -> NDArray:
+    """Return the update that lesson 03 hides: a word, (40, 60), with σ = 3, 2, 1 and no other."""
+    drawn = letters("LIT", 120).reshape(40, 3, 60, 2).mean(axis=(1, 3))
+    U, _, Vt = np.linalg.svd(drawn, full_matrices=False)
+    return (U[:, :3] * (3, 2, 1)) @ Vt[:3]
 
 
-class Sweep(NamedTuple):
-    """For each rank: the floor, the last losses, the errors on fresh inputs; clean: no noise."""
+# -- the smallest LoRA: two numbers --------------------------------------------------------------
 
-    ranks: Sequence[int]
-    floors: Sequence[float]
-    clean_loss: Sequence[float]
-    noisy_loss: Sequence[float]
-    clean_test: Sequence[float]
-    noisy_test: Sequence[float]
-
-
-def _sweep() -> Sweep:
-    rng, delta, x = _planted()
-    ranks, effect = [1, 2, 3, 5, 10, 30], x @ delta.T  # (n, d)
-    squares = np.linalg.svd(effect, compute_uv=False) ** 2
-    targets = np.stack([effect, effect + 0.3 * rng.standard_normal(effect.shape)])  # (2, n, d)
-    floors, losses, errors = [], [], []
-    for r in ranks:
-        A, B = _uniform(rng, r, K), np.zeros((D, r))
-        found, curves = _descend(np.stack([A, A]), np.stack([B, B]), x, targets, 1000, 0.1)
-        floors.append(np.sum(squares[r:]) / (2 * N))
-        losses.append(curves[:, -1])
-        errors.append(np.sum((found - delta) ** 2, axis=(1, 2)) / np.sum(delta**2))
-    clean_loss, noisy_loss = np.transpose(losses)
-    clean_test, noisy_test = np.transpose(errors)
-    return Sweep(ranks, floors, clean_loss, noisy_loss, clean_test, noisy_test)
+STARTS = {
+    "LoRA's start: b = 0": (1.2, 0.0),
+    "the mirror: a = 0": (0.0, 1.2),
+    "close to 0: it waits": (0.06, 0.0),
+    "one the other's opposite": (-1.2, 1.2),
+    "both 0: it stays": (0.0, 0.0),
+}
 
 
-def _planted_sweep(*rows: Sequence[float]) -> Numbers:
-    """Name the rows of a ``Sweep``, by default of the course's own planted update."""
-    sweep = Sweep(*rows) if rows else _sweep()
-    # Beyond eight decimals stands what is zero but for rounding: another on each machine.
-    numbers = {name: np.round(row, 8).tolist() for name, row in sweep._asdict().items()}
-    best = np.argmin(sweep.noisy_test)
-    return {**numbers, "best": int(sweep.ranks[best])}
-
-
-@figure(_planted_sweep)
-def rank_sweep_planted(numbers: Numbers) -> Figure:
-    """Show the loss stop at the Eckart-Young floor, and too large an r overfit noisy targets.
-
-    Two panels against the rank r of an adapter that learns a planted update of rank 3. Left, the
-    training loss: without noise it lies on the floor that the tail of the spectrum sets,
-    {floors[0]:.2g} at r = 1, {floors[1]:.2g} at r = 2 and zero from r = 3 on; with noisy targets it
-    keeps falling. Right, the error on fresh inputs: without noise zero from r = 3 on; with noise
-    least at r = {best}, and {noisy_test[5]:.2g} at r = {ranks[5]}.
-    """
-    ranks, at = numbers["ranks"], np.arange(len(numbers["ranks"]))
-    fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
-    tail = {"markersize": 26, "markeredgewidth": 2, "label": "$\\sum_{i>r}\\sigma_i^2\\,/\\,2n$"}
-    axes[0].plot(at, numbers["floors"], "_", color=BLACK, **tail)
-    for ax, measure in zip(axes, ("loss", "test"), strict=True):
-        clean, noisy = numbers[f"clean_{measure}"], numbers[f"noisy_{measure}"]
-        ax.plot(at, noisy, "s--", color=ORANGE, label="$T + 0.3\\,\\varepsilon$")
-        ax.plot(at, clean, "o-", color=BLUE, label="$T$", linewidth=1)
-        ax.set(xlabel="r", xticks=at, xticklabels=ranks)
-        ax.set_ylim(-0.04 * max(noisy))
-    axes[0].set_ylabel("$L$")
-    axes[1].set_ylabel(
-        "$\\|x(\\Delta W - \\Delta W^*)^\\top\\|^2\\,/\\,\\|x\\,\\Delta W^{*\\top}\\|^2$"
-    )
-    axes[0].legend()
-    return fig
-
-
-def _curves(draws: int = 20) -> dict[str, NDArray]:
-    rng, delta, x = _planted()
-    curves = {}
-    for name, a, b in [("A = B = 0", 0, 0), ("B = 0", 1, 0), ("A = 0", 0, 1), ("random", 1, 1)]:
-        A, B = np.empty((draws, RANK, K)), np.empty((draws, D, RANK))
-        for draw in range(draws):
-            A[draw] = a * _uniform(rng, RANK, K)
-            B[draw] = b * _uniform(rng, D, RANK)
-        curves[name] = _descend(A, B, x, x @ delta.T, 151, 0.03)[1]
-    return curves
-
-
-def _starts(curves: Mapping[str, NDArray] | None = None) -> Numbers:
-    """Compare the losses from four starts, name → (draws, steps); by default our own."""
-    curves = curves or _curves()
-    ahead = np.sum(curves["B = 0"] < curves["A = 0"], axis=0)
-    medians = {name: np.median(losses, axis=0) for name, losses in curves.items()}
+def _walks(lr: float = 0.1, steps: int = 80) -> Numbers:
+    """Walk down L = ½ (ba - 1)² from each of ``STARTS``."""
+    walks = np.empty((len(STARTS), steps + 1, 2))
+    walks[:, 0] = list(STARTS.values())
+    for step in range(steps):
+        a, b = walks[:, step].T
+        error = b * a - 1
+        walks[:, step + 1] = np.stack([a - lr * error * b, b - lr * error * a], axis=1)
+    losses = 0.5 * (walks.prod(axis=2) - 1) ** 2  # (starts, steps + 1)
     return {
-        "draws": len(curves["B = 0"]),
-        "level": float(curves["A = B = 0"][0, 0]),
-        "random": float(np.mean(curves["random"][:, 0])),
-        "last": len(ahead) - 1,
-        "ahead_1": int(ahead[1]),
-        "ahead_last": int(ahead[-1]),
-        "medians": {name: np.round(line[::10], 5).tolist() for name, line in medians.items()},
-        "losses": np.stack(list(curves.values())),  # (starts, draws, steps)
+        "steps": steps,
+        "waited": int(np.argmax(losses[2] < 0.25)),  # until half of the loss is gone
+        "reached": losses[:, -1].round(4).tolist(),
+        "walks": walks,
     }
 
 
-@figure(_starts)
-def initialisations(numbers: Numbers) -> Figure:
-    """Show how training goes on from four starts: only A = B = 0 never moves.
+@figure(_walks)
+def saddle(numbers: Numbers) -> Figure:
+    """Show the smallest LoRA, b · a, as a landscape: at a = b = 0 the ground is level.
 
-    The loss against the step of gradient descent, {draws} draws of each start, thin, and their
-    median, thick. With A = B = 0 a level line at {level:.2g}. With both random it begins higher, at
-    {random:.2g} on average, and falls. With A = 0 and with B = 0 it begins on the level line; after
-    1 step B = 0 is ahead in {ahead_1} of {draws} draws, after {last} steps in {ahead_last}.
+    A map of the loss over a, across, and b, up. Two valleys, where b · a = 1, curve around the
+    corners upper right and lower left. Between them, at 0, lies a saddle. Five walks of {steps}
+    steps. From b = 0 with a well away from 0, and from a = 0 with b away from 0, a walk goes
+    straight into a valley. One that begins close to 0 waits some {waited} steps, then goes down
+    too. The walk that begins at 0 stays there. One on the diagonal, where one number is the
+    other's opposite, goes to the saddle, and stays.
     """
-    fig, ax = plt.subplots(figsize=(8.0, 4.2), layout="constrained")
-    looks = [(BLACK, ":"), (BLUE, "-"), (ORANGE, "--"), (GREY, "-.")]
-    for name, losses, look in zip(numbers["medians"], numbers["losses"], looks, strict=True):
-        color, dash = look
-        ax.plot(losses.T, color=color, linewidth=0.6, alpha=0.35)
-        label = f"${name}$" if "=" in name else "$A, B \\neq 0$"
-        ax.plot(np.median(losses, axis=0), dash, color=color, linewidth=2.5, label=label)
-    ax.set(xlabel="step", ylabel="$L$", xlim=(0, numbers["last"]), ylim=(0, None))
-    ax.legend()
+    fig, ax = plt.subplots(figsize=(6.6, 4.4), layout="constrained")
+    at = np.linspace(-1.6, 1.6, 200)
+    loss = 0.5 * (np.outer(at, at) - 1) ** 2
+    levels = [0, 0.005, 0.05, 0.15, 0.3, 0.5, 0.8, 1.5, 3, 7]
+    ax.contourf(at, at, loss, levels, cmap="cividis", norm="symlog", alpha=0.7)
+    ax.contour(at, at, loss, levels, colors=GREY, linewidths=0.5)
+    looks = [("o", BLUE), ("s", ORANGE), ("^", VERMILION), ("D", GREEN), ("X", BLACK)]
+    for name, walk, (marker, color) in zip(STARTS, numbers["walks"], looks, strict=True):
+        a, b = walk[::2].T
+        ax.plot(a, b, marker=marker, color=color, markersize=5, linewidth=1, label=name)
+        ax.plot(a[0], b[0], marker=marker, color=color, markersize=11, markeredgecolor="white")
+    ax.set(xlabel="a", ylabel="b", title="the loss of b · a: dark is low")
+    ax.text(1.35, 0.78, "valley", ha="center", rotation=-38)
+    ax.text(-1.05, -1.05, "valley", ha="center", rotation=-45)
+    ax.set_aspect("equal")
+    fig.legend(loc="outside right upper", fontsize=9, title="large: where it starts")
     return fig
 
 
-def _first_steps(draws: int = 200) -> tuple[list[int], dict[str, NDArray]]:
-    """To first order a step of SGD takes ‖dB‖² off, one of Adam, which is sign(dB), Σ|dB|."""
-    rng, delta, x = _planted()
-    ranks, measured = [1, 2, 4, 8, 16], {}
-    for name, power in [("α/r", 1.0), ("α/√r", 0.5)]:
-        measured[name] = np.empty((len(ranks), 3))
-        for row, r in zip(measured[name], ranks, strict=True):
-            A = np.stack([_uniform(rng, r, K) for _ in range(draws)])  # (draws, r, k)
-            grad_B = r**-power * (delta @ x.T @ x) @ A.swapaxes(1, 2)  # (draws, d, r)
-            square = np.sum(grad_B**2) / draws
-            row[:] = square**0.5, square, np.abs(grad_B).sum() / draws
-    return ranks, measured
+# -- a film: each direction lights up at its time ------------------------------------------------
+
+STRENGTHS = (3.0, 2.0, 1.0)
+STILL, FRAME = (2.45, 2.0), (7.4, 4.0)  # inches, as all lengths below: width, height
 
 
-def _powers(ranks: Sequence[int] = (), measured: Mapping[str, NDArray] | None = None) -> Numbers:
-    """Fit powers of the rank to what first steps measure; by default our own.
+def lighting_up(
+    r: int = 5, start: float = 0.01, lr: float = 0.01, steps: int = 1200, seed: int = 12
+) -> Numbers:
+    """Learn the hidden word from white inputs, with ``lora_A`` ``start`` times its usual size.
 
-    Takes ranks and name → (ranks, 3): the size of dB, the drop of L under SGD and under Adam.
+    ``half``: the step at which each singular value of BA has half its height; never, if beyond.
+    ``theory``: the same by ln(4σ / ‖A v‖²) / (2σ lr). ``spare``: the largest beyond the third.
     """
-    if measured is None:
-        ranks, measured = _first_steps()
-    slopes = {}
-    for name, values in measured.items():
-        slopes[name] = np.polyfit(np.log(ranks), np.log(values), 1)[0].tolist()
-    relative = np.stack([values / values[0] for values in measured.values()])
-    return {"ranks": list(ranks), "slopes": slopes, "relative": relative}
+    if r < 1:
+        raise ValueError(f"r must be at least 1, got {r}")
+    if not 0 < start <= 5:  # what is larger shoots off at this lr
+        raise ValueError(f"start must be above 0 and at most 5, got {start}")
+    delta = hidden_word()  # (d, k)
+    d, k = delta.shape
+    A = start * np.random.default_rng(seed).standard_normal((r, k)) / k**0.5
+    in_A = np.sum((A @ np.linalg.svd(delta)[2][:3].T) ** 2, axis=0)  # (3,): ‖A v‖²
+    B, strips, curves = np.zeros((d, r)), [], []
+    for _ in range(steps + 1):
+        strips.append((A, B))
+        R_A, R_B = np.linalg.qr(A.T)[1], np.linalg.qr(B)[1]  # of BA, a small core: lesson 02
+        curves.append(np.linalg.svd(R_B @ R_A.T, compute_uv=False))
+        G = B @ A - delta  # white inputs: L = ½ ‖BA - ΔW*‖²
+        A, B = A - lr * B.T @ G, B - lr * G @ A.T
+    heights = np.array(curves)  # (steps + 1, r)
+    half, theory, done = [], [], np.zeros(steps + 1)
+    for height, sigma, size in zip(heights.T, STRENGTHS, in_A, strict=False):
+        there = height >= sigma / 2
+        half.append(int(np.argmax(there)) if there.any() else steps + 1)
+        theory.append(float(np.log(4 * sigma / size) / (2 * sigma * lr)))
+        done += np.minimum(height / sigma, 1)
+    # Frames at equal distances of what is done, not of time: at first nothing is to be seen.
+    marks = np.linspace(0, done.max(), films.MOST_FRAMES)
+    frames = sorted({int(np.argmax(done >= mark - 1e-9)) for mark in marks})
+    lit = [sum(step >= s for s in half) for step in frames]
+    near = [int(np.argmin(np.abs(done[frames] - goal))) for goal in (0, 0.5, 1, 2, 3)]
+    return {
+        "captions": [f"step {step}: {n} of 3 lit" for step, n in zip(frames, lit, strict=True)],
+        "moments": sorted(set(near)),
+        "told": ", ".join(f"at step {frames[i]}" for i in sorted(set(near))),
+        "r": r,
+        "when": ", ".join(map(str, half)),
+        "half": half,
+        "theory": [round(t, 6) for t in theory],
+        "spare": round(float(heights[-1, 3:].max(initial=0)), 6),
+        "frames": frames,
+        "delta": delta,
+        "heights": heights,
+        "lora_A": np.array([strips[step][0] for step in frames]),
+        "lora_B": np.array([strips[step][1] for step in frames]),
+    }
 
 
-@figure(_powers)
-def scaling_and_rank(numbers: Numbers) -> Figure:
-    """Show what scaling by α/r and by α/√r keeps equal as r grows: it depends on the optimizer.
+def _strips(stage: Stage, numbers: Numbers, low: float = 0.1) -> Callable[[int], None]:
+    """Draw A above, B at the left and BA; ``low`` is how far above the edge."""
+    strips = numbers["lora_A"], numbers["lora_B"]
+    limit = max(float(np.abs(strip).max()) for strip in strips)
+    flat = films.place(stage, 0.4, low + 1.4, 1.95, 0.25)
+    tall = films.place(stage, 0.1, low, 0.25, 1.3)
+    square = films.place(stage, 0.4, low, 1.95, 1.3)
+    images = [
+        heatmap(flat, strips[0][0], limit),
+        heatmap(tall, strips[1][0], limit),
+        heatmap(square, numbers["delta"], float(np.abs(numbers["delta"]).max())),
+    ]
 
-    Three panels, both axes logarithmic, each against the rank r and relative to r = 1. The first
-    gradient of B: level under alpha over root r, slope -1/2 under alpha over r. What a first small
-    step of SGD takes off the loss: level under alpha over root r, slope -1 under alpha over r. The
-    same under Adam: slope +1/2 under alpha over root r, level under alpha over r. From r =
-    {ranks[0]} to {ranks[4]}.
+    def show(i: int) -> None:
+        A, B = strips[0][i], strips[1][i]
+        for image, matrix in zip(images, (A, B, B @ A), strict=True):
+            image.set_data(matrix)
+
+    return show
+
+
+def _strips_and_heights(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the same and the hidden word beside it; below, how high each direction stands."""
+    show_strips = _strips(stage, numbers, low=2.0)
+    hidden = films.place(stage, 4.6, 2.0, 1.95, 1.3)
+    heatmap(hidden, numbers["delta"], float(np.abs(numbers["delta"]).max()))
+    hidden.set_title("the hidden word", fontsize=11)
+    stage.axes[0].set_title("$A$, and below it $B$ and $BA$", fontsize=11)
+    ax = films.place(stage, 0.75, 0.55, 6.4, 1.15)
+    heights, frames = numbers["heights"], numbers["frames"]
+    for n, height in enumerate(heights.T):
+        ax.plot(height, ":" if n > 2 else "-", color=GREY, linewidth=1)
+    (dots,) = ax.plot(np.zeros(heights.shape[1]), heights[0], "o", color=VERMILION, clip_on=False)
+    ax.set(xlim=(0, len(heights) - 1), ylim=(0, 3.3), yticks=[0, 1, 2, 3])
+    ax.set(xlabel="step", ylabel="σ of $BA$")
+
+    def show(i: int) -> None:
+        show_strips(i)
+        dots.set_data(np.full(heights.shape[1], frames[i]), heights[frames[i]])
+
+    return show
+
+
+@figure(lighting_up)
+def directions_light_up(numbers: Numbers) -> Figure:
+    """Show two strips learn a hidden word: its directions light up one by one, the strongest first.
+
+    Five moments of gradient descent. In each the flat strip A on top, the tall strip B at the left,
+    and their product: {told}. At first all is level. Then three upright stems come out of it,
+    III; next the last one gets its bar and is a T; at the end the first one gets its foot and is an
+    L: the word LIT. Of {r} directions these have half their height after {when} steps; no other
+    rises above {spare:.1g}.
     """
-    ranks = numbers["ranks"]
-    fig, axes = plt.subplots(1, 3, figsize=(10.0, 3.6), sharey=True, layout="constrained")
-    titles = ["$\\|\\partial L/\\partial B\\|$", "SGD: $-\\Delta L$", "Adam: $-\\Delta L$"]
-    styles = {"α/r": ("s--", VERMILION, "/r$"), "α/√r": ("o-", BLUE, "/\\sqrt{r}$")}
-    for column, (ax, title) in enumerate(zip(axes, titles, strict=True)):
-        for (name, slopes), relative in zip(
-            numbers["slopes"].items(), numbers["relative"], strict=True
-        ):
-            (style, color, label), height = styles[name], relative[:, column]
-            ax.plot(ranks, height, style, color=color, label=f"$s = \\alpha{label}")
-            end = {"xy": (ranks[-1], height[-1]), "xytext": (-8, 9)}
-            power = round(2 * slopes[column]) / 2
-            ax.annotate(f"$r^{{{power:g}}}$", textcoords="offset points", **end)
-        ax.set(title=title, xlabel="r", xscale="log", yscale="log")
-        ax.set_xticks(ranks, ranks)
-        ax.minorticks_off()
-    axes[0].set_ylabel("$y(r)\\,/\\,y(1)$")
-    axes[1].legend(loc="lower left")
+    return films.strip(_strips, numbers, STILL)
+
+
+def film_of_light(r: int = 5, start: float = 0.01) -> films.Player:
+    """Return the film of the hidden word, at rank r, from ``start`` times the usual lora_A."""
+    numbers = lighting_up(r, start)
+    return films.player(directions_light_up, numbers, _strips_and_heights, FRAME)
+
+
+# -- ranks, with noise and without ---------------------------------------------------------------
+
+
+def _recorded() -> Numbers:
+    """Average the recorded runs, and count at which rank each missed least."""
+    record = results("planted")
+    ranks, noises, rows = (
+        record["arguments"]["ranks"],
+        record["arguments"]["noises"],
+        record["rows"],
+    )
+    missed, stopped = (np.array([row[name] for row in rows]) for name in ("missed", "stopped"))
+    best = missed.argmin(axis=2)  # of (seeds, noises, ranks)
+    clean = np.array([row["losses"][0] for row in rows])  # (seeds, ranks)
+    low = [i for i, r in enumerate(ranks) if r < 3]
+    over = clean[:, low] / np.array([row["floors"] for row in rows])[:, low]
+    return {
+        "ranks": ranks,
+        "noises": noises,
+        "seeds": len(rows),
+        "mean": missed.mean(axis=0).round(4).tolist(),
+        "least": [ranks[i] for i in missed.mean(axis=0).argmin(axis=1)],
+        "best": [np.bincount(column, minlength=len(ranks)).tolist() for column in best.T],
+        "over_floor": round(float(over.max()), 5),
+        "left": round(float(clean[:, len(low) :].max()), 9),
+        "stopped": stopped.mean(axis=0).round(4).tolist(),
+        "missed": missed,
+    }
+
+
+@figure(_recorded)
+def rank_and_noise(numbers: Numbers) -> Figure:
+    """Show that spare rank harms where targets are noisy, and hardly does if one stops in time.
+
+    What is missed of a planted update of rank 3, as a share of its energy, on a logarithmic axis,
+    against the rank of the adapter, {ranks}; each line is the mean of {seeds} runs, whose dots are
+    drawn faintly. Trained to the end: without noise it falls to next to nothing at rank 3 and stays
+    there; with noise of {noises[1]} it is least at rank 3, {mean[1][2]:.2g}, and rises to
+    {mean[1][5]:.2g} at rank {ranks[5]}; with noise of {noises[2]} it is least at rank 2,
+    {mean[2][1]:.2g}, and rises to {mean[2][5]:.2g}. Two thin lines, stopped in time: from rank 3 on
+    they are level, at {stopped[1][5]:.2g} and {stopped[2][5]:.2g}.
+    """
+    fig, ax = plt.subplots(figsize=(7.4, 4.4), layout="constrained")
+    at = np.arange(len(numbers["ranks"]))
+    looks = [("o-", BLUE, "no noise"), ("s-", ORANGE, "some noise"), ("^-", VERMILION, "much")]
+    for n, (style, color, words) in enumerate(looks):
+        for missed in np.maximum(numbers["missed"][:, n], 1e-4):
+            ax.plot(at, missed, style[0], color=color, alpha=0.12)
+        label = words if n == 0 else f"{words}: {numbers['noises'][n]:g}"
+        ax.plot(at, np.maximum(numbers["mean"][n], 1e-4), style, color=color, label=label)
+        if n > 0:
+            hollow = {"markerfacecolor": "white", "linewidth": 1.2, "label": "… stopped in time"}
+            ax.plot(at, numbers["stopped"][n], style[0] + ":", color=color, **hollow)
+    ax.set(yscale="log", xlabel="rank of the adapter (r)", ylim=(7e-5, 10))
+    ax.set(ylabel="share of the update that is missed")
+    ax.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.0001\nor less", "0.001", "0.01", "0.1", "1"])
+    ax.minorticks_off()
+    ax.set_xticks(at, numbers["ranks"])
+    ax.legend(loc="lower left", fontsize=9, title="targets with")
     return fig

@@ -1,161 +1,363 @@
 """Answers to the exercises."""
 
+import copy
+
 import numpy as np
-from lessons import in_place, loses_return
+import torch
+from lessons import loses_return
+from torch import nn
 
 from lora_edu.course.learning_the_update import checks
 
-
-def gradients(G, x, A, B, s):
-    return s * (G @ B).T @ x, s * G.T @ (x @ A.T)
+# -- exercise 2 ----------------------------------------------------------------------------------
 
 
-def uniform(r, k, rng, bound):
-    return rng.uniform(-1, 1, (r, k)) * bound
+def repaired(base, r, alpha, *, frozen=True, parameter=True, zero=True):
+    layer = checks.Suspect(base, r, alpha)
+    if frozen:
+        layer.base.requires_grad_(False)
+    if parameter:
+        layer.lora_A = nn.Parameter(layer.lora_A)
+    if zero:
+        nn.init.zeros_(layer.lora_B)
+    return layer
 
 
-def start(d, k, r, rng):
-    return uniform(r, k, rng, k**-0.5), np.zeros((d, r))
+def without(**what):
+    return lambda *arguments: repaired(*arguments, **what)
 
 
-def tail(matrix, r, power=2):
-    return np.sum(np.linalg.svd(matrix, compute_uv=False)[r:] ** power)
+def and_then(change):
+    def answer(*arguments):
+        layer = repaired(*arguments)
+        change(layer)
+        return layer
+
+    return answer
 
 
-def first_update(G, x, A, lr, s):
-    return -lr * s**2 * G.T @ x @ A.T @ A
+def all_frozen(layer):
+    layer.requires_grad_(False)
 
 
+def no_bias_frozen(layer):
+    layer.base.bias.requires_grad_(True)
+
+
+def by_attribute(base, r, alpha):
+    layer = repaired(base, r, alpha, frozen=False)
+    layer.base.requires_grad = False
+    return layer
+
+
+def argument_frozen(base, r, alpha):
+    layer = repaired(base, r, alpha, frozen=False)
+    base.requires_grad_(False)
+    return layer
+
+
+def of_another(base, r, alpha):
+    return repaired(nn.Linear(60, 40, dtype=torch.float64), 5, alpha)
+
+
+def asks_for_a_gradient(base, r, alpha):
+    layer = repaired(base, r, alpha, parameter=False)
+    layer.lora_A.requires_grad_(True)
+    return layer
+
+
+def equal_rows(layer):
+    layer.lora_A.data = layer.lora_A.data[:1].repeat(len(layer.lora_A), 1)
+
+
+def b_is_frozen(layer):
+    layer.lora_B.requires_grad_(False)
+
+
+def alpha_alone(layer):
+    layer.scaling = 8.0
+
+
+def both_zero(layer):
+    layer.lora_A.data.zero_()
+
+
+def transposed(layer):
+    layer.lora_A = nn.Parameter(layer.lora_A.data.T.clone())
+
+
+def other_base(layer):
+    layer.base.weight.data *= 2
+
+
+def cut_off(layer):
+    layer.forward = lambda x: layer.base(x)
+
+
+# -- exercise 3 ----------------------------------------------------------------------------------
+
+
+def product(layer):
+    return layer.lora_B @ layer.lora_A
+
+
+def with_weight(weight):
+    """An answer whose weight is ``weight(layer)``."""
+
+    def merge(layer):
+        plain = copy.deepcopy(layer.base)
+        with torch.no_grad():
+            plain.weight.copy_(weight(layer))
+        return plain
+
+    return merge
+
+
+def right(layer):
+    return layer.base.weight + layer.scaling * product(layer)
+
+
+def in_place(layer):
+    with torch.no_grad():
+        layer.base.weight += layer.scaling * product(layer)
+    return layer.base
+
+
+def clears(layer):
+    plain = with_weight(right)(layer)
+    layer.lora_B.data.zero_()
+    return plain
+
+
+def outputs_first(layer):
+    plain = nn.Linear(*layer.base.weight.shape, bias=layer.base.bias is not None)
+    plain.weight.data = right(layer).detach()
+    if layer.base.bias is not None:
+        plain.bias.data = layer.base.bias.data.clone()
+    return plain
+
+
+def recorded(layer):
+    plain = copy.deepcopy(layer.base)
+    plain.weight += layer.scaling * product(layer)
+    return plain
+
+
+def assigned(layer):
+    plain = copy.deepcopy(layer.base)
+    plain.weight = right(layer)
+    return plain
+
+
+def fresh(layer, **options):
+    d, k = layer.base.weight.shape
+    plain = nn.Linear(k, d, **{"dtype": torch.float64, **options})
+    plain.weight.data = right(layer).detach().to(plain.weight.dtype)
+    return plain
+
+
+# -- exercise 4 ----------------------------------------------------------------------------------
+
+
+def values(x, delta):
+    return np.linalg.svd(x @ delta.T, compute_uv=False)
+
+
+def alone(x, delta):
+    return np.linalg.svd(delta, compute_uv=False)
+
+
+def over(divisor, spectrum=values, power=2):
+    """An answer that adds up σ**power from r on, over ``divisor(x, delta)``."""
+
+    def smallest_rank(delta, x, loss):
+        tail = spectrum(x, delta) ** power / divisor(x, delta)
+        r = 1
+        while tail[r:].sum() > loss:
+            r += 1
+        return r
+
+    return smallest_rank
+
+
+def rank(spectrum=values, power=2):
+    return over(lambda x, delta: 2 * len(x), spectrum, power)
+
+
+def shifted(by):
+    return lambda *arguments: rank()(*arguments) + by
+
+
+def largest_left(delta, x, loss):
+    tail = np.linalg.svd(x @ delta.T, compute_uv=False) ** 2 / (2 * len(x))
+    return max(1, int(np.sum(tail > loss)))
+
+
+def rooted(delta, x, loss):
+    return rank()(delta, x, loss**2)
+
+
+def square_of_sum(delta, x, loss):
+    S = values(x, delta)
+    return next(r for r in range(1, 5) if S[r:].sum() ** 2 / (2 * len(x)) <= loss)
+
+
+def index_from_one(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    r = 1
+    while tail[r + 1 :].sum() > loss:
+        r += 1
+    return r
+
+
+def from_zero(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    return next(r for r in range(6) if tail[r:].sum() <= loss + 1e-9)
+
+
+def full_rank_left_out(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    return next((r for r in range(1, len(tail)) if tail[r:].sum() <= loss + 1e-9), None)
+
+
+A, B = [1, 1], [1.5, 1.2]
 CASES = {
-    checks.check_forward: (
-        lambda x, W0, A, B, s: x @ W0.T + s * (x @ A.T) @ B.T,
+    checks.check_step: (
+        (A, B),
         {
-            "no scaling": (lambda x, W0, A, B, s: x @ (W0 + B @ A).T, "scaling is missing"),
-            "all scaled": (lambda x, W0, A, B, s: s * x @ (W0 + B @ A).T, "the update only"),
-            "no update": (lambda x, W0, A, B, s: x @ W0.T, "the update is missing"),
-            "no base": (lambda x, W0, A, B, s: s * x @ A.T @ B.T, "x W0ᵀ is missing"),
-            "columns": (lambda x, W0, A, B, s: (W0 + s * B @ A) @ x.T, "y is transposed"),
-            "one sample": (lambda x, W0, A, B, s: W0 @ x[0], "y must have shape (3, 4), got (4,)"),
-            "as on paper": (lambda x, W0, A, B, s: W0 @ x + s * B @ (A @ x), "raises ValueError"),
-            "base scaled": (lambda x, W0, A, B, s: x @ (s * W0 + B @ A).T, "not to x W0ᵀ"),
-            "scaled twice": (lambda x, W0, A, B, s: x @ (W0 + s * s * B @ A).T, "but y[0, 0] is"),
-            "a tuple": (lambda x, W0, *_: (x @ W0.T, 1), "y must be a number or an array"),
-            "a word": (lambda *_: "y", "got str"),
+            "uphill": ((A, [-1.5, -1.2]), "lora_B: got [-1.5, -1.2]: the sign: a step goes"),
+            "the slope": ((A, [-15, -12]), "that is the slope: a step goes lr = 0.1 times it"),
+            "no lr": ((A, [15, 12]), "the slope against its sign, but not times lr"),
+            "no h": ((A, [0.5, 0.4]), "where is h, which B multiplies?"),
+            "no h, uphill": ((A, [-0.5, -0.4]), "where is h, and which way is downhill?"),
+            "x for h": ((A, [0.5, 0.8]), "h is A x = 3, not x"),
+            "h is a product": ((A, [1, 0.8]), "h is a sum, 1 + 2 = 3"),
+            "one error for both": ((A, [1.5, 1.5]), "each output has an error of its own"),
+            "from the old B": ((A, [1.7, 1.3]), "this B starts at zero, not at the (2, 1)"),
+            "added to the old B": ((A, [3.5, 2.2]), "there is nothing to add to"),
+            "the old errors": ((A, [-0.3, 0.3]), "with B = 0 y is x alone"),
+            "y is 0": ((A, [1.8, 1.8]), "y is x here, not 0"),
+            "no half": ((A, [3, 2.4]), "the loss halves the squares"),
+            "a mean": ((A, [0.75, 0.6]), "a sum over the outputs, not their mean"),
+            "two steps": ((A, [1.65, 1.32]), "that is after two steps"),
+            "reversed": ((A, [1.2, 1.5]), "the upper output comes first"),
+            "nothing moves": ((A, [0, 0]), "lora_B: got [0, 0]: it has not moved"),
+            "a slip": ((A, [1.5, 1.8]), "got [1.5, 1.8]. Three numbers make a step"),
+            "swapped": ((B, A), "the two are swapped"),
+            "A moves": (([1.123, 1.246], B), "lora_A: got [1.123, 1.246]. Its slope has B as"),
+            "the change of A": (([0, 0], B), "lora_A: got [0, 0]: that is its change"),
+            "one number": ((1, B), "lora_A holds two numbers, got 1"),
+            "a comma": ((A, [1, 5, 1, 2]), "lora_B holds two numbers, got 4"),
+            "text": ((A, "1.5, 1.2"), "lora_B must be a number or an array of numbers, got str"),
+            "half done": ((A, None), "answer 2 is still to be given"),
         },
     ),
-    checks.check_gradients: (
-        gradients,
+    checks.check_repaired: (
+        repaired,
         {
-            "swapped": (lambda *a: gradients(*a)[::-1], "swapped: return dA, dB"),
-            "only one": (lambda *a: gradients(*a)[0], "return two arrays"),
-            "no scaling": (lambda *a: gradients(*a[:4], 1), "dA: scaling is missing"),
-            "scaled twice": (
-                lambda G, x, A, B, s: (s * (G @ B).T @ x, s * s * G.T @ x @ A.T),
-                "dB: scaling stands in it twice",
-            ),
-            "mean": (lambda G, *a: gradients(G / len(G), *a), "holds the 1/n already"),
-            "downhill": (lambda G, *a: gradients(-G, *a), "the gradient points up"),
-            "transposed": (
-                lambda G, x, A, B, s: (s * x.T @ G @ B, s * G.T @ x @ A.T),
-                "dA is transposed: it is (2, 6)",
-            ),
-            "dB from x": (
-                lambda G, x, A, B, s: (s * (G @ B).T @ x, s * G.T @ x),
-                "dB must have shape (4, 2), got (4, 6)",
-            ),
-            "ragged": (lambda *_: ([[1, 2], [3]], [1]), "dA must be a number or an array"),
-            "half a pair": (lambda *a: (gradients(*a)[0], ...), "dB must be a number or an array"),
-            "one sample": (lambda G, x, *a: gradients(G[:1], x[:1], *a), "which numbers meet"),
-        },
-    ),
-    checks.check_start: (
-        start,
-        {
-            "swapped": (lambda *a: start(*a)[::-1], "swapped: return lora_A, lora_B"),
-            "both zero": (lambda d, k, r, rng: (np.zeros((r, k)), np.zeros((d, r))), "ever moves"),
-            "the mirror": (
-                lambda d, k, r, rng: (np.zeros((r, k)), uniform(d, r, rng, r**-0.5)),
-                "the mirror image",
-            ),
-            "both random": (
-                lambda d, k, r, rng: (uniform(r, k, rng, k**-0.5), uniform(d, r, rng, r**-0.5)),
-                "does not start at W0",
-            ),
-            "all equal": (
-                lambda d, k, r, rng: (np.full((r, k), k**-0.5), np.zeros((d, r))),
-                "rank 1 only",
-            ),
-            "fixed seed": (lambda d, k, r, _: start(d, k, r, np.random.default_rng(5)), "another"),
-            "wrong axis": (
-                lambda d, k, r, rng: (uniform(r, k, rng, r**-0.5), np.zeros((d, r))),
-                "the bound is 1/√r",
-            ),
-            "normal": (
-                lambda d, k, r, rng: (rng.normal(0, k**-0.5, (r, k)), np.zeros((d, r))),
-                "1/√k is 0.05",
-            ),
-            "timid": (lambda *a: (start(*a)[0] / 2, start(*a)[1]), "reach 0.025"),
-            "one sign": (lambda *a: (abs(start(*a)[0]), start(*a)[1]), "lean to one sign"),
-            "signs": (
-                lambda d, k, r, rng: (rng.choice([-1, 1], (r, k)) / k**0.5, np.zeros((d, r))),
-                "not spread evenly",
-            ),
-            "triangle": (
-                lambda *a: ((start(*a)[0] + start(*a)[0]) / 2, np.zeros((a[0], a[2]))),
-                "not spread evenly",
-            ),
-            "another source": (
-                lambda d, k, r, _: start(d, k, r, np.random.default_rng()),
-                "A differs for the same rng",
-            ),
-            "square": (lambda d, k, r, rng: start(k, d, r, rng), "lora_A must have shape (8, 400)"),
-        },
-    ),
-    checks.check_floor: (
-        lambda delta, x, r: tail(delta @ x.T, r) / (2 * len(x)),
-        {
-            "without inputs": (lambda delta, x, r: tail(delta, r) / 2, "the tail of ΔW alone"),
-            "the head": (
-                lambda delta, x, r: (tail(delta @ x.T, 0) - tail(delta @ x.T, r)) / (2 * len(x)),
-                "what r directions keep",
-            ),
-            "one early": (
-                lambda delta, x, r: tail(delta @ x.T, r - 1) / (2 * len(x)),
-                "miss from index r on",
-            ),
-            "no squares": (
-                lambda delta, x, r: tail(delta @ x.T, r, 1) / (2 * len(x)),
-                "square each",
-            ),
-            "a root": (
-                lambda delta, x, r: tail(delta @ x.T, r) ** 0.5 / (2 * len(x)),
-                "without its root",
-            ),
-            "no sum": (
-                lambda delta, x, r: np.linalg.svd(delta @ x.T)[1][r:] ** 2 / (2 * len(x)),
-                "got shape (3,): is a sum missing?",
-            ),
-            "a sum": (lambda delta, x, r: tail(delta @ x.T, r), "divide by 2 n"),
-            "a mean": (lambda delta, x, r: tail(delta @ x.T, r) / len(x), "divide by 2 n"),
-            "one late": (
-                lambda delta, x, r: tail(delta @ x.T, r + 1) / (2 * len(x)),
-                "r is missed",
-            ),
-            "in place": (lambda delta, x, r: in_place(x, 1.0).sum(), "x itself was changed"),
-        },
-    ),
-    checks.check_first_update: (
-        first_update,
-        {
-            "once": (lambda *a: first_update(*a) / a[-1], "scaling stands once"),
-            "not at all": (lambda *a: first_update(*a[:4], 1), "scaling is missing"),
-            "uphill": (lambda *a: -first_update(*a), "against the gradient"),
-            "no lr": (lambda G, x, A, _, s: first_update(G, x, A, 1, s), "lr is missing"),
-            "only B": (lambda G, x, A, lr, s: -lr * s * G.T @ x @ A.T, "the shape of B"),
-            "transposed": (lambda *a: first_update(*a).T, "ΔW is transposed"),
-            "full fine-tuning": (lambda G, x, A, lr, s: -lr * G.T @ x, "of full fine-tuning"),
-            "cubed": (lambda *a: first_update(*a) * a[-1], "ΔW[0, 0] is"),
+            "untouched": (checks.Suspect, "before any training its outputs are"),
+            "B is random": (without(zero=False), "off those of the base: where does the update"),
+            "W0 trains": (without(frozen=False), "after three steps W0 has moved by"),
+            "its bias trains": (and_then(no_bias_frozen), "still requires a gradient: bias"),
+            "the argument is frozen": (argument_frozen, "a Suspect has its own copy, `layer.base`"),
+            "of another base": (of_another, "make a new Suspect, of the base and the r that you"),
+            "frozen by attribute": (by_attribute, "on a module does nothing: write `requires_grad"),
+            "A is no parameter": (without(parameter=False), "after three steps lora_A has not mo"),
+            "A asks for a gradient": (asks_for_a_gradient, "Is it among layer.parameters()"),
+            "B is frozen": (and_then(b_is_frozen), "after three steps lora_B has not moved"),
+            "all is frozen": (and_then(all_frozen), "nothing trains any more"),
+            "both zero": (and_then(both_zero), "nothing will ever move"),
+            "equal rows": (and_then(equal_rows), "has rank 1 only: draw it at random"),
+            "scaling": (and_then(alpha_alone), "scaling was right, lora_alpha / r = 4, and is 8"),
+            "A transposed": (and_then(transposed), "have shapes [(4, 2), (6, 2)], not (2, 4) and"),
+            "another W0": (and_then(other_base), "W0 itself has other numbers now"),
+            "cut off": (and_then(cut_off), "it cannot be trained: element 0 of tensors does not"),
+            "another layer": (lambda base, r, alpha: base, "return it, got Linear"),
             "no return": (loses_return, "is the `return` missing?"),
+        },
+    ),
+    checks.check_merge: (
+        with_weight(right),
+        {
+            "the base": (with_weight(lambda m: m.base.weight), "that is the base alone"),
+            "no scaling": (with_weight(lambda m: m.base.weight + product(m)), "scaling is missing"),
+            "scaled twice": (
+                with_weight(lambda m: m.base.weight + m.scaling**2 * product(m)),
+                "scaling stands in it twice",
+            ),
+            "divided": (
+                with_weight(lambda m: m.base.weight + product(m) / m.scaling),
+                "that divides by scaling",
+            ),
+            "over r again": (
+                with_weight(lambda m: m.base.weight + m.scaling / len(m.lora_A) * product(m)),
+                "do not divide by r again",
+            ),
+            "no W0": (with_weight(lambda m: m.scaling * product(m)), "W0 is missing"),
+            "subtracted": (
+                with_weight(lambda m: m.base.weight - m.scaling * product(m)),
+                "the update is subtracted",
+            ),
+            "all scaled": (
+                with_weight(lambda m: m.scaling * (m.base.weight + product(m))),
+                "scaling belongs to the update",
+            ),
+            "twice": (
+                with_weight(lambda m: m.base.weight + 2 * m.scaling * product(m)),
+                "the update is in it twice",
+            ),
+            "A B": (
+                with_weight(lambda m: m.base.weight + m.scaling * m.lora_A @ m.lora_B),
+                "that is lora_A @ lora_B",
+            ),
+            "transposed": (
+                with_weight(lambda m: m.base.weight + m.scaling * product(m).T),
+                "the update is transposed",
+            ),
+            "element by element": (
+                with_weight(lambda m: m.base.weight + m.scaling * m.lora_A * m.lora_B),
+                "To W0 add scaling, times the product of the strips",
+            ),
+            "recorded": (recorded, "with torch.no_grad():"),
+            "assigned": (assigned, "raises TypeError: cannot assign"),
+            "float32": (lambda m: fresh(m, dtype=torch.float32), "is (4, 4) of torch.float32"),
+            "another bias": (fresh, "its bias should be that of the base, or None"),
+            "in place": (in_place, "its base holds the update now, and layer adds it once more"),
+            "strips cleared": (clears, "its strips hold other numbers now"),
+            "outputs first": (outputs_first, "the inputs first: that is (5, 3), not (3, 5)"),
+            "a weight": (lambda m: right(m).detach(), "that is a weight"),
+            "the layer": (lambda m: m, "that is the LoRA layer"),
+            "a function": (lambda m: m.forward, "return an nn.Linear, got method"),
+            "no return": (loses_return, "is the `return` missing?"),
+        },
+    ),
+    checks.check_smallest_rank: (
+        rank(),
+        {
+            "without inputs": (
+                over(lambda x, delta: 2, alone),
+                "floors belong to what the update does to these inputs",
+            ),
+            "without inputs, over n": (rank(alone), "n belongs to the inputs"),
+            "no 2n": (over(lambda x, delta: 1), "divide by 2n, as the loss does"),
+            "over n": (over(lambda x, delta: len(x)), "divide by 2n, not by n"),
+            "over 2": (over(lambda x, delta: 2), "divide by 2n, not by 2"),
+            "n is k": (over(lambda x, delta: 2 * x.shape[1]), "len(x), and not that of inputs"),
+            "n is d": (over(lambda x, delta: 2 * len(delta)), "len(x), and not that of outputs"),
+            "the page's n": (over(lambda x, delta: 200), "and should say"),
+            "no squares": (rank(power=1), "squares: σ², not σ"),
+            "a root": (rooted, "without its root"),
+            "each alone": (largest_left, "all that is left counts together"),
+            "one too many": (shifted(1), "one fewer would do"),
+            "one too few": (index_from_one, "one too few: do you count directions, or take"),
+            "the sum, squared": (square_of_sum, "and should say"),
+            "from zero": (from_zero, "it says 0: no adapter has a rank below 1"),
+            "full rank left out": (full_rank_left_out, "is the `return` missing? Or never"),
+            "always 3": (
+                lambda *_: 3,
+                "it says 3, and should say 1: the floors from r = 1 on are 8.53, 0.53",
+            ),
+            "a list": (lambda *a: [rank()(*a)], "one rank is asked for, got shape (1,)"),
         },
     ),
 }

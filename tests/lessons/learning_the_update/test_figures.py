@@ -1,19 +1,148 @@
-"""The figures: their numbers against theory."""
+"""The figures and the records: what they show, against theory and against torch."""
 
+import matplotlib as mpl
+import numpy as np
 import pytest
+import torch
 
-from lora_edu.course.learning_the_update import figures
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from lora_edu.course.experiments import results
+from lora_edu.course.learning_the_update import checks, experiments, figures
+from lora_edu.course.training import fit
+from lora_edu.layers import LoRALinear
 
 
-def test_the_planted_rank_is_where_the_floor_ends_and_the_overfitting_begins():
-    numbers = figures.rank_sweep_planted.numbers()
-    for r, floor, reached in zip(*map(numbers.get, ("ranks", "floors", "clean_loss")), strict=True):
-        assert reached == pytest.approx(floor, rel=0.01, abs=1e-4)
-        assert (floor > 0) is (r < 3)
-    assert numbers["best"] == 3
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
 
 
-def test_scaling_and_rank_finds_the_powers_of_theory():
-    slopes = figures.scaling_and_rank.numbers()["slopes"]
-    assert slopes["α/r"] == pytest.approx([-0.5, -1, 0], abs=0.1)
-    assert slopes["α/√r"] == pytest.approx([0, 0, 0.5], abs=0.1)
+def test_the_hidden_word_has_three_directions_of_strengths_3_2_and_1():
+    word = figures.hidden_word()
+    assert word.shape == (40, 60)
+    assert np.linalg.svd(word, compute_uv=False)[:4] == pytest.approx([3, 2, 1, 0])
+
+
+def test_walks_end_in_a_valley_or_on_the_saddle():
+    numbers = figures.saddle.numbers()
+    opposite, at_0 = numbers["walks"][3], numbers["walks"][4]
+    assert not at_0.any()
+    assert np.abs(opposite[-1]).max() < 0.1
+    assert opposite[:, 0] == pytest.approx(-opposite[:, 1])
+    assert numbers["reached"] == pytest.approx([0, 0, 0, 0.5, 0.5], abs=0.01)
+    assert 20 < numbers["waited"] < numbers["steps"]
+
+
+def test_each_step_of_the_film_is_one_of_sgd():
+    """White inputs: x = √k I, so that x^T x / n is the identity."""
+    numbers, word = figures.lighting_up(steps=300), torch.tensor(figures.hidden_word())
+    base = torch.nn.Linear(60, 40, bias=False, dtype=torch.float64)
+    layer = LoRALinear(base, 5, 5)
+    with torch.no_grad():
+        layer.lora_A.copy_(torch.tensor(numbers["lora_A"][0]))
+    x = 60**0.5 * torch.eye(60, dtype=torch.float64)
+    t = (base(x) + x @ word.T).detach()
+    sgd = torch.optim.SGD([layer.lora_A, layer.lora_B], lr=0.01)
+    fit(layer, [(x, t)], lambda y, t: ((y - t) ** 2).sum() / 120, sgd, numbers["frames"][-1])
+    assert layer.lora_A.detach().numpy() == pytest.approx(numbers["lora_A"][-1])
+    assert layer.lora_B.detach().numpy() == pytest.approx(numbers["lora_B"][-1])
+    S = torch.linalg.svdvals(layer.delta_weight())[:5]
+    assert S.detach().numpy() == pytest.approx(numbers["heights"][numbers["frames"][-1]], abs=1e-9)
+
+
+def test_the_directions_light_up_when_theory_says_and_spare_ones_never():
+    numbers = figures.directions_light_up.numbers()
+    assert numbers["half"] == sorted(numbers["half"])
+    for n, (half, theory) in enumerate(zip(numbers["half"], numbers["theory"], strict=True)):
+        assert numbers["heights"][half, n] >= figures.STRENGTHS[n] / 2
+        assert numbers["heights"][half - 1, n] < figures.STRENGTHS[n] / 2
+        assert half == pytest.approx(theory, rel=0.05)
+    assert numbers["spare"] < 1e-4
+    assert numbers["heights"][-1, :3] == pytest.approx([3, 2, 1], rel=0.01)
+    assert len(numbers["frames"]) <= 24
+
+
+@pytest.mark.parametrize("r", [1, 2, 3, 7])
+def test_the_film_takes_other_ranks(r):
+    numbers = figures.lighting_up(r)
+    assert numbers["lora_A"].shape == (len(numbers["frames"]), r, 60)
+    assert len(numbers["half"]) == min(r, 3)
+    assert numbers["captions"][-1].endswith(f"{min(r, 3)} of 3 lit")
+    assert len(figures.film_of_light(r).html) < 200_000
+
+
+def test_what_has_not_lit_up_at_the_end_is_not_counted():
+    numbers = figures.lighting_up(5, 1e-6)
+    assert numbers["half"][2] == 1201
+    assert numbers["captions"][-1] == "step 1200: 2 of 3 lit"
+
+
+@pytest.mark.parametrize(
+    ("r", "start"), [(0, 0.01), (3, 0.0), (3, -1.0), (3, 6.0), (3, float("nan"))]
+)
+def test_a_film_that_shows_nothing_is_refused(r, start):
+    with pytest.raises(ValueError, match="must be"):
+        figures.film_of_light(r, start)
+
+
+def test_a_frame_shows_the_strips_their_product_and_the_heights():
+    numbers = figures.directions_light_up.numbers()
+    fig = plt.figure(figsize=figures.FRAME)
+    figures._strips_and_heights(fig, numbers)(12)
+    flat, tall, square, hidden, chart = fig.axes
+    A, B, product = (np.array(ax.images[0].get_array()) for ax in (flat, tall, square))
+    assert product == pytest.approx(B @ A)
+    assert np.array(hidden.images[0].get_array()) == pytest.approx(figures.hidden_word())
+    step, heights = chart.lines[-1].get_data()
+    assert set(step) == {numbers["frames"][12]}
+    assert heights == pytest.approx(np.linalg.svd(product, compute_uv=False)[:5], abs=1e-9)
+
+
+# -- the record ----------------------------------------------------------------------------------
+
+
+def test_no_run_beats_its_floor_and_the_planted_rank_reaches_zero():
+    for row in results("planted")["rows"]:
+        for floor, loss in zip(row["floors"], row["losses"][0], strict=True):
+            assert loss >= floor * (1 - 1e-9)
+        assert row["floors"][2] < 1e-20
+
+
+def test_more_steps_lead_to_the_best_fit_of_rank_r_to_noisy_labels():
+    """Reduced-rank regression knows it without a step: least squares, then cut on the inputs."""
+    rng = np.random.default_rng(0)
+    row = experiments.planted(0)
+    U, V = (np.linalg.qr(rng.standard_normal((rows, 3)))[0] for rows in (40, 60))
+    delta = (U * [3, 2, 1]) @ V.T
+    x, error = rng.standard_normal((100, 60)), rng.standard_normal((100, 40))
+    plain = np.linalg.lstsq(x, x @ delta.T + 0.3 * error, rcond=None)[0].T  # (40, 60)
+    V = np.linalg.svd(x @ plain.T)[2]
+    for r, missed in zip([1, 2, 3], row["missed"][1], strict=False):
+        best = V[:r].T @ V[:r] @ plain
+        assert missed == pytest.approx(np.sum((best - delta) ** 2) / 14, rel=0.02)
+
+
+def test_the_figure_counts_where_the_record_is_best():
+    numbers = figures.rank_and_noise.numbers()
+    assert [sum(counts) for counts in numbers["best"]] == [20, 20, 20]
+    assert numbers["best"][1] == [0, 0, 20, 0, 0, 0]
+    assert numbers["least"][1:] == [3, 2]
+    assert numbers["mean"][1][5] == pytest.approx(
+        np.mean([row["missed"][1][5] for row in results("planted")["rows"]]), abs=1e-4
+    )
+
+
+# -- questions -----------------------------------------------------------------------------------
+
+
+def test_the_rate_that_doubling_alpha_equals_is_found():
+    alike, other = [3.0, 2.0, 1.0], [3.0, 2.0, 0.9]
+    rates = (f"α = 4, the rate of {strip} doubled" for strip in "AB")
+    names = dict.fromkeys(("α = 8", *rates), other)
+    names |= {"α = 4, both rates doubled": [3.0, 1.0, 0.1], "α = 8": alike}
+    assert checks.same_as(names) == "none"
+    assert checks.same_as({**names, "α = 4, the rate of B doubled": alike}) == "B"
+    assert checks.same_as({**names, "α = 4, both rates doubled": alike}) == "both"
