@@ -1063,6 +1063,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             'path.with_suffix(".new.json") if differ else path',
             "path",
         ),
+        "five that lie close by chance rule": (
+            "spread = max(spread, statistics.median(columns.get(at, [0.0])))",
+            "pass",
+        ),
         "a wild recording is its own excuse": (
             "spread = min(spread, spreads_now.get((key[:-1], at), spread))",
             "spread = max(spread, spreads_now.get((key[:-1], at), spread))",

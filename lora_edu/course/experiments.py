@@ -360,12 +360,16 @@ def _refuse_if_one_waits(name: str, folder: Path) -> None:
 def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
     """Name the runs of two recordings that differ by more than another processor can explain.
 
-    A number may differ by three standard deviations over the seeds (those of the recording in which
-    they lie closer together), and in any case by the ``tolerance`` of the experiment, a count by 1.
-    Of a list, that is its mean. Of a row, the columns that it has ``compared`` are looked at, or
-    all; none may be missing. One line a run, for the first number in it.
+    A number may differ by three standard deviations of a difference, which has √2 times the spread
+    over the seeds: of the recording in which they lie closer together, but no closer than in the
+    middle of all methods, for five may do so by chance. In any case it may by the ``tolerance`` of
+    the experiment, a count by 1. Of a list, that is its mean. Of a row, the columns that it has
+    ``compared`` are looked at, or all; none may be missing. One line a run, for the first number.
     """
     spreads, spreads_now = _spreads(old), _spreads(new)
+    columns: dict[str, list[float]] = {}
+    for (_, at), spread in spreads.items():
+        columns.setdefault(at, []).append(spread)
     found = []
     for key in old.keys() & new.keys():
         what = ", ".join(map(str, key)) or "the measurement"
@@ -379,7 +383,8 @@ def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experimen
             grain = 1 if isinstance(before[at], int) else entry.tolerance
             spread = spreads.get((key[:-1], at), 0.0)
             spread = min(spread, spreads_now.get((key[:-1], at), spread))
-            tolerance = max(3 * spread, grain)
+            spread = max(spread, statistics.median(columns.get(at, [0.0])))
+            tolerance = max(3 * math.sqrt(2) * spread, grain)
             if not abs(after[at] - before[at]) <= tolerance:  # NaN is no less and no more
                 found.append(f"{what}: {at} is {after[at]:.6g}, recorded was {before[at]:.6g}")
                 break

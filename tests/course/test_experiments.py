@@ -479,7 +479,7 @@ def test_what_another_processor_changes_is_within_the_tolerance(tiny, tmp_path):
     experiments.record("tiny")
     path = tmp_path / "tiny.json"
     path.write_text(path.read_text().replace('"test": 20.125', '"test": 20.2'))
-    assert experiments.record("tiny") == []  # three deviations are 0.375
+    assert experiments.record("tiny") == []  # far below three deviations
     assert "20.125" in path.read_text()
 
 
@@ -515,7 +515,17 @@ def test_a_measurement_says_what_of_it_is_compared():
 def test_the_spread_of_the_seeds_is_a_tolerance():
     entry = experiments.Experiment("any", dict, 1, range(3))
     old = {("a", 1.0, seed): {"x": value} for seed, value in enumerate((0.2, 0.4, 0.6))}
-    for shift, differ in ((0.59, False), (0.61, True)):  # three deviations are 0.6
+    for shift, differ in ((0.84, False), (0.86, True)):  # three deviations of a difference: 0.849
+        new = {("a", 1.0, 1): {"x": 0.4 + shift}}
+        assert bool(experiments.differences(old, new, entry)) is differ
+
+
+def test_seeds_that_lie_close_by_chance_get_the_spread_of_the_other_methods():
+    entry = experiments.Experiment("any", dict, 1, range(3))
+    old = {("a", 1.0, seed): {"x": 0.4} for seed in range(3)}
+    for method, apart in (("b", 0.2), ("c", 0.3)):
+        old |= {(method, 1.0, seed): {"x": 0.4 + apart * seed} for seed in range(3)}
+    for shift, differ in ((0.84, False), (0.86, True)):  # in the middle of 0, 0.2 and 0.3
         new = {("a", 1.0, 1): {"x": 0.4 + shift}}
         assert bool(experiments.differences(old, new, entry)) is differ
 
