@@ -101,12 +101,18 @@ def lighting_up(
     """Learn the hidden word from white inputs, with ``lora_A`` ``start`` times its usual size.
 
     ``half``: the step at which each singular value of BA has half its height; never, if beyond.
-    ``theory``: the same by ln(4σ / ‖A v‖²) / (2σ lr). ``spare``: the largest beyond the third.
+    ``theory``: the same by ln(4σ / ‖A v‖²) / (2σ lr). ``spare``: the largest beyond the third. A
+    TypeError for what is no number, a ValueError beyond the bounds: larger ones shoot off.
     """
-    if r < 1:
-        raise ValueError(f"r must be at least 1, got {r}")
-    if not 0 < start <= 5:  # what is larger shoots off at this lr
-        raise ValueError(f"start must be above 0 and at most 5, got {start}")
+    bounds = {"r": (r, 1, 1000), "steps": (steps, 1, 100_000)}
+    bounds |= {"start": (start, 1e-9, 5.0), "lr": (lr, 1e-6, 0.02)}
+    for name, (value, least, most) in bounds.items():
+        whole = isinstance(least, int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            kind = "an integer" if whole else "a number"
+            raise TypeError(f"{name} must be {kind}, got {value!r}")
+        if not least <= value <= most:
+            raise ValueError(f"{name} must be from {least:g} to {most:g}, got {value}")
     delta = hidden_word()  # (d, k)
     d, k = delta.shape
     A = start * np.random.default_rng(seed).standard_normal((r, k)) / k**0.5
@@ -215,11 +221,7 @@ def film_of_light(r: int = 5, start: float = 0.01) -> films.Player:
 def _recorded() -> Numbers:
     """Average the recorded runs, and count at which rank each missed least."""
     record = results("planted")
-    ranks, noises, rows = (
-        record["arguments"]["ranks"],
-        record["arguments"]["noises"],
-        record["rows"],
-    )
+    rows, ranks = record["rows"], record["arguments"]["ranks"]
     missed, stopped = (np.array([row[name] for row in rows]) for name in ("missed", "stopped"))
     best = missed.argmin(axis=2)  # of (seeds, noises, ranks)
     clean = np.array([row["losses"][0] for row in rows])  # (seeds, ranks)
@@ -227,7 +229,7 @@ def _recorded() -> Numbers:
     over = clean[:, low] / np.array([row["floors"] for row in rows])[:, low]
     return {
         "ranks": ranks,
-        "noises": noises,
+        "noises": record["arguments"]["noises"],
         "seeds": len(rows),
         "mean": missed.mean(axis=0).round(4).tolist(),
         "least": [ranks[i] for i in missed.mean(axis=0).argmin(axis=1)],

@@ -81,11 +81,30 @@ def test_what_has_not_lit_up_at_the_end_is_not_counted():
 
 
 @pytest.mark.parametrize(
-    ("r", "start"), [(0, 0.01), (3, 0.0), (3, -1.0), (3, 6.0), (3, float("nan"))]
+    ("name", "value", "error", "message"),
+    [
+        ("r", 0, ValueError, "r must be from 1 to 1000, got 0"),
+        ("r", 2.5, TypeError, "r must be an integer, got 2.5"),
+        ("r", True, TypeError, "r must be an integer, got True"),
+        ("start", 0.0, ValueError, "start must be from 1e-09 to 5, got 0.0"),
+        ("start", 1e-300, ValueError, "got 1e-300"),
+        ("start", 6.0, ValueError, "got 6.0"),
+        ("start", float("nan"), ValueError, "got nan"),
+        ("start", "small", TypeError, "start must be a number, got 'small'"),
+        ("lr", 1.0, ValueError, "lr must be from 1e-06 to 0.02, got 1.0"),
+        ("steps", 0, ValueError, "steps must be from 1 to 100000, got 0"),
+    ],
 )
-def test_a_film_that_shows_nothing_is_refused(r, start):
-    with pytest.raises(ValueError, match="must be"):
-        figures.film_of_light(r, start)
+def test_a_film_that_shows_nothing_is_refused(name, value, error, message):
+    with pytest.raises(error, match=message):
+        figures.lighting_up(**{name: value})
+
+
+@pytest.mark.parametrize("r", [1, 5, 60])
+def test_nothing_shoots_off_at_the_bounds(r):
+    numbers = figures.lighting_up(r, 5, 0.02, 300)
+    assert np.isfinite(numbers["heights"]).all()
+    assert numbers["heights"].max() < 4
 
 
 def test_a_frame_shows_the_strips_their_product_and_the_heights():
