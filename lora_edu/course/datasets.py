@@ -35,13 +35,15 @@ def digits(
     shuffle_labels: int | None = None,
     validation: int = 400,
     test: int = 400,
+    split: int = 0,
 ) -> Digits:
-    """Return scikit-learn's 1,797 handwritten digits of 8 × 8 pixels, always in the same split.
+    """Return scikit-learn's 1,797 handwritten digits of 8 × 8 pixels, in the same parts each time.
 
-    A sample lies in the same part whatever is done to it: turned anticlockwise by ``degrees``,
-    light and dark ``inverted``. ``shuffle_labels``, a seed, permutes all labels of the training
-    part: as many of each digit, and no relation to the pictures. ``validation`` and ``test`` are
-    sizes; the other samples, 997, are for training. The parts share their writers.
+    In which part a sample lies the seed ``split`` draws, whatever is done to the sample: turned
+    anticlockwise by ``degrees``, light and dark ``inverted``. ``shuffle_labels``, a seed, permutes
+    all labels of the training part: as many of each digit, and no relation to the pictures.
+    ``validation`` and ``test`` are sizes; the other samples, 997, are for training. The parts share
+    their writers.
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI.
     """
     from scipy.ndimage import rotate
@@ -53,7 +55,7 @@ def digits(
         x = rotate(x, degrees, axes=(2, 1), reshape=False, order=1)  # bilinear; outside is 0
     x = torch.tensor(1 - x if inverted else x, dtype=torch.float32).flatten(1)  # (1797, 64)
     y = torch.tensor(data.target)  # (1797,)
-    order = np.random.default_rng(0).permutation(len(x))
+    order = np.random.default_rng(split).permutation(len(x))
     parts = torch.tensor(order).split([len(x) - validation - test, validation, test])
     train, *held_out = ((x[part], y[part]) for part in parts)
     if shuffle_labels is not None:

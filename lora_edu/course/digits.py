@@ -58,10 +58,11 @@ def adapt(
     seed: int,
     epochs: int = 30,
     size: int = 64,
+    lora_alpha: float | None = None,
 ) -> nn.Module:
     """Return a copy of ``base`` fine-tuned on ``data``: all weights (r None), or LoRA on all.
 
-    The biases stay as they are in both; lora_alpha is r.
+    The biases stay as they are in both; lora_alpha is r, if nobody says otherwise.
     """
     model = copy.deepcopy(base)
     if r is None:
@@ -70,7 +71,8 @@ def adapt(
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            add_lora(model, LoraConfig(target_modules=r"fc\d", r=r, lora_alpha=r))
+            scale = r if lora_alpha is None else lora_alpha
+            add_lora(model, LoraConfig(target_modules=r"fc\d", r=r, lora_alpha=scale))
     return train(model, data, lr, seed, epochs, size)
 
 
@@ -87,19 +89,23 @@ def task(**how: Any) -> Digits:
     return digits(**how)
 
 
+def _parts(data: Settings) -> Settings:
+    return {name: data[name] for name in ("validation", "test", "split") if name in data}
+
+
 def upright(data: Settings) -> Digits:
     """Return the digits as they were before the shift that ``data`` is, in the same parts."""
-    return task(validation=data["validation"], test=data["test"])
+    return task(**_parts(data))
 
 
 @functools.lru_cache(maxsize=8)
-def _pretrained(seed: int, validation: int, test: int, **how: Any) -> tuple[nn.Module, nn.Module]:
-    return pretrain(seed, task(validation=validation, test=test), **how)
+def _pretrained(seed: int, parts: tuple, **how: Any) -> tuple[nn.Module, nn.Module]:
+    return pretrain(seed, task(**dict(parts)), **how)
 
 
 def pretrained(seed: int, data: Settings, pretraining: Settings) -> tuple[nn.Module, nn.Module]:
     """Return what :func:`pretrain` does on the upright digits, made once for each seed."""
-    return _pretrained(seed, data["validation"], data["test"], **pretraining)
+    return _pretrained(seed, tuple(_parts(data).items()), **pretraining)
 
 
 def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:

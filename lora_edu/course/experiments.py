@@ -15,6 +15,7 @@ thing. How the code is written plays no part.
 
 import contextlib
 import csv
+import functools
 import hashlib
 import importlib
 import inspect
@@ -94,12 +95,16 @@ def experiment(
     seeds: Sequence[int] = range(5),
     tolerance: float = 0.01,
     compared: Sequence[str] = (),
+    tuning: Settings | None = None,
+    choosing: Sequence[int] = range(100, 105),
 ) -> Callable[[Callable], Any]:
     """Register the decorated function as the experiment of its name.
 
     Raise ``version`` when a run would give other rows for the same arguments. With ``rates``,
     method → learning rates to try, a row holds ``"validation"``: the higher, the better the rate.
-    For ``tolerance`` and ``compared`` see :func:`differences`.
+    For ``tolerance`` and ``compared`` see :func:`differences`. With ``tuning``, other values for
+    some arguments, there is a twin, ``NAME_tuning``: the same run for the seeds ``choosing``, which
+    choose what the others report.
     """
 
     def register(run: Callable[..., Row]) -> Callable[..., Row]:
@@ -109,6 +114,11 @@ def experiment(
         if asked not in (KEYS, ("seed",), ()):
             raise TypeError(f"{name} must take {KEYS}, seed or nothing before `*`, got {asked}")
         EXPERIMENTS[name] = Experiment(name, run, version, seeds, tolerance, compared)
+        if tuning is not None:
+            twin = functools.partial(run, **tuning)
+            EXPERIMENTS[f"{name}_tuning"] = Experiment(
+                f"{name}_tuning", twin, version, choosing, tolerance, compared
+            )
         return run
 
     return register

@@ -63,6 +63,15 @@ def test_shuffled_labels_keep_their_counts_and_leave_the_test_part_alone():
     assert not same(digits(45, shuffle_labels=1), shuffled)
 
 
+def test_another_split_has_the_same_digits_in_other_parts():
+    usual, other, turned = digits(), digits(split=1), digits(45, split=1)
+    assert [len(y) for _, y in other] == [len(y) for _, y in usual]
+    assert not same(other, usual)
+    everything = [torch.cat([x for x, _ in parts]) for parts in (usual, other)]
+    assert torch.equal(*(x.sum(1).sort().values for x in everything))
+    assert all(torch.equal(y, y0) for (_, y), (_, y0) in zip(turned, other, strict=True))
+
+
 def test_mlp_is_drawn_from_its_seed_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
