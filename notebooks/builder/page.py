@@ -141,10 +141,14 @@ def is_machinery(node: ast.stmt, records: set[str]) -> bool:
     return taken or of_record
 
 
+def is_asking(call: ast.AST) -> bool:
+    """Say whether a function asks for a guess: ``predict``, or ``checks.vote``."""
+    return ast.unparse(call) in ("predict", "checks.vote")
+
+
 def asks(tree: ast.Module) -> bool:
-    """Say whether a cell calls ``predict``, and no method of that name."""
-    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return any(isinstance(call, ast.Name) and call.id == "predict" for call in calls)
+    """Say whether a cell asks for a guess."""
+    return any(isinstance(node, ast.Call) and is_asking(node.func) for node in ast.walk(tree))
 
 
 def is_question(source: str, tree: ast.Module) -> bool:
@@ -152,15 +156,17 @@ def is_question(source: str, tree: ast.Module) -> bool:
     match tree.body:
         case [
             ast.Assign(targets=[ast.Name("guess")]),
-            ast.Expr(ast.Call(ast.Name("predict"), [ast.Name("guess"), _, *_])),
+            ast.Expr(ast.Call(asking, [ast.Name("guess"), _, *_])),
         ]:
-            return re.match(r'guess = "\?"(?:  # .*)?\n', source) is not None
+            return is_asking(asking) and re.match(r'guess = "\?"(?:  # .*)?\n', source) is not None
     return False
 
 
 def gives_away(question: ast.Module) -> bool:
-    """Say whether a question holds its answer, which nothing computes."""
+    """Say whether a prediction holds its answer, which nothing computes; a vote has none."""
     call: Any = question.body[1]
+    if ast.unparse(call.value.func) != "predict":
+        return False
     return not any(isinstance(node, (ast.Name, ast.Call)) for node in ast.walk(call.value.args[1]))
 
 

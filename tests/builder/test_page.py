@@ -71,6 +71,8 @@ def test_a_page_that_keeps_the_rules():
         ('guess = "?"\npredict(guess, 500 + 0)', ("predict",), "gives its answer away"),
         ('guess = "?"\npredict(guess, x), print(7)', ("predict",), "a question holds"),
         ('guess = "?"\npredict(guess)', ("predict",), "a question holds"),
+        ('guess = "?"\nchecks.vote(guess)', ("predict",), "a question holds"),
+        ('checks.vote("won", "at the end")', (), "a question holds"),
         ("from m import a, b, c, d, e, f, g, h, i, j, k, l, n", (), "13 imports, at most 12"),
     ],
 )
@@ -88,6 +90,7 @@ def test_a_cell_that_breaks_a_rule(source, labels, problem):
         ("x = 1\n" * 25, ("subject",)),
         ("assert 1\n" * 30, ("claims",)),
         ('guess = "?"  # more, or less\npredict(guess, max(\n    1, 2))', ("predict",)),
+        ('guess = "?"\nchecks.vote(guess, "at the end")', ("predict",)),
         ("%time 1", ()),
         ("y = model.predict(x)", ()),
     ],
