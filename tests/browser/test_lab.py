@@ -46,10 +46,9 @@ SLIPS = {
         ("over n", "(2 * len(x))", "len(x)"),
     ],
     "intrinsic_rank": [
-        ("no W0", "return W0 + ", "return "),
-        ("ddof", ", ddof=1", ""),
-        ("the flaw", "full[of]", "full"),
-        ("absolute", "0.9 * full", "0.9"),
+        ("two", '"random", "degrees": 45', '"random", "degrees": 0'),
+        ("on test", 'method["validation"].items()', 'method["test"].items()'),
+        ("plain", "delta @ x.T, full", "delta, full"),
     ],
     "counting_parameters": [
         ("no r", "r * (d + k)", "d + k"),
@@ -183,7 +182,7 @@ def answer_all(page, path):
 
         written[at] = solved[name]
         output = write(page, cells.nth(at), written[at], next(runs))
-        expect(output).to_have_text(f"{exercise.check}: OK")
+        expect(output).to_contain_text(f"{exercise.check}: OK")
     return written
 
 

@@ -49,6 +49,21 @@ def rows_of(folder):
     return experiments.read("tiny", folder)["rows"]
 
 
+def test_a_twin_tunes_with_its_own_seeds_and_values(tiny):
+    @experiments.experiment(seeds=range(2), tuning={"rates": RATES, "shift": 1.0}, choosing=(7, 8))
+    def told(method, lr, seed, *, rates={"a": (2.0,)}, shift=0.0):  # noqa: B006
+        return {"validation": seed, "shift": shift}
+
+    twin = experiments.EXPERIMENTS["told_tuning"]
+    assert twin.arguments == {"rates": {"a": [1, 2, 3], "b": [1]}, "shift": 1}
+    assert experiments.EXPERIMENTS["told"].arguments == {"rates": {"a": [2]}, "shift": 0}
+    assert twin.keys(twin.seeds)[-1] == ("b", 1.0, 8)
+    experiments.record("told_tuning")
+    assert {(row["seed"], row["shift"]) for row in experiments.read("told_tuning")["rows"]} == {
+        (7, 1.0), (8, 1.0)
+    }  # fmt: skip
+
+
 # -- what a record holds ----------------------------------------------------------------------
 
 
@@ -668,18 +683,25 @@ def test_a_second_recording_is_of_the_same_runs(name):
 
 
 def test_there_are_second_recordings_and_not_of_everything():
-    assert {"rotated", "variants_rotated"} <= set(AGAIN)
+    assert {"variants_inverted", "variants_rotated"} <= set(AGAIN)
     with pytest.raises(ValueError, match=r"no record latency_again\.json"):
         experiments.results("latency", again=True)
 
 
 # Rates that may stand at an end of their grid, each with its reason.
 ONE_RATE = "a grid of one: the rate that lesson 07 chose for r = 8 and for r = 64"
+TOO_LARGE = "so large an alpha wants a smaller rate; other alphas of its rank are better"
 AT_AN_EDGE = {("subspaces", "different"): ONE_RATE, ("subspaces", "same"): ONE_RATE}
+AT_AN_EDGE |= {
+    (name, method): TOO_LARGE
+    for name in ("turned_tuning", "inverted_tuning")
+    for method in ("r=8 alpha=8192", "r=16 alpha=16384")
+}
 
 
-# Where no rate is chosen: all are shown.
-NOT_CHOSEN = {"frontier"}
+# Where no rate is chosen: all are shown; or they were, by the twin that tunes. Learning by heart is
+# tuned along a line of scale and rate together.
+NOT_CHOSEN = {"frontier", "by_heart_tuning"} | {name for name in NAMES if f"{name}_tuning" in NAMES}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_CHOSEN])
@@ -725,9 +747,8 @@ def test_per_seed_keeps_the_order_of_the_seeds():
 # The run of each record that is made again at each `make test`: those that take three seconds or
 # less. Of the others, and of every method, one seed is made again by `make test-slow`.
 QUICK = {
-    "intrinsic": "sparse d=32",
-    "rotated": "r=8",
-    "inverted": "r=8",
+    "turned": "r=8 alpha=128",
+    "inverted": "r=4 alpha=1024",
     "variants_rotated": "lora",
     "variants_inverted": "lora",
 }
@@ -735,6 +756,8 @@ QUICK = {
 
 # Of runs of minutes, one method is made again.
 ONE_METHOD = {"voice_rates": ["pirate"], "frontier": ["r=4"]}
+ONE_METHOD |= {"by_heart_tuning": ["width=64 r=1 scale=1"], "patient_tuning": ["r=4 alpha=4"]}
+ONE_METHOD |= {name: ["full", "r=4 alpha=64"] for name in ("turned_tuning", "inverted_tuning")}
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -753,6 +776,16 @@ def test_a_run_comes_out_as_recorded(name):
 )
 def test_one_seed_comes_out_as_recorded(name):
     check_again(name, ONE_METHOD.get(name) or experiments.find(name).arguments["rates"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["taught", "one_change"])
+def test_a_seed_comes_out_as_recorded(name):
+    rows = {(row["seed"],): row for row in experiments.read(name)["rows"]}
+    assert (
+        experiments.differences(rows, {(1,): experiments.run(name, (1,))}, experiments.find(name))
+        == []
+    )
 
 
 def check_again(name, methods):

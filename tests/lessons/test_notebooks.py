@@ -118,6 +118,14 @@ TRIED = {
         ("lr = 0.003", "lr = 0.03", range(4)),
         ("[(X, T)] * 1000", "[(X, T)] * 10", 1),  # solves the puzzle
     ],
+    "intrinsic_rank": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("lr=1e-2, r=4)", "lr=1e-2, r=1)", range(1, 4)),
+        ("(10, 7, 5, 3, 2)", "(10, 8, 5)", 0),
+        ("lr=3e-3, r=r, lora_alpha=8 * r, epochs=100", "lr=3e-3, r=r, epochs=20", range(1, 4)),
+        ("inverted.train, lr=1e-2, r=16)", "inverted.train, lr=1e-2, r=1)", range(3)),
+        ("lora_alpha=1024)", "lora_alpha=16)", 1),  # solves the puzzle
+    ],
 }  # fmt: skip
 
 

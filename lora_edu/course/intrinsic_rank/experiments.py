@@ -1,49 +1,91 @@
-"""Experiments: a small network, pretrained on upright digits, meets another task."""
+"""Experiments: the bet on trial. A seed redraws split, pretrained network and adapter.
 
+What an experiment reports was chosen by its twin, ``NAME_tuning``, with seeds of its own.
+"""
+
+import copy
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lora_edu.course.datasets import Digits, accuracy, digits, mlp
+from lora_edu import lowrank
+from lora_edu.course.datasets import Digits, accuracy
 from lora_edu.course.digits import (
-    INVERTED,
     PRETRAINING,
     SPLIT,
-    TURNED,
     adapt,
+    pretrain,
     pretrained,
     task,
-    train,
     trainer,
     truncated,
     updates,
     upright,
 )
 from lora_edu.course.experiments import Row, Settings, experiment
-from lora_edu.course.intrinsic import Subspace, r90
+from lora_edu.course.intrinsic import r90
+from lora_edu.layers import dense_weight
 
-# Half decades, and for each method those of them between which its best rate lies.
-LR = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-SHIFTED = {
-    "full": LR[1:5], "r=1": LR[3:6], "r=2": LR[2:6], "r=4": LR[2:5], "r=8": LR[2:5],
-    "r=16": LR[1:5],
-}  # fmt: skip
-PATIENT = {"r=1": LR[2:5], "r=4": LR[1:5], "r=16": LR[1:4]}
-BY_HEART = {"full": LR[1:5], "r=1": LR[2:5], "r=4": LR[2:5], "r=16": LR[2:5]}
-SPACES = {"all": LR[1:5]} | {
-    f"{kind} d={d}": LR[4:] if d < 128 else LR[3:7]
-    for kind in ("sparse", "dense")
-    for d in (32, 64, 128, 192, 256)
+TURNED, INVERTED = SPLIT | {"degrees": 45}, SPLIT | {"inverted": True}
+TRAINING, LONG = {"epochs": 30, "size": 64}, {"epochs": 150, "size": 64}
+LR = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # half decades
+CUTS = (1, 2, 4, 8, 16)
+GRID = {"full": LR[1:6]} | {
+    f"r={r} alpha={r * s}": LR for r in CUTS for s in (1, 4, 16, 64, 256, 1024)
 }
-TRAINING = {"epochs": 30, "size": 64}
-LONG = {"epochs": 150, "size": 64}
-CUTS = (0, 1, 2, 4, 8, 16, 32, 64, 256)
+PATIENT_GRID = {"full": LR[1:5]} | {
+    f"r={r} alpha={r * s}": LR[1:6] if s == 1 else LR[1:5] for r in (1, 4, 16) for s in (1, 16, 64)
+}
+# What is reported: what the tuning chose, and on turned digits other rates, to see what is kept.
+TURNED_RATES = {
+    "full": LR[:6], "r=1 alpha=1": LR[3:6], "r=2 alpha=8": LR[4:5], "r=4 alpha=4": LR[2:6],
+    "r=8 alpha=128": LR[3:4], "r=16 alpha=16": LR[2:6], "r=16 alpha=1024": LR[:3],
+    "r=64 alpha=64": LR[1:4],
+}  # fmt: skip
+INVERTED_RATES = {
+    "full": LR[2:5], "r=1 alpha=1": LR[5:6], "r=4 alpha=4": LR[4:5], "r=16 alpha=16": LR[4:5],
+    "r=1 alpha=1024": LR[2:3], "r=4 alpha=1024": LR[2:3], "r=16 alpha=1024": LR[2:3],
+}  # fmt: skip
+PATIENT_RATES = {
+    "full": LR[2:3], "r=1 alpha=1": LR[4:5], "r=4 alpha=4": LR[4:5], "r=16 alpha=16": LR[3:4],
+    "r=1 alpha=64": LR[2:3], "r=16 alpha=1024": LR[2:3],
+}  # fmt: skip
+HEART_RATES = {
+    "width=64 r=1 scale=1": LR[4:5], "width=64 r=3 scale=8": LR[3:4],
+    "width=256 r=1 scale=1": LR[4:5], "width=256 r=4 scale=64": LR[2:3],
+    "width=256 r=16 scale=8": LR[3:4], "width=256 r=1 examples=300 scale=1": LR[4:5],
+    "width=256 r=1 classes=2 scale=1": LR[4:5],
+    "full": LR[2:3], "full right": LR[2:3],
+    "full classes=2": LR[2:3], "full right classes=2": LR[2:3],
+}  # fmt: skip
 
 
-def _rank(method: str) -> int | None:
-    return None if method == "full" else int(method.removeprefix("r="))
+def settings(method: str) -> dict[str, int]:
+    """Return what a method's name says: ``r=4 alpha=64`` is r and alpha; ``full`` is nothing."""
+    pairs = [word.split("=") for word in method.split() if "=" in word]
+    return {name: int(value) for name, value in pairs}
+
+
+# -- another task: turned, or light and dark inverted --------------------------------------------
+
+
+@torch.no_grad()
+def inputs(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Return what enters each linear layer, name → (n, k), where x (n, 64) enters the model."""
+    found = {}
+    for name, part in model.named_children():
+        if isinstance(part, nn.Linear):
+            found[name] = x
+        x = part(x)
+    return found
+
+
+def cut_by_outputs(delta: Tensor, x: Tensor, k: int) -> Tensor:
+    """Return the D of rank k with the least ‖x Dᵀ - x ΔWᵀ‖, for x (n, in) and ΔW (out, in)."""
+    U = torch.linalg.svd(delta @ x.T, full_matrices=False).U[:, :k]  # (out, k)
+    return U @ (U.T @ delta)
 
 
 def _shift(
@@ -51,9 +93,10 @@ def _shift(
     pretraining: Settings,
 ) -> Row:  # fmt: skip
     """Fine-tune on another task; measure the update, and what is left of the old task."""
-    init, base = pretrained(seed, data, pretraining)
-    r, now, before = _rank(method), task(**data), upright(data)
-    model = adapt(base, now, r, lr, seed, **training)
+    data = {**data, "split": seed}
+    _, base = pretrained(seed, data, pretraining)
+    how, now, before = settings(method), task(**data), upright(data)
+    model = adapt(base, now, how.get("r"), lr, seed, **training, lora_alpha=how.get("alpha"))
     deltas = updates(model, base)
     row = {
         "validation": accuracy(model, now.validation),
@@ -61,108 +104,215 @@ def _shift(
         "upright": accuracy(model, before.test),
         "r90": r90(deltas["fc2"]),
     }
-    if r is not None:
+    if how:
         return row
-    cut = [truncated(base, deltas, k) for k in cuts]
-    W0, W_init = base.get_parameter("fc2.weight"), init.get_parameter("fc2.weight")
-    noise = torch.randn(W0.shape, generator=torch.Generator().manual_seed(seed))
+    entering = inputs(model, now.train[0])
+    by_outputs = []
+    for k in cuts:
+        cut = copy.deepcopy(base)
+        for name, delta in deltas.items():
+            near = cut_by_outputs(delta, entering[name], k)
+            dense_weight(cut.get_submodule(name)).data += near
+        by_outputs.append(accuracy(cut, now.test))
     return row | {
         "before": accuracy(base, now.test),
         "upright_before": accuracy(base, before.test),
-        "r90_W0": r90(W0),
-        "r90_pretraining": r90(W0 - W_init),
-        "r90_noise": r90(noise),
-        "truncated": [accuracy(m, now.test) for m in cut],
+        "cut": [accuracy(truncated(base, deltas, k), now.test) for k in cuts],
+        "cut_by_outputs": by_outputs,
     }
 
 
-@experiment()
-def rotated(
-    method: str, lr: float, seed: int, *,
-    rates: Settings = SHIFTED, data: Settings = TURNED, training: Settings = TRAINING,
-    cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
+@experiment(seeds=range(20), tuning={"rates": GRID | {"r=64 alpha=64": LR[1:5]}, "cuts": ()})
+def turned(
+    method: str, lr: float, seed: int, *, rates: Settings = TURNED_RATES, data: Settings = TURNED,
+    training: Settings = TRAINING, cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
 ) -> Row:  # fmt: skip
     """Turn the digits."""
     return _shift(method, lr, seed, data, training, cuts, pretraining)
 
 
-@experiment()
+@experiment(seeds=range(20), tuning={"rates": GRID, "cuts": ()})
 def inverted(
-    method: str, lr: float, seed: int, *,
-    rates: Settings = SHIFTED, data: Settings = INVERTED, training: Settings = TRAINING,
-    cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
+    method: str, lr: float, seed: int, *, rates: Settings = INVERTED_RATES,
+    data: Settings = INVERTED, training: Settings = TRAINING, cuts: Sequence[int] = CUTS,
+    pretraining: Settings = PRETRAINING,
 ) -> Row:  # fmt: skip
     """Turn light and dark."""
     return _shift(method, lr, seed, data, training, cuts, pretraining)
 
 
-@experiment()
+@experiment(seeds=range(20), tuning={"rates": PATIENT_GRID, "cuts": ()})
 def patient(
-    method: str, lr: float, seed: int, *,
-    rates: Settings = PATIENT, data: Settings = INVERTED, training: Settings = LONG,
-    cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
+    method: str, lr: float, seed: int, *, rates: Settings = PATIENT_RATES,
+    data: Settings = INVERTED, training: Settings = LONG, cuts: Sequence[int] = CUTS,
+    pretraining: Settings = PRETRAINING,
 ) -> Row:  # fmt: skip
     """Turn light and dark, and train five times as long."""
     return _shift(method, lr, seed, data, training, cuts, pretraining)
 
 
+# -- learning by heart ---------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def bits(model: nn.Module, part: tuple[Tensor, Tensor], classes: int) -> float:
+    """Return how many bits of the labels of ``part`` the model holds.
+
+    Without it n labels take n · log₂(classes) bits; with it, what they still surprise it by.
+    """
+    x, y = part
+    surprise = nn.functional.cross_entropy(model(x), y, reduction="sum").item() / math.log(2)
+    return len(y) * math.log2(classes) - surprise
+
+
 def memorise(
-    model: nn.Module, data: Digits, lr: float, seed: int, size: int, passes: int, checks: int
-) -> list[float]:
+    model: nn.Module, data: Digits, lr: float, seed: int, size: int, passes: int, checks: int,
+    classes: int = 10,
+) -> tuple[list[float], list[float]]:  # fmt: skip
     """Train in batches of ``size`` until all is learned, or no more is; return how it went.
 
-    That is the accuracy on the training part after each check, ``passes`` apart. The end: all of
-    it is right; or the last three rose by less than 0.01 above all before; or there are ``checks``.
+    That is the accuracy on the training part after each check, ``passes`` apart, and the bits. The
+    end: all of it is right; or the last three checks rose by less than 0.01 above all before; or
+    there are ``checks``.
     """
-    more, curve = trainer(model, data, lr, seed, size), [0.0]
+    more, curve, held = trainer(model, data, lr, seed, size), [0.0], []
     while curve[-1] < 1 and len(curve) <= checks:
         more(passes)
         curve.append(accuracy(model, data.train))
+        held.append(bits(model, data.train, classes))
         if len(curve) > 4 and max(curve[-3:]) < max(curve[:-3]) + 0.01:
             break
-    return curve[1:]
+    return curve[1:], held
 
 
-# Not its ``passes``: rounding decides when the last, smallest rises end.
-@experiment(compared=("validation", "train", "curve", "test", "r90", "r90_right"))
-def shuffled(
-    method: str, lr: float, seed: int, *, rates: Settings = BY_HEART, data: Settings = TURNED,
+def merged(data: Digits, classes: int) -> Digits:
+    """Return the same pictures with fewer labels: the digit modulo ``classes``."""
+    return Digits(*((x, y % classes) for x, y in data))
+
+
+CASES = ("width=64 r=1", "width=64 r=3", "width=64 r=13", "width=256 r=1", "width=256 r=4",
+         "width=256 r=16", "width=256 r=1 examples=300", "width=256 r=1 classes=2")  # fmt: skip
+HEART_GRID = {
+    f"{case} scale={s}": rates
+    for case in CASES
+    for s, rates in {1: (3e-3, 1e-2), 8: (1e-3, 3e-3), 64: (1e-3,)}.items()
+}
+
+
+# Not ``passes``: rounding decides when the last, smallest rises end.
+@experiment(
+    seeds=range(20),
+    compared=("validation", "learned", "curve", "r90"),
+    tuning={"rates": HEART_GRID},
+    choosing=range(100, 103),
+)
+def by_heart(
+    method: str, lr: float, seed: int, *, rates: Settings = HEART_RATES, data: Settings = TURNED,
     size: int = 250, passes: int = 100, checks: int = 15, pretraining: Settings = PRETRAINING,
 ) -> Row:  # fmt: skip
-    """Learn labels without sense by heart: nothing to validate; who learns most, soonest, wins."""
-    _, base = pretrained(seed, data, pretraining)
-    r, senseless = _rank(method), digits(**data, shuffle_labels=seed)
-    model = adapt(base, senseless, r, lr, seed, epochs=0)
-    curve = memorise(model, senseless, lr, seed, size, passes, checks)
-    row = {
-        "validation": float(np.mean([max(curve[:n]) for n in range(1, checks + 1)])),
-        "train": max(curve),
+    """Learn labels without sense by heart (or, for comparison, the ``right`` ones)."""
+    how = {"width": 256, "examples": 997, "classes": 10, "scale": 1} | settings(method)
+    data = {**data, "split": seed}
+    widths = (64, how["width"], how["width"], 10)
+    _, base = pretrained(seed, data, {**pretraining, "widths": widths})
+    labels = {} if "right" in method else {"shuffle_labels": seed}
+    now = merged(task(**data, **labels), how["classes"])
+    x, y = (part[: how["examples"]] for part in now.train)
+    now, r = now._replace(train=(x, y)), how.get("r")
+    model = adapt(base, now, r, lr, seed, epochs=0, lora_alpha=r and r * how["scale"])
+    curve, held = memorise(model, now, lr, seed, size, passes, checks, how["classes"])
+    return {
+        "validation": max(held),  # the bits: nothing to validate, what counts is what is learned
+        "learned": max(curve),
+        "numbers": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "passes": passes * len(curve),
         "curve": curve,
-        "test": accuracy(model, senseless.test),
         "r90": r90(updates(model, base)["fc2"]),
     }
-    if r is not None:
-        return row
-    # The same with the right labels: what the rate alone does to the rank.
-    right = task(**data)
-    twin = adapt(base, right, r, lr, seed, epochs=0)
-    memorise(twin, right, lr, seed, size, passes, checks)
-    return row | {"r90_right": r90(updates(twin, base)["fc2"])}
 
 
-@experiment()
-def intrinsic(
-    method: str, lr: float, seed: int, *, rates: Settings = SPACES, data: Settings = SPLIT,
-    widths: Sequence[int] = (64, 64, 64, 10), training: Settings = TRAINING, block: int = 64,
+# -- one thing at a time -------------------------------------------------------------------------
+
+
+@experiment(version=3, seeds=range(20))
+def taught(
+    seed: int, *, classes: Sequence[int] = (10, 7, 5, 3, 2), lr: float = 1e-3,
+    epochs: int = 30, few: int = 150, shares: Sequence[float] = (0.8, 0.95, 0.99),
+    data: Settings = TURNED, pretraining: Settings = PRETRAINING,
 ) -> Row:  # fmt: skip
-    """Train from the start, all parameters or d random directions."""
-    digits_now, model = task(**data), mlp(*widths, seed=seed)
-    if method != "all":
-        kind, d = method.split(" d=")
-        model = Subspace(model, int(d), kind, seed=seed, block=block)
-    train(model, digits_now, lr, seed, **training)
+    """Count the directions of an update where fewer classes are taught.
+
+    For each count c of classes: ``pretraining`` on c, all pictures, the digits merged modulo c, and
+    the same for other ``shares`` of the energy, and for the layer below, ``fc1``; ``outputs``, of a
+    network with c outputs; ``others``, on the first c digits alone, ``few`` pictures and as many
+    steps; ``tuned``, fine-tuning on c of a network that was taught ten; ``both``, of one that was
+    taught c.
+    """
+    data = {**data, "split": seed}
+    now, before = task(**data), upright(data)
+    steps = {"lr": lr, "seed": seed, "epochs": epochs}
+    _, ten = pretrained(seed, data, pretraining)
+    row: Row = {}
+    for c in classes:
+        init, base = pretrain(seed, merged(before, c), **pretraining)
+        x, y = before.train
+        first = (y < c).nonzero().flatten()[:few]
+        alone = before._replace(train=(x[first], y[first]))
+        longer = {**pretraining, "epochs": round(pretraining["epochs"] * len(x) / few)}
+        narrow = {**pretraining, "widths": (*pretraining["widths"][:-1], c)}
+        pairs = {
+            "pretraining": (base, init),
+            "outputs": pretrain(seed, merged(before, c), **narrow)[::-1],
+            "others": pretrain(seed, alone, **longer)[::-1],
+            "tuned": (adapt(ten, merged(now, c), None, **steps), ten),
+            "both": (adapt(base, merged(now, c), None, **steps), base),
+        }
+        for name, (model, start) in pairs.items():
+            row.setdefault(name, []).append(r90(updates(model, start)["fc2"]))
+        row.setdefault("fc1", []).append(r90(updates(base, init)["fc1"]))
+        sigma = torch.linalg.svdvals(updates(base, init)["fc2"].double()).numpy()
+        for share in shares:
+            found = lowrank.energy_rank(sigma, share)
+            row.setdefault(f"share {share:g}", []).append(found)
+    return row
+
+
+@experiment(seeds=range(20))
+def one_change(
+    seed: int, *, lr: float = 1e-3, lrs: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2),
+    passes: Sequence[int] = (10, 30, 100), degrees: Sequence[int] = (15, 45, 90),
+    widths: Sequence[int] = (64, 256), data: Settings = TURNED,
+    places: Sequence[int] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256),
+    pretraining: Settings = PRETRAINING,
+) -> Row:  # fmt: skip
+    """Count the directions of full fine-tuning's update where one thing is another.
+
+    ``rate``, ``passes``, ``turn``, ``width``: r90 for each of ``lrs``, ``passes``, ``degrees``,
+    ``widths``; ``start``: from a network that was not pretrained. ``heights``: the singular values
+    at ``places``, as shares of the norm, of W0, of the update and of noise.
+    """
+    data = {**data, "split": seed}
+    init, base = pretrained(seed, data, pretraining)
+
+    def update(start: nn.Module, lr: float = lr, epochs: int = 30, **shift: float) -> Tensor:
+        model = adapt(start, task(**{**data, **shift}), None, lr, seed, epochs=epochs)
+        return updates(model, start)["fc2"]
+
+    narrow = [(64, width, width, 10) for width in widths]
+    starts = [pretrained(seed, data, {**pretraining, "widths": of})[1] for of in narrow]
+    W0 = base.get_parameter("fc2.weight").detach()
+    noise = torch.randn(W0.shape, generator=torch.Generator().manual_seed(seed))
+    heights = {}
+    for name, matrix in {"update": update(base), "W0": W0, "noise": noise}.items():
+        sigma = torch.linalg.svdvals(matrix.double())
+        heights[name] = [round((sigma[i - 1] / sigma.norm()).item(), 5) for i in places]
     return {
-        "validation": accuracy(model, digits_now.validation),
-        "test": accuracy(model, digits_now.test),
+        "rate": [r90(update(base, lr=rate)) for rate in lrs],
+        "passes": [r90(update(base, epochs=epochs)) for epochs in passes],
+        "turn": [r90(update(base, degrees=turn)) for turn in degrees],
+        "width": [r90(update(start)) for start in starts],
+        "start": r90(update(init)),
+        "W0": r90(W0),
+        "noise": r90(noise),
+        "heights": heights,
     }

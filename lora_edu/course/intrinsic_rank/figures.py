@@ -1,184 +1,369 @@
-"""Figures: the spectrum of an update, accuracy against rank, controls, dimension."""
+"""Figures: an update's heights, classes, two ways to a rank, what is kept, alpha; the evidence."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import ttest_1samp
 
-from lora_edu.course.experiments import per_seed, results
+from lora_edu import lowrank
+from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 
 
-def _ranks(record: Mapping[str, Any]) -> list[int]:
-    """Return the ranks of LoRA whose runs a record holds."""
-    return [int(method[2:]) for method in record["runs"] if method.startswith("r=")]
+@functools.cache
+def record(name: str) -> dict[str, Any]:
+    """Return a record and what follows from it, read once: they are asked for again and again."""
+    return results(name)
 
 
-def _spectrum() -> Numbers:
-    """Count the directions that hold 90 % of the energy, for each seed and on average."""
-    record = results("rotated")
-    keys = {"noise": "r90_noise", "W0": "r90_W0", "full": "r90", "pretraining": "r90_pretraining"}
-    seeds = {name: per_seed(record, "full", key).tolist() for name, key in keys.items()}
-    seeds["lora"] = per_seed(record, "r=16", "r90").tolist()
-    means = {name: float(np.mean(values)) for name, values in seeds.items()}
-    return {"r90": means, "seeds": len(seeds["full"]), "each": seeds}
+def column(name: str, key: str) -> NDArray:
+    """Return a column of a record that has one row a seed, (seeds,) or (seeds, n)."""
+    return np.array([row[key] for row in record(name)["rows"]])
 
 
-@figure(_spectrum)
-def spectrum_of_the_update(numbers: Numbers) -> Figure:
-    """Show how many directions carry a weight, an update and noise.
+def at(name: str, method: str, lr: float, key: str = "test") -> NDArray:
+    """Return what a method gave at one rate, seed by seed."""
+    rows = record(name)["rows"]
+    return np.array([row[key] for row in rows if (row["method"], row["lr"]) == (method, lr)])
 
-    How many directions hold 90 % of the energy of a 256 × 256 layer, mean of {seeds} seeds: noise
-    {r90[noise]:.3g}, the pretrained weight {r90[W0]:.3g}, the update of full fine-tuning on turned
-    digits {r90[full]:.3g}, the update of pretraining itself {r90[pretraining]:.3g}, the update that
-    LoRA of rank 16 makes {r90[lora]:.3g}.
+
+def reported(name: str, method: str, key: str = "test") -> NDArray:
+    """Return what a method gave at the rate that the choosing seeds found best, seed by seed."""
+    return at(name, method, float(record(f"{name}_tuning")["chosen"][method]), key)
+
+
+def best_of(name: str, words: str) -> str:
+    """Return the method of these words, and one more, that the choosing seeds found best.
+
+    The last word is its alpha or scale; each is judged at its best rate.
     """
-    labels = {
-        "noise": "noise",
-        "W0": "$W_0$",
-        "full": "$\\Delta W$",
-        "pretraining": "$W_0 - W_{init}$",
-        "lora": "LoRA, $r=16$",
+    search = record(f"{name}_tuning")["search"]
+    tried = [method for method in search if method.rpartition(" ")[0] == words]
+    return max(tried, key=lambda method: max(np.mean(v) for v in search[method].values()))
+
+
+def _runs(ax: Axes, x: Any, each: NDArray, style: str, color: str, label: str) -> None:
+    """Draw each run faintly as marks, and their mean as a line; each (seeds, len(x))."""
+    ax.plot(x, np.transpose(each), style[0], color=color, markersize=3.5, alpha=0.25)
+    ax.plot(x, np.mean(each, axis=0), style, color=color, label=label)
+
+
+# -- how many directions -------------------------------------------------------------------------
+
+
+def _heights(matrices: Mapping[str, NDArray] | None = None) -> Numbers:
+    """Return the singular values as shares of the norm: of these matrices, or of the record."""
+    if matrices is not None:
+        sigma = {name: np.linalg.svd(m, compute_uv=False) for name, m in matrices.items()}
+        return {
+            "places": list(range(1, 1 + max(map(len, sigma.values())))),
+            "heights": {name: (s / np.linalg.norm(s)).tolist() for name, s in sigma.items()},
+            "r90": {name: lowrank.energy_rank(s) for name, s in sigma.items()},
+        }
+    names = {"update": "the update", "W0": "the weight $W_0$", "noise": "noise"}
+    rows = record("one_change")["rows"]
+    heights = {n: np.mean([row["heights"][n] for row in rows], axis=0) for n in names}
+    r90 = column("one_change", "passes")[:, 1], *(column("one_change", n) for n in ("W0", "noise"))
+    return {
+        "places": record("one_change")["arguments"]["places"],
+        "heights": {label: heights[name].round(6).tolist() for name, label in names.items()},
+        "r90": {label: float(n.mean()) for label, n in zip(names.values(), r90, strict=True)},
+        "first": [round(float(each[0]), 3) for each in heights.values()],
+        "seeds": len(rows),
     }
-    names, colors = list(labels)[::-1], [VERMILION, GREEN, BLUE, ORANGE, GREY]  # from below
-    fig, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
-    for at, (name, color) in enumerate(zip(names, colors, strict=True)):
-        mean, each = numbers["r90"][name], numbers["each"][name]
-        ax.barh(labels[name], mean, color=color, height=0.6)
-        ax.plot(each, np.full(len(each), at), "|", color=BLACK, markersize=14)
-        ax.text(max(each) + 2, at, f"{mean:.3g}", va="center")
-    ax.set(xlabel="$n:\\ \\sum_{i\\leq n}\\sigma_i^2 \\geq 0.9\\,\\sum\\sigma_i^2$", xlim=(0, 150))
-    return fig
 
 
-def _accuracies() -> Numbers:
-    """Average over the seeds what each rank reaches: trained for, cut out, on upright digits."""
-    record = results("rotated")
-    ranks = _ranks(record)
-    columns = [record["arguments"]["cuts"].index(r) for r in ranks]
-    curves = {  # each (ranks, seeds)
-        "lora": np.array([per_seed(record, f"r={r}") for r in ranks]),
-        "cut": per_seed(record, "full", "truncated")[:, columns].T,
-        "upright": np.array([per_seed(record, f"r={r}", "upright") for r in ranks]),
-    }
-    numbers: Numbers = {"ranks": ranks, "seeds": curves["lora"].shape[1]}
-    for name, values in curves.items():
-        numbers[name] = np.round(values.mean(1), 8).tolist()
-        numbers[f"{name}_std"] = np.round(values.std(1, ddof=1), 8).tolist()
-    mean = record["mean"]["full"]
-    return {**numbers, "full": mean["test"], "upright_before": mean["upright_before"]}
+@figure(_heights)
+def heights_of_the_update(numbers: Numbers) -> Figure:
+    """Show that an update stands on a few directions, and the weight it is added to on many.
 
-
-@figure(_accuracies)
-def accuracy_vs_rank(numbers: Numbers) -> Figure:
-    """Show that a rank trained for does more than the same rank cut out, and what is forgotten.
-
-    Test accuracy on turned digits against the rank, mean and standard deviation over {seeds} seeds.
-    LoRA trained at r = 1: {lora[0]:.2f}, r = 4: {lora[2]:.2f}, r = 16: {lora[4]:.2f}. The update of
-    full fine-tuning truncated to r = 1: {cut[0]:.2f}, r = 4: {cut[2]:.2f}, r = 16: {cut[4]:.2f}. A
-    level line: full fine-tuning, {full:.2f}. A third curve, low at each rank: LoRA's accuracy on
-    upright digits, {upright[0]:.2f} at r = 1, {upright[4]:.2f} at r = 16; before fine-tuning it was
-    {upright_before:.2f}.
+    Singular values of three 256 × 256 matrices of one norm, the largest first, both axes
+    logarithmic, means of {seeds} runs. The update of full fine-tuning on turned digits starts
+    highest, at {first[0]} of its norm, and falls steeply: 90 % of its energy are in the first
+    {r90[the update]:.3g} directions. The weight below starts lower, at {first[1]}, and falls
+    slowly: {r90[the weight $W_0$]:.3g}. Noise is nearly level, from {first[2]} on:
+    {r90[noise]:.3g}.
     """
     fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
-    at = np.arange(len(numbers["ranks"]))
-    for name, style, color, label in [
-        ("lora", "o-", BLUE, "LoRA"),
-        ("cut", "s--", ORANGE, "truncated $\\Delta W$"),
-        ("upright", "^:", VERMILION, "LoRA, 0°"),
-    ]:
-        centre, spread = np.array(numbers[name]), np.array(numbers[f"{name}_std"])
-        ax.plot(at, centre, style, color=color, label=label)
-        ax.fill_between(at, centre - spread, centre + spread, color=color, alpha=0.2)
-    ax.axhline(numbers["full"], color=BLACK, linewidth=1, label="full")
-    ax.set(xlabel="r", xticks=at, xticklabels=numbers["ranks"], ylim=(0, 1.02), ylabel="accuracy")
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    looks = [("-", VERMILION), ("--", BLUE), (":", GREY)]
+    for (name, heights), (style, color) in zip(numbers["heights"].items(), looks, strict=True):
+        n = numbers["r90"][name]
+        ax.loglog(numbers["places"], heights, style, color=color, label=f"{name}: {n:.3g}")
+        ax.plot(n, np.interp(n, numbers["places"], heights), "o", color=color, markersize=8)
+    ax.set(xlabel="direction, the strongest first", ylabel="singular value σ, share of the norm")
+    ax.set(ylim=(1e-4, 1), title="few directions, or many? (left of a dot: 90 % of the energy)")
+    ax.legend(loc="lower left", title="directions for 90 %")
     return fig
 
 
-def _controls() -> Numbers:
-    """Collect the accuracies of four experiments: of each run, and their mean at each rank."""
-    numbers: Numbers = {"ranks": {}, "each": {}}
-    for task in ("rotated", "inverted", "patient", "shuffled"):
-        record, key = results(task), "train" if task == "shuffled" else "test"
-        ranks = _ranks(record)
-        values = np.array([per_seed(record, f"r={r}", key) for r in ranks])  # (ranks, seeds)
-        numbers["ranks"][task], numbers["each"][task] = ranks, values.tolist()
-        numbers[task] = np.round(values.mean(1), 4).tolist()
-        if "full" in record["mean"]:
-            numbers[f"{task}_full"] = record["mean"]["full"][key]
-    return {**numbers, "seeds": values.shape[1]}
-
-
-@figure(_controls)
-def controls(numbers: Numbers) -> Figure:
-    """Show three tasks for one network: how much rank is enough, and how many passes.
-
-    Three panels of accuracy against LoRA's rank, means and single runs of {seeds} seeds, full
-    fine-tuning as a level line. Turned digits, test: r = 1 {rotated[0]:.2f}, full
-    {rotated_full:.2f}. Inverted pixels, test, in 30 passes: r = 1 {inverted[0]:.2f}, r = 4
-    {inverted[2]:.2f}, r = 16 {inverted[4]:.2f}, full {inverted_full:.2f}; in 150 passes a higher
-    curve: {patient[0]:.2f}, {patient[1]:.2f}, {patient[2]:.2f}. Random labels, training, until no
-    more is learned: r = 1 {shuffled[0]:.2f}, r = 4 {shuffled[1]:.2f}, r = 16 {shuffled[2]:.2f},
-    full {shuffled_full:.2f}.
-    """
-    lines = {
-        "rotated": [("rotated", "LoRA")],
-        "inverted": [("inverted", "LoRA, epochs=30"), ("patient", "LoRA, epochs=150")],
-        "shuffled": [("shuffled", "LoRA")],
+def _classes() -> Numbers:
+    """Count the directions of updates against the number of classes."""
+    names = [name for name in record("taught")["rows"][0] if name != "seed"]
+    each = {name: column("taught", name) for name in names}  # (seeds, classes)
+    return {
+        "classes": record("taught")["arguments"]["classes"],
+        "seeds": len(each["tuned"]),
+        "mean": {name: np.round(values.mean(axis=0), 2).tolist() for name, values in each.items()},
+        "pretraining": each["pretraining"],
+        "tuned": each["tuned"],
     }
-    fig, axes = plt.subplots(1, 3, figsize=(10.0, 3.6), sharey=True, layout="constrained")
-    all_ranks = numbers["ranks"]["rotated"]
-    for ax, (panel, tasks) in zip(axes, lines.items(), strict=True):
-        for task, label in tasks:
-            style, color = ("s--", ORANGE) if task == "patient" else ("o-", BLUE)
-            at = [all_ranks.index(r) for r in numbers["ranks"][task]]
-            each = np.array(numbers["each"][task])  # (ranks, seeds)
-            ax.plot(at, each, style[0], color=color, markersize=3.5, alpha=0.6)
-            ax.plot(at, each.mean(1), style, color=color, label=label)
-        full = numbers[f"{panel}_full"]
-        ax.axhline(full, color=BLACK, linestyle=":", linewidth=1, label="full")
-        key = "train" if panel == "shuffled" else "test"
-        ax.set(title=f"{panel}: {key}", xlabel="r", ylim=(0, 1.02))
-        ax.set_xticks(range(len(all_ranks)), all_ranks)
-        ax.legend(loc="lower right")
-    axes[0].set_ylabel("accuracy")
-    return fig
 
 
-def _dimensions() -> Numbers:
-    """Average over the seeds what d random directions reach, of D."""
-    record = results("intrinsic")
-    grid = [int(name.split("=")[1]) for name in record["runs"] if name.startswith("dense")]
-    numbers: Numbers = {"d": grid, "D": 8970, "all": record["mean"]["all"]["test"]}
-    for kind in ("sparse", "dense"):
-        values = np.array([per_seed(record, f"{kind} d={d}") for d in grid])  # (grid, seeds)
-        numbers[kind] = np.round(values.mean(1), 8).tolist()
-        numbers[f"{kind}_std"] = np.round(values.std(1, ddof=1), 8).tolist()
-    return {**numbers, "seeds": values.shape[1]}
+@figure(_classes)
+def classes_taught(numbers: Numbers) -> Figure:
+    """Show that pretraining's own update has about as many directions as classes were taught.
 
-
-@figure(_dimensions)
-def intrinsic_dimension(numbers: Numbers) -> Figure:
-    """Show how many random directions reach 90 % of what all parameters reach.
-
-    Test accuracy against the number d of trained numbers, logarithmic, {seeds} seeds: sparse and
-    dense random directions rise alike, from {dense[0]:.2f} at d = {d[0]} to {dense[4]:.2f} at d =
-    {d[4]}; all {D} parameters reach {all:.2f}, and 90 % of that is a level line.
+    Directions that hold 90 % of the energy against the number of classes, {classes}, into which the
+    labels are merged; the pictures stay. {seeds} runs as dots, their mean as a line. The update of
+    pretraining lies in a grey band, between the classes and one less: {mean[pretraining]}. That of
+    fine-tuning a network that had been taught ten lies above it where classes are few:
+    {mean[tuned]}.
     """
-    grid = numbers["d"]
-    fig, ax = plt.subplots(figsize=(7.0, 3.8), layout="constrained")
-    for kind, style, color in (("sparse", "o-", BLUE), ("dense", "s--", ORANGE)):
-        spread = numbers[f"{kind}_std"]
-        ax.errorbar(grid, numbers[kind], spread, fmt=style, color=color, label=kind, capsize=3)
-    for share, text in ((1, f"d = D = {numbers['D']}"), (0.9, "90 %")):
-        ax.axhline(share * numbers["all"], color=BLACK, linewidth=1, linestyle=":")
-        ax.text(grid[0], share * numbers["all"] + 0.01, text)
-    ax.set(xlabel="d", ylabel="accuracy", xscale="log", ylim=(0.3, 1.05))
-    ax.set_xticks(grid, grid)
-    ax.minorticks_off()
+    fig, ax = plt.subplots(figsize=(6.5, 4.0), layout="constrained")
+    classes = np.array(numbers["classes"])
+    ax.fill_between(
+        classes, classes - 1, classes, color=GREY, alpha=0.3, label="classes, or one less"
+    )
+    _runs(ax, classes - 0.08, numbers["pretraining"], "o-", BLUE, "pretraining's update")
+    label = "fine-tuning's, after ten classes"
+    _runs(ax, classes + 0.08, numbers["tuned"], "s--", VERMILION, label)
+    ax.set(xlabel="classes", ylabel="directions for 90 %", xticks=classes, ylim=0)
+    ax.set_title("pretraining's update knows how many classes it was taught")
     ax.legend(loc="lower right")
     return fig
+
+
+# -- two ways to a rank, and what they leave -----------------------------------------------------
+
+
+def _ways() -> Numbers:
+    """Collect what a rank reaches on turned digits: trained, and cut out in two ways.
+
+    Each cut is of full fine-tuning at the rate that suits it best on these very runs.
+    """
+    arguments = record("turned")["arguments"]
+    ranks, rates = arguments["cuts"], arguments["rates"]["full"]
+    trained = [reported("turned", best_of("turned", f"r={r}")) for r in ranks]
+    each = {"LoRA": np.stack(trained, axis=1)}  # (seeds, ranks)
+    for words, key in (("cut by outputs", "cut_by_outputs"), ("cut", "cut")):
+        tried = np.stack([at("turned", "full", lr, key) for lr in rates])  # (rates, seeds, ranks)
+        best = tried.mean(axis=1).argmax(axis=0)  # (ranks,)
+        each[words] = np.stack([tried[lr, :, r] for r, lr in enumerate(best)], axis=1)
+    return {
+        "ranks": ranks,
+        "mean": {name: np.round(values.mean(axis=0), 3).tolist() for name, values in each.items()},
+        "full": round(float(reported("turned", "full").mean()), 3),
+        "seeds": len(trained[0]),
+        "each": np.stack(list(each.values())),  # (ways, seeds, ranks)
+    }
+
+
+@figure(_ways)
+def cut_or_trained(numbers: Numbers) -> Figure:
+    """Show where training a rank beats cutting it out of full fine-tuning: at small ranks.
+
+    Test accuracy on turned digits at ranks {ranks}, {seeds} runs as dots and their mean. LoRA:
+    {mean[LoRA]}. The update of full fine-tuning, cut so that its outputs come nearest: {mean[cut by
+    outputs]}. Cut by itself: {mean[cut]}. (Both from the learning rate that suits them best.) A
+    level line: full fine-tuning, {full}.
+    """
+    fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
+    looks = [("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE)]
+    steps = np.arange(len(numbers["ranks"]))
+    for name, each, (style, color) in zip(numbers["mean"], numbers["each"], looks, strict=True):
+        _runs(ax, steps, each, style, color, name)
+    ax.axhline(numbers["full"], color=BLACK, linewidth=1, label="full fine-tuning")
+    ax.set(xlabel="rank", ylabel="right on turned digits", ylim=(0, 1.02))
+    ax.set_xticks(steps, numbers["ranks"])
+    ax.set_title("the same rank, cut out or trained")
+    ax.legend(loc="lower right")
+    return fig
+
+
+def best_way(r: int) -> str:
+    """Return which of LoRA, cut and cut by outputs is right most often at a rank, on average."""
+    numbers = _ways()
+    at_r = {
+        n: numbers["mean"][n][numbers["ranks"].index(r)] for n in ("LoRA", "cut by outputs", "cut")
+    }
+    return max(at_r, key=lambda name: at_r[name])
+
+
+def _frontier() -> Numbers:
+    """Average what each method learns of the turned digits and keeps of the upright ones."""
+    curves: dict[str, list[list[float]]] = {}
+    for method, rates in record("turned")["arguments"]["rates"].items():
+        for lr in rates:
+            point = [float(at("turned", method, lr, key).mean()) for key in ("test", "upright")]
+            curves.setdefault(method.split(" ")[0], []).append([round(p, 3) for p in point])
+    return {
+        "curves": curves,
+        "before": round(float(reported("turned", "full", "upright_before").mean()), 3),
+        "kept": {name: max(kept for _, kept in curve) for name, curve in curves.items()},
+        "seeds": len(reported("turned", "full")),
+    }
+
+
+@figure(_frontier)
+def learning_and_forgetting(numbers: Numbers) -> Figure:
+    """Show what each method learns and what it keeps, at all rates: the lines cross.
+
+    Right on upright digits after fine-tuning on turned ones, against right on turned ones; a mark
+    for each rate and alpha, the mean of {seeds} runs. Before, {before} of the upright digits were
+    right. A line joins the rates of full fine-tuning. Where most is learned, LoRA of rank 1, 4 and
+    16 lies on it or below. Where less is learned, LoRA of rank 4 and 16 lies above it or near it,
+    and that of rank 64 above: up to {kept[r=64]} kept, and full fine-tuning {kept[full]}.
+    """
+    fig, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    looks = {"full": ("o-", BLACK), "r=1": ("^", BLUE), "r=4": ("s", ORANGE), "r=16": ("D", GREEN)}
+    looks["r=64"] = ("*", VERMILION)
+    for name, (style, color) in looks.items():
+        learned, kept = np.transpose(numbers["curves"][name])
+        label = "full fine-tuning" if name == "full" else f"LoRA, {name}"
+        ax.plot(learned, kept, style, color=color, label=label)
+    ax.set(xlabel="right on turned digits", ylabel="still right on upright digits", ylim=(0, 1))
+    ax.set_title("up and to the right is better")
+    ax.legend(loc="upper left")
+    return fig
+
+
+# -- light and dark ------------------------------------------------------------------------------
+
+
+def _grids() -> Numbers:
+    """Average what the tuning on inverted digits got right, alpha by rate."""
+    tuning = record("inverted_tuning")
+    rates, grids = [f"{lr:g}" for lr in tuning["arguments"]["rates"]["r=1 alpha=1"]], {}
+    for r in ("r=1", "r=4", "r=16"):
+        methods = [method for method in tuning["search"] if method.startswith(f"{r} ")]
+        tried = [[np.mean(tuning["search"][m][lr]) for lr in rates] for m in methods]
+        grids[r] = np.array(tried)  # (alphas, rates)
+    return {
+        "rates": rates,
+        "scales": [1, 4, 16, 64, 256, 1024],
+        "usual": {r: round(float(grid[0].max()), 3) for r, grid in grids.items()},
+        "best": {r: round(float(grid.max()), 3) for r, grid in grids.items()},
+        "full": round(max(float(np.mean(v)) for v in tuning["search"]["full"].values()), 3),
+        "seeds": len(tuning["search"]["full"]["0.001"]),
+        "grids": np.stack(list(grids.values())),  # (ranks, alphas, rates)
+    }
+
+
+@figure(_grids)
+def alpha_and_rate(numbers: Numbers) -> Figure:
+    """Show that alpha must be tuned: with the same rank and as many passes, far more is right.
+
+    Three maps, for LoRA of rank 1, 4 and 16, of what is right on inverted digits after 30 passes,
+    the mean of {seeds} choosing runs on validation: the rate across, alpha up, as a multiple of the
+    rank. The good cells lie on a diagonal: a larger alpha wants a smaller rate. In the lowest row,
+    where alpha is the rank, the best are {usual[r=1]}, {usual[r=4]} and {usual[r=16]}; of all
+    cells, {best[r=1]}, {best[r=4]} and {best[r=16]}. Full fine-tuning: {full}.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.8), layout="constrained", sharey=True)
+    rates, scales = numbers["rates"], numbers["scales"]
+    for ax, name, grid in zip(axes, numbers["best"], numbers["grids"], strict=True):
+        ax.imshow(grid, vmin=0, vmax=1, origin="lower", aspect="auto")
+        for (i, j), right in np.ndenumerate(grid):
+            weight = "bold" if right == grid.max() else "normal"
+            color = "white" if right < 0.6 else "black"
+            words = f"{right:.2f}".removeprefix("0")
+            ax.text(j, i, words, ha="center", va="center", color=color, weight=weight, fontsize=9)
+        ax.set_title(f"LoRA, {name}")
+        ax.set_xticks(range(len(rates)), rates, rotation=45)
+        ax.set(xlabel="learning rate")
+    axes[0].set_yticks(range(len(scales)), [f"{s} r" if s > 1 else "r" for s in scales])
+    axes[0].set_ylabel("α")
+    return fig
+
+
+def lucky() -> tuple[float, int, float]:
+    """Return the best test of all LoRA runs of rank 16 in the tuning, their number, full's mean."""
+    rows = record("inverted_tuning")["rows"]
+    tried = [row["test"] for row in rows if row["method"].startswith("r=16 ")]
+    return max(tried), len(tried), float(at("inverted_tuning", "full", 1e-3).mean())
+
+
+# -- how we know ---------------------------------------------------------------------------------
+
+
+def capacity(case: str) -> tuple[int, float, float]:
+    """Return how many numbers train, and what share and how many bits of the labels they hold."""
+    method = best_of("by_heart", case)
+    values = [reported("by_heart", method, key) for key in ("numbers", "learned", "validation")]
+    return int(values[0][0]), float(values[1].mean()), float(values[2].mean())
+
+
+def changed() -> dict[str, float]:
+    """Return what is changed → the directions of full fine-tuning's update, mean of all seeds."""
+    arguments = record("one_change")["arguments"]
+    found = {"nothing": column("one_change", "passes")[:, 1].mean()}
+    found["the start: random"] = column("one_change", "start").mean()
+    grids = {"rate": "lrs", "passes": "passes", "turn": "degrees", "width": "widths"}
+    for what, argument in grids.items():
+        means = column("one_change", what).mean(axis=0)
+        found |= {f"{what}: {v:g}": m for v, m in zip(arguments[argument], means, strict=True)}
+    return {name: float(mean) for name, mean in found.items()}
+
+
+def gaps() -> dict[str, NDArray]:
+    """Return each comparison that the lesson makes → its gaps, one a seed."""
+    ways = _ways()
+    trained, cut = ways["each"][:2]  # (seeds, ranks)
+    full = reported("turned", "full")
+    rank = {r: place for place, r in enumerate(ways["ranks"])}
+    found = {f"turned: full - LoRA r={r}": full - trained[:, rank[r]] for r in (1, 4, 16)}
+    for r in (1, 4, 8, 16):
+        found[f"turned: LoRA r={r} - cut by outputs"] = trained[:, rank[r]] - cut[:, rank[r]]
+    pairs = {"r=16": (1e-3, "r=16 alpha=1024", 3e-4), "r=64": (3e-4, "r=64 alpha=64", 3e-4)}
+    for r, (lr, method, of_lora) in pairs.items():  # equal on validation, by the choosing seeds
+        for words, key in (("turned", "test"), ("upright", "upright")):
+            gap = at("turned", "full", lr, key) - at("turned", method, of_lora, key)
+            found[f"{words}, as much learned: full - LoRA {r}"] = gap
+    for r in (1, 16):
+        for passes, name in ((30, "inverted"), (150, "patient")):
+            best = reported(name, "full")
+            for words, method in (
+                ("α = r", f"r={r} alpha={r}"),
+                ("α chosen", best_of(name, f"r={r}")),
+            ):
+                gap = best - reported(name, method)
+                found[f"inverted, {passes} passes: full - LoRA r={r}, {words}"] = gap
+    few, many = (column("taught", name)[:, 0] for name in ("tuned", "pretraining"))
+    found["directions: fine-tuning - pretraining"] = few - many
+    rates = column("one_change", "rate")
+    found["directions: rate 0.01 - rate 0.0003"] = rates[:, -1] - rates[:, 0]
+    senseless, right = (at("by_heart", m, 1e-3, "r90") for m in ("full", "full right"))
+    found["directions: senseless - right labels"] = senseless - right
+    held = {
+        "rank 1, width 256 - width 64": ("width=256 r=1", "width=64 r=1"),
+        "rank 3, width 64 - rank 1, width 256": ("width=64 r=3", "width=256 r=1"),
+    }
+    for words, pair in held.items():
+        one, other = (reported("by_heart", best_of("by_heart", c), "validation") for c in pair)
+        found[f"bits: {words}"] = one - other
+    return found
+
+
+def evidence() -> list[tuple[str, float, float, float, float]]:
+    """Return each comparison: its mean gap, the 95 % interval (t), and p of no gap after Holm.
+
+    Holm's: the least p times how many there are, the next times one fewer, none below the last.
+    """
+    compared = gaps()
+    tests = {name: ttest_1samp(values, 0) for name, values in compared.items()}
+    left, adjusted, last = len(tests), {}, 0.0
+    for name in sorted(tests, key=lambda name: tests[name].pvalue):
+        last = max(last, min(1.0, left * tests[name].pvalue))
+        adjusted[name], left = last, left - 1
+    rows = []
+    for name, test in tests.items():
+        low, high = test.confidence_interval()
+        rows.append((name, float(compared[name].mean()), float(low), float(high), adjusted[name]))
+    return rows

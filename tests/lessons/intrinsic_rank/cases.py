@@ -3,126 +3,206 @@
 import numpy as np
 from lessons import loses_return
 
-from lora_edu import lowrank
 from lora_edu.course.intrinsic_rank import checks
 
-cut = lowrank.best_approximation
+USUAL = {"start": "pretrained", "degrees": 45, "labels": "right", "lr": 1e-3, "epochs": 30}
 
 
-def weakest(W0, W, r):
-    U, S, Vt = np.linalg.svd(W - W0, full_matrices=False)
-    return W0 + (U[:, -r:] * S[-r:]) @ Vt[-r:]
+# -- a fair comparison ---------------------------------------------------------------------------
 
 
-def without_sigma(W0, W, r):
-    U, _, Vt = lowrank.truncated_svd(W - W0, r)
-    return W0 + U @ Vt
+def best(method, by=np.mean, part="validation"):
+    return max(method[part], key=lambda setting: by(method[part][setting]))
 
 
-def choose(validation, test, best=None, ddof=1):
-    rate = max(validation, key=best or (lambda lr: np.mean(validation[lr])))
-    return rate, np.mean(test[rate]), np.std(test[rate], ddof=ddof)
+def fair(full, lora, by=np.mean, part="validation", told="test"):
+    return np.array(full[told][best(full, by, part)]) - lora[told][best(lora, by, part)]
 
 
-def share(y, lora, full, classes):
-    of = np.isin(y, classes)
-    return lora[of].mean() / full[of].mean()
+def of_full(full, lora):
+    return np.array(full["test"][best(full)]) - lora["test"][best(full)]
 
 
-def dimension(accuracy, full):
-    return min(d for d, a in accuracy.items() if a >= 0.9 * full)
+def of_lora(full, lora):
+    return np.array(full["test"][best(lora)]) - lora["test"][best(lora)]
+
+
+def both_parts(full, lora):
+    def chosen(method):
+        sums = {
+            s: np.mean(method["validation"][s]) + np.mean(method["test"][s])
+            for s in (1e-3, 1e-2, 0.1)
+        }
+        return np.array(method["test"][max(sums, key=sums.get)])
+
+    return chosen(full) - chosen(lora)
+
+
+def anew(full, lora):
+    return np.max([*full["test"].values()], axis=0) - np.max([*lora["test"].values()], axis=0)
+
+
+def all_settings(full, lora):
+    return np.mean([*full["test"].values()], axis=0) - np.mean([*lora["test"].values()], axis=0)
+
+
+def sorted_runs(full, lora):
+    return np.sort(full["test"][best(full)]) - np.sort(lora["test"][best(lora)])
+
+
+def alone(method):
+    return np.array(method["test"][best(method)])
+
+
+# -- a cut by outputs ----------------------------------------------------------------------------
+
+
+def along(matrix, delta, r, first=0):
+    U = np.linalg.svd(matrix, full_matrices=False)[0][:, first : first + r]
+    return U @ (U.T @ delta)
+
+
+def cut(delta, x, r):
+    return along(delta @ x.T, delta, r)
+
+
+def plain(matrix, r, power=1):
+    U, S, Vt = np.linalg.svd(matrix, full_matrices=False)
+    return (U[:, :r] * S[:r] ** power) @ Vt[:r]
+
+
+def root(x):
+    values, V = np.linalg.eigh(x.T @ x)
+    return V * np.sqrt(values) @ V.T
+
+
+def root_twice(delta, x, r):
+    return plain(delta @ root(x), r) @ root(x)
+
+
+def columns_of_vt(delta, x, r):
+    V = np.linalg.svd(x @ delta.T)[2][:, :r]
+    return V @ V.T @ delta
+
+
+def weakest(delta, x, r):
+    U = np.linalg.svd(delta @ x.T, full_matrices=False)[0][:, -r:]
+    return U @ U.T @ delta
+
+
+def projector(delta, x, r):
+    U = np.linalg.svd(delta @ x.T, full_matrices=False)[0][:, :r]
+    return U @ U.T
+
+
+def single_outputs(delta, x, r):
+    strong = np.argsort(-np.linalg.norm(delta @ x.T, axis=1))[:r]
+    return delta * np.isin(np.arange(len(delta)), strong)[:, None]
+
+
+def weighed(delta, x, r):
+    sizes = np.linalg.norm(x, axis=0)
+    return plain(delta * sizes, r) / sizes
 
 
 CASES = {
-    checks.check_truncate: (
-        lambda W0, W, r: W0 + cut(W - W0, r),
+    checks.check_control: (
+        USUAL | {"start": "random"},
         {
-            "no W0": (lambda W0, W, r: cut(W - W0, r), "the update alone"),
-            "the weights": (lambda W0, W, r: cut(W, r), "W itself was cut"),
-            "on W": (lambda W0, W, r: W + cut(W - W0, r), "not of W"),
-            "sign": (lambda W0, W, r: W0 + cut(W0 - W, r), "the sign"),
-            "weakest": (weakest, "the first r are the strongest"),
-            "no sigma": (without_sigma, "the singular values are missing"),
-            "columns": (lambda W0, W, r: W0 + (W - W0) * (np.arange(4) < r), "first r columns"),
-            "factors": (lambda W0, W, r: lowrank.truncated_svd(W - W0, r), "got tuple"),
-            "transposed": (lambda W0, W, r: (W0 + cut(W - W0, r)).T, "the shape of W0, (6, 4)"),
+            "nothing": (dict(USUAL), "nothing is changed"),
+            "two": (USUAL | {"start": "random", "degrees": 0}, "start and degrees are changed"),
+            "longer": (USUAL | {"start": "random", "epochs": 300}, "cannot tell which did it"),
+            "labels": (USUAL | {"labels": "shuffled"}, "only labels is changed"),
+            "turn": (USUAL | {"degrees": 90}, "the claim can stand"),
+            "alone": ({"start": "random"}, "must have the keys of `usual`"),
+            "new key": (USUAL | {"seed": 1}, "neither more nor fewer: ['seed']"),
+            "other word": (USUAL | {"start": "scratch"}, "start must be one of pretrained, random"),
+            "a text": ("start", "it must be a dict, got str"),
+            "half": (USUAL | {"lr": ..., "epochs": ...}, "lr and epochs are still to be given"),
+        },
+    ),
+    checks.check_fair: (
+        fair,
+        {
+            "on test": (lambda full, lora: fair(full, lora, part="test"), "chosen on test"),
+            "full on test": (both_parts, "a setting was chosen on test"),
+            "LoRA on test": (
+                lambda full, lora: np.array(full["test"][1e-2]) - lora["test"][3e-2],
+                "LoRA's setting was chosen on test",
+            ),
+            "anew": (anew, "one setting for all runs"),
+            "lucky": (lambda full, lora: fair(full, lora, by=max), "one lucky run"),
+            "worst": (lambda full, lora: fair(full, lora, by=lambda v: -np.mean(v)), "the worst"),
+            "rate of full": (of_full, "best for full"),
+            "rate of LoRA": (of_lora, "best for LoRA"),
+            "all settings": (all_settings, "the mean over all settings"),
+            "sign": (lambda full, lora: fair(lora, full), "turned over"),
+            "absolute": (lambda full, lora: abs(fair(full, lora)), "may be negative"),
+            "rounded": (lambda full, lora: fair(full, lora).round(2), "rounded"),
+            "percent": (lambda full, lora: 100 * fair(full, lora), "a hundred times"),
+            "who wins": (lambda full, lora: fair(full, lora) > 0, "says who wins"),
+            "sorted": (lambda full, lora: np.sort(fair(full, lora)), "the order of the runs"),
+            "sorted runs": (sorted_runs, "or other networks are compared"),
+            "minus mean": (
+                lambda full, lora: alone(full) - alone(lora).mean(), "no mean is subtracted"
+            ),
+            "mean": (lambda full, lora: fair(full, lora).mean(), "that is their mean"),
+            "one number": (lambda full, lora: 0.5, "not a single number"),
+            "full alone": (lambda full, lora: alone(full), "full alone"),
+            "LoRA alone": (lambda full, lora: alone(lora), "LoRA alone"),
+            "divided": (
+                lambda full, lora: fair(full, lora) / alone(full), "the gaps were divided"
+            ),
+            "ratio": (lambda full, lora: alone(full) / alone(lora), "a ratio"),
+            "validation": (
+                lambda full, lora: fair(full, lora, told="validation"), "gaps on validation"
+            ),
+            "two runs": (lambda full, lora: fair(full, lora)[:2], "one gap a run, (4,)"),
+        },
+    ),
+    checks.check_cut_by_outputs: (
+        cut,
+        {
+            "plain": (lambda delta, x, r: plain(delta, r), "the inputs play no part"),
+            "outputs": (lambda delta, x, r: plain(delta @ x.T, r), "undo x"),
+            "outputs, turned": (lambda delta, x, r: plain(x @ delta.T, r), "turned over: undo x"),
+            "weighed": (weighed, "each input was weighed alone"),
+            "root": (lambda delta, x, r: plain(delta @ root(x), r), "not taken off"),
+            "root twice": (root_twice, "came in twice"),
+            "inputs": (lambda delta, x, r: along(x.T, delta.T, r).T, "directions of the inputs"),
+            "projector": (projector, "the update is missing"),
+            "all": (lambda delta, x, r: delta, "all directions were kept"),
+            "transposed": (lambda delta, x, r: cut(delta, x, r).T, "it is transposed"),
+            "sign": (lambda delta, x, r: -cut(delta, x, r), "the sign"),
+            "weakest": (weakest, "the weakest directions"),
+            "skipped": (lambda delta, x, r: along(delta @ x.T, delta, r, 1), "begins at 0"),
+            "centred": (lambda delta, x, r: cut(delta, x - x.mean(0), r), "the mean of the inputs"),
+            "few": (lambda delta, x, r: cut(delta, x[:r], r), "only the first r inputs"),
+            "no sigma": (
+                lambda delta, x, r: plain(delta @ x.T, r, 0) @ np.linalg.pinv(x).T,
+                "the singular values are missing",
+            ),
+            "sigma twice": (
+                lambda delta, x, r: plain(delta @ x.T, r, 2) @ np.linalg.pinv(x).T,
+                "the singular values came in twice",
+            ),
+            "x as columns": (lambda delta, x, r: along(delta @ x, delta, r), "a row of x"),
+            "delta as it is": (
+                lambda delta, x, r: along((x @ delta).T, delta, r), "transpose delta"
+            ),
+            "left": (lambda delta, x, r: along(x @ delta.T, delta, r), "belong to the examples"),
+            "columns of Vt": (columns_of_vt, "its rows are the directions"),
+            "right side": (
+                lambda delta, x, r: delta @ projector(delta, x, r), "to the left of delta"
+            ),
+            "swapped": (lambda delta, x, r: cut(x, delta, r), "the order is delta, x, r"),
+            "entries": (lambda delta, x, r: along((x * delta).T, delta, r), "entry by entry"),
+            "always one": (lambda delta, x, r: cut(delta, x, 1), "its rank is 1: with 2"),
+            "too many": (lambda delta, x, r: cut(delta, x, r + 1), "its rank must be at most 2"),
+            "single outputs": (single_outputs, "the rank is right; the outputs change by"),
+            "a number": (lambda delta, x, r: np.linalg.norm(x), "return D, of the shape of delta"),
+            "too few rows": (lambda delta, x, r: cut(delta, x, r)[:1], "D has the shape of delta"),
             "nothing": (loses_return, "is the `return` missing?"),
-            "all of it": (lambda W0, W, r: W, "the shape is right, but"),
         },
     ),
-    checks.check_choose: (
-        choose,
-        {
-            "on test": (
-                lambda v, t: choose(v, t, lambda lr: np.mean(t[lr])),
-                "1.0 is best on test",
-            ),
-            "lucky run": (lambda v, t: choose(v, t, lambda lr: max(v[lr])), "one lucky run"),
-            "last seed": (lambda v, t: choose(v, t, lambda lr: v[lr][-1]), "for the last seed"),
-            "median": (lambda v, t: choose(v, t, lambda lr: np.median(v[lr])), "by the median"),
-            "validation": (lambda v, t: (0.01, np.mean(v[0.01]), 0.05), "the mean on validation"),
-            "ddof": (lambda v, t: choose(v, t, ddof=0), "divide by n - 1"),
-            "standard error": (
-                lambda v, t: (*choose(v, t)[:2], np.std(t[0.01], ddof=1) / 3**0.5),
-                "the standard error",
-            ),
-            "variance": (lambda v, t: (*choose(v, t)[:2], 0.05**2), "take its root"),
-            "a text": (
-                lambda v, t: (0.01, "0.75", 0.05),
-                "must be a number or an array of numbers",
-            ),
-            "only the rate": (lambda v, t: choose(v, t)[0], "return three"),
-        },
-    ),
-    checks.check_share: (
-        share,
-        {
-            "the flaw": (
-                lambda y, lora, full, classes: lora[np.isin(y, classes)].mean() / full.mean(),
-                "that is the flaw",
-            ),
-            "flaw turned": (
-                lambda y, lora, full, classes: lora.mean() / full[np.isin(y, classes)].mean(),
-                "both on the same",
-            ),
-            "all": (lambda y, lora, full, classes: lora.mean() / full.mean(), "on all classes"),
-            "turned": (lambda y, lora, full, c: share(y, full, lora, c), "LoRA over full"),
-            "difference": (
-                lambda y, lora, full, c: lora[np.isin(y, c)].mean() - full[np.isin(y, c)].mean(),
-                "not a share",
-            ),
-            "one for each": (
-                lambda y, lora, full, c: lora[np.isin(y, c)] / full.mean(),
-                "return one number, got shape",
-            ),
-            "alone": (lambda y, lora, full, c: lora[np.isin(y, c)].mean(), "LoRA alone"),
-        },
-    ),
-    checks.check_dimension: (
-        dimension,
-        {
-            "largest": (
-                lambda acc, full: max(d for d, a in acc.items() if a >= 0.9 * full),
-                "the largest d",
-            ),
-            "first": (
-                lambda acc, full: next(d for d, a in acc.items() if a >= 0.9 * full),
-                "the first in the dict",
-            ),
-            "absolute": (lambda acc, full: dimension(acc, 1), "0.9 of full, not 0.9"),
-            "strictly": (
-                lambda acc, full: min(d for d, a in acc.items() if a > 0.9 * full + 1e-9),
-                ">=",
-            ),
-            "accuracy": (lambda acc, full: acc[dimension(acc, full)], "that is an accuracy"),
-            "nearest": (
-                lambda acc, full: min(acc, key=lambda d: abs(acc[d] - 0.9 * full)),
-                "does not reach",
-            ),
-            "all of them": (
-                lambda acc, full: [d for d in acc if acc[d] >= 0.9 * full],
-                "return one number, the least d",
-            ),
-        },
-    ),
-}
+}  # fmt: skip

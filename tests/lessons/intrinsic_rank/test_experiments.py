@@ -1,11 +1,76 @@
-"""Learning by heart: when it ends, and that it learns."""
+"""The trial's experiments: what is chosen is what is reported; cuts; learning by heart."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from lora_edu.course.datasets import Digits, accuracy, mlp
+from lora_edu.course.experiments import find, results
 from lora_edu.course.intrinsic_rank import experiments as lab
+
+# Of these, each with the alpha or scale that the choosing seeds found best, runs are reported.
+BEST = {
+    "turned": [f"r={r}" for r in (1, 2, 4, 8, 16)],
+    "inverted": ["r=1", "r=4", "r=16"],
+    "patient": ["r=1", "r=16"],
+    "by_heart": ["width=64 r=1", "width=64 r=3", "width=256 r=1", "width=256 r=4"],
+}
+
+
+@pytest.mark.parametrize("name", BEST)
+def test_other_seeds_report_what_the_choosing_seeds_found_best(name):
+    tuning, report = results(f"{name}_tuning"), find(name).arguments["rates"]
+    for method in report.keys() & tuning["chosen"].keys():
+        assert float(tuning["chosen"][method]) in report[method], method
+    for words in BEST[name]:
+        tried = [method for method in tuning["search"] if method.rpartition(" ")[0] == words]
+        best = max(tried, key=lambda m: max(map(np.mean, tuning["search"][m].values())))
+        assert best in report
+    seeds, choosing = ({row["seed"] for row in of["rows"]} for of in (results(name), tuning))
+    assert len(seeds) == 20
+    assert not seeds & choosing
+
+
+def test_a_method_says_its_settings():
+    assert lab.settings("full") == lab.settings("full right") == {}
+    assert lab.settings("r=4 alpha=64") == {"r": 4, "alpha": 64}
+
+
+# -- cuts ----------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(0, 10**6))
+def test_the_cut_by_outputs_is_the_cut_of_delta_times_the_root_of_c(d, k, r, seed):
+    """With C = xᵀx / n: cut ΔW C^½, and take C^½ off again."""
+    generator = torch.Generator().manual_seed(seed)
+    delta, x = (torch.randn(n, k, generator=generator, dtype=torch.float64) for n in (d, 30))
+    values, V = torch.linalg.eigh(x.T @ x / len(x))
+    root, back = V * values.sqrt() @ V.T, V / values.sqrt() @ V.T
+    U, S, Vt = torch.linalg.svd(delta @ root, full_matrices=False)
+    expected = (U[:, :r] * S[:r]) @ Vt[:r] @ back
+    torch.testing.assert_close(lab.cut_by_outputs(delta, x, r), expected, rtol=0, atol=1e-8)
+
+
+def test_the_inputs_of_each_layer_are_those_that_reach_it():
+    model, x = mlp(64, 12, 11, 10, seed=0), torch.rand(5, 64)
+    found = {}
+    for name, part in model.named_children():
+        if isinstance(part, nn.Linear):
+            part.register_forward_pre_hook(
+                lambda _, given, name=name: found.update({name: given[0]})
+            )
+    model(x)
+    reached = lab.inputs(model, x)
+    assert reached.keys() == found.keys() == {"fc1", "fc2", "fc3"}
+    assert all(torch.equal(reached[name], found[name]) for name in found)
+
+
+# -- learning by heart ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -16,9 +81,12 @@ def scripted(monkeypatch):
         calls, left = [], iter(values)
         monkeypatch.setattr(lab, "trainer", lambda *_: calls.append)
         monkeypatch.setattr(lab, "accuracy", lambda *_: next(left))
-        return lab.memorise(
+        monkeypatch.setattr(lab, "bits", lambda *_: 7.0)
+        curve, held = lab.memorise(
             None, Digits(None, None, None), 0.1, 0, size=250, passes=100, checks=15
-        ), calls
+        )
+        assert held == [7.0] * len(curve)
+        return curve, calls
 
     return script
 
@@ -41,10 +109,25 @@ def test_memorise_ends_at_its_last_check(scripted):
 
 
 def test_memorise_learns_what_can_be_learned():
-    """Few samples, and labels that a line tells apart."""
+    """Few samples, and labels that a line tells apart: then it holds nearly all their bits."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(80, 64, generator=generator)
     y = (x @ torch.randn(64, 10, generator=generator)).argmax(1)
     base, data = mlp(64, 12, 10, seed=0), Digits(*[(x, y)] * 3)
-    curve = lab.memorise(base, data, 0.01, 0, size=250, passes=100, checks=15)
+    curve, held = lab.memorise(base, data, 0.01, 0, size=250, passes=100, checks=15)
     assert curve[-1] == accuracy(base, data.train) == 1
+    assert 0.8 * 80 * math.log2(10) < held[-1] < 80 * math.log2(10)
+
+
+def test_a_model_that_guesses_holds_no_bits():
+    x, y = torch.rand(50, 64), torch.arange(50) % 10
+    silent = mlp(64, 12, 10, seed=0)
+    nn.init.zeros_(silent.fc2.weight), nn.init.zeros_(silent.fc2.bias)
+    assert lab.bits(silent, (x, y), 10) == pytest.approx(0, abs=1e-4)
+
+
+def test_merged_labels_keep_the_pictures():
+    part = torch.rand(5, 64), torch.tensor([0, 3, 7, 8, 9])
+    (x, y), *_ = lab.merged(Digits(part, part, part), 3)
+    assert x is part[0]
+    assert y.tolist() == [0, 0, 1, 2, 0]

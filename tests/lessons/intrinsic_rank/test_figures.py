@@ -1,10 +1,11 @@
-"""The figures: what they draw is what the records hold."""
+"""The figures and the table of evidence: what they show is what the records hold."""
 
 import statistics
-from itertools import pairwise
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -19,87 +20,106 @@ def _close():
     plt.close("all")
 
 
-def means(task, methods, key="test"):
-    """Over the seeds, one a method, from the runs themselves."""
-    runs = results(task)["runs"]
-    return [statistics.fmean(run[key] for run in runs[method]) for method in methods]
+def mean(name, method, lr, key="test"):
+    """Over the seeds, from the rows themselves."""
+    rows = results(name)["rows"]
+    return statistics.fmean(r[key] for r in rows if r["method"] == method and r["lr"] == lr)
 
 
 def near(numbers):
-    return pytest.approx(numbers, abs=1e-4)
+    return pytest.approx(numbers, abs=6e-4)
 
 
-RANKS = (1, 2, 4, 8, 16)
-CUTS = results("rotated")["arguments"]["cuts"]
-DIMENSIONS = (32, 64, 128, 192, 256)
-LORA = [f"r={r}" for r in RANKS]
+def test_the_heights_of_matrices_are_shares_of_their_norm():
+    matrices = {"one": np.diag([3.0, 4.0]), "two": np.ones((2, 2)), "three": np.eye(2)}
+    fig, numbers = figures.heights_of_the_update(matrices)
+    assert numbers["r90"] == {"one": 2, "two": 1, "three": 2}
+    drawn = [list(line.get_ydata()) for line in fig.axes[0].lines][::2]
+    for heights, expected in zip(drawn, ([0.8, 0.6], [1.0, 0.0], [0.5**0.5] * 2), strict=True):
+        assert heights == pytest.approx(expected, abs=1e-8)
 
 
-def test_the_ranks_are_those_of_the_experiments():
-    assert tuple(figures.accuracy_vs_rank.numbers()["ranks"]) == RANKS
+def test_the_recorded_heights_are_means():
+    _, numbers = figures.heights_of_the_update()
+    rows = results("one_change")["rows"]
+    assert numbers["seeds"] == len(rows) == 20
+    first = statistics.fmean(row["heights"]["W0"][0] for row in rows)
+    assert numbers["first"][1] == near(first)
+    assert numbers["r90"]["noise"] == near(statistics.fmean(row["noise"] for row in rows))
 
 
-def test_the_bars_of_the_spectrum_are_the_means_and_its_ticks_the_seeds():
-    fig, numbers = figures.spectrum_of_the_update()
-    keys = ["r90_noise", "r90_W0", "r90", "r90_pretraining"]
-    expected = [means("rotated", ["full"], key)[0] for key in keys]
-    expected += means("rotated", ["r=16"], "r90")
-    assert list(numbers["r90"].values()) == near(expected)
-    (ax,) = fig.axes
-    assert [bar.get_width() for bar in ax.patches] == near(expected[::-1])
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert labels[::-1] == ["noise", "$W_0$", "$\\Delta W$", "$W_0 - W_{init}$", "LoRA, $r=16$"]
-    runs = results("rotated")["runs"]["full"]
-    assert list(ax.lines[-1].get_xdata()) == [run["r90_noise"] for run in runs]
-    assert numbers["seeds"] == len(runs)
-    assert max(numbers["r90"].values()) < ax.get_xlim()[1]
-
-
-def test_accuracy_vs_rank_is_of_the_test_part():
-    fig, numbers = figures.accuracy_vs_rank()
-    assert numbers["lora"] == near(means("rotated", LORA))
-    assert numbers["upright"] == near(means("rotated", LORA, "upright"))
-    assert numbers["full"] == near(means("rotated", ["full"])[0])
-    cuts = [run["truncated"] for run in results("rotated")["runs"]["full"]]
-    assert numbers["cut"] == near([statistics.fmean(c[CUTS.index(k)] for c in cuts) for k in RANKS])
-    drawn = [list(line.get_ydata()) for line in fig.axes[0].lines]
-    assert drawn[:3] == [near(numbers[name]) for name in ("lora", "cut", "upright")]
-    spread = [statistics.stdev(run["test"] for run in results("rotated")["runs"][m]) for m in LORA]
-    assert numbers["lora_std"] == near(spread)
+def test_classes_taught_draws_every_run():
+    fig, numbers = figures.classes_taught()
+    rows = results("taught")["rows"]
+    assert numbers["mean"]["tuned"][1] == near(statistics.fmean(row["tuned"][1] for row in rows))
+    for line, row in zip(fig.axes[0].lines, rows, strict=False):
+        assert list(line.get_ydata()) == row["pretraining"]
     band = fig.axes[0].collections[0].get_paths()[0].get_extents()
-    assert band.y1 == near(max(m + s for m, s in zip(numbers["lora"], spread, strict=True)))
+    assert (band.y0, band.y1) == (min(numbers["classes"]) - 1, max(numbers["classes"]))
 
 
-def test_controls_shows_every_seed_of_every_task():
-    fig, numbers = figures.controls()
-    tasks = {"rotated": "test", "inverted": "test", "patient": "test", "shuffled": "train"}
-    for task, key in tasks.items():
-        methods = [method for method in results(task)["runs"] if method != "full"]
-        assert numbers[task] == near(means(task, methods, key))
-        if task != "patient":
-            assert numbers[f"{task}_full"] == near(means(task, ["full"], key)[0])
-    titles = ["rotated: test", "inverted: test", "shuffled: train"]
-    assert [ax.get_title() for ax in fig.axes] == titles
-    for ax, panel in zip(fig.axes, ("rotated", "inverted", "shuffled"), strict=True):
-        drawn = [line for line in ax.lines if not line.get_label().startswith("_")]
-        tasks = [panel, "patient"] if panel == "inverted" else [panel]
-        assert [list(line.get_ydata()) for line in drawn[:-1]] == [near(numbers[t]) for t in tasks]
-        assert drawn[-1].get_ydata()[0] == numbers[f"{panel}_full"]
-    shown = fig.axes[2].lines  # a line of dots for each seed, then the mean, then full
-    runs = results("shuffled")["runs"]
-    for seed in range(numbers["seeds"]):
-        dots = list(zip(shown[seed].get_xdata(), shown[seed].get_ydata(), strict=True))
-        expected = [
-            (RANKS.index(int(m[2:])), of[seed]["train"]) for m, of in runs.items() if m != "full"
-        ]
-        assert dots == expected
+def test_cut_or_trained_takes_what_validation_chose_and_for_a_cut_what_suits_it_best():
+    _, numbers = figures.cut_or_trained()
+    chosen = float(results("turned_tuning")["chosen"]["full"])
+    assert numbers["full"] == near(mean("turned", "full", chosen))
+    full = [row for row in results("turned")["rows"] if row["method"] == "full"]
+    for words, key in (("cut", "cut"), ("cut by outputs", "cut_by_outputs")):
+        rates = {row["lr"] for row in full}
+        cuts = [np.mean([r[key] for r in full if r["lr"] == lr], axis=0) for lr in rates]
+        assert numbers["mean"][words] == near(list(np.max(cuts, axis=0)))
+    search = results("turned_tuning")["search"]
+    best = max((np.mean(v), m, float(lr)) for m in search if m.startswith("r=16 ")
+               for lr, v in search[m].items())  # fmt: skip
+    assert numbers["mean"]["LoRA"][-1] == near(mean("turned", best[1], best[2]))
+    assert figures.best_way(1) == "LoRA"
 
 
-def test_intrinsic_dimension_counts_the_parameters_of_the_network():
-    _, numbers = figures.intrinsic_dimension()
-    widths = results("intrinsic")["arguments"]["widths"]
-    assert numbers["D"] == sum(a * b + b for a, b in pairwise(widths))
-    assert tuple(numbers["d"]) == DIMENSIONS
-    for kind in ("sparse", "dense"):
-        assert numbers[kind] == near(means("intrinsic", [f"{kind} d={d}" for d in DIMENSIONS]))
-    assert numbers["all"] == near(means("intrinsic", ["all"])[0])
+def test_the_frontier_has_a_mark_for_each_rate():
+    _, numbers = figures.learning_and_forgetting()
+    rates = results("turned")["arguments"]["rates"]
+    assert len(numbers["curves"]["full"]) == len(rates["full"])
+    assert numbers["curves"]["full"][0] == near(
+        [mean("turned", "full", rates["full"][0], key) for key in ("test", "upright")]
+    )
+    assert numbers["kept"]["full"] == max(kept for _, kept in numbers["curves"]["full"])
+
+
+def test_the_maps_are_of_the_choosing_runs():
+    fig, numbers = figures.alpha_and_rate()
+    assert (
+        numbers["best"]["r=16"]
+        >= numbers["usual"]["r=16"]
+        == near(
+            max(
+                mean("inverted_tuning", "r=16 alpha=16", float(lr), "validation")
+                for lr in numbers["rates"]
+            )
+        )
+    )
+    (image,) = fig.axes[1].images
+    at_4 = mean("inverted_tuning", "r=4 alpha=16", 0.003, "validation")
+    assert image.get_array()[1, numbers["rates"].index("0.003")] == near(at_4)
+
+
+def test_the_table_of_evidence_is_a_paired_t_test_with_holms_correction():
+    rows = {name: rest for name, *rest in figures.evidence()}
+    rank_one = float(results("turned_tuning")["chosen"]["r=1 alpha=1"])
+    full = figures.at("turned", "full", float(results("turned_tuning")["chosen"]["full"]))
+    test = ttest_rel(full, figures.at("turned", "r=1 alpha=1", rank_one))
+    low, high = test.confidence_interval()
+    gap, *interval, _ = rows["turned: full - LoRA r=1"]
+    assert interval == pytest.approx([low, high])
+    assert low < gap < high
+    raw = sorted(ttest_rel(gaps, 0 * gaps).pvalue for gaps in figures.gaps().values())
+    by_hand, last = [], 0.0
+    for place, value in enumerate(raw):
+        last = max(last, min(1.0, value * (len(raw) - place)))
+        by_hand.append(last)
+    assert sorted(p for *_, p in rows.values()) == pytest.approx(by_hand)
+
+
+def test_one_change_at_a_time_is_a_mean_of_all_runs():
+    found = figures.changed()
+    rows = results("one_change")["rows"]
+    assert found["turn: 90"] == near(statistics.fmean(row["turn"][2] for row in rows))
+    assert found["nothing"] == found["turn: 45"] == found["passes: 30"] == found["rate: 0.001"]
