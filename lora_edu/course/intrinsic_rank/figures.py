@@ -46,6 +46,8 @@ def best_of(name: str, words: str) -> str:
     """
     search = record(f"{name}_tuning")["search"]
     tried = [method for method in search if method.rpartition(" ")[0] == words]
+    if not tried:
+        raise ValueError(f"{name} was tuned for no {words!r}; it was for {', '.join(search)}")
     return max(tried, key=lambda method: max(np.mean(v) for v in search[method].values()))
 
 
@@ -61,6 +63,8 @@ def _runs(ax: Axes, x: Any, each: NDArray, style: str, color: str, label: str) -
 def _heights(matrices: Mapping[str, NDArray] | None = None) -> Numbers:
     """Return the singular values as shares of the norm: of these matrices, or of the record."""
     if matrices is not None:
+        if not 1 <= len(matrices) <= 3:
+            raise ValueError(f"matrices must be one to three, got {len(matrices)}")
         sigma = {name: np.linalg.svd(m, compute_uv=False) for name, m in matrices.items()}
         return {
             "places": list(range(1, 1 + max(map(len, sigma.values())))),
@@ -93,7 +97,7 @@ def heights_of_the_update(numbers: Numbers) -> Figure:
     """
     fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
     looks = [("-", VERMILION), ("--", BLUE), (":", GREY)]
-    for (name, heights), (style, color) in zip(numbers["heights"].items(), looks, strict=True):
+    for (name, heights), (style, color) in zip(numbers["heights"].items(), looks, strict=False):
         n = numbers["r90"][name]
         ax.loglog(numbers["places"], heights, style, color=color, label=f"{name}: {n:.3g}")
         ax.plot(n, np.interp(n, numbers["places"], heights), "o", color=color, markersize=8)

@@ -123,3 +123,11 @@ def test_one_change_at_a_time_is_a_mean_of_all_runs():
     rows = results("one_change")["rows"]
     assert found["turn: 90"] == near(statistics.fmean(row["turn"][2] for row in rows))
     assert found["nothing"] == found["turn: 45"] == found["passes: 30"] == found["rate: 0.001"]
+
+
+def test_what_was_not_tuned_and_too_many_matrices_are_refused():
+    with pytest.raises(ValueError, match="by_heart was tuned for no 'width=1 r=1'; it was for w"):
+        figures.capacity("width=1 r=1")
+    with pytest.raises(ValueError, match="one to three, got 4"):
+        figures.heights_of_the_update({str(i): np.eye(2) for i in range(4)})
+    assert len(figures.heights_of_the_update({"one": np.eye(2)})[0].axes[0].lines) == 2
