@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import ttest_1samp
 
 from lora_edu import lowrank
 from lora_edu.course.experiments import results
@@ -360,6 +359,8 @@ def evidence() -> list[tuple[str, float, float, float, float]]:
 
     Holm's: the least p times how many there are, the next times one fewer, none below the last.
     """
+    from scipy.stats import ttest_1samp  # of [course]: the figures are drawn without it
+
     compared = gaps()
     tests = {name: ttest_1samp(values, 0) for name, values in compared.items()}
     left, adjusted, last = len(tests), {}, 0.0
