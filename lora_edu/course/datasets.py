@@ -49,6 +49,8 @@ def digits(
     from scipy.ndimage import rotate
     from sklearn.datasets import load_digits
 
+    if not isinstance(split, int) or split < 0:
+        raise ValueError(f"split must be an integer, at least 0, got {split!r}")
     data: Any = load_digits()
     x = data.images / 16  # (1797, 8, 8)
     if degrees:

@@ -72,6 +72,12 @@ def test_another_split_has_the_same_digits_in_other_parts():
     assert all(torch.equal(y, y0) for (_, y), (_, y0) in zip(turned, other, strict=True))
 
 
+@pytest.mark.parametrize("split", [-1, 1.5, "a"])
+def test_a_split_is_a_seed(split):
+    with pytest.raises(ValueError, match=f"split must be an integer, at least 0, got {split!r}"):
+        digits(split=split)
+
+
 def test_mlp_is_drawn_from_its_seed_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)

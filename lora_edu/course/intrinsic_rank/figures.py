@@ -67,7 +67,7 @@ def _heights(matrices: Mapping[str, NDArray] | None = None) -> Numbers:
         sigma = {name: np.linalg.svd(m, compute_uv=False) for name, m in matrices.items()}
         return {
             "places": list(range(1, 1 + max(map(len, sigma.values())))),
-            "heights": {name: (s / np.linalg.norm(s)).tolist() for name, s in sigma.items()},
+            "heights": {n: (s / max(np.linalg.norm(s), 1e-30)).tolist() for n, s in sigma.items()},
             "r90": {name: lowrank.energy_rank(s) for name, s in sigma.items()},
         }
     names = {"update": "the update", "W0": "the weight $W_0$", "noise": "noise"}
@@ -347,6 +347,10 @@ def gaps() -> dict[str, NDArray]:
     held = {
         "rank 1, width 256 - width 64": ("width=256 r=1", "width=64 r=1"),
         "rank 3, width 64 - rank 1, width 256": ("width=64 r=3", "width=256 r=1"),
+        "997 in two classes - 300 in ten": (
+            "width=256 r=1 classes=2",
+            "width=256 r=1 examples=300",
+        ),
     }
     for words, pair in held.items():
         one, other = (reported("by_heart", best_of("by_heart", c), "validation") for c in pair)

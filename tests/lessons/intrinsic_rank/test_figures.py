@@ -131,3 +131,5 @@ def test_what_was_not_tuned_and_too_many_matrices_are_refused():
     with pytest.raises(ValueError, match="one to three, got 4"):
         figures.heights_of_the_update({str(i): np.eye(2) for i in range(4)})
     assert len(figures.heights_of_the_update({"one": np.eye(2)})[0].axes[0].lines) == 2
+    still = figures.heights_of_the_update.numbers({"nothing has moved": np.zeros((2, 2))})
+    assert still["heights"] == {"nothing has moved": [0.0, 0.0]}
