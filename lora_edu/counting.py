@@ -24,8 +24,9 @@ Names = Collection[str]  # of modules
 METHODS = ("lora", "dora", "lora-fa", "vera")
 F32 = ("float32", "float32", "float32")
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers kept for each trained one
-# In data/models.json, "layers.{num_layers}.attention" stands for a module in each layer.
-NUMBERED = re.compile(r"([^{]*)(?:\{(\w+)\})?(.*)")
+# In data/models.json, "layers.{num_layers}.attention" stands for a module in each layer, and
+# "layers.{dense:num_layers}.attention" for one in each from config["dense"] on.
+NUMBERED = re.compile(r"([^{]*)(?:\{(?:(\w+):)?(\w+)\})?(.*)")
 # Bits of a number. NF4 adds a 32-bit scale to each block of 64; double quantisation makes that
 # 8 bits, and 32 for 256 blocks together (QLoRA, arXiv:2305.14314, section 3).
 BITS: dict[str, int | Fraction] = {
@@ -182,7 +183,7 @@ def modules(source: Any) -> dict[str, Module]:
     families = _data()["families"]
     family = _one_of("model_type", config.get("family", config.get("model_type")), families)
     rows = dict(families[family])
-    if "like" in rows:  # but for the rows that it has itself
+    while "like" in rows:  # but for the rows that it has itself
         rows = families[rows.pop("like")] | rows
 
     def size(product: int | str) -> int:
@@ -201,13 +202,13 @@ def modules(source: Any) -> dict[str, Module]:
                 raise TypeError(f"{rest[1]} must be true or false, got {tied!r}")
             tied = bool(tied)
             module = Module(kind, size(d), size(k), bias, tied)
-            parts = NUMBERED.fullmatch(name)
-            assert parts is not None
-            before, key, after = parts.groups()
-            many = _whole(key, config[key]) if key else 0
+            before, start, end, after = NUMBERED.findall(name)[0]
+            first, many = (_whole(key, config[key]) if key else 0 for key in (start, end))
             if many > 10_000:
-                raise ValueError(f"{key} must be at most 10_000, got {many:_}")
-            for number in range(many) if key else [""]:
+                raise ValueError(f"{end} must be at most 10_000, got {many:_}")
+            if first > many:
+                raise ValueError(f"{start} must be at most {end} = {many}, got {first}")
+            for number in range(first, many) if end else [""]:
                 found[f"{before}{number}{after}"] = module
     except KeyError as missing:
         raise ValueError(f"this config of a {family} model lacks {missing}") from None
@@ -262,18 +263,22 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
 
     A list names them whole or by last parts (``q_proj``, ``attn.c_proj``); a string is a regular
     expression, or ``"all-linear"``: every linear layer except the head. (Experts that share one
-    parameter are none. In some families PEFT adapts them still; there all-linear is a ValueError.)
+    parameter are none. In some families PEFT adapts them still: there all-linear, a regular
+    expression and names of experts, such as ``down_proj``, are a ValueError.)
     What lies in ``modules_to_save`` is left out. A ValueError if a name matches nothing, or what
     LoRA cannot adapt.
     """
     found = modules(source)
     for saved in modules_to_save:
         found = {name: m for name, m in found.items() if f".{saved}." not in f".{name}."}
+    its = catalogue()[source] if isinstance(source, str) else getattr(source, "config", source)
+    family = its.get("model_type") if isinstance(its, Mapping) else getattr(its, "model_type", None)
+    if family in _data()["converted"]:
+        for name in [target_modules] if isinstance(target_modules, str) else target_modules:
+            if name is target_modules or name.rpartition(".")[2] in _data()["experts"]:
+                why = "whose experts share a parameter, in a way of its own: name other layers"
+                raise ValueError(f"{name}: PEFT adapts a model of type {family}, {why}")
     if target_modules == "all-linear":
-        family = getattr(getattr(source, "config", None), "model_type", None)
-        if family in _data()["converted"]:
-            why = "whose experts share a parameter, in a way of its own: name the layers"
-            raise ValueError(f"all-linear: PEFT adapts a model of type {family}, {why}")
         matches = {target_modules: [name for name, m in found.items() if m.kind == "linear"]}
     elif isinstance(target_modules, str):
         matches = {target_modules: [name for name in found if re.fullmatch(target_modules, name)]}
@@ -334,7 +339,9 @@ def training_memory(
     dtypes: Sequence[str] = F32,
     tensors: int = 0,
 ) -> dict[str, int]:
-    """Plan the bytes of weights, gradients and optimizer states (activations come on top).
+    """Plan the bytes of weights, gradients and optimizer states.
+
+    Activations come on top: :func:`lora_edu.memory.plan`.
 
     ``dtypes`` are those of frozen weights, of trained ones and their gradients, and of states: none
     with ``sgd``, 1 a trained number with ``momentum``, 2 with ``adamw``, which also counts its
@@ -349,21 +356,6 @@ def training_memory(
         "gradients": bytes_of(trained, dtypes[1]),
         "optimizer": bytes_of(kept, dtypes[2]) + steps,
     }
-
-
-def activation_bytes(
-    layers: int, width: int, inner: int, heads: int, sequence: int, batch: int, dtype: str
-) -> int:
-    """Estimate what full training of GPT- or BERT-like layers keeps for the backward pass.
-
-    A bound rather than a measure: PyTorch keeps 6 to 12 % less of a small BERT (see the tests).
-    Source: Korthikanti et al. 2022 (arXiv:2205.05198), section 4.1, without dropout masks.
-    """
-    layers, width = at_least_one("layers", layers), at_least_one("width", width)
-    inner, heads = at_least_one("inner", inner), at_least_one("heads", heads)
-    sequence, batch = at_least_one("sequence", sequence), at_least_one("batch", batch)
-    token = 8 * width + 2 * inner + 2 * heads * sequence
-    return bytes_of(layers * batch * sequence * token, dtype)
 
 
 def _one_of(name: str, value: Any, known: Collection[str]) -> Any:

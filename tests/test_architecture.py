@@ -44,7 +44,6 @@ FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come
 LESSON, AVERAGE = 470, 430
 LARGER = {"intrinsic_rank": 700}
 NOT_REWRITTEN = {
-    "counting_parameters": 276,
     "merging": 277,
     "real_model": 335,
     "beyond_lora": 350,
@@ -264,11 +263,11 @@ def total(paths):
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
     # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
-    assert total(SMALL) <= 2300
+    assert total(SMALL) <= 2450  # 150 of them plan the memory of training
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
     # the learner's own file.
-    assert total(TOOLS) <= 2240
-    assert total(MODULES) <= 7900  # we aim at 6,000: lessons still to be rewritten may shrink
+    assert total(TOOLS) <= 2790
+    assert total(MODULES) <= 8620  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

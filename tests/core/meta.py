@@ -5,7 +5,10 @@ import transformers
 
 from lora_edu import counting
 
-OUR_KEYS = {"family", "position_rows", "architectures", "model_type"}
+OUR_KEYS = {
+    "family", "architectures", "model_type", "position_rows", "qkv_heads", "kv_a_features",
+    "kv_b_head_dim",
+}  # fmt: skip
 
 
 def build(name, **changes):
