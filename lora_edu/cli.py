@@ -58,6 +58,10 @@ def _count(arguments: argparse.Namespace) -> int:
     if source not in known and not Path(source).exists():
         among = ", ".join(known)
         raise ValueError(f"{source} is no file or folder, and none of the catalogue: {among}")
+    if not arguments.memory and (arguments.batch or arguments.length) is not None:
+        raise ValueError("--batch and --length are for --memory")
+    if arguments.memory:
+        return _memory(arguments, known[source] if source in known else _config(Path(source)))
     counted = counting.count(source if source in known else _model_of(Path(source)), **how)
     if arguments.json:
         print(json.dumps(counted._asdict()))
@@ -71,6 +75,47 @@ def _count(arguments: argparse.Namespace) -> int:
         print(f"{'bytes ' + dtype:<16} {size:>19_}  {size / 1e6:_.1f} MB")
     print(f"{'trainable / all':<16} {100 * counted.trainable / counted.all:>19.4f} %")
     print(f"{'base / trainable':<16} {counted.base / counted.trainable:>19_.1f} x")
+    return 0
+
+
+def _memory(arguments: argparse.Namespace, config: dict[str, Any]) -> int:
+    """Print the bytes that training takes, by kind and method, and the card that holds them."""
+    from lora_edu import memory
+
+    if arguments.method != "lora" or arguments.modules_to_save:
+        raise ValueError("--memory plans plain LoRA: no --method and no --modules-to-save")
+    names = arguments.target_modules
+    names = names[0] if names == ["all-linear"] else names
+    batch, length = arguments.batch or 1, arguments.length or 512
+    plans = memory.plan(config, arguments.rank, names, batch, length, arguments.source)
+    if arguments.json:
+        print(json.dumps(plans))
+        return 0
+    shown_names = " ".join(arguments.target_modules)
+    print(f"{arguments.source}  r={arguments.rank}  {shown_names}", end="")
+    print(f"  batch {batch}, length {length}")
+    print(f"{'bytes':<12}", *(f"{method:>20}" for method in plans))
+    totals = [sum(plan.values()) for plan in plans.values()]
+    for part in plans["full"]:
+        print(f"{part:<12}", *(f"{plan[part]:>20_}" for plan in plans.values()))
+    print(f"{'total':<12}", *(f"{total:>20_}" for total in totals))
+    print(f"{'GB':<12}", *(f"{total / 1e9:>20.1f}" for total in totals))
+    cards = [memory.smallest_card(plan, method) for method, plan in plans.items()]
+    shown_cards = [f"{card} GB" if card else f"> {memory.CARDS[-1]} GB" for card in cards]
+    print(f"{'fits in':<12}", *(f"{card:>20}" for card in shown_cards))
+    print("\nw weights, g gradients, o optimizer, a activations")
+    for method, plan in plans.items():
+        widths = {part: round(60 * size / max(totals)) for part, size in plan.items()}
+        bar = "".join(part[0] * width for part, width in widths.items())
+        print(f"{method:<6} {bar} {sum(plan.values()) / 1e9:.1f} GB")
+    print(
+        "\nA number that trains: full 2 + 2 + 8 bytes (weight, gradient, Adam's two in float32;\n"
+        "2 + 2 + 4 with all in 16 bits, 16 with a float32 copy of the weights), in an adapter\n"
+        "4 + 4 + 8. A frozen one: 2, in QLoRA's linear layers 4.127 bits. Activations in\n"
+        "bfloat16, as PyTorch keeps them: loss on all tokens, no dropout, no checkpointing.\n"
+        "A card must hold 1.5 GB beside the plan, with QLoRA 5.5: measured cards needed that.\n"
+        f"Cards have {', '.join(map(str, memory.CARDS))} GB of 2**30 bytes; the table's have 10**9."
+    )
     return 0
 
 
@@ -113,26 +158,23 @@ def _in_clone(arguments: argparse.Namespace) -> int:
     return {"lab": clone.open_lab, "check": clone.check}[arguments.does](arguments.rest)
 
 
-def _model_of(path: Path) -> Any:
-    """Build the model of a config.json (or of a folder with one) on the meta device: no weights."""
+def _config(path: Path) -> dict[str, Any]:
+    """Read a config.json, or that of a folder."""
     path = path / "config.json" if path.is_dir() else path
     config = read_config(path)
-    names = config.get("architectures") if isinstance(config, dict) else None
-    if not (isinstance(names, list) and names and isinstance(names[0], str)):
+    if not isinstance(config, dict):
         raise ValueError(f'{path} must hold an object with "architectures": ["NAME"]')
-    import torch
-    import transformers
+    return config
 
-    transformers.logging.set_verbosity_error()
-    model_class = getattr(transformers, names[0], None)
-    config_class = getattr(model_class, "config_class", None)
-    if model_class is None or config_class is None:
-        raise ValueError(f"{path}: transformers {transformers.__version__} has no {names[0]}")
-    try:
-        with torch.device("meta"):
-            return model_class(config_class.from_dict(config))
-    except Exception as error:  # a config can be wrong in more ways than there are error types
-        raise ValueError(f"{path}: no {names[0]}: {type(error).__name__}: {error}") from None
+
+def _model_of(path: Path) -> Any:
+    """Build the model of a config.json (or of a folder with one) on the meta device: no weights."""
+    import torch
+
+    from lora_edu import memory
+
+    with torch.device("meta"):
+        return memory.build(_config(path), str(path))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,6 +224,21 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--csv", action="store_true", help="print a line a sentence, for a table")
     claims.set_defaults(run=_of_the_course, does="list_claims")
 
+    ledger = commands.add_parser(
+        "ledger", help="derive published counts again, or judge a printout of your own"
+    )
+    ledger.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="such as hu2021 (default: list)"
+    )
+    ledger.add_argument("table", nargs="?", metavar="TABLE", help="one of it, such as table2")
+    ledger.add_argument("--csv", action="store_true", help="print a line a figure, for a table")
+    ledger.add_argument("--json", action="store_true", help="print one JSON value")
+    ledger.add_argument(
+        "--check", metavar="TEXT|FILE",
+        help='judge "trainable params: … || all params: …", or each such line of a file',
+    )  # fmt: skip
+    ledger.set_defaults(run=_of_the_course, does="show_ledger")
+
     assets = commands.add_parser("assets", help="list, verify or fetch the real weights and texts")
     assets.add_argument("name", nargs="*", metavar="NAME", help="which (default: all)")
     assets.add_argument("--fetch", action="store_true", help="download what is not there yet")
@@ -191,16 +248,22 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument(
         "source", metavar="SOURCE", help="a model of the catalogue, or a config.json or its folder"
     )
-    count.add_argument("--rank", type=int, required=True, metavar="R", help="r, at least 1")
+    count.add_argument("--rank", type=int, default=8, metavar="R", help="r (default: 8)")
     count.add_argument(
-        "--target-modules", nargs="+", required=True, metavar="NAME",
-        help="last parts of names, as in PEFT (q_proj v_proj), or all-linear",
+        "--target-modules", nargs="+", default=["all-linear"], metavar="NAME",
+        help="last parts of names, as in PEFT (q_proj v_proj), or all-linear (default)",
     )  # fmt: skip
     count.add_argument("--method", default="lora", choices=["lora", "dora", "lora-fa", "vera"])
     count.add_argument(
         "--modules-to-save", nargs="+", default=[], metavar="NAME", help="trained whole"
     )
     count.add_argument("--json", action="store_true", help="print one JSON object")
+    count.add_argument(
+        "--memory", action="store_true", help="instead: the memory that training takes, by kind"
+    )
+    for name, default, what in (("batch", 1, "sequences a step"), ("length", 512, "their tokens")):
+        what = f"with --memory: {what} (default: {default})"
+        count.add_argument(f"--{name}", type=int, metavar="N", help=what)
     count.set_defaults(run=_count)
 
     finetune = commands.add_parser("finetune", help="train an adapter on your own texts")

@@ -1,0 +1,153 @@
+"""Does training fit? Bytes by kind, from shapes alone: no weights, no GPU.
+
+Weights, gradients and optimizer states are counted (:func:`lora_edu.counting.training_memory`).
+What is kept for the backward pass is what the model itself keeps: it runs once on *fake* tensors,
+which have shapes, types and storages, and no numbers. For a model that fits in memory the result is
+that of a real run to the byte (see the tests); a model of 405 billion parameters takes seconds.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from lora_edu import counting
+from lora_edu.adapt import LoraConfig, add_lora
+from lora_edu.counting import at_least_one
+
+CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
+# Bytes that cards needed beside the plan, for what it does not count: at most 1.5 GB more with LoRA
+# and 5.4 with QLoRA in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
+BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
+Plan = dict[str, int]  # part (weights, gradients, optimizer, activations) → bytes
+
+
+def build(config: Mapping[str, Any], where: str = "config") -> nn.Module:
+    """Build the model of a transformers config, named by its first ``architectures``.
+
+    Under ``torch.device("meta")`` or fake tensors it takes no memory. A ValueError, which begins
+    with ``where``, if transformers has no such model or cannot build it.
+    """
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    names = config.get("architectures")
+    if not (isinstance(names, list) and names and isinstance(names[0], str)):
+        raise ValueError(f'{where} must hold an object with "architectures": ["NAME"]')
+    model_class = getattr(transformers, names[0], None)
+    config_class = getattr(model_class, "config_class", None)
+    if model_class is None or config_class is None:
+        raise ValueError(f"{where}: transformers {transformers.__version__} has no {names[0]}")
+    try:
+        return model_class(config_class.from_dict(dict(config)))
+    except Exception as error:  # a config can be wrong in more ways than there are error types
+        raise ValueError(f"{where}: no {names[0]}: {type(error).__name__}: {error}") from None
+
+
+def activations(model: nn.Module, batch: int, length: int) -> int:
+    """Count the bytes that one forward pass of a text model keeps for the backward pass.
+
+    Each storage once, and those of parameters not: batch sequences of ``length`` tokens, with the
+    loss over all of them if the model has one. Gradient checkpointing and ``model.eval()`` (no
+    dropout masks) are the caller's choice.
+    """
+    batch, length = at_least_one("batch", batch), at_least_one("length", length)
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor  # alive, so that no address comes twice
+        return tensor
+
+    tokens = torch.zeros(batch, length, dtype=torch.long)
+    inputs: dict[str, Any] = {"input_ids": tokens}
+    ends = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForConditionalGeneration")
+    if type(model).__name__.endswith(ends):
+        inputs["labels"] = tokens.clone()
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        inputs["decoder_input_ids"] = tokens.clone()
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(**inputs)
+    return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in weights)
+
+
+def plan(
+    config: Mapping[str, Any],
+    r: int = 8,
+    target_modules: Collection[str] | str = "all-linear",
+    batch: int = 1,
+    length: int = 512,
+    where: str = "config",
+) -> dict[str, Plan]:
+    """Plan the bytes of training a model of a config: "full", "LoRA", "QLoRA" → part → bytes.
+
+    Frozen weights take 16 bits, those of QLoRA's linear layers 4 (NF4 with double quantisation; the
+    others stay, where ``peft.prepare_model_for_kbit_training`` would make them float32).
+    In full fine-tuning a number that trains takes 2 + 2 + 8 bytes, for weight, gradient and Adam's
+    two in float32 (PyTorch's own AdamW keeps them in the type of the weight: then 2 + 2 + 4); in an
+    adapter 4 + 4 + 8, all in float32, as PEFT has it. (Experts that share a
+    parameter are no linear layers, and stay in 16 bits.) Activations are those
+    of bfloat16, without dropout and gradient checkpointing, with attention that keeps no matrix of
+    length × length where PyTorch has it; those of QLoRA are LoRA's. A ValueError if the model
+    cannot be built, takes no text or chooses its way by the numbers, or if a name matches nothing.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a mapping, as in config.json, got {config!r}")
+    if at_least_one("batch", batch) * at_least_one("length", length) > 10**9:
+        raise ValueError(f"batch times length must be at most 10**9, got {batch} and {length}")
+    for key in ("n_positions", "max_position_embeddings"):  # fake tensors have no index too large
+        if isinstance(most := config.get(key), int) and length > most:
+            raise ValueError(f"length must be at most {key} = {most}, got {length}")
+    half, single = "bfloat16", "float32"
+    config = {**config, "dtype": half, "use_cache": True}  # without, transformers makes a mask
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            model = build(config, where).eval()
+        finally:
+            torch.set_default_dtype(usual)
+        modules = counting.modules(model)
+        base = counting.base_parameters(modules)
+        counting.targets(modules, target_modules)  # names each that matches nothing
+        kept = _activations(model, batch, length)
+        tensors = sum(1 for _ in model.parameters())
+        full = counting.training_memory(0, base, dtypes=(half, half, single), tensors=tensors)
+        add_lora(model, LoraConfig(r=r, lora_alpha=r, target_modules=target_modules))
+        adapters = [p for p in model.parameters() if p.requires_grad]
+        trained = sum(p.numel() for p in adapters)
+        kept_by_lora = _activations(model, batch, length)
+    lora = counting.training_memory(
+        base, trained, dtypes=(half, single, single), tensors=len(adapters)
+    )
+    linear = sum(m.out_features * m.in_features for m in modules.values() if m.kind == "linear")
+    saved = counting.bytes_of(linear, half) - counting.bytes_of(linear, "nf4-double")
+    return {
+        "full": {**full, "activations": kept},
+        "LoRA": {**lora, "activations": kept_by_lora},
+        "QLoRA": {**lora, "weights": lora["weights"] - saved, "activations": kept_by_lora},
+    }
+
+
+def _activations(model: nn.Module, batch: int, length: int) -> int:
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    log.disabled = True  # it prints what the error below says
+    try:
+        return activations(model, batch, length)
+    except Exception as error:  # of the model, or of fake tensors where numbers would decide
+        why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise ValueError(
+            f"{type(model).__name__} cannot be run on {length} tokens without its numbers: {why}"
+        ) from None
+    finally:
+        log.disabled = False
+
+
+def smallest_card(plan: Plan, method: str = "LoRA") -> int | None:
+    """Return the smallest of ``CARDS`` that holds a plan and what it needs ``BESIDE``; or None."""
+    total = BESIDE[method] + sum(plan.values())
+    return next((size for size in CARDS if total <= size * 2**30), None)

@@ -1,0 +1,171 @@
+"""Plans of memory against what PyTorch holds after one real step, to the byte."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lora_edu import counting, memory
+from lora_edu.adapt import LoraConfig, add_lora
+
+# Small models of the families, real enough to run: name → (model of the catalogue, changes, names).
+LLAMA = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50}  # fmt: skip
+BERT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 50,
+        "num_attention_heads": 4}  # fmt: skip
+SMALL = {
+    "llama": ("llama-3.1-8b", LLAMA, ["q_proj", "v_proj"]),
+    "qwen2": ("qwen2.5-0.5b", LLAMA, "all-linear"),
+    "qwen3": ("qwen3-0.6b", LLAMA, "all-linear"),
+    "gemma2": ("gemma-2-2b", LLAMA, ["o_proj", "down_proj"]),
+    "phi3": ("phi-3-mini", {**LLAMA, "pad_token_id": 0}, ["qkv_proj"]),
+    "mixtral": ("mixtral-8x7b", LLAMA, ["q_proj", "v_proj"]),
+    "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 50}, ["c_attn"]),
+    "bert": ("bert-base-cased", BERT, ["query", "value"]),
+    "t5": (
+        "t5-base",
+        {"d_model": 32, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2, "vocab_size": 50},
+        ["q", "v"],
+    ),
+}
+
+
+def small(family):
+    name, changes, targets = SMALL[family]
+    return {**counting.catalogue()[name], **changes}, targets
+
+
+def held(family, batch, length):
+    """Return the bytes of each part after one real step of LoRA, and what full training keeps."""
+    config, targets = small(family)
+    model = memory.build(config).to(torch.bfloat16).eval()
+    full = memory.activations(model, batch, length)
+    add_lora(model, LoraConfig(r=4, lora_alpha=4, target_modules=targets))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained)
+    kept = memory.activations(model, batch, length)
+    for p in trained:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    states = [t for state in optimizer.state.values() for t in state.values()]
+    parts = {"weights": model.parameters(), "gradients": [p.grad for p in trained]}
+    parts["optimizer"] = states
+    found = {name: sum(t.nbytes for t in some) for name, some in parts.items()}
+    return {**found, "activations": kept}, full
+
+
+@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize(("batch", "length"), [(1, 16), (3, 8)])
+def test_a_plan_is_what_a_step_holds(family, batch, length):
+    config, targets = small(family)
+    planned = memory.plan(config, 4, targets, batch, length)
+    real, full = held(family, batch, length)
+    assert planned["LoRA"] == real
+    assert planned["full"]["activations"] == full
+
+
+class TinyForCausalLM(torch.nn.Module):
+    """A text model so small that what it keeps can be said by hand."""
+
+    def __init__(self, vocabulary, width):
+        super().__init__()
+        self.table = torch.nn.Embedding(vocabulary, width)
+        self.head = torch.nn.Linear(width // 2, vocabulary)
+
+    def forward(self, input_ids, labels):
+        left, right = self.table(input_ids).chunk(2, dim=-1)  # two views of one storage
+        logits = self.head(left * right)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+
+def test_what_is_kept_is_what_one_counts_by_hand():
+    batch, length, vocabulary, width = 3, 5, 11, 8
+    model = TinyForCausalLM(vocabulary, width)
+    tokens = batch * length
+    both_ids = 2 * 8 * tokens  # int64: what was looked up, and what is right
+    floats = width + width // 2 + vocabulary  # the halves, their product, the log-probabilities
+    mean = 4  # over how many the loss is a mean: one float
+    assert memory.activations(model, batch, length) == both_ids + 4 * tokens * floats + mean
+
+
+def test_full_training_takes_12_bytes_a_number_and_qlora_four_bits():
+    config, targets = small("llama")
+    planned = memory.plan(config, 4, targets)
+    modules = counting.modules(config)
+    base = counting.base_parameters(modules)
+    assert planned["full"]["weights"] == planned["full"]["gradients"] == 2 * base
+    steps = 4 * sum(1 for m in modules.values() if m.parameters)  # Adam counts them, a tensor each
+    assert planned["full"]["optimizer"] == 8 * base + steps
+    linear = 2 * (base - counting.packed_4bit_parameters(modules))  # packed: two in one
+    saved = planned["LoRA"]["weights"] - planned["QLoRA"]["weights"]
+    assert saved == pytest.approx(linear * (2 - 4.127 / 8), rel=1e-3)
+    for part in ("gradients", "optimizer", "activations"):
+        assert planned["QLoRA"][part] == planned["LoRA"][part]
+
+
+def test_the_largest_model_takes_seconds_and_no_memory():
+    config = counting.catalogue()["llama-3.1-405b"]
+    planned = memory.plan(config, 16, ["q_proj"], 1, 64)
+    assert planned["full"]["weights"] == 2 * 405_853_388_800
+
+
+@pytest.mark.parametrize("name", ["batch", "length"])
+def test_sizes_are_at_least_one(name):
+    config, targets = small("llama")
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        memory.plan(config, 4, targets, **{name: 0})
+
+
+def test_what_cannot_be_planned_says_why():
+    with pytest.raises(ValueError, match='config must hold an object with "architectures"'):
+        memory.plan(counting.catalogue()["chatglm-6b"])
+    with pytest.raises(ValueError, match="has no TimeMachine"):
+        memory.plan({"architectures": ["TimeMachine"]})
+    config, _ = small("gpt2")
+    with pytest.raises(ValueError, match="length must be at most n_positions = 16, got 17"):
+        memory.plan({**config, "n_positions": 16}, 4, ["c_attn"], 1, 17)
+    with pytest.raises(ValueError, match="'nothing'"):
+        memory.plan(config, 4, ["nothing"])
+
+
+def test_nothing_of_a_plan_stays():
+    config, targets = small("llama")
+    memory.plan(config, 4, targets)
+    assert torch.get_default_dtype() == torch.float32
+    assert not isinstance(torch.zeros(1), FakeTensorMode)
+    assert torch.zeros(1).sum().item() == 0.0
+
+
+def test_the_smallest_card_has_room_beside_the_plan():
+    room = 24 * 2**30 - 1_500_000_000
+    assert memory.smallest_card({"weights": room}) == 24
+    assert memory.smallest_card({"weights": room, "activations": 1}) == 48
+    assert memory.smallest_card({"weights": room}, "QLoRA") == 48
+    assert memory.smallest_card({"weights": 10**12}) is None
+
+
+def test_a_layer_that_is_not_there_and_what_is_no_config_are_refused():
+    config, _ = small("llama")
+    with pytest.raises(ValueError, match="'nosuch'"):
+        memory.plan(config, 4, ["q_proj", "nosuch"])
+    with pytest.raises(TypeError, match="config must be a mapping"):
+        memory.plan("llama-3.1-8b")
+    with pytest.raises(ValueError, match="batch times length must be at most"):
+        memory.plan(config, 4, ["q_proj"], 10**9, 2)
+    without_cache = {**config, "use_cache": False}
+    assert memory.plan(without_cache, 4, ["q_proj"]) == memory.plan(config, 4, ["q_proj"])
+
+
+@pytest.mark.slow
+def test_cards_need_more_than_a_plan_but_not_more_than_is_left_beside():
+    from lora_edu.course.ledger import measured
+
+    more = {"LoRA": [], "QLoRA": []}
+    for m in (m for m in measured().values() if "method" in m):
+        config = counting.catalogue()[m["model"]]
+        planned = memory.plan(config, m["r"], ["q_proj", "v_proj"], m["batch"], m["length"])
+        real = float(m["published"].split()[0]) * 1e9
+        more[m["method"]].append(real - sum(planned[m["method"]].values()))
+    assert [len(some) for some in more.values()] == [8, 7]
+    for method, some in more.items():
+        assert min(some) > 0, method
+        assert 0.9 * memory.BESIDE[method] < max(some) < memory.BESIDE[method]
