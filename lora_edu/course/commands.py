@@ -1,11 +1,15 @@
-"""What ``lora-edu figures``, ``experiments``, ``records`` and ``claims`` do."""
+"""What ``lora-edu figures``, ``experiments``, ``records``, ``claims`` and ``ledger`` do."""
 
 import csv
 import json
 import os
 import re
 import sys
+import textwrap
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 
 def draw(arguments: Namespace) -> int:
@@ -136,6 +140,141 @@ def list_claims(arguments: Namespace) -> int:
             print(f"  {numbers}  {row['words']}")
         print()
     return 0
+
+
+def show_ledger(arguments: Namespace) -> int:
+    """List the sources of the ledger, print a source or a table, or judge someone's printout."""
+    from lora_edu.course import ledger
+
+    if arguments.check is not None:
+        if arguments.source or arguments.csv:
+            raise ValueError("--check judges a printout, and takes no SOURCE and no --csv")
+        return _judge(arguments.check, arguments.json)
+    if arguments.csv and arguments.json:
+        raise ValueError("--csv or --json, not both")
+    tables, cited = ledger.tables(), ledger.sources()
+    source: str = arguments.source
+    if source is not None and source not in tables:
+        raise ValueError(f"no source {source!r}; there are {', '.join(tables)}")
+    chosen = tables if source is None else {source: tables[source]}
+    if arguments.table is not None:
+        names = {_plain(name): name for name in chosen[source]}
+        wanted = _plain(arguments.table)
+        name = names.get(wanted) or names.get(f"table{wanted}")
+        if name is None:
+            there = "; ".join(chosen[source])
+            raise ValueError(f"{source} has no {arguments.table!r}; there are: {there}")
+        chosen = {source: {name: chosen[source][name]}}
+    if arguments.csv or arguments.json:
+        lines = ledger.lines(chosen)
+        if arguments.json:
+            print(json.dumps(lines, indent=1, ensure_ascii=False))
+            return 0
+        table = csv.writer(sys.stdout, lineterminator="\n")
+        table.writerow(ledger.COLUMNS)
+        table.writerows(line.values() for line in lines)
+        return 0
+    if source is None:
+        _list_sources(tables, cited)
+        return 0
+    print(cited[source])
+    for name, rows in chosen[source].items():
+        _print_table(name, rows)
+    return 0
+
+
+def _list_sources(tables: Mapping[str, Any], cited: Mapping[str, str]) -> None:
+    """Print a line for each source: figures by verdict; then what can fail."""
+    from lora_edu.course import ledger
+
+    print(f"{'source':<12} {'figures':>7} {'exact':>6} {'rounds':>7} {'differs':>8}   tables")
+    for source, citation in cited.items():
+        judged = [q.verdict for e in ledger.ledger() if e.cites == source for q in e.quantities]
+        exact, differs = judged.count("exact"), judged.count("differs")
+        rounds = len(judged) - exact - differs  # or cut, or about a round number
+        numbered = [_plain(name) for name in tables[source] if name.startswith("Table")]
+        row = f"{source:<12} {len(judged):>7} {exact:>6} {rounds:>7} {differs:>8}"
+        print(f"{row}   {' '.join(numbered)}".rstrip())
+        print(f"{'':<12} {citation}")
+    shares = ledger.shares()
+    print(
+        f"\n{shares['figures']} figures in {shares['entries']} entries. {shares['tested']} figures "
+        f"could fail\n(no misprint collected as such, no rank that we fitted); "
+        f"{shares['differ']} of them differ. (Under rounds: cut, and\nround numbers, too.)"
+    )
+
+
+def _print_table(name: str, rows: Sequence[Any]) -> None:
+    """Print a published table in its order, with what follows from the shapes beside it."""
+    print(f"\n{name}")
+    labels = [label if label != entry.configuration else entry.model for label, entry in rows]
+    wide = max(map(len, labels))
+    print(f"{'':<{wide}}  {'published':>14}  {'derived':>23}  {'verdict':<11}  configuration")
+    notes = {}
+    for label, (_, entry) in zip(labels, rows, strict=True):
+        for quantity in entry.quantities:
+            mark = ""
+            if quantity.verdict == "differs":
+                mark = f" [{notes.setdefault(entry.id, len(notes) + 1)}]"
+            how = entry.configuration
+            how = how if len(entry.quantities) == 1 else f"{quantity.name}: {how}"
+            figures = f"{quantity.printed:>14}  {quantity.counted:>23}"
+            print(f"{label:<{wide}}  {figures}  {quantity.verdict + mark:<11}  {how}".rstrip())
+    for id_, number in notes.items():
+        entry = next(entry for _, entry in rows if entry.id == id_)
+        print(textwrap.fill(f"[{number}] {entry.reason}", 99, subsequent_indent="    "))
+        for tried in entry.hypotheses:
+            print(f"    tried: {tried.name}: {tried.counted} ({tried.verdict})")
+
+
+def _judge(given: str, as_json: bool) -> int:
+    """Judge the printouts in a text, or in a file of that name; 1 if one does not hold."""
+    from lora_edu.course import printouts
+
+    judged = [(printout, printouts.judge(printout)) for printout in printouts.read(_text(given))]
+    if as_json:
+        whole = [
+            {**p._asdict(), **j._asdict(), "ways": [way._asdict() for way in j.ways]}
+            for p, j in judged
+        ]
+        print(json.dumps(whole, indent=1))
+    for printout, judgement in () if as_json else judged:
+        total = f" of {printout.all}" if printout.all else ""
+        print(f"{printout.trainable}{total}: {judgement.verdict}")
+        for finding in judgement.findings:
+            print(f"  {finding}")
+        usual = [way for way in judgement.ways if way.usual] or judgement.ways[:3]
+        for way in usual[:8]:
+            print(f"  {printout.trainable} could be {way}")
+        if (more := len(judgement.ways) - len(usual[:8])) > 0:
+            print(f"  and {more} other ways to that number")
+    return 0 if all(judgement.verdict == printouts.HOLDS for _, judgement in judged) else 1
+
+
+def _text(given: str) -> str:
+    """Return the text of a file, or what was given, if that holds a printout and not a name."""
+    if given == "-":
+        return sys.stdin.read()
+    try:
+        if not given or not (path := Path(given)).exists():
+            raise ValueError
+        content = path.read_bytes()
+    except ValueError:  # a printout is no name of a file
+        content = None
+    except OSError:
+        if "param" not in given.lower():
+            raise
+        content = None
+    if content is None:
+        if "param" not in given.lower():
+            raise ValueError(f"{given!r} is no file, and no printout of parameters")
+        return given
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    return content.decode(encoding, errors="replace")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _show(name: str) -> None:

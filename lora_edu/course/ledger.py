@@ -12,6 +12,10 @@ The verdict follows from the digits that were printed:
     truncates    it is cut to them
     approximate  it rounds to a printed integer's digits without the zeros at its end
     differs      none of these
+
+Some figures cannot fail: misprints, collected because they are wrong; those of an entry whose rank
+we chose so that it fits; and what is exact by construction. They are not ``tested``, and no share
+counts them.
 """
 
 import json
@@ -20,39 +24,72 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from lora_edu import counting
 
 VERDICTS = ("exact", "rounds", "truncates", "approximate", "differs")
 UNITS = {
-    "": 1, "times": 1, "%": Fraction(1, 100), "K": 10**3, "M": 10**6, "MB": 10**6, "MiB": 2**20,
+    "": 1, "times": 1, "%": Fraction(1, 100), "K": 10**3, "M": 10**6, "B": 10**9,  # a billion
+    "MB": 10**6, "MiB": 2**20,
     "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One printed figure: ``name``, the ``published`` text, the ``derived`` number, a verdict."""
+    """One printed figure: ``name``, the ``published`` text, the ``derived`` number, a verdict.
+
+    ``tested`` says whether it could fail; ``arithmetic`` is the derivation, written as a formula.
+    """
 
     name: str
     published: str
     derived: int | Fraction
     verdict: str
     unit: str | None = None
+    tested: bool = True
+    arithmetic: str = ""
+
+    @property
+    def printed(self) -> str:
+        """The published text, and how its unit is read where that is not as it stands."""
+        return f"{self.published} (MiB)" if self.unit == "MiB" else self.published
+
+    @property
+    def number(self) -> int | float:
+        """The derived number: whole as it is, any other to six digits."""
+        if self.derived == int(self.derived):
+            return int(self.derived)
+        rounded = float(f"{float(self.derived):.6g}")
+        return int(rounded) if rounded == int(rounded) else rounded
+
+    @property
+    def counted(self) -> str:
+        """The same as a text, which says so where it is in bytes."""
+        sizes = self.published.endswith(("MB", "GB", "TB"))
+        return f"{self.number:,}{' bytes' if sizes else ''}"
+
+    @property
+    def ratio(self) -> float:
+        """Published / derived."""
+        return float(printed_value(self.published, self.unit) / Fraction(self.derived))
 
 
 @dataclass(frozen=True)
 class Entry:
     """An entry of the ledger; its ``verdict`` is the worst of its quantities'.
 
+    ``cites`` is the short name of its ``source``, ``place`` where it stands there.
     ``explanation`` says why a figure differs, or "unexplained". ``hypotheses`` are what was tried,
     each judged against the figure that differs.
     """
 
     id: str
     kind: str
+    cites: str
     source: str
     place: str
     model: str
@@ -62,6 +99,12 @@ class Entry:
     explanation: str = ""
     hypotheses: tuple[Quantity, ...] = ()
     note: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The explanation as a sentence, with what else is known."""
+        said = "Unexplained." if self.explanation == "unexplained" else self.explanation
+        return f"{said} {self.note}".strip()
 
 
 # -- what a derivation may name ---------------------------------------------------------------
@@ -146,6 +189,22 @@ def derive(value: Any, given: Mapping[str, Any] | None = None) -> Any:
     return function(*derive(arguments, given))
 
 
+def _formula(value: Any, given: Mapping[str, Any]) -> str:
+    """Write a derivation as a formula: ``trainable(model=gpt2, r=8, target_modules=[c_attn])``."""
+    if isinstance(value, list):
+        return f"[{', '.join(_formula(item, given) for item in value)}]"
+    if not isinstance(value, dict) or "like" in value:
+        return str(value)
+    if "given" in value:
+        return f"{given[value['given']]}"
+    arguments = value["arguments"]
+    if isinstance(arguments, dict):
+        inner = ", ".join(f"{key}={_formula(item, given)}" for key, item in arguments.items())
+    else:
+        inner = ", ".join(_formula(item, given) for item in arguments)
+    return f"{value['function']}({inner})"
+
+
 # -- judging ----------------------------------------------------------------------------------
 
 
@@ -187,9 +246,14 @@ def verdict(published: str, derived: int | Fraction, unit: str | None = None) ->
 def _entry(raw: dict[str, Any], sources: dict[str, str]) -> Entry:
     given = raw.get("given", {})
 
+    can_fail = raw["kind"] != "misprint" and not raw.get("fitted", False)
+
     def judged(item: dict[str, Any], name: str, published: str, unit: str | None) -> Quantity:
         derived = derive(item["derivation"], given)
-        return Quantity(name, published, derived, verdict(published, derived, unit), unit)
+        tested = can_fail and not item.get("by_construction", False)
+        judgement = verdict(published, derived, unit)
+        formula = _formula(item["derivation"], given)
+        return Quantity(name, published, derived, judgement, unit, tested, formula)
 
     quantities = tuple(
         judged(item, item.get("name", "value"), item["published"], item.get("unit"))
@@ -205,11 +269,12 @@ def _entry(raw: dict[str, Any], sources: dict[str, str]) -> Entry:
     notes = {key: raw[key] for key in ("explanation", "note") if key in raw}
     source = sources[raw["source"]]
     return Entry(
-        **words, **notes, source=source, quantities=quantities, verdict=worst,
+        **words, **notes, cites=raw["source"], source=source, quantities=quantities, verdict=worst,
         hypotheses=tuple(hypotheses),
     )  # fmt: skip
 
 
+@lru_cache(1)
 def _data() -> dict[str, Any]:
     path = resources.files("lora_edu.course") / "data" / "published.json"
     return json.loads(path.read_text(encoding="utf-8"))
@@ -226,9 +291,94 @@ def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
     ]
 
 
-def measured() -> dict[str, dict[str, str]]:
+class Row(NamedTuple):
+    """A row of a published table: its ``label`` there, and our entry."""
+
+    label: str
+    entry: Entry
+
+
+def tables() -> dict[str, dict[str, list[Row]]]:
+    """Return source → table → rows, in the source's own order.
+
+    A row that two tables print stands in both. What is no row of a table stands under its place
+    (a section, a file), labelled with its configuration.
+    """
+    data = _data()
+    entries = {raw["id"]: _entry(raw, data["sources"]) for raw in data["entries"]}
+    found: dict[str, dict[str, list[Row]]] = {}
+    for raw in data["entries"]:
+        own = data["tables"].get(raw["source"], {})
+        number = re.match(r"Tables? (\d+)", raw["place"])
+        table = f"Table {number[1]}" if number else raw["place"]
+        rows = found.setdefault(raw["source"], {}).setdefault(table, [])
+        if table not in own:
+            rows.append(Row(raw["configuration"], entries[raw["id"]]))
+        elif not rows:
+            rows.extend(Row(label, entries[id_]) for label, id_ in own[table])
+    return {source: dict(sorted(its.items(), key=_in_order)) for source, its in found.items()}
+
+
+def _in_order(table: tuple[str, list[Row]]) -> tuple[bool, int]:
+    number = re.fullmatch(r"Table (\d+)", table[0])
+    return (not number, int(number[1]) if number else 0)
+
+
+COLUMNS = (
+    "source", "table", "row", "id", "model", "configuration", "quantity", "published", "derived",
+    "verdict", "could_fail", "explanation", "tried", "arithmetic", "citation",
+)  # fmt: skip
+
+
+def lines(chosen: Mapping[str, Mapping[str, list[Row]]]) -> list[dict[str, Any]]:
+    """Return tables as a list with a dict of ``COLUMNS`` for each figure."""
+    return [
+        {
+            "source": source, "table": table, "row": label, "id": entry.id, "model": entry.model,
+            "configuration": entry.configuration, "quantity": quantity.name,
+            "published": quantity.printed, "derived": quantity.number,
+            "verdict": quantity.verdict, "could_fail": quantity.tested,
+            "explanation": entry.explanation if quantity.verdict == "differs" else "",
+            "tried": "; ".join(f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses),
+            "arithmetic": quantity.arithmetic,
+            "citation": f"{entry.source}, {entry.place}",
+        }
+        for source, its_tables in chosen.items()
+        for table, rows in its_tables.items()
+        for label, entry in rows
+        for quantity in entry.quantities
+    ]  # fmt: skip
+
+
+def shares() -> dict[str, int]:
+    """Count entries and figures, those that could fail (``tested``), and those that did."""
+    figures = [quantity for entry in ledger() for quantity in entry.quantities]
+    tested = [quantity for quantity in figures if quantity.tested]
+    return {
+        "entries": len(ledger()),
+        "figures": len(figures),
+        "tested_entries": sum(any(q.tested for q in e.quantities) for e in ledger()),
+        "tested": len(tested),
+        "differ": sum(quantity.verdict == "differs" for quantity in tested),
+    }
+
+
+def misfits() -> list[tuple[Entry, Quantity]]:
+    """Return the figures that could fail and did, the farthest from published = derived first."""
+    pairs = [(entry, q) for entry in ledger() for q in entry.quantities]
+    failed = [(e, q) for e, q in pairs if q.tested and q.verdict == "differs"]
+    return sorted(failed, key=lambda pair: -abs(math.log(pair[1].ratio)))
+
+
+def sources() -> dict[str, str]:
+    """Return the short name and the citation of each source with an entry, version included."""
+    return {name: _data()["sources"][name] for name in tables()}
+
+
+def measured() -> dict[str, dict[str, Any]]:
     """Return what others measured, id → source, place, model, configuration, published.
 
+    Of memory in training, also method, r, batch and length: those of a plan to hold beside it.
     There is no arithmetic to such a figure, so it is no part of the ledger and has no verdict.
     """
     data = _data()
