@@ -51,11 +51,9 @@ SLIPS = {
         ("plain", "delta @ x.T, full", "delta, full"),
     ],
     "counting_parameters": [
-        ("no r", "r * (d + k)", "d + k"),
-        ("head frozen", "lora + head, base + lora + head", "lora, base + lora"),
-        ("never truncates", '"truncates" if derived // unit == printed else ', ""),
-        ("one layer", "96 * ", ""),
-        ("one moment", "1 + 1 + 2", "1 + 1 + 1"),
+        ("one width", "(kv_width + width) / (width + width)", "(kv_width + width) / width"),
+        ("difference", " or trainable % one_rank != 0", ""),
+        ("no bytes", "(size * sum(d + k for d, k in shapes))", "sum(d + k for d, k in shapes)"),
     ],
     "merging": [
         ("no end", "min(1, 0.42 * u / size)", "0.42 * u / size"),

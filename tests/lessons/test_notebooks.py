@@ -126,6 +126,15 @@ TRIED = {
         ("inverted.train, lr=1e-2, r=16)", "inverted.train, lr=1e-2, r=1)", range(3)),
         ("lora_alpha=1024)", "lora_alpha=16)", 1),  # solves the puzzle
     ],
+    "counting_parameters": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("rank, width = 4,", "rank, width = 3,", range(1, 3)),
+        ('counting.count("llama-3.1-8b", 8,', 'counting.count("llama-3.1-8b", 16,', range(1, 3)),
+        ("lora_parameters(12_288, 12_288, 4)", "lora_parameters(12_288, 12_288, 8)", 2),
+        ("batch=1, length=512)\ntotal", "batch=4, length=2048)\ntotal", range(1, 4)),
+        ("batch=2, length=32)\nplanned", "batch=2, length=16)\nplanned", 1),
+        ("batch=1, length=4096)", "batch=1, length=2048)", 1),  # solves the puzzle
+    ],
 }  # fmt: skip
 
 

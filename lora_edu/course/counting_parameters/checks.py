@@ -1,108 +1,166 @@
-"""Checks: counting shapes, saved heads, verdicts, budgets, memory."""
+"""Checks: what shared heads save, forged printouts, a budget of bytes."""
 
 from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
-from lora_edu import counting
 from lora_edu.course.checks import call, check
 
 
-def _whole(value: object, name: str) -> int:
-    assert isinstance(value, (int, np.integer)), f"{name} is a whole number, got {value!r}"
-    return int(value)
+def _number(value: Any, asked: str, what: str) -> float:
+    """Return a finite number, also one in an array without dimensions."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    number = isinstance(value, (Real, np.number)) and not isinstance(value, (bool, np.bool_))
+    assert number and np.isfinite(float(value)), f"{asked}: {what}, got {value!r}"  # noqa: PT018
+    return value
 
 
 @check
-def check_lora_count(lora_count: Callable) -> None:
-    """``lora_count(shapes, r)`` sums r (d + k) over (d, k)."""
-    shapes, r = [(4096, 4096), (1024, 4096), (4096, 14_336)], 8  # q, v and down of Llama 3.1 8B
-    got = _whole(call(lora_count, shapes=shapes, r=r), "the count")
-    right = r * sum(d + k for d, k in shapes)
-    rows, columns = (sum(side) for side in zip(*shapes, strict=True))
-    names = {
-        sum(d * k for d, k in shapes): "this is the full count, d k: the rank is missing",
-        r * sum(d * k for d, k in shapes): "r d k: the strips have r d and r k numbers; add them",
-        right // r: "this is for r = 1: multiply by r",
-        r * (4096 + 4096): "only the first matrix is counted: return after the loop",
-        r * 3 * (4096 + 4096): "the first shape is used for all: the second has 1,024 rows",
-        r * rows: "this counts lora_B alone: lora_A has r k more",
-        r * columns: "this counts lora_A alone: lora_B has r d more",
-        r * 2 * rows: "2 d r holds for square matrices: use d + k",
-        r * 2 * columns: "2 k r holds for square matrices: use d + k",
-    }
-    assert got not in names, names.get(got)
-    assert got == right, f"for {shapes} and r = {r}: {right:,}, got {got:,}"
+def check_shares_left(shares_left: Callable) -> None:
+    """``shares_left(width, kv_width)``: kv / width, and (kv + width) / (2 width)."""
+    for width, kv in ((4096, 1024), (8192, 1024), (64, 64)):
+        got = call(shares_left, width=width, kv_width=kv)
+        asked = f"shares_left({width}, {kv})"
+        both = isinstance(got, (tuple, list, np.ndarray)) and np.shape(got) == (2,)
+        assert both, f"{asked}: return two shares, (weights, LoRA's numbers), got {got!r}"
+        weights, lora = (float(_number(value, asked, "a share is a number")) for value in got)
+        area, edge = kv / width, (kv + width) / (2 * width)
+        if kv == width:
+            same = np.allclose((weights, lora), 1)
+            assert same, f"{asked}: nothing is shared, so both are 1; got {weights:g}, {lora:g}"
+            continue
+        percent = np.isclose(weights, 100 * area) or np.isclose(lora, 100 * edge)
+        assert not percent, f"{asked}: these are per cent; a share is from 0 to 1"
+        assert not np.allclose((weights, lora), (edge, area)), f"{asked}: the weights' share first"
+        saved = np.allclose((weights, lora), (1 - area, 1 - edge))
+        assert not saved, (
+            f"{asked}: these are the shares that are saved; return those that are left"
+        )
+        names = {
+            1 / area: "that is full over shared: turn it round",
+            1 - area: "that share is saved; return the one that is left",
+            area / 4: "k and v have kv_width · width weights each; only the rows are fewer",
+            area**2: "only the rows are fewer: the columns stay width",
+            (1 + area)
+            / 2: "that is q's weights counted too, or an edge: weights are rows · columns",
+            float(kv * width): "that is a count of weights: divide it by width · width",
+        }
+        for wrong, why in names.items():
+            assert not np.isclose(weights, wrong), f"{asked}: of the weights, {weights:g}: {why}"
+        assert np.isclose(weights, area), f"{asked}: {area:g} of the weights, got {weights:g}"
+        names = {
+            area: "lora_A is as wide as before: r (kv_width + width), not r · kv_width",
+            1 / edge: "that is full over shared: turn it round",
+            1 - edge: "that share is saved; return the one that is left",
+            2 * edge: "beside full k and v LoRA has width + width, not width",
+            edge / 2: "r (d + k) of both: the 2 of two matrices stands above and below",
+            (3 + area) / 4: "of k and v alone: q and o are not asked for",
+        }
+        for wrong, why in names.items():
+            assert not np.isclose(lora, wrong), f"{asked}: of LoRA's numbers, {lora:g}: {why}"
+        assert np.isclose(lora, edge), f"{asked}: {edge:g} of LoRA's numbers, got {lora:g}"
+
+
+def _positions(got: Any, asked: str, count: int) -> list[int]:
+    """Return positions as sorted integers, or say what was given instead."""
+    several = isinstance(got, (list, tuple, set, np.ndarray))
+    assert several, f"return a list of positions, got {got!r} for {asked}"
+    items = got.tolist() if isinstance(got, np.ndarray) else list(got)
+    nested = any(isinstance(item, (tuple, list, np.ndarray)) for item in items)
+    assert not nested, f"return positions alone, such as [0, 2], got {got!r}"
+    flags = len(items) == count and all(isinstance(item, (bool, np.bool_)) for item in items)
+    assert not flags, f"return the positions of the forged ones, not a flag for each: {asked}"
+    whole = all(isinstance(item, (Integral, np.integer)) for item in items)
+    assert whole, f"positions are whole numbers, got {got!r}"
+    return sorted(int(item) for item in items)
 
 
 @check
-def check_printed_counts(printed_counts: Callable) -> None:
-    """``printed_counts(base, lora, head)`` is (lora + head, base + lora + head)."""
-    base, lora, head = 1000, 30, 7
-    got = call(printed_counts, base=base, lora=lora, head=head)
-    assert isinstance(got, (tuple, list)) and len(got) == 2, f"return (trainable, all), got {got!r}"  # noqa: PT018
-    trainable, everything = got
-    assert (trainable, everything) != (base + lora + head, lora + head), "trainable comes first"
-    assert trainable != lora, "the head trains too: add it to trainable"
-    assert trainable != lora + 2 * head, "only the copy of the head trains, not the original"
-    assert trainable == lora + head, f"trainable: {lora + head}, got {trainable!r}"
-    assert everything != base + lora, (
-        "base holds the frozen head; the copy that trains comes on top: all is too small"
-    )
-    assert everything != base + lora + 2 * head, "base holds the original already: add one copy"
-    assert everything != base + lora - head, "the original stays: do not subtract it"
-    assert everything == base + lora + head, f"all: {base + lora + head}, got {everything!r}"
-
-
-@check
-def check_judge(judge: Callable) -> None:
-    """``judge(printed, unit, derived)``: rounds, else truncates, else differs."""
+def check_forged(forged: Callable) -> None:
+    """``forged(printouts, base, one_rank)``: the difference, and a whole rank."""
+    base, one = 1000, 12
+    sound = [(one * r, base + one * r) for r in (1, 256, 8)]
+    bare, odd, less, more = (24, base), (30, base + 30), (36, base + 24), (36, base + 48)
     cases = [
-        (377, 100_000, 37_748_736, "rounds"), (188, 100_000, 18_874_368, "truncates"),
-        (35, 10_000, 393_216, "differs"), (5, 10, 45, "rounds"), (4, 10, 49, "truncates"),
-        (5, 10, 44, "differs"), (4, 10, 50, "differs"),
+        ([bare, sound[0], odd, (31, base), less, sound[1], more, (1024, 2024)], [0, 2, 3, 4, 6, 7]),
+        ([sound[0], bare, bare, sound[2]], [1, 2]),
+        ([odd, *sound], [0]),
+        ([*sound, more], [3]),
+        (sound, []),
     ]  # fmt: skip
-    for printed, unit, derived, right in cases:
-        got = call(judge, printed=printed, unit=unit, derived=derived)
-        asked = f"judge({printed}, {unit:,}, {derived:,})"
-        assert got in ("rounds", "truncates", "differs"), f"{asked}: {got!r} is no verdict"
-        assert not (got == "truncates" and right == "rounds"), f"{asked}: look for rounding first"
-        assert got == right, (
-            f"{asked}: {derived:,} is {derived / unit:g} units; that {right}, got {got!r}"
-        )
+    base_8b, one_8b = 8_030_261_248, 425_984
+    near = [
+        (n * one_8b + more, base_8b + n * one_8b + more) for n, more in ((8, 0), (9, 1), (3, -1))
+    ]
+    questions = [(printouts, base, one, right) for printouts, right in cases]
+    for printouts, base, one, right in [*questions, (near, base_8b, one_8b, [1, 2])]:
+        asked = f"printouts {printouts}, base {base:,}, one rank {one:,}"
+        got = call(forged, printouts=list(printouts), base=base, one_rank=one)
+        got = _positions(got, asked, len(printouts))
+        if got == right:
+            continue
+        everyone = list(range(len(printouts)))
+        slips = [
+            ([i for i in everyone if i not in right], "these are the sound ones"),
+            ([i + 1 for i in right], "positions count from 0"),
+            (everyone, "not all are forged: compare all - trainable with the base"),
+            ([], "some are forged, and none is returned"),
+            (right[:1], "only the first is returned: go on to the end"),
+            ([i for i, (t, a) in enumerate(printouts) if a - t != base],
+             "the difference is tested; a rank must be a whole number, too"),
+            ([i for i, (t, _) in enumerate(printouts) if t % one],
+             "whole ranks are tested; all - trainable must be the base, too"),
+            ([i for i, (t, a) in enumerate(printouts) if t % one and a - t != base],
+             "one failed test is enough: or, not and"),
+        ]  # fmt: skip
+        for slip, why in slips:
+            assert got != slip, f"{why}; got {got} for {asked}"
+        said = f"{right} are forged" if right else "all of these hold"
+        raise AssertionError(f"{said}; got {got} for {asked}")
 
 
 @check
-def check_adapter_bytes(largest_sum_of_ranks: Callable) -> None:
-    """``largest_sum_of_ranks(budget, size)`` of GPT-3 adapters of ``size`` bytes a number."""
-    one = 2 * 96 * 12_288
-    for budget, size in [(25_000_000, 6), (25_000_000, 2), (35_000_000, 2), (one * 4, 4)]:
-        got = call(largest_sum_of_ranks, budget=budget, size=size)
-        asked, right = f"largest_sum_of_ranks({budget:,}, {size})", budget // (one * size)
-        got = _whole(got, asked)
-        assert got != budget // one or right == got, f"{asked}: each number takes {size} bytes"
-        assert got != budget // (12_288 * 2 * size), f"{asked}: that is one layer; GPT-3 has 96"
-        assert got != budget // (one // 2 * size), (
-            f"{asked}: A and B have 12,288 numbers each per rank"
-        )
-        assert got <= right, f"{asked}: {got} takes {got * one * size:,} bytes: too many"
-        assert got == right, f"{asked}: {got} fits, but {right} fits too"
-
-
-@check
-def check_training_bytes(training_bytes: Callable) -> None:
-    """``training_bytes(frozen, trained)``: 2 frozen + 16 trained."""
-    frozen, trained = 1000, 10
-    got = _whole(call(training_bytes, frozen=frozen, trained=trained), "the number of bytes")
-    plan = counting.training_memory(frozen, trained, dtypes=("float16", "float32", "float32"))
-    names = {
-        2 * frozen + 12 * trained: "a part with 4 bytes a trained number is missing: a weight, a "
-        "gradient, Adam's two numbers",
-        2 * frozen + 14 * trained: "the weight of a trained number takes 4 bytes too, not 2",
-        2 * frozen + 8 * trained: "Adam's two numbers are missing",
-        18 * frozen + 16 * trained: "frozen numbers have no gradient, and nothing for Adam",
-        4 * frozen + 16 * trained: "frozen weights take 2 bytes, not 4",
-        16 * trained: "the frozen weights are still in memory",
+def check_largest_rank(largest_rank: Callable) -> None:
+    """``largest_rank(shapes, budget, size)``: budget // (size · Σ (d + k))."""
+    qv = [(4096, 4096), (1024, 4096)] * 32
+    linear = qv + [(1024, 4096), (4096, 4096), (14_336, 4096), (14_336, 4096), (4096, 14_336)] * 32
+    exact = 8 * 2 * sum(d + k for d, k in qv)
+    cases = {
+        "q and v": (qv, 10_000_000, 2),
+        "all seven": (linear, 10_000_000, 2),
+        "q and v, in 32 bits": (qv, 50_000_000, 4),
+        "q and v, a budget that fits exactly": (qv, exact, 2),
+        "one shape of 30 × 10": ([(30, 10)], 80_000, 2),
+        "three uneven shapes": ([(5, 4), (3, 4), (1, 2)], 19_000, 1),
+        "q and v, too little for r = 1": (qv, 100_000, 2),
     }
-    assert got not in names, names.get(got)
-    assert got == sum(plan.values()), f"{sum(plan.values()):,} for 1,000 and 10, got {got!r}"
+    for name, (shapes, budget, size) in cases.items():
+        edge = sum(d + k for d, k in shapes)
+        right = budget // (size * edge)
+        asked = f"largest_rank of {name}, {budget:,} bytes, {size} a number"
+        got = call(largest_rank, shapes=list(shapes), budget=budget, size=size)
+        got = _number(got, asked, "return a number")
+        assert got == int(got), f"{asked}: a rank is a whole number, got {float(got):g}: cut it"
+        got = int(got)
+        if got == right:
+            continue
+        area = sum(d * k for d, k in shapes)
+        names = {
+            budget // edge: f"each number takes {size} bytes",
+            budget * size // edge: "divide by the bytes of a number, do not multiply",
+            budget // (size * sum(shapes[-1])): "only the last shape is counted",
+            budget // (size * sum(shapes[0])): "only the first shape is counted",
+            budget // (size * sum(d for d, _ in shapes)): "lora_A is missing: r k more",
+            budget // (size * sum(k for _, k in shapes)): "lora_B is missing: r d more",
+            budget * 8 // (size * edge): "size is in bytes, not in bits",
+            edge * size: "that is what one rank costs: how often does it fit?",
+            right * size * edge: "that is the size in bytes, and not the rank",
+        }
+        if area and got:
+            names[budget // (size * area)] = "r d k is no count of LoRA's: it is r (d + k)"
+        assert got not in names, f"{asked}: {got}: {names.get(got)}"
+        assert got < right, f"{asked}: {got} takes {got * size * edge:,} bytes: too many"
+        assert got == right, f"{asked}: {got} fits, but {right} fits too"

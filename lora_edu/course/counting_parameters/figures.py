@@ -2,71 +2,125 @@
 
 import csv
 import io
-from fractions import Fraction
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lora_edu import counting
+from lora_edu.course import blocks
 from lora_edu.course.figures import Numbers, figure, table
-from lora_edu.course.ledger import FUNCTIONS, Entry, ledger, printed_value
+from lora_edu.course.ledger import (
+    COLUMNS,
+    FUNCTIONS,
+    Entry,
+    ledger,
+    lines,
+    misfits,
+    sources,
+    tables,
+)
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped
 
 
-def _misfits() -> Numbers:
-    """Compare all published figures with the derived ones; name those that differ, from below."""
-    agreeing, differing, off_by = [], [], []
-    for entry in ledger():
-        for quantity in entry.quantities:
-            published = printed_value(quantity.published, quantity.unit)
-            pair = [float(quantity.derived), float(published)]
-            if quantity.verdict == "differs":
-                differing.append(pair)
-                off_by.append([entry.id, float(published / quantity.derived) - 1])
-            else:
-                agreeing.append(pair)
-    off_by.sort(key=lambda misfit: misfit[1])
+def _block() -> Numbers:
+    """Take the shapes of one block of Llama 3.1 8B, q and v adapted."""
+    shapes = blocks.sites("llama-3.1-8b", ["q_proj", "v_proj"])
+    matrices = [site.out_features * site.in_features for site in shapes]
+    mlp = sum(n for n, site in zip(matrices, shapes, strict=True) if site.part == "MLP")
     return {
-        "quantities": len(agreeing) + len(differing),
-        "misfits": len(off_by),
-        "least": off_by[0][1],
-        "most": off_by[-1][1],
-        "off_by": off_by,
-        "agreeing": agreeing,  # of [derived, published]
-        "differing": differing,
+        "sites": [list(site) for site in shapes],
+        "matrices": len(shapes),
+        "mlp_share": mlp / sum(matrices),
     }
 
 
-@figure(_misfits)
-def published_vs_derived(numbers: Numbers) -> Figure:
-    """Show every figure of the ledger against its derivation, and each large misfit by its name.
+@figure(_block)
+def transformer_block(numbers: Numbers) -> Figure:
+    """Show the weight matrices of a transformer block to scale, and where LoRA sits.
 
-    Left: {quantities} published figures against the derived ones, on logarithmic axes, along the
-    diagonal; crosses mark the {misfits} that differ. Right: by how far published / derived is from
-    1 for those {misfits}, from {least:.2g} to {most:.2g}. Those off by more than a tenth have a row
-    each, with their names; the others, more than half, share one. The farthest are misprints and a
-    table that counts frozen matrices.
+    One block of Llama 3.1 8B from left to right, its {matrices} weight matrices as rectangles to
+    one scale. Attention: q and o are squares of 4,096; k and v are a quarter as high. The MLP: gate
+    and up are 3.5 times as high as wide, down as wide as they are high; they hold
+    {mlp_share:.0%} of the numbers. Two strips, lora_B beside and lora_A below, stand at q and v.
+    Below runs the line of x; attention and MLP read from it and add to it.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
-    left.plot([1e-4, 1e14], [1e-4, 1e14], color=GREY, linewidth=1)
-    for pairs, style, color in (("agreeing", "o", BLUE), ("differing", "X", VERMILION)):
-        derived, published = np.transpose(numbers[pairs])
-        left.plot(derived, published, style, color=color, alpha=0.6, markersize=6)
-    left.set(xscale="log", yscale="log", xlabel="derived", ylabel="published", aspect="equal")
-    ratios = [ratio for _, ratio in numbers["off_by"]]
-    below, near = sum(r < -0.1 for r in ratios), sum(abs(r) <= 0.1 for r in ratios)
-    rows = [min(i, max(below, i - near + 1)) for i in range(len(ratios))]  # the near ones: one row
-    names = [name for name, ratio in numbers["off_by"] if abs(ratio) > 0.1]
-    names.insert(below, f"{near}: |x| ≤ 0.1")
-    right.axvline(0, color=GREY, linewidth=1)
-    right.plot(ratios, rows, "X", color=VERMILION)
-    right.set_yticks(range(len(names)), names, fontsize=10)
-    right.set_xscale("symlog", linthresh=1e-4)
-    right.set(xlabel="x = published / derived − 1", xlim=(-2, 6), ylim=(-1, len(names)))
-    right.set_xticks([-1, -1e-2, 0, 1e-2, 1])
+    shapes = [blocks.Site(*site) for site in numbers["sites"]]
+    return blocks.draw_block(shapes, "One block of Llama 3.1 8B, with LoRA on q and v")
+
+
+GROUPS = {  # what a row of the figure holds
+    "LoRA paper: tables": lambda e: e.cites == "hu2021" and e.kind != "claim",
+    "LoRA paper: claims": lambda e: e.cites == "hu2021" and e.kind == "claim",
+    "printouts of tools": lambda e: e.kind in ("peft_output", "tool_output"),
+    "later papers": lambda e: e.kind == "followup",
+    "talk, README, file sizes": lambda e: True,
+}
+
+
+def _group(entry: Entry) -> str:
+    return next(name for name, holds in GROUPS.items() if holds(entry))
+
+
+def _ratios() -> Numbers:
+    """Divide each published figure that could fail by the derived one, group by group."""
+    groups: dict[str, dict[str, list]] = {}
+    for entry in ledger():
+        tested = [q for q in entry.quantities if q.tested]
+        both = groups.setdefault(_group(entry), {"agree": [], "differ": []}) if tested else {}
+        for quantity in tested:
+            both["differ" if quantity.verdict == "differs" else "agree"].append(quantity.ratio)
+    worst = [[_group(entry), quantity.ratio] for entry, quantity in misfits()[:10]]
+    figures = sum(len(some) for both in groups.values() for some in both.values())
+    return {
+        "groups": groups,
+        "worst": worst,
+        "figures": figures,
+        "misfits": len(misfits()),
+        "near": sum(abs(quantity.ratio - 1) < 0.1 for _, quantity in misfits()),
+        "most": worst[0][1],
+        "least": min(ratio for _, ratio in worst),
+    }
+
+
+@figure(_ratios)
+def published_over_derived(numbers: Numbers) -> Figure:
+    """Show published / derived for each figure that could fail: most stand on the line.
+
+    {figures} published figures, each divided by what follows from the shapes, on a logarithmic
+    axis, a row for each kind of source. Circles agree to the printed digits; they stand on the line
+    of 1. Crosses are the {misfits} that differ: {near} of them by less than a tenth. The ten
+    farthest are numbered, from {least:.2f} to {most:.2f}.
+    """
+    names = [name for name in GROUPS if name in numbers["groups"]]
+    fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    ax.axvline(1, color=GREY, linewidth=1)
+    for row, name in enumerate(names):
+        for kind, marker, color, above in (
+            ("agree", "o", BLUE, 0.12),
+            ("differ", "X", VERMILION, 0),
+        ):
+            ratios = numbers["groups"][name][kind]
+            heights = row + above + np.linspace(-0.25, 0.0, len(ratios))
+            label = {"agree": "agrees", "differ": "differs"}[kind] if row == 0 else None
+            ax.plot(ratios, heights, marker, color=color, alpha=0.7, markersize=6, label=label)
+    labels: dict[tuple[str, float], list[str]] = {}  # those that all but coincide share one
+    for number, (name, ratio) in enumerate(numbers["worst"], 1):
+        labels.setdefault((name, round(ratio, 1)), []).append(str(number))
+    for (name, _), numbered in labels.items():
+        ratio = numbers["worst"][int(numbered[0]) - 1][1]
+        at = (ratio, names.index(name) - 0.3)
+        ax.annotate(", ".join(numbered), at, (0, 6), textcoords="offset points", ha="center",
+                    color=BLACK, fontweight="bold")  # fmt: skip
+    counts = [sum(map(len, numbers["groups"][name].values())) for name in names]
+    ax.set_yticks(range(len(names)), [f"{n} ({c})" for n, c in zip(names, counts, strict=True)])
+    ax.set(xscale="log", xlabel="published / derived", ylim=(len(names) - 0.4, -0.7))
+    ax.xaxis.set_major_locator(FixedLocator([0.75, 1, 1.25, 1.5, 2, 3, 4]))
+    ax.xaxis.set_major_formatter(FixedFormatter(["0.75", "1", "1.25", "1.5", "2", "3", "4"]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(loc="lower right")
+    ax.set_title("Most of these figures follow from the shapes")
     return fig
 
 
@@ -101,160 +155,90 @@ def gpt3_one_terabyte(numbers: Numbers) -> Figure:
         ax.plot(derived, [row, row], "-", color=GREY, linewidth=1)
         ax.plot(derived, [row, row], "o", color=BLUE, markersize=13, markerfacecolor="white")
         ax.plot(numbers[f"{name}_told"], [row, row], "X", color=VERMILION, markersize=7)
-        text = f"× {grouped(round(numbers[f'{name}_ratio']))}   {numbers[f'{name}_bytes']} B"
+        ratio, size = grouped(round(numbers[f"{name}_ratio"])), numbers[f"{name}_bytes"]
+        text = f"{ratio} times smaller, {size} bytes a number"
         ax.annotate(text, (5e9, row), (0, 6), textcoords="offset points", ha="center")
     ax.plot([], [], "o", color=BLUE, markersize=13, markerfacecolor="white", label="derived")
     ax.plot([], [], "X", color=VERMILION, label="published")
     ax.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.2))
-    ax.set_yticks([0, 1], ["$r_q = r_v = 4$", "$r_q = r_v = 1$"])
+    ax.set_yticks([0, 1], ["the paper, r = 4", "the talk, r = 1"])
     ax.set(xscale="log", xlabel="bytes", ylim=(1.5, -0.5))
     return fig
 
 
-def memory_plans(model: str, r: int = 8, batch: int = 1) -> dict[str, dict[str, int]]:
-    """Plan bytes in training: full, LoRA on q and v, QLoRA, at 16 bits with Adam in 32.
+def memory_bars(plans: dict[str, dict[str, dict[str, int]]]) -> Figure:
+    """Draw plans of :func:`lora_edu.memory.plan`, title → method → part → bytes, as stacked bars.
 
-    GPT- and BERT-like models only, for the estimate of activations (sequences of 512 tokens).
+    No figure of the gallery: what is kept for the backward pass differs between PyTorch's versions.
     """
-    found, config = counting.modules(model), counting.catalogue()[model]
-    base, half, single = counting.base_parameters(found), "bfloat16", "float32"
-    linear = sum(m.out_features * m.in_features for m in found.values() if m.kind == "linear")
-    layers = config["n_layer"] if "n_layer" in config else config["num_hidden_layers"]
-    width = config["n_embd"] if "n_embd" in config else config["hidden_size"]
-    heads = config["n_head"] if "n_head" in config else config["num_attention_heads"]
-    lora = FUNCTIONS["square_lora"](model, [r, r])
-    kept = counting.activation_bytes(layers, width, 4 * width, heads, 512, batch, half)
-    plans = {
-        "full": counting.training_memory(0, base, dtypes=(half, half, single)),
-        "LoRA": counting.training_memory(base, lora, dtypes=(half, single, single)),
-        "QLoRA": counting.training_memory(base, lora, dtypes=(half, single, single)),
-    }
-    saved = counting.bytes_of(linear, half) - counting.bytes_of(linear, "nf4-double")
-    plans["QLoRA"]["weights"] -= saved  # linear layers in 4 bits, the rest as it was
-    return {name: {**plan, "activations": kept} for name, plan in plans.items()}
-
-
-def _plans() -> Numbers:
-    """Plan the memory of three models, name → method → part → bytes."""
-    models = ["roberta-large", "gpt2-xl", "gpt3-175b"]
-    plans = {model: memory_plans(model) for model in models}
-    largest = plans["gpt3-175b"]
-    return {
-        "models": ", ".join(models),
-        "gpt3_weights": largest["LoRA"]["weights"] / 1e9,
-        "gpt3_qlora": largest["QLoRA"]["weights"] / 1e9,
-        "plans": plans,
-    }
-
-
-@figure(_plans)
-def training_memory(numbers: Numbers) -> Figure:
-    """Show where memory goes: LoRA saves gradients and optimizer states, QLoRA weights as well.
-
-    Stacked bars of bytes in training for {models}, each with full fine-tuning, LoRA and QLoRA:
-    weights, gradients, optimizer states, activations. Full fine-tuning is by far the highest, and
-    most of it is optimizer states. With LoRA gradients and states vanish, weights stay;
-    activations, an estimate, are alike. QLoRA has a quarter to two fifths of the weights. For GPT-3
-    the weights alone are {gpt3_weights:.0f} GB with LoRA, {gpt3_qlora:.0f} GB with QLoRA.
-    """
-    fig, axes = plt.subplots(1, 3, figsize=(10, 4.2), layout="constrained")
+    fig, axes = plt.subplots(1, len(plans), figsize=(9, 4.2), layout="constrained", sharey=True)
     looks = [(BLUE, ""), (ORANGE, "//"), (GREEN, ".."), (GREY, "xx")]
-    for ax, (model, plan) in zip(axes, numbers["plans"].items(), strict=True):
+    for ax, (title, plan) in zip(axes, plans.items(), strict=True):
         bottom = np.zeros(len(plan))
         for part, (color, hatch) in zip(plan["full"], looks, strict=True):
             heights = np.array([parts[part] for parts in plan.values()]) / 1e9
             ax.bar(list(plan), heights, bottom=bottom, color=color, hatch=hatch, label=part,
                    edgecolor="white", linewidth=0)  # fmt: skip
             bottom += heights
-        ax.set(title=model, ylabel="GB")
-    axes[0].legend(fontsize=9)
+        for at, total in enumerate(bottom):
+            ax.annotate(
+                f"{total:.0f}", (at, total), (0, 3), textcoords="offset points", ha="center"
+            )
+        ax.set_title(title)
+    axes[0].set_ylabel("GB")
+    axes[-1].legend(fontsize=10)
     return fig
-
-
-def _reductions() -> Numbers:
-    """Divide what three models have by what LoRA on q and v trains of it, rank for rank."""
-    ranks = [2**i for i in range(9)]
-    trained = {
-        "gpt3-175b": [FUNCTIONS["square_lora"]("gpt3-175b", [r, r]) for r in ranks],
-        "llama-3.1-8b": [counting.count("llama-3.1-8b", r, ["q_proj", "v_proj"])[0] for r in ranks],
-        "roberta-base": [counting.count("roberta-base", r, ["query", "value"])[0] for r in ranks],
-    }
-    curves = {}
-    for model, counts in trained.items():
-        base = counting.base_parameters(model)
-        curves[model] = [base / count for count in counts]
-    at_4 = ranks.index(4)
-    return {
-        "ranks": ranks,
-        "reductions": curves,
-        "gpt3": curves["gpt3-175b"][at_4],
-        "llama": curves["llama-3.1-8b"][at_4],
-        "roberta": curves["roberta-base"][at_4],
-    }
-
-
-@figure(_reductions)
-def reduction_by_rank(numbers: Numbers) -> Figure:
-    """Show the reduction of whole models against the rank, LoRA on q and v.
-
-    How many times fewer parameters LoRA on q and v trains than the model has, against the rank from
-    1 to 256, both axes logarithmic: three parallel falling lines, each halved when r doubles. GPT-3
-    is highest, {gpt3:,.0f} times at r = 4; Llama 3.1 8B has {llama:,.0f} times there, RoBERTa base
-    {roberta:,.0f}.
-    """
-    ranks, gpt3 = numbers["ranks"], numbers["gpt3"]
-    fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    looks = [("o-", BLUE), ("s--", GREEN), ("^:", VERMILION)]
-    beside: dict[str, Any] = {"textcoords": "offset points"}
-    for (model, curve), (style, color) in zip(numbers["reductions"].items(), looks, strict=True):
-        ax.plot(ranks, curve, style, color=color, markersize=5)
-        ax.annotate(model, (ranks[-1], curve[-1]), (6, -3), color=color, **beside)
-    ax.annotate(grouped(round(gpt3)), (4, gpt3), (6, 6), color=BLACK, **beside)
-    ax.set(xscale="log", yscale="log", xlabel="r", ylabel="base / trainable", xticks=ranks)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
-    ax.minorticks_off()
-    return fig
-
-
-def _number(value: float | Fraction) -> str:
-    return f"{value:_}" if isinstance(value, int) else f"{float(value):_.6g}"
-
-
-def _rows() -> list[tuple[Entry, list[str]]]:
-    return [
-        (e, [e.id, e.model, e.configuration, q.name, q.published, _number(q.derived), q.verdict])
-        for e in ledger() for q in e.quantities
-    ]  # fmt: skip
 
 
 @table("ledger.csv", "Every published figure with source, derivation's result and verdict.")
 def ledger_csv() -> str:
-    """Write the ledger as CSV, one row for each figure."""
+    """Write the ledger as CSV, one row for each figure, as ``lora-edu ledger --csv`` prints it."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    head = ["id", "model", "configuration", "quantity", "published", "derived", "verdict"]
-    writer.writerow([*head, "explanation", "source", "place"])
-    for entry, cells in _rows():
-        why = entry.explanation if cells[-1] == "differs" else ""
-        writer.writerow([*cells, why, entry.source, entry.place])
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines(tables()))
     return text.getvalue()
 
 
 @table("ledger.md", "The same as a table to read, by source, with what was tried for each misfit.")
 def ledger_markdown() -> str:
-    """Write the ledger as Markdown: a table for each source, and the misfits explained."""
-    rows, lines = _rows(), ["# The ledger", "", "Made by `lora-edu figures`; see lesson 05."]
-    for source in dict.fromkeys(entry.source for entry, _ in rows):
-        lines += ["", f"## {source}", "", "| id | model | configuration | published | derived | |"]
-        lines += ["|---|---|---|---:|---:|---|"]
-        for entry, (name, model, how, _, published, derived, judged) in rows:
-            if entry.source == source:
-                cells = (name, model, how, published, derived, judged)
-                lines.append(f"| {' | '.join(cells)} |")
-        for entry in {entry.id: entry for entry, _ in rows if entry.source == source}.values():
-            if entry.verdict == "differs":
-                tried = [f"{h.name}: {_number(h.derived)} ({h.verdict})" for h in entry.hypotheses]
-                lines += ["", f"**{entry.id}**: {entry.explanation} {entry.note} Tried: "
-                          + "; ".join(tried) + "."]  # fmt: skip
-    return "\n".join(lines).replace("  Tried", " Tried") + "\n"
+    """Write the ledger as Markdown: the tables of each source, and the misfits explained."""
+    text = [
+        "# The ledger",
+        "",
+        "Made by `lora-edu figures`; see lesson 05 and `lora-edu ledger`.",
+        "",
+    ]
+    text += [
+        "*exact*: the number itself; *rounds*: to the printed digits; *truncates*: cut to them;"
+    ]
+    text += ["*approximate*: to a round number such as 10,000; *differs*: none of these. What was"]
+    text += ["tried for a figure that differs is judged in the same way."]
+    for source, citation in sources().items():
+        text += ["", f"## {source}: {citation}"]
+        for name, rows in tables()[source].items():
+            text += [
+                "",
+                f"### {name}",
+                "",
+                "| row | configuration | published | derived | verdict |",
+            ]
+            text += ["|---|---|---:|---:|---|"]
+            notes: dict[str, int] = {}
+            for label, entry in rows:
+                how = f"{entry.model}, {entry.configuration}"
+                for q in entry.quantities:
+                    row = label if label != entry.configuration else entry.id
+                    row = f"{row}, {q.name}" if len(entry.quantities) > 1 else row
+                    mark = ""
+                    if q.verdict == "differs":
+                        mark = f" [{notes.setdefault(entry.id, len(notes) + 1)}]"
+                    text.append(
+                        f"| {row} | {how} | {q.printed} | {q.counted} | {q.verdict}{mark} |"
+                    )
+            for entry in {entry.id: entry for _, entry in rows}.values():
+                if entry.verdict == "differs":
+                    tried = [f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses]
+                    why = f"[{notes[entry.id]}] {entry.reason} Tried: {'; '.join(tried)}."
+                    text += ["", why]
+    return "\n".join(text) + "\n"
