@@ -58,7 +58,7 @@ def _count(arguments: argparse.Namespace) -> int:
     if source not in known and not Path(source).exists():
         among = ", ".join(known)
         raise ValueError(f"{source} is no file or folder, and none of the catalogue: {among}")
-    if not arguments.memory and (arguments.batch or arguments.length) is not None:
+    if not arguments.memory and not (arguments.batch is arguments.length is None):
         raise ValueError("--batch and --length are for --memory")
     if arguments.memory:
         return _memory(arguments, known[source] if source in known else _config(Path(source)))
@@ -84,16 +84,15 @@ def _memory(arguments: argparse.Namespace, config: dict[str, Any]) -> int:
 
     if arguments.method != "lora" or arguments.modules_to_save:
         raise ValueError("--memory plans plain LoRA: no --method and no --modules-to-save")
-    names = arguments.target_modules
-    names = names[0] if names == ["all-linear"] else names
-    batch, length = arguments.batch or 1, arguments.length or 512
-    plans = memory.plan(config, arguments.rank, names, batch, length, arguments.source)
+    names, model = arguments.target_modules, f"{arguments.source}  r={arguments.rank}"
+    batch = 1 if arguments.batch is None else arguments.batch
+    length = 512 if arguments.length is None else arguments.length
+    targets = names[0] if names == ["all-linear"] else names
+    plans = memory.plan(config, arguments.rank, targets, batch, length, arguments.source)
     if arguments.json:
         print(json.dumps(plans))
         return 0
-    shown_names = " ".join(arguments.target_modules)
-    print(f"{arguments.source}  r={arguments.rank}  {shown_names}", end="")
-    print(f"  batch {batch}, length {length}")
+    print(f"{model}  {' '.join(names)}  batch {batch}, length {length}")
     print(f"{'bytes':<12}", *(f"{method:>20}" for method in plans))
     totals = [sum(plan.values()) for plan in plans.values()]
     for part in plans["full"]:

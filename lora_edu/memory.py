@@ -23,14 +23,16 @@ CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
 # Bytes that cards needed beside the plan, for what it does not count: at most 1.5 GB more with LoRA
 # and 5.4 with QLoRA in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
 BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
+TEXT = "input_ids"
 Plan = dict[str, int]  # part (weights, gradients, optimizer, activations) → bytes
 
 
-def build(config: Mapping[str, Any], where: str = "config") -> nn.Module:
+def build(config: Mapping[str, Any], where: str = "config", text: bool = False) -> nn.Module:
     """Build the model of a transformers config, named by its first ``architectures``.
 
     Under ``torch.device("meta")`` or fake tensors it takes no memory. A ValueError, which begins
-    with ``where``, if transformers has no such model or cannot build it.
+    with ``where``, if transformers has no such model or cannot build it, or if it must read
+    ``text`` and does not.
     """
     import transformers
 
@@ -39,6 +41,9 @@ def build(config: Mapping[str, Any], where: str = "config") -> nn.Module:
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
         raise ValueError(f'{where} must hold an object with "architectures": ["NAME"]')
     model_class = getattr(transformers, names[0], None)
+    reads = getattr(model_class, "main_input_name", TEXT)
+    if text and reads != TEXT:
+        raise ValueError(f"{where}: {names[0]} reads {reads}, and a plan is for a model of text")
     config_class = getattr(model_class, "config_class", None)
     if model_class is None or config_class is None:
         raise ValueError(f"{where}: transformers {transformers.__version__} has no {names[0]}")
@@ -108,7 +113,7 @@ def plan(
         usual = torch.get_default_dtype()
         torch.set_default_dtype(torch.bfloat16)
         try:
-            model = build(config, where).eval()
+            model = build(config, where, text=True).eval()
         finally:
             torch.set_default_dtype(usual)
         modules = counting.modules(model)

@@ -296,6 +296,46 @@ def test_the_code_that_a_config_names_is_never_run(tmp_path, capsys):
     assert not (tmp_path / "ran").exists()
 
 
+def test_memory_is_planned_and_bad_sizes_are_one_line(capsys):
+    assert main(["count", "gpt2", "--memory", "--batch", "2", "--length", "64"]) == 0
+    printed = capsys.readouterr().out
+    assert "r=8  all-linear  batch 2, length 64" in printed
+    weights = next(line for line in printed.splitlines() if line.startswith("weights"))
+    assert weights.split()[1] == f"{2 * 124_439_808:_}"
+    assert main(["count", "gpt2", "--memory", "--length", "64", "--json"]) == 0
+    plans = json.loads(capsys.readouterr().out)
+    assert list(plans) == ["full", "LoRA", "QLoRA"]
+    for options, message in [
+        (["--memory", "--batch", "0"], "batch must be at least 1, got 0"),
+        (["--batch", "0"], "--batch and --length are for --memory"),
+        (["--memory", "--method", "dora"], "--memory plans plain LoRA"),
+        (["--memory", "--length", "1025"], "length must be at most n_positions = 1024"),
+    ]:
+        assert main(["count", "gpt2", *options]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_the_ledger_on_the_command_line(capsys):
+    assert main(["ledger"]) == 0
+    assert "arXiv:2106.09685v2" in capsys.readouterr().out
+    assert main(["ledger", "hu2021", "Table 2"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        printed.index("RoB_base (FT)*") < printed.index("RoB_large (LoRA)") < printed.index("DeB")
+    )
+    assert main(["ledger", "hu2021", "2", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["derived"] for row in rows][:2] == ["124645632", "102912"]
+    assert rows[0]["arithmetic"] == "base(roberta-base)"
+    assert main(["ledger", "vera", "table1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 18
+    for bad in (["nobody"], [""], ["hu2021", "table9"], ["hu2021", "--csv", "--json"]):
+        assert main(["ledger", *bad]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_catalogue_is_counted_without_loading_torch():
     code = (
         "import sys; from lora_edu.cli import main; "

@@ -151,6 +151,8 @@ def test_a_layer_that_is_not_there_and_what_is_no_config_are_refused():
         memory.plan("llama-3.1-8b")
     with pytest.raises(ValueError, match="batch times length must be at most"):
         memory.plan(config, 4, ["q_proj"], 10**9, 2)
+    with pytest.raises(ValueError, match="ViTForImageClassification reads pixel_values"):
+        memory.plan(counting.catalogue()["vit-base-patch16-224"], 4, ["q_proj"])
     without_cache = {**config, "use_cache": False}
     assert memory.plan(without_cache, 4, ["q_proj"]) == memory.plan(config, 4, ["q_proj"])
 
