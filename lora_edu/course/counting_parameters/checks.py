@@ -82,13 +82,13 @@ def _positions(got: Any, asked: str, count: int) -> list[int]:
 def check_forged(forged: Callable) -> None:
     """``forged(printouts, base, one_rank)``: the difference, and a whole rank."""
     base, one = 1000, 12
-    sound = [(one * r, base + one * r) for r in (1, 256, 8)]
+    sound = [(one * r, base + one * r) for r in (1, 256, 10)]
     bare, odd, less, more = (24, base), (30, base + 30), (36, base + 24), (36, base + 48)
     cases = [
         ([bare, sound[0], odd, (31, base), less, sound[1], more, (1024, 2024)], [0, 2, 3, 4, 6, 7]),
         ([sound[0], bare, bare, sound[2]], [1, 2]),
         ([odd, *sound], [0]),
-        ([*sound, more], [3]),
+        ([(30, 1024), *sound, more], [0, 4]),
         (sound, []),
     ]  # fmt: skip
     base_8b, one_8b = 8_030_261_248, 425_984

@@ -79,6 +79,20 @@ CASES = {
                 lambda p, base, one: [i for i, (t, a) in enumerate(p) if a - t < base or t % one],
                 "are forged; got",
             ),
+            "powers of two": (
+                lambda p, base, one: [
+                    i
+                    for i, (t, a) in enumerate(p)
+                    if a - t != base or t / one not in [2**n for n in range(11)]
+                ],
+                "are forged; got",
+            ),
+            "rounded": (
+                lambda p, base, one: [
+                    i for i, (t, a) in enumerate(p) if a - round(t / one) * one != base
+                ],
+                "are forged; got",
+            ),
             "nearly whole": (
                 lambda p, base, one: [
                     i
