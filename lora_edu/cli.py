@@ -354,8 +354,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
-        print(f"lora-edu: {shown(textwrap.shorten(str(error), 1000))}", file=sys.stderr)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        why = textwrap.shorten(str(error), 1000)
+        if isinstance(error, ModuleNotFoundError):  # count and ledger may be installed alone
+            why = f"this needs {error.name}: pip install 'lora-edu[course]'"
+        print(f"lora-edu: {shown(why)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lora-edu: interrupted", file=sys.stderr)

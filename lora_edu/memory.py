@@ -126,9 +126,8 @@ def plan(
         adapters = [p for p in model.parameters() if p.requires_grad]
         trained = sum(p.numel() for p in adapters)
         kept_by_lora = _activations(model, batch, length)
-    lora = counting.training_memory(
-        base, trained, dtypes=(half, single, single), tensors=len(adapters)
-    )
+    types = (half, single, single)
+    lora = counting.training_memory(base, trained, dtypes=types, tensors=len(adapters))
     linear = sum(m.out_features * m.in_features for m in modules.values() if m.kind == "linear")
     saved = counting.bytes_of(linear, half) - counting.bytes_of(linear, "nf4-double")
     return {
@@ -154,5 +153,7 @@ def _activations(model: nn.Module, batch: int, length: int) -> int:
 
 def smallest_card(plan: Plan, method: str = "LoRA") -> int | None:
     """Return the smallest of ``CARDS`` that holds a plan and what it needs ``BESIDE``; or None."""
+    if method not in BESIDE:
+        raise ValueError(f"method must be one of {', '.join(BESIDE)}, got {method!r}")
     total = BESIDE[method] + sum(plan.values())
     return next((size for size in CARDS if total <= size * 2**30), None)

@@ -1053,8 +1053,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "views count each": ("t.untyped_storage().nbytes() for", "t.nbytes for"),
         "no loss": ('inputs["labels"] = tokens.clone()', "pass"),
         "gradients of an adapter in 16 bits": (
-            "base, trained, dtypes=(half, single, single)",
-            "base, trained, dtypes=(half, half, single)",
+            "    types = (half, single, single)",
+            "    types = (half, half, single)",
         ),
         "embeddings in 4 bits": (
             'for m in modules.values() if m.kind == "linear")',
@@ -1161,7 +1161,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     },
     ("lora_edu/cli.py", "tests/core/test_cli.py"): {
         "bad input ends well": ("        return 2\n", "        return 0\n"),
-        "a file steers the terminal": ("shown(textwrap", "str(textwrap"),
+        "a file steers the terminal": ("{shown(why)}", "{why}"),
         "the method is not passed on": ('"method": arguments.method,', '"method": "lora",'),
     },
     ("lora_edu/course/commands.py", "tests/core/test_cli.py"): {

@@ -263,11 +263,11 @@ def total(paths):
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
     # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
-    assert total(SMALL) <= 2450  # 150 of them plan the memory of training
+    assert total(SMALL) <= 2455  # 150 of them plan the memory of training
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
     # the learner's own file.
     assert total(TOOLS) <= 2790
-    assert total(MODULES) <= 8620  # we aim at 6,000: lessons still to be rewritten may shrink
+    assert total(MODULES) <= 8630  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

@@ -70,6 +70,8 @@ def draw_block(shapes: list[Site], title: str = "") -> Figure:
     A matrix is as high as its outputs and as wide as its inputs. Beside an adapted one stand
     lora_B, as high as the matrix, and below it lora_A, as wide; how thick they are is not to scale.
     """
+    if not shapes:
+        raise ValueError("shapes must hold at least one site, got none")
     unit = shapes[0].in_features  # what reads x is as wide as x
     fig, ax = plt.subplots(figsize=(11, 5), layout="constrained")
     x, gap = 0.6, 1.0

@@ -211,8 +211,9 @@ def _formula(value: Any, given: Mapping[str, Any]) -> str:
 def _parts(published: str, unit: str | None) -> tuple[str, str, int, Fraction]:
     """Take a figure apart: digits before and after the point, divisor, worth of the last digit."""
     match = re.fullmatch(r"([\d,]+)(?:\.(\d+))?(?:/(\d+))? ?(\w*|%)", published)
-    if match is None or match[4] not in UNITS:
-        raise ValueError(f"published must be a number and a unit of UNITS, got {published!r}")
+    if match is None or match[4] not in UNITS or (unit is not None and unit not in UNITS):
+        got = repr(published) if unit is None else f"{published!r} in {unit!r}"
+        raise ValueError(f"published must be a number and a unit of UNITS, got {got}")
     decimals = match[2] or ""
     last = Fraction(UNITS[unit or match[4]], 10 ** len(decimals))
     return match[1].replace(",", ""), decimals, int(match[3] or 1), last
@@ -284,6 +285,8 @@ def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
     """Return the entries of the ledger (of some kinds), each recomputed now."""
     data = _data()
     wanted = None if kinds is None else set(kinds)
+    if unknown := (wanted or set()) - (known := {raw["kind"] for raw in data["entries"]}):
+        raise ValueError(f"kinds must be of {', '.join(sorted(known))}, got {sorted(unknown)}")
     return [
         _entry(raw, data["sources"])
         for raw in data["entries"]

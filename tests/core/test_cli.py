@@ -317,6 +317,15 @@ def test_memory_is_planned_and_bad_sizes_are_one_line(capsys):
         assert error.count("\n") == 1
 
 
+def test_without_torch_memory_is_one_line_and_the_ledger_works():
+    without = "import sys; sys.modules['torch'] = None; from lora_edu.cli import main; sys.exit("
+    for command, code in (("count gpt2 --memory", 2), ("ledger hu2021 table2", 0)):
+        run = [sys.executable, "-c", f"{without}main({command.split()}))"]
+        done = subprocess.run(run, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert done.stderr.count("\n") == (code == 2)
+
+
 def test_the_ledger_on_the_command_line(capsys):
     assert main(["ledger"]) == 0
     assert "arXiv:2106.09685v2" in capsys.readouterr().out

@@ -141,6 +141,8 @@ def test_the_smallest_card_has_room_beside_the_plan():
     assert memory.smallest_card({"weights": room, "activations": 1}) == 48
     assert memory.smallest_card({"weights": room}, "QLoRA") == 48
     assert memory.smallest_card({"weights": 10**12}) is None
+    with pytest.raises(ValueError, match="method must be one of full, LoRA, QLoRA, got 'DoRA'"):
+        memory.smallest_card({"weights": 1}, "DoRA")
 
 
 def test_a_layer_that_is_not_there_and_what_is_no_config_are_refused():

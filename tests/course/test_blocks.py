@@ -44,3 +44,5 @@ def test_a_model_without_blocks_is_refused():
     lone = {"layer": counting.Module("linear", 3, 2)}
     with pytest.raises(ValueError, match="no numbered blocks"):
         blocks.sites(lone)
+    with pytest.raises(ValueError, match="at least one site"):
+        blocks.draw_block([])

@@ -46,6 +46,8 @@ def test_it_holds_each_kind_of_figure():
         "checkpoint_size": 6, "followup": 23,
     }  # fmt: skip
     assert {entry.kind for entry in ledger(["claim"])} == {"claim"}
+    with pytest.raises(ValueError, match=r"got \['nosuch'\]"):
+        ledger(["nosuch", "claim"])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,8 @@ def test_a_unit_can_be_read_otherwise():
         verdict("a lot", 3)
     with pytest.raises(ValueError, match="published must be a number and a unit"):
         verdict("3 bananas", 3)
+    with pytest.raises(ValueError, match="got '3' in 'bananas'"):
+        verdict("3", 3, "bananas")
 
 
 @pytest.mark.parametrize(
