@@ -7,7 +7,7 @@ that of a real run to the byte (see the tests); a model of 405 billion parameter
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -61,13 +61,6 @@ def activations(model: nn.Module, batch: int, length: int) -> int:
     dropout masks) are the caller's choice.
     """
     batch, length = at_least_one("batch", batch), at_least_one("length", length)
-    weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor  # alive, so that no address comes twice
-        return tensor
-
     tokens = torch.zeros(batch, length, dtype=torch.long)
     inputs: dict[str, Any] = {"input_ids": tokens}
     ends = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForConditionalGeneration")
@@ -75,8 +68,23 @@ def activations(model: nn.Module, batch: int, length: int) -> int:
         inputs["labels"] = tokens.clone()
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = tokens.clone()
+    return saved_bytes(model, lambda: model(**inputs))
+
+
+def saved_bytes(model: nn.Module, run: Callable[[], object]) -> int:
+    """Count the bytes that ``run()`` keeps for the backward pass, but for the model's parameters.
+
+    Each storage once.
+    """
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor  # alive, so that no address comes twice
+        return tensor
+
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(**inputs)
+        run()
     return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in weights)
 
 
