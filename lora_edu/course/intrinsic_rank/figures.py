@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu import lowrank
-from lora_edu.course.experiments import results
+from lora_edu.course.experiments import intervals, results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 
@@ -359,20 +359,5 @@ def gaps() -> dict[str, NDArray]:
 
 
 def evidence() -> list[tuple[str, float, float, float, float]]:
-    """Return each comparison: its mean gap, the 95 % interval (t), and p of no gap after Holm.
-
-    Holm's: the least p times how many there are, the next times one fewer, none below the last.
-    """
-    from scipy.stats import ttest_1samp  # of [course]: the figures are drawn without it
-
-    compared = gaps()
-    tests = {name: ttest_1samp(values, 0) for name, values in compared.items()}
-    left, adjusted, last = len(tests), {}, 0.0
-    for name in sorted(tests, key=lambda name: tests[name].pvalue):
-        last = max(last, min(1.0, left * tests[name].pvalue))
-        adjusted[name], left = last, left - 1
-    rows = []
-    for name, test in tests.items():
-        low, high = test.confidence_interval()
-        rows.append((name, float(compared[name].mean()), float(low), float(high), adjusted[name]))
-    return rows
+    """Return each comparison: its mean gap, the 95 % interval, and p of no gap after Holm."""
+    return intervals(gaps())
