@@ -127,6 +127,15 @@ def test_posts_are_split_by_date_and_none_comes_twice(posts):
     assert same(again, data)
 
 
+def test_a_seed_draws_the_split_and_each_part_stays_on_its_side_of_the_date(posts):
+    splits = [newsgroups(("a", "b"), sizes=(20, 10, 30), length=12, split=s) for s in (0, 1, 1)]
+    assert same(splits[1], splits[2])
+    for part, other in zip(*splits[:2], strict=True):
+        assert not torch.equal(part[0], other[0])
+    first = [ids[:, 0] for ids, _, _ in splits[1]]  # the word w0 has id 2
+    assert max(first[0].max(), first[1].max()) < 2 + 60 < 2 + 200 <= first[2].min()
+
+
 def test_posts_are_cut_padded_and_labelled(posts):
     for ids, mask, y in newsgroups(("a", "b"), sizes=(40, 20, 60), length=5):
         number = (ids[:, 0] - 2) % 200  # of the row: its words are n, n + 1, …, n % 12 + 1 of them
