@@ -40,12 +40,12 @@ FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come
 # Lines of code of a lesson's folder: at most, and on average, once half of the lessons are
 # rewritten (we aim at 250, but a film takes up to a hundred, and named mistakes two hundred). One
 # that is not may keep what it had when this rule was made. The trial takes more: seven experiments,
-# five figures, a table of evidence, and two checks that know twenty slips each.
+# five figures, a table of evidence, and two checks that know twenty slips each. So does the real
+# model: a map with its intervals, and checks that know forty slips.
 LESSON, AVERAGE = 470, 430
-LARGER = {"intrinsic_rank": 700}
+LARGER = {"intrinsic_rank": 700, "real_model": 550}
 NOT_REWRITTEN = {
     "merging": 277,
-    "real_model": 335,
     "beyond_lora": 350,
 }
 
@@ -263,11 +263,11 @@ def total(paths):
 def test_the_package_stays_small():
     assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
     # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
-    assert total(SMALL) <= 2455  # 150 of them plan the memory of training
+    assert total(SMALL) <= 2456  # 150 of them plan the memory of training
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
     # the learner's own file.
     assert total(TOOLS) <= 2790
-    assert total(MODULES) <= 8630  # we aim at 6,000: lessons still to be rewritten may shrink
+    assert total(MODULES) <= 8850  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

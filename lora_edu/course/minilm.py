@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lora_edu import assets, lowrank
+from lora_edu import assets
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.datasets import COMP
 from lora_edu.course.training import Batches, fit
-from lora_edu.layers import LoRALinear, dense_weight
+from lora_edu.layers import dense_weight
 
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification as MiniLM
@@ -31,12 +30,13 @@ LAYERS = (4, 5)  # of 0 … 5: these two train
 ATTENTION = ("attention.self.query", "attention.self.key", "attention.self.value")
 PARTS = (*ATTENTION, "attention.output.dense", "intermediate.dense", "output.dense")
 MODULES = tuple(f"bert.encoder.layer.{i}.{part}" for i in LAYERS for part in PARTS)
-ADAPTED = tuple(name for name in MODULES if name.endswith(("query", "value")))  # get LoRA
+QUERY_VALUE = tuple(name for name in MODULES if name.endswith(("query", "value")))
 ELSEWHERE = (  # groups that no fine-tuning sees
     "rec.autos", "rec.sport.hockey", "sci.crypt", "sci.med", "sci.space", "soc.religion.christian",
     "talk.politics.guns", "talk.politics.mideast",
 )  # fmt: skip
-POSTS = {"groups": COMP, "sizes": (1500, 500, 1500), "length": 32}  # of the experiments
+POSTS = {"groups": COMP, "sizes": (1000, 500, 1000), "length": 32}
+ELSEWHERE_POSTS = {"groups": ELSEWHERE, "sizes": (600, 0, 0), "length": 32}
 
 
 def pretrained(classes: int = 5) -> MiniLM:
@@ -90,42 +90,39 @@ class Top(nn.Module):
 def cached(model: MiniLM, part: Part, size: int = 100, layer: int = LAYERS[0]) -> Part:
     """Return (ids, mask, y) with, for the ids, what enters a layer: those below run this once."""
     ids, mask, y = part
-    run = functools.partial(model.bert, output_hidden_states=True)
+    below, words = Top(model, range(layer)), model.bert.embeddings
     batches = zip(ids.split(size), mask.split(size), strict=True)
-    hidden = [run(i, attention_mask=m).hidden_states[layer] for i, m in batches]
+    hidden = [below.embed(words(input_ids=i), m) for i, m in batches]
     return torch.cat(hidden), mask, y
 
 
 def adapt(
     base: MiniLM,
-    method: str,
     seed: int,
-    adapted: Sequence[str] = ADAPTED,
-    modules: Sequence[str] = MODULES,
+    modules: Collection[str] = (),
+    r: int | None = None,
     lora_alpha: float = 8,
 ) -> MiniLM:
-    """Return a copy of ``base`` with a new head, ready to train: "head", "r=8", … or "full".
+    """Return a copy of ``base`` with a new head, ready to train: LoRA of rank r on ``modules``.
 
-    LoRA is put on the modules ``adapted``; "full" trains the weights of ``modules``. Biases and
-    norms stay in both.
+    Without ``r`` their weights train as a whole; without modules the head alone does. Biases and
+    norms stay in any case.
     """
     model = copy.deepcopy(base).requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.classifier.reset_parameters()
-        if method.startswith("r="):
+        if r is not None:
             config = LoraConfig(
-                target_modules=adapted,
-                r=int(method.removeprefix("r=")),
+                target_modules=list(modules),
+                r=r,
                 lora_alpha=lora_alpha,
                 modules_to_save=["classifier"],
             )
             add_lora(model, config)
     model.classifier.requires_grad_(True)
-    if method == "full":
-        for name in modules:
-            weight = dense_weight(model.get_submodule(name))
-            weight.requires_grad_(True)
+    for name in modules if r is None else ():
+        dense_weight(model.get_submodule(name)).requires_grad_(True)
     return model
 
 
@@ -134,9 +131,9 @@ def train(
     part: Part,
     lr: float,
     seed: int,
-    epochs: int = 3,
-    size: int = 32,
-    head_lr: float = 5e-3,
+    epochs: int = 2,
+    size: int = 16,
+    head_lr: float = 2e-2,
     layers: Sequence[int] = LAYERS,
 ) -> MiniLM:
     """Train what is trainable with Adam, in batches of ``size``; the head at a rate of its own.
@@ -171,23 +168,28 @@ def accuracy(model: MiniLM, part: Part, layers: Sequence[int] = LAYERS) -> float
     return (_over(part, Top(model, layers)).argmax(-1) == part[2]).double().mean().item()
 
 
-def neighbours(model: MiniLM, part: Part) -> float:
-    """Return the share of posts whose nearest neighbour among them is of their own group.
-
-    By the cosine of the mean over the tokens: what this encoder was made for. No head is involved.
-    """
+def embeddings(model: MiniLM, part: Part) -> Tensor:
+    """Return what this encoder was made for: the mean over a post's tokens, (n, 384)."""
 
     def mean(hidden: Tensor, mask: Tensor) -> Tensor:
         tokens = Top(model).embed(hidden, mask) * mask[..., None]  # (n, L, 384)
-        return nn.functional.normalize(tokens.sum(1), dim=-1)  # (n, 384); its length is no matter
+        return tokens.sum(1) / mask.sum(1, keepdim=True)
 
-    e, y = _over(part, mean), part[2]
+    return _over(part, mean)
+
+
+def neighbours(model: MiniLM, part: Part) -> float:
+    """Return the share of posts whose nearest other one, by cosine, is of their own group.
+
+    No head is involved.
+    """
+    e, y = nn.functional.normalize(embeddings(model, part), dim=-1), part[2]
     nearest = (e @ e.T).fill_diagonal_(-2).argmax(1)  # (n,); a cosine is never below -1
     return (y[nearest] == y).double().mean().item()
 
 
 def updates(
-    model: nn.Module, base: nn.Module, modules: Sequence[str] = MODULES
+    model: nn.Module, base: nn.Module, modules: Collection[str] = MODULES
 ) -> dict[str, Tensor]:
     """Return ΔW by name, (d, k) each: of the LoRA layers, or else of ``modules``.
 
@@ -203,38 +205,46 @@ def updates(
     return deltas
 
 
-def truncated(model: MiniLM, base: MiniLM, k: int, modules: Sequence[str] = MODULES) -> MiniLM:
-    """Return a fully fine-tuned ``model`` with each update cut to rank k; the head as it is."""
-    cut = copy.deepcopy(model)
-    for name, delta in updates(model, base, modules).items():
-        weight = dense_weight(base.get_submodule(name)).detach().clone()
-        if k:
-            weight += torch.from_numpy(lowrank.best_approximation(delta.numpy(), k))
-        dense_weight(cut.get_submodule(name)).data = weight
-    return cut
+def replaced(model: MiniLM, base: MiniLM, deltas: Mapping[str, Tensor]) -> MiniLM:
+    """Return a fully fine-tuned ``model`` with other updates, W₀ + ΔW each; the head as it is."""
+    other = copy.deepcopy(model)
+    for name, delta in deltas.items():
+        W0 = dense_weight(base.get_submodule(name)).detach()
+        dense_weight(other.get_submodule(name)).data = W0 + delta.to(W0)
+    return other
 
 
-def intruders(
-    W0: Tensor, tuned: Tensor, k: int = 10, epsilons: Sequence[float] = (0.5, 0.7, 0.8, 0.9)
-) -> list[int]:
-    """Count the top-k left singular vectors of ``tuned`` that W0 has nothing like, for each ε.
+@torch.no_grad()
+def moments(
+    model: MiniLM, part: Part, modules: Collection[str] = MODULES
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return XᵀX by name, (k, k), where X holds what enters a module, a token a row.
 
-    Nothing like: every |cosine| with a left singular vector of ``W0`` is below ε. Shapes: W0 and
-    tuned (d, k). Source: Shuttleworth et al. 2024 (arXiv:2410.21228), definition of section 3.
+    And the same of X less its mean row.
     """
-    old, new = (torch.linalg.svd(W.detach().double(), full_matrices=False)[0] for W in (W0, tuned))
-    most = (old.T @ new[:, :k]).abs().amax(0)  # (k,)
-    return [int((most < epsilon).sum()) for epsilon in epsilons]
+    rows, sums, squares = Counter(), {}, {}
+
+    def look(name: str, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0][mask[:, : inputs[0].shape[1]] == 1].double()  # (tokens, k), no padding
+        rows[name] += len(x)
+        sums[name] = sums.get(name, 0) + x.sum(0)
+        squares[name] = squares.get(name, 0) + x.T @ x
+
+    top, hooks = Top(model), []
+    for name in modules:
+        hook = functools.partial(lambda name, _, inputs: look(name, inputs), name)
+        hooks.append(model.get_submodule(name).register_forward_pre_hook(hook))
+    for hidden, mask in zip(part[0].split(100), part[1].split(100), strict=True):
+        top(hidden, mask)
+    for hook in hooks:
+        hook.remove()
+    return {n: (C, C - sums[n].outer(sums[n]) / rows[n]) for n, C in squares.items()}
 
 
-def similarity(
-    one: Mapping[str, LoRALinear],
-    other: Mapping[str, LoRALinear],
-    adapted: Sequence[str] = ADAPTED,
-) -> list[NDArray[np.floating]]:
-    """Return φ of lora_A for all i, j, for each of ``adapted``; takes LoRA layers by name."""
-    found = []
-    for name in adapted:
-        A_1, A_2 = one[name].lora_A.detach().numpy(), other[name].lora_A.detach().numpy()
-        found.append(lowrank.subspace_similarity(A_1, A_2))
-    return found
+def output_directions(delta: Tensor, moments: Tensor) -> Tensor:
+    """Return orthonormal U (d, d) whose first k span the outputs of ΔW best, for each k.
+
+    So U₍ₖ₎ U₍ₖ₎ᵀ ΔW is the D of rank k with the least ‖X Dᵀ - X ΔWᵀ‖. Shapes: ΔW (d, in) and
+    XᵀX (in, in).
+    """
+    return torch.linalg.eigh(delta @ moments @ delta.T).eigenvectors.flip(1)

@@ -62,10 +62,9 @@ SLIPS = {
         ("no base", "x @ W0.T + ", ""),
     ],
     "real_model": [
-        ("itself", "    np.fill_diagonal(cosine, -np.inf)\n", ""),
+        ("itself", "    np.fill_diagonal(cosines, -np.inf)\n", ""),
+        ("either", "(as_good & better)", "better"),
         ("no scaling", "lora_alpha / len(lora_A) * ", ""),
-        ("max", "min(i, j)", "max(i, j)"),
-        ("signed", "np.abs(U_0.T @ U_1[:, :k])", "(U_0.T @ U_1[:, :k])"),
     ],
     "beyond_lora": [
         ("inputs", "sum(d for", "sum(k for"),

@@ -20,7 +20,14 @@ from lora_edu.cli import main
 from lora_edu.course import experiments
 
 NAMES = list(experiments.load())
-REAL = {"minilm", "subspaces", "placement", "voice_rates", "frontier"}  # on real weights
+REAL = {
+    "minilm",
+    "minilm_tuning",
+    "minilm_updates",
+    "placement",
+    "voice_rates",
+    "frontier",
+}  # on real weights
 RATES = {"a": (1.0, 2.0, 3.0), "b": (1.0,)}
 
 
@@ -689,9 +696,12 @@ def test_there_are_second_recordings_and_not_of_everything():
 
 
 # Rates that may stand at an end of their grid, each with its reason.
-ONE_RATE = "a grid of one: the rate that lesson 07 chose for r = 8 and for r = 64"
 TOO_LARGE = "so large an alpha wants a smaller rate; other alphas of its rank are better"
-AT_AN_EDGE = {("subspaces", "different"): ONE_RATE, ("subspaces", "same"): ONE_RATE}
+ONE_RATE = "a single rate, to compare with the same one and another head"
+AT_AN_EDGE = {
+    ("minilm_tuning", f"{name}, slow head"): ONE_RATE
+    for name in ("LoRA q,v r=8", "LoRA q,v r=64", "full q,v")
+}
 AT_AN_EDGE |= {
     (name, method): TOO_LARGE
     for name in ("turned_tuning", "inverted_tuning")
@@ -701,7 +711,9 @@ AT_AN_EDGE |= {
 
 # Where no rate is chosen: all are shown; or they were, by the twin that tunes. Learning by heart is
 # tuned along a line of scale and rate together.
-NOT_CHOSEN = {"frontier", "by_heart_tuning"} | {name for name in NAMES if f"{name}_tuning" in NAMES}
+NOT_CHOSEN = {"frontier", "by_heart_tuning", "minilm_updates"} | {
+    name for name in NAMES if f"{name}_tuning" in NAMES
+}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_CHOSEN])
@@ -738,6 +750,22 @@ def test_ahead_needs_pairs_of_two_seeds_or_more(better, worse):
         experiments.ahead(better, worse)
 
 
+def test_intervals_are_students_and_p_is_after_holm():
+    rng = np.random.default_rng(0)
+    gaps = {name: rng.normal(mean, 1, 8) for name, mean in {"a": 0, "b": 3, "c": 1, "d": 1}.items()}
+    p = {name: stats.ttest_1samp(values, 0).pvalue for name, values in gaps.items()}
+    ordered, least, expected = sorted(p, key=lambda name: p[name]), 0.0, {}
+    for place, name in enumerate(ordered):
+        least = max(least, min(1.0, (len(p) - place) * p[name]))
+        expected[name] = least
+    found = experiments.intervals(gaps)
+    assert [name for name, *_ in found] == list(gaps)
+    for name, mean, low, high, adjusted in found:
+        half = stats.t.ppf(0.975, 7) * gaps[name].std(ddof=1) / 8**0.5
+        assert [low, mean, high] == pytest.approx([mean - half, gaps[name].mean(), mean + half])
+        assert adjusted == pytest.approx(expected[name])
+
+
 def test_per_seed_keeps_the_order_of_the_seeds():
     content = {"runs": {"a": [{"test": 3, "curve": [1, 2]}, {"test": 1, "curve": [0, 5]}]}}
     assert experiments.per_seed(content, "a").tolist() == [3, 1]
@@ -758,6 +786,8 @@ QUICK = {
 ONE_METHOD = {"voice_rates": ["pirate"], "frontier": ["r=4"]}
 ONE_METHOD |= {"by_heart_tuning": ["width=64 r=1 scale=1"], "patient_tuning": ["r=4 alpha=4"]}
 ONE_METHOD |= {name: ["full", "r=4 alpha=64"] for name in ("turned_tuning", "inverted_tuning")}
+ONE_METHOD |= {"minilm": ["LoRA q,v r=8", "full q,v"], "minilm_tuning": ["head"]}
+ONE_METHOD |= {"minilm_updates": ["LoRA q,v r=8"]}
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -7,7 +7,6 @@ import pytest
 import torch
 import transformers
 
-from lora_edu import lowrank
 from lora_edu.adapt import merge_and_unload
 from lora_edu.course import minilm as lab
 
@@ -44,12 +43,25 @@ def test_the_top_computes_what_the_whole_model_does(base, posts, cached):
         torch.testing.assert_close(top.embed(*cached[:2]) * posts[1][..., None], last)
 
 
-@pytest.mark.parametrize(
-    ("method", "trained"),
-    [("head", []), ("r=2", ["lora_A", "lora_B"] * 4), ("full", ["weight"] * 12)],
-)
-def test_what_trains_moves_and_nothing_else(base, cached, method, trained):
-    model = lab.adapt(base, method, seed=0)
+@pytest.mark.parametrize("layer", [0, 2, 5])
+def test_what_enters_a_layer_is_what_the_whole_model_gives_it(base, posts, layer):
+    with torch.no_grad():
+        whole = base(posts[0], attention_mask=posts[1], output_hidden_states=True).hidden_states
+    hidden, mask, y = lab.cached(base, posts, size=16, layer=layer)
+    real = posts[1][..., None]  # what padding holds is no matter
+    torch.testing.assert_close(hidden * real, whole[layer] * real)
+    assert mask is posts[1]
+    assert y is posts[2]
+
+
+WAYS = [((), None, []), (lab.QUERY_VALUE, 2, ["lora_A", "lora_B"] * 4)]
+WAYS += [(lab.MODULES, 3, ["lora_A", "lora_B"] * 12), (lab.QUERY_VALUE, None, ["weight"] * 4)]
+WAYS += [(lab.MODULES, None, ["weight"] * 12)]
+
+
+@pytest.mark.parametrize(("modules", "r", "trained"), WAYS)
+def test_what_trains_moves_and_nothing_else(base, cached, modules, r, trained):
+    model = lab.adapt(base, 0, modules, r)
     names = [n for n, p in model.named_parameters() if p.requires_grad and "classifier" not in n]
     assert [name.rpartition(".")[2] for name in names] == trained
     before = copy.deepcopy(model.state_dict())
@@ -60,7 +72,9 @@ def test_what_trains_moves_and_nothing_else(base, cached, method, trained):
 
 def test_a_seed_is_a_run(base, cached):
     runs = [
-        lab.train(lab.adapt(base, "r=2", seed), cached, 1e-2, seed, 1).classifier.weight
+        lab.train(
+            lab.adapt(base, seed, lab.QUERY_VALUE, 2), cached, 1e-2, seed, 1
+        ).classifier.weight
         for seed in (0, 0, 1)
     ]
     assert torch.equal(runs[0], runs[1])
@@ -68,7 +82,8 @@ def test_a_seed_is_a_run(base, cached):
 
 
 def test_updates_are_what_was_added(base, cached):
-    lora = lab.train(lab.adapt(base, "r=2", 0), cached, 1e-2, 0, 1)
+    lora = lab.train(lab.adapt(base, 0, lab.QUERY_VALUE, 2, 4), cached, 1e-2, 0, 1)
+    assert {layer.scaling for layer in lab.lora_layers(lora).values()} == {2}
     merged = merge_and_unload(copy.deepcopy(lora))
     for name, delta in lab.updates(lora, base).items():
         added = merged.get_submodule(name).weight - base.get_submodule(name).weight
@@ -77,22 +92,51 @@ def test_updates_are_what_was_added(base, cached):
     assert next(lora.parameters()).dtype == torch.float32
 
 
-def test_an_update_cut_to_its_whole_rank_is_the_update(base, cached):
-    full = lab.train(lab.adapt(base, "full", 0), cached, 1e-3, 0, 1)
-    for k, like in ((24, full), (0, base)):
-        cut = lab.truncated(full, base, k)
+def test_other_updates_take_the_place_of_the_trained_ones(base, cached):
+    full = lab.train(lab.adapt(base, 0, lab.MODULES), cached, 1e-3, 0, 1)
+    deltas = lab.updates(full, base)
+    for times, like in ((1, full), (0, base)):
+        other = lab.replaced(full, base, {n: times * delta.double() for n, delta in deltas.items()})
         for name in lab.MODULES:
-            weights = (model.get_submodule(name).weight for model in (cut, like))
+            weights = (model.get_submodule(name).weight for model in (other, like))
             torch.testing.assert_close(*weights)
-        assert torch.equal(cut.classifier.weight, full.classifier.weight)
+        assert torch.equal(other.classifier.weight, full.classifier.weight)
 
 
-def test_an_update_cut_to_rank_1_has_rank_1(base, cached):
-    tuned = lab.train(lab.adapt(base, "full", 0), cached, 1e-3, 0, epochs=1)
-    whole = lab.updates(tuned, base)
-    for name, cut in lab.updates(lab.truncated(tuned, base, 1), base).items():
-        nearest = torch.from_numpy(lowrank.best_approximation(whole[name].numpy(), 1))
-        torch.testing.assert_close(cut, nearest, atol=1e-6, rtol=0)  # W0 + ΔW - W0, in float32
+def test_moments_are_those_of_what_enters_a_module(base, cached):
+    found = lab.moments(base, cached, lab.MODULES)
+    hidden, mask, _ = cached
+    x = hidden[mask == 1].double()  # what enters layer 4: its query, key and value
+    for name in lab.MODULES[:3]:
+        about_0, about_mean = found[name]
+        torch.testing.assert_close(about_0, x.T @ x)
+        torch.testing.assert_close(about_mean, (x - x.mean(0)).T @ (x - x.mean(0)))
+    seen = []
+    last = base.get_submodule(lab.MODULES[-2])  # of the last layer: the first token alone
+    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double()))
+    with torch.no_grad():
+        lab.Top(base)(hidden, mask)
+    hook.remove()
+    first = seen[0].flatten(0, 1)
+    assert len(first) == len(hidden)
+    torch.testing.assert_close(found[lab.MODULES[-2]][0], first.T @ first)
+    assert not base.get_submodule(lab.MODULES[0])._forward_pre_hooks
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5)])
+def test_output_directions_leave_the_least_of_the_outputs(shape):
+    rng = np.random.default_rng(0)
+    delta, x = (
+        rng.standard_normal(shape),
+        rng.standard_normal((40, shape[1])) * range(1, shape[1] + 1),
+    )
+    outputs = x @ delta.T
+    tail = np.linalg.svd(outputs, compute_uv=False)
+    U = lab.output_directions(torch.from_numpy(delta), torch.from_numpy(x.T @ x)).numpy()
+    for k in range(1, min(shape)):
+        cut = U[:, :k] @ U[:, :k].T @ delta
+        left = np.linalg.norm(outputs - x @ cut.T)
+        assert left == pytest.approx(np.linalg.norm(tail[k:]))  # Eckart and Young
 
 
 def test_neighbours_are_found_by_definition(base, cached):
@@ -106,25 +150,3 @@ def test_neighbours_are_found_by_definition(base, cached):
         cosines[i] = -2
         right += y[int(np.argmax(cosines))] == y[i]
     assert lab.neighbours(base, cached) == pytest.approx(right / len(e))
-
-
-def test_intruders():
-    rng = np.random.default_rng(0)
-    U = np.linalg.qr(rng.standard_normal((8, 8)))[0]
-    W0 = torch.tensor(U[:, :4] * [4, 3, 2, 1] @ np.eye(4, 6))
-    new = torch.tensor(np.outer(U[:, 7], np.eye(6)[5]))  # orthogonal to all that W0 has
-    assert lab.intruders(W0, W0, 4) == [0] * 4
-    assert lab.intruders(W0, W0 + 9 * new, 1) == [1] * 4
-    assert lab.intruders(W0, W0 + 9 * new, 3) == [1] * 4
-    assert lab.intruders(W0, W0 + 0.5 * new, 4) == [0] * 4  # not among the top 4
-    half = torch.tensor(np.outer((U[:, 0] + U[:, 7]) / 2**0.5, np.eye(6)[0]))
-    assert lab.intruders(0 * half + W0, 99 * half, 1, [0.7, 0.72]) == [0, 1]  # cos 45° = 0.707
-
-
-def test_one_seed_for_two_ranks_is_an_artefact(base):
-    def start(seed_2, seed_8):
-        models = lab.adapt(base, "r=2", seed_2), lab.adapt(base, "r=8", seed_8)
-        return lab.similarity(*map(lab.lora_layers, models))[0][-1, -1]
-
-    assert start(0, 0) == pytest.approx(1, abs=1e-5)
-    assert start(0, 1) < 0.8

@@ -15,7 +15,7 @@ from builder.prose import without_code
 from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
 from nbformat import NotebookNode
 
-from conftest import LONGER, needs_assets
+from conftest import LONGER, NEED_ASSETS, needs_assets
 
 SOURCES = sources()
 NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
@@ -135,6 +135,11 @@ TRIED = {
         ("batch=2, length=32)\nplanned", "batch=2, length=16)\nplanned", range(1, 2)),  # below it
         ("batch=1, length=4096)", "batch=1, length=2048)", 1),  # solves the puzzle
     ],
+    "real_model": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("train(full, lr=1e-4)", "train(full, lr=1e-6)", range(1, 7)),
+        ("(600, 0, 0)", "(500, 0, 0)", 1),  # solves the puzzle
+    ],
 }  # fmt: skip
 
 
@@ -148,10 +153,16 @@ def played(lesson: str, old: str, new: str) -> NotebookNode:
     return execute.execute(notebook, source, strict=None)
 
 
+def marks_of(lesson: str, last: bool) -> list[pytest.MarkDecorator]:
+    """Return the marks of a change: slow, but for the last one of a lesson that takes seconds."""
+    marks = [] if last and lesson not in LONGER else [pytest.mark.slow]
+    return [*marks, pytest.mark.assets] if lesson in NEED_ASSETS else marks
+
+
 @pytest.mark.parametrize(
     ("lesson", "old", "new", "false"),
     [
-        pytest.param(lesson, *tried, marks=[] if tried == changes[-1] else [pytest.mark.slow])
+        pytest.param(lesson, *tried, marks=marks_of(lesson, tried == changes[-1]))
         for lesson, changes in TRIED.items()
         for tried in changes
     ],

@@ -155,6 +155,7 @@ PLACES = {
 PLACE_RATES = {"full": (1e-4, 3e-4, 1e-3)}
 PLACE_RATES |= dict.fromkeys(PLACES, (1e-3, 2e-3, 5e-3, 1e-2))
 PLACE_TRAINING = {"epochs": 3, "size": 32, "head_lr": 5e-3}
+PLACE_POSTS = {**minilm.POSTS, "sizes": (1500, 500, 1500)}
 
 
 @functools.lru_cache(maxsize=1)
@@ -167,16 +168,16 @@ def _posts(layer: int, **posts: Any) -> tuple[Any, Texts]:
 @experiment(seeds=range(3))
 def placement(
     method: str, lr: float, seed: int, *, rates: Settings = PLACE_RATES, layer: int = LAST,
-    posts: Settings = minilm.POSTS, places: Settings = PLACES, lora_alpha: float = 8,
+    posts: Settings = PLACE_POSTS, places: Settings = PLACES, lora_alpha: float = 8,
     whole: Sequence[str] = WHOLE, training: Settings = PLACE_TRAINING,
 ) -> Row:  # fmt: skip
     """Fine-tune the last layer of MiniLM on newsgroups: all of it, or LoRA on parts."""
     base, parts = _posts(layer, **posts)
     if method == "full":
-        model = minilm.adapt(base, "full", seed, modules=whole)
+        model = minilm.adapt(base, seed, whole)
     else:
         adapted, r = places[method]["adapted"], places[method]["r"]
-        model = minilm.adapt(base, f"r={r}", seed, adapted, lora_alpha=lora_alpha)
+        model = minilm.adapt(base, seed, adapted, r, lora_alpha)
     layers = [layer]
     minilm.train(model, parts.train, lr, seed, **training, layers=layers)
     return {

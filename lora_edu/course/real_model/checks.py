@@ -1,6 +1,6 @@
-"""Checks: neighbours, ΔW out of a file of PEFT's, subspaces, intruder dimensions."""
+"""Checks: neighbours, the frontier, ΔW out of a file of PEFT's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lora_edu.course.checks import call, check, compare, numbers
 
 
-def _name(got: object, right: float, wrong: dict[str, float], what: str) -> None:
+def _name(got: object, right: float, wrong: Mapping[str, float], what: str) -> None:
     """Raise an ``AssertionError`` that names the mistake which gives ``got``, if it is wrong."""
     value = numbers(got, "the result")
     assert value.ndim == 0, f"return one number, got shape {value.shape}"
@@ -20,20 +20,120 @@ def _name(got: object, right: float, wrong: dict[str, float], what: str) -> None
 @check
 def check_neighbours(neighbours: Callable) -> None:
     """``neighbours(e, y)``: the share of rows whose nearest other row, by cosine, has their y."""
-    rng, y = np.random.default_rng(3), np.arange(40) % 4
-    e = (np.eye(4)[y] + 0.7 * rng.standard_normal((40, 4))) * rng.uniform(0.2, 5, (40, 1))
-    unit, own = e / np.linalg.norm(e, axis=1, keepdims=True), 9e9 * np.eye(40)
+    for rows, columns in ((12, 12), (40, 4)):
+        rng, y = np.random.default_rng(753), np.arange(rows) % 4 % 3  # one group is larger
+        e = np.eye(columns)[y] + 0.7 * rng.standard_normal((rows, columns))
+        e *= rng.uniform(0.2, 5, (rows, 1))
+        length = np.linalg.norm(e, axis=1, keepdims=True)
+        unit, by_column, own = e / length, e / np.linalg.norm(e, axis=0), 9e9 * np.eye(rows)
 
-    def share(score: NDArray) -> float:
-        return float(np.mean(y[np.argmax(score - own, axis=1)] == y))
+        def share(score: NDArray, y: NDArray = y, own: NDArray = own) -> float:
+            return float(np.mean(y[np.argmax(score - own, axis=1)] == y))
 
-    wrong = {
-        "the nearest row to each is the row itself: leave it out": 1.0,
-        "that is the dot product, and long rows win: divide each row by its length": share(e @ e.T),
-        "the nearest is that of the largest cosine, not the least": share(-unit @ unit.T),
-        "that is how many: divide by n": 40 * share(unit @ unit.T),
-    }
-    _name(call(neighbours, e=e, y=y), share(unit @ unit.T), wrong, "for 40 rows")
+        right = share(unit @ unit.T)
+        short, squares = e / length**2, ((e[:, None] - e) ** 2).sum(-1)
+        wrong = {
+            "the nearest row to each is the row itself: leave it out": 1.0,
+            "that is the dot product, and long rows win: divide each row by its length": share(
+                e @ e.T
+            ),
+            "that is by distance, and length counts: divide each row by its length": share(
+                -squares
+            ),
+            "divide each *row* by its length, not each column": share(by_column @ by_column.T),
+            "the length of a row is the *root* of its squares": share(short @ short.T),
+            "the nearest is that of the largest cosine, not the least": share(-unit @ unit.T),
+            "opposite is not near: no absolute value": share(np.abs(unit @ unit.T)),
+            "that is how many: divide by n": rows * right,
+            "a share is of 1, not of 100": 100 * right,
+            "divide by n, the number of rows, not by n - 1": rows * right / (rows - 1),
+            "divide by n, the number of rows, not by that of columns": rows * right / columns,
+            "that is the share whose neighbour is of another group": 1 - right,
+        }
+        if rows == columns:
+            wrong["the cosines are between rows: e @ e.T"] = share(unit.T @ unit)
+        _name(call(neighbours, e=e, y=y), right, wrong, f"for {rows} rows")
+    own = "leave out the row itself, by its place, and no other"
+    for angles, groups, right, what in (
+        ([0, 110, 230], [0, 1, 1], 1 / 3, "where all cosines are negative"),
+        ([0, 0, 90, 100], [0, 1, 1, 1], 1 / 2, "where two rows are the same"),
+    ):
+        e = np.array([[np.cos(np.radians(a)), np.sin(np.radians(a))] for a in angles])
+        got = numbers(call(neighbours, e=e, y=np.array(groups)), "the result")
+        assert np.isclose(got, right), f"{what}: {got:.4g}, should be {right:.4g}: {own}"
+
+
+@check
+def check_frontier(frontier: Callable) -> None:
+    """``frontier(learned, kept)``: for each setting, whether no other beats it."""
+    tried = [([0.6, 0.2, 0.4], [0.8, 0.5, 0.7])]  # one beats all
+    tried += [
+        (
+            [0.1, 0.3, 0.3, 0.5, 0.2, 0.6, 0.1, 0.6, 0.504],
+            [0.9, 0.8, 0.7, 0.4, 0.8, 0.1, 0.9, 0.3, 0.403],
+        )
+    ]
+    for number, (learned, kept) in enumerate(map(np.array, pair) for pair in tried):
+        dx, dy = (values - values[:, None] for values in (learned, kept))  # row: is it beaten?
+        as_good, other = (dx >= 0) & (dy >= 0), ~np.eye(len(learned), dtype=bool)
+        beats = as_good & ((dx > 0) | (dy > 0))
+        sums = learned + kept
+
+        def alone(beats: NDArray) -> NDArray:
+            return ~beats.any(axis=1)
+
+        wrong = {
+            "True is for the settings that no other beats": ~alone(beats),
+            "some are beaten by others": np.ones(len(learned), bool),
+            "more is better in both: this keeps those that learn and keep least": alone(beats.T),
+        }
+        if number == 0:
+            wrong["each is as good as itself: to beat it, another must be better in one thing"] = (
+                alone(as_good)
+            )
+        else:
+            equal = (
+                "a setting is beaten as well by one that is equal in one and better in the other"
+            )
+            for beaten in ((dx > 0) & (dy > 0), (dx > 0) & (dy >= 0), (dx >= 0) & (dy > 0)):
+                wrong |= {equal + " " * len(wrong): alone(beaten)}
+            wrong |= {
+                "two equal settings do not beat each other": alone(as_good & other),
+                "to beat a setting, another must not be worse in either": alone(
+                    (dx > 0) | (dy > 0)
+                ),
+                "forgetting counts as well: this keeps only those that learn most": dx.max(1) == 0,
+                "learning counts as well: this keeps only those that forget least": dy.max(1) == 0,
+                "not only the ends: others are on the frontier too": (dx.max(1) == 0)
+                | (dy.max(1) == 0),
+                "not the sum: learning and keeping have no common unit": np.isclose(
+                    sums, sums.max()
+                ),
+                "more kept is better, not less": alone(
+                    (dx >= 0) & (dy <= 0) & ((dx > 0) | (dy < 0))
+                ),
+                "True is for those that nobody beats, not for those that beat another": beats.any(
+                    axis=0
+                ),
+                "compare with all others: this leaves out those before": alone(np.triu(beats)),
+                "compare with all others: this leaves out those after": alone(np.tril(beats)),
+            }
+        got = numbers(call(frontier, learned=learned, kept=kept), "the result")
+        assert got.shape == beats.shape[:1], (
+            f"shape {got.shape}: one True or False for each of the {len(learned)} settings"
+        )
+        odd = [value for value in got.tolist() if value not in (0, 1)]
+        assert not odd, f"True or False for each setting, got {odd[0]:g}"
+        if np.array_equal(got, alone(beats)):
+            continue
+        for why, answer in wrong.items():
+            assert not np.array_equal(got, answer), why.strip()
+        i = np.flatnonzero(got != alone(beats))[0]
+        says = "another beats" if got[i] else "nobody beats"
+        raise AssertionError(
+            f"({learned[i]:g}, {kept[i]:g}) is a setting that {says}, among learned {learned} and "
+            f"kept {kept}"
+        )
 
 
 @check
@@ -42,83 +142,67 @@ def check_delta_from_file(delta: Callable) -> None:
     import torch
 
     rng, key = np.random.default_rng(0), "base_model.model.{}.lora_{}.weight".format
-    shapes, layers = {"A": (2, 5), "B": (5, 2)}, ("bert.q", "bert.v")
-    arrays = {key(n, p): rng.integers(-9, 10, shape) for n in layers for p, shape in shapes.items()}
-    for name in layers:
-        tensors = {k: torch.tensor(array, dtype=torch.float32) for k, array in arrays.items()}
-        try:
-            given = delta(tensors, name, 12)
-        except KeyError as error:
-            raise AssertionError(f"no key is {error}; one is {next(iter(tensors))!r}") from None
-        got, product = numbers(given, "ΔW"), arrays[key(name, "B")] @ arrays[key(name, "A")]
-        assert got.shape == (5, 5), f"shape {got.shape}: ΔW is lora_B @ lora_A, (5, 5)"
-        scalings = {
-            "the scaling is missing: lora_alpha / r": 1,
-            "the scaling is lora_alpha / r; here r is 2": 12,
-            "r is 2 here, not 8: take it from the shape of lora_A": 12 / 8,
-            "r is 2 here, not 5: lora_A is (r, in_features), lora_B (out_features, r)": 12 / 5,
-            "the scaling is lora_alpha / r, not lora_alpha / √r": 12 / 2**0.5,
-        }
-        for why, scaling in scalings.items():
-            assert not np.allclose(got, scaling * product), why
-        assert not np.allclose(got, 6 * product.T), "transposed: ΔW is lora_B @ lora_A"
-        compare(got, 6 * product, "ΔW")
+    layers = ("layer.0.q", "layer.1.q", "layer.0.v")
+    for r, d, alpha in ((3, 3, 12), (2, 5, 7)):  # square first: a wrong order has a value too
+        shapes = {"A": (r, d), "B": (d, r)}
+        arrays = {key(n, p): rng.integers(-9, 10, s) for n in layers for p, s in shapes.items()}
+        for name in layers:
+            tensors = {k: torch.tensor(array, dtype=torch.float32) for k, array in arrays.items()}
+            given = _delta(delta, tensors, name, alpha)
+            A, B = (arrays[key(name, p)] for p in "AB")
+            got, right = numbers(given, "ΔW"), alpha / r * B @ A
+            assert got.shape == (d, d), f"shape {got.shape}: ΔW is lora_B @ lora_A, {(d, d)}"
+            unchanged = tensors.keys() == arrays.keys() and all(
+                np.array_equal(tensors[k], array) for k, array in arrays.items()
+            )
+            assert unchanged, "the tensors of the file were changed: leave them as they are"
+            scalings = {
+                "the scaling is missing: lora_alpha / r": 1,
+                f"the scaling is lora_alpha / r; here r is {r}": alpha,
+                "the scaling is lora_alpha / r: lora_alpha is missing": 1 / r,
+                "the scaling is lora_alpha / r, not times": alpha * r,
+                f"r is {r} here, not 8: take it from the shape of lora_A": alpha / 8,
+                f"r is {r} here, not {d}: lora_A is (r, in_features)": alpha / d,
+                "the scaling is lora_alpha / r, not lora_alpha / √r": alpha / r**0.5,
+                "the scaling is lora_alpha / r, and no root": (alpha / r) ** 0.5,
+                "the scaling comes once: not on lora_A and on lora_B": (alpha / r) ** 2,
+                "the scaling is lora_alpha / r, not r / lora_alpha": r / alpha,
+                "lora_alpha / r is no whole number here: / instead of //": alpha // r,
+                f"lora_alpha is {alpha} here: it is an argument": 32 / r,
+                "not minus": -alpha / r,
+            }
+            wrong = {why: scaling * B @ A for why, scaling in scalings.items()}
+            wrong |= {"transposed: ΔW is lora_B @ lora_A": right.T}
+            other = layers[layers.index(name) - 1]
+            A_2, B_2 = (arrays[key(other, p)] for p in "AB")
+            for scaling in (alpha / r, alpha, 1) if r == d else ():
+                products = {
+                    "in the wrong order: ΔW is lora_B @ lora_A": A @ B,
+                    "ΔW is lora_B @ lora_A, and neither is transposed": B.T @ A,
+                    "ΔW is lora_B @ lora_A: neither is transposed": B @ A.T,
+                    "lora_B @ lora_A: each once": B @ B,
+                    "lora_B @ lora_A: both, once each": A @ A,
+                    "a product of matrices is @; * multiplies entry by entry": B * A,
+                    f"that is another layer: its name is {name!r}": B_2 @ A_2,
+                }
+                for why, product in products.items():
+                    wrong[why + " " * len(wrong)] = scaling * product
+            if not np.allclose(got, right):
+                for why, answer in wrong.items():
+                    assert not np.allclose(got, answer), why.strip()
+            compare(got, right, "ΔW")
 
 
-@check
-def check_phi(phi: Callable) -> None:
-    """``phi(A_1, A_2, i, j)`` is ‖V₁ᵢᵀ V₂ⱼ‖²_F / min(i, j)."""
-    rng = np.random.default_rng(0)
-    A_1, A_2 = rng.standard_normal((4, 12)), rng.standard_normal((6, 12))
-
-    def directions(A: NDArray, full: bool = False) -> NDArray:
-        return np.linalg.svd(A, full_matrices=full)[2]  # as rows
-
-    def overlap(V_1: NDArray, V_2: NDArray) -> float:
-        return np.sum((V_1 @ V_2.T) ** 2) / min(len(V_1), len(V_2))
-
-    V_1, V_2, W_1, W_2 = (directions(A, full) for full in (False, True) for A in (A_1, A_2))
-    for i, j in ((2, 5), (3, 3), (4, 1)):
-        right, most = overlap(V_1[:i], V_2[:j]), min(i, j)
-        rows = A_1[:i], A_2[:j]
-        wrong = {
-            "the norm is to be squared": (right / most) ** 0.5,
-            "divide by min(i, j): so much is possible at most": right * most,
-            "divide by min(i, j), not by max(i, j)": right * most / max(i, j),
-            "the rows of A are no orthonormal directions: take the SVD first": overlap(*rows),
-            "svd returns Vᵀ: the directions are its rows": overlap(W_1[:, :i].T, W_2[:, :j].T),
-            "the top directions of *all* of A: the SVD first": overlap(*map(directions, rows)),
-            "‖·‖_F² sums all squares: np.linalg.norm(M), without a second argument": (
-                np.linalg.norm(V_1[:i] @ V_2[:j].T, 2) ** 2 / most
-            ),
-        }
-        got = call(phi, A_1=A_1, A_2=A_2, i=i, j=j)
-        _name(got, right, wrong, f"i = {i}, j = {j}")
-
-
-@check
-def check_intruders(intruders: Callable) -> None:
-    """``intruders(W0, W1, k, epsilon)``: of the top-k left singular vectors, how many are new."""
-    rng = np.random.default_rng(1237)  # a draw in which each mistake gives another number
-    W0 = rng.standard_normal((16, 12)) * np.arange(12, 0, -1)
-    W_1 = W0 + 6 * rng.standard_normal((16, 3)) @ rng.standard_normal((3, 12))
-    (U_0, _, V_0), (U_1, _, V_1) = (np.linalg.svd(W, full_matrices=False) for W in (W0, W_1))
-    for k, epsilon in ((8, 0.5), (9, 0.8)):
-        cosine, right_ones = U_0.T @ U_1[:, :k], V_0 @ V_1[:k].T
-        right = np.sum(np.abs(cosine).max(0) < epsilon)
-        same_place = np.sum(np.abs(np.diag(cosine)) < epsilon)
-        all_of_1, all_of_0 = (np.sum(np.abs(U_0.T @ U_1).max(axis) < epsilon) for axis in (0, 1))
-        wrong = {
-            "an intruder is *below* epsilon for every vector of W0": k - right,
-            "a singular vector has no sign: take |cosine|": np.sum(cosine.max(0) < epsilon),
-            "compare with every vector of W0, not only with that of the same place": same_place,
-            "compare the left singular vectors": np.sum(np.abs(right_ones).max(0) < epsilon),
-            "the first k columns of W1's U only": all_of_1,
-            "the new are W1's: of each its best match over W0's, along axis 0": all_of_0,
-        }
-        got = call(intruders, **{"W0": W0, "W1": W_1, "k": k, "epsilon": epsilon})
-        _name(got, right, wrong, f"k = {k}, epsilon = {epsilon}")
-    raised = W0 + 99 * np.outer(U_0[:, -1], V_0[-1])  # the weakest direction becomes the first
-    got = call(intruders, **{"W0": W0, "W1": raised, "k": 3, "epsilon": 0.7})
-    wrong = {"compare with every vector of W0, not only with its first k": 1}
-    _name(got, 0, wrong, "when the weakest direction of W0 has become the first")
+def _delta(delta: Callable, tensors: dict, name: str, lora_alpha: float) -> object:
+    """Call a learner's function, whose first argument is too long to be quoted in a message."""
+    given = dict(tensors)
+    try:
+        found = delta(tensors, name, lora_alpha)
+    except NotImplementedError:
+        raise
+    except KeyError as error:
+        raise AssertionError(f"no key is {error}; one is {next(iter(given))!r}") from None
+    except Exception as error:
+        raise AssertionError(f"it raises {type(error).__name__}: {error}") from None
+    assert found is not None, "it returned None: is the `return` missing?"
+    return found

@@ -1,140 +1,169 @@
-"""Experiments: the upper two layers of a real sentence encoder meet newsgroups."""
+"""Experiments: the upper two layers of a real sentence encoder meet newsgroups.
 
-import copy
+A seed redraws which posts train, validate, test and measure what is forgotten; the head and the
+adapter; and the order. The encoder is given.
+"""
+
 import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from lora_edu import lowrank
-from lora_edu.adapt import lora_layers
-from lora_edu.course.datasets import Texts, newsgroups
+from lora_edu.course.datasets import newsgroups
 from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.intrinsic import r90
 from lora_edu.course.minilm import (
-    ADAPTED,
-    ELSEWHERE,
+    ELSEWHERE_POSTS,
     MODULES,
     POSTS,
+    QUERY_VALUE,
     Part,
     accuracy,
     adapt,
     cached,
-    intruders,
+    moments,
     neighbours,
+    output_directions,
     pretrained,
-    similarity,
+    replaced,
     train,
-    truncated,
     updates,
 )
 from lora_edu.layers import dense_weight
 
-RATES = {
-    "head": (5e-3, 2e-2, 5e-2, 1e-1),
-    "full": (1e-4, 3e-4, 1e-3),
-    "r=1": (3e-4, 1e-3, 3e-3, 1e-2),
-    "r=4": (1e-3, 3e-3, 1e-2),
-    "r=8": (1e-3, 3e-3, 1e-2),
-    "r=64": (1e-3, 3e-3, 1e-2),
+LR = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # half decades
+ALPHA = 32
+PLACES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 384)
+METHODS: dict[str, dict[str, Any]] = {
+    "head": {"modules": ()},
+    "full": {"modules": MODULES},
+    "full q,v": {"modules": QUERY_VALUE},
 }
-ELSEWHERE_POSTS = {"groups": ELSEWHERE, "sizes": (600, 0, 0), "length": 32}
-SAME_RATE = {"different": (3e-3,), "same": (3e-3,)}
-LORA = {"adapted": ADAPTED, "modules": MODULES, "lora_alpha": 8}
-TRAINING = {"epochs": 3, "size": 32, "head_lr": 5e-3}
+for words, modules in {"q,v": QUERY_VALUE, "all": MODULES}.items():
+    for r in (1, 8, 64):
+        METHODS[f"LoRA {words} r={r}"] = {"modules": modules, "r": r, "lora_alpha": ALPHA}
+PATIENT = {"LoRA q,v r=8, 6 passes": "LoRA q,v r=8", "full q,v, 6 passes": "full q,v"}
+METHODS |= {name: METHODS[of] | {"epochs": 6} for name, of in PATIENT.items()}
+RATES = {
+    "head": (2e-2, 5e-2, 1e-1),
+    "full": LR[1:4],
+    "full q,v": LR[2:6],
+    "LoRA q,v r=1": LR[3:6],
+    "LoRA q,v r=8": LR[3:6],
+    "LoRA q,v r=64": LR[3:6],
+    "LoRA all r=1": LR[2:5],
+    "LoRA all r=8": LR[2:5],
+    "LoRA all r=64": LR[2:5],
+    "LoRA q,v r=8, 6 passes": LR[3:5],
+    "full q,v, 6 passes": LR[3:5],
+}
+ALPHAS = {
+    f"LoRA q,v r=8 alpha={alpha}": {"modules": QUERY_VALUE, "r": 8, "lora_alpha": alpha}
+    for alpha in (8, 128)
+}
+# What a head learns slowly, the layers below have to make good.
+SLOW = {
+    f"{name}, slow head": METHODS[name] | {"head_lr": 5e-3}
+    for name in ("LoRA q,v r=8", "LoRA q,v r=64", "full q,v")
+}
+TRIED = RATES | dict.fromkeys(ALPHAS, LR[2:7]) | {"full q,v, 6 passes": LR[2:6]}
+TRIED |= {f"LoRA all r={r}": LR[2:6] for r in (1, 8, 64)}
+TRIED |= {f"LoRA q,v r={r}": LR[3:7] for r in (8, 64)}
+TRIED |= {"head": (2e-2, 5e-2, 1e-1, 2e-1), "full": LR[1:5], "LoRA q,v r=8, 6 passes": LR[3:6]}
+TRIED |= dict(zip(SLOW, (LR[5:6], LR[5:6], LR[4:5]), strict=True))
+TRAINING = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 
 @functools.lru_cache(maxsize=1)
-def _start(**posts: Any) -> tuple[Any, Texts]:
-    """Return the encoder, and posts up to what enters layer 4."""
-    base = pretrained()
-    return base, Texts(*(cached(base, part) for part in newsgroups(**posts)))
+def _encoder() -> Any:
+    return pretrained()
+
+
+@functools.lru_cache(maxsize=4)
+def _part(name: str, seed: int, **posts: Any) -> Part:
+    """Return a part of the posts of a seed, up to what enters layer 4."""
+    return cached(_encoder(), getattr(newsgroups(**posts, split=seed), name))
 
 
 @functools.lru_cache(maxsize=1)
-def _elsewhere(**posts: Any) -> Part:
-    """Return posts of groups that no fine-tuning sees, up to what enters layer 4."""
-    return cached(pretrained(), newsgroups(**posts).train)
+def _sizes(modules: Sequence[str]) -> dict[str, float]:
+    return {n: dense_weight(_encoder().get_submodule(n)).norm().item() for n in modules}
 
 
-@functools.lru_cache(maxsize=1)
-def _directions_of_weights(modules: Sequence[str]) -> list[int]:
-    base = pretrained()
-    return [r90(dense_weight(base.get_submodule(name))) for name in modules]
-
-
-@experiment(seeds=range(3))
+@experiment(
+    seeds=range(8),
+    tuning={"rates": TRIED, "methods": METHODS | ALPHAS | SLOW, "parts": ("validation",)},
+    choosing=range(100, 103),
+)
 def minilm(
-    method: str, lr: float, seed: int, *,
-    rates: Settings = RATES, posts: Settings = POSTS, lora: Settings = LORA,
-    training: Settings = TRAINING, elsewhere: Settings = ELSEWHERE_POSTS,
-    cuts: Sequence[int] = (0, 1, 2, 4, 8, 16, 64), top: int = 10,
-    epsilons: Sequence[float] = (0.5, 0.7, 0.8, 0.9),
+    method: str, lr: float, seed: int, *, rates: Settings = RATES, methods: Settings = METHODS,
+    posts: Settings = POSTS, elsewhere: Settings = ELSEWHERE_POSTS, training: Settings = TRAINING,
+    parts: Sequence[str] = ("validation", "test"),
 ) -> Row:  # fmt: skip
-    """Fine-tune on five newsgroups; measure what it learned, what it forgot, and its update.
+    """Fine-tune on five newsgroups; measure what is learned, what is kept, and how far W0 moved.
 
-    ``cuts``: ranks to which the update of full fine-tuning is truncated.
+    ``sizes``: ‖ΔW‖/‖W₀‖ of each matrix that trained.
     """
-    base, here = _start(**posts)
-    model = train(adapt(base, method, seed, **lora), here.train, lr, seed, **training)
+    how = {**methods[method]}
+    steps = {**training} | {name: how.pop(name) for name in ("epochs", "head_lr") if name in how}
+    start = adapt(_encoder(), seed, **how)
+    model = train(start, _part("train", seed, **posts), lr, seed, **steps)
+    row: Row = {part: accuracy(model, _part(part, seed, **posts)) for part in parts}
+    row["neighbours"] = neighbours(model, _part("train", seed, **elsewhere))
+    if how["modules"]:
+        weights, deltas = _sizes(MODULES), updates(model, _encoder(), how["modules"])
+        row["sizes"] = [round(delta.norm().item() / weights[n], 5) for n, delta in deltas.items()]
+    return row
+
+
+INSIDE = {"full": LR[2:3], "LoRA q,v r=8": LR[4:5], "LoRA q,v r=64": LR[4:5]}
+
+
+@experiment(seeds=range(8), compared=("r90", "cut"))
+def minilm_updates(
+    method: str, lr: float, seed: int, *, rates: Settings = INSIDE, methods: Settings = METHODS,
+    posts: Settings = POSTS, training: Settings = TRAINING,
+    cuts: Sequence[int] = (1, 2, 4, 8, 16, 64), places: Sequence[int] = PLACES,
+) -> Row:  # fmt: skip
+    """Look at the updates: their directions, and what is right when few of them are kept.
+
+    ``r90`` and ``heights``, the singular values at ``places`` as shares of the norm: of each matrix
+    that trained. Of full fine-tuning: ``cut`` keeps the directions of each matrix that are
+    strongest, ``cut_by_outputs`` those whose outputs on the training posts are, and
+    ``cut_centred`` those whose outputs differ most from their mean; all on test.
+    """
+    how = methods[method]
+    here, test = _part("train", seed, **posts), _part("test", seed, **posts)
+    model = train(adapt(_encoder(), seed, **how), here, lr, seed, **training)
+    deltas = {n: d.double() for n, d in updates(model, _encoder(), how["modules"]).items()}
     row: Row = {
-        "validation": accuracy(model, here.validation),
-        "test": accuracy(model, here.test),
-        "neighbours": neighbours(model, _elsewhere(**elsewhere)),
+        "validation": accuracy(model, _part("validation", seed, **posts)),
+        "test": accuracy(model, test),
+        "r90": [r90(delta) for delta in deltas.values()],
+        "heights": [_heights(delta, places) for delta in deltas.values()],
     }
-    if method == "head":
+    if method != "full":
         return row
-    deltas = updates(model, base, lora["modules"])
-    weights = {n: dense_weight(base.get_submodule(n)).detach() for n in lora["adapted"]}
-    counts = [intruders(W, W + deltas[name], top, epsilons) for name, W in weights.items()]
-    row["r90"] = [r90(delta) for delta in deltas.values()]
-    row["intruders"] = np.sum(counts, axis=0).tolist()
-    if method == "full":
-        generator = torch.Generator().manual_seed(seed)
-        noise = [r90(torch.randn(d, 384, generator=generator)) for d in (384, 1536)]
-        cut = [truncated(model, base, k, lora["modules"]) for k in cuts]
-        return row | {
-            "truncated": [accuracy(one, here.validation) for one in cut],
-            "r90_W0": _directions_of_weights(lora["modules"]),
-            "r90_noise": noise,
-        }
-    r = int(method.removeprefix("r="))
-    factors = [lowrank.amplification(W, deltas[name], r) for name, W in weights.items()]
-    norms = [deltas[name].norm().item() for name in weights]
-    return row | {"amplification": factors, "norm": norms}
+    W0 = {n: dense_weight(_encoder().get_submodule(n)).detach() for n in how["modules"]}
+    noise = [
+        torch.randn(W.shape, generator=torch.Generator().manual_seed(seed)) for W in W0.values()
+    ]
+    row |= {"r90_W0": [r90(W) for W in W0.values()], "r90_noise": [r90(W) for W in noise]}
+    row["heights_W0"] = [_heights(W, places) for W in W0.values()]
+    inputs = moments(model, here, how["modules"])
+    ways = {"cut": {n: torch.linalg.svd(d, full_matrices=False).U for n, d in deltas.items()}}
+    for name, which in (("cut_by_outputs", 0), ("cut_centred", 1)):
+        ways[name] = {n: output_directions(d, inputs[n][which]) for n, d in deltas.items()}
+    for name, directions in ways.items():
+        row[name] = []
+        for k in cuts:
+            kept = {n: U[:, :k] @ (U[:, :k].T @ deltas[n]) for n, U in directions.items()}
+            row[name].append(accuracy(replaced(model, _encoder(), kept), test))
+    return row
 
 
-@experiment(seeds=range(3))
-def subspaces(
-    method: str, lr: float, seed: int, *,
-    rates: Settings = SAME_RATE,
-    ranks: tuple[int, int] = (8, 64), at: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
-    posts: Settings = POSTS, lora: Settings = LORA, training: Settings = TRAINING,
-) -> Row:  # fmt: skip
-    """Compare lora_A of r = 8 with that of r = 64, trained from "different" seeds or the "same".
-
-    ``at``: the j of φ(A_r=8, A_r=64, i, j) that are recorded.
-    """
-    base, here = _start(**posts)
-    small_r, large_r = ranks
-    starts, models = [], []
-    for r, s in ((small_r, seed), (large_r, seed + (method == "different"))):
-        start = adapt(base, f"r={r}", s, **lora)
-        starts.append(lora_layers(copy.deepcopy(start)))
-        models.append(train(start, here.train, lr, s, **training))
-    small, large = (lora_layers(model) for model in models)
-    phi = similarity(small, large, lora["adapted"])
-    top = []
-    for name in lora["adapted"]:
-        deltas = [layers[name].delta_weight().detach() for layers in (small, large)]
-        top.append(float(lowrank.subspace_similarity(*deltas)[0, 0]))
-    return {
-        "validation": accuracy(models[0], here.validation),
-        "test": accuracy(models[0], here.test),
-        "phi": [part[:, np.array(at) - 1].round(4).tolist() for part in phi],
-        "phi_start": [float(part[-1, -1]) for part in similarity(*starts, lora["adapted"])],
-        "phi_update": top,
-        "norm_W0": [dense_weight(base.get_submodule(n)).norm().item() for n in lora["adapted"]],
-    }
+def _heights(matrix: Tensor, places: Sequence[int]) -> list[float]:
+    sigma = torch.linalg.svdvals(matrix.double())
+    return [round((sigma[i - 1] / sigma.norm()).item(), 5) for i in places]

@@ -6,12 +6,27 @@ from lessons import loses_return
 from lora_edu.course.real_model import checks
 
 
-def neighbours(e, y, unit=True, sign=1, own=True, mean=np.mean):
-    e = e / np.linalg.norm(e, axis=1, keepdims=True) if unit else e
+def neighbours(e, y, axis=1, sign=1, own=True, mean=np.mean):
+    e = e if axis is None else e / np.linalg.norm(e, axis=axis, keepdims=True)
     score = sign * e @ e.T
     if own:
         np.fill_diagonal(score, -np.inf)
     return mean(y[score.argmax(1)] == y)
+
+
+def neighbours_by_loop(e, y):
+    hits = 0
+    for i, one in enumerate(e):
+        cosines = [one @ o / (np.linalg.norm(one) * np.linalg.norm(o)) for o in e]
+        best = max((c, j) for j, c in enumerate(cosines) if j != i)[1]
+        hits += y[best] == y[i]
+    return hits / len(e)
+
+
+def neighbours_by_distance(e, y):
+    distance = np.linalg.norm(e[:, None] - e, axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    return np.mean(y[distance.argmin(1)] == y)
 
 
 def unit_in_place(e, y):
@@ -19,9 +34,49 @@ def unit_in_place(e, y):
     return neighbours(e, y)
 
 
+def between_columns(e, y):
+    unit = e / np.linalg.norm(e, axis=1, keepdims=True)
+    cosines = unit.T @ unit
+    np.fill_diagonal(cosines, -np.inf)
+    return np.mean(y[cosines.argmax(axis=1)] == y)
+
+
+def ruled_out(e, y, which, by):
+    unit = e / np.linalg.norm(e, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    cosines[which(cosines)] = by
+    return np.mean(y[cosines.argmax(1)] == y)
+
+
+def frontier(learned, kept, beats=lambda x, y, a, b: a >= x and b >= y and (a > x or b > y)):
+    pairs = list(zip(learned, kept, strict=True))
+    return np.array([not any(beats(x, y, a, b) for a, b in pairs) for x, y in pairs])
+
+
+def frontier_by_sorting(learned, kept):
+    found, best = np.zeros(len(kept), bool), -np.inf
+    for x in sorted(set(learned), reverse=True):
+        top = max(kept[learned == x])
+        if top > best:
+            found |= (learned == x) & (kept == top)
+            best = top
+    return found.tolist()
+
+
 def delta(tensors, name, lora_alpha, prefix="base_model.model.", scale=lambda alpha, r: alpha / r):
     A, B = (tensors[f"{prefix}{name}.lora_{part}.weight"] for part in "AB")
     return scale(lora_alpha, len(A)) * B @ A
+
+
+def scaled_by_columns(tensors, name, lora_alpha):
+    columns = tensors[f"base_model.model.{name}.lora_A.weight"].shape[1]
+    return delta(tensors, name, lora_alpha, scale=lambda alpha, _: alpha / columns)
+
+
+def scaled_in_place(tensors, name, lora_alpha):
+    A, B = (tensors[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+    B *= lora_alpha / len(A)
+    return B @ A
 
 
 def product_turned(tensors, name, lora_alpha):
@@ -29,90 +84,89 @@ def product_turned(tensors, name, lora_alpha):
     return lora_alpha / len(A) * A @ B
 
 
-def phi(A_1, A_2, i, j, over=min, power=2, svd=True):
-    if svd:
-        A_1, A_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1, A_2))
-    return np.linalg.norm(A_1[:i] @ A_2[:j].T) ** power / over(i, j)
-
-
-def phi_of_columns(A_1, A_2, i, j):
-    V_1, V_2 = (np.linalg.svd(A)[2] for A in (A_1, A_2))
-    return np.linalg.norm(V_1[:, :i].T @ V_2[:, :j]) ** 2 / min(i, j)
-
-
-def phi_spectral(A_1, A_2, i, j):
-    V_1, V_2 = (np.linalg.svd(A, full_matrices=False)[2] for A in (A_1, A_2))
-    return np.linalg.norm(V_1[:i] @ V_2[:j].T, 2) ** 2 / min(i, j)
-
-
-def intruders(W0, W_1, k, epsilon, side=0, absolute=np.abs, first=True, most=lambda c: c.max(0)):
-    old, new = (np.linalg.svd(W, full_matrices=False)[side] for W in (W0, W_1))
-    old, new = (old, new) if side == 0 else (old.T, new.T)
-    return np.sum(most(absolute(old.T @ (new[:, :k] if first else new))) < epsilon)
-
-
 CASES = {
     checks.check_neighbours: (
         neighbours,
         {
             "itself": (lambda e, y: neighbours(e, y, own=False), "leave it out"),
-            "dot product": (lambda e, y: neighbours(e, y, unit=False), "divide each row"),
+            "dot product": (lambda e, y: neighbours(e, y, None), "divide each row"),
+            "distance": (neighbours_by_distance, "that is by distance"),
+            "columns": (lambda e, y: neighbours(e, y, 0), "not each column"),
+            "between columns": (between_columns, "the cosines are between rows"),
             "farthest": (lambda e, y: neighbours(e, y, sign=-1), "not the least"),
             "count": (lambda e, y: neighbours(e, y, mean=np.sum), "divide by n"),
-            "cut off": (lambda e, y: np.mean((e @ e.T).argmax(1) == y), "should be"),
+            "others": (lambda e, y: 1 - neighbours(e, y), "of another group"),
+            "a zero": (
+                lambda e, y: ruled_out(e, y, lambda c: np.eye(len(c), dtype=bool), 0),
+                "where all cosines are negative",
+            ),
+            "twins": (
+                lambda e, y: ruled_out(e, y, lambda c: c > 0.9999, -2),
+                "where two rows are the same",
+            ),
             "in place": (unit_in_place, "e itself was changed"),
-            "a list": (lambda e, y: neighbours(e, y, mean=np.asarray), "got shape (40,)"),
+            "a list": (lambda e, y: neighbours(e, y, mean=np.asarray), "got shape (12,)"),
+            "made up": (lambda e, y: 0.123, "should be"),
+            "nothing": (loses_return, "is the `return` missing?"),
+        },
+    ),
+    checks.check_frontier: (
+        frontier,
+        {
+            "itself": (
+                lambda x, y: frontier(x, y, lambda x, y, a, b: a >= x and b >= y),
+                "each is as good as itself",
+            ),
+            "strict": (
+                lambda x, y: frontier(x, y, lambda x, y, a, b: a > x and b > y),
+                "equal in one and better in the other",
+            ),
+            "either": (
+                lambda x, y: frontier(x, y, lambda x, y, a, b: a > x or b > y),
+                "must not be worse in either",
+            ),
+            "turned": (lambda x, y: ~frontier(x, y), "that no other beats"),
+            "the worst": (
+                lambda x, y: frontier(-x, -y),
+                "this keeps those that learn and keep least",
+            ),
+            "learning": (lambda x, y: x == x.max(), "forgetting counts as well"),
+            "keeping": (lambda x, y: y == y.max(), "learning counts as well"),
+            "sum": (lambda x, y: x + y == (x + y).max(), "no common unit"),
+            "places": (lambda x, y: np.flatnonzero(frontier(x, y)), "one True or False for each"),
+            "values": (lambda x, y: x, "got 0.6"),
+            "all": (lambda x, y: np.ones(len(x), bool), "some are beaten by others"),
             "nothing": (loses_return, "is the `return` missing?"),
         },
     ),
     checks.check_delta_from_file: (
         delta,
         {
-            "turned": (product_turned, "shape (2, 2): ΔW is lora_B @ lora_A"),
+            "turned": (product_turned, "in the wrong order"),
             "no scaling": (lambda *a: delta(*a, scale=lambda *_: 1), "the scaling is missing"),
-            "alpha": (lambda *a: delta(*a, scale=lambda alpha, _: alpha), "here r is 2"),
+            "alpha": (lambda *a: delta(*a, scale=lambda alpha, _: alpha), "here r is 3"),
             "transposed": (lambda *a: delta(*a).T, "transposed"),
-            "no prefix": (lambda *a: delta(*a, prefix=""), "no key is 'bert.q.lora_A.weight'; one"),
+            "no prefix": (
+                lambda *a: delta(*a, prefix=""),
+                "no key is 'layer.0.q.lora_A.weight'; one",
+            ),
             "r of the lesson": (lambda *a: delta(*a, scale=lambda alpha, _: alpha / 8), "not 8"),
-            "r of the columns": (lambda *a: delta(*a, scale=lambda alpha, _: alpha / 5), "not 5"),
+            "r of the columns": (scaled_by_columns, "not 5"),
+            "upside down": (
+                lambda *a: delta(*a, scale=lambda alpha, r: r / alpha),
+                "not r / lora_alpha",
+            ),
             "root": (
                 lambda *a: delta(*a, scale=lambda alpha, r: alpha / r**0.5),
                 "not lora_alpha / √r",
             ),
-            "nothing": (loses_return, "got NoneType"),
-            "one layer": (lambda t, _, alpha: delta(t, "bert.q", alpha), "the shape is right, but"),
-        },
-    ),
-    checks.check_phi: (
-        phi,
-        {
-            "no square": (lambda *a: phi(*a, power=1), "squared"),
-            "undivided": (lambda *a: phi(*a, over=lambda *_: 1), "so much is possible at most"),
-            "max": (lambda *a: phi(*a, over=max), "not by max(i, j)"),
-            "rows": (lambda *a: phi(*a, svd=False), "take the SVD first"),
-            "columns": (phi_of_columns, "the directions are its rows"),
-            "cut first": (lambda A, B, i, j: phi(A[:i], B[:j], i, j), "the SVD first"),
-            "spectral": (phi_spectral, "without a second argument"),
-            "a matrix": (lambda A_1, A_2, i, j: A_1 @ A_2.T, "got shape (4, 6)"),
-        },
-    ),
-    checks.check_intruders: (
-        intruders,
-        {
-            "the others": (lambda W0, W_1, k, e: k - intruders(W0, W_1, k, e), "*below* epsilon"),
-            "signed": (lambda *a: intruders(*a, absolute=lambda c: c), "has no sign"),
-            "diagonal": (lambda *a: intruders(*a, most=np.diag), "of the same place"),
-            "right ones": (lambda *a: intruders(*a, side=2), "the left singular vectors"),
-            "all of them": (lambda *a: intruders(*a, first=False), "the first k columns of W1's U"),
-            "the other axis": (
-                lambda *a: intruders(*a, first=False, most=lambda c: c.max(1)),
-                "the new are W1's",
+            "nothing": (loses_return, "is the `return` missing?"),
+            "in place": (scaled_in_place, "the tensors of the file were changed"),
+            "raises": (lambda *a: [][1], "it raises IndexError"),
+            "one layer": (
+                lambda t, _, alpha: delta(t, "layer.0.q", alpha),
+                "that is another layer",
             ),
-            "first k of both": (
-                lambda W0, W_1, k, e: intruders(W0, W_1, k, e, most=lambda c: c[:k].max(0)),
-                "not only with its first k",
-            ),
-            "none": (lambda *a: 99, "should be"),
         },
     ),
 }
