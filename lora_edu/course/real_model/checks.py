@@ -104,13 +104,8 @@ def check_frontier(frontier: Callable) -> None:
                 ),
                 "forgetting counts as well: this keeps only those that learn most": dx.max(1) == 0,
                 "learning counts as well: this keeps only those that forget least": dy.max(1) == 0,
-                "not only the ends: others are on the frontier too": (dx.max(1) == 0)
-                | (dy.max(1) == 0),
                 "not the sum: learning and keeping have no common unit": np.isclose(
                     sums, sums.max()
-                ),
-                "more kept is better, not less": alone(
-                    (dx >= 0) & (dy <= 0) & ((dx > 0) | (dy < 0))
                 ),
                 "True is for those that nobody beats, not for those that beat another": beats.any(
                     axis=0

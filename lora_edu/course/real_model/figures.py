@@ -59,7 +59,12 @@ def _settings() -> list[tuple[str, float]]:
 
 def _frontier(part: str = "test", own: Iterable[tuple[float, float]] = ()) -> Numbers:
     """Collect what each setting learned and kept, and where dots of one's own lie."""
-    own = [[float(learned), float(kept)] for learned, kept in own]
+    if part not in ("test", "validation"):
+        raise ValueError(f"part must be 'test' or 'validation', got {part!r}")
+    try:
+        own = [[float(learned), float(kept)] for learned, kept in own]
+    except (TypeError, ValueError):
+        raise ValueError(f"own must be a list of pairs (learned, kept), got {own!r}") from None
     curves: dict[str, list[list[float]]] = {}
     clouds = []
     for method, lr in _settings():
@@ -109,9 +114,10 @@ def real_frontier(numbers: Numbers) -> Figure:
     for ax, title in zip(axes, ("queries and values: 4 matrices", "all 12 matrices"), strict=True):
         ax.plot(0, 0, "o", color=GREY, markersize=9, label="the head alone")
         for number, dot in enumerate(numbers["own"], 1):
-            star = {"markersize": 19, "color": VERMILION, "markeredgecolor": BLACK}
+            star = {"markersize": 24, "color": VERMILION, "markeredgecolor": BLACK, "zorder": 4}
             ax.plot(*dot, "*", **star, label=None if number > 1 else "yours")
-            ax.annotate(f"  {number}", dot, fontsize=12, weight="bold")
+            centre = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
+            ax.text(*dot, str(number), fontsize=9, zorder=5, **centre)
         ax.set(xlabel=f"right on {numbers['part']} posts, above the head alone", title=title)
         ax.set(xlim=(-0.05, 0.12), ylim=(-0.13, 0.035))
         ax.axhline(0, color=GREY, linewidth=0.6)

@@ -76,6 +76,17 @@ def test_the_map_is_drawn_seed_by_seed_against_the_head_alone(part):
     assert list(drawn[fig.axes[1], figures.BLUE]) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("own", [(0.1, 0.2), [0.1], [(0.1, "low")], [(0.1,)], 3])
+def test_dots_that_are_no_pairs(own):
+    with pytest.raises(ValueError, match=r"own must be a list of pairs \(learned, kept\), got "):
+        figures.real_frontier("test", own)
+
+
+def test_another_part():
+    with pytest.raises(ValueError, match="part must be 'test' or 'validation', got 'tset'"):
+        figures.real_frontier("tset")
+
+
 def test_a_dot_is_beaten_by_what_is_better_in_both():
     names, learned, kept = figures.means("validation")
     assert figures.better(1.0, -1.0) == []
