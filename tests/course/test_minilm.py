@@ -81,6 +81,15 @@ def test_a_seed_is_a_run(base, cached):
     assert not torch.equal(runs[0], runs[2])
 
 
+def test_a_seed_draws_the_head_and_the_adapter(base):
+    starts = [lab.adapt(base, seed, lab.QUERY_VALUE, 2) for seed in (0, 0, 1)]
+    heads = [start.classifier.weight for start in starts]
+    strips = [lab.lora_layers(start)[lab.QUERY_VALUE[0]].lora_A for start in starts]
+    for one, again, other in (heads, strips):
+        assert torch.equal(one, again)
+        assert not torch.equal(one, other)
+
+
 def test_updates_are_what_was_added(base, cached):
     lora = lab.train(lab.adapt(base, 0, lab.QUERY_VALUE, 2, 4), cached, 1e-2, 0, 1)
     assert {layer.scaling for layer in lab.lora_layers(lora).values()} == {2}
