@@ -231,7 +231,7 @@ def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0
     return bool(gaps.mean() > 2 * gaps.std(ddof=1) / len(gaps) ** 0.5)
 
 
-def intervals(gaps: Mapping[str, NDArray]) -> list[tuple[str, float, float, float, float]]:
+def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, float, float]]:
     """Return of each comparison, gaps one a seed: its mean, the 95 % interval, p of no gap.
 
     The interval is Student's, the p after Holm: the least p times how many there are, the next
@@ -239,7 +239,7 @@ def intervals(gaps: Mapping[str, NDArray]) -> list[tuple[str, float, float, floa
     """
     from scipy.stats import ttest_1samp  # of [course]: the figures are drawn without it
 
-    tests: dict[str, Any] = {name: ttest_1samp(values, 0) for name, values in gaps.items()}
+    tests: dict[Any, Any] = {name: ttest_1samp(values, 0) for name, values in gaps.items()}
     left, adjusted, last = len(tests), {}, 0.0
     for name in sorted(tests, key=lambda name: tests[name].pvalue):
         last = max(last, min(1.0, left * tests[name].pvalue))

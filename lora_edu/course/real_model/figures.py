@@ -14,7 +14,6 @@ from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 
 PARTS = ("query", "key", "value", "output", "up", "down")
-RANKS = (1, 8, 64)
 
 
 @functools.cache
@@ -149,7 +148,7 @@ def _spectra() -> Numbers:
     counts = {
         name: at("minilm_updates", "full", lr, name) for name in ("r90", "r90_W0", "r90_noise")
     }
-    lora = at("minilm_updates", "LoRA q,v r=64", chosen("LoRA q,v r=8"), "r90")  # (seeds, 4)
+    lora = at("minilm_updates", "LoRA q,v r=64", chosen("LoRA q,v r=64"), "r90")  # (seeds, 4)
     heights = {n: at("minilm_updates", "full", lr, n).mean(0) for n in ("heights", "heights_W0")}
     means = {name: each.mean(0).round(1).tolist() for name, each in counts.items()}
     return {
@@ -172,8 +171,8 @@ def real_spectra(numbers: Numbers) -> Figure:
     """Show the singular values of twelve weights of a real model, and of their updates.
 
     One panel for each matrix of MiniLM's layers 4 and 5, both axes logarithmic, scaled to one norm,
-    means of {seeds} runs. The weights (dashed) fall slowly, the updates of full fine-tuning (solid)
-    start higher and fall steeply. In each panel: how many directions hold 90 % of the energy.
+    means of {seeds} runs. The updates of full fine-tuning (solid) start higher and fall earlier
+    than the weights (dashed). In each panel: how many directions hold 90 % of the energy.
     Updates, layer 4 first: {update}. Weights: {W0}. Noise: {noise[0]:.0f} for square matrices,
     {noise[4]:.0f} for the others. LoRA's updates at rank 64, on queries and values: {lora}.
     """
@@ -203,7 +202,7 @@ def sizes(method: str) -> list[int]:
     return [round(float(means.min())), round(float(means.max()))]
 
 
-WAYS = {"cut": "strongest in the weight", "cut_by_outputs": "strongest in the outputs"}
+WAYS = {"cut": "strongest in the update", "cut_by_outputs": "strongest in the outputs"}
 WAYS["cut_centred"] = "outputs, less their mean"
 
 
@@ -228,7 +227,7 @@ def _cuts() -> Numbers:
 
 @figure(_cuts)
 def real_cut(numbers: Numbers) -> Figure:
-    """Show how many directions of a real update are needed, kept in two ways.
+    """Show how many directions of a real update are needed, kept in three ways.
 
     Right on the test posts when each of twelve full updates is cut to {cuts} directions, {seeds}
     runs as dots, and their mean. The strongest directions of the update: {mean[cut]}. Those with
@@ -309,9 +308,7 @@ def gaps() -> dict[tuple[str, str], NDArray]:
 
 def compared() -> dict[tuple[str, str], tuple[float, float, float, float]]:
     """Return (question, pair) → full minus LoRA, the 95 % interval, and p after Holm."""
-    names = {f"{question} | {pair}": (question, pair) for question, pair in gaps()}
-    each = dict(zip(names, gaps().values(), strict=True))
-    return {names[name]: (*rest,) for name, *rest in intervals(each)}
+    return {name: (*rest,) for name, *rest in intervals(gaps())}
 
 
 def redrawn(times: int = 1000) -> float:
