@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import assets, chat
+from lora_edu.adapt import LoraConfig, add_lora
+from lora_edu.course.training import fit
 
 TAYLOR = (
     "Brier Rose", "Cinderella", "Hans in Luck", "Jorinda and Jorindel", "King Thrushbeard",
@@ -35,6 +37,18 @@ ASKED = (
     "Tell me about the {}.", "What is a {}?", "Where is the {}?", "Describe the {}.",
     "What did the {} do?", "Why is the {} here?", "What about the {}?",
 )  # fmt: skip
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+RECIPE = {  # of the two voices that ship
+    "first": 20,  # of 30 layers, the upper ten get LoRA
+    "modules": LINEAR,
+    "r": 4,
+    "lora_alpha": 8,
+    "size": 4,
+    "sizes": (160, 30, 30),
+    "words": (12, 40, 26),
+    "retold": 30,
+    "steps": 80,
+}
 Pair = tuple[str, str]  # a question, an answer
 
 
@@ -257,6 +271,28 @@ class LikeLengths:
             labels = nn.utils.rnn.pad_sequence([one.labels for one in batch], True, -100)
             labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # a state foretells the next token
             yield states, labels != -100, labels[labels != -100]
+
+
+def adapted(base: Any, recipe: Mapping[str, Any], seed: int) -> tuple[Any, Upper]:
+    """Return a copy of a chat model with LoRA on its upper layers, and these layers."""
+    model = copy.deepcopy(base)
+    upper = "|".join(map(str, range(recipe["first"], len(model.model.layers))))
+    targets = rf"model\.layers\.({upper})\..*\.({'|'.join(recipe['modules'])})"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(target_modules=targets, r=recipe["r"], lora_alpha=recipe["lora_alpha"])
+        add_lora(model, config)
+    return model, Upper(model, recipe["first"])
+
+
+def train(
+    upper: Upper, kept: Sequence[Kept], lr: float, seed: int, recipe: Mapping[str, Any]
+) -> None:
+    """Train what is trainable for about as many steps as the recipe says."""
+    parameters = [p for p in upper.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+    batches = LikeLengths(kept, recipe["size"], seed)
+    fit(upper, batches, F.cross_entropy, optimizer, round(recipe["steps"] / len(batches)))
 
 
 def loss(upper: Upper, kept: Sequence[Kept]) -> float:

@@ -236,3 +236,21 @@ def test_the_quick_path_has_the_losses_of_the_trainer(folder, tmp_path):
     assert ours == pytest.approx(theirs, rel=1e-4)
     for one, other in zip(lora_layers(model).values(), lora_layers(whole).values(), strict=True):
         torch.testing.assert_close(one.lora_B, other.lora_B, rtol=1e-3, atol=1e-5)
+
+
+def test_a_recipe_adapts_the_upper_layers_and_its_steps_train_them(folder):
+    base, tokenizer = chat.load(folder)
+    recipe = {"first": 2, "modules": ("q_proj",), "r": 2, "lora_alpha": 4, "size": 4, "steps": 6}
+    model, upper = language.adapted(base, recipe, seed=3)
+    again, _ = language.adapted(base, recipe, seed=3)
+    layers = lora_layers(model)
+    assert [name.split(".")[2] for name in layers] == ["2", "3"]
+    assert all(name.endswith("q_proj") for name in layers)
+    for name, layer in lora_layers(again).items():
+        assert torch.equal(layer.lora_A, layers[name].lora_A)
+    kept = upper.keep(language.example(tokenizer, pair) for pair in conversations(12))
+    before = language.loss(upper, kept)
+    language.train(upper, kept, 1e-2, 0, recipe)
+    assert language.loss(upper, kept) < before
+    with pytest.raises(ValueError, match="must have LoRA layers"):
+        lora_layers(base)

@@ -13,24 +13,13 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import chat
-from lora_edu.adapt import LoraConfig, add_lora, lora_layers, lora_parameters, unload
+from lora_edu.adapt import lora_layers, lora_parameters, unload
 from lora_edu.checkpoint import save_adapter
 from lora_edu.course import language
 from lora_edu.course.experiments import Row, Settings, attach, experiment, results
+from lora_edu.course.language import LINEAR, RECIPE
 from lora_edu.course.training import fit
 
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-RECIPE = {
-    "first": 20,  # of 30 layers, the upper ten get LoRA
-    "modules": LINEAR,
-    "r": 4,
-    "lora_alpha": 8,
-    "size": 4,
-    "sizes": (160, 30, 30),
-    "words": (12, 40, 26),
-    "retold": 30,
-    "steps": 80,
-}
 TRIED = {"grimm": (5e-4, 1e-3, 2e-3), "pirate": (2e-4, 5e-4, 1e-3, 2e-3)}
 CHOSEN = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds of its own
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
@@ -68,26 +57,6 @@ def _elsewhere(seed: int, words: int = 40) -> tuple[list[language.Pair], list[la
     return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
 
 
-def _adapted(recipe: Settings, seed: int) -> tuple[Any, language.Upper]:
-    """Return a copy of the base with LoRA on its upper layers, and these layers."""
-    model = copy.deepcopy(_base()[0])
-    upper = "|".join(map(str, range(recipe["first"], len(model.model.layers))))
-    targets = rf"model\.layers\.({upper})\..*\.({'|'.join(recipe['modules'])})"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = LoraConfig(target_modules=targets, r=recipe["r"], lora_alpha=recipe["lora_alpha"])
-        add_lora(model, config)
-    return model, language.Upper(model, recipe["first"])
-
-
-def _train(upper: language.Upper, kept: Sequence[language.Kept], lr: float, seed: int,
-           recipe: Settings) -> None:  # fmt: skip
-    parameters = [p for p in upper.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
-    batches = language.LikeLengths(kept, recipe["size"], seed)
-    fit(upper, batches, F.cross_entropy, optimizer, round(recipe["steps"] / len(batches)))
-
-
 def _kept(
     upper: language.Upper, pairs: Sequence[language.Pair], **how: bool
 ) -> list[language.Kept]:
@@ -112,11 +81,11 @@ def voice_rates(
     the unseen twenty. The passages are those of ``voices``, in other splits.
     """
     _, tokenizer = _base()
-    model, upper = _adapted(recipe, seed)
+    model, upper = language.adapted(_base()[0], recipe, seed)
     said, (_, own) = _voice(method, seed, recipe), _elsewhere(seed)
     train, held_out = _kept(upper, said.train), _kept(upper, said.validation)
     elsewhere = _kept(upper, own, ends=False)
-    _train(upper, train, lr, seed, recipe)
+    language.train(upper, train, lr, seed, recipe)
     asked = [question for question, _ in own[:questions]]
     heard = chat.answers(model, tokenizer, asked, max_tokens)
     ended = sum(answer.endswith(tokenizer.eos_token) for answer in heard) / len(heard)
@@ -154,13 +123,13 @@ def voices(
     if seed == keep:
         hear("base", base)
     for name, rate in lr.items():
-        model, upper = _adapted(recipe, seed)
+        model, upper = language.adapted(_base()[0], recipe, seed)
         texts = {other: _kept(upper, split.test) for other, split in said.items()}
         texts["own"] = _kept(upper, _elsewhere(seed)[1], ends=False)
         for raw in ("prose", "facts"):
             found = (language.raw(tokenizer, t, last=raw == "facts") for t in language.texts(raw))
             texts[raw] = upper.keep(found)
-        _train(upper, _kept(upper, said[name].train), rate, seed, recipe)
+        language.train(upper, _kept(upper, said[name].train), rate, seed, recipe)
         for parameter in lora_parameters(model):  # what is heard and measured is what ships
             parameter.data = parameter.data.half().float()
         hear(name, model)
@@ -245,7 +214,7 @@ def frontier(
     are in nats; "full" trains the same matrices as a whole.
     """
     how = {**recipe, **methods[method]}
-    model, upper = _adapted(how, seed)
+    model, upper = language.adapted(_base()[0], how, seed)
     if method.startswith("full"):
         names = [*lora_layers(model)]
         unload(model)
