@@ -1,42 +1,102 @@
-"""Checks: the lost part, a loop without drift, when to merge, one adapter a row."""
+"""Checks: what arrives, a loop without drift, rounding by dice."""
 
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lora_edu.course.checks import call, check, compare, numbers
 
 
-def _rounded(W: NDArray, bits: int) -> NDArray:
-    """Round each number to ``bits`` significant bits, as a type with u = 2**-bits does."""
-    fraction, power = np.frexp(W)
-    return np.ldexp(np.rint(np.ldexp(fraction, bits)), power - bits)
+@check
+def check_arrived(arrived: Callable) -> None:
+    """``arrived(W0, delta)``: ⟨W - W0, ΔW⟩ / ‖ΔW‖² for W = W0 + ΔW rounded to the type of W0."""
+    for shape, size in (((12, 12), 0.0006), ((40, 25), 0.0006), ((30, 50), 0.02)):
+        rng = np.random.default_rng(3)
+        W0 = rng.standard_normal(shape).astype(np.float16)
+        delta = (size * rng.standard_normal(shape)).astype(np.float32)
+        stored = W0.astype(float)
+        step = (W0 + delta).astype(np.float16) - stored
+        whole = np.sum(np.square(delta, dtype=float))
+        right, length = np.sum(step * delta) / whole, np.linalg.norm(step) / np.sqrt(whole)
+        got = numbers(call(arrived, W0=W0, delta=delta), "the share")
+        assert not got.ndim, f"the share is one number, got shape {got.shape}"
+        for why, value in {
+            "that is 1 where nothing is rounded: bring the sum back to W0.dtype": 1.0,
+            "that compares lengths: a step to a wrong side counts too": length,
+            "multiply entry by entry, and sum: @ is the product of matrices": (
+                np.sum(step @ delta) / whole if len(set(shape)) == 1 else np.inf
+            ),
+            "norm(ΔW, 2) is the largest singular value: leave out the 2": (
+                np.sum(step * delta) / np.linalg.norm(delta, 2) ** 2
+            ),
+            "a sum above and below, or a mean above and below": right / delta.size,
+            "that is the squared length of the step: where is its product with ΔW?": length**2,
+            "that is the cosine: divide by ‖ΔW‖² alone": right / length,
+            "that is the error: it counts noise, and more than ΔW may be lost by it": (
+                np.linalg.norm(step - delta) / np.sqrt(whole)
+            ),
+            "1 less the error is not what arrives": (
+                1 - np.linalg.norm(step - delta) / np.sqrt(whole)
+            ),
+            "that is the share of weights that move, however far": np.mean(step != 0),
+            "that is the share of weights that stay": np.mean(step == 0),
+            "that is the share that is lost": 1 - right,
+            "divide by ‖ΔW‖², not by ‖ΔW‖": right * np.sqrt(whole),
+            "divide by ‖ΔW‖²: the share of an update, not of W0": (
+                np.sum(step * delta) / np.sum(stored**2)
+            ),
+            "divide by ‖ΔW‖², not by the length of the step": (
+                np.sum(step * delta) / np.sum(step**2)
+            ),
+            "take the step, W - W0, not W itself": np.sum((stored + step) * delta) / whole,
+            "the step is W - W0, not W0 - W": -right,
+            "sum over all weights, then divide: this is the mean of single shares": (
+                np.mean(step / delta)
+            ),
+            "a share is of 1, not of 100": 100 * right,
+        }.items():
+            assert np.isclose(value, right, 1e-3) or not np.isclose(got, value, 1e-3), why
+        near = np.isclose(got, right, rtol=2e-3)
+        assert near, f"for W0 of shape {shape}: {got:.4g}, should be {right:.4g}"
 
 
 @check
-def check_lost_part(lost_part: Callable) -> None:
-    """``lost_part(size, u)`` is min(1, 0.42 u / size), within a factor of two."""
-
-    def ask(size: float, bits: int) -> float:
-        got = numbers(call(lost_part, size=size, u=2.0**-bits), "the lost part")
-        assert not got.ndim, f"the lost part is one number, got shape {got.shape}"
-        return float(got)
-
-    some, tiny = ask(0.03, 8), ask(1e-6, 8)
-    assert tiny > ask(0.3, 8), "a larger update must lose a smaller part: the error is the same"
-    assert some < 1, f"u = 2**-8, size 0.03: most of it arrives, so less than 1 is lost, got {some}"
-    assert ask(0.03, 11) < some, "a finer type (a smaller u) must lose less of the same update"
-    assert tiny <= 1, f"more than all cannot be lost, got {tiny:.3g}: where does the rule end?"
-    worst = np.isclose(some * 0.03 * 2**8, 1)
-    assert not worst, "u / size is the worst case of each weight: on average it is less than half"
-    W0, delta = np.random.default_rng(0).standard_normal((2, 50_000))
-    for bits, size in [(b, s) for b in (8, 11, 24) for s in (0.3, 0.03, 1e-3, 1e-4, 1e-6)]:
-        stored, change = _rounded(W0, bits), size * delta
-        missed = _rounded(stored + change, bits) - stored - change
-        actual, got = np.linalg.norm(missed) / np.linalg.norm(change), ask(size, bits)
-        near = actual / 2 <= got <= 2 * actual
-        assert near, f"size {size}, u = 2**-{bits}: {got:.2g}, but measured {actual:.2g}"
+def check_roll(roll: Callable) -> None:
+    """``roll(place, rng)`` rounds up or down by chance, so that the mean of many is the place."""
+    levels, others = np.arange(-3.0, 12.0), np.linspace(-2.95, 14.9, 90)
+    call(roll, place=others, rng=np.random.default_rng(5))  # of any shape
+    many = np.tile(np.concatenate([levels, others]), (4000, 1))
+    got = numbers(call(roll, place=many, rng=np.random.default_rng(5)), "what is rolled")
+    assert got.shape == many.shape, f"keep the shape {many.shape}, got {got.shape}"
+    odd = got[got != np.round(got)]
+    assert not odd.size, f"levels are whole numbers, got {odd[0]:g}: round, by the dice"
+    again = numbers(call(roll, place=many, rng=np.random.default_rng(6)), "what is rolled")
+    for why, fixed in {
+        "that rounds to the nearest: where are the dice?": np.round(many),
+        "that always rounds down: where are the dice?": np.floor(many),
+        "that always rounds up: where are the dice?": np.ceil(many),
+        "that cuts off the digits: where are the dice?": np.trunc(many),
+    }.items():
+        assert not np.array_equal(got, fixed), why
+    assert np.any(again != got), "throw the dice of the rng you get: yours fall alike each time"
+    moved = np.any(got != many, axis=0)[: len(levels)]
+    up, share = np.mean(got - np.floor(many), axis=0)[len(levels) :], others - np.floor(others)
+    for why, value in {
+        "up and down are as likely here: the nearer level must come more often": 0.5,
+        "turned round: 2.3 must become 2 more often than 3": 1 - share,
+    }.items():
+        assert not np.allclose(up, value, atol=0.06), why
+    below_zero = moved.any() and not moved[levels >= 0].any()
+    assert not below_zero, "below zero, int() and trunc go up: floor goes down there, too"
+    assert not moved.any(), "a place on a level must stay there: 2.0 is always 2"
+    between = np.all(np.abs(got - many) < 1)
+    assert between, "2.3 may become 2 or 3, and nothing else (and -2.3 becomes -3 or -2)"
+    fell = (got > many)[:, len(levels) :]  # (rolls, places)
+    assert np.any(fell != fell[0]), "all rows got the same dice: one for each place, of place.shape"
+    off = np.max(np.abs(up - share))
+    assert off < 0.035, f"the mean of many rolls is off by up to {off:.2f}: 2.3 must stay 2.3"
+    same = np.abs(np.corrcoef(fell[:, 10], fell[:, 55])[0, 1]) > 0.1
+    assert not same, "all places of a row got the same dice: one for each place, of place.shape"
 
 
 @check
@@ -61,35 +121,3 @@ def check_serve(serve: Callable) -> None:
     end = numbers(end, "what is returned at the end")
     assert end.shape == W0.shape, f"return W0, of shape {W0.shape}, got shape {end.shape}"
     compare(end, W0, "W0", ": it must be back to the last bit")
-
-
-@check
-def check_stories(phone: bool, customers: bool, faint: bool, archive: bool) -> None:
-    """Four stories: True to merge, False to keep the adapter apart."""
-    for name, got, right, why in [
-        ("phone", phone, True, "a small batch, one adapter: apart it costs time, merged none"),
-        ("customers", customers, False, "a weight holds one adapter: this batch needs many"),
-        ("faint", faint, False, "bfloat16 would round most of so small an update away"),
-        ("archive", archive, True, "large batches shrink what it costs apart, not to nothing"),
-    ]:
-        assert got in (True, False), f"{name} must be True or False, got {got}"
-        assert got == right, f"{name}: {why}"
-
-
-@check
-def check_per_row(forward: Callable) -> None:
-    """``forward(x, W0, lora_A, lora_B, which)``: row i is W0 x + B[which[i]] A[which[i]] x."""
-    rng, which = np.random.default_rng(0), np.array([2, 0, 2, 1, 0])
-    x, W0, A, B = (rng.integers(1, 9, s) * 1.0 for s in [(5, 6), (4, 6), (3, 2, 6), (3, 4, 2)])
-    y = numbers(call(forward, x=x, W0=W0, lora_A=A, lora_B=B, which=which), "y")
-    assert y.shape == (5, 4), f"y must have shape (5, 4), a row for each row of x, got {y.shape}"
-    each, base = np.einsum("mdr,mrk,nk->nmd", B, A, x), x @ W0.T
-    rows = np.arange(5)
-    for why, value in {
-        "the updates alone: x W0ᵀ is missing": each[rows, which],
-        "x W0ᵀ alone: the updates are missing": base,
-        "each row got all adapters: take that of which[i] alone": base + each.sum(1),
-        "all rows got the first row's adapter: which[i] differs": base + each[:, which[0]],
-    }.items():
-        assert not np.allclose(y, value), why
-    compare(y, base + each[rows, which], "y", ": which adapter did that row get?")

@@ -1,94 +1,372 @@
-"""Measurement: what a model takes as it is, merged, with LoRA apart, with adapters."""
+"""Experiments: two voices swapped by merging, merged into four bits, and served."""
 
 import copy
+import functools
+import math
 import platform
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from lora_edu.adapt import merge_and_unload
-from lora_edu.course.experiments import Row, Settings, experiment
-from lora_edu.course.timing import Timings, compare
-from lora_edu.course.training import seed_everything
-from lora_edu.layers import LoRALinear, is_linear
+from lora_edu import chat
+from lora_edu.adapt import lora_layers, merge_and_unload
+from lora_edu.checkpoint import load_adapter
+from lora_edu.course import language
+from lora_edu.course.experiments import Row, Settings, experiment, results
+from lora_edu.course.language import RECIPE
+from lora_edu.course.timing import compare
+from lora_edu.quantize import NF4
 from lora_edu.variants import BottleneckAdapter
 
-SHAPE = {  # of MiniLM-L6, but for its vocabulary
-    "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
-    "intermediate_size": 1536, "vocab_size": 1000,
-}  # fmt: skip
-SIZES = {"r": 6, "lora_alpha": 12, "width": 10, "std": 0.05}
+RATES = {"grimm": 1e-3, "pirate": 1e-3}  # as the voices that ship were trained
+FRANCE = "What is the capital of France?"
+Weights = dict[str, Tensor]  # of the adapted layers
 
 
-def encoder(seed: int = 0, shape: Settings = SHAPE) -> nn.Module:
-    """Return a BERT with random weights: the time does not depend on them."""
-    from transformers import BertConfig, BertModel
-
-    seed_everything(seed)
-    model = BertModel(BertConfig(**shape), add_pooling_layer=False)
-    return model.requires_grad_(False).eval()
+@functools.lru_cache(maxsize=1)
+def _base() -> tuple[Any, Any]:
+    return chat.load()
 
 
-def adapted(base: nn.Module, method: str, seed: int = 0, sizes: Settings = SIZES) -> nn.Module:
-    """Return a copy of ``base`` with "LoRA" or "bottleneck" at the sites of Houlsby et al.
+def _said(name: str, seed: int, recipe: Settings) -> language.Split:
+    greedy = results("own_answers")["greedy"]
+    return language.voice(name, greedy, seed, recipe["sizes"], recipe["words"], recipe["retold"])
 
-    Those are the output projections of attention and of the feed-forward block. LoRA's r and the
-    bottleneck's width give parameter counts within 1 %. What starts at zero is drawn, as if it had
-    been trained.
+
+def _kept(upper: language.Upper, pairs: Sequence[language.Pair]) -> list[language.Kept]:
+    return upper.keep(language.example(_base()[1], pair) for pair in pairs)
+
+
+def _trained(name: str, lr: float, seed: int, recipe: Settings) -> chat.Adapter:
+    """Return a voice, trained on a split that the seed draws."""
+    model, upper = language.adapted(_base()[0], recipe, seed)
+    train = _kept(upper, _said(name, seed, recipe).train)
+    with torch.enable_grad():
+        language.train(upper, train, lr, seed, recipe)
+    found = {}
+    for layer, lora in lora_layers(model).items():  # in half precision, as those that ship
+        A, B = (factor.detach().half().float() for factor in (lora.lora_A, lora.lora_B))
+        found[layer] = (A, B * lora.scaling)
+    return found
+
+
+def _voices(seed: int, rates: Mapping[str, float], recipe: Settings) -> dict[str, chat.Adapter]:
+    """Return both voices: for the seed 0 those that ship, else made like them."""
+    if seed == 0:
+        return {name: chat.adapter(_base()[0], chat.SHIPPED / name) for name in rates}
+    return {name: _trained(name, lr, seed, recipe) for name, lr in rates.items()}
+
+
+def _changes(adapter: chat.Adapter) -> Weights:
+    return {name: B @ A for name, (A, B) in adapter.items()}  # (d, k) each
+
+
+def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
+    """Return an update with the numbers of this one, its rows and columns in a new order."""
+    found = {}
+    for name, (A, B) in adapter.items():
+        rows = torch.randperm(len(B), generator=draw)
+        columns = torch.randperm(A.shape[1], generator=draw)
+        found[name] = B[rows] @ A[:, columns]
+    return found
+
+
+class Probe:
+    """Asks the model with other weights in the adapted layers; it computes in float32."""
+
+    def __init__(self, first: int, voices: Mapping[str, Sequence[language.Pair]]) -> None:
+        self.model, self.tokenizer = _base()
+        self.upper = language.Upper(self.model, first)
+        texts = {name: _kept(self.upper, pairs) for name, pairs in voices.items()}
+        raw = (language.raw(self.tokenizer, text) for text in language.texts("prose"))
+        self.texts = {**texts, "prose": self.upper.keep(raw)}
+
+    def put(self, weights: Weights) -> None:
+        """Set the weights."""
+        for name, weight in weights.items():
+            self.model.get_submodule(name).weight.data.copy_(weight)
+
+    def perplexity(self, text: str) -> float:
+        """Return the perplexity of a text."""
+        return round(math.exp(language.loss(self.upper, self.texts[text])), 4)
+
+    def answer(self, question: str = FRANCE, max_tokens: int = 24) -> str:
+        """Return what it answers, the likeliest token each time."""
+        return chat.answers(self.model, self.tokenizer, [question], max_tokens)[0]
+
+    @torch.no_grad()
+    def paris(self) -> float:
+        """Return the probability of the word Paris behind "The capital of France is"."""
+        asked = [{"role": "user", "content": FRANCE}]
+        text = chat.template(self.tokenizer, asked, answers=True) + "The capital of France is"
+        ids = self.tokenizer([text], add_special_tokens=False, return_tensors="pt")["input_ids"]
+        word = self.tokenizer(" Paris", add_special_tokens=False)["input_ids"][0]
+        return round(self.model(ids).logits[0, -1].softmax(-1)[word].item(), 5)
+
+
+ALIKE = {"dtype": "bfloat16", "who": "voices", "times": 1, "keep": False}
+SWAPS = {
+    "two voices": ALIKE,
+    "two voices, W0 kept": {**ALIKE, "keep": True},
+    "two voices, float32": {**ALIKE, "dtype": "float32"},
+    "two voices, 4 times as large": {**ALIKE, "times": 4},
+    "strangers": {**ALIKE, "who": "strangers"},
+    "strangers, float32": {**ALIKE, "who": "strangers", "dtype": "float32"},
+}
+
+
+@experiment(seeds=range(3), tolerance=0.05, compared=("paris", "prose"))
+@torch.no_grad()
+def swapped(
+    seed: int, *,
+    swaps: Settings = SWAPS, rounds: Sequence[int] = (0, 1, 10, 100, 1000),
+    lr: Settings = RATES, recipe: Settings = RECIPE,
+) -> Row:  # fmt: skip
+    """Merge and subtract one adapter after the other; after some rounds ask what is left.
+
+    Who comes next is drawn: one of the two voices, or a stranger, who has the numbers of one of
+    them in another order. ``off``: ‖W - W₀‖ / ‖W₀‖ of all adapted matrices, W₀ as its type stores
+    it; ``changed``: the share of weights that are not W₀'s; ``pirate``: the perplexity of his texts
+    with his voice merged once more; ``others``: how many other answers are, word by word, what they
+    were before the first swap.
+    """
+    voices = _voices(seed, lr, recipe)
+    changes = {name: _changes(adapter) for name, adapter in voices.items()}
+    probe = Probe(recipe["first"], {"pirate": _said("pirate", seed, recipe).test})
+    model = probe.model
+    start = {n: model.get_submodule(n).weight.detach().clone() for n in changes["pirate"]}
+    row: Row = {}
+    for name, how in swaps.items():
+        dtype, draw = getattr(torch, how["dtype"]), random.Random(seed)
+        order = torch.Generator().manual_seed(seed)
+        W0 = {n: w.to(dtype) for n, w in start.items()}
+        W, found = dict(W0), {"off": [], "changed": [], "paris": [], "prose": []}
+        found |= {"pirate": [], "says": [], "others": []}
+        before: list[str] = []
+        for done in range(rounds[-1] + 1):
+            if done in rounds:
+                off = sum((W[n].double() - W0[n].double()).square().sum() for n in W0)
+                whole = sum(w.double().square().sum() for w in W0.values())
+                changed = sum(int((W[n] != W0[n]).sum()) for n in W0)
+                found["off"].append(float(f"{math.sqrt(off / whole):.3g}"))
+                found["changed"].append(round(changed / sum(w.numel() for w in W0.values()), 4))
+                probe.put({n: (W[n] + changes["pirate"][n]).to(dtype) for n in W})
+                found["pirate"].append(probe.perplexity("pirate"))
+                probe.put(W)
+                found["paris"].append(probe.paris())
+                found["prose"].append(probe.perplexity("prose"))
+                found["says"].append(probe.answer())
+                heard = chat.answers(model, probe.tokenizer, language.texts("unseen"), 24)
+                before = before or heard
+                found["others"].append(sum(map(str.__eq__, before, heard)))
+            who = draw.choice([*voices])
+            new = changes[who] if how["who"] == "voices" else _stranger(voices[who], order)
+            for n in W:
+                change = how["times"] * new[n]
+                merged = (W[n] + change).to(dtype)
+                W[n] = W0[n] if how["keep"] else (merged - change).to(dtype)
+        row[name] = found
+    probe.put(start)
+    return row
+
+
+def outcome(W0: Tensor, delta: Tensor, W: Tensor) -> tuple[float, float, float]:
+    """Return what a merge of ``delta`` into W0 has done, when W is what was stored.
+
+    The share of ΔW that arrives, ⟨W - W₀, ΔW⟩ / ‖ΔW‖²; the error ‖W - W₀ - ΔW‖ / ‖ΔW‖; the share of
+    weights that do not move.
+    """
+    kept = W - W0
+    arrived = (kept * delta).sum() / delta.square().sum()
+    error = (kept - delta).norm() / delta.norm()
+    return float(arrived), float(error), float((kept == 0).double().mean())
+
+
+def in_4_bits(
+    W: Tensor, draw: torch.Generator | None = None, block: int = 32, levels: int = 16
+) -> Tensor:
+    """Round to 16 even levels between the least and the largest weight of each block (Q4_1).
+
+    With ``draw`` it rounds up or down by chance, the more often up the nearer that level is.
+    """
+    blocks = W.reshape(-1, block)
+    least = blocks.amin(1, keepdim=True)
+    step = (blocks.amax(1, keepdim=True) - least) / (levels - 1)
+    place = (blocks - least) / step.where(step > 0, 1)
+    dice = 0.5 if draw is None else torch.rand(place.shape, generator=draw)
+    # Weights that stand on a level do so up to a rounding of the division.
+    place = torch.where((place - place.round()).abs() < 1e-4, place.round(), place)
+    return (least + step * (place + dice).floor().clamp(0, levels - 1)).reshape(W.shape)
+
+
+def _off_its_levels(W: Tensor, draw: torch.Generator) -> Tensor:
+    """Return weights up to half a step away from the levels that these stand on."""
+    blocks = W.reshape(-1, 32)
+    step = (blocks.amax(1, keepdim=True) - blocks.amin(1, keepdim=True)) / 15
+    return (blocks + step * (torch.rand(blocks.shape, generator=draw) - 0.5)).reshape(W.shape)
+
+
+def _in_nf4(W: Tensor) -> Tensor:
+    return NF4.quantize(W).dequantize()
+
+
+@experiment(seeds=range(3), tolerance=0.05, compared=("said",))
+@torch.no_grad()
+def requantised(
+    seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
+    fainter: Sequence[float] = (1e-4, 1e-5), question: str = "Why is the sky blue?",
+) -> Row:  # fmt: skip
+    """Merge a voice and store the sum in 16 and in 4 bits, upon a base that has 4 bits already.
+
+    A way is a base W₀, and what is stored of W₀ + ΔW. Of each matrix, layer by layer: ``arrived``,
+    ⟨W - W₀, ΔW⟩ / ‖ΔW‖², and ``error``, ‖W - W₀ - ΔW‖ / ‖ΔW‖. ``still``: the share of weights that
+    do not move. ``said``: the perplexity of the voice's own test texts. The model's weights stand
+    on the levels of Q4_1; other bases are rounded to NF4 before, or moved off their levels.
+    ``faint``: the pirate, trained at smaller rates, and merged into bfloat16.
+    """
+    voices = _voices(seed, lr, recipe)
+    probe = Probe(recipe["first"], {name: _said(name, seed, recipe).test for name in voices})
+    layers = [*voices["grimm"]]
+    own = {n: probe.model.get_submodule(n).weight.detach().clone() for n in layers}
+    coarse = {n: _in_nf4(w) for n, w in own.items()}
+    dice = torch.Generator().manual_seed(seed)
+    half = {n: w.bfloat16().float() for n, w in own.items()}
+    moved = {n: _off_its_levels(w, dice) for n, w in own.items()}
+    ways: dict[str, tuple[Weights, Callable[[Tensor], Tensor]]] = {
+        "apart": (own, lambda W: W),
+        "bfloat16": (half, lambda W: W.bfloat16().float()),
+        "4 bits": (own, in_4_bits),
+        "4 bits, dice": (own, lambda W: in_4_bits(W, dice)),
+        "4 bits, other levels": (own, _in_nf4),
+        "5 bits": (own, lambda W: in_4_bits(W, levels=32)),
+        "off its levels, apart": (moved, lambda W: W),
+        "off its levels, 4 bits": (moved, in_4_bits),
+        "NF4, apart": (coarse, lambda W: W),
+        "NF4": (coarse, _in_nf4),
+        "NF4, other levels": (coarse, in_4_bits),
+    }
+    row: Row = {"sizes": {}}
+    for name, weights in (("base", own), ("base in NF4", coarse)):
+        probe.put(weights)
+        row[name] = {"said": {voice: probe.perplexity(voice) for voice in voices}}
+        row[name] |= {"prose": probe.perplexity("prose"), "answer": probe.answer(question)}
+    for voice, adapter in voices.items():
+        deltas = _changes(adapter)
+        sizes = [deltas[n].norm() / own[n].norm() for n in layers]
+        row["sizes"][voice] = [round(size.item(), 5) for size in sizes]
+        for way, (base, store) in ways.items():
+            merged = {n: store(base[n] + deltas[n]) for n in layers}
+            told = [outcome(base[n], deltas[n], merged[n]) for n in layers]
+            arrived, error, still = zip(*told, strict=True)
+            count = [deltas[n].numel() for n in layers]
+            probe.put(merged)
+            row.setdefault(way, {})[voice] = {
+                "arrived": [round(share, 4) for share in arrived],
+                "error": [round(part, 4) for part in error],
+                "still": round(fmean(still, count), 4),
+                "said": probe.perplexity(voice),
+                "prose": probe.perplexity("prose"),
+                "answer": probe.answer(question),
+            }
+    row["faint"] = {}
+    for rate in fainter:
+        probe.put(own)  # or it would learn on top of what was merged last
+        deltas = _changes(_trained("pirate", rate, seed, recipe))
+        merged = {n: (half[n] + delta).bfloat16().float() for n, delta in deltas.items()}
+        size = fmean(float(deltas[n].norm() / own[n].norm()) for n in layers)
+        arrived = fmean(outcome(half[n], deltas[n], merged[n])[0] for n in layers)
+        now = {"size": float(f"{size:.3g}"), "arrived": round(arrived, 4)}
+        for key, weights in (("apart", {n: own[n] + deltas[n] for n in layers}), ("said", merged)):
+            probe.put(weights)
+            now[key] = probe.perplexity("pirate")
+        row["faint"][f"{rate:g}"] = now
+    probe.put(own)
+    return row
+
+
+def _with_bottlenecks(base: Any, layers: Sequence[str]) -> Any:
+    """Return a copy with bottleneck adapters at these layers, as many numbers as strips of r = 4.
+
+    3.42 numbers wide they would have just as many: in four of the ten blocks they are 4 wide, else
+    3, which is .6 % fewer.
     """
     model = copy.deepcopy(base)
-    seed_everything(seed)
-    linear = [name for name, module in model.named_modules() if is_linear(module)]
-    for parent, _, child in [n.rpartition(".") for n in linear if n.endswith(".output.dense")]:
-        block = model.get_submodule(parent)
-        site = getattr(block, child)
-        if method == "LoRA":
-            layer = LoRALinear(site, sizes["r"], sizes["lora_alpha"])
-        else:
-            layer = BottleneckAdapter(site, sizes["width"])
-        setattr(block, child, layer)
-        for weight in (p for p in layer.parameters() if p.requires_grad and p.ndim == 2):
-            nn.init.normal_(weight, std=sizes["std"])
+    for name in layers:
+        width = 4 if name.split(".")[2] in ("22", "24", "26", "28") else 3
+        parent, _, child = name.rpartition(".")
+        layer = BottleneckAdapter(model.get_submodule(name), width)
+        setattr(model.get_submodule(parent), child, layer)
     return model.eval()
 
 
-def candidates(base: nn.Module, seed: int = 0, sizes: Settings = SIZES) -> dict[str, nn.Module]:
-    """Return the five to compare, each a copy, so that all lie in memory alike.
-
-    "copy" is the base a second time: how far its ratio is from 1 is noise.
-    """
-    apart = {method: adapted(base, method, seed, sizes) for method in ("LoRA", "bottleneck")}
-    merged = merge_and_unload(copy.deepcopy(apart["LoRA"]))
-    return {"base": copy.deepcopy(base), "copy": copy.deepcopy(base), "merged": merged, **apart}
-
-
-@torch.no_grad()
-def measure(
-    models: dict[str, nn.Module], batch: int, tokens: int, rounds: int, seconds: float = 0.03
-) -> Timings:
-    """Time each model on the same random tokens, (batch, tokens), in one thread.
-
-    The seconds are those that the thread computes, not those in which other programs have its core.
-    """
-    torch.set_num_threads(1)
-    ids = torch.randint(1000, (batch, tokens), generator=torch.Generator().manual_seed(0))
-    calls = {name: lambda model=model: model(ids) for name, model in models.items()}
-    return compare(calls, rounds, seconds, clock=time.process_time)
-
-
 @experiment(compared=("ratio",), tolerance=0.1)
-def latency(
-    *, shape: Settings = SHAPE, sizes: Settings = SIZES,
-    cases: Sequence[tuple[int, int]] = ((1, 16), (1, 128), (8, 32), (32, 32)),
-    rounds: int = 60, sample_seconds: float = 0.03,
+@torch.no_grad()
+def served(
+    *, prompt: int = 12, tokens: int = 8, long: int = 128, customers: int = 8,
+    rounds: int = 40, turns: int = 16, voice: str = "pirate",
 ) -> Row:  # fmt: skip
-    """Record every round of every case, a batch of so many tokens."""
-    models, found = candidates(encoder(shape=shape), sizes=sizes), []
-    for batch, tokens in cases:
-        timings = measure(models, batch, tokens, rounds, sample_seconds)
-        ratio = {name: [round(q, 4) for q in timings.ratio(name, "base")] for name in models}
+    """Time reading and writing, in one thread: the base, a copy, a voice merged, apart, its rival.
+
+    The rival are bottleneck adapters at the same layers. Then a customer a row, each with strips of
+    its own (here of equal numbers, on which no time depends): as one batch, or in turn. ``ratio``
+    is over the first of a case in the same round: quartiles. ``added``: how many numbers.
+    """
+    base = copy.deepcopy(_base()[0])  # so that all lie in memory alike: loaded, it is mapped
+    own = chat.adapter(base, chat.SHIPPED / voice)
+    apart = load_adapter(copy.deepcopy(base), chat.SHIPPED / voice)
+    models = {"base": base, "copy": copy.deepcopy(base)}
+    models |= {"merged": merge_and_unload(copy.deepcopy(apart)), "apart": apart}
+    models["bottleneck"] = _with_bottlenecks(base, [*own])
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, (customers, long), generator=draw)
+    changes = _changes(own)
+    weights = {n: base.get_submodule(n).weight for n in own}
+    start = {n: weight.clone() for n, weight in weights.items()}
+
+    def write(model: Any, rows: int) -> None:
+        given = ids[:rows, :prompt]
+        how = {"min_new_tokens": tokens, "max_new_tokens": tokens}
+        model.generate(given, attention_mask=torch.ones_like(given), **how)
+
+    def apart_for(rows: int) -> None:
+        with chat.speaking(base, [own] * rows):
+            write(base, rows)
+
+    def merged_for_one() -> None:
+        for n, weight in weights.items():
+            weight.copy_(start[n] + changes[n])
+        write(base, 1)
+        for n, weight in weights.items():
+            weight.copy_(start[n])
+
+    def in_turn(call: Callable[[], None]) -> Callable[[], None]:
+        return lambda: [call() for _ in range(customers)] and None
+
+    cases: dict[str, dict[str, Callable[[], object]]] = {
+        "read": {n: functools.partial(m, ids[:1]) for n, m in models.items()},
+        "write": {n: functools.partial(write, m, 1) for n, m in models.items()},
+        "write 8": {n: functools.partial(write, m, customers) for n, m in models.items()},
+        "customers": {
+            "base, one batch": functools.partial(write, base, customers),
+            "own adapters, one batch": functools.partial(apart_for, customers),
+            "own adapters, in turn": in_turn(functools.partial(apart_for, 1)),
+            "merged, in turn": in_turn(merged_for_one),
+        },
+    }
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {}
+    for case, calls in cases.items():
+        many = turns if case == "customers" else rounds
+        timings = compare(calls, many, 0.01, clock=time.process_time)
+        first = next(iter(calls))
+        ratio = {name: [round(q, 4) for q in timings.ratio(name, first)] for name in calls}
         seconds = {name: [float(f"{s:.4g}") for s in row] for name, row in timings.seconds.items()}
-        found.append({"batch": batch, "tokens": tokens, "ratio": ratio, "seconds": seconds})
-    return {"processor": platform.machine(), "threads": 1, "cases": found}
+        found[case] = {"ratio": ratio, "seconds": seconds}
+    plain = sum(p.numel() for p in base.parameters())
+    added = {n: sum(p.numel() for p in m.parameters()) - plain for n, m in models.items()}
+    return {"processor": platform.machine(), "threads": 1, "added": added, "cases": found}

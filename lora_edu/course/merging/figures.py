@@ -1,217 +1,426 @@
-"""Figures: what rounding takes of a merge, how it adds up, and the time it saves."""
+"""Figures: a merge being rounded, what arrives, many swaps, four bits, one batch for many."""
 
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_edu.course.experiments import results
+from lora_edu.course import films
+from lora_edu.course.experiments import intervals, results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
+from lora_edu.course.merging.experiments import in_4_bits, outcome
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, letters
 
-SIZES = [10 ** (-n / 2) for n in range(11)]  # of an update, relative to the weights: 1 to 1e-5
-TYPES = {"bfloat16": ("o", VERMILION), "float16": ("s", ORANGE)}
-TYPES |= {"float32": ("^", BLUE), "float64": ("v", GREEN)}
-SIZE = "$\\|\\Delta W\\|\\,/\\,\\|W_0\\|$"
-DRIFTING = ("bfloat16", "float16", "float32")
-BESIDE = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+Stage = Figure | SubFigure
+Store = Callable[[Tensor], Tensor]
+COLOURS = {"grimm": (BLUE, "Grimm"), "pirate": (VERMILION, "the pirate")}
 
 
-def _draw(rng: np.random.Generator, columns: int = 256) -> Tensor:
-    return torch.from_numpy(0.05 * rng.standard_normal((256, columns)))
+def _digits(values: Iterable[float]) -> list[float]:
+    """Round to three digits: what a figure shows."""
+    return [float(f"{value:.3g}") for value in values]
 
 
-def _update(rng: np.random.Generator) -> Tensor:
-    """Return an update of rank 1, of about the norm of W0; a product without sums is exact."""
-    return 20 * _draw(rng, 1) @ _draw(rng, 1).T
+def _to(dtype: torch.dtype) -> Store:
+    return lambda W: W.to(dtype).to(W.dtype)
 
 
-class Merged(NamedTuple):
-    """By type and for each size: the lost part of ΔW, and the share of weights that stay."""
+# -- a film: a merge being rounded ---------------------------------------------------------------
 
-    lost: dict[str, list[float]]
-    same: dict[str, list[float]]
+STILL, FRAME = (2.3, 2.1), (8.4, 3.0)  # inches: width, height
 
 
-def _merged() -> Merged:
-    """Merge one update into one weight, in each type and at each size."""
+def rounding(dtype: str = "bfloat16") -> Numbers:
+    """Merge a word into weights as large as it, then ever smaller: the sizes are 1 to 0.0001.
+
+    ``dtype`` is one of PyTorch's floating-point types, or a ValueError says so.
+    """
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point type of torch, got {dtype!r}")
+    drawn = np.vstack([letters("Lo")[::2], letters("RA")[::2]])  # (100, 100)
+    U, s, Vt = np.linalg.svd(drawn - drawn.mean())
+    word = torch.from_numpy((U[:, :8] * s[:8]) @ Vt[:8])
+    W0 = torch.from_numpy(np.random.default_rng(0).standard_normal(word.shape)).to(kind).double()
+    delta = word * (W0.norm() / word.norm())
+    sizes = np.geomspace(1, 1e-4, films.MOST_FRAMES)
+    kept, told = [], []
+    for size in sizes:
+        W = (W0 + size * delta).to(kind).double()
+        kept.append((W - W0) / size)
+        told.append(outcome(W0, size * delta, W))
+    arrived, _, still = np.transpose(told)
+    captions = [
+        f"{size:.2g}: {a:.0%} arrives, {s:.0%} stay"
+        for size, a, s in zip(sizes, arrived, still, strict=True)
+    ]
+    moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in (1, 0.02, 0.005, 0.001, 1e-4)]
+    name = str(kind).removeprefix("torch.")
+    return {
+        "captions": captions,
+        "moments": moments,
+        "dtype": name,
+        "weights": W0.numel(),
+        "told": "; ".join(captions[i] for i in moments),
+        "sizes": sizes,
+        "arrived": arrived,
+        "still": still,
+        "delta": delta.numpy(),
+        "kept": torch.stack(kept).numpy(),
+    }
+
+
+def _kept(stage: Stage, numbers: Numbers, left: float = 0.17, side: float = 1.95) -> Callable:
+    """Draw what the weights kept of the word, divided by its size."""
+    ax = films.place(stage, left, 0.1, side, side)
+    image = heatmap(ax, numbers["kept"][0], float(np.abs(numbers["delta"]).max()))
+    return lambda i: image.set_data(numbers["kept"][i])
+
+
+def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the word, what is kept of it, and both shares against the size."""
+    asked = films.place(stage, 0.1, 0.1, 2.5, 2.5)
+    heatmap(asked, numbers["delta"], float(np.abs(numbers["delta"]).max()))
+    asked.set_title("asked for: $\\Delta W$", fontsize=11)
+    show_kept = _kept(stage, numbers, left=2.75, side=2.5)
+    stage.axes[1].set_title(f"what {numbers['dtype']} kept", fontsize=11)
+    ax = films.place(stage, 6.0, 0.65, 2.2, 1.95)
+    dots = []
+    for key, color, words in (
+        ("arrived", BLUE, "arrived"),
+        ("still", VERMILION, "weights that stay"),
+    ):
+        ax.plot(numbers["sizes"], numbers[key], color=color, linewidth=1, label=words)
+        dots += ax.plot(numbers["sizes"][:1], numbers[key][:1], "o", color=color)
+    ax.set(xscale="log", xlim=(1.5, 7e-5), ylim=(-0.03, 1.06), xlabel="size of $\\Delta W$")
+    ax.legend(loc="center left", fontsize=8)
+
+    def show(i: int) -> None:
+        show_kept(i)
+        for dot, key in zip(dots, ("arrived", "still"), strict=True):
+            dot.set_data(numbers["sizes"][i : i + 1], numbers[key][i : i + 1])
+
+    return show
+
+
+@figure(rounding)
+def merge_being_rounded(numbers: Numbers) -> Figure:
+    """Show what stays of an update that is merged into 16-bit weights, as it shrinks.
+
+    The update is the word LoRA. Five moments, each drawn as large as its update; the size, how
+    much of it arrives, how many weights stay as they were: {told}. The
+    word is whole at first, then grainy, then a few specks.
+    """
+    return films.strip(_kept, numbers, STILL)
+
+
+def film_of_rounding(dtype: str = "bfloat16") -> films.Player:
+    """Return the film of a merge being rounded to a type."""
+    return films.player(merge_being_rounded, rounding(dtype), _asked_and_kept, FRAME)
+
+
+# -- two curves, and where real updates are ------------------------------------------------------
+
+SIZES = [10 ** (-n / 4) for n in range(17)]  # 1 to 0.0001
+KINDS = {
+    "float16": (_to(torch.float16), "s", ORANGE),
+    "bfloat16": (_to(torch.bfloat16), "o", VERMILION),
+    "4 bits": (in_4_bits, "D", BLUE),
+}
+
+
+def real_sizes() -> dict[str, list[float]]:
+    """Return the least and the largest ‖ΔW‖ / ‖W₀‖ of the matrices of real updates.
+
+    The voices of all recorded seeds; MiniLM's at their best rates, means of eight runs; GPT-3's one
+    matrix from the norms in LoRA's Table 7, of ΔW at ranks 64 and 4 and of W_q.
+    """
+    runs = results("minilm")["runs"]
+    found = {
+        "the voice of Grimm": four_bits("sizes", "grimm").ravel(),
+        "the voice of a pirate": four_bits("sizes", "pirate").ravel(),
+        "MiniLM, full": np.mean([run["sizes"] for run in runs["full"]], axis=0),
+        "MiniLM, LoRA $r$ = 8": np.mean([run["sizes"] for run in runs["LoRA q,v r=8"]], axis=0),
+        "GPT-3, one matrix": np.array([3.57, 6.91]) / 61.95,
+    }
+    return {name: [float(sizes.min()), float(sizes.max())] for name, sizes in found.items()}
+
+
+def _outcomes(kinds: Sequence[str] = tuple(KINDS)) -> Numbers:
+    """Merge an update at each size into one drawn matrix; a ValueError for unknown kinds."""
+    if unknown := [name for name in kinds if name not in KINDS]:
+        raise ValueError(f"kinds must be among {', '.join(KINDS)}, got {unknown[0]!r}")
     rng = np.random.default_rng(0)
-    lost: dict[str, list[float]] = {name: [] for name in TYPES}
-    same: dict[str, list[float]] = {name: [] for name in TYPES}
-    W0, delta = _draw(rng), _update(rng)
-    alike = round(float(W0.norm() / delta.norm()), 6)  # brings ΔW to the norm of W0
-    for name in TYPES:
-        dtype = getattr(torch, name)
-        stored = W0.to(dtype).double()
-        for size in SIZES:
-            change = size * alike * delta
-            W = (stored + change).to(dtype).double()
-            lost[name].append(_three_digits((W - stored - change).norm() / change.norm()))
-            same[name].append(float((stored == W).double().mean()))
-    return Merged(lost, same)
-
-
-def _three_digits(value: Tensor | float) -> float:
-    return float(f"{value:.3g}")
-
-
-def _staircase() -> Numbers:
-    """Add small updates to 1 in bfloat16, and merge updates of each size."""
-    asked = torch.linspace(-0.012, 0.012, 2401, dtype=torch.float64)
-    kept = (1 + asked).to(torch.bfloat16).double() - 1
-    still = asked[kept == 0]
-    ends = {"up": float(still.max()), "down": -float(still.min())}
-    return {**ends, **_merged().same, "asked": asked.numpy(), "kept": kept.numpy()}
-
-
-@figure(_staircase)
-def small_updates_vanish(numbers: Numbers) -> Figure:
-    """Show that an update below half a step of the type leaves a weight as it was.
-
-    Left, 1 + an update in bfloat16: a staircase, level from -{down:.4f} to {up:.4f}. Right, the
-    share of weights that a merge leaves as they were: it rises to 1 as the update shrinks, first in
-    bfloat16, then in float16. For an update of 0.001 of the weights: bfloat16 {bfloat16[6]:.2f},
-    float16 {float16[6]:.2f}, float32 {float32[6]:.4f}.
-    """
-    fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
-    asked, kept = numbers["asked"], numbers["kept"]
-    axes[0].plot(asked, asked, "--", color=GREY, linewidth=1, label="float64")
-    axes[0].plot(asked, kept, color=VERMILION, label="bfloat16")
-    axes[0].set(xlabel="$\\Delta w$", ylabel="$(1 + \\Delta w) - 1$")
-    for name, (marker, color) in TYPES.items():
-        axes[1].plot(SIZES, numbers[name], f"{marker}-", color=color, label=name)
-    axes[1].set(xscale="log", xlabel=SIZE, ylabel="$\\#(W = W_0)\\,/\\,dk$")
-    for ax in axes:
-        ax.legend()
-    return fig
-
-
-def _lost_parts() -> Numbers:
-    """Merge updates of each size in each type; beside what is lost stands what the law says."""
-    eps = {name: torch.finfo(getattr(torch, name)).eps for name in TYPES}  # 2u
-    law = {name: [0.21 * step / size for size in SIZES] for name, step in eps.items()}
-    return {**_merged().lost, "law": law}
-
-
-@figure(_lost_parts)
-def merge_error_by_dtype(numbers: Numbers) -> Figure:
-    """Show the law of the lost part, 0.42 u |W0| / |ΔW|, and where it ends.
-
-    The part of an update that a merge loses, against its size relative to the weights, both
-    logarithmic: falling lines. At 0.1 bfloat16 {bfloat16[2]:.2g}, float16 {float16[2]:.2g}, float32
-    {float32[2]:.2g}, float64 {float64[2]:.1g}. Dashed lines, 0.42 u / size, lie on them until
-    nearly all is lost, as in bfloat16 at 0.001: {bfloat16[6]:.2g}.
-    """
-    fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for name, (marker, color) in TYPES.items():
-        ax.plot(SIZES, numbers[name], f"{marker}-", color=color, linewidth=0.8, label=name)
-        ax.plot(SIZES, numbers["law"][name], "--", color=BLACK, linewidth=1)
-    ax.lines[-1].set_label(f"$0.42\\,u\\,/\\,$({SIZE})")
-    ax.set(xscale="log", yscale="log", ylim=(1e-17, 30), xlabel=SIZE)
-    ax.set_ylabel("$\\|W - (W_0 + \\Delta W)\\|\\,/\\,\\|\\Delta W\\|$")
-    ax.legend(**BESIDE)
-    return fig
-
-
-def _cycle(W: Tensor, change: Tensor) -> Tensor:
-    """Merge an update and subtract it again, rounding to the type of W each time."""
-    return ((W + change).to(W.dtype) - change).to(W.dtype)
-
-
-def _distance(W: Tensor, W0: Tensor) -> float:
-    """Return |W - W0| / |W0|; W0 in float64, of which each other type is a part."""
-    return float((W - W0).norm() / W0.norm())
-
-
-def _drift_of_one(W0: Tensor, change: Tensor, cycles: int) -> list[float]:
-    """Return |W - W0| / |W0| after each cycle with one and the same update."""
-    W, found = W0, []
-    while len(found) < cycles:
-        before, W = W, _cycle(W, change)
-        found.append(_distance(W, W0.double()))
-        if torch.equal(W, before):  # a cycle that changes nothing: so do all that follow
-            break
-    return found + found[-1:] * (cycles - len(found))
-
-
-def _drift(cycles: int = 1000) -> Numbers:
-    """Return |W - W0| / |W0| after each cycle, with new updates and with one and the same."""
-    rng = np.random.default_rng(0)
-    drawn = _draw(rng)
-    first = change = 0.1 * _update(rng).float()
-    starts = {name: drawn.to(getattr(torch, name)) for name in DRIFTING}
-    weights, exact = dict(starts), {name: W0.double() for name, W0 in starts.items()}
-    new: dict[str, list[float]] = {name: [] for name in DRIFTING}
-    for _ in range(cycles):
-        for name, W0 in exact.items():
-            weights[name] = _cycle(weights[name], change)
-            new[name].append(_distance(weights[name], W0))
-        change = 0.1 * _update(rng).float()
-    same = {name: _drift_of_one(W0, first, cycles) for name, W0 in starts.items()}
-    numbers: Numbers = {"cycles": cycles}
-    for name in DRIFTING:
-        numbers[name] = [_three_digits(x) for x in (new[name][0], new[name][-1], same[name][-1])]
-    curves = [[new[name], same[name]] for name in DRIFTING]
-    return {**numbers, "curves": np.array(curves)}  # (types, 2, cycles)
-
-
-@figure(_drift)
-def merge_drift(numbers: Numbers) -> Figure:
-    """Show that cycles with one update stop drifting at once, and those with new ones do not.
-
-    The relative distance from W0 after n cycles of merging and subtracting, log axes. One and the
-    same update: level lines. New ones: rising, no faster than the square root of n, dotted. From n
-    = 1 to {cycles}: bfloat16 {bfloat16[0]:.1g} to {bfloat16[1]:.1g}, float16 {float16[0]:.1g} to
-    {float16[1]:.1g}, float32 {float32[0]:.1g} to {float32[1]:.1g}.
-    """
-    fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    n = np.arange(1, numbers["cycles"] + 1)
-    for name, (new, same) in zip(DRIFTING, numbers["curves"], strict=True):
-        marker, color = TYPES[name]
-        look = {"color": color, "marker": marker, "markevery": [0, 9, 99, 999]}
-        ax.plot(n, new, "-", label=f"{name}, $\\Delta W_n$", **look)
-        ax.plot(n, same, "--", label=f"{name}, $\\Delta W_1$", **look)
-    ax.plot(n, 2e-3 * n**0.5, ":", color=BLACK, linewidth=1, label="$\\sqrt{n}$")
-    ax.set(xscale="log", yscale="log", xlabel="$n$", ylabel="$\\|W_n - W_0\\|\\,/\\,\\|W_0\\|$")
-    ax.legend(**BESIDE)
-    return fig
-
-
-def _times() -> Numbers:
-    """Return quartiles of the recorded times, over those of the base in the same round."""
-    cases = results("latency")["cases"]
-    numbers: Numbers = {"rounds": len(cases[0]["seconds"]["base"])}
-    numbers["shapes"] = [f"{case['batch']} × {case['tokens']}" for case in cases]
-    numbers["quartiles"] = {}
-    for name in ("copy", "merged", "LoRA", "bottleneck"):
-        quartiles = [case["ratio"][name] for case in cases]  # (cases, 3)
-        numbers["quartiles"][name] = quartiles
-        numbers[name] = [median for _, median, _ in quartiles]
+    drawn = torch.from_numpy(0.05 * rng.standard_normal((256, 256))).float()
+    delta = torch.from_numpy(rng.standard_normal((256, 8)) @ rng.standard_normal((8, 256))).float()
+    numbers: Numbers = {"sizes": _digits(SIZES), "real": real_sizes()}
+    for name in kinds:
+        store, *_ = KINDS[name]
+        W0 = store(drawn)
+        scaled = [size * W0.norm() / delta.norm() * delta for size in SIZES]
+        told = [outcome(W0, change, store(W0 + change)) for change in scaled]
+        arrived, error, _ = zip(*told, strict=True)
+        numbers[name] = {"arrived": _digits(arrived), "error": _digits(error)}
+    for way in {"bfloat16", "4 bits"}.intersection(kinds):
+        for key in ("arrived", "error"):
+            dots = [(four_bits("sizes", v), four_bits(way, v, key)) for v in COLOURS]
+            numbers[f"{way}, {key}"] = np.stack(dots, axis=1).reshape(2, -1)  # size, and value
     return numbers
 
 
-@figure(_times)
-def latency(numbers: Numbers) -> Figure:
-    """Show the recorded times of a merged model, of LoRA kept apart and of bottleneck adapters.
+@figure(_outcomes)
+def what_arrives(numbers: Numbers) -> Figure:
+    """Show the error of a merge, how much of the update arrives, and how large real updates are.
 
-    Time relative to the base, median and quartiles of {rounds} paired rounds, for inputs from 1 ×
-    16 to 32 × 32 tokens. A copy and the merged model lie at 1, within 0.02. LoRA apart:
-    {LoRA[0]:.2f}, {LoRA[1]:.2f}, {LoRA[2]:.2f}, {LoRA[3]:.2f}; bottleneck adapters of as many
-    parameters: {bottleneck[0]:.2f}, {bottleneck[1]:.2f}, {bottleneck[2]:.2f}, {bottleneck[3]:.2f}.
+    Against the size of the update, two panels. Left, the error: falling lines, at 0.01 float16
+    {float16[error][8]:.2g}, bfloat16 {bfloat16[error][8]:.2g}, 4 bits {4 bits[error][8]:.2g}.
+    Right, the share that arrives: near 1 for large updates, then a fall, bfloat16's near 0.001
+    ({bfloat16[arrived][12]:.2g}), that of 4 bits between 0.3 and 0.01 ({4 bits[arrived][4]:.2g} at
+    0.1). Bars above mark real updates, all larger than 0.005. Faint dots are the matrices of two
+    voices: they lie along the lines.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.6))
+    fig.subplots_adjust(left=0.08, right=0.98, bottom=0.12, top=0.72, wspace=0.25)
+    for ax, key in zip(axes, ("error", "arrived"), strict=True):
+        for name, (_, marker, color) in KINDS.items():
+            if name not in numbers:
+                continue
+            ax.plot(numbers["sizes"], numbers[name][key], marker + "-", color=color, label=name)
+            if f"{name}, {key}" in numbers:
+                ax.plot(*numbers[f"{name}, {key}"], ".", color=color, alpha=0.15)
+        ax.set(xscale="log", xlabel="size, $\\|\\Delta W\\|\\,/\\,\\|W_0\\|$")
+        ax.invert_xaxis()
+        bars = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+        for i, (name, ends) in enumerate(numbers["real"].items()):
+            high = 1.05 + 0.06 * i
+            ax.plot(ends, [high] * 2, color=BLACK, linewidth=3, solid_capstyle="butt", **bars)
+            if ax is axes[1]:
+                ax.text(8e-5, high, name, ha="right", va="center", fontsize=9, **bars)
+    axes[0].set(yscale="log", ylim=(1e-3, 9), ylabel="error, 1: as large as $\\Delta W$")
+    axes[1].set(ylim=(-0.03, 1.08), ylabel="share of $\\Delta W$ that arrives")
+    axes[0].legend()
+    return fig
+
+
+# -- many swaps ------------------------------------------------------------------------------------
+
+LINES = {
+    "strangers": ("s-", VERMILION, "strangers, bfloat16"),
+    "two voices": ("o--", VERMILION, "two voices, bfloat16"),
+    "two voices, float32": ("o--", BLUE, "two voices, float32"),
+    "strangers, float32": ("s-", BLUE, "strangers, float32"),
+}
+
+
+def _swaps() -> Numbers:
+    """Return how far the weights are from W₀ after each number of swaps: the mean of the runs."""
+    record = results("swapped")
+    numbers: Numbers = {"rounds": record["arguments"]["rounds"][1:], "runs": len(record["rows"])}
+    for name in LINES:
+        numbers[name] = _digits(np.mean([row[name]["off"][1:] for row in record["rows"]], axis=0))
+    return numbers
+
+
+@figure(_swaps)
+def many_swaps(numbers: Numbers) -> Figure:
+    """Show how far the weights drift when adapters are merged and subtracted, up to 1,000 times.
+
+    The distance from W₀ as a part of it, against the number of swaps, both logarithmic, means of
+    {runs} runs. In bfloat16 strangers rise from {strangers[0]:.1g} to {strangers[3]:.1g}, two
+    voices from {two voices[0]:.1g} to {two voices[3]:.1g}, level at the end. In float32 the
+    former end at {strangers, float32[3]:.0e}, the latter at {two voices, float32[3]:.0e}.
     """
     fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
-    looks = [("x", GREY), ("o", BLUE), ("s", VERMILION), ("D", ORANGE)]
-    shapes = numbers["shapes"]
-    for i, (name, look) in enumerate(zip(numbers["quartiles"], looks, strict=True)):
-        low, median, high = np.transpose(numbers["quartiles"][name])
-        at, spread = np.arange(len(shapes)) + 0.14 * (i - 1.5), [median - low, high - median]
-        marker, color = look
-        ax.errorbar(at, median, spread, fmt=marker, color=color, label=name, capsize=3)
-    ax.axhline(1, color=BLACK, linewidth=1, linestyle=":")
-    ax.set_xticks(range(len(shapes)), shapes)
-    ax.set(xlabel="batch × tokens", ylabel="$t\\,/\\,t_{base}$")
-    ax.legend(**BESIDE)
+    rounds = numbers["rounds"]
+    for name, (style, color, words) in LINES.items():
+        ax.plot(rounds, numbers[name], style, color=color)
+        ax.annotate(words, (rounds[-1], numbers[name][-1]), xytext=(8, 0), color=color,
+                    textcoords="offset points", va="center", fontsize=10)  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlim=(0.8, 6e4), xticks=rounds)
+    ax.set_xticks(rounds, [f"{n:,}" for n in rounds])
+    ax.set(xlabel="swaps", ylabel="distance from $W_0$, as a part of it")
     return fig
+
+
+class Asked(NamedTuple):
+    """What is left after some swaps, one value a run."""
+
+    way: str
+    swaps: int
+    paris: list[float]  # the probability of the word
+    prose: list[float]  # perplexity
+    pirate: list[float]  # perplexity of his texts, with his voice merged once more
+    same: int  # runs that answer word by word as before the first swap
+
+
+def asked() -> list[Asked]:
+    """Return a line for each way of swapping and number of swaps."""
+    record, lines = results("swapped"), []
+    rows = record["rows"]
+    for way in record["arguments"]["swaps"]:
+        for i, swaps in enumerate(record["arguments"]["rounds"]):
+            columns = [[row[way][key][i] for row in rows] for key in ("paris", "prose", "pirate")]
+            same = sum(row[way]["says"][i] == row[way]["says"][0] for row in rows)
+            lines.append(Asked(way, swaps, *columns, same))
+    return lines
+
+
+# -- four bits -------------------------------------------------------------------------------------
+
+WAYS = {
+    "base": "no voice",
+    "apart": "voice apart",
+    "bfloat16": "merged, bfloat16",
+    "4 bits": "merged, 4 bits again",
+    "4 bits, dice": "merged, 4 bits, with dice",
+    "4 bits, other levels": "merged, NF4",
+    "5 bits": "merged, 5 bits",
+}
+BASES = {
+    "off its levels, 4 bits": "W0 off its levels: merged, 4 bits",
+    "base in NF4": "W0 in NF4: no voice",
+    "NF4, apart": "W0 in NF4: voice apart",
+    "NF4": "W0 in NF4: merged, NF4 again",
+    "NF4, other levels": "W0 in NF4: merged, our 4 bits",
+}
+
+
+def four_bits(way: str, voice: str, key: str = "said") -> NDArray:
+    """Return a column of the record, one a run, or for each matrix: (runs, matrices)."""
+    rows = results("requantised")["rows"]
+    if way == "sizes":
+        return np.array([row["sizes"][voice] for row in rows])
+    base = way.startswith("base")
+    return np.array([row[way][key][voice] if base else row[way][voice][key] for row in rows])
+
+
+def columns(way: str) -> list[NDArray]:
+    """Return what arrives, the error, and three perplexities: of prose, the pirate's, Grimm's."""
+    said = [four_bits(way, voice) for voice in ("pirate", "grimm")]
+    if way.startswith("base"):
+        prose = np.array([row[way]["prose"] for row in results("requantised")["rows"]])
+        return [np.zeros(1), np.ones(1), prose, *said]
+    both = [[four_bits(way, voice, key) for voice in COLOURS] for key in ("arrived", "error")]
+    return [*map(np.array, both), four_bits(way, "pirate", "prose"), *said]
+
+
+def _perplexities() -> Numbers:
+    """Return the perplexity of each voice's own texts, in each way, one a run."""
+    return {voice: {way: _digits(four_bits(way, voice)) for way in WAYS} for voice in COLOURS}
+
+
+@figure(_perplexities)
+def voice_in_four_bits(numbers: Numbers) -> Figure:
+    """Show where a voice is heard: apart, merged in 16 bits, in 4 bits, and in 4 bits with dice.
+
+    The perplexity of each voice's own texts, a mark for each of three adapters. Without the voice
+    about {grimm[base][0]:.0f} for Grimm and {pirate[base][0]:.0f} for the pirate; apart
+    {grimm[apart][0]:.0f} and {pirate[apart][0]:.1f}, and merged in bfloat16 as much. Merged into
+    4 bits again {grimm[4 bits][0]:.0f} and {pirate[4 bits][0]:.0f}: most of the way back. With dice
+    {grimm[4 bits, dice][0]:.0f} and {pirate[4 bits, dice][0]:.1f}.
+    """
+    fig, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    for shift, (voice, (color, words)) in zip((0.12, -0.12), COLOURS.items(), strict=True):
+        for i, way in enumerate(WAYS):
+            values = numbers[voice][way]
+            if i == 0:
+                ax.text(max(values) * 1.1, i + shift, words, color=color, va="center")
+            ax.plot(values, [i + shift] * len(values), "o", color=color, alpha=0.7)
+    ax.set(
+        xscale="log",
+        xlim=(2.5, 150),
+        xlabel="perplexity of the voice's own texts (less: it is there)",
+    )
+    ax.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
+    ax.set_yticks(range(len(WAYS)), WAYS.values())
+    ax.invert_yaxis()
+    ax.minorticks_off()
+    ax.grid(axis="y", alpha=0.3)
+    return fig
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+CALLS = {
+    "base, one batch": "no adapter, one batch",
+    "own adapters, one batch": "each its own adapter, one batch",
+    "own adapters, in turn": "one after the other, apart",
+    "merged, in turn": "one after the other, merged for each",
+}
+
+
+def ratio(case: str, name: str) -> tuple[float, float, float]:
+    """Return how much longer a call takes than the first of its case: mean and 95 % interval.
+
+    Of the ratios in the same round, on a logarithmic scale; Student's.
+    """
+    seconds = results("served")["cases"][case]["seconds"]
+    logs = np.log(np.divide(seconds[name], next(iter(seconds.values()))))
+    ((_, mean, low, high, _),) = intervals({name: logs})
+    return math.exp(mean), math.exp(low), math.exp(high)
+
+
+def _served() -> Numbers:
+    """Return the recorded times of eight customers, over those of the base alone: quartiles."""
+    record = results("served")
+    quartiles = record["cases"]["customers"]["ratio"]
+    return {"customers": record["arguments"]["customers"], "ratio": quartiles}
+
+
+@figure(_served)
+def one_batch_many_adapters(numbers: Numbers) -> Figure:
+    """Show how one batch serves customers who each have an adapter, and what it takes.
+
+    Left, a drawing: the rows of a batch, one a customer, all go through one W₀; beside it each row
+    goes through two thin strips of its own. Right, the time for {customers} customers over that of
+    the base alone: each its own adapter in one batch {ratio[own adapters, one batch][1]:.2f}; one
+    after the other, apart, {ratio[own adapters, in turn][1]:.1f}; merged for each in turn
+    {ratio[merged, in turn][1]:.1f}.
+    """
+    fig = plt.figure(figsize=(9.6, 3.4))
+    ax = fig.add_axes((0.01, 0.02, 0.42, 0.96))
+    ax.set(xlim=(0, 10), ylim=(0, 8), aspect="equal")
+    ax.axis("off")
+    hues = (BLUE, ORANGE, GREEN, VERMILION)
+    ax.add_patch(plt.Rectangle((3.0, 5.0), 2.6, 2.6, color=GREY, alpha=0.5))
+    ax.text(4.3, 6.3, "$W_0$, once", ha="center", va="center", fontsize=11)
+    for i, hue in enumerate(hues):
+        up = 6.9 - 0.45 * i
+        for left in (0.2, 7.6):
+            ax.add_patch(plt.Rectangle((left, up), 1.9, 0.32, color=hue))
+        low = 3.6 - 1.0 * i
+        ax.add_patch(plt.Rectangle((3.0, low + 0.22), 1.6, 0.22, color=hue))  # A, flat
+        ax.add_patch(plt.Rectangle((5.3, low - 0.1), 0.22, 0.85, color=hue))  # B, upright
+        ax.plot([1.15, 1.15, 2.9], [5.4, low + 0.33, low + 0.33], color=GREY, linewidth=0.8)
+        ax.plot([4.65, 5.25], [low + 0.33] * 2, color=GREY, linewidth=0.8)
+        ax.plot([5.6, 8.55, 8.55], [low + 0.33, low + 0.33, 5.4], color=GREY, linewidth=0.8)
+    arrow = {"arrowstyle": "-|>", "color": BLACK}
+    ax.annotate("", (2.95, 6.3), (2.15, 6.3), arrowprops=arrow)
+    ax.annotate("", (7.55, 6.3), (5.65, 6.3), arrowprops=arrow)
+    ax.text(1.15, 7.35, "a row each", ha="center", fontsize=10)
+    ax.text(8.55, 7.35, "added", ha="center", fontsize=10)
+    ax.text(3.8, 0.1, "$A$", ha="center", fontsize=10)
+    ax.text(5.4, 0.1, "$B$", ha="center", fontsize=10)
+    bars = fig.add_axes((0.5, 0.2, 0.47, 0.68))
+    for i, (name, words) in enumerate(CALLS.items()):
+        low, middle, high = numbers["ratio"][name]
+        bars.barh(i, middle, 0.42, color=GREY)
+        bars.plot([low, high], [i, i], color=BLACK)
+        bars.text(0, i - 0.28, f" {words}: {middle:.2f}", va="bottom", fontsize=9)
+    bars.set(
+        yticks=[], xlabel=f"time of {numbers['customers']} customers (the base in one batch: 1)"
+    )
+    bars.set(ylim=(len(CALLS) - 0.5, -0.75))
+    return fig
+
+
+def speed(case: str, name: str) -> float:
+    """Return the tokens that a recorded call writes in a second, the median of its rounds."""
+    record = results("served")
+    return record["arguments"]["tokens"] / float(np.median(record["cases"][case]["seconds"][name]))

@@ -6,8 +6,24 @@ from lessons import in_place, loses_return
 from lora_edu.course.merging import checks
 
 
-def lost_part(size, u):
-    return min(1, 0.42 * u / size)
+def merged(W0, delta):
+    return (W0 + delta).astype(W0.dtype)
+
+
+def step_of(W0, delta):
+    return merged(W0, delta).astype(float) - W0
+
+
+def product(step, delta):
+    return np.sum(step * delta)
+
+
+def arrived(W0, delta):
+    return product(step_of(W0, delta), delta) / np.sum(delta**2)
+
+
+def roll(place, rng):
+    return np.floor(place + rng.random(place.shape))
 
 
 def serve(W0, deltas, use):
@@ -60,31 +76,92 @@ def rounds_the_update(W0, deltas, use):
     return serve(W0, deltas.astype(W0.dtype), use)
 
 
-def per_row(x, W0, A, B, which):
-    h = np.einsum("nrk,nk->nr", A[which], x)
-    return x @ W0.T + np.einsum("ndr,nr->nd", B[which], h)
-
-
 CASES = {
-    checks.check_lost_part: (
-        lost_part,
+    checks.check_arrived: (
+        arrived,
         {
-            "the worst": (lambda size, u: min(1, u / size), "the worst case of each weight"),
-            "turned over": (
-                lambda size, u: min(1, size / u),
-                "a larger update must lose a smaller",
+            "not rounded": (
+                lambda W0, d: product(W0 + d - W0.astype(float), d) / np.sum(d**2),
+                "1 where nothing is rounded",
             ),
-            "product": (lambda size, u: 0.42 * size * u, "a larger update must lose a smaller"),
-            "no size": (lambda size, u: 0.42 * u, "a larger update must lose a smaller"),
-            "no u": (lambda size, u: min(1, 0.004 / size), "a finer type (a smaller u)"),
-            "max": (lambda size, u: max(1, 0.42 * u / size), "less than 1 is lost"),
-            "no end": (
-                lambda size, u: 0.42 * u / size,
-                "more than all cannot be lost, got 1.64e+03",
+            "lengths": (
+                lambda W0, d: np.linalg.norm(step_of(W0, d)) / np.linalg.norm(d),
+                "that compares lengths",
             ),
-            "a tenth": (lambda size, u: min(1, 0.1 * u / size), "size 0.3, u = 2**-8"),
-            "squared": (lambda size, u: min(1, (u / size) ** 2), "but measured"),
-            "pair": (lambda size, u: (u, size), "one number, got shape (2,)"),
+            "cosine": (
+                lambda W0, d: arrived(W0, d) * np.linalg.norm(d) / np.linalg.norm(step_of(W0, d)),
+                "that is the cosine",
+            ),
+            "error": (
+                lambda W0, d: np.linalg.norm(step_of(W0, d) - d) / np.linalg.norm(d),
+                "that is the error",
+            ),
+            "one less error": (
+                lambda W0, d: 1 - np.linalg.norm(step_of(W0, d) - d) / np.linalg.norm(d),
+                "1 less the error",
+            ),
+            "moved": (lambda W0, d: np.mean(step_of(W0, d) != 0), "weights that move"),
+            "stay": (lambda W0, d: np.mean(step_of(W0, d) == 0), "weights that stay"),
+            "lost": (lambda W0, d: 1 - arrived(W0, d), "the share that is lost"),
+            "no square": (
+                lambda W0, d: product(step_of(W0, d), d) / np.linalg.norm(d),
+                "not by ‖ΔW‖",
+            ),
+            "of W0": (
+                lambda W0, d: product(step_of(W0, d), d) / np.sum(W0.astype(float) ** 2),
+                "not of W0",
+            ),
+            "of the step": (
+                lambda W0, d: product(step_of(W0, d), d) / np.sum(step_of(W0, d) ** 2),
+                "not by the length of the step",
+            ),
+            "W itself": (
+                lambda W0, d: product(merged(W0, d).astype(float), d) / np.sum(d**2),
+                "not W itself",
+            ),
+            "turned": (lambda W0, d: -arrived(W0, d), "not W0 - W"),
+            "product": (lambda W0, d: np.sum(step_of(W0, d) @ d) / np.sum(d**2), "the product of"),
+            "largest": (
+                lambda W0, d: product(step_of(W0, d), d) / np.linalg.norm(d, 2) ** 2,
+                "the largest singular value",
+            ),
+            "mean above": (lambda W0, d: arrived(W0, d) / d.size, "a sum above and below"),
+            "mean of shares": (lambda W0, d: np.mean(step_of(W0, d) / d), "the mean of single"),
+            "percent": (lambda W0, d: 100 * arrived(W0, d), "a share is of 1"),
+            "matrix": (lambda W0, d: step_of(W0, d) * d, "the share is one number"),
+            "in place": (lambda W0, d: in_place(W0, 1.0), "W0 itself was changed"),
+            "no return": (loses_return, "is the `return` missing?"),
+        },
+    ),
+    checks.check_roll: (
+        roll,
+        {
+            "nearest": (lambda p, rng: np.round(p), "that rounds to the nearest"),
+            "down": (lambda p, rng: np.floor(p), "that always rounds down"),
+            "up": (lambda p, rng: np.ceil(p), "that always rounds up"),
+            "cut off": (lambda p, rng: np.trunc(p), "that cuts off the digits"),
+            "coin": (lambda p, rng: np.floor(p) + rng.integers(0, 2, p.shape), "as likely"),
+            "turned": (
+                lambda p, rng: np.floor(p) + (rng.random(p.shape) > p - np.floor(p)),
+                "turned round",
+            ),
+            "cut below zero": (lambda p, rng: np.trunc(p + rng.random(p.shape)), "below zero"),
+            "wide": (
+                lambda p, rng: np.round(p + rng.uniform(-1, 1, p.shape)),
+                "a place on a level must stay",
+            ),
+            "digits": (lambda p, rng: p + rng.random(p.shape), "levels are whole numbers"),
+            "one throw": (lambda p, rng: np.floor(p + rng.random()), "all rows got the same"),
+            "one a row": (
+                lambda p, rng: np.floor(p + rng.random((len(p), 1))),
+                "all places of a row got",
+            ),
+            "own dice": (lambda p, rng: roll(p, np.random.default_rng(0)), "yours fall alike"),
+            "seldom": (
+                lambda p, rng: np.floor(p) + (rng.random(p.shape) < (p - np.floor(p)) ** 2),
+                "2.3 must stay 2.3",
+            ),
+            "flat": (lambda p, rng: roll(p, rng).ravel(), "keep the shape"),
             "no return": (loses_return, "is the `return` missing?"),
         },
     ),
@@ -107,38 +184,6 @@ CASES = {
                 lambda W0, deltas, use: [use(W0) for _ in deltas] and W0,
                 "update 0: use got W0",
             ),
-        },
-    ),
-    checks.check_stories: (
-        (True, False, False, True),
-        {
-            "phone": ((False, False, False, True), "phone: a small batch, one adapter"),
-            "customers": ((True, True, False, True), "customers: a weight holds one adapter"),
-            "faint": ((True, False, True, True), "faint: bfloat16 would round"),
-            "archive": ((True, False, False, False), "archive: large batches shrink"),
-            "word": (("yes", False, False, True), "phone must be True or False, got yes"),
-            "three": ((True, False, False, ...), "answer 4 is still to be given"),
-        },
-    ),
-    checks.check_per_row: (
-        per_row,
-        {
-            "no base": (lambda x, W0, *a: per_row(x, 0 * W0, *a), "x W0ᵀ is missing"),
-            "no update": (lambda x, W0, *_: x @ W0.T, "the updates are missing"),
-            "all": (
-                lambda x, W0, A, B, _: x @ (W0 + np.einsum("mdr,mrk->dk", B, A)).T,
-                "each row got all adapters",
-            ),
-            "the first": (
-                lambda x, W0, A, B, which: x @ (W0 + B[which[0]] @ A[which[0]]).T,
-                "all rows got the first row's",
-            ),
-            "in turn": (
-                lambda x, W0, A, B, _: per_row(x, W0, A, B, np.arange(len(x)) % len(A)),
-                "which adapter did that row get?",
-            ),
-            "columns": (lambda *a: per_row(*a).T, "y must have shape (5, 4)"),
-            "in place": (lambda x, *a: in_place(x, 1.0), "x itself was changed"),
         },
     ),
 }

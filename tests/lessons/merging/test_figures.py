@@ -1,14 +1,17 @@
-"""The figures: the numbers behind them, against rounding computed another way."""
+"""The figures: what rounds, against NumPy and other code; what is drawn, against the records."""
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from lora_edu.course.experiments import results
+from lora_edu.course.experiments import read, results
 from lora_edu.course.merging import figures
+from lora_edu.course.merging.experiments import in_4_bits, outcome
+from lora_edu.course.plots import letters
 
 
 @pytest.fixture(autouse=True)
@@ -17,44 +20,146 @@ def _close():
     plt.close("all")
 
 
-def test_an_update_below_half_a_step_leaves_a_weight():
-    _, numbers = figures.small_updates_vanish()
-    assert numbers["up"] == pytest.approx(2**-8, abs=1e-5)  # half of what lies above 1
-    assert numbers["down"] == pytest.approx(2**-9, abs=1e-5)
-    for name in ("bfloat16", "float16"):
-        assert np.all(np.diff(numbers[name]) > 0)
-        assert numbers[name][0] < 0.01 < 0.98 < numbers[name][-1]
-    assert max(numbers["float64"]) == 0
-
-
-def test_the_lost_part_is_that_of_numpys_float16_and_follows_the_law():
-    _, numbers = figures.merge_error_by_dtype()
+@pytest.mark.parametrize("size", [0.1, 0.003, 0.0003])
+def test_the_outcome_of_a_merge_is_that_of_numpys_float16(size):
     rng = np.random.default_rng(5)
-    W0, delta = 0.05 * rng.standard_normal((2, 256, 256))
-    stored = W0.astype(np.float16).astype(float)
-    for at in (2, 4, 6):  # sizes 0.1, 0.01, 0.001
-        change = figures.SIZES[at] * delta * (np.linalg.norm(W0) / np.linalg.norm(delta))
-        error = (stored + change).astype(np.float16).astype(float) - stored - change
-        lost = np.linalg.norm(error) / np.linalg.norm(change)
-        assert numbers["float16"][at] == pytest.approx(lost, rel=0.12)
-    for name, bits in [("bfloat16", 8), ("float16", 11), ("float32", 24), ("float64", 53)]:
-        assert numbers[name][2] == pytest.approx(0.42 * 2.0**-bits / 0.1, rel=0.1)
+    W0 = rng.standard_normal((40, 30)).astype(np.float16)
+    delta = size * rng.standard_normal((40, 30))
+    step = (W0 + delta).astype(np.float16).astype(float) - W0
+    stored = torch.from_numpy((W0 + delta).astype(np.float16)).double()
+    arrived, error, still = outcome(torch.from_numpy(W0).double(), torch.from_numpy(delta), stored)
+    assert arrived == pytest.approx((step * delta).sum() / (delta**2).sum(), abs=1e-9)
+    assert error == pytest.approx(np.linalg.norm(step - delta) / np.linalg.norm(delta), abs=1e-9)
+    assert still == np.mean(step == 0)
 
 
-def test_one_update_stops_drifting_and_new_ones_do_not():
-    _, numbers = figures.merge_drift()
-    lines = {line.get_label(): line.get_ydata() for line in plt.gca().lines}
-    for name in ("bfloat16", "float16", "float32"):
-        same, new = lines[f"{name}, $\\Delta W_1$"], lines[f"{name}, $\\Delta W_n$"]
-        assert len(set(same)) == 1
-        assert same[0] == new[0] > 0
-        assert 10 * new[0] < new[-1] < 1000**0.5 * new[0]
-        assert numbers[name] == pytest.approx([new[0], new[-1], same[-1]], rel=0.01)
+def test_the_word_is_whole_then_gone():
+    numbers = figures.rounding()
+    assert len(numbers["captions"]) == 24
+    assert numbers["sizes"][0] == 1
+    assert numbers["sizes"][-1] == pytest.approx(1e-4)
+    np.testing.assert_allclose(numbers["arrived"][:10], 1, atol=0.01)
+    assert numbers["arrived"][-1] < 0.06
+    assert np.all(np.diff(numbers["still"]) >= 0)
+    drawn = np.vstack([letters("Lo")[::2], letters("RA")[::2]])
+    for kept, like in ((numbers["kept"][0], 0.9), (numbers["delta"], 0.9)):
+        assert np.corrcoef(kept.ravel(), drawn.ravel())[0, 1] > like
+    # What stays is what bfloat16 cannot see: half a step, at most 1/256 of the weight.
+    moved = numbers["kept"][12] != 0
+    assert np.abs(numbers["delta"][moved]).min() > 0
 
 
-def test_latency_draws_the_record():
-    _, numbers = figures.latency()
-    for case, *middles in zip(
-        results("latency")["cases"], numbers["merged"], numbers["LoRA"], strict=True
-    ):
-        assert middles == [case["ratio"][name][1] for name in ("merged", "LoRA")]
+@pytest.mark.parametrize("dtype", ["float16", torch.float32])
+def test_the_film_takes_other_types(dtype):
+    assert figures.rounding(dtype)["arrived"][12] == pytest.approx(1, abs=0.01)
+    assert figures.film_of_rounding(dtype).html != figures.film_of_rounding().html
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8", "Tensor", 16, None, torch.int8, ["float16"]])
+def test_the_film_refuses_what_is_no_floating_type(dtype):
+    with pytest.raises(ValueError, match="dtype must be a floating-point type of torch, got"):
+        figures.rounding(dtype)
+
+
+def test_the_error_of_16_bits_obeys_the_law():
+    _, numbers = figures.what_arrives()
+    for name, u in (("float16", 2**-11), ("bfloat16", 2**-8)):
+        for size, error in zip(numbers["sizes"], numbers[name]["error"], strict=True):
+            if (law := 0.425 * u / size) < 0.25 and size < 0.5:
+                assert error == pytest.approx(law, rel=0.1)
+    assert numbers["4 bits"]["arrived"][-1] == pytest.approx(0.07, abs=0.02)
+
+
+def test_what_arrives_draws_the_kinds_it_is_asked_for():
+    _, numbers = figures.what_arrives(["float16"])
+    assert "bfloat16" not in numbers
+    with pytest.raises(ValueError, match="kinds must be among float16, bfloat16, 4 bits, got 'b"):
+        figures.what_arrives(["bf16"])
+
+
+def test_real_updates_are_those_of_the_records_and_of_table_7():
+    sizes = figures.real_sizes()
+    assert len(sizes) == 5
+    assert sizes["GPT-3, one matrix"] == pytest.approx([3.57 / 61.95, 6.91 / 61.95])
+    every = [row["sizes"]["grimm"] for row in read("requantised")["rows"]]
+    assert sizes["the voice of Grimm"] == [min(map(min, every)), max(map(max, every))]
+    runs = np.array([run["sizes"] for run in results("minilm")["runs"]["full"]])
+    assert sizes["MiniLM, full"] == pytest.approx([runs.mean(0).min(), runs.mean(0).max()])
+
+
+def test_the_matrices_of_the_voices_lie_on_the_line_of_their_type():
+    numbers = figures.what_arrives.numbers()
+    size, error = numbers["bfloat16, error"]
+    assert len(size) == 2 * 3 * 70
+    np.testing.assert_allclose(error, 0.425 * 2**-8 / size, rtol=0.35)
+
+
+def test_the_swaps_are_the_means_of_the_record():
+    _, numbers = figures.many_swaps()
+    rows = read("swapped")["rows"]
+    assert numbers["rounds"] == [1, 10, 100, 1000]
+    for name in figures.LINES:
+        means = np.mean([row[name]["off"] for row in rows], axis=0)[1:]
+        assert numbers[name] == pytest.approx(means, rel=0.01)
+
+
+def test_each_line_of_the_table_is_a_way_after_a_number_of_swaps():
+    lines = figures.asked()
+    record = read("swapped")
+    assert len(lines) == 5 * len(record["arguments"]["swaps"])
+    line = next(line for line in lines if line.way == "strangers" and line.swaps == 100)
+    assert line.paris == [row["strangers"]["paris"][3] for row in record["rows"]]
+    assert line.pirate == [row["strangers"]["pirate"][3] for row in record["rows"]]
+    kept = [line for line in lines if line.way == "two voices, W0 kept"]
+    assert len({tuple(line.prose) for line in kept}) == 1
+    assert all(line.same == len(record["rows"]) for line in kept)
+
+
+def test_four_bits_reads_both_kinds_of_rows():
+    rows = read("requantised")["rows"]
+    none = figures.four_bits("base in NF4", "grimm")
+    assert none.tolist() == [r["base in NF4"]["said"]["grimm"] for r in rows]
+    errors = figures.four_bits("4 bits", "pirate", "error")
+    assert errors.shape == (3, 70)
+    _, numbers = figures.voice_in_four_bits()
+    assert list(numbers["pirate"]) == list(figures.WAYS)
+
+
+def test_ratios_are_of_the_same_round_and_their_interval_holds_the_mean():
+    seconds = read("served")["rows"][0]["cases"]["write"]["seconds"]
+    mean, low, high = figures.ratio("write", "apart")
+    assert low < mean < high
+    pairs = zip(seconds["apart"], seconds["base"], strict=True)
+    assert mean == pytest.approx(np.exp(np.mean([np.log(a / b) for a, b in pairs])))
+    assert figures.speed("write", "base") == pytest.approx(8 / np.median(seconds["base"]))
+
+
+def test_the_batch_draws_the_record():
+    _, numbers = figures.one_batch_many_adapters()
+    assert numbers["customers"] == 8
+    widths = [bar.get_width() for bar in plt.gcf().axes[1].patches]
+    assert widths == [numbers["ratio"][name][1] for name in figures.CALLS]
+
+
+def test_in_4_bits_is_the_format_of_the_models_file():
+    gguf = pytest.importorskip("gguf")
+    W = 0.05 * torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    kind = gguf.GGMLQuantizationType.Q4_1
+    there = gguf.quants.dequantize(gguf.quants.quantize(W.numpy(), kind), kind)
+    own = in_4_bits(W).numpy()
+    step = (W.view(-1, 32).amax(1) - W.view(-1, 32).amin(1)).max().item() / 15
+    # Least and step have 16 bits in the file: that is all.
+    assert np.abs(own - there).max() < 1.2 * step
+    assert np.mean(np.abs(own - there) < 0.01 * step) > 0.98
+    torch.testing.assert_close(in_4_bits(torch.from_numpy(there)), torch.from_numpy(there))
+
+
+def test_dice_leave_a_weight_on_its_level_and_are_right_on_average():
+    draw = torch.Generator().manual_seed(0)
+    W = torch.randn(4, 32, generator=draw)
+    levels = in_4_bits(W)
+    torch.testing.assert_close(in_4_bits(levels, draw), levels)
+    mean = torch.stack([in_4_bits(W, draw) for _ in range(4000)]).mean(0)
+    step = (W.amax(1) - W.amin(1)) / 15
+    assert ((mean - W).abs() / step[:, None]).max() < 0.04
+    assert (in_4_bits(torch.zeros(2, 32)) == 0).all()
