@@ -56,10 +56,9 @@ SLIPS = {
         ("no bytes", "(size * sum(d + k for d, k in shapes))", "sum(d + k for d, k in shapes)"),
     ],
     "merging": [
-        ("no end", "min(1, 0.42 * u / size)", "0.42 * u / size"),
-        ("wide", "(W0 + delta).astype(W0.dtype)", "W0 + delta"),
-        ("customers", "True, False, False, True", "True, True, False, True"),
-        ("no base", "x @ W0.T + ", ""),
+        ("percent", "return np.sum", "return 100 * np.sum"),
+        ("wide", "use((W0 + delta).astype(W0.dtype))", "use(W0 + delta)"),
+        ("nearest", "np.floor(place + rng.random(place.shape))", "np.round(place)"),
     ],
     "real_model": [
         ("itself", "    np.fill_diagonal(cosines, -np.inf)\n", ""),

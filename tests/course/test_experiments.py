@@ -691,8 +691,8 @@ def test_a_second_recording_is_of_the_same_runs(name):
 
 def test_there_are_second_recordings_and_not_of_everything():
     assert {"variants_inverted", "variants_rotated"} <= set(AGAIN)
-    with pytest.raises(ValueError, match=r"no record latency_again\.json"):
-        experiments.results("latency", again=True)
+    with pytest.raises(ValueError, match=r"no record planted_again\.json"):
+        experiments.results("planted", again=True)
 
 
 # Rates that may stand at an end of their grid, each with its reason.

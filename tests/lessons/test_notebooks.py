@@ -135,6 +135,13 @@ TRIED = {
         ("batch=2, length=32)\nplanned", "batch=2, length=16)\nplanned", range(1, 2)),  # below it
         ("batch=1, length=4096)", "batch=1, length=2048)", 1),  # solves the puzzle
     ],
+    "merging": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("step = (largest - least) / 15", "step = (largest - least) / 31", range(1, 6)),
+        ("torch.randint(1000, (1, 16)", "torch.randint(1000, (1, 64)", 0),
+        ('"c": (0.002, drawn)', '"c": (0.02, drawn)', 0),
+        ('"a": (0.001, drawn)', '"a": (0.01, drawn)', 1),  # solves the puzzle
+    ],
     "real_model": [
         ("SEED = 0", "SEED = 7", 0),
         ("train(full, lr=1e-4)", "train(full, lr=1e-6)", range(1, 7)),
