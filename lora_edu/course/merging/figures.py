@@ -33,7 +33,7 @@ def _to(dtype: torch.dtype) -> Store:
 
 # -- a film: a merge being rounded ---------------------------------------------------------------
 
-STILL, FRAME = (2.3, 2.1), (8.4, 3.0)  # inches: width, height
+STILL, FRAME = (2.6, 2.1), (8.4, 3.0)  # inches: width, height
 
 
 def rounding(dtype: str = "bfloat16") -> Numbers:
@@ -57,7 +57,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
         told.append(outcome(W0, size * delta, W))
     arrived, _, still = np.transpose(told)
     captions = [
-        f"{size:.2g}: {a:.0%} arrives, {s:.0%} stay"
+        f"size {size:.2g}: {a:.0%} arrives, {s:.0%} stay"
         for size, a, s in zip(sizes, arrived, still, strict=True)
     ]
     moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in (1, 0.02, 0.005, 0.001, 1e-4)]
@@ -76,7 +76,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
     }
 
 
-def _kept(stage: Stage, numbers: Numbers, left: float = 0.17, side: float = 1.95) -> Callable:
+def _kept(stage: Stage, numbers: Numbers, left: float = 0.32, side: float = 1.95) -> Callable:
     """Draw what the weights kept of the word, divided by its size."""
     ax = films.place(stage, left, 0.1, side, side)
     image = heatmap(ax, numbers["kept"][0], float(np.abs(numbers["delta"]).max()))
@@ -183,7 +183,7 @@ def what_arrives(numbers: Numbers) -> Figure:
     Right, the share that arrives: near 1 for large updates, then a fall, bfloat16's near 0.001
     ({bfloat16[arrived][12]:.2g}), that of 4 bits between 0.3 and 0.01 ({4 bits[arrived][4]:.2g} at
     0.1). Bars above mark real updates, all larger than 0.005. Faint dots are the matrices of two
-    voices: they lie along the lines.
+    voices: on the line of bfloat16, and above that of 4 bits.
     """
     fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.6))
     fig.subplots_adjust(left=0.08, right=0.98, bottom=0.12, top=0.72, wspace=0.25)
@@ -244,7 +244,8 @@ def many_swaps(numbers: Numbers) -> Figure:
                     textcoords="offset points", va="center", fontsize=10)  # fmt: skip
     ax.set(xscale="log", yscale="log", xlim=(0.8, 6e4), xticks=rounds)
     ax.set_xticks(rounds, [f"{n:,}" for n in rounds])
-    ax.set(xlabel="swaps", ylabel="distance from $W_0$, as a part of it")
+    ax.minorticks_off()
+    ax.set(xlabel="swaps", ylabel="distance from $W_0$, $\\|W - W_0\\|\\,/\\,\\|W_0\\|$")
     return fig
 
 
@@ -283,6 +284,7 @@ WAYS = {
     "5 bits": "merged, 5 bits",
 }
 BASES = {
+    "off its levels, apart": "W0 off its levels: voice apart",
     "off its levels, 4 bits": "W0 off its levels: merged, 4 bits",
     "base in NF4": "W0 in NF4: no voice",
     "NF4, apart": "W0 in NF4: voice apart",
@@ -335,7 +337,7 @@ def voice_in_four_bits(numbers: Numbers) -> Figure:
     ax.set(
         xscale="log",
         xlim=(2.5, 150),
-        xlabel="perplexity of the voice's own texts (less: it is there)",
+        xlabel="perplexity of the voice's own texts (low: the voice is there)",
     )
     ax.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
     ax.set_yticks(range(len(WAYS)), WAYS.values())
@@ -403,8 +405,8 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
     arrow = {"arrowstyle": "-|>", "color": BLACK}
     ax.annotate("", (2.95, 6.3), (2.15, 6.3), arrowprops=arrow)
     ax.annotate("", (7.55, 6.3), (5.65, 6.3), arrowprops=arrow)
-    ax.text(1.15, 7.35, "a row each", ha="center", fontsize=10)
-    ax.text(8.55, 7.35, "added", ha="center", fontsize=10)
+    ax.text(1.15, 7.35, "a row a customer", ha="center", fontsize=10)
+    ax.text(8.55, 7.35, "outputs, added", ha="center", fontsize=10)
     ax.text(3.8, 0.1, "$A$", ha="center", fontsize=10)
     ax.text(5.4, 0.1, "$B$", ha="center", fontsize=10)
     bars = fig.add_axes((0.5, 0.2, 0.47, 0.68))
