@@ -130,7 +130,10 @@ def test_ratios_are_of_the_same_round_and_their_interval_holds_the_mean():
     mean, low, high = figures.ratio("write", "apart")
     assert low < mean < high
     pairs = zip(seconds["apart"], seconds["base"], strict=True)
-    assert mean == pytest.approx(np.exp(np.mean([np.log(a / b) for a, b in pairs])))
+    logs = [np.log(a / b) for a, b in pairs]
+    assert mean == pytest.approx(np.exp(np.mean(logs)))
+    error = np.std(logs, ddof=1) / len(logs) ** 0.5
+    assert np.log(high / low) == pytest.approx(2 * 2.0227 * error, rel=1e-3)  # t, of 39 degrees
     assert figures.speed("write", "base") == pytest.approx(8 / np.median(seconds["base"]))
 
 
