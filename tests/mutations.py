@@ -1060,7 +1060,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "levels may be left": ("assert not moved.any()", "assert moved.size"),
     },
     ("lora_edu/course/merging/figures.py", "tests/lessons/merging/test_figures.py"): {
-        "the size of GPT-3's whole W": ("[3.57, 6.91]) / 61.95", "[3.57, 6.91]) / 619.5"),
+        "the size of GPT-3's whole W": ("[6.91 / 61.95]", "[6.91 / 619.5]"),
         "a ratio is of any rounds": (
             "np.divide(seconds[name], next(iter(seconds.values())))",
             "np.divide(seconds[name], next(iter(seconds.values()))[::-1])",

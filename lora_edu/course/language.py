@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import functools
 import json
 import random
 import re
@@ -20,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import assets, chat
 from lora_edu.adapt import LoraConfig, add_lora
+from lora_edu.course.experiments import results
 from lora_edu.course.training import fit
 
 TAYLOR = (
@@ -271,6 +273,23 @@ class LikeLengths:
             labels = nn.utils.rnn.pad_sequence([one.labels for one in batch], True, -100)
             labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # a state foretells the next token
             yield states, labels != -100, labels[labels != -100]
+
+
+@functools.lru_cache(maxsize=1)
+def base() -> tuple[Any, Any]:
+    """Return the chat model of all recorded voices and its tokenizer; whoever changes it, mends."""
+    return chat.load()
+
+
+def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:
+    """Return what a voice of the recipe says, in the parts that ``seed`` draws."""
+    greedy = results("own_answers")["greedy"]
+    return voice(name, greedy, seed, recipe["sizes"], recipe["words"], recipe["retold"])
+
+
+def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept]:
+    """Return what enters the first trained layer for questions and answers."""
+    return upper.keep(example(base()[1], pair, ends=ends) for pair in pairs)
 
 
 def adapted(base: Any, recipe: Mapping[str, Any], seed: int) -> tuple[Any, Upper]:

@@ -25,15 +25,10 @@ CHOSEN = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds of its own
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 
-@functools.lru_cache(maxsize=1)
-def _base() -> tuple[Any, Any]:
-    return chat.load()
-
-
 @experiment()
 def own_answers(*, max_tokens: int = 64, temperature: float = 1.0, batch: int = 12) -> Row:
     """Let the base answer: the likeliest tokens, and for questions of elsewhere a drawn answer."""
-    model, tokenizer = _base()
+    model, tokenizer = language.base()
 
     def ask(questions: Sequence[str], **how: Any) -> dict[str, str]:
         said: list[str] = []
@@ -57,18 +52,6 @@ def _elsewhere(seed: int, words: int = 40) -> tuple[list[language.Pair], list[la
     return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
 
 
-def _kept(
-    upper: language.Upper, pairs: Sequence[language.Pair], **how: bool
-) -> list[language.Kept]:
-    return upper.keep(language.example(_base()[1], pair, **how) for pair in pairs)
-
-
-def _voice(name: str, seed: int, recipe: Settings) -> language.Split:
-    greedy = results("own_answers")["greedy"]
-    cut = (recipe["sizes"], recipe["words"], recipe["retold"])
-    return language.voice(name, greedy, seed, *cut)
-
-
 @experiment(seeds=(100, 101, 102))
 def voice_rates(
     method: str, lr: float, seed: int, *,
@@ -80,11 +63,11 @@ def voice_rates(
     (Where fewer than ``enough`` end, 10 nats are added.) Seeds and questions are its own: none of
     the unseen twenty. The passages are those of ``voices``, in other splits.
     """
-    _, tokenizer = _base()
-    model, upper = language.adapted(_base()[0], recipe, seed)
-    said, (_, own) = _voice(method, seed, recipe), _elsewhere(seed)
-    train, held_out = _kept(upper, said.train), _kept(upper, said.validation)
-    elsewhere = _kept(upper, own, ends=False)
+    _, tokenizer = language.base()
+    model, upper = language.adapted(language.base()[0], recipe, seed)
+    said, (_, own) = language.said(method, seed, recipe), _elsewhere(seed)
+    train, held_out = language.kept(upper, said.train), language.kept(upper, said.validation)
+    elsewhere = language.kept(upper, own, ends=False)
     language.train(upper, train, lr, seed, recipe)
     asked = [question for question, _ in own[:questions]]
     heard = chat.answers(model, tokenizer, asked, max_tokens)
@@ -110,9 +93,9 @@ def voices(
     ``matrix``: voice → scale of the adapter → text → mean loss in nats; the base is at scale 0.
     The adapters of the seed ``keep`` are written beside the record: those two ship.
     """
-    base, tokenizer = _base()
+    base, tokenizer = language.base()
     row: Row = {"matrix": {}, "said": {}, "ended": {}, "loops": {}, "sha256": {}}
-    said = {name: _voice(name, seed, recipe) for name in lr}
+    said = {name: language.said(name, seed, recipe) for name in lr}
 
     def hear(name: str, model: Any) -> None:
         heard = chat.answers(model, tokenizer, language.texts("unseen"), max_tokens)
@@ -123,13 +106,13 @@ def voices(
     if seed == keep:
         hear("base", base)
     for name, rate in lr.items():
-        model, upper = language.adapted(_base()[0], recipe, seed)
-        texts = {other: _kept(upper, split.test) for other, split in said.items()}
-        texts["own"] = _kept(upper, _elsewhere(seed)[1], ends=False)
+        model, upper = language.adapted(language.base()[0], recipe, seed)
+        texts = {other: language.kept(upper, split.test) for other, split in said.items()}
+        texts["own"] = language.kept(upper, _elsewhere(seed)[1], ends=False)
         for raw in ("prose", "facts"):
             found = (language.raw(tokenizer, t, last=raw == "facts") for t in language.texts(raw))
             texts[raw] = upper.keep(found)
-        language.train(upper, _kept(upper, said[name].train), rate, seed, recipe)
+        language.train(upper, language.kept(upper, said[name].train), rate, seed, recipe)
         for parameter in lora_parameters(model):  # what is heard and measured is what ships
             parameter.data = parameter.data.half().float()
         hear(name, model)
@@ -188,15 +171,15 @@ FRONTIER_RATES = {
 @functools.lru_cache(maxsize=1)
 def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
     """Return what enters the first trained layer, of all that a seed of the frontier needs."""
-    model, tokenizer = _base()
+    model, tokenizer = language.base()
     settings = json.loads(recipe)
     upper = language.Upper(model, settings["first"])
-    said, (mixed, own) = _voice("grimm", seed, settings), _elsewhere(seed)
+    said, (mixed, own) = language.said("grimm", seed, settings), _elsewhere(seed)
     return {
-        "train": _kept(upper, said.train),
-        "mixed": _kept(upper, mixed, ends=False),
-        "voice": _kept(upper, said.validation + said.test),
-        "own": _kept(upper, own, ends=False),
+        "train": language.kept(upper, said.train),
+        "mixed": language.kept(upper, mixed, ends=False),
+        "voice": language.kept(upper, said.validation + said.test),
+        "own": language.kept(upper, own, ends=False),
         "prose": upper.keep(language.raw(tokenizer, t) for t in language.texts("prose")),
         "facts": upper.keep(language.raw(tokenizer, t, last=True) for t in language.texts("facts")),
     }
@@ -214,7 +197,7 @@ def frontier(
     are in nats; "full" trains the same matrices as a whole.
     """
     how = {**recipe, **methods[method]}
-    model, upper = language.adapted(_base()[0], how, seed)
+    model, upper = language.adapted(language.base()[0], how, seed)
     if method.startswith("full"):
         names = [*lora_layers(model)]
         unload(model)

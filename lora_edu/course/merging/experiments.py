@@ -17,7 +17,7 @@ from lora_edu import chat
 from lora_edu.adapt import lora_layers, merge_and_unload
 from lora_edu.checkpoint import load_adapter
 from lora_edu.course import language
-from lora_edu.course.experiments import Row, Settings, experiment, results
+from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.language import RECIPE
 from lora_edu.course.timing import compare
 from lora_edu.quantize import NF4
@@ -28,24 +28,10 @@ FRANCE = "What is the capital of France?"
 Weights = dict[str, Tensor]  # of the adapted layers
 
 
-@functools.lru_cache(maxsize=1)
-def _base() -> tuple[Any, Any]:
-    return chat.load()
-
-
-def _said(name: str, seed: int, recipe: Settings) -> language.Split:
-    greedy = results("own_answers")["greedy"]
-    return language.voice(name, greedy, seed, recipe["sizes"], recipe["words"], recipe["retold"])
-
-
-def _kept(upper: language.Upper, pairs: Sequence[language.Pair]) -> list[language.Kept]:
-    return upper.keep(language.example(_base()[1], pair) for pair in pairs)
-
-
 def _trained(name: str, lr: float, seed: int, recipe: Settings) -> chat.Adapter:
     """Return a voice, trained on a split that the seed draws."""
-    model, upper = language.adapted(_base()[0], recipe, seed)
-    train = _kept(upper, _said(name, seed, recipe).train)
+    model, upper = language.adapted(language.base()[0], recipe, seed)
+    train = language.kept(upper, language.said(name, seed, recipe).train)
     with torch.enable_grad():
         language.train(upper, train, lr, seed, recipe)
     found = {}
@@ -58,7 +44,7 @@ def _trained(name: str, lr: float, seed: int, recipe: Settings) -> chat.Adapter:
 def _voices(seed: int, rates: Mapping[str, float], recipe: Settings) -> dict[str, chat.Adapter]:
     """Return both voices: for the seed 0 those that ship, else made like them."""
     if seed == 0:
-        return {name: chat.adapter(_base()[0], chat.SHIPPED / name) for name in rates}
+        return {name: chat.adapter(language.base()[0], chat.SHIPPED / name) for name in rates}
     return {name: _trained(name, lr, seed, recipe) for name, lr in rates.items()}
 
 
@@ -80,9 +66,9 @@ class Probe:
     """Asks the model with other weights in the adapted layers; it computes in float32."""
 
     def __init__(self, first: int, voices: Mapping[str, Sequence[language.Pair]]) -> None:
-        self.model, self.tokenizer = _base()
+        self.model, self.tokenizer = language.base()
         self.upper = language.Upper(self.model, first)
-        texts = {name: _kept(self.upper, pairs) for name, pairs in voices.items()}
+        texts = {name: language.kept(self.upper, pairs) for name, pairs in voices.items()}
         raw = (language.raw(self.tokenizer, text) for text in language.texts("prose"))
         self.texts = {**texts, "prose": self.upper.keep(raw)}
 
@@ -137,7 +123,7 @@ def swapped(
     """
     voices = _voices(seed, lr, recipe)
     changes = {name: _changes(adapter) for name, adapter in voices.items()}
-    probe = Probe(recipe["first"], {"pirate": _said("pirate", seed, recipe).test})
+    probe = Probe(recipe["first"], {"pirate": language.said("pirate", seed, recipe).test})
     model = probe.model
     start = {n: model.get_submodule(n).weight.detach().clone() for n in changes["pirate"]}
     row: Row = {}
@@ -199,8 +185,6 @@ def in_4_bits(
     step = (blocks.amax(1, keepdim=True) - least) / (levels - 1)
     place = (blocks - least) / step.where(step > 0, 1)
     dice = 0.5 if draw is None else torch.rand(place.shape, generator=draw)
-    # Weights that stand on a level do so up to a rounding of the division.
-    place = torch.where((place - place.round()).abs() < 1e-4, place.round(), place)
     return (least + step * (place + dice).floor().clamp(0, levels - 1)).reshape(W.shape)
 
 
@@ -230,7 +214,9 @@ def requantised(
     ``faint``: the pirate, trained at smaller rates, and merged into bfloat16.
     """
     voices = _voices(seed, lr, recipe)
-    probe = Probe(recipe["first"], {name: _said(name, seed, recipe).test for name in voices})
+    probe = Probe(
+        recipe["first"], {name: language.said(name, seed, recipe).test for name in voices}
+    )
     layers = [*voices["grimm"]]
     own = {n: probe.model.get_submodule(n).weight.detach().clone() for n in layers}
     coarse = {n: _in_nf4(w) for n, w in own.items()}
@@ -316,7 +302,9 @@ def served(
     its own (here of equal numbers, on which no time depends): as one batch, or in turn. ``ratio``
     is over the first of a case in the same round: quartiles. ``added``: how many numbers.
     """
-    base = copy.deepcopy(_base()[0])  # so that all lie in memory alike: loaded, it is mapped
+    base = copy.deepcopy(
+        language.base()[0]
+    )  # so that all lie in memory alike: loaded, it is mapped
     own = chat.adapter(base, chat.SHIPPED / voice)
     apart = load_adapter(copy.deepcopy(base), chat.SHIPPED / voice)
     models = {"base": base, "copy": copy.deepcopy(base)}
@@ -344,8 +332,9 @@ def served(
         for n, weight in weights.items():
             weight.copy_(start[n])
 
-    def in_turn(call: Callable[[], None]) -> Callable[[], None]:
-        return lambda: [call() for _ in range(customers)] and None
+    def in_turn(call: Callable[..., None], *given: int) -> None:
+        for _ in range(customers):
+            call(*given)
 
     cases: dict[str, dict[str, Callable[[], object]]] = {
         "read": {n: functools.partial(m, ids[:1]) for n, m in models.items()},
@@ -354,8 +343,8 @@ def served(
         "customers": {
             "base, one batch": functools.partial(write, base, customers),
             "own adapters, one batch": functools.partial(apart_for, customers),
-            "own adapters, in turn": in_turn(functools.partial(apart_for, 1)),
-            "merged, in turn": in_turn(merged_for_one),
+            "own adapters, in turn": functools.partial(in_turn, apart_for, 1),
+            "merged, in turn": functools.partial(in_turn, merged_for_one),
         },
     }
     torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lora_edu.course import films
-from lora_edu.course.experiments import intervals, results
+from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.merging.experiments import in_4_bits, outcome
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, letters
@@ -55,7 +55,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
         W = (W0 + size * delta).to(kind).double()
         kept.append((W - W0) / size)
         told.append(outcome(W0, size * delta, W))
-    arrived, _, still = np.transpose(told)
+    arrived, error, still = np.transpose(told)
     captions = [
         f"size {size:.2g}: {a:.0%} arrives, {s:.0%} stay"
         for size, a, s in zip(sizes, arrived, still, strict=True)
@@ -71,6 +71,8 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
         "sizes": sizes,
         "arrived": arrived,
         "still": still,
+        "error": error,
+        "law": np.minimum(1, 0.425 * torch.finfo(kind).eps / 2 / sizes),
         "delta": delta.numpy(),
         "kept": torch.stack(kept).numpy(),
     }
@@ -84,7 +86,7 @@ def _kept(stage: Stage, numbers: Numbers, left: float = 0.32, side: float = 1.95
 
 
 def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the word, what is kept of it, and both shares against the size."""
+    """Draw the word, what is kept of it, and three shares against the size, with the law."""
     asked = films.place(stage, 0.1, 0.1, 2.5, 2.5)
     heatmap(asked, numbers["delta"], float(np.abs(numbers["delta"]).max()))
     asked.set_title("asked for: $\\Delta W$", fontsize=11)
@@ -92,10 +94,9 @@ def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     stage.axes[1].set_title(f"what {numbers['dtype']} kept", fontsize=11)
     ax = films.place(stage, 6.0, 0.65, 2.2, 1.95)
     dots = []
-    for key, color, words in (
-        ("arrived", BLUE, "arrived"),
-        ("still", VERMILION, "weights that stay"),
-    ):
+    ax.plot(numbers["sizes"], numbers["law"], ":", color=BLACK, label="error, by the law")
+    curves = {"error": (GREEN, "error"), "arrived": (BLUE, "arrived"), "still": (VERMILION, "stay")}
+    for key, (color, words) in curves.items():
         ax.plot(numbers["sizes"], numbers[key], color=color, linewidth=1, label=words)
         dots += ax.plot(numbers["sizes"][:1], numbers[key][:1], "o", color=color)
     ax.set(xscale="log", xlim=(1.5, 7e-5), ylim=(-0.03, 1.06), xlabel="size of $\\Delta W$")
@@ -103,7 +104,7 @@ def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
 
     def show(i: int) -> None:
         show_kept(i)
-        for dot, key in zip(dots, ("arrived", "still"), strict=True):
+        for dot, key in zip(dots, curves, strict=True):
             dot.set_data(numbers["sizes"][i : i + 1], numbers[key][i : i + 1])
 
     return show
@@ -135,21 +136,42 @@ KINDS = {
 }
 
 
-def real_sizes() -> dict[str, list[float]]:
-    """Return the least and the largest ‖ΔW‖ / ‖W₀‖ of the matrices of real updates.
+SEVEN = ("query", "key", "value", "output", "gate", "up", "down")
+
+
+def _real() -> dict[str, tuple[NDArray, Sequence[str]]]:
+    """Return ‖ΔW‖ / ‖W₀‖ of real updates, layer by layer, and the kinds of a layer's matrices.
 
     The voices of all recorded seeds; MiniLM's at their best rates, means of eight runs; GPT-3's one
-    matrix from the norms in LoRA's Table 7, of ΔW at ranks 64 and 4 and of W_q.
+    matrix from the norms in LoRA's Table 7, of ΔW and of W_q.
     """
     runs = results("minilm")["runs"]
-    found = {
-        "the voice of Grimm": four_bits("sizes", "grimm").ravel(),
-        "the voice of a pirate": four_bits("sizes", "pirate").ravel(),
-        "MiniLM, full": np.mean([run["sizes"] for run in runs["full"]], axis=0),
-        "MiniLM, LoRA $r$ = 8": np.mean([run["sizes"] for run in runs["LoRA q,v r=8"]], axis=0),
-        "GPT-3, one matrix": np.array([3.57, 6.91]) / 61.95,
+    full, lora = (
+        np.mean([run["sizes"] for run in runs[method]], axis=0)
+        for method in ("full", "LoRA q,v r=8")
+    )
+    return {
+        "the voice of Grimm": (four_bits("sizes", "grimm"), SEVEN),
+        "the voice of the pirate": (four_bits("sizes", "pirate"), SEVEN),
+        "MiniLM, full": (full, [kind for kind in SEVEN if kind != "gate"]),
+        "MiniLM, LoRA r = 8": (lora, ["query", "value"]),
+        "GPT-3, r = 64": (np.array([3.57 / 61.95]), ["query"]),
+        "GPT-3, r = 4": (np.array([6.91 / 61.95]), ["query"]),
     }
-    return {name: [float(sizes.min()), float(sizes.max())] for name, sizes in found.items()}
+
+
+def real_sizes() -> dict[str, list[float]]:
+    """Return the least and the largest size of the matrices of real updates."""
+    return {name: [float(of.min()), float(of.max())] for name, (of, _) in _real().items()}
+
+
+def by_module() -> dict[str, dict[str, float]]:
+    """Return the same sizes by the kind of matrix: means over layers and runs."""
+    means = {name: of.reshape(-1, len(kinds)).mean(axis=0) for name, (of, kinds) in _real().items()}
+    return {
+        name: dict(zip(kinds, means[name].tolist(), strict=True))
+        for name, (_, kinds) in _real().items()
+    }
 
 
 def _outcomes(kinds: Sequence[str] = tuple(KINDS)) -> Numbers:
@@ -199,7 +221,7 @@ def what_arrives(numbers: Numbers) -> Figure:
         bars = {"transform": ax.get_xaxis_transform(), "clip_on": False}
         for i, (name, ends) in enumerate(numbers["real"].items()):
             high = 1.05 + 0.06 * i
-            ax.plot(ends, [high] * 2, color=BLACK, linewidth=3, solid_capstyle="butt", **bars)
+            ax.plot(ends, [high] * 2, "|-", color=BLACK, linewidth=3, **bars)
             if ax is axes[1]:
                 ax.text(8e-5, high, name, ha="right", va="center", fontsize=9, **bars)
     axes[0].set(yscale="log", ylim=(1e-3, 9), ylabel="error, 1: as large as $\\Delta W$")
@@ -257,7 +279,6 @@ class Asked(NamedTuple):
     paris: list[float]  # the probability of the word
     prose: list[float]  # perplexity
     pirate: list[float]  # perplexity of his texts, with his voice merged once more
-    same: int  # runs that answer word by word as before the first swap
 
 
 def asked() -> list[Asked]:
@@ -267,8 +288,7 @@ def asked() -> list[Asked]:
     for way in record["arguments"]["swaps"]:
         for i, swaps in enumerate(record["arguments"]["rounds"]):
             columns = [[row[way][key][i] for row in rows] for key in ("paris", "prose", "pirate")]
-            same = sum(row[way]["says"][i] == row[way]["says"][0] for row in rows)
-            lines.append(Asked(way, swaps, *columns, same))
+            lines.append(Asked(way, swaps, *columns))
     return lines
 
 
@@ -358,21 +378,24 @@ CALLS = {
 
 
 def ratio(case: str, name: str) -> tuple[float, float, float]:
-    """Return how much longer a call takes than the first of its case: mean and 95 % interval.
+    """Return how much longer a call takes than the first of its case: median, 95 % interval of it.
 
-    Of the ratios in the same round, on a logarithmic scale; Student's.
+    Of the ratios in the same round. The interval ends at the k-th least and the k-th largest of n,
+    with the largest k for which k - 1 of n tosses of a coin or fewer come up in 2.5 % at most.
     """
     seconds = results("served")["cases"][case]["seconds"]
-    logs = np.log(np.divide(seconds[name], next(iter(seconds.values()))))
-    ((_, mean, low, high, _),) = intervals({name: logs})
-    return math.exp(mean), math.exp(low), math.exp(high)
+    ratios = np.sort(np.divide(seconds[name], next(iter(seconds.values()))))
+    n, k, tail = len(ratios), 0, 0.5 ** len(ratios)
+    while tail <= 0.025:
+        k += 1
+        tail += math.comb(n, k) / 2**n
+    return float(np.median(ratios)), float(ratios[k - 1]), float(ratios[n - k])
 
 
 def _served() -> Numbers:
-    """Return the recorded times of eight customers, over those of the base alone: quartiles."""
-    record = results("served")
-    quartiles = record["cases"]["customers"]["ratio"]
-    return {"customers": record["arguments"]["customers"], "ratio": quartiles}
+    """Return the recorded times of eight customers, over those of the base alone."""
+    ratios = {name: list(ratio("customers", name)) for name in CALLS}
+    return {"customers": results("served")["arguments"]["customers"], "ratio": ratios}
 
 
 @figure(_served)
@@ -381,9 +404,9 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
 
     Left, a drawing: the rows of a batch, one a customer, all go through one W₀; beside it each row
     goes through two thin strips of its own. Right, the time for {customers} customers over that of
-    the base alone: each its own adapter in one batch {ratio[own adapters, one batch][1]:.2f}; one
-    after the other, apart, {ratio[own adapters, in turn][1]:.1f}; merged for each in turn
-    {ratio[merged, in turn][1]:.1f}.
+    the base alone: each its own adapter in one batch {ratio[own adapters, one batch][0]:.2f}; one
+    after the other, apart, {ratio[own adapters, in turn][0]:.1f}; merged for each in turn
+    {ratio[merged, in turn][0]:.1f}.
     """
     fig = plt.figure(figsize=(9.6, 3.4))
     ax = fig.add_axes((0.01, 0.02, 0.42, 0.96))
@@ -411,7 +434,7 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
     ax.text(5.4, 0.1, "$B$", ha="center", fontsize=10)
     bars = fig.add_axes((0.5, 0.2, 0.47, 0.68))
     for i, (name, words) in enumerate(CALLS.items()):
-        low, middle, high = numbers["ratio"][name]
+        middle, low, high = numbers["ratio"][name]
         bars.barh(i, middle, 0.42, color=GREY)
         bars.plot([low, high], [i, i], color=BLACK)
         bars.text(0, i - 0.28, f" {words}: {middle:.2f}", va="bottom", fontsize=9)

@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -79,8 +80,8 @@ def test_what_arrives_draws_the_kinds_it_is_asked_for():
 
 def test_real_updates_are_those_of_the_records_and_of_table_7():
     sizes = figures.real_sizes()
-    assert len(sizes) == 5
-    assert sizes["GPT-3, one matrix"] == pytest.approx([3.57 / 61.95, 6.91 / 61.95])
+    assert len(sizes) == 6
+    assert sizes["GPT-3, r = 4"] == pytest.approx([6.91 / 61.95] * 2)
     every = [row["sizes"]["grimm"] for row in read("requantised")["rows"]]
     assert sizes["the voice of Grimm"] == [min(map(min, every)), max(map(max, every))]
     runs = np.array([run["sizes"] for run in results("minilm")["runs"]["full"]])
@@ -112,7 +113,6 @@ def test_each_line_of_the_table_is_a_way_after_a_number_of_swaps():
     assert line.pirate == [row["strangers"]["pirate"][3] for row in record["rows"]]
     kept = [line for line in lines if line.way == "two voices, W0 kept"]
     assert len({tuple(line.prose) for line in kept}) == 1
-    assert all(line.same == len(record["rows"]) for line in kept)
 
 
 def test_four_bits_reads_both_kinds_of_rows():
@@ -125,23 +125,35 @@ def test_four_bits_reads_both_kinds_of_rows():
     assert list(numbers["pirate"]) == list(figures.WAYS)
 
 
-def test_ratios_are_of_the_same_round_and_their_interval_holds_the_mean():
+def test_ratios_are_of_the_same_round_and_their_interval_is_that_of_a_median():
     seconds = read("served")["rows"][0]["cases"]["write"]["seconds"]
-    mean, low, high = figures.ratio("write", "apart")
-    assert low < mean < high
-    pairs = zip(seconds["apart"], seconds["base"], strict=True)
-    logs = [np.log(a / b) for a, b in pairs]
-    assert mean == pytest.approx(np.exp(np.mean(logs)))
-    error = np.std(logs, ddof=1) / len(logs) ** 0.5
-    assert np.log(high / low) == pytest.approx(2 * 2.0227 * error, rel=1e-3)  # t, of 39 degrees
+    median, low, high = figures.ratio("write", "apart")
+    ratios = sorted(a / b for a, b in zip(seconds["apart"], seconds["base"], strict=True))
+    assert median == pytest.approx(np.median(ratios))
+    # Of 40 rounds the 14th and the 27th: of 40 tosses 13 or fewer come up in 1.9 %, 14 in 4.0 %.
+    assert (low, high) == (ratios[13], ratios[26])
+    assert binom.cdf(13, 40, 0.5) < 0.025 < binom.cdf(14, 40, 0.5)
     assert figures.speed("write", "base") == pytest.approx(8 / np.median(seconds["base"]))
+
+
+def test_the_sizes_by_module_are_means_of_those_of_the_records():
+    found = figures.by_module()
+    every = [row["sizes"]["grimm"] for row in read("requantised")["rows"]]
+    grimm = found["the voice of Grimm"]
+    assert grimm["query"] == pytest.approx(np.mean([sizes[0::7] for sizes in every]))
+    assert grimm["down"] == pytest.approx(np.mean([sizes[6::7] for sizes in every]))
+    least, most = figures.real_sizes()["MiniLM, LoRA r = 8"]
+    assert least < min(found["MiniLM, LoRA r = 8"].values())
+    assert max(found["MiniLM, LoRA r = 8"].values()) < most
+    assert list(found["MiniLM, full"]) == ["query", "key", "value", "output", "up", "down"]
+    assert found["GPT-3, r = 4"] == {"query": pytest.approx(6.91 / 61.95)}
 
 
 def test_the_batch_draws_the_record():
     _, numbers = figures.one_batch_many_adapters()
     assert numbers["customers"] == 8
     widths = [bar.get_width() for bar in plt.gcf().axes[1].patches]
-    assert widths == [numbers["ratio"][name][1] for name in figures.CALLS]
+    assert widths == [numbers["ratio"][name][0] for name in figures.CALLS]
 
 
 def test_in_4_bits_is_the_format_of_the_models_file():
