@@ -12,7 +12,7 @@ import math
 import re
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType
 from typing import Any
 
@@ -142,6 +142,29 @@ def compare(got: NDArray, right: NDArray, name: str, why: str = "") -> None:
             f"the shape is right, but {name}[{', '.join(map(str, at))}] is {got[at]:g} and should "
             f"be {right[at]:g}{why}"
         )
+
+
+def compare_number(got: object, right: float, wrong: Mapping[str, float], where: str) -> None:
+    """Raise an ``AssertionError`` unless ``got`` is the right number.
+
+    It says which mistake of ``wrong``, words → what they give, has been made. Words that differ by
+    blanks at their end are the same for the learner.
+    """
+    value = numbers(got, "the result")
+    assert value.ndim == 0, f"return one number, got shape {value.shape}"
+    if np.isclose(value, right):
+        return
+    for why, other in wrong.items():
+        assert not np.isclose(value, other), why.strip()
+    raise AssertionError(f"{where}: {value:.4g}, should be {right:.4g}")
+
+
+def compare_named(got: NDArray, right: NDArray, wrong: Mapping[str, Any], name: str) -> None:
+    """Do the same for an array."""
+    if not np.allclose(got, right):
+        for why, other in wrong.items():
+            assert not np.allclose(got, other), why.strip()
+    compare(got, right, name)
 
 
 def predict(guess: object, actual: object, *options: object) -> None:

@@ -9,6 +9,7 @@ import copy
 import csv
 import functools
 import json
+import math
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import assets, chat
-from lora_edu.adapt import LoraConfig, add_lora
+from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course.experiments import results
 from lora_edu.course.training import fit
 
@@ -51,6 +52,7 @@ RECIPE = {  # of the two voices that ship
     "retold": 30,
     "steps": 80,
 }
+RATES = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds of its own
 Pair = tuple[str, str]  # a question, an answer
 
 
@@ -287,6 +289,15 @@ def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:
     return voice(name, greedy, seed, recipe["sizes"], recipe["words"], recipe["retold"])
 
 
+def elsewhere(seed: int, words: int = 40) -> tuple[list[Pair], list[Pair]]:
+    """Return the base's own drawn answers, in halves: one to mix in, one to measure on."""
+    sampled = results("own_answers")["sampled"]
+    short = {q: shortened(answer, words) for q, answer in sampled.items()}
+    pairs = [(q, answer) for q, answer in short.items() if answer]
+    random.Random(seed).shuffle(pairs)
+    return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
+
+
 def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept]:
     """Return what enters the first trained layer for questions and answers."""
     return upper.keep(example(base()[1], pair, ends=ends) for pair in pairs)
@@ -322,3 +333,69 @@ def loss(upper: Upper, kept: Sequence[Kept]) -> float:
             total += F.cross_entropy(upper(states, counted), target, reduction="sum").item()
             count += len(target)
     return total / count
+
+
+def trained(
+    name: str,
+    lr: float,
+    seed: int,
+    recipe: Mapping[str, Any],
+    *,
+    start: chat.Adapter | None = None,
+    again: int = 0,
+) -> chat.Adapter:
+    """Return a voice, trained on a split that the seed draws, in half precision.
+
+    Its first A are drawn by ``seed + again``; with ``start`` it goes on from an adapter of the same
+    recipe instead.
+    """
+    model, upper = adapted(base()[0], recipe, seed + again)
+    found = lora_layers(model)
+    for layer, (A, B) in (start or {}).items():
+        found[layer].lora_A.data, found[layer].lora_B.data = A.clone(), B / found[layer].scaling
+    texts = kept(upper, said(name, seed, recipe).train)
+    with torch.enable_grad():
+        train(upper, texts, lr, seed, recipe)
+    factors = {}
+    for layer, lora in found.items():
+        A, B = (factor.detach().half().float() for factor in (lora.lora_A, lora.lora_B))
+        factors[layer] = (A, B * lora.scaling)
+    return factors
+
+
+def voices(
+    seed: int, rates: Mapping[str, float], recipe: Mapping[str, Any]
+) -> dict[str, chat.Adapter]:
+    """Return voices: for the seed 0 those that ship, else made like them."""
+    if seed == 0:
+        return {name: chat.adapter(base()[0], chat.SHIPPED / name) for name in rates}
+    return {name: trained(name, lr, seed, recipe) for name, lr in rates.items()}
+
+
+class Probe:
+    """The chat model with other weights in some matrices, measured on texts; all in float32."""
+
+    def __init__(self, first: int, pairs: Mapping[str, Sequence[Pair]]) -> None:
+        """Take questions and answers by name; "prose" and "facts" come by themselves.
+
+        (An answer of the base's "own" ends where it was cut off, without the end token.)
+        """
+        self.model, self.tokenizer = base()
+        self.upper = Upper(self.model, first)
+        self.texts = {name: kept(self.upper, of, ends=name != "own") for name, of in pairs.items()}
+        for name in ("prose", "facts"):
+            found = (raw(self.tokenizer, text, last=name == "facts") for text in texts(name))
+            self.texts[name] = self.upper.keep(found)
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Set the weights of some matrices."""
+        for name, weight in weights.items():
+            self.model.get_submodule(name).weight.data.copy_(weight)
+
+    def loss(self, text: str) -> float:
+        """Return the mean loss on a text, in nats."""
+        return loss(self.upper, self.texts[text])
+
+    def perplexity(self, text: str) -> float:
+        """Return e to the loss."""
+        return round(math.exp(self.loss(text)), 4)

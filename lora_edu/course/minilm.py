@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lora_edu import assets
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
-from lora_edu.course.datasets import COMP
+from lora_edu.course.datasets import COMP, newsgroups
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import dense_weight
 
@@ -94,6 +94,18 @@ def cached(model: MiniLM, part: Part, size: int = 100, layer: int = LAYERS[0]) -
     batches = zip(ids.split(size), mask.split(size), strict=True)
     hidden = [below.embed(words(input_ids=i), m) for i, m in batches]
     return torch.cat(hidden), mask, y
+
+
+@functools.lru_cache(maxsize=1)
+def encoder() -> MiniLM:
+    """Return the model of the recorded runs; whoever changes it, mends."""
+    return pretrained()
+
+
+@functools.lru_cache(maxsize=6)
+def cached_part(name: str, seed: int, **posts: Any) -> Part:
+    """Return a part of the posts that a seed draws, up to what enters layer 4."""
+    return cached(encoder(), getattr(newsgroups(**posts, split=seed), name))
 
 
 def adapt(

@@ -4,7 +4,6 @@ import copy
 import functools
 import json
 import math
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from lora_edu import chat
 from lora_edu.adapt import lora_layers, lora_parameters, unload
 from lora_edu.checkpoint import save_adapter
 from lora_edu.course import language
-from lora_edu.course.experiments import Row, Settings, attach, experiment, results
-from lora_edu.course.language import LINEAR, RECIPE
+from lora_edu.course.experiments import Row, Settings, attach, experiment
+from lora_edu.course.language import LINEAR, RATES, RECIPE
 from lora_edu.course.training import fit
 
 TRIED = {"grimm": (5e-4, 1e-3, 2e-3), "pirate": (2e-4, 5e-4, 1e-3, 2e-3)}
-CHOSEN = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds of its own
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 
@@ -43,15 +41,6 @@ def own_answers(*, max_tokens: int = 64, temperature: float = 1.0, batch: int = 
     }
 
 
-def _elsewhere(seed: int, words: int = 40) -> tuple[list[language.Pair], list[language.Pair]]:
-    """Return the base's own drawn answers, in halves: one to mix in, one to measure on."""
-    sampled = results("own_answers")["sampled"]
-    short = {q: language.shortened(answer, words) for q, answer in sampled.items()}
-    pairs = [(q, answer) for q, answer in short.items() if answer]
-    random.Random(seed).shuffle(pairs)
-    return pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
-
-
 @experiment(seeds=(100, 101, 102))
 def voice_rates(
     method: str, lr: float, seed: int, *,
@@ -65,7 +54,7 @@ def voice_rates(
     """
     _, tokenizer = language.base()
     model, upper = language.adapted(language.base()[0], recipe, seed)
-    said, (_, own) = language.said(method, seed, recipe), _elsewhere(seed)
+    said, (_, own) = language.said(method, seed, recipe), language.elsewhere(seed)
     train, held_out = language.kept(upper, said.train), language.kept(upper, said.validation)
     elsewhere = language.kept(upper, own, ends=False)
     language.train(upper, train, lr, seed, recipe)
@@ -85,7 +74,7 @@ def voice_rates(
 @experiment(seeds=range(3), compared=("matrix", "ended"))
 def voices(
     seed: int, *,
-    lr: Settings = CHOSEN, recipe: Settings = RECIPE,
+    lr: Settings = RATES, recipe: Settings = RECIPE,
     scales: Sequence[float] = SCALES, max_tokens: int = 80, keep: int = 0,
 ) -> Row:  # fmt: skip
     """Make both voices; hear them on unseen questions, and measure them on each other's texts.
@@ -108,7 +97,7 @@ def voices(
     for name, rate in lr.items():
         model, upper = language.adapted(language.base()[0], recipe, seed)
         texts = {other: language.kept(upper, split.test) for other, split in said.items()}
-        texts["own"] = language.kept(upper, _elsewhere(seed)[1], ends=False)
+        texts["own"] = language.kept(upper, language.elsewhere(seed)[1], ends=False)
         for raw in ("prose", "facts"):
             found = (language.raw(tokenizer, t, last=raw == "facts") for t in language.texts(raw))
             texts[raw] = upper.keep(found)
@@ -174,7 +163,7 @@ def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
     model, tokenizer = language.base()
     settings = json.loads(recipe)
     upper = language.Upper(model, settings["first"])
-    said, (mixed, own) = language.said("grimm", seed, settings), _elsewhere(seed)
+    said, (mixed, own) = language.said("grimm", seed, settings), language.elsewhere(seed)
     return {
         "train": language.kept(upper, said.train),
         "mixed": language.kept(upper, mixed, ends=False),

@@ -6,7 +6,7 @@ import math
 import platform
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -14,38 +14,17 @@ import torch
 from torch import Tensor
 
 from lora_edu import chat
-from lora_edu.adapt import lora_layers, merge_and_unload
+from lora_edu.adapt import merge_and_unload
 from lora_edu.checkpoint import load_adapter
 from lora_edu.course import language
 from lora_edu.course.experiments import Row, Settings, experiment
-from lora_edu.course.language import RECIPE
+from lora_edu.course.language import RATES, RECIPE
 from lora_edu.course.timing import compare
 from lora_edu.quantize import NF4
 from lora_edu.variants import BottleneckAdapter
 
-RATES = {"grimm": 1e-3, "pirate": 1e-3}  # as the voices that ship were trained
 FRANCE = "What is the capital of France?"
 Weights = dict[str, Tensor]  # of the adapted layers
-
-
-def _trained(name: str, lr: float, seed: int, recipe: Settings) -> chat.Adapter:
-    """Return a voice, trained on a split that the seed draws."""
-    model, upper = language.adapted(language.base()[0], recipe, seed)
-    train = language.kept(upper, language.said(name, seed, recipe).train)
-    with torch.enable_grad():
-        language.train(upper, train, lr, seed, recipe)
-    found = {}
-    for layer, lora in lora_layers(model).items():  # in half precision, as those that ship
-        A, B = (factor.detach().half().float() for factor in (lora.lora_A, lora.lora_B))
-        found[layer] = (A, B * lora.scaling)
-    return found
-
-
-def _voices(seed: int, rates: Mapping[str, float], recipe: Settings) -> dict[str, chat.Adapter]:
-    """Return both voices: for the seed 0 those that ship, else made like them."""
-    if seed == 0:
-        return {name: chat.adapter(language.base()[0], chat.SHIPPED / name) for name in rates}
-    return {name: _trained(name, lr, seed, recipe) for name, lr in rates.items()}
 
 
 def _changes(adapter: chat.Adapter) -> Weights:
@@ -62,24 +41,8 @@ def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
     return found
 
 
-class Probe:
-    """Asks the model with other weights in the adapted layers; it computes in float32."""
-
-    def __init__(self, first: int, voices: Mapping[str, Sequence[language.Pair]]) -> None:
-        self.model, self.tokenizer = language.base()
-        self.upper = language.Upper(self.model, first)
-        texts = {name: language.kept(self.upper, pairs) for name, pairs in voices.items()}
-        raw = (language.raw(self.tokenizer, text) for text in language.texts("prose"))
-        self.texts = {**texts, "prose": self.upper.keep(raw)}
-
-    def put(self, weights: Weights) -> None:
-        """Set the weights."""
-        for name, weight in weights.items():
-            self.model.get_submodule(name).weight.data.copy_(weight)
-
-    def perplexity(self, text: str) -> float:
-        """Return the perplexity of a text."""
-        return round(math.exp(language.loss(self.upper, self.texts[text])), 4)
+class Probe(language.Probe):
+    """Asks the model, too, with other weights in the adapted layers."""
 
     def answer(self, question: str = FRANCE, max_tokens: int = 24) -> str:
         """Return what it answers, the likeliest token each time."""
@@ -121,7 +84,7 @@ def swapped(
     with his voice merged once more; ``others``: how many other answers are, word by word, what they
     were before the first swap.
     """
-    voices = _voices(seed, lr, recipe)
+    voices = language.voices(seed, lr, recipe)
     changes = {name: _changes(adapter) for name, adapter in voices.items()}
     probe = Probe(recipe["first"], {"pirate": language.said("pirate", seed, recipe).test})
     model = probe.model
@@ -213,7 +176,7 @@ def requantised(
     on the levels of Q4_1; other bases are rounded to NF4 before, or moved off their levels.
     ``faint``: the pirate, trained at smaller rates, and merged into bfloat16.
     """
-    voices = _voices(seed, lr, recipe)
+    voices = language.voices(seed, lr, recipe)
     probe = Probe(
         recipe["first"], {name: language.said(name, seed, recipe).test for name in voices}
     )
@@ -262,7 +225,7 @@ def requantised(
     row["faint"] = {}
     for rate in fainter:
         probe.put(own)  # or it would learn on top of what was merged last
-        deltas = _changes(_trained("pirate", rate, seed, recipe))
+        deltas = _changes(language.trained("pirate", rate, seed, recipe))
         merged = {n: (half[n] + delta).bfloat16().float() for n, delta in deltas.items()}
         size = fmean(float(deltas[n].norm() / own[n].norm()) for n in layers)
         arrived = fmean(outcome(half[n], deltas[n], merged[n])[0] for n in layers)

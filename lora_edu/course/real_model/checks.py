@@ -1,20 +1,11 @@
 """Checks: neighbours, the frontier, ΔW out of a file of PEFT's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu.course.checks import call, check, compare, numbers
-
-
-def _name(got: object, right: float, wrong: Mapping[str, float], what: str) -> None:
-    """Raise an ``AssertionError`` that names the mistake which gives ``got``, if it is wrong."""
-    value = numbers(got, "the result")
-    assert value.ndim == 0, f"return one number, got shape {value.shape}"
-    for why, other in wrong.items():
-        assert np.isclose(value, right) or not np.isclose(value, other), why
-    assert np.isclose(value, right), f"{what}: {value:.4g}, should be {right:.4g}"
+from lora_edu.course.checks import call, check, compare_named, compare_number, numbers
 
 
 @check
@@ -52,7 +43,7 @@ def check_neighbours(neighbours: Callable) -> None:
         }
         if rows == columns:
             wrong["the cosines are between rows: e @ e.T"] = share(unit.T @ unit)
-        _name(call(neighbours, e=e, y=y), right, wrong, f"for {rows} rows")
+        compare_number(call(neighbours, e=e, y=y), right, wrong, f"for {rows} rows")
     own = "leave out the row itself, by its place, and no other"
     for angles, groups, right, what in (
         ([0, 110, 230], [0, 1, 1], 1 / 3, "where all cosines are negative"),
@@ -182,10 +173,7 @@ def check_delta_from_file(delta: Callable) -> None:
                 }
                 for why, product in products.items():
                     wrong[why + " " * len(wrong)] = scaling * product
-            if not np.allclose(got, right):
-                for why, answer in wrong.items():
-                    assert not np.allclose(got, answer), why.strip()
-            compare(got, right, "ΔW")
+            compare_named(got, right, wrong, "ΔW")
 
 
 def _delta(delta: Callable, tensors: dict, name: str, lora_alpha: float) -> object:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_edu.course.datasets import newsgroups
 from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.intrinsic import r90
 from lora_edu.course.minilm import (
@@ -19,14 +18,13 @@ from lora_edu.course.minilm import (
     MODULES,
     POSTS,
     QUERY_VALUE,
-    Part,
     accuracy,
     adapt,
-    cached,
+    cached_part,
+    encoder,
     moments,
     neighbours,
     output_directions,
-    pretrained,
     replaced,
     train,
     updates,
@@ -77,19 +75,8 @@ TRAINING = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 
 @functools.lru_cache(maxsize=1)
-def _encoder() -> Any:
-    return pretrained()
-
-
-@functools.lru_cache(maxsize=4)
-def _part(name: str, seed: int, **posts: Any) -> Part:
-    """Return a part of the posts of a seed, up to what enters layer 4."""
-    return cached(_encoder(), getattr(newsgroups(**posts, split=seed), name))
-
-
-@functools.lru_cache(maxsize=1)
 def _sizes(modules: Sequence[str]) -> dict[str, float]:
-    return {n: dense_weight(_encoder().get_submodule(n)).norm().item() for n in modules}
+    return {n: dense_weight(encoder().get_submodule(n)).norm().item() for n in modules}
 
 
 @experiment(
@@ -108,12 +95,12 @@ def minilm(
     """
     how = {**methods[method]}
     steps = {**training} | {name: how.pop(name) for name in ("epochs", "head_lr") if name in how}
-    start = adapt(_encoder(), seed, **how)
-    model = train(start, _part("train", seed, **posts), lr, seed, **steps)
-    row: Row = {part: accuracy(model, _part(part, seed, **posts)) for part in parts}
-    row["neighbours"] = neighbours(model, _part("train", seed, **elsewhere))
+    start = adapt(encoder(), seed, **how)
+    model = train(start, cached_part("train", seed, **posts), lr, seed, **steps)
+    row: Row = {part: accuracy(model, cached_part(part, seed, **posts)) for part in parts}
+    row["neighbours"] = neighbours(model, cached_part("train", seed, **elsewhere))
     if how["modules"]:
-        weights, deltas = _sizes(MODULES), updates(model, _encoder(), how["modules"])
+        weights, deltas = _sizes(MODULES), updates(model, encoder(), how["modules"])
         row["sizes"] = [round(delta.norm().item() / weights[n], 5) for n, delta in deltas.items()]
     return row
 
@@ -135,18 +122,18 @@ def minilm_updates(
     ``cut_centred`` those whose outputs differ most from their mean; all on test.
     """
     how = methods[method]
-    here, test = _part("train", seed, **posts), _part("test", seed, **posts)
-    model = train(adapt(_encoder(), seed, **how), here, lr, seed, **training)
-    deltas = {n: d.double() for n, d in updates(model, _encoder(), how["modules"]).items()}
+    here, test = cached_part("train", seed, **posts), cached_part("test", seed, **posts)
+    model = train(adapt(encoder(), seed, **how), here, lr, seed, **training)
+    deltas = {n: d.double() for n, d in updates(model, encoder(), how["modules"]).items()}
     row: Row = {
-        "validation": accuracy(model, _part("validation", seed, **posts)),
+        "validation": accuracy(model, cached_part("validation", seed, **posts)),
         "test": accuracy(model, test),
         "r90": [r90(delta) for delta in deltas.values()],
         "heights": [_heights(delta, places) for delta in deltas.values()],
     }
     if method != "full":
         return row
-    W0 = {n: dense_weight(_encoder().get_submodule(n)).detach() for n in how["modules"]}
+    W0 = {n: dense_weight(encoder().get_submodule(n)).detach() for n in how["modules"]}
     noise = [
         torch.randn(W.shape, generator=torch.Generator().manual_seed(seed)) for W in W0.values()
     ]
@@ -160,7 +147,7 @@ def minilm_updates(
         row[name] = []
         for k in cuts:
             kept = {n: U[:, :k] @ (U[:, :k].T @ deltas[n]) for n, U in directions.items()}
-            row[name].append(accuracy(replaced(model, _encoder(), kept), test))
+            row[name].append(accuracy(replaced(model, encoder(), kept), test))
     return row
 
 
