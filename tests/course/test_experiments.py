@@ -24,6 +24,7 @@ REAL = {
     "minilm",
     "minilm_tuning",
     "minilm_updates",
+    "opened",
     "placement",
     "voice_rates",
     "frontier",
@@ -711,7 +712,7 @@ AT_AN_EDGE |= {
 
 # Where no rate is chosen: all are shown; or they were, by the twin that tunes. Learning by heart is
 # tuned along a line of scale and rate together.
-NOT_CHOSEN = {"frontier", "by_heart_tuning", "minilm_updates"} | {
+NOT_CHOSEN = {"frontier", "by_heart_tuning", "minilm_updates", "opened"} | {
     name for name in NAMES if f"{name}_tuning" in NAMES
 }
 
@@ -787,7 +788,7 @@ ONE_METHOD = {"voice_rates": ["pirate"], "frontier": ["r=4"]}
 ONE_METHOD |= {"by_heart_tuning": ["width=64 r=1 scale=1"], "patient_tuning": ["r=4 alpha=4"]}
 ONE_METHOD |= {name: ["full", "r=4 alpha=64"] for name in ("turned_tuning", "inverted_tuning")}
 ONE_METHOD |= {"minilm": ["LoRA q,v r=8", "full q,v"], "minilm_tuning": ["head"]}
-ONE_METHOD |= {"minilm_updates": ["LoRA q,v r=8"]}
+ONE_METHOD |= {"minilm_updates": ["LoRA q,v r=8"], "opened": ["r=4"]}
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -1,0 +1,1 @@
+"""Inside the update: what this lesson needs and no other."""

@@ -1,0 +1,422 @@
+"""Experiments: a voice is cut and two are added; adapters that learned nothing draw pictures, too.
+
+Of a voice a seed redraws the split, the start of the strips and the order; of MiniLM's adapters the
+posts, the head, the start and the order. The chat model and the encoder are given.
+"""
+
+import copy
+import functools
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lora_edu import chat, lowrank
+from lora_edu.adapt import lora_layers, merge_and_unload
+from lora_edu.course import language
+from lora_edu.course.experiments import Row, Settings, experiment
+from lora_edu.course.language import LINEAR, RATES, RECIPE
+from lora_edu.course.minilm import (
+    ELSEWHERE,
+    ELSEWHERE_POSTS,
+    POSTS,
+    QUERY_VALUE,
+    Part,
+    accuracy,
+    adapt,
+    cached_part,
+    encoder,
+    neighbours,
+    replaced,
+    train,
+    updates,
+)
+from lora_edu.layers import dense_weight
+
+Deltas = Mapping[str, Tensor]  # ΔW of some matrices, by name
+KNOB = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+
+
+# -- a voice ------------------------------------------------------------------------------------
+
+
+def cuts(
+    deltas: Deltas, r: int, seed: int, knob: Sequence[float] = KNOB, drawn: int = 2
+) -> Iterator[tuple[str, Deltas]]:
+    """Iterate over what may be left of an update of rank r: (words, ΔW by name)."""
+    draw, picks = torch.Generator().manual_seed(seed), random.Random(seed)
+    svd = {name: torch.linalg.svd(delta, full_matrices=False) for name, delta in deltas.items()}
+    kinds = {name: name.rpartition(".")[2] for name in deltas}
+    layers = {name: int(name.split(".")[2]) for name in deltas}
+
+    def directions(*which: int) -> Deltas:
+        at = list(which)
+        return {n: (U[:, at] * S[at]) @ Vt[at] for n, (U, S, Vt) in svd.items()}
+
+    def where(keep: Any) -> Deltas:
+        return {name: delta for name, delta in deltas.items() if keep(name)}
+
+    def unit(n: int) -> Tensor:
+        x = torch.randn(n, generator=draw)
+        return x / x.norm()
+
+    yield "none", {}
+    yield "all", deltas
+    for scale in knob:
+        yield f"knob {scale:g}", {name: scale * delta for name, delta in deltas.items()}
+    yield "strongest", directions(0)
+    yield "without strongest", directions(*range(1, r))
+    outputs = {name: U[:, :r] @ unit(r) for name, (U, _, _) in svd.items()}
+    yield "drawn of its span", {n: u.outer(u @ deltas[n]) for n, u in outputs.items()}
+    largest = {name: (S[0], U[:, 1], Vt[1]) for name, (U, S, Vt) in svd.items()}
+    yield "second, as large", {n: s * u.outer(v) for n, (s, u, v) in largest.items()}
+    anywhere = {n: S[0] * unit(len(U)).outer(unit(Vt.shape[1])) for n, (U, S, Vt) in svd.items()}
+    yield "drawn anywhere", anywhere
+    yield "stranger", {n: _shuffled(delta, draw) for n, delta in deltas.items()}
+    for layer in sorted({*layers.values()}):
+        yield f"layer {layer}", where(lambda n, of=layer: layers[n] == of)
+        yield f"without layer {layer}", where(lambda n, of=layer: layers[n] != of)
+    for kind in LINEAR:
+        yield kind, where(lambda n, of=kind: kinds[n] == of)
+    middle = sorted({*layers.values()})[len({*layers.values()}) // 2]
+    yield "lower half", where(lambda n: layers[n] < middle)
+    yield "upper half", where(lambda n: layers[n] >= middle)
+    yield "attention", where(lambda n: "attn" in n)
+    yield "MLP", where(lambda n: "mlp" in n)
+    for number in range(drawn):
+        places = {kind: picks.choice(sorted({*layers.values()})) for kind in LINEAR}
+        one_of_each = {name for name in deltas if layers[name] == places[kinds[name]]}
+        yield f"one of each kind {number}", where(lambda n, of=one_of_each: n in of)
+        half = {*picks.sample(sorted(deltas), len(deltas) // 2)}
+        yield f"drawn half {number}", where(lambda n, of=half: n in of)
+
+
+def resembled(W0: Tensor, W: Tensor, k: int) -> Tensor:
+    """Return for the first k left singular vectors of W the best |cosine| with one of W₀'s."""
+    old, new = (torch.linalg.svd(each, full_matrices=False).U for each in (W0, W))
+    return (old.T @ new[:, :k]).abs().amax(0)  # (k,)
+
+
+def _shuffled(delta: Tensor, draw: torch.Generator) -> Tensor:
+    """Return the numbers of an update in other places: its rows and columns in a new order."""
+    rows = torch.randperm(len(delta), generator=draw)
+    return delta[rows][:, torch.randperm(delta.shape[1], generator=draw)]
+
+
+def _product(adapter: chat.Adapter) -> Deltas:
+    return {name: B @ A for name, (A, B) in adapter.items()}  # (d, k) each
+
+
+def strips_added(one: chat.Adapter, other: chat.Adapter) -> Deltas:
+    """Return (B₁ + B₂)(A₁ + A₂), by name."""
+    return {n: (one[n][1] + other[n][1]) @ (one[n][0] + other[n][0]) for n in one}
+
+
+def turned(adapter: chat.Adapter, draw: torch.Generator) -> chat.Adapter:
+    """Return the same update in other strips: QᵀA and BQ, with an orthogonal Q that is drawn.
+
+    Without the signs of R, Q would not be drawn evenly: QR makes its columns point one way.
+    """
+    found = {}
+    for name, (A, B) in adapter.items():
+        Q, R = torch.linalg.qr(torch.randn(len(A), len(A), generator=draw))  # (r, r)
+        Q = Q * R.diagonal().sign()
+        found[name] = (Q.T @ A, B @ Q)
+    return found
+
+
+def cut_to(delta: Tensor, r: int) -> Tensor:
+    """Return the nearest matrix of rank r."""
+    U, S, Vt = torch.linalg.svd(delta, full_matrices=False)
+    return (U[:, :r] * S[:r]) @ Vt[:r]
+
+
+def _times(scale: float, deltas: Deltas) -> Deltas:
+    return {name: scale * delta for name, delta in deltas.items()}
+
+
+class Patient:
+    """The chat model, asked with other updates in the adapted matrices."""
+
+    def __init__(
+        self, seed: int, names: Iterable[str], layers: Iterable[str], recipe: Settings
+    ) -> None:
+        texts = {name: language.said(name, seed, recipe).test for name in names}
+        texts["own"] = language.elsewhere(seed)[1][: recipe["answers"]]
+        self.probe = language.Probe(recipe["first"], texts)
+        weights = {n: self.probe.model.get_submodule(n).weight for n in layers}
+        self.start = {n: weight.detach().clone() for n, weight in weights.items()}
+
+    def put(self, update: Deltas) -> None:
+        """Set each adapted matrix to W₀ + ΔW."""
+        self.probe.put({n: W0 + update[n] if n in update else W0 for n, W0 in self.start.items()})
+
+    def losses(self, update: Deltas, *names: str) -> dict[str, float]:
+        """Return the loss on the texts, and on the base's own answers and on facts."""
+        self.put(update)
+        return {text: round(self.probe.loss(text), 4) for text in (*names, "own", "facts")}
+
+
+@experiment(seeds=range(8), tolerance=0.05, compared=("cuts",))
+@torch.no_grad()
+def surgery(
+    seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
+    knob: Sequence[float] = KNOB, drawn: int = 2, again: int = 50, answers: int = 12,
+    k: int = 10, epsilons: Sequence[float] = (0.5, 0.8, 0.9),
+) -> Row:  # fmt: skip
+    """Cut two voices in many ways; teach one the other.
+
+    ``cuts``: voice → what is left of it → text → mean loss in nats: of the voice's own test texts,
+    of the base's own answers to other questions, of the last words of facts. ``sizes``: ‖ΔW‖ /
+    ‖W₀‖, matrix by matrix. ``intruders``: ε → how many of the first ``k`` left singular vectors of
+    all W₀ + ΔW resemble none of W₀'s. ``taught``: the pirate trained further on Grimm's texts; or
+    merged, and a second adapter trained on top, whose start is drawn by ``seed + again``; that one
+    without the pirate.
+    """
+    voices = language.voices(seed, lr, recipe)
+    patient = Patient(seed, voices, voices["pirate"], {**recipe, "answers": answers})
+    row: Row = {"cuts": {}, "sizes": {}, "intruders": {}}
+    for name, adapter in voices.items():
+        update, start = _product(adapter), patient.start
+        ratio = [(update[n].norm() / W0.norm()).item() for n, W0 in start.items()]
+        row["sizes"][name] = [round(size, 5) for size in ratio]
+        best = torch.stack([resembled(W0, W0 + update[n], k) for n, W0 in start.items()])
+        row["intruders"][name] = {str(e): int((best < e).sum()) for e in epsilons}
+        row["cuts"][name] = {
+            words: patient.losses(left, name)
+            for words, left in cuts(update, recipe["r"], seed, knob, drawn)
+        }
+    patient.put({})
+    further = language.trained("grimm", lr["grimm"], seed, recipe, start=voices["pirate"])
+    patient.put(_product(voices["pirate"]))
+    second = _product(language.trained("grimm", lr["grimm"], seed, recipe, again=again))
+    ways = {"further": _product(further), "second alone": second}
+    ways["on top"] = {n: B @ A + second[n] for n, (A, B) in voices["pirate"].items()}
+    row["taught"] = {words: patient.losses(update, *voices) for words, update in ways.items()}
+    patient.put({})
+    return row
+
+
+@experiment(seeds=range(8), tolerance=0.05, compared=("sums",))
+@torch.no_grad()
+def two_voices(
+    seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
+    drawn: int = 2, answers: int = 12,
+    more: Sequence[float] = (0.7, 0.9), less: Sequence[float] = (0.4, 0.6),
+) -> Row:  # fmt: skip
+    """Add two voices, by their updates and by their strips.
+
+    ``sums``: what is added → text → mean loss in nats, as in ``surgery``. "strips" are added as
+    they were trained, from one start; "strips, turned" after one pair was turned, which changes
+    neither update. ``multiple``: how often a sum of strips holds the sum of the updates (by
+    projection), and ``beside`` how long the rest is, over that sum; "strips, their part" is this
+    multiple of it, "strips, the length" what the strips give, over the multiple. ``alike``: cosines
+    of the two A, matrix by matrix. ``cuts``: more scales of the knob, and the strongest direction
+    turned down.
+    """
+    voices = language.voices(seed, lr, recipe)
+    patient = Patient(seed, voices, voices["pirate"], {**recipe, "answers": answers})
+    pirate, grimm = voices["pirate"], voices["grimm"]
+    deltas = {name: _product(adapter) for name, adapter in voices.items()}
+    row: Row = {"cuts": {}, "sums": {}, "multiple": {}, "beside": {}}
+    for name, update in deltas.items():
+        first = {n: cut_to(delta, 1) for n, delta in update.items()}
+        turned_down = {f"knob {s:g}": _times(s, update) for s in more}
+        turned_down |= {f"strongest, {s:g}": _times(s, first) for s in less}
+        row["cuts"][name] = {w: patient.losses(left, name) for w, left in turned_down.items()}
+    total = {n: deltas["pirate"][n] + deltas["grimm"][n] for n in patient.start}
+    sums = {"none": {}, **deltas, "updates": total, "updates, half": _times(0.5, total)}
+    sums["updates, cut to 4"] = {n: cut_to(d, recipe["r"]) for n, d in total.items()}
+    draw = torch.Generator().manual_seed(seed)
+    whole = sum(float(d.square().sum()) for d in total.values())
+    pairs = {"strips": pirate} | {f"strips, turned {i}": turned(pirate, draw) for i in range(drawn)}
+    for words, strips in pairs.items():
+        sums[words] = strips_added(strips, grimm)
+        part = sum(float((sums[words][n] * total[n]).sum()) for n in total) / whole
+        rest = sum(float((sums[words][n] - part * total[n]).square().sum()) for n in total)
+        row["multiple"][words], row["beside"][words] = (
+            round(part, 4),
+            round((rest / whole) ** 0.5, 4),
+        )
+    part = row["multiple"]["strips"]
+    sums["strips, their part"] = _times(part, total)
+    sums["strips, the length"] = _times(1 / part, sums["strips"])
+    row["sums"] = {words: patient.losses(update, *voices) for words, update in sums.items()}
+    cosine = torch.nn.functional.cosine_similarity
+    alike = {n: cosine(pirate[n][0].flatten(), grimm[n][0].flatten(), dim=0) for n in total}
+    row["alike"] = [round(value.item(), 4) for value in alike.values()]
+    patient.put({})
+    return row
+
+
+# -- MiniLM -------------------------------------------------------------------------------------
+
+ALPHA = 32
+LR = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+METHODS: dict[str, dict[str, Any]] = {"full": {}}
+METHODS |= {f"r={r}": {"r": r, "lora_alpha": ALPHA} for r in (1, 4, 8, 64)}
+METHODS |= {f"r={r}, shuffled": {**METHODS[f"r={r}"], "shuffled": True} for r in (4, 64)}
+OPENED = {"full": LR[:3], "r=1": LR[2:3], "r=4": LR[2:3], "r=8": LR[1:], "r=64": LR[2:4]}
+OPENED |= {"r=4, shuffled": LR[2:3], "r=64, shuffled": LR[2:3]}
+TRAINING = {"epochs": 2, "size": 16, "head_lr": 2e-2}
+
+
+@functools.lru_cache(maxsize=1)
+def _weights() -> dict[str, tuple[Tensor, Any]]:
+    """Return W₀ of the four matrices and their SVD, in float64."""
+    found = {}
+    for name in QUERY_VALUE:
+        W0 = dense_weight(encoder().get_submodule(name)).detach().double()
+        found[name] = W0, torch.linalg.svd(W0)
+    return found
+
+
+def _shuffled_labels(part: Part, draw: torch.Generator) -> Part:
+    hidden, mask, y = part
+    return hidden, mask, y[torch.randperm(len(y), generator=draw)]
+
+
+@experiment(seeds=range(8), tolerance=0.05, compared=("between", "all"))
+def opened(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = OPENED, methods: Settings = METHODS,
+    posts: Settings = POSTS, elsewhere: Settings = ELSEWHERE_POSTS, training: Settings = TRAINING,
+    ks: Sequence[int] = (1, 3, 10, 30), epsilons: Sequence[float] = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9),
+    k: int = 10, epsilon: float = 0.5, scales: Sequence[float] = (0.0, 0.25, 0.5, 0.75),
+    ranks: Sequence[int] = (1, 2, 4), cut_from: float = 1e-3, scaled_from: float = 3e-3,
+) -> Row:  # fmt: skip
+    """Fine-tune queries and values; amplification, intruders, what scaling them down gives back.
+
+    "shuffled": the same posts, with their labels in a random order.
+
+    Of each matrix: ``between``, [‖ΔW‖, ‖Uᵀ W₀ V‖, the most that any directions of W₀ hold] for the
+    first r directions of the update (8 of a full one); ``intruders``: ε → k → how many of the
+    first k left singular vectors of W₀ + ΔW resemble none of W₀'s, |cos| < ε; ``strangers``: the
+    same for the numbers of ΔW in other places. Of rank 8, [test, neighbours]: of this ``stranger``;
+    of the update ``cut`` to ``ranks``; ``scaled``, by ``scales``, in a part: the intruders among
+    the first ``k`` (``found`` of them), as many others of the first 3 ``k``, as many directions of
+    ΔW, or all of it.
+    """
+    how = {**methods[method]}
+    here, draw = cached_part("train", seed, **posts), torch.Generator().manual_seed(seed)
+    if how.pop("shuffled", False):
+        here = _shuffled_labels(here, draw)
+    model = train(adapt(encoder(), seed, QUERY_VALUE, **how), here, lr, seed, **training)
+    deltas = {n: d.double() for n, d in updates(model, encoder(), QUERY_VALUE).items()}
+    plain = merge_and_unload(model) if "r" in how else model
+    test, others = cached_part("test", seed, **posts), cached_part("train", seed, **elsewhere)
+
+    def measured(update: Deltas) -> list[float]:
+        other = replaced(plain, encoder(), update)
+        return [round(accuracy(other, test), 4), round(neighbours(other, others), 4)]
+
+    row: Row = {"validation": accuracy(plain, cached_part("validation", seed, **posts))}
+    row |= {"all": measured(deltas), "sizes": [], "between": []}
+    strangers = {n: _shuffled(delta, draw) for n, delta in deltas.items()}
+    r = how.get("r", 8)
+    for name, delta in deltas.items():
+        W0, own = _weights()[name]
+        U, S, Vt = torch.linalg.svd(delta)
+        held = (U[:, :r].T @ W0 @ Vt[:r].T).norm()
+        row["sizes"].append(round((delta.norm() / W0.norm()).item(), 5))
+        norms = (S[:r].norm(), held, own.S[:r].norm())
+        row["between"].append([round(float(norm / W0.norm()), 6) for norm in norms])
+    for who, update in (("intruders", deltas), ("strangers", strangers)):
+        sums = [(_weights()[n][0], _weights()[n][0] + delta) for n, delta in update.items()]
+        best = torch.stack([resembled(W0, W, ks[-1]) for W0, W in sums])  # (4, k)
+        row[who] = {str(e): [int((best[:, :k] < e).sum()) for k in ks] for e in epsilons}
+    if method == "r=8" and lr >= cut_from:
+        row["stranger"] = measured(strangers)
+        row["cut"] = [measured({n: cut_to(d, k) for n, d in deltas.items()}) for k in ranks]
+    if method == "r=8" and lr >= scaled_from:
+        row |= _scaled(deltas, scales, epsilon, k, draw, measured)
+    return row
+
+
+def _scaled(
+    deltas: Deltas,
+    scales: Sequence[float],
+    epsilon: float,
+    k: int,
+    draw: torch.Generator,
+    measured: Callable[[Deltas], list[float]],
+) -> Row:
+    """Scale intruders, as many others of the first 3 k, as many directions of ΔW, or all."""
+    parts: dict[str, dict[str, Tensor]] = {"intruders": {}, "others": {}, "strongest": {}}
+    found = 0
+    for name, delta in deltas.items():
+        W0 = _weights()[name][0]
+        tuned, best = torch.linalg.svd(W0 + delta), resembled(W0, W0 + delta, 3 * k)
+        of = (best[:k] < epsilon).nonzero()[:, 0].tolist()
+        rest = (best >= epsilon).nonzero()[:, 0].tolist()  # of the first 3 k: k may hold few
+        pick = torch.randperm(len(rest), generator=draw)[: len(of)].tolist()
+        own = torch.linalg.svd(delta)
+        whose = {"intruders": (tuned, of), "others": (tuned, [rest[i] for i in pick])}
+        whose["strongest"] = (own, list(range(len(of))))
+        for words, (matrix, at) in whose.items():
+            parts[words][name] = (matrix.U[:, at] * matrix.S[at]) @ matrix.Vh[at]
+        found += len(of)
+    parts["knob"] = dict(deltas)
+    scaled = {
+        words: [measured({n: deltas[n] + (s - 1) * part[n] for n in deltas}) for s in scales]
+        for words, part in parts.items()
+    }
+    return {"found": found, "scaled": scaled}
+
+
+PARTNERS = ("same", "other strips", "other seed", "other groups", "shuffled labels")
+OTHER_POSTS = {"groups": ELSEWHERE[:5], "sizes": (1000, 0, 0), "length": 32}
+
+
+@experiment(seeds=range(8), tolerance=0.05, compared=("strips", "updates"))
+def alike(
+    seed: int, *,
+    lr: float = 1e-3, ranks: tuple[int, int] = (8, 64), methods: Settings = METHODS,
+    partners: Sequence[str] = PARTNERS, at: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    posts: Settings = POSTS, others: Settings = OTHER_POSTS, training: Settings = TRAINING,
+    apart: int = 100,
+) -> Row:  # fmt: skip
+    """Compare an adapter of rank 8 with others of rank 64 that share less and less with it.
+
+    "same": one seed for all; "other strips": the strips start otherwise, the head and the order are
+    the same; "other seed": these, too. So far all see the same posts. Then "other groups": five
+    about other things than computers; "shuffled labels": of the same posts. ``strips``: φ(i, j) of
+    the trained lora_A, matrix by matrix, for each i of the small one and the j of ``at``;
+    ``untrained``: the same before the first step; ``updates``: the same of ΔW.
+    """
+    part = cached_part("train", seed, **posts)
+    shuffled = _shuffled_labels(part, torch.Generator().manual_seed(seed))
+    small, large = (methods[f"r={r}"] for r in ranks)
+    strange = cached_part("train", seed, **others)
+    start = adapt(encoder(), seed, QUERY_VALUE, **small)
+    first = copy.deepcopy(start)
+    one = train(start, part, lr, seed, **training)
+    row: Row = {"strips": {}, "updates": {}, "untrained": {}}
+    for words in partners:
+        other = seed if words == "same" else seed + apart
+        start = adapt(encoder(), other, QUERY_VALUE, **large)
+        if words == "other strips":
+            start.classifier.load_state_dict(first.classifier.state_dict())
+        row["untrained"][words] = _similar(first, start, at)
+        order = seed if words in ("same", "other strips") else other
+        texts = {"other groups": strange, "shuffled labels": shuffled}.get(words, part)
+        two = train(start, texts, lr, order, **training)
+        row["strips"][words] = _similar(one, two, at)
+        row["updates"][words] = _overlaps(updates(one, encoder()), updates(two, encoder()), at)
+    return row
+
+
+def _similar(one: Any, other: Any, at: Sequence[int]) -> list[list[list[float]]]:
+    """Return φ(i, j) of lora_A for all i and some j, matrix by matrix."""
+    strips = [{n: lora.lora_A.detach() for n, lora in lora_layers(m).items()} for m in (one, other)]
+    return _overlaps(*strips, at)
+
+
+def _overlaps(one: Deltas, other: Deltas, at: Sequence[int]) -> list[list[list[float]]]:
+    found = []
+    for name in QUERY_VALUE:
+        phi = lowrank.subspace_similarity(one[name].double(), other[name].double())
+        found.append([[round(float(row[j - 1]), 4) for j in at] for row in phi])
+    return found
