@@ -985,6 +985,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "the talk counts two matrices a layer of rank 4": ("[1, 1], 6)", "[4, 4], 6)"),
     },
     ("lora_edu/course/checks.py", "tests/course/test_checks.py"): {
+        "no mistake is named": (
+            "        assert not np.isclose(value, other), why.strip()",
+            "        assert np.isclose(value, value), why.strip()",
+        ),
         "a half-given answer is none": ("if all(missing):", "if any(missing):"),
         "changed arguments go unseen": (
             "assert np.array_equal(value, arguments[name]), (",
@@ -1091,6 +1095,36 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "return np.array([row[key] for row in rows if",
             "return np.array([row[key] for row in rows[::-1] if",
         ),
+    },
+    ("lora_edu/course/inside_the_update/checks.py", "tests/course/test_checks.py"): {
+        "the first rows are the strongest": (
+            'assert array.shape == shape, f"{name} has shape',
+            'assert array.size, f"{name} has shape',
+        ),
+    },
+    (
+        "lora_edu/course/inside_the_update/experiments.py",
+        "tests/lessons/inside_the_update/test_experiments.py",
+    ): {
+        "strips are turned one way": ("Q = Q * R.diagonal().sign()", "Q = +Q"),
+        "an intruder has a sign": (".abs().amax(0)  # (k,)", ".amax(0)  # (k,)"),
+        "without the strongest is with it": ("directions(*range(1, r))", "directions(*range(r))"),
+        "a stranger is no stranger": (
+            "return delta[rows][:, torch.randperm(delta.shape[1], generator=draw)]",
+            "return delta",
+        ),
+    },
+    (
+        "lora_edu/course/inside_the_update/figures.py",
+        "tests/lessons/inside_the_update/test_figures.py",
+    ): {
+        "a share of everything": ('/ (none - loss(voice, "all"))', "/ none"),
+        "the price of the whole": (
+            "runs = zip(price(voice, cut), prices.T",
+            'runs = zip(price(voice, "all"), prices.T',
+        ),
+        "chance is the smaller": ("np.maximum.outer(", "np.minimum.outer("),
+        "of the first run": ("np.exp(losses(words).mean(0))", "np.exp(losses(words)[0])"),
     },
     ("lora_edu/course/counting_parameters/checks.py", "tests/course/test_checks.py"): {
         "a budget that fits is never exact": ("exact = 8 * 2 *", "exact = 1 + 8 * 2 *"),

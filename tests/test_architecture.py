@@ -42,9 +42,10 @@ FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come
 # that is not may keep what it had when this rule was made. The trial takes more: seven experiments,
 # five figures, a table of evidence, and two checks that know twenty slips each. So does the real
 # model: a map with its intervals, and checks that know forty slips. Merging has three experiments
-# on a chat model, a film and four figures.
-LESSON, AVERAGE = 470, 458
-LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690}
+# on a chat model, a film and four figures. The look inside has four, on two models, five figures,
+# and checks that know seventy slips.
+LESSON, AVERAGE = 470, 492
+LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690, "inside_the_update": 830}
 NOT_REWRITTEN = {
     "beyond_lora": 350,
 }
@@ -266,8 +267,8 @@ def test_the_package_stays_small():
     assert total(SMALL) <= 2456  # 150 of them plan the memory of training
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
     # the learner's own file.
-    assert total(TOOLS) <= 2810
-    assert total(MODULES) <= 9265  # we aim at 6,000: lessons still to be rewritten may shrink
+    assert total(TOOLS) <= 2880
+    assert total(MODULES) <= 10120  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

@@ -10,6 +10,7 @@ LESSONS = (
     "counting_parameters",
     "merging",
     "real_model",
+    "inside_the_update",
     "beyond_lora",
 )
 # Folders of lessons to come: what they stand on is measured before they are written.

@@ -65,6 +65,11 @@ SLIPS = {
         ("either", "(as_good & better)", "better"),
         ("no scaling", "lora_alpha / len(lora_A) * ", ""),
     ],
+    "inside_the_update": [
+        ("weakest", "return Vt[:r], U[:, :r] * S[:r]", "return Vt[-r:], U[:, -r:] * S[-r:]"),
+        ("plain sum", " ** 2) / min(i, j)", ") / min(i, j)"),
+        ("no weight", "weight * B_2]", "B_2]"),
+    ],
     "beyond_lora": [
         ("inputs", "sum(d for", "sum(k for"),
         ("no new axis", "[:, None]", ""),

@@ -1,0 +1,504 @@
+"""Figures: the layers of a voice, cuts beside a knob, two subspaces, a ceiling, intruders."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from lora_edu.course import films
+from lora_edu.course.experiments import intervals, results
+from lora_edu.course.figures import Numbers, figure
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
+
+LAYERS = tuple(range(20, 30))
+KINDS = ("q", "k", "v", "o", "gate", "up", "down")
+VOICES = {"pirate": "the pirate", "grimm": "Grimm"}
+
+
+@functools.cache
+def rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a record, read once."""
+    return results(name)["rows"]
+
+
+# -- a voice, cut -------------------------------------------------------------------------------
+
+
+def loss(voice: str, cut: str, text: str | None = None) -> NDArray:
+    """Return the loss on a text, the voice's own by default, after a cut: one a run, in nats."""
+    name = "surgery" if cut in rows("surgery")[0]["cuts"][voice] else "two_voices"
+    return np.array([row["cuts"][voice][cut][text or voice] for row in rows(name)])
+
+
+def left(voice: str, cut: str) -> NDArray:
+    """Return which share of the voice is left: 0 for the base, 1 for the whole adapter, a run."""
+    none = loss(voice, "none")
+    return (none - loss(voice, cut)) / (none - loss(voice, "all"))
+
+
+def price(voice: str, cut: str, text: str = "own") -> NDArray:
+    """Return by how much the loss on the base's own answers is above the base's: one a run."""
+    return loss(voice, cut, text) - loss(voice, "none", text)
+
+
+def knob() -> list[tuple[float, str]]:
+    """Return the scales of the whole adapter that were measured, and what they are called."""
+    of = {"surgery": "knob", "two_voices": "more"}
+    scales = sorted(s for name, key in of.items() for s in results(name)["arguments"][key])
+    return [(0.0, "none"), *((scale, f"knob {scale:g}") for scale in scales), (1.0, "all")]
+
+
+def better(voice: str, cut: str) -> NDArray:
+    """Return the share that a cut leaves less what the knob leaves at the same price, a run.
+
+    Between two scales of the knob the line is straight.
+    """
+    shares = np.array([left(voice, words) for _, words in knob()])  # (scales, runs)
+    prices = np.array([price(voice, words) for _, words in knob()])
+    runs = zip(price(voice, cut), prices.T, shares.T, strict=True)
+    return left(voice, cut) - [np.interp(x, *each) for x, *each in runs]
+
+
+def bargains() -> dict[tuple[str, str], tuple[float, float, float, float]]:
+    """Return (voice, cut) → by how much better than the knob, 95 % interval, p after Holm."""
+    gaps = {(voice, cut): better(voice, cut) for voice in VOICES for cut in CUTS}
+    return {name: (*rest,) for name, *rest in intervals(gaps)}
+
+
+def drawn(voice: str) -> NDArray:
+    """Return what one matrix of each kind leaves, from layers drawn at random: two draws a run."""
+    return np.array([left(voice, f"one of each kind {number}") for number in range(2)])
+
+
+def _mean(values: NDArray, digits: int = 3) -> float:
+    return round(float(values.mean()), digits)
+
+
+def _layers() -> Numbers:
+    numbers: Numbers = {"seeds": len(rows("surgery")), "voices": VOICES}
+    modules = results("surgery")["arguments"]["recipe"]["modules"]
+    for voice in VOICES:
+        alone = [left(voice, f"layer {layer}") for layer in LAYERS]
+        without = [left(voice, f"without layer {layer}") for layer in LAYERS]
+        kinds = [left(voice, kind) for kind in modules]
+        numbers[voice] = {
+            "most_alone": max(_mean(each, 2) for each in alone),
+            "least_without": min(_mean(each, 2) for each in without),
+            "most_of_a_kind": max(_mean(each, 2) for each in kinds),
+            "tenth": _mean(left(voice, "knob 0.1"), 2),
+            "nine_tenths": _mean(left(voice, "knob 0.9"), 2),
+            "drawn": round(float(drawn(voice).max()), 2),
+        }
+        numbers[f"{voice}_layers"] = np.array([alone, without])  # (2, 10, runs)
+        numbers[f"{voice}_kinds"] = np.array(kinds)  # (7, runs)
+    return numbers
+
+
+@figure(_layers)
+def layers_of_a_voice(numbers: Numbers) -> Figure:
+    """Show how much of a voice a single layer carries, and how much is lost without it.
+
+    Two panels, the pirate and Grimm. Across, the ten adapted layers of the chat model, then the
+    seven kinds of matrices. Up, the share of the voice that is left: 0 is the base, 1 the whole
+    adapter; means of {seeds} runs, which are faint. Circles: one layer is taken out, and at least
+    {pirate[least_without]} and {grimm[least_without]} is left. Squares: one layer alone leaves
+    {pirate[most_alone]} and {grimm[most_alone]} at most; one kind of matrix, in all ten layers,
+    {pirate[most_of_a_kind]} and {grimm[most_of_a_kind]} at most. Dashed lines: the whole adapter
+    turned down, to a tenth {pirate[tenth]} and {grimm[tenth]}, to nine tenths {pirate[nine_tenths]}
+    and {grimm[nine_tenths]}; a dotted one, the most of sixteen
+    sets of one matrix of each kind, from layers drawn: {pirate[drawn]} and {grimm[drawn]}.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
+    places = np.arange(len(LAYERS))
+    kinds = len(LAYERS) + 1 + np.arange(len(KINDS))
+    for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
+        alone, without = numbers[f"{voice}_layers"]
+        groups = [("all but this layer", places, without, "o", VERMILION)]
+        groups += [("this layer alone", places, alone, "s", BLUE)]
+        groups += [("this kind alone", kinds, numbers[f"{voice}_kinds"], "D", GREEN)]
+        for label, at, shares, marker, color in groups:
+            ax.plot(at, shares, marker, color=color, alpha=0.2, markersize=3)
+            ax.plot(at, shares.mean(1), marker, color=color, markersize=8, label=label)
+        turned_down = {"linestyle": "--", "color": GREY, "linewidth": 1.2}
+        ax.axhline(
+            numbers[voice]["tenth"], **turned_down, label="the whole, turned down: 0.1 and 0.9"
+        )
+        ax.axhline(numbers[voice]["nine_tenths"], **turned_down)
+        most = {"linestyle": ":", "label": "seven matrices, layers drawn: the most"}
+        ax.axhline(numbers[voice]["drawn"], color=GREY, linewidth=1.2, **most)
+        ax.axhline(1, color=GREY, linewidth=0.6)
+        ax.set_xticks([*places, *kinds], [*LAYERS, *KINDS], rotation=60)
+        ax.set(xlabel="layer  |  kind of matrix", title=words, ylim=(-0.02, 1.12))
+    axes[0].set_ylabel("share of the voice that is left")
+    axes[0].legend(loc="upper left", bbox_to_anchor=(0, 0.82), fontsize=9)
+    return fig
+
+
+CUTS = {
+    "strongest": ("the strongest direction", "*", VERMILION),
+    "without strongest": ("all but the strongest", "X", VERMILION),
+    "second, as large": ("the second, made as large", "p", ORANGE),
+    "lower half": ("layers 20 to 24", "v", BLUE),
+    "upper half": ("layers 25 to 29", "^", BLUE),
+    "attention": ("attention alone", "<", GREEN),
+    "MLP": ("MLP alone", ">", GREEN),
+    "drawn half 0": ("half of the matrices, drawn", "d", GREY),
+}
+
+
+def _knob() -> Numbers:
+    numbers: Numbers = {"seeds": len(rows("surgery")), "voices": VOICES, "cuts": [*CUTS]}
+    numbers["scales"] = [scale for scale, _ in knob()]
+    for voice in VOICES:
+        numbers[voice] = {
+            words: [_mean(price(voice, words)), _mean(left(voice, words))]
+            for words in (*CUTS, "all", "knob 0.5", "drawn anywhere", "stranger")
+        }
+        line = [[price(voice, words), left(voice, words)] for _, words in knob()]
+        numbers[f"{voice}_knob"] = np.array(line)  # (scales, 2, runs)
+    return numbers
+
+
+@figure(_knob)
+def cuts_and_a_knob(numbers: Numbers) -> Figure:
+    """Show each cut as a bargain, and beside them all a knob that turns the whole adapter down.
+
+    Two panels, the pirate and Grimm; means of {seeds} runs. Across, the price: by how much the loss
+    on the base's own answers rises, in nats. Up, the share of the voice. A line is the knob, from
+    scale 0 through {scales} at its dots; the whole adapter costs {pirate[all][0]} and
+    {grimm[all][0]}, at half {pirate[knob 0.5][0]} and {grimm[knob 0.5][0]} for a share of
+    {pirate[knob 0.5][1]} and {grimm[knob 0.5][1]}. The strongest direction of each matrix alone
+    leaves {pirate[strongest][1]} and {grimm[strongest][1]} at {pirate[strongest][0]} and
+    {grimm[strongest][0]}, all but it {pirate[without strongest][1]} and
+    {grimm[without strongest][1]} at {pirate[without strongest][0]} and
+    {grimm[without strongest][0]}; further cuts are other marks.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
+        prices, shares = numbers[f"{voice}_knob"].mean(-1).T
+        ax.plot(prices, shares, ".-", color=BLACK, label="the knob: all of it, turned down")
+        for scale, x, y in zip(numbers["scales"], prices, shares, strict=True):
+            if scale in (0.2, 0.4, 0.6, 0.8, 1.0):
+                ax.annotate(f"{scale:g} ", (x, y), fontsize=10, ha="right", va="bottom")
+        for cut in numbers["cuts"]:
+            label, marker, color = CUTS[cut]
+            ax.plot(*numbers[voice][cut], marker, color=color, markersize=11, label=label)
+        ax.set(xlabel="price: loss on the base's own answers, rise in nats", title=words)
+    axes[0].set_ylabel("share of the voice that is left")
+    axes[1].legend(loc="lower right", fontsize=9)
+    return fig
+
+
+# -- two voices ---------------------------------------------------------------------------------
+
+BOTH = {
+    "none": "the base",
+    "pirate": "the pirate alone",
+    "grimm": "Grimm alone",
+    "updates": "updates added",
+    "updates, half": "updates added, knob at 0.5",
+    "updates, cut to 4": "updates added, cut to rank 4",
+    "strips": "strips added",
+    "strips, turned 0": "strips added, one pair turned",
+    "further": "the pirate, trained on as Grimm",
+    "on top": "the pirate merged, Grimm on top",
+    "second alone": "that Grimm, without the pirate",
+}
+
+
+TAUGHT = ("further", "on top", "second alone")
+
+
+def losses(words: str) -> NDArray:
+    """Return the losses of a model with two voices: (runs, 4), of the pirate, Grimm, own, facts."""
+    name, part = ("surgery", "taught") if words in TAUGHT else ("two_voices", "sums")
+    texts = ("pirate", "grimm", "own", "facts")
+    return np.array([[row[part][words][text] for text in texts] for row in rows(name)])
+
+
+def perplexities(words: str) -> NDArray:
+    """Return e to the mean loss over the runs, for the texts of :func:`losses`: (4,)."""
+    return np.exp(losses(words).mean(0))
+
+
+# -- two adapters, compared ---------------------------------------------------------------------
+
+PARTNERS = {
+    "untrained": "same seed, untrained",
+    "same": "same seed",
+    "other strips": "other strips",
+    "other seed": "other seed",
+    "other groups": "other groups",
+    "shuffled labels": "shuffled labels",
+}
+MATRICES = ("4, query", "4, value", "5, query", "5, value")
+AT = (1, 2, 4, 8)  # the i that are shown
+
+
+def alike(partner: str, matrix: int | None = None, of: str = "strips") -> NDArray:
+    """Return φ(i, j) of lora_A of an adapter of rank 8 and a partner of rank 64: (runs, 8, 7).
+
+    Of one matrix, 0 to 3, or the mean of the four; with ``of="updates"`` of their ΔW, trained. The
+    j are 1, 2, 4, 8, 16, 32, 64.
+    """
+    if partner not in PARTNERS:
+        raise ValueError(f"partner must be one of {[*PARTNERS]}, got {partner!r}")
+    if matrix not in (None, 0, 1, 2, 3):
+        raise ValueError(f"matrix must be 0, 1, 2, 3 or None, got {matrix!r}")
+    which = ("untrained", "same") if partner == "untrained" else (of, partner)
+    phi = np.array([row[which[0]][which[1]] for row in rows("alike")])  # (runs, 4, 8, 7)
+    return phi.mean(1) if matrix is None else phi[:, matrix]
+
+
+def chance() -> NDArray:
+    """Return φ(i, j) of two random subspaces of 384 directions, on average: (8, 7)."""
+    at = results("alike")["arguments"]["at"]
+    return np.maximum.outer(np.arange(1, 9), at) / 384
+
+
+def _subspaces(partners: Iterable[str] = PARTNERS, matrix: int | None = 0) -> Numbers:
+    partners = [partners] if isinstance(partners, str) else [*partners]
+    found = {partner: alike(partner, matrix) for partner in partners}
+    at = results("alike")["arguments"]["at"]
+    return {
+        "partners": partners,
+        "matrix": "mean of four" if matrix is None else f"layer {MATRICES[matrix]}",
+        "at": at,
+        "seeds": len(rows("alike")),
+        "first": {name: _mean(phi[:, 0, 0], 2) for name, phi in found.items()},
+        "whole": {name: _mean(phi[:, -1, -1], 2) for name, phi in found.items()},
+        "phi": np.array([phi.mean(0) for phi in found.values()]),  # (partners, 8, 7)
+        "chance": chance(),
+    }
+
+
+@figure(_subspaces)
+def two_subspaces(numbers: Numbers) -> Figure:
+    """Show how far the directions of a small adapter lie in those of a larger one.
+
+    One matrix of MiniLM ({matrix}), {seeds} runs each. In each panel, down: the first 1, 2, 4 and 8
+    directions of an adapter of rank 8; across: the first 1 to 64 of one of rank 64; in a cell the
+    overlap φ, from 0 to 1, bright is much. First, both adapters untrained and of the same seed:
+    {whole[untrained]} at the lower right. Then trained, with ever less in common: of the same seed,
+    φ(1, 1) is {first[same]}; with other strips {first[other strips]}; with another seed
+    {first[other seed]}; on other groups {first[other groups]}; on shuffled labels
+    {first[shuffled labels]}. Last: chance, max(i, j) / 384.
+    """
+    panels = [*numbers["partners"], "chance"]
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (2.9 * columns + 0.4, 2.3 * lines + 0.4)
+    fig, grid = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    maps = [*numbers["phi"], numbers["chance"]]
+    for ax, name, phi in zip(grid.flat, panels, maps, strict=False):
+        _map(ax, phi, numbers)
+        ax.set_title(PARTNERS.get(name, name), fontsize=11)
+    for ax in list(grid.flat)[len(panels) :]:
+        ax.axis("off")
+    fig.supxlabel("first j directions of the adapter of rank 64", fontsize=11)
+    fig.supylabel("first i of rank 8", fontsize=11)
+    return fig
+
+
+def _map(ax: Axes, phi: NDArray, numbers: Numbers) -> None:
+    """Draw φ as a heat map, with its numbers."""
+    ax.clear()
+    shown = phi[np.array(AT) - 1]  # (4, 7)
+    ax.imshow(shown, vmin=0, vmax=1, aspect="auto")
+    for (line, column), value in np.ndenumerate(shown):
+        text = f"{value:.2f}".lstrip("0") if value < 0.995 else "1"
+        color = "white" if value < 0.6 else "black"
+        ax.text(column, line, text, ha="center", va="center", color=color, fontsize=8)
+    ax.set_xticks(range(len(numbers["at"])), numbers["at"], fontsize=9)
+    ax.set_yticks(range(len(AT)), AT, fontsize=9)
+
+
+def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the map of one pair after the other, and chance beside it."""
+    pair, other = (films.place(stage, left, 0.55, 3.4, 2.0) for left in (0.6, 4.5))
+    _map(other, numbers["chance"], numbers)
+    other.set_title("chance", fontsize=11)
+
+    def show(i: int) -> None:
+        _map(pair, numbers["phi"][i], numbers)
+        pair.set_title(PARTNERS[numbers["partners"][i]], fontsize=11)
+        pair.set(xlabel="first j of rank 64", ylabel="first i of rank 8")
+
+    return show
+
+
+def film_of_partners(matrix: int | None = 0) -> films.Player:
+    """Return the maps of all pairs as a film: ever less in common."""
+    numbers = _subspaces(matrix=matrix)
+    captions = [
+        f"{PARTNERS[name]}: φ(1, 1) = {numbers['first'][name]}, φ(8, 64) = {numbers['whole'][name]}"
+        for name in numbers["partners"]
+    ]
+    told = {"captions": captions, "moments": [*range(len(captions))]}
+    return films.player(two_subspaces, numbers | told, _trained_and_chance, (8.2, 3.0))
+
+
+# -- amplification --------------------------------------------------------------------------------
+
+
+# LoRA's Table 7 (Hu et al. 2021), as printed: norms of one matrix of GPT-3, 12,288 wide, of its
+# update, and of what it holds between the update's first r directions, or between its own.
+WIDTH, NORM = 12_288, 61.95
+TABLE_7 = {4: {"update": 6.91, "held": 0.32, "most": 21.67}}
+TABLE_7[64] = {"update": 3.57, "held": 1.90, "most": 37.71}
+
+
+def held(r: int, shuffled: bool = False) -> NDArray:
+    """Return of MiniLM's adapters of rank r, at rate 0.001: [‖ΔW‖, held, most], (runs, 4, 3).
+
+    In ‖W₀‖: what W₀ holds between the r directions of the update, and between its own first r.
+    """
+    wanted = (f"r={r}, shuffled" if shuffled else f"r={r}", 1e-3)
+    return np.array([r["between"] for r in rows("opened") if (r["method"], r["lr"]) == wanted])
+
+
+def _ceilings() -> Numbers:
+    bars: dict[str, dict[int, list[float]]] = {"MiniLM": {}, "GPT-3": {}}
+    for r in (1, 4, 8, 64):
+        _, between, most = np.exp(np.log(held(r)).mean((0, 1)))  # geometric means
+        bars["MiniLM"][r] = [r / 384, float(between), float(most)]
+    for r, norms in TABLE_7.items():
+        bars["GPT-3"][r] = [r / WIDTH, norms["held"] / NORM, norms["most"] / NORM]
+    told = {
+        name: {
+            f"r{r}": {
+                "times": round(found / chance, 1),
+                "most": round(most / chance),
+                "share": round(100 * found / most, 1),
+            }
+            for r, (chance, found, most) in of.items()
+        }
+        for name, of in bars.items()
+    }
+    ours = {r: held(r) for r in (1, 4, 8, 64)}
+    factor = {f"r{r}": round(float(np.median(x[..., 0] / x[..., 1])), 1) for r, x in ours.items()}
+    return {"seeds": len(ours[8]), "bars": bars, "factor": factor} | {
+        "minilm": told["MiniLM"],
+        "gpt3": told["GPT-3"],
+        "dots": np.array([x[..., 1] for x in ours.values()]),  # (ranks, runs, 4)
+    }
+
+
+@figure(_ceilings)
+def between_chance_and_ceiling(numbers: Numbers) -> Figure:
+    """Show what a weight holds in the directions of its update, between chance and the most.
+
+    Logarithmic. For MiniLM at four ranks ({seeds} runs, four matrices: small dots) and for one
+    matrix of GPT-3 at two, from LoRA's Table 7, a bar from what random directions hold to what the
+    weight's own first directions hold, as shares of its norm, and a dot for the update's. At r = 4:
+    {minilm[r4][times]} times chance of {minilm[r4][most]} possible, {minilm[r4][share]} % of the
+    most; for GPT-3 {gpt3[r4][times]} times of {gpt3[r4][most]}, {gpt3[r4][share]} %.
+    """
+    fig, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    place, ticks = 0.0, []
+    dots = iter(numbers["dots"])
+    for name, color in (("MiniLM", BLUE), ("GPT-3", VERMILION)):
+        for r, (chance, found, most) in numbers["bars"][name].items():
+            ax.plot([place, place], [chance, most], color=color, linewidth=9, alpha=0.25)
+            if name == "MiniLM":
+                of = next(dots).ravel()
+                ax.plot(
+                    place + np.linspace(-0.12, 0.12, len(of)), of, ".", color=GREY, markersize=3
+                )
+            ax.plot(place, found, "o", color=color, markersize=9)
+            ax.annotate(
+                f"  {100 * found / most:.1f} % of the most", (place + 0.08, found), fontsize=9
+            )
+            ticks.append((place, f"{name}\nr = {r}"))
+            place += 1.0
+    ax.set_xticks(*zip(*ticks, strict=True))
+    ax.set(yscale="log", xlim=(-0.5, place), ylabel="held by the weight, share of its norm")
+    ax.set_title("from chance (lower end) to the most possible (upper end)")
+    return fig
+
+
+# -- intruders ------------------------------------------------------------------------------------
+
+
+def counted(
+    method: str, lr: float, who: str = "intruders", epsilon: float = 0.5, k: int = 10
+) -> NDArray:
+    """Return how many of the first k directions of four matrices resemble none of W₀'s, a run."""
+    of = results("opened")["arguments"]["ks"].index(k)
+    chosen = [row for row in rows("opened") if (row["method"], row["lr"]) == (method, lr)]
+    return np.array([row[who][f"{epsilon:g}"][of] for row in chosen])
+
+
+def scaled(lr: float) -> dict[str, NDArray]:
+    """Return what is scaled → right on test posts, neighbours: (scales, 2, runs); last, whole."""
+    chosen = [row for row in rows("opened") if (row["method"], row["lr"]) == ("r=8", lr)]
+    return {
+        words: np.array([[*row["scaled"][words], row["all"]] for row in chosen]).transpose(1, 2, 0)
+        for words in chosen[0]["scaled"]
+    }
+
+
+LOOKS: Mapping[str, Sequence[str]] = {
+    "knob": (".-", BLACK, "the whole update"),
+    "intruders": ("o--", VERMILION, "the intruders"),
+    "strongest": ("s:", BLUE, "its strongest directions"),
+    "others": ("d-.", ORANGE, "others of the first thirty"),
+}
+
+
+def _intruders() -> Numbers:
+    arguments = results("opened")["arguments"]
+    epsilons, rates = arguments["epsilons"], (1e-3, 3e-3, 1e-2)
+    counts = [
+        [
+            [_mean(counted("r=8", lr, who, e), 2) for e in epsilons]
+            for who in ("intruders", "strangers")
+        ]
+        for lr in rates
+    ]
+    roads = {words: np.array([scaled(lr)[words].mean(-1) for lr in rates[1:]]) for words in LOOKS}
+    return {
+        "seeds": len(counted("r=8", 1e-3)),
+        "epsilons": epsilons,
+        "rates": rates,
+        "scales": [*arguments["scales"], 1.0],
+        "at_half": {f"{lr:g}": _mean(counted("r=8", lr), 1) for lr in rates},
+        "stranger": {f"{lr:g}": _mean(counted("r=8", lr, "strangers"), 1) for lr in rates},
+        "counts": np.array(counts),  # (rates, 2, epsilons)
+        "roads": np.stack(list(roads.values())),  # (what, rates, scales, 2)
+    }
+
+
+@figure(_intruders)
+def intruders_scaled(numbers: Numbers) -> Figure:
+    """Show how many intruders there are, whoever trained, and what scaling them down gives back.
+
+    MiniLM, LoRA of rank 8 on four matrices, {seeds} runs. Left, how many of their forty first
+    directions resemble none of the weight's, against how strict one is (ε), at three rates; at
+    ε = 0.5 {at_half}; dashed, the same numbers in other places, which learned nothing: {stranger}.
+    Right, at two rates, what is right on test posts against neighbours kept, when a part is scaled
+    from 1 down to 0: the intruders, the strongest directions of the update, the whole update, or
+    others of the first thirty directions.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    for lr, (own, strange), color in zip(
+        numbers["rates"], numbers["counts"], (GREEN, BLUE, VERMILION), strict=True
+    ):
+        axes[0].plot(numbers["epsilons"], own, "o-", color=color, label=f"rate {lr:g}")
+        axes[0].plot(numbers["epsilons"], strange, "x--", color=color)
+    axes[0].plot([], [], "x--", color=GREY, label="learned nothing")
+    axes[0].set(xlabel="how strict: ε", ylabel="intruders among 40", title="how many")
+    axes[0].legend(fontsize=10)
+    for ax, lr, place in zip(axes[1:], numbers["rates"][1:], (0, 1), strict=True):
+        for (style, color, label), roads in zip(LOOKS.values(), numbers["roads"], strict=True):
+            ax.plot(*roads[place].T, style, color=color, label=label)
+        ax.plot(*numbers["roads"][0][place][-1], "*", color=BLACK, markersize=15)
+        ax.set(xlabel="right on test posts", title=f"scaled down, rate {lr:g}")
+    axes[1].set_ylabel("neighbours kept")
+    axes[1].legend(fontsize=9)
+    return fig
