@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lora_edu.course import films
 from lora_edu.course.experiments import intervals, results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
 
 LAYERS = tuple(range(20, 30))
 KINDS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -318,6 +318,16 @@ def _map(ax: Axes, phi: NDArray, numbers: Numbers) -> None:
     ax.set_yticks(range(len(AT)), AT, fontsize=9)
 
 
+def a_convincing_picture() -> Figure:
+    """Draw the map of one pair, and do not say of which."""
+    with plt.rc_context(STYLE):
+        fig, ax = plt.subplots(figsize=(5.2, 2.8), layout="constrained")
+        _map(ax, alike("untrained", 0).mean(0), {"at": results("alike")["arguments"]["at"]})
+        ax.set(xlabel="first j directions of the adapter of rank 64", ylabel="first i of rank 8")
+        ax.set_title("two adapters, one matrix")
+    return fig
+
+
 def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
     """Draw the map of one pair after the other, and chance beside it."""
     pair, other = (films.place(stage, left, 0.55, 3.4, 2.0) for left in (0.6, 4.5))
@@ -404,7 +414,8 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
     dots = iter(numbers["dots"])
     for name, color in (("MiniLM", BLUE), ("GPT-3", VERMILION)):
         for r, (chance, found, most) in numbers["bars"][name].items():
-            ax.plot([place, place], [chance, most], color=color, linewidth=9, alpha=0.25)
+            bar = {"linewidth": 9, "alpha": 0.25, "solid_capstyle": "butt"}
+            ax.plot([place, place], [chance, most], color=color, **bar)
             if name == "MiniLM":
                 of = next(dots).ravel()
                 ax.plot(

@@ -156,6 +156,13 @@ def test_what_is_scaled_by_one_is_whole_and_the_star_stands_there():
     assert len(fig.axes) == 3
 
 
+def test_the_convincing_picture_does_not_say_what_it_shows():
+    fig = figures.a_convincing_picture()
+    (ax,) = fig.axes
+    assert "trained" not in ax.get_title()
+    assert ax.images[0].get_array()[-1, -1] > 0.99
+
+
 def test_the_film_shows_each_pair_and_what_it_says():
     html = figures.film_of_partners().html.replace("\\u03c6", "φ")
     for partner, words in figures.PARTNERS.items():
