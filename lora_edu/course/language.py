@@ -167,8 +167,10 @@ def voice(
 
     ``sizes``: of the three parts. ``words``: see :func:`passages`. The pirate has fewer texts: he
     retells ``greedy``, the model's own answers to our questions, up to ``retold`` words of each;
-    the last two parts take a sixth of them each.
+    the last two parts take a sixth of them each. A ValueError for another name.
     """
+    if name not in RATES:
+        raise ValueError(f"name must be one of {', '.join(RATES)}, got {name!r}")
     draw = random.Random(seed)
     if name == "grimm":
         said = draw.sample(passages(*words), sum(sizes))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lora_edu import assets
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
-from lora_edu.course.datasets import COMP, newsgroups
+from lora_edu.course.datasets import COMP, Texts, newsgroups
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import dense_weight
 
@@ -104,7 +104,12 @@ def encoder() -> MiniLM:
 
 @functools.lru_cache(maxsize=6)
 def cached_part(name: str, seed: int, **posts: Any) -> Part:
-    """Return a part of the posts that a seed draws, up to what enters layer 4."""
+    """Return a part of the posts that a seed draws, up to what enters layer 4.
+
+    A ValueError if ``name`` is none of train, validation and test.
+    """
+    if name not in Texts._fields:
+        raise ValueError(f"name must be one of {', '.join(Texts._fields)}, got {name!r}")
     return cached(encoder(), getattr(newsgroups(**posts, split=seed), name))
 
 

@@ -254,3 +254,8 @@ def test_a_recipe_adapts_the_upper_layers_and_its_steps_train_them(folder):
     assert language.loss(upper, kept) < before
     with pytest.raises(ValueError, match="must have LoRA layers"):
         lora_layers(base)
+
+
+def test_a_voice_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="name must be one of grimm, pirate, got 'parrot'"):
+        language.said("parrot", 0, language.RECIPE)

@@ -26,12 +26,22 @@ def rows(name: str) -> list[dict[str, Any]]:
     return results(name)["rows"]
 
 
+def _known(name: str, value: object, known: Iterable[Any]) -> None:
+    """Raise a ``ValueError`` for what no record holds."""
+    if value not in (known := [*known]):
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+
+
 # -- a voice, cut -------------------------------------------------------------------------------
 
 
 def loss(voice: str, cut: str, text: str | None = None) -> NDArray:
     """Return the loss on a text, the voice's own by default, after a cut: one a run, in nats."""
-    name = "surgery" if cut in rows("surgery")[0]["cuts"][voice] else "two_voices"
+    _known("voice", voice, VOICES)
+    cuts = {name: rows(name)[0]["cuts"][voice] for name in ("two_voices", "surgery")}
+    _known("cut", cut, [words for of in cuts.values() for words in of])
+    name = "surgery" if cut in cuts["surgery"] else "two_voices"
+    _known("text", text or voice, cuts[name][cut])
     return np.array([row["cuts"][voice][cut][text or voice] for row in rows(name)])
 
 
@@ -56,11 +66,13 @@ def knob() -> list[tuple[float, str]]:
 def better(voice: str, cut: str) -> NDArray:
     """Return the share that a cut leaves less what the knob leaves at the same price, a run.
 
-    Between two scales of the knob the line is straight.
+    Between two scales of the knob the line is straight in the root of the price, which grows with
+    the square of the scale. (Straight in the price, it would lie too low where cuts are cheap.)
     """
     shares = np.array([left(voice, words) for _, words in knob()])  # (scales, runs)
     prices = np.array([price(voice, words) for _, words in knob()])
-    runs = zip(price(voice, cut), prices.T, shares.T, strict=True)
+    roots = (np.sqrt(np.maximum(0, each)) for each in (price(voice, cut), prices.T))
+    runs = zip(*roots, shares.T, strict=True)
     return left(voice, cut) - [np.interp(x, *each) for x, *each in runs]
 
 
@@ -209,13 +221,12 @@ BOTH = {
     "on top": "the pirate merged, Grimm on top",
     "second alone": "that Grimm, without the pirate",
 }
-
-
 TAUGHT = ("further", "on top", "second alone")
 
 
 def losses(words: str) -> NDArray:
     """Return the losses of a model with two voices: (runs, 4), of the pirate, Grimm, own, facts."""
+    _known("words", words, [*rows("two_voices")[0]["sums"], *TAUGHT])
     name, part = ("surgery", "taught") if words in TAUGHT else ("two_voices", "sums")
     texts = ("pirate", "grimm", "own", "facts")
     return np.array([[row[part][words][text] for text in texts] for row in rows(name)])
@@ -246,10 +257,9 @@ def alike(partner: str, matrix: int | None = None, of: str = "strips") -> NDArra
     Of one matrix, 0 to 3, or the mean of the four; with ``of="updates"`` of their ΔW, trained. The
     j are 1, 2, 4, 8, 16, 32, 64.
     """
-    if partner not in PARTNERS:
-        raise ValueError(f"partner must be one of {[*PARTNERS]}, got {partner!r}")
-    if matrix not in (None, 0, 1, 2, 3):
-        raise ValueError(f"matrix must be 0, 1, 2, 3 or None, got {matrix!r}")
+    _known("partner", partner, PARTNERS)
+    _known("matrix", matrix, (0, 1, 2, 3, None))
+    _known("of", of, ("strips", "updates"))
     which = ("untrained", "same") if partner == "untrained" else (of, partner)
     phi = np.array([row[which[0]][which[1]] for row in rows("alike")])  # (runs, 4, 8, 7)
     return phi.mean(1) if matrix is None else phi[:, matrix]
@@ -343,7 +353,7 @@ def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable
 
 
 def film_of_partners(matrix: int | None = 0) -> films.Player:
-    """Return the maps of all pairs as a film: ever less in common."""
+    """Return the maps of all pairs as a film: less and less in common."""
     numbers = _subspaces(matrix=matrix)
     captions = [
         f"{PARTNERS[name]}: φ(1, 1) = {numbers['first'][name]}, φ(8, 64) = {numbers['whole'][name]}"
@@ -363,13 +373,21 @@ TABLE_7 = {4: {"update": 6.91, "held": 0.32, "most": 21.67}}
 TABLE_7[64] = {"update": 3.57, "held": 1.90, "most": 37.71}
 
 
+def _opened(method: str, lr: float) -> list[dict[str, Any]]:
+    """Return the rows of a setting of MiniLM's, run by run."""
+    rates = results("opened")["arguments"]["rates"]
+    _known("method", method, rates)
+    _known("lr", lr, rates[method])
+    return [row for row in rows("opened") if (row["method"], row["lr"]) == (method, lr)]
+
+
 def held(r: int, shuffled: bool = False) -> NDArray:
     """Return of MiniLM's adapters of rank r, at rate 0.001: [‖ΔW‖, held, most], (runs, 4, 3).
 
     In ‖W₀‖: what W₀ holds between the r directions of the update, and between its own first r.
     """
-    wanted = (f"r={r}, shuffled" if shuffled else f"r={r}", 1e-3)
-    return np.array([r["between"] for r in rows("opened") if (r["method"], r["lr"]) == wanted])
+    method = f"r={r}, shuffled" if shuffled else f"r={r}"
+    return np.array([row["between"] for row in _opened(method, 1e-3)])
 
 
 def _ceilings() -> Numbers:
@@ -436,18 +454,27 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
 # -- intruders ------------------------------------------------------------------------------------
 
 
+def sizes(method: str, lr: float) -> NDArray:
+    """Return ‖ΔW‖ / ‖W₀‖ of MiniLM's four matrices, run by run: (runs, 4)."""
+    return np.array([row["sizes"] for row in _opened(method, lr)])
+
+
 def counted(
     method: str, lr: float, who: str = "intruders", epsilon: float = 0.5, k: int = 10
 ) -> NDArray:
     """Return how many of the first k directions of four matrices resemble none of W₀'s, a run."""
-    of = results("opened")["arguments"]["ks"].index(k)
-    chosen = [row for row in rows("opened") if (row["method"], row["lr"]) == (method, lr)]
-    return np.array([row[who][f"{epsilon:g}"][of] for row in chosen])
+    arguments = results("opened")["arguments"]
+    _known("who", who, ("intruders", "strangers"))
+    _known("epsilon", epsilon, arguments["epsilons"])
+    _known("k", k, arguments["ks"])
+    at = arguments["ks"].index(k)
+    return np.array([row[who][f"{epsilon:g}"][at] for row in _opened(method, lr)])
 
 
 def scaled(lr: float) -> dict[str, NDArray]:
     """Return what is scaled → right on test posts, neighbours: (scales, 2, runs); last, whole."""
-    chosen = [row for row in rows("opened") if (row["method"], row["lr"]) == ("r=8", lr)]
+    _known("lr", lr, {row["lr"] for row in rows("opened") if "scaled" in row})
+    chosen = _opened("r=8", lr)
     return {
         words: np.array([[*row["scaled"][words], row["all"]] for row in chosen]).transpose(1, 2, 0)
         for words in chosen[0]["scaled"]

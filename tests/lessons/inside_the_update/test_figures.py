@@ -43,15 +43,15 @@ def test_no_scale_of_the_knob_is_better_than_the_knob(voice):
 
 
 def test_a_cut_is_compared_with_the_knob_at_its_price(monkeypatch):
-    losses = {"none": (4.0, 2.0), "all": (2.0, 4.0), "knob 0.5": (3.0, 2.5), "cut": (2.5, 3.25)}
+    losses = {"none": (4.0, 2.0), "all": (2.0, 6.0), "knob 0.5": (3.0, 3.0), "cut": (2.5, 4.25)}
     row = {"cuts": {"v": {cut: {"v": v, "own": own} for cut, (v, own) in losses.items()}}}
+    monkeypatch.setattr(figures, "VOICES", {"v": "a voice"})
     monkeypatch.setattr(figures, "rows", lambda name: [row])
     record = {"arguments": {"knob": [0.5], "more": []}, "rows": [row]}
     monkeypatch.setattr(figures, "results", lambda name: record)
-    # it costs 1.25, as the knob half-way between .5 and 1, which leaves .75, as the cut does
+    # it costs 2.25, whose root, 1.5, lies half-way between the knob's at .5 and 1: .75 is left
     assert figures.better("v", "cut") == pytest.approx([0])
-    losses["cut"] = (2.0, 3.25)
-    row["cuts"]["v"]["cut"] = {"v": 2.0, "own": 3.25}
+    row["cuts"]["v"]["cut"] = {"v": 2.0, "own": 4.25}
     assert figures.better("v", "cut") == pytest.approx([0.25])
 
 
@@ -119,7 +119,17 @@ def test_a_map_holds_the_overlaps_of_the_record(partner):
     ("call", "says"),
     [
         (lambda: figures.alike("twin"), "partner must be one of"),
-        (lambda: figures.alike("same", 4), "matrix must be 0, 1, 2, 3 or None"),
+        (lambda: figures.alike("same", 4), "matrix must be one of 0, 1, 2, 3, None, got 4"),
+        (lambda: figures.alike("same", of="ΔW"), "of must be one of strips, updates, got 'ΔW'"),
+        (lambda: figures.left("nobody", "all"), "voice must be one of pirate, grimm, got 'nobody'"),
+        (lambda: figures.price("pirate", "layer 7"), "cut must be one of .*, got 'layer 7'"),
+        (lambda: figures.price("pirate", "all", "grimm"), "text must be one of pirate, own, facts"),
+        (lambda: figures.perplexities("both"), "words must be one of .*, got 'both'"),
+        (lambda: figures.held(3), "method must be one of .*, got 'r=3'"),
+        (lambda: figures.counted("r=8", 0.5), "lr must be one of .*, got 0.5"),
+        (lambda: figures.counted("r=8", 0.003, epsilon=0.4), "epsilon must be one of .*, got 0.4"),
+        (lambda: figures.counted("r=8", 0.003, k=4), "k must be one of 1, 3, 10, 30, got 4"),
+        (lambda: figures.scaled(0.001), "lr must be one of .*, got 0.001"),
         (lambda: figures.two_subspaces("twin"), "partner must be one of"),
     ],
 )
