@@ -1120,9 +1120,10 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     ): {
         "a share of everything": ('/ (none - loss(voice, "all"))', "/ none"),
         "the price of the whole": (
-            "runs = zip(price(voice, cut), prices.T",
-            'runs = zip(price(voice, "all"), prices.T',
+            "for each in (price(voice, cut), prices.T))",
+            'for each in (price(voice, "all"), prices.T))',
         ),
+        "straight in the price": ("(np.sqrt(np.maximum(0, each))", "(np.maximum(0, each)"),
         "chance is the smaller": ("np.maximum.outer(", "np.minimum.outer("),
         "of the first run": ("np.exp(losses(words).mean(0))", "np.exp(losses(words)[0])"),
     },
