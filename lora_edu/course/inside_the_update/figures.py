@@ -195,7 +195,7 @@ def cuts_and_a_knob(numbers: Numbers) -> Figure:
         prices, shares = numbers[f"{voice}_knob"].mean(-1).T
         ax.plot(prices, shares, ".-", color=BLACK, label="the knob: all of it, turned down")
         for scale, x, y in zip(numbers["scales"], prices, shares, strict=True):
-            if scale in (0.2, 0.4, 0.6, 0.8, 1.0):
+            if scale in (0.2, 0.4, 0.5, 0.6, 0.8, 1.0):
                 ax.annotate(f"{scale:g} ", (x, y), fontsize=10, ha="right", va="bottom")
         for cut in numbers["cuts"]:
             label, marker, color = CUTS[cut]
@@ -328,14 +328,14 @@ def _map(ax: Axes, phi: NDArray, numbers: Numbers) -> None:
     ax.set_yticks(range(len(AT)), AT, fontsize=9)
 
 
-def a_convincing_picture() -> Figure:
-    """Draw the map of one pair, and do not say of which."""
+def a_convincing_picture() -> tuple[Figure, int]:
+    """Draw the map of one pair, and do not say of which; return how many steps it was trained."""
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(5.2, 2.8), layout="constrained")
         _map(ax, alike("untrained", 0).mean(0), {"at": results("alike")["arguments"]["at"]})
         ax.set(xlabel="first j directions of the adapter of rank 64", ylabel="first i of rank 8")
         ax.set_title("two adapters, one matrix")
-    return fig
+    return fig, 0  # "untrained"
 
 
 def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
@@ -440,9 +440,7 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
                     place + np.linspace(-0.12, 0.12, len(of)), of, ".", color=GREY, markersize=3
                 )
             ax.plot(place, found, "o", color=color, markersize=9)
-            ax.annotate(
-                f"  {100 * found / most:.1f} % of the most", (place + 0.08, found), fontsize=9
-            )
+            ax.annotate(f" {100 * found / most:.1f} %", (place + 0.14, found), fontsize=10)
             ticks.append((place, f"{name}\nr = {r}"))
             place += 1.0
     ax.set_xticks(*zip(*ticks, strict=True))
@@ -529,7 +527,7 @@ def intruders_scaled(numbers: Numbers) -> Figure:
     ):
         axes[0].plot(numbers["epsilons"], own, "o-", color=color, label=f"rate {lr:g}")
         axes[0].plot(numbers["epsilons"], strange, "x--", color=color)
-    axes[0].plot([], [], "x--", color=GREY, label="learned nothing")
+    axes[0].plot([], [], "x--", color=GREY, label="the stranger")
     axes[0].set(xlabel="how strict: ε", ylabel="intruders among 40", title="how many")
     axes[0].legend(fontsize=10)
     for ax, lr, place in zip(axes[1:], numbers["rates"][1:], (0, 1), strict=True):

@@ -167,7 +167,8 @@ def test_what_is_scaled_by_one_is_whole_and_the_star_stands_there():
 
 
 def test_the_convincing_picture_does_not_say_what_it_shows():
-    fig = figures.a_convincing_picture()
+    fig, steps = figures.a_convincing_picture()
+    assert steps == 0
     (ax,) = fig.axes
     assert "trained" not in ax.get_title()
     assert ax.images[0].get_array()[-1, -1] > 0.99
