@@ -219,7 +219,6 @@ BOTH = {
     "strips, turned 0": "strips added, one pair turned",
     "further": "the pirate, trained on as Grimm",
     "on top": "the pirate merged, Grimm on top",
-    "second alone": "that Grimm, without the pirate",
 }
 TAUGHT = ("further", "on top", "second alone")
 
@@ -332,7 +331,7 @@ def a_convincing_picture() -> tuple[Figure, int]:
     """Draw the map of one pair, and do not say of which; return how many steps it was trained."""
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(5.2, 2.8), layout="constrained")
-        _map(ax, alike("untrained", 0).mean(0), {"at": results("alike")["arguments"]["at"]})
+        _map(ax, alike("untrained", 0)[0], {"at": results("alike")["arguments"]["at"]})
         ax.set(xlabel="first j directions of the adapter of rank 64", ylabel="first i of rank 8")
         ax.set_title("two adapters, one matrix")
     return fig, 0  # "untrained"
