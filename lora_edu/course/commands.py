@@ -86,10 +86,8 @@ def list_records(arguments: Namespace) -> int:
         return 0
     code = 0
     listed = arguments.name or list(experiments.load())
-    for name in [*listed, *(f"{n}_again" for n in listed if not arguments.name)]:
-        if name.endswith("_again") and not (experiments.RECORDS / f"{name}.json").exists():
-            continue
-        again = f"run `lora-edu experiments {name.removesuffix('_again')}"
+    for name in listed:
+        again = f"run `lora-edu experiments {name}"
         if not arguments.name and not (experiments.RECORDS / f"{name}.json").exists():
             print(f"{name:<24} NOT RECORDED: {again}`")
             code = 1
@@ -101,8 +99,6 @@ def list_records(arguments: Namespace) -> int:
             again += f" --seeds {','.join(map(str, seeds))}"
         else:
             runs = "   a measurement"
-        if name.endswith("_again"):
-            again += f" --out DIR` on another processor; what it records becomes `{name}.json"
         what = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
         print(f"{name:<24} {runs}, {what}", end="")
         print(f", STALE: {why}: {again}`" if why else "")

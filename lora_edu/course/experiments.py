@@ -40,7 +40,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lora_edu.course import COMING, LESSONS
@@ -161,17 +160,14 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     return content
 
 
-def results(name: str, *, again: bool = False) -> dict[str, Any]:
+def results(name: str) -> dict[str, Any]:
     """Return a record and what follows from its rows: search, chosen, runs, mean, std.
 
     ``search``: method → rate → the validations, one a seed. ``chosen``: method → the rate with the
     best mean validation. ``runs``: method → the rows at that rate, and ``mean`` and ``std`` (of the
     sample) of their single numbers. A measurement has the columns of its row in their place.
-
-    ``again``: the second recording, of the same seeds on another processor. Its last digits differ,
-    training amplifies them, and what a lesson claims has to hold in both.
     """
-    record = read(f"{name}_again" if again else name)
+    record = read(name)
     rows: list[Row] = record["rows"]
     if "rates" not in record["arguments"]:
         return record if "seed" in rows[0] else {**record, **rows[0]}
@@ -213,24 +209,6 @@ def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict
     return found
 
 
-def per_seed(content: Mapping[str, Any], method: str, key: str = "test") -> NDArray:
-    """Return what the runs of a method gave, (seeds,) or (seeds, n): the seeds in their order."""
-    return np.array([run[key] for run in content["runs"][method]])
-
-
-def ahead(better: Sequence[float], worse: Sequence[float] | float, by: float = 0.0) -> bool:
-    """Return whether one is ahead of the other by more than ``by``, beyond the spread of seeds.
-
-    Both hold one number a seed, in the same order (or ``worse`` is a bound). With g the n gaps
-    ``better - worse - by``, their mean must exceed two of its standard errors: ḡ > 2 s(g)/√n.
-    """
-    if len(better) < 2 or np.shape(worse) not in ((), np.shape(better)):
-        shapes = f"{np.shape(better)} and {np.shape(worse)}"
-        raise ValueError(f"better and worse must hold one number a seed, two or more, got {shapes}")
-    gaps = np.subtract(better, worse) - by
-    return bool(gaps.mean() > 2 * gaps.std(ddof=1) / len(gaps) ** 0.5)
-
-
 def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, float, float]]:
     """Return of each comparison, gaps one a seed: its mean, the 95 % interval, p of no gap.
 
@@ -254,9 +232,9 @@ def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, floa
 def stale(name: str) -> str | None:
     """Return in which version or argument a record differs from the code, or which run it lacks.
 
-    None if it is fresh. ``NAME_again`` is a second recording of ``NAME``.
+    None if it is fresh.
     """
-    entry = find(name.removesuffix("_again"))
+    entry = find(name)
     content = read(name)
     if why := _mismatch(content, entry):
         return why

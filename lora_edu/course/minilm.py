@@ -152,26 +152,29 @@ def train(
     size: int = 16,
     head_lr: float = 2e-2,
     layers: Sequence[int] = LAYERS,
+    ratio: float = 1,
 ) -> MiniLM:
     """Train what is trainable with Adam, in batches of ``size``; the head at a rate of its own.
 
     (Where the head trains alone, that is ``lr``.) ``part`` holds what enters the first of
-    ``layers``.
+    ``layers``. ``ratio`` is that of LoRA+: lora_B learns at ``ratio * lr``.
     """
     head = list(model.classifier.parameters())
-    body = list(trained(model))
-    groups = [{"params": body, "lr": lr}, {"params": head, "lr": head_lr if body else lr}]
+    body = [p for name, p in trained(model) if not name.endswith("lora_B")]
+    fast = [p for name, p in trained(model) if name.endswith("lora_B")]
+    groups = [{"params": body, "lr": lr}, {"params": fast, "lr": ratio * lr}]
+    groups += [{"params": head, "lr": head_lr if body + fast else lr}]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
     batches = Batches(*part, size=size, generator=torch.Generator().manual_seed(seed))
     fit(Top(model, layers), batches, nn.functional.cross_entropy, optimizer, epochs)
     return model
 
 
-def trained(model: MiniLM) -> Iterator[nn.Parameter]:
-    """Iterate over what trains but for the head."""
+def trained(model: MiniLM) -> Iterator[tuple[str, nn.Parameter]]:
+    """Iterate over what trains but for the head, with its name."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not name.startswith("classifier."):
-            yield parameter
+            yield name, parameter
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -32,10 +31,8 @@ from builder.prose import numbers_in, without_code
 from builder.source import UNSTABLE, BuildError, Source, read_source, tags
 from builder.translate import languages, read_translation, translate
 
-# What a lesson may measure: cells, words of prose, bytes; lines of code, in the first edition.
-CELLS, MOST_BYTES = (30, 80), 600_000
-WORDS = {"first": (1000, 2500), "second": (1000, 2300)}
-FIRST_MEDIAN, FIRST_MOST = 6, 25
+# What a lesson may measure: cells, words of prose, bytes.
+CELLS, WORDS, MOST_BYTES = (30, 80), (1000, 2300), 600_000
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
 REBUILD = "run `notebooks/build.py` for it"
@@ -206,7 +203,7 @@ def check_cells(committed: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id}: live, without a still twin (a next cell with an output)"
 
 
-def check_size(notebook: NotebookNode, edition: str) -> Iterator[str]:
+def check_size(notebook: NotebookNode) -> Iterator[str]:
     """Name each measure of a lesson that is out of bounds."""
     words = sum(
         len(re.findall(r"[^\W\d_]+", without_code(cell.source)))
@@ -215,22 +212,11 @@ def check_size(notebook: NotebookNode, edition: str) -> Iterator[str]:
     )
     for what, value, (least, most) in [
         ("cells", len(notebook.cells), CELLS),
-        ("words of prose", words, WORDS[edition]),
+        ("words of prose", words, WORDS),
         ("bytes", len(dumps(notebook).encode()), (0, MOST_BYTES)),
     ]:
         if not least <= value <= most:
             yield f"{value} {what}, not {least} to {most}"
-
-
-def check_first_edition(notebook: NotebookNode) -> Iterator[str]:
-    """Name what is too long in a lesson that the rules of the page do not bind yet."""
-    lines = measure(notebook).lines.values() or [0]
-    for what, value, most in [
-        ("median", statistics.median(lines), FIRST_MEDIAN),
-        ("longest", max(lines), FIRST_MOST),
-    ]:
-        if value > most:
-            yield f"{value:g} lines in the {what} code cell, at most {most}"
 
 
 def check(path: Path, *, size: bool = True) -> list[str]:
@@ -257,9 +243,7 @@ def check(path: Path, *, size: bool = True) -> list[str]:
         *check_prose(committed, source.allowed_numbers),
     ]
     if size:
-        found += check_size(committed, source.edition)
-        rules = check_page if source.edition == "second" else check_first_edition
-        found += rules(committed)
+        found += [*check_size(committed), *check_page(committed)]
     problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]
     for language in languages(path):
         problems += check_translation(source, committed, language)
@@ -270,8 +254,7 @@ def measured(path: Path) -> str:
     """Say in a line what the code on the page of a committed notebook comes to."""
     committed = load(built_path(path))
     assert committed is not None, path
-    mark = "  (first edition)" if read_source(path).edition == "first" else ""
-    return f"{measure(committed)}{mark}"
+    return f"{measure(committed)}"
 
 
 def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:

@@ -65,15 +65,12 @@ class Source:
         Markdown, its fence if it is code.
     allowed_numbers : dict
         Each number that the prose may say though no cell shows it → the reason.
-    edition : str
-        ``second``, or ``first`` where the lesson was not rewritten to the rules of the page yet.
     """
 
     path: Path
     cells: list[NotebookNode]
     lines: dict[str, int]
     allowed_numbers: dict[float, str]
-    edition: str = "second"
 
     def place(self, cell: NotebookNode, below: int = 0) -> str:
         """Name a cell, and the line so many lines ``below`` its first: ``FILE:LINE: cell ID``."""
@@ -174,8 +171,7 @@ def read_cells(path: Path) -> Source:
             raise BuildError(f"{place} {name}: {problem}")
         lines[name] = line
         cell["id"] = name
-    own = _front_matter(notebook.metadata, text, path)
-    return Source(path, notebook.cells, lines, own["allowed_numbers"], own["edition"])
+    return Source(path, notebook.cells, lines, _allowed_numbers(notebook.metadata, text, path))
 
 
 def _wrong_kind(cell: NotebookNode) -> str | None:
@@ -222,24 +218,20 @@ def _unreadable(text: str, path: Path) -> BuildError:
     raise AssertionError("the whole could not be read, and each of its beginnings can")
 
 
-def _front_matter(front: NotebookNode, text: str, path: Path) -> dict[str, Any]:
+def _allowed_numbers(front: NotebookNode, text: str, path: Path) -> dict[float, str]:
     """Return what the front matter says under ``lora_edu``; refuse what it may not say."""
     line = text.split("lora_edu")[0].count("\n") + 1
     place = f"{file_name(path)}:{line}: the front matter:"
     own: Any = front.get("lora_edu", {})
-    if not isinstance(own, dict) or own.keys() - {"allowed_numbers", "edition"}:
-        raise BuildError(f"{place} `lora_edu` holds `allowed_numbers` and `edition`")
+    if not isinstance(own, dict) or own.keys() - {"allowed_numbers"}:
+        raise BuildError(f"{place} `lora_edu` holds `allowed_numbers` alone")
     allowed: Any = own.get("allowed_numbers", {})
     if not isinstance(allowed, dict) or not all(
         type(number) in (int, float) and isinstance(reason, str) and reason
         for number, reason in allowed.items()
     ):
         raise BuildError(f"{place} `allowed_numbers` holds lines `number: its reason`")
-    edition = own.get("edition", "second")
-    if edition not in ("first", "second"):
-        raise BuildError(f"{place} `edition` is first or second, got {edition!r}")
-    numbers = {float(number): reason for number, reason in allowed.items()}
-    return {"allowed_numbers": numbers, "edition": edition}
+    return {float(number): reason for number, reason in allowed.items()}
 
 
 # -- cells into a lesson ----------------------------------------------------------------------

@@ -71,10 +71,10 @@ SLIPS = {
         ("no weight", "weight * B_2]", "B_2]"),
     ],
     "beyond_lora": [
-        ("inputs", "sum(d for", "sum(k for"),
+        ("times r", "lora_alpha * r**0.5", "lora_alpha * r"),
+        ("A is fast", 'if name.endswith("lora_B")]', 'if name.endswith("lora_A")]'),
+        ("no s", "np.sqrt(S[:r] / s)", "np.sqrt(S[:r])"),
         ("no new axis", "[:, None]", ""),
-        ("below", "[12, 0, 8, 11]", "[12, 0, 7, 10]"),
-        ("fa for memory", '"nf4"', '"lora-fa"'),
     ],
 }
 

@@ -107,7 +107,6 @@ def test_a_cell_that_cannot_be_read_is_named_in_one_line(lesson, cell, message):
         ("---\na: 1\nb: *c\n---\n", "3: the front matter: bad metadata: found undefined alias"),
         ("---\nonly words\n---\n", "1: the front matter: bad metadata: 'only words' is not of"),
         ("---\nlora_edu: 5\n---\n", "2: the front matter: `lora_edu` holds `allowed_numbers`"),
-        ("---\nlora_edu:\n  edition: 2\n---\n", "2: the front matter: `edition` is first or sec"),
         ("---\nlora_edu:\n  numbers: {}\n---\n", "2: the front matter: `lora_edu` holds `allow"),
         ("---\nlora_edu:\n  allowed_numbers: [5]\n---\n", "2: the front matter: `allowed_num"),
         ("---\nlora_edu:\n  allowed_numbers: {yes: it}\n---\n", "2: the front matter: `allowed"),

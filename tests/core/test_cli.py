@@ -409,7 +409,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 def test_a_terminal_without_a_letter_for_it_gets_its_number():
     """As a pipe on Windows, whose code page has no Greek."""
-    command = [sys.executable, "-m", "lora_edu.cli", "records", "variants_rotated"]
+    command = [sys.executable, "-m", "lora_edu.cli", "records", "descendants_turned"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -25,7 +25,9 @@ REAL = {
     "minilm_tuning",
     "minilm_updates",
     "opened",
-    "placement",
+    "descendants_minilm",
+    "descendants_minilm_tuning",
+    "four_bits",
     "voice_rates",
     "frontier",
 }  # on real weights
@@ -99,7 +101,7 @@ def test_the_rate_is_chosen_on_validation_and_its_runs_are_reported(tiny):
     assert [run["seed"] for run in content["runs"]["a"]] == [0, 1, 2]
     assert content["mean"]["a"] == {"validation": 1, "test": 20.125}
     assert content["std"]["a"]["test"] == statistics.stdev([20, 20.125, 20.25])
-    assert experiments.per_seed(content, "b").tolist() == [10, 10.125, 10.25]
+    assert [row["test"] for row in content["runs"]["b"]] == [10, 10.125, 10.25]
 
 
 def test_of_equal_rates_the_first_is_chosen_that_was_run_in_full():
@@ -206,13 +208,6 @@ def test_another_argument_makes_it_stale_and_is_named(message, capsys):
     assert (
         f"STALE: {message}: run `lora-edu experiments measured --seeds 0,1`"
         in capsys.readouterr().out
-    )
-    folder = experiments.RECORDS
-    (folder / "measured_again.json").write_bytes((folder / "measured.json").read_bytes())
-    assert main(["records"]) == 1
-    assert (
-        "run `lora-edu experiments measured --seeds 0,1 --out DIR` on another processor; "
-        "what it records becomes `measured_again.json`" in capsys.readouterr().out
     )
 
 
@@ -664,7 +659,7 @@ def test_two_experiments_cannot_share_a_name(tiny):
 
 
 def test_no_record_belongs_to_no_experiment():
-    stems = {path.stem.removesuffix("_again") for path in experiments.RECORDS.glob("*.*")}
+    stems = {path.stem for path in experiments.RECORDS.glob("*.*")}
     assert stems == set(NAMES)
 
 
@@ -678,24 +673,6 @@ def test_a_record_is_fresh_and_complete(name):
     assert "rates" not in entry.arguments or len(entry.seeds) >= 3
 
 
-AGAIN = sorted(path.stem[:-6] for path in experiments.RECORDS.glob("*_again.json"))
-
-
-@pytest.mark.parametrize("name", AGAIN)
-def test_a_second_recording_is_of_the_same_runs(name):
-    first, again = experiments.read(name), experiments.read(f"{name}_again")
-    assert (first["version"], first["arguments"]) == (again["version"], again["arguments"])
-    assert first["rows"] != again["rows"]  # another processor, another rounding
-    for one, other in zip(first["rows"], again["rows"], strict=True):
-        assert [one[key] for key in experiments.KEYS] == [other[key] for key in experiments.KEYS]
-
-
-def test_there_are_second_recordings_and_not_of_everything():
-    assert {"variants_inverted", "variants_rotated"} <= set(AGAIN)
-    with pytest.raises(ValueError, match=r"no record planted_again\.json"):
-        experiments.results("planted", again=True)
-
-
 # Rates that may stand at an end of their grid, each with its reason.
 TOO_LARGE = "so large an alpha wants a smaller rate; other alphas of its rank are better"
 ONE_RATE = "a single rate, to compare with the same one and another head"
@@ -707,6 +684,20 @@ AT_AN_EDGE |= {
     (name, method): TOO_LARGE
     for name in ("turned_tuning", "inverted_tuning")
     for method in ("r=8 alpha=8192", "r=16 alpha=16384")
+}
+AT_AN_EDGE |= {
+    (f"descendants_{task}_tuning", method): TOO_LARGE
+    for task, methods in {
+        "turned": ("lora r=8 alpha=8192", "lora+ r=8 alpha=512"),
+        "inverted": ("lora r=8 alpha=8192", "lora+ r=8 alpha=512", "lora r=64 alpha=32768"),
+    }.items()
+    for method in methods
+}
+AT_AN_EDGE |= {
+    ("descendants_turned_tuning", "lora r=64 alpha=32768"): TOO_LARGE,
+    ("descendants_turned_tuning", "dora r=8 alpha=8"): "as good as at the next two rates",
+    ("descendants_minilm_tuning", "dora r=8 alpha=8"): "as good as at the next rate",
+    ("small_batches_tuning", "lora r=8 alpha=2048"): TOO_LARGE,
 }
 
 
@@ -726,31 +717,6 @@ def test_no_chosen_rate_is_at_an_edge_of_its_grid(name):
         assert inside != ((name, method) in AT_AN_EDGE), f"{name}, {method}: {lr}"
 
 
-@pytest.mark.parametrize("by", [0, 0.05, -0.1])
-def test_ahead_is_a_paired_test_at_two_standard_errors(by):
-    rng = np.random.default_rng(0)
-    answers = set()
-    for _ in range(50):
-        better, worse = rng.normal([[0.1], [0]], 0.1, (2, 5))
-        t = stats.ttest_rel(better - by, worse).statistic
-        assert experiments.ahead(better, worse, by) is bool(t > 2)
-        answers.add(t > 2)
-    assert answers == {True, False}
-
-
-def test_ahead_of_a_bound_and_with_no_spread():
-    assert experiments.ahead([0.8, 0.9, 0.8], 0.7)
-    assert not experiments.ahead([0.8, 0.9, 0.3], 0.6)
-    assert experiments.ahead([2, 2], [1, 1])
-    assert not experiments.ahead([1, 1], [1, 1])
-
-
-@pytest.mark.parametrize(("better", "worse"), [([1], [0]), ([1, 2], [1, 2, 3])])
-def test_ahead_needs_pairs_of_two_seeds_or_more(better, worse):
-    with pytest.raises(ValueError, match=r"one number a seed, two or more, got \("):
-        experiments.ahead(better, worse)
-
-
 def test_intervals_are_students_and_p_is_after_holm():
     rng = np.random.default_rng(0)
     gaps = {name: rng.normal(mean, 1, 8) for name, mean in {"a": 0, "b": 3, "c": 1, "d": 1}.items()}
@@ -767,19 +733,13 @@ def test_intervals_are_students_and_p_is_after_holm():
         assert adjusted == pytest.approx(expected[name])
 
 
-def test_per_seed_keeps_the_order_of_the_seeds():
-    content = {"runs": {"a": [{"test": 3, "curve": [1, 2]}, {"test": 1, "curve": [0, 5]}]}}
-    assert experiments.per_seed(content, "a").tolist() == [3, 1]
-    assert experiments.per_seed(content, "a", "curve").shape == (2, 2)
-
-
 # The run of each record that is made again at each `make test`: those that take three seconds or
 # less. Of the others, and of every method, one seed is made again by `make test-slow`.
 QUICK = {
     "turned": "r=8 alpha=128",
     "inverted": "r=4 alpha=1024",
-    "variants_rotated": "lora",
-    "variants_inverted": "lora",
+    "descendants_turned": "pissa r=8 alpha=128",
+    "descendants_inverted": "pissa r=8 alpha=128",
 }
 
 
@@ -789,6 +749,11 @@ ONE_METHOD |= {"by_heart_tuning": ["width=64 r=1 scale=1"], "patient_tuning": ["
 ONE_METHOD |= {name: ["full", "r=4 alpha=64"] for name in ("turned_tuning", "inverted_tuning")}
 ONE_METHOD |= {"minilm": ["LoRA q,v r=8", "full q,v"], "minilm_tuning": ["head"]}
 ONE_METHOD |= {"minilm_updates": ["LoRA q,v r=8"], "opened": ["r=4"]}
+ONE_METHOD |= {
+    f"descendants_{task}_tuning": ["full", "pissa r=8 alpha=32"] for task in ("turned", "inverted")
+}
+ONE_METHOD |= {"descendants_minilm": ["lora r=8 alpha=32"], "descendants_minilm_tuning": ["head"]}
+ONE_METHOD |= {"small_batches_tuning": ["pissa r=8 alpha=8"]}
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -56,9 +56,7 @@ def test_every_exercise_can_be_solved(source):
 
 @lessons
 def test_a_lesson_has_two_to_four_exercises(source):
-    lesson = read_source(source)
-    least, most = (2, 4) if lesson.edition == "second" else (3, 6)
-    assert least <= len(exercises(lesson)) <= most
+    assert 2 <= len(exercises(read_source(source))) <= 4
 
 
 def seeds(source):
@@ -151,6 +149,10 @@ TRIED = {
         ("SEED = 0", "SEED = 7", 0),
         ("lab.adapt(base, SEED + 1,", "lab.adapt(base, SEED,", 1),  # solves the puzzle
     ],
+    "beyond_lora": [
+        ("SEED = 0", "SEED = 7", 0),
+        ("moved(lora_alpha=32, lr=1e-3)", "moved(lora_alpha=32, lr=2e-3)", 1),  # solves the puzzle
+    ],
 }  # fmt: skip
 
 
@@ -190,9 +192,8 @@ def test_nothing_stops_when_a_learner_plays_and_the_page_says_what_is_false(
         assert said.startswith("puzzle: OK")
 
 
-def test_each_rewritten_lesson_is_played_with_and_its_puzzle_solved():
-    rewritten = {slug(path) for path in SOURCES if read_source(path).edition == "second"}
-    assert set(TRIED) == rewritten
+def test_each_lesson_is_played_with_and_its_puzzle_solved():
+    assert set(TRIED) == {slug(path) for path in SOURCES}
     assert all(tried[-1][2] == 1 for tried in TRIED.values())
 
 

@@ -1,11 +1,13 @@
-"""Checks: DoRA's count and its axis, NF4 by hand, which variant when."""
+"""Checks: four descendants of LoRA, each its heart: a scale, two rates, a start, a form."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
-from lora_edu.course.checks import call, check, compare, numbers
+from lora_edu.course.checks import call, check, compare, compare_named, compare_number, numbers
 
 
 def _refuse(got: Any, wrong: dict[str, Any], atol: float = 1e-8) -> None:
@@ -14,24 +16,141 @@ def _refuse(got: Any, wrong: dict[str, Any], atol: float = 1e-8) -> None:
         assert np.shape(got) != np.shape(value) or not np.allclose(got, value, atol=atol), why
 
 
+def _short(value: Any) -> str:
+    """Say of what kind a thing is, and how many it holds."""
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if hasattr(value, "__len__") else f"a {kind}"
+
+
 @check
-def check_dora_extra(dora_extra: Callable) -> None:
-    """``dora_extra(shapes)`` sums d over the shapes (d, k): a magnitude for each output."""
-    shapes = [(11008, 4096), (1024, 4096), (1024, 4096)]  # d above k, and below
-    got = numbers(call(dora_extra, shapes=shapes), "the count")
-    assert not got.ndim, f"return one number, got shape {got.shape}"
-    d, k = np.array(shapes).sum(0)
-    _refuse(got, {
-        "one for each input: a magnitude belongs to a row, so to an output": k,
-        "one for each input and each output: only rows have a magnitude": d + k,
-        "one for each matrix: each of its rows has its own": len(shapes),
-        "each number of the matrix has one: it is one for each row": sum(d * k for d, k in shapes),
-        "only the first matrix is counted": shapes[0][0],
-        "equal shapes count each time: two matrices, two magnitudes": 11008 + 1024,
-        "the shorter side is not always d: rows of (d, k) are counted": sum(map(min, shapes)),
-        "the longer side is not always d: rows of (d, k) are counted": sum(map(max, shapes)),
-    })  # fmt: skip
-    assert got == d, f"for {shapes}: {d}, got {got:g}"
+def check_plain_alpha(plain_alpha: Callable) -> None:
+    """``plain_alpha(lora_alpha, r)``: with it, plain LoRA does what rsLoRA does with lora_alpha."""
+    for alpha, r in ((6.0, 9), (32.0, 64)):
+        got, root = call(plain_alpha, lora_alpha=alpha, r=r), r**0.5
+        wrong = {
+            "that is rsLoRA's scale s: which alpha gives it in alpha / r?": alpha / root,
+            "that is plain LoRA's scale: rsLoRA's is larger": alpha / r,
+            "rsLoRA divides by the root of r; and your alpha is divided by r again": alpha * r,
+            "by how much is alpha / √r larger than alpha / r? That is all, without alpha": root,
+            "the same alpha gives another scale: alpha / √r is not alpha / r": alpha,
+            "from alpha / √r = yours / r: multiply by r, do not divide": alpha / (r * root),
+        }
+        compare_number(got, alpha * root, wrong, f"for lora_alpha = {alpha:g} and r = {r}")
+
+
+def _named(seed: int = 0) -> list[tuple[str, nn.Parameter]]:
+    """Return what ``model.named_parameters()`` of a small model with LoRA and a head gives."""
+    torch.manual_seed(seed)
+    shapes = {
+        "fc1.base.weight": (4, 4), "fc1.lora_A": (2, 4), "fc1.lora_B": (4, 2),
+        "fc2.base.weight": (4, 4), "fc2.lora_A": (2, 4), "fc2.lora_B": (4, 2),
+        "head.weight": (3, 4),
+    }  # fmt: skip
+    return [
+        (name, nn.Parameter(torch.randn(shape), requires_grad="base" not in name))
+        for name, shape in shapes.items()
+    ]
+
+
+@check
+def check_loraplus_groups(loraplus_groups: Callable) -> None:
+    """``loraplus_groups(named, lr, ratio)``: groups for an optimizer; lora_B learns faster."""
+    lr, ratio, named = 0.5, 16.0, _named()
+    try:
+        groups = loraplus_groups(named, lr, ratio)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"it raises {type(error).__name__}: {error}") from None
+    assert groups is not None, "it returned None: is the `return` missing?"
+    whole = isinstance(groups, (list, tuple)) and all(
+        isinstance(group, dict) and {"params", "lr"} <= group.keys() for group in groups
+    )
+    assert whole, f'return a list of groups, each {{"params": …, "lr": …}}, got {_short(groups)}'
+    names = {id(parameter): name for name, parameter in named}
+    got: dict[str, float] = {}
+    for group in groups:
+        for parameter in group["params"]:
+            assert isinstance(parameter, Tensor), (
+                f"params holds a {type(parameter).__name__}: an optimizer takes parameters alone"
+            )
+            name = names.get(id(parameter))
+            assert name is not None, "params holds a tensor that is no parameter of the model"
+            assert name not in got, f"{name} is in 2 groups: PyTorch would refuse"
+            got[name] = float(group["lr"])
+    trains = [name for name, parameter in named if parameter.requires_grad]
+    for name in names.values():
+        assert name in trains or name not in got, f"{name!r} is frozen: nothing to optimise"
+        assert name not in trains or name in got, f"{name!r} trains, and is in no group"
+    slow, fast = lr, ratio * lr
+    slips = {
+        "it is lora_B that learns faster, not lora_A": {"lora_A": fast, "lora_B": slow},
+        "lora_B learns at ratio times lr, not at lr": {"lora_B": slow},
+        "divided by ratio: lora_B is to learn faster, not slower": {"lora_B": lr / ratio},
+        "lora_B learns at ratio *times* lr: that is ratio alone": {"lora_B": ratio},
+        "lora_B learns at ratio *times* lr: that is their sum": {"lora_B": lr + ratio},
+        "the head learns at lr: it is no lora_B": {"weight": fast},
+    }
+    right = {"lora_A": slow, "lora_B": fast, "weight": slow}
+    for why, slip in slips.items():
+        other = {name: (right | slip)[name.rpartition(".")[2]] for name in trains}
+        assert any(not np.isclose(got[name], other[name]) for name in trains), why
+    for name in trains:
+        expected = right[name.rpartition(".")[2]]
+        assert np.isclose(got[name], expected), f"{name} has lr {got[name]:g}, not {expected:g}"
+
+
+@check
+def check_pissa(pissa: Callable) -> None:
+    """``pissa(W0, r, s)``: A (r, k), B (d, r) and the rest, W0 less s · B @ A."""
+    for shape in ((4, 4), (5, 3)):
+        _check_pissa(pissa, torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+
+
+def _check_pissa(pissa: Callable, W0: Tensor) -> None:
+    (d, k), r, s = W0.shape, 2, 0.25
+    got = call(pissa, W0=W0.double().numpy().copy(), r=r, s=s)
+    three = isinstance(got, (tuple, list)) and len(got) == 3
+    assert three, f"return three arrays: A, B and the rest, got {_short(got)}"
+    A, B, rest = (numbers(one, name) for one, name in zip(got, ("A", "B", "rest"), strict=True))
+    W = W0.double().numpy()
+    U, sigma, Vt = np.linalg.svd(W, full_matrices=False)
+    for name, one, right in (("A", A, (r, k)), ("B", B, (d, r)), ("the rest", rest, (d, k))):
+        turned = one.shape == right[::-1] and len(set(right)) > 1
+        assert not turned, f"{name} has shape {one.shape}: turn it, it is to be {right}"
+        assert one.shape == right, f"{name} must have shape {right}, got {one.shape}"
+    product = B @ A
+    best, last = (U[:, at] * sigma[at] @ Vt[at] for at in (slice(r), slice(-r, None)))
+    named = {
+        "s is missing: s · B @ A is to be the strongest part, so B @ A is that part / s": best,
+        "s is divided out twice: once from A, once from B, is s². Each takes √(σ / s)": best / s**2,
+        "divide by s, do not multiply: s · B @ A is to be the strongest part": best * s,
+        "these are the *last* directions: the singular values come sorted, the first is the "
+        "strongest": last / s,
+        "the singular values are missing": U[:, :r] @ Vt[:r] / s,
+        "the singular values are missing, and s": U[:, :r] @ Vt[:r],
+        "σ is in both strips, so it is squared in B @ A: √σ in each": U[:, :r] * sigma[:r] ** 2
+        @ Vt[:r] / s,
+        "σ in both strips is σ² in their product; and s is missing": U[:, :r] * sigma[:r] ** 2
+        @ Vt[:r],
+        "only √σ arrives in B @ A: √σ belongs in both strips": U[:, :r] * sigma[:r] ** 0.5
+        @ Vt[:r] / s,
+        "columns of Vᵀ are no directions: take its rows": U[:, :r] * sigma[:r]
+        @ Vt[:, :r].T / s if Vt[:, :r].T.shape == (r, k) else np.nan,
+    }  # fmt: skip
+    compare_named(product, best / s, named, "(B @ A)")
+    lengths = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
+    assert np.allclose(*lengths), (
+        f"the product is right, but A's rows have lengths {lengths[0].round(2)} and B's columns "
+        f"{lengths[1].round(2)}: share σ / s, √(σ / s) in each"
+    )
+    named = {
+        "that is W0: what the strips hold has to leave it, or the outputs change": W,
+        "s is missing in W0 - s · B @ A": W - B @ A,
+        "that is the strongest part itself: the rest is what is left of W0 without it": best,
+        "added, not taken away": W + s * (B @ A),
+    }
+    compare_named(rest, W - best, named, "rest")
 
 
 @check
@@ -61,62 +180,3 @@ def check_dora_weight(dora_weight: Callable) -> None:
         "that is V: length and direction are not taken apart": V,
     })  # fmt: skip
     compare(got, (m / rows)[:, None] * V, "W")
-
-
-BLOCK = np.array([1.0, -2.0, 0.1, 0.6])  # to be quantised by hand
-
-
-@check
-def check_by_hand(absmax: Any, codes: Any, restored: Any) -> None:
-    """``BLOCK`` in NF4: its absmax, four codes, and the numbers that come back."""
-    from lora_edu.quantize import nf4_levels
-
-    levels = nf4_levels().double().numpy()
-    scale, codes = numbers(absmax, "absmax"), numbers(codes, "codes")
-    _refuse(scale, {
-        "that is the largest: -2 is larger without its sign": 1.0,
-        "the largest *absolute* value": -2.0,
-    })  # fmt: skip
-    assert scale.tolist() == 2, f"absmax is one number, 2, got {scale}"
-    assert codes.shape == (4,), f"four codes, got shape {codes.shape}"
-    right = np.abs(BLOCK[:, None] / 2 - levels).argmin(1)
-    _refuse(codes, {
-        "these are levels: a code is the place of one, from 0 to 15": levels[right],
-        "places count from 0, as in Python: yours count from 1": right + 1,
-        "that is the level below: take the nearer one": [12, 0, 7, 10],
-        "0.5 is nearer to the level of code 12: compare three digits": [13, 0, 8, 11],
-        "divide by absmax first": np.abs(BLOCK[:, None] - levels).argmin(1),
-    }, atol=0.006)  # fmt: skip
-    compare(codes, right.astype(float), "codes")
-    restored = numbers(restored, "restored")
-    assert restored.shape == (4,), f"four numbers come back, got shape {restored.shape}"
-    _refuse(restored, {
-        "multiply by absmax again": levels[right],
-        "that is the block itself: what comes back is rounded": BLOCK,
-    }, atol=0.006)  # fmt: skip
-    wrong = np.abs(restored - 2 * levels[right]) > 0.011  # levels may be rounded to two digits
-    assert not wrong.any(), f"restored[{wrong.argmax()}] is {restored[wrong][0]:g}"
-
-
-RIGHT = {"memory": ["nf4"], "rank": ["rslora", "lora+"], "gains": ["dora"]}  # a larger scale, twice
-CHANGES = {
-    "nf4": "how the frozen weights are stored, nothing else",
-    "rslora": "the scale, for large r, nothing else",
-    "dora": "the form: each output gets a length of its own",
-    "lora+": "the learning rate of B, nothing else",
-    "pissa": "the start; the form and the memory stay",
-    "lora-fa": "what trains: half as much; the frozen weights, most of the memory, stay",
-}
-
-
-@check
-def check_choice(choice: Any) -> None:
-    """``choice``: situation → variant, for the three situations of the exercise."""
-    whole = isinstance(choice, dict) and choice.keys() == RIGHT.keys()
-    assert whole, f"a dict: {', '.join(RIGHT)} → variant, got {choice!r}"
-    for situation, right in RIGHT.items():
-        got = choice[situation]
-        if got is None or got is ...:
-            raise NotImplementedError
-        assert got in CHANGES, f"{situation}: one of {', '.join(CHANGES)}, got {got!r}"
-        assert got in right, f"{situation}: not {got}. It changes {CHANGES[got]}"

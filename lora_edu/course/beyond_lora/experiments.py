@@ -1,33 +1,32 @@
-"""Experiments: LoRA and its descendants, on digits and on a real sentence encoder."""
+"""Experiments: LoRA's descendants, each as carefully tuned as plain LoRA.
+
+A seed redraws split, pretrained network and adapter of the digits; of MiniLM the posts, the head,
+the adapter and the order. What is reported was chosen by the twins, ``NAME_tuning``, with seeds of
+their own.
+"""
 
 import copy
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lora_edu import lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course import minilm
-from lora_edu.course.datasets import Digits, Texts, accuracy, newsgroups
+from lora_edu.course.datasets import accuracy
 from lora_edu.course.digits import INVERTED, PRETRAINING, TURNED, pretrained, task, upright
 from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.training import Batches, fit
-from lora_edu.variants import (
-    freeze_A,
-    init_pissa,
-    loraplus_groups,
-    quantize_base,
-    to_dora,
-)  # fmt: skip
-
-Sizes = Mapping[str, tuple[int, float]]  # method → r, lora_alpha
+from lora_edu.layers import dense_weight
+from lora_edu.quantize import NF4
+from lora_edu.variants import init_pissa, loraplus_groups, to_dora
 
 
 @torch.no_grad()
 def random_start(model: nn.Module) -> None:
-    """Start as PiSSA does, with factors of the same size, but in random directions: its control."""
+    """Start as PiSSA does, with strips as long, but in random directions: its control."""
     init_pissa(model)
     for layer in lora_layers(model).values():
         layer.base.weight += layer.delta_weight()  # W0 again
@@ -39,149 +38,245 @@ def random_start(model: nn.Module) -> None:
         layer.base.weight -= layer.delta_weight()
 
 
-# What is done to the model after ``add_lora``; in the others, nothing.
-CHANGES: dict[str, Callable] = {
+# What is done to a model after ``add_lora``; in the others, nothing.
+CHANGES: Mapping[str, Callable[[nn.Module], object]] = {
     "pissa": init_pissa,
     "random start": random_start,
     "dora": to_dora,
-    "lora-fa": freeze_A,
-    "nf4": quantize_base,
-}
-ALIKE = (8, 8)
-SIZES = dict.fromkeys(("lora", "rslora", "lora+", "pissa", "random start", "dora", "nf4"), ALIKE)
-SIZES |= {
-    "lora alpha=32": (8, 32),
-    "lora r=64": (64, 8),
-    "rslora r=64": (64, 8),
-    "lora-fa": (17, 17),  # as many trained numbers as r = 8, within 2 %
 }
 
 
-def prepare(base: nn.Module, method: str, seed: int, sizes: Sizes = SIZES) -> nn.Module:
-    """Return a copy of ``base`` as ``method`` trains it: all weights, or an adapter on each.
+def settings(method: str) -> tuple[str, dict[str, int]]:
+    """Return what a method's name says: ``random start r=8 alpha=32`` is its kind, r and alpha."""
+    words = method.split()
+    numbers = dict(word.split("=") for word in words if "=" in word)
+    kind = " ".join(word for word in words if "=" not in word)
+    return kind, {name: int(value) for name, value in numbers.items()}
 
-    ``sizes``: method → r and lora_alpha.
-    """
+
+def grid(
+    alphas: Mapping[str, Sequence[int]], rates: Sequence[float], r: int = 8
+) -> dict[str, Sequence[float]]:
+    """Return each kind of LoRA of rank r with each of its alphas: method → the rates to try."""
+    return {f"{kind} r={r} alpha={alpha}": rates for kind, of in alphas.items() for alpha in of}
+
+
+HALF_DECADES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+LR, SLOW, WIDE = (HALF_DECADES[i:j] for i, j in ((0, 6), (1, 4), (1, 5)))
+
+# -- digits ---------------------------------------------------------------------------------------
+
+ALPHAS = {
+    "lora": (8, 32, 128, 512, 2048, 8192),
+    "rslora": (8,),
+    "lora+": (8, 32, 128, 512),
+    "dora": (8, 32, 128, 512, 2048, 8192),
+    "pissa": (8, 32, 128, 512),
+    "random start": (8, 32, 128, 512, 2048),
+}
+GRID = {"full": LR} | grid(ALPHAS, LR)
+GRID |= grid({"lora": (8, 64, 512, 2048, 8192, 32768)}, LR, r=64)
+GRID |= grid({"pissa": (1,), "random start": (1,)}, HALF_DECADES[1:])
+# What is reported: what the tuning chose, with alpha = 8 and with the best alpha.
+TURNED_RATES = {
+    "full": (1e-2,), "lora r=8 alpha=8": (1e-2,), "lora r=8 alpha=512": (1e-3,),
+    "rslora r=8 alpha=8": (1e-2,), "lora+ r=8 alpha=8": (3e-3,), "lora+ r=8 alpha=32": (1e-3,),
+    "dora r=8 alpha=8": (3e-2,), "dora r=8 alpha=32": (1e-2,), "pissa r=8 alpha=8": (3e-3,),
+    "pissa r=8 alpha=128": (3e-3,), "random start r=8 alpha=8": (1e-2,),
+    "random start r=8 alpha=32": (3e-3,), "lora r=64 alpha=8": (1e-2,),
+    "lora r=64 alpha=64": (3e-3,), "lora r=64 alpha=8192": (3e-4,),
+}  # fmt: skip
+INVERTED_RATES = {
+    "full": (1e-2,), "lora r=8 alpha=8": (1e-2,), "lora r=8 alpha=2048": (1e-3,),
+    "rslora r=8 alpha=8": (3e-3,), "lora+ r=8 alpha=8": (1e-3,), "lora+ r=8 alpha=128": (1e-3,),
+    "dora r=8 alpha=8": (1e-2,), "dora r=8 alpha=2048": (3e-3,), "pissa r=8 alpha=8": (1e-2,),
+    "pissa r=8 alpha=128": (1e-3,), "random start r=8 alpha=8": (1e-2,),
+    "random start r=8 alpha=1": (3e-2,), "lora r=64 alpha=8": (1e-2,),
+    "lora r=64 alpha=64": (3e-3,), "lora r=64 alpha=8192": (3e-4,),
+}  # fmt: skip
+
+
+def adapt(base: nn.Module, kind: str, seed: int, r: int = 8, alpha: float = 8) -> nn.Module:
+    """Return a copy of ``base`` as a descendant trains it, or with all its weights (``full``)."""
     model = copy.deepcopy(base)
-    if method == "full":
+    if kind == "full":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.endswith("weight"))
         return model
-    r, lora_alpha = sizes[method]
-    options = {"r": r, "lora_alpha": lora_alpha, "use_rslora": method.startswith("rslora")}
+    options = {"r": r, "lora_alpha": alpha, "use_rslora": kind == "rslora"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         add_lora(model, LoraConfig(target_modules=r"fc\d", **options))
-        if method in CHANGES:
-            CHANGES[method](model)
+        if kind in CHANGES:
+            CHANGES[kind](model)
     return model
 
 
-def adapt(
-    base: nn.Module,
-    data: Digits,
-    method: str,
-    lr: float,
-    seed: int,
-    epochs: int = 30,
-    size: int = 64,
-    ratio: float = 16,
-    sizes: Sizes = SIZES,
-) -> tuple[nn.Module, list[float]]:
-    """Fine-tune a copy of ``base``; return it, and its validation accuracy after each epoch.
-
-    ``ratio`` is that of LoRA+.
-    """
-    model = prepare(base, method, seed, sizes)
-    groups = loraplus_groups(model, lr, ratio if method == "lora+" else 1)
-    optimizer = torch.optim.Adam(groups, fused=True)
-    batches = Batches(*data.train, size=size, generator=torch.Generator().manual_seed(seed))
-    history = fit(
-        model, batches, nn.functional.cross_entropy, optimizer, epochs,
-        validate=lambda m: accuracy(m, data.validation),
-    )  # fmt: skip
-    return model, history.validation
-
-
-RATES: dict[str, Sequence[float]] = dict.fromkeys(
-    ("full", "lora", "lora alpha=32", "lora r=64", "rslora", "rslora r=64", "lora+", "pissa",
-     "random start", "dora", "nf4"),
-    (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
-)  # fmt: skip
-RATES["lora-fa"] = (5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 2e-1)
-TRAINING = {"epochs": 30, "size": 64, "ratio": 16.0, "sizes": SIZES}
-
-
-def _variant(
-    method: str, lr: float, seed: int, data: Settings, training: Settings, pretraining: Settings
-) -> Row:
+def _descendant(
+    method: str, lr: float, seed: int, data: Settings, training: Settings, pretraining: Settings,
+    parts: Sequence[str],
+) -> Row:  # fmt: skip
+    """Fine-tune the digits' network as one of LoRA's descendants."""
+    data = {**data, "split": seed}
     _, base = pretrained(seed, data, pretraining)
     now = task(**data)
-    model, curve = adapt(base, now, method, lr, seed, **training)
-    return {
-        "validation": curve[-1],
-        "test": accuracy(model, now.test),
-        "upright": accuracy(model, upright(data).test),
-        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "curve": curve,
-    }
+    kind, numbers = settings(method)
+    model = adapt(base, kind, seed, **numbers)
+    groups = loraplus_groups(model, lr, training["ratio"] if kind == "lora+" else 1)
+    generator = torch.Generator().manual_seed(seed)
+    batches = Batches(*now.train, size=training["size"], generator=generator)
+    history = fit(
+        model, batches, nn.functional.cross_entropy, torch.optim.Adam(groups, fused=True),
+        training["epochs"], validate=lambda model: accuracy(model, now.validation),
+    )  # fmt: skip
+    row: Row = {"validation": history.validation[-1]}
+    if "test" in parts:
+        old = accuracy(model, upright(data).test)
+        row |= {"test": accuracy(model, now.test), "upright": old, "curve": history.validation}
+    return row
 
 
-@experiment()
-def variants_rotated(
-    method: str, lr: float, seed: int, *, rates: Settings = RATES, data: Settings = TURNED,
-    training: Settings = TRAINING, pretraining: Settings = PRETRAINING,
+STEPS = {"epochs": 30, "size": 64, "ratio": 16.0}
+SMALL = {**STEPS, "size": 16}
+BOTH = ("validation", "test")
+TUNING = {"rates": GRID, "parts": ("validation",)}
+
+
+@experiment(seeds=range(20), tuning=TUNING)
+def descendants_turned(
+    method: str, lr: float, seed: int, *, rates: Settings = TURNED_RATES, data: Settings = TURNED,
+    training: Settings = STEPS, pretraining: Settings = PRETRAINING, parts: Sequence[str] = BOTH,
 ) -> Row:  # fmt: skip
     """Turn the digits: where LoRA does well."""
-    return _variant(method, lr, seed, data, training, pretraining)
+    return _descendant(method, lr, seed, data, training, pretraining, parts)
+
+
+@experiment(seeds=range(20), tuning=TUNING)
+def descendants_inverted(
+    method: str, lr: float, seed: int, *, rates: Settings = INVERTED_RATES,
+    data: Settings = INVERTED, training: Settings = STEPS, pretraining: Settings = PRETRAINING,
+    parts: Sequence[str] = BOTH,
+) -> Row:  # fmt: skip
+    """Turn light and dark: where LoRA with a small alpha falls short."""
+    return _descendant(method, lr, seed, data, training, pretraining, parts)
+
+
+BATCH_GRID = grid({"lora": (8, 128, 512, 2048)}, LR[:5]) | grid({"pissa": (8,)}, LR[1:])
+BATCH_RATES = {
+    "lora r=8 alpha=8": (3e-3,), "lora r=8 alpha=128": (1e-3,), "pissa r=8 alpha=8": (3e-3,),
+}  # fmt: skip
+
+
+@experiment(seeds=range(20), tuning={"rates": BATCH_GRID, "parts": ("validation",)})
+def small_batches(
+    method: str, lr: float, seed: int, *, rates: Settings = BATCH_RATES, data: Settings = INVERTED,
+    training: Settings = SMALL, pretraining: Settings = PRETRAINING, parts: Sequence[str] = BOTH,
+) -> Row:  # fmt: skip
+    """Turn light and dark, in batches of 16: four times as many steps, in as many passes."""
+    return _descendant(method, lr, seed, data, training, pretraining, parts)
+
+
+# -- a real encoder -------------------------------------------------------------------------------
+
+ATTENTION = tuple(name for name in minilm.MODULES if ".attention." in name)
+MLP = tuple(name for name in minilm.MODULES if ".attention." not in name)
+# Where LoRA sits, if not on query and value. Of rank 45, 36 and 20 they train 276,480 numbers each.
+PLACED = {"attention": ATTENTION, "mlp": MLP, "all": minilm.MODULES}
+REAL_GRID = {
+    "lora r=8 alpha=8": WIDE, "lora r=8 alpha=32": WIDE, "lora r=8 alpha=128": SLOW,
+    "lora r=8 alpha=512": HALF_DECADES[:3],
+    "lora+ r=8 alpha=1": WIDE, "lora+ r=8 alpha=2": WIDE, "lora+ r=8 alpha=8": SLOW,
+    "dora r=8 alpha=8": WIDE, "dora r=8 alpha=32": WIDE, "dora r=8 alpha=128": SLOW,
+    "pissa r=8 alpha=8": WIDE, "pissa r=8 alpha=32": WIDE, "pissa r=8 alpha=128": WIDE,
+    "random start r=8 alpha=8": WIDE, "random start r=8 alpha=32": WIDE,
+    "lora attention r=45 alpha=32": WIDE, "lora mlp r=36 alpha=32": WIDE,
+    "lora all r=20 alpha=32": WIDE,
+    "nf4 r=8 alpha=32": WIDE, "nf4 head": (2e-2, 5e-2, 1e-1, 2e-1),
+    "head": (2e-2, 5e-2, 1e-1, 2e-1),
+}  # fmt: skip
+REAL_RATES = {
+    "lora r=8 alpha=8": (3e-3,), "lora r=8 alpha=32": (3e-3,), "lora+ r=8 alpha=8": (1e-3,),
+    "lora+ r=8 alpha=2": (3e-3,), "dora r=8 alpha=8": (1e-2,), "dora r=8 alpha=32": (3e-3,),
+    "pissa r=8 alpha=8": (3e-3,), "pissa r=8 alpha=128": (1e-3,),
+    "random start r=8 alpha=32": (3e-3,), "nf4 r=8 alpha=32": (3e-3,), "nf4 head": (1e-1,),
+    "head": (1e-1,), "lora attention r=45 alpha=32": (1e-3,), "lora mlp r=36 alpha=32": (1e-3,),
+    "lora all r=20 alpha=32": (1e-3,),
+}  # fmt: skip
+REAL_STEPS = {"epochs": 2, "size": 16, "head_lr": 2e-2}
+
+
+@torch.no_grad()
+def rounded(model: Any) -> Any:
+    """Round the weights of MiniLM's upper two layers to NF4, in place; return the model."""
+    for name in minilm.MODULES:
+        weight = dense_weight(model.get_submodule(name))
+        weight.copy_(NF4.quantize(weight, double=True).dequantize())
+    return model
+
+
+@experiment(
+    seeds=range(8),
+    tuning={"rates": REAL_GRID, "parts": ("validation",)},
+    choosing=range(100, 103),
+)
+def descendants_minilm(
+    method: str, lr: float, seed: int, *, rates: Settings = REAL_RATES,
+    posts: Settings = minilm.POSTS, elsewhere: Settings = minilm.ELSEWHERE_POSTS,
+    training: Settings = REAL_STEPS, ratio: float = 16, placed: Settings = PLACED,
+    parts: Sequence[str] = BOTH,
+) -> Row:  # fmt: skip
+    """Fine-tune MiniLM on newsgroups, by LoRA on query and value or elsewhere, or a descendant.
+
+    ``nf4``: the weights of both layers are rounded before. ``head``: nothing else trains.
+    """
+    kind, numbers = settings(method)
+    kind, _, place = kind.partition(" ") if kind.startswith("lora ") else (kind, "", "")
+    base = rounded(copy.deepcopy(minilm.encoder())) if kind.startswith("nf4") else minilm.encoder()
+    if numbers:
+        modules = placed.get(place, minilm.QUERY_VALUE)
+        model = minilm.adapt(base, seed, modules, numbers["r"], numbers["alpha"])
+    else:
+        model = minilm.adapt(base, seed)
+    if kind in CHANGES:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            CHANGES[kind](model)
+    here = minilm.cached_part("train", seed, **posts)
+    minilm.train(model, here, lr, seed, **training, ratio=ratio if kind == "lora+" else 1)
+    row: Row = {
+        part: minilm.accuracy(model, minilm.cached_part(part, seed, **posts)) for part in parts
+    }
+    row["neighbours"] = minilm.neighbours(model, minilm.cached_part("train", seed, **elsewhere))
+    return row
+
+
+# -- four bits ------------------------------------------------------------------------------------
+
+
+def rounding_error(W: Tensor, levels: Tensor, block_size: int) -> float:
+    """Return ‖W - Ŵ‖ / ‖W‖, for Ŵ with the nearest of ``levels`` in each block."""
+    blocks = W.flatten().view(-1, block_size)  # (blocks, block_size)
+    absmax = blocks.abs().amax(1, keepdim=True)
+    codes = torch.bucketize(blocks / absmax, (levels[1:] + levels[:-1]) / 2)
+    return ((levels[codes] * absmax - blocks).norm() / blocks.norm()).item()
 
 
 @experiment()
-def variants_inverted(
-    method: str, lr: float, seed: int, *, rates: Settings = RATES, data: Settings = INVERTED,
-    training: Settings = TRAINING, pretraining: Settings = PRETRAINING,
-) -> Row:  # fmt: skip
-    """Turn light and dark: where LoRA falls short."""
-    return _variant(method, lr, seed, data, training, pretraining)
+def four_bits(*, modules: Sequence[str] = minilm.MODULES, block_size: int = 64, r: int = 8) -> Row:
+    """Round real weights to 16 levels: how far off, and how much of that a rank-8 product holds.
 
-
-LAST = 5  # of MiniLM's layers 0 … 5
-WHOLE = tuple(name for name in minilm.MODULES if f"layer.{LAST}." in name)
-# Where "attention" and "all" put LoRA, and with which r: 27,648 numbers in both cases.
-PLACES = {
-    "attention": {"adapted": tuple(name for name in WHOLE if ".attention." in name), "r": 9},
-    "all": {"adapted": WHOLE, "r": 4},
-}
-PLACE_RATES = {"full": (1e-4, 3e-4, 1e-3)}
-PLACE_RATES |= dict.fromkeys(PLACES, (1e-3, 2e-3, 5e-3, 1e-2))
-PLACE_TRAINING = {"epochs": 3, "size": 32, "head_lr": 5e-3}
-PLACE_POSTS = {**minilm.POSTS, "sizes": (1500, 500, 1500)}
-
-
-@functools.lru_cache(maxsize=1)
-def _posts(layer: int, **posts: Any) -> tuple[Any, Texts]:
-    """Return MiniLM, and the three parts of the posts up to what enters its last layer."""
-    base = minilm.pretrained()
-    return base, Texts(*(minilm.cached(base, part, layer=layer) for part in newsgroups(**posts)))
-
-
-@experiment(seeds=range(3))
-def placement(
-    method: str, lr: float, seed: int, *, rates: Settings = PLACE_RATES, layer: int = LAST,
-    posts: Settings = PLACE_POSTS, places: Settings = PLACES, lora_alpha: float = 8,
-    whole: Sequence[str] = WHOLE, training: Settings = PLACE_TRAINING,
-) -> Row:  # fmt: skip
-    """Fine-tune the last layer of MiniLM on newsgroups: all of it, or LoRA on parts."""
-    base, parts = _posts(layer, **posts)
-    if method == "full":
-        model = minilm.adapt(base, seed, whole)
-    else:
-        adapted, r = places[method]["adapted"], places[method]["r"]
-        model = minilm.adapt(base, seed, adapted, r, lora_alpha)
-    layers = [layer]
-    minilm.train(model, parts.train, lr, seed, **training, layers=layers)
-    return {
-        "validation": minilm.accuracy(model, parts.validation, layers),
-        "test": minilm.accuracy(model, parts.test, layers),
-        "trained": sum(p.numel() for p in minilm.trained(model)),
-    }
+    Of each matrix of MiniLM's upper two layers, in % of its norm: NF4, and 16 even levels; the
+    share of the squared error, in %, that is in its r strongest directions; and the share of the
+    squared weight that is in its own.
+    """
+    row: Row = {"nf4": [], "even": [], "held_of_error": [], "held_of_weight": []}
+    for name in modules:
+        W = dense_weight(minilm.encoder().get_submodule(name)).detach().double()
+        error = NF4.quantize(W, block_size).dequantize() - W
+        even = rounding_error(W, torch.linspace(-1, 1, 16), block_size)
+        row["nf4"].append(round(100 * (error.norm() / W.norm()).item(), 3))
+        row["even"].append(round(100 * even, 3))
+        for key, of in (("held_of_error", error), ("held_of_weight", W)):
+            near = lowrank.best_approximation(of.numpy(), r)
+            row[key].append(round(100 * float((near**2).sum() / (of.numpy() ** 2).sum()), 3))
+    return row

@@ -1,9 +1,58 @@
 """Answers to the exercises."""
 
 import numpy as np
-from lessons import in_place
+from lessons import in_place, loses_return
 
 from lora_edu.course.beyond_lora import checks
+
+
+def svd(M):
+    return np.linalg.svd(M, full_matrices=False)
+
+
+def groups(named, lr, ratio, fast="lora_B", slow=None, frozen=False):
+    trains = [(name, p) for name, p in named if frozen or p.requires_grad]
+    return [
+        {"params": [p for name, p in trains if not name.endswith(fast)], "lr": slow or lr},
+        {"params": [p for name, p in trains if name.endswith(fast)], "lr": ratio * lr},
+    ]
+
+
+def strips_alone(named, lr, ratio):
+    return groups([(name, p) for name, p in named if "lora" in name], lr, ratio)
+
+
+def slow_too(named, lr, ratio):
+    trains = [p for _, p in named if p.requires_grad]
+    return [{"params": trains, "lr": lr}, groups(named, lr, ratio)[1]]
+
+
+def head_too(named, lr, ratio):
+    trains = [(name, p) for name, p in named if p.requires_grad]
+    return [
+        {"params": [p for name, p in trains if name.endswith("lora_A")], "lr": lr},
+        {"params": [p for name, p in trains if not name.endswith("lora_A")], "lr": ratio * lr},
+    ]
+
+
+def with_names(named, lr, ratio):
+    pairs = [(name, p) for name, p in named if p.requires_grad]
+    return [
+        {"params": [(name, p) for name, p in pairs if not name.endswith("lora_B")], "lr": lr},
+        {"params": [(name, p) for name, p in pairs if name.endswith("lora_B")], "lr": ratio * lr},
+    ]
+
+
+def pissa(W0, r, s, of_A=np.sqrt, of_B=np.sqrt, at=slice, rest=lambda W0, A, B, s: W0 - s * B @ A):
+    U, S, Vt = svd(W0)
+    which = at(r)
+    A, B = of_A(S[which] / s)[:, None] * Vt[which], U[:, which] * of_B(S[which] / s)
+    return A, B, rest(W0, A, B, s)
+
+
+def pissa_without(W0, r, s, share=1.0):
+    A, B, _ = pissa(W0, r, share)
+    return A, B, W0 - s * B @ A
 
 
 def dora_weight(W0, A, B, s, m):
@@ -15,23 +64,106 @@ def norm(W0, A, B, s, axis):
     return np.linalg.norm(W0 + s * B @ A, axis=axis)
 
 
-RESTORED = [0.8814, -2.0, 0.1592, 0.6758]
-RIGHT = {"memory": "nf4", "rank": "rslora", "gains": "dora"}
-
 CASES = {
-    checks.check_dora_extra: (
-        lambda shapes: sum(d for d, _ in shapes),
+    checks.check_plain_alpha: (
+        lambda lora_alpha, r: lora_alpha * r**0.5,
         {
-            "inputs": (lambda shapes: sum(k for _, k in shapes), "belongs to a row"),
-            "both": (lambda shapes: sum(d + k for d, k in shapes), "each input and each output"),
-            "one each": (len, "one for each matrix"),
-            "all": (lambda shapes: sum(d * k for d, k in shapes), "one for each row"),
-            "first": (lambda shapes: shapes[0][0], "only the first matrix"),
-            "a set": (lambda shapes: sum(d for d, _ in set(shapes)), "equal shapes count"),
-            "shorter": (lambda shapes: sum(map(min, shapes)), "the shorter side"),
-            "longer": (lambda shapes: sum(map(max, shapes)), "the longer side"),
-            "a list": (lambda shapes: [d for d, _ in shapes], "return one number"),
-            "half": (lambda shapes: sum(d for d, _ in shapes) / 2, "13056, got 6528"),
+            "the scale": (lambda lora_alpha, r: lora_alpha / r**0.5, "that is rsLoRA's scale"),
+            "plain scale": (lambda lora_alpha, r: lora_alpha / r, "that is plain LoRA's scale"),
+            "times r": (lambda lora_alpha, r: lora_alpha * r, "your alpha is divided by r again"),
+            "the factor": (lambda lora_alpha, r: r**0.5, "without alpha"),
+            "the same": (lambda lora_alpha, r: lora_alpha, "gives another scale"),
+            "divided": (lambda lora_alpha, r: lora_alpha / r**1.5, "multiply by r"),
+            "a pair": (lambda lora_alpha, r: [lora_alpha, r**0.5], "return one number"),
+            "half": (lambda lora_alpha, r: lora_alpha * r**0.5 / 2, "9, should be 18"),
+            "no return": (loses_return, "is the `return` missing"),
+        },
+    ),
+    checks.check_loraplus_groups: (
+        groups,
+        {
+            "A is fast": (lambda n, lr, ratio: groups(n, lr, ratio, "lora_A"), "not lora_A"),
+            "all slow": (lambda n, lr, ratio: groups(n, lr, 1), "ratio times lr, not at lr"),
+            "slower": (
+                lambda n, lr, ratio: groups(n, lr, 1 / ratio),
+                "faster, not slower",
+            ),
+            "ratio alone": (lambda n, lr, ratio: groups(n, lr, ratio / lr), "that is ratio alone"),
+            "added": (lambda n, lr, ratio: groups(n, lr, ratio / lr + 1), "that is their sum"),
+            "the head is fast": (head_too, "the head learns at lr"),
+            "frozen": (lambda *a: groups(*a, frozen=True), "is frozen: nothing to optimise"),
+            "no head": (strips_alone, "'head.weight' trains, and is in no group"),
+            "twice": (slow_too, "is in 2 groups"),
+            "with names": (with_names, "takes parameters alone"),
+            "one group": (lambda *a: groups(*a)[0], "return a list of groups"),
+            "no rates": (lambda *a: [{"params": g["params"]} for g in groups(*a)], "a list of gro"),
+            "another rate": (
+                lambda n, lr, ratio: groups(n, lr, ratio, slow=2 * lr),
+                "has lr 1, not 0.5",
+            ),
+            "no return": (loses_return, "is the `return` missing"),
+        },
+    ),
+    checks.check_pissa: (
+        pissa,
+        {
+            "no s": (lambda W0, r, s: pissa_without(W0, r, s), "s is missing"),
+            "times s": (lambda W0, r, s: pissa_without(W0, r, s, 1 / s), "divide by s"),
+            "last": (
+                lambda W0, r, s: pissa(W0, r, s, at=lambda r: slice(-r, None)),
+                "the *last* directions",
+            ),
+            "no values": (
+                lambda W0, r, s: pissa(W0, r, s, lambda x: x**0 / s**0.5, lambda x: x**0 / s**0.5),
+                "the singular values are missing",
+            ),
+            "no values, no s": (
+                lambda W0, r, s: pissa(W0, r, s, lambda x: x**0, lambda x: x**0),
+                "the singular values are missing, and s",
+            ),
+            "twice": (
+                lambda W0, r, s: pissa(W0, r, s, lambda x: x * s**0.5, lambda x: x * s**0.5),
+                "σ is in both strips",
+            ),
+            "twice, no s": (
+                lambda W0, r, s: pissa(W0, r, s, lambda x: x * s, lambda x: x * s),
+                "and s is missing",
+            ),
+            "one root": (
+                lambda W0, r, s: pissa(W0, r, s, of_B=lambda x: x**0 / s**0.5),
+                "only √σ arrives",
+            ),
+            "s twice": (
+                lambda W0, r, s: pissa(W0, r, s, of_B=lambda x: x**0.5 / s),
+                "s is divided out twice",
+            ),
+            "all in B": (
+                lambda W0, r, s: pissa(W0, r, s, of_A=lambda x: x**0, of_B=lambda x: x),
+                "share σ / s",
+            ),
+            "W0 stays": (
+                lambda W0, r, s: pissa(W0, r, s, rest=lambda W0, A, B, s: W0),
+                "that is W0",
+            ),
+            "rest without s": (
+                lambda W0, r, s: pissa(W0, r, s, rest=lambda W0, A, B, s: W0 - B @ A),
+                "s is missing in W0",
+            ),
+            "the part": (
+                lambda W0, r, s: pissa(W0, r, s, rest=lambda W0, A, B, s: s * B @ A),
+                "that is the strongest part itself",
+            ),
+            "added": (
+                lambda W0, r, s: pissa(W0, r, s, rest=lambda W0, A, B, s: W0 + s * B @ A),
+                "added, not taken away",
+            ),
+            "turned": (
+                lambda W0, r, s: [M.T for M in pissa(W0, r, s)],
+                "turn it",
+            ),
+            "two": (lambda W0, r, s: pissa(W0, r, s)[:2], "return three arrays"),
+            "in place": (lambda W0, r, s: in_place(W0, -W0 / 2), "W0 itself was changed"),
+            "no return": (loses_return, "is the `return` missing"),
         },
     ),
     checks.check_dora_weight: (
@@ -74,41 +206,6 @@ CASES = {
             "rows alone": (lambda W0, A, B, s, m: norm(W0, A, B, s, 1), "W must have shape (4, 4)"),
             "twice": (lambda *a: 2 * dora_weight(*a), "W[0, 0] is"),
             "in place": (lambda W0, A, B, s, m: in_place(W0, s * B @ A), "W0 itself was changed"),
-        },
-    ),
-    checks.check_by_hand: (
-        (2, [12, 0, 8, 11], RESTORED),
-        {
-            "no sign": ((1, [12, 0, 8, 11], RESTORED), "without its sign"),
-            "signed": ((-2, [12, 0, 8, 11], RESTORED), "absolute"),
-            "levels": ((2, [0.4407, -1, 0.0796, 0.3379], RESTORED), "a code is the place"),
-            "from 1": ((2, [13, 1, 9, 12], RESTORED), "count from 0"),
-            "below": ((2, [12, 0, 7, 10], RESTORED), "take the nearer one"),
-            "not divided": ((2, [15, 0, 8, 13], RESTORED), "divide by absmax first"),
-            "two digits": ((2, [13, 0, 8, 11], RESTORED), "compare three digits"),
-            "one off": ((2, [11, 0, 8, 11], RESTORED), "codes[0] is 11 and should be 12"),
-            "not multiplied": (
-                (2, [12, 0, 8, 11], [0.4407, -1, 0.0796, 0.3379]),
-                "multiply by absmax again",
-            ),
-            "not rounded": ((2, [12, 0, 8, 11], [1, -2, 0.1, 0.6]), "comes back is rounded"),
-            "a slip": ((2, [12, 0, 8, 11], [0.8814, -2, 0.1592, 0.7]), "restored[3] is 0.7"),
-            "half done": ((2, [12, 0, 8, 11], ...), "answer 3 is still to be given"),
-            "three": ((2, [12, 0, 8], RESTORED), "four codes"),
-        },
-    ),
-    checks.check_choice: (
-        RIGHT,
-        {
-            "fa for memory": ({**RIGHT, "memory": "lora-fa"}, "memory: not lora-fa"),
-            "dora for memory": ({**RIGHT, "memory": "dora"}, "memory: not dora"),
-            "pissa for rank": ({**RIGHT, "rank": "pissa"}, "rank: not pissa"),
-            "nf4 for rank": ({**RIGHT, "rank": "nf4"}, "rank: not nf4"),
-            "rslora for gains": ({**RIGHT, "gains": "rslora"}, "gains: not rslora"),
-            "plus for gains": ({**RIGHT, "gains": "lora+"}, "gains: not lora+"),
-            "unknown": ({**RIGHT, "gains": "galore"}, "got 'galore'"),
-            "a list": (["nf4"], "a dict: memory"),
-            "one missing": ({"memory": "nf4"}, "a dict: memory, rank, gains"),
         },
     ),
 }

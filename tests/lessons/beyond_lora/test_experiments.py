@@ -1,16 +1,16 @@
-"""The helpers of the experiments."""
+"""The helpers of the experiments, and what was chosen."""
 
+import peft
 import pytest
 import torch
 
 from lora_edu.adapt import lora_layers
+from lora_edu.course import experiments
 from lora_edu.course.beyond_lora import experiments as lab
-from lora_edu.course.datasets import digits, mlp
+from lora_edu.course.beyond_lora import figures
+from lora_edu.course.datasets import mlp
 
-METHODS = (
-    "full", "lora", "lora alpha=32", "lora r=64", "rslora", "rslora r=64", "lora+", "pissa",
-    "random start", "dora", "nf4", "lora-fa",
-)  # fmt: skip
+KINDS = ("full", "lora", "rslora", "lora+", "pissa", "random start", "dora")
 
 
 @pytest.fixture
@@ -18,31 +18,93 @@ def base():
     return mlp(64, 32, 16, 10, seed=0)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_each_method_starts_where_the_base_is(base, method):
-    if method == "lora r=64":
-        assert lora_layers(lab.prepare(base, method, 0))["fc1"].scaling == 8 / 64
-    model, x = lab.prepare(base.double() if method != "nf4" else base, method, 0), torch.rand(5, 64)
-    x = x.to(base.fc1.weight.dtype)
-    near = 0.2 if method == "nf4" else 1e-5
-    assert (model(x) - base(x)).abs().max() < near
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_starts_where_the_base_is(base, kind):
+    model, x = lab.adapt(base.double(), kind, 0, r=4, alpha=32), torch.rand(5, 64).double()
+    assert torch.allclose(model(x), base(x), atol=1e-6)
     assert not any(p.requires_grad for n, p in model.named_parameters() if n.endswith("bias"))
 
 
-def test_the_random_start_has_pissas_sizes_and_other_directions(base):
-    one, two = (lora_layers(lab.prepare(base, m, 0)) for m in ("pissa", "random start"))
+@pytest.mark.parametrize("alpha", [8, 512])
+def test_rslora_is_plain_lora_with_another_alpha(base, alpha):
+    one = lora_layers(lab.adapt(base, "rslora", 0, r=16, alpha=alpha))["fc1"]
+    two = lora_layers(lab.adapt(base, "lora", 0, r=16, alpha=4 * alpha))["fc1"]
+    assert one.scaling == two.scaling
+    assert torch.equal(one.lora_A, two.lora_A)
+
+
+@pytest.mark.parametrize("alpha", [1, 8, 128])
+def test_the_random_start_has_pissas_sizes_and_other_directions(base, alpha):
+    one, two = (lora_layers(lab.adapt(base, m, 0, alpha=alpha)) for m in ("pissa", "random start"))
     for name in one:
         deltas = [layers[name].delta_weight().detach() for layers in (one, two)]
         sigma = [torch.linalg.svdvals(delta)[:8] for delta in deltas]
         assert torch.allclose(*sigma, rtol=1e-4)
         assert (deltas[0] - deltas[1]).norm() > 0.5 * deltas[0].norm()
-        assert torch.allclose(two[name].base.weight + deltas[1], base.get_submodule(name).weight,
-                              atol=1e-5)  # fmt: skip
+        whole = two[name].base.weight + deltas[1]
+        assert torch.allclose(whole, base.get_submodule(name).weight, atol=1e-5)
 
 
-def test_a_run_learns_and_leaves_the_base_alone(base):
-    before = base.fc1.weight.clone()
-    _, curve = lab.adapt(base, digits(), "lora+", 3e-3, seed=0, epochs=3)
-    assert torch.equal(base.fc1.weight, before)
-    assert len(curve) == 3
-    assert curve[-1] > 0.6
+def test_a_method_says_its_kind_and_its_numbers():
+    assert lab.settings("full") == ("full", {})
+    assert lab.settings("random start r=8 alpha=32") == ("random start", {"r": 8, "alpha": 32})
+    assert lab.settings("lora all r=20 alpha=32") == ("lora all", {"r": 20, "alpha": 32})
+
+
+def test_the_three_places_train_as_many_numbers():
+    from lora_edu.course import minilm
+
+    shapes = {"attention": (384, 384), "intermediate": (1536, 384), "output": (384, 1536)}
+
+    def numbers(names, r):
+        kinds = ["attention" if ".attention." in n else n.split(".")[-2] for n in names]
+        return sum(r * sum(shapes[kind]) for kind in kinds)
+
+    for place, r in (("attention", 45), ("mlp", 36), ("all", 20)):
+        assert numbers(lab.PLACED[place], r) == 276_480
+    assert {*lab.ATTENTION, *lab.MLP} == {*minilm.MODULES}
+
+
+@pytest.mark.parametrize("task", figures.TASKS)
+def test_what_is_reported_is_what_the_tuning_chose(task):
+    reported = experiments.read(f"descendants_{task}")["arguments"]["rates"]
+    kinds = {lab.settings(method)[0] for method in reported}
+    once = {"full": None, "head": None, "nf4 head": None, "nf4": 32, "random start": None}
+    for kind in kinds - {"lora attention", "lora mlp", "lora all"}:
+        for alpha in [once[kind]] if kind in once else [None, figures.ORIGINAL]:
+            method, lr = figures.chosen(task, kind, alpha)
+            assert lr in reported[method], (kind, alpha)
+
+
+@pytest.mark.assets
+def test_nf4_rounds_the_weights_of_both_layers_and_no_others():
+    from lora_edu.course import minilm
+
+    base = minilm.pretrained()
+    model = lab.rounded(minilm.pretrained())
+    for name, weight in base.bert.named_parameters(prefix="bert"):
+        same = torch.equal(weight, model.get_parameter(name))
+        assert same != (name.removesuffix(".weight") in minilm.MODULES), name
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_pages_dora_is_pefts_only_if_no_gradient_passes_the_norm(detach):
+    """What the cell ``detach`` shows: dA and dB tell, outputs and dx do not."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(target_modules=["0"], r=4, lora_alpha=8, use_dora=True)
+    network = torch.nn.Sequential(torch.nn.Linear(20, 30))
+    layer = peft.get_peft_model(network, config).base_model.model[0]
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    m = layer.lora_magnitude_vector["default"].weight
+    torch.nn.init.normal_(B)
+    x = torch.randn(50, 20, requires_grad=True)
+    V = layer.base_layer.weight + layer.scaling["default"] * B @ A
+    norm = V.norm(dim=1, keepdim=True)
+    W = m[:, None] / (norm.detach() if detach else norm) * V
+    ours, theirs = x @ W.T + layer.base_layer.bias, layer(x)
+    assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    pairs = zip(
+        *(torch.autograd.grad(y.square().sum(), (x, A, B)) for y in (ours, theirs)), strict=True
+    )
+    near = [torch.allclose(one, two, rtol=1e-3, atol=1e-2) for one, two in pairs]
+    assert near == [True, detach, detach]
