@@ -5,15 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lora_edu.course.checks import call, check, compare, compare_named, compare_number, numbers
-
-
-def _refuse(got: Any, wrong: dict[str, Any], atol: float = 1e-8) -> None:
-    """Refuse each wrong value by its name."""
-    for why, value in wrong.items():
-        assert np.shape(got) != np.shape(value) or not np.allclose(got, value, atol=atol), why
+from lora_edu.course.checks import call, check, compare_named, compare_number, numbers
 
 
 def _short(value: Any) -> str:
@@ -25,7 +20,7 @@ def _short(value: Any) -> str:
 @check
 def check_plain_alpha(plain_alpha: Callable) -> None:
     """``plain_alpha(lora_alpha, r)``: with it, plain LoRA does what rsLoRA does with lora_alpha."""
-    for alpha, r in ((6.0, 9), (32.0, 64)):
+    for alpha, r in ((6.0, 10), (32.0, 24)):
         got, root = call(plain_alpha, lora_alpha=alpha, r=r), r**0.5
         wrong = {
             "that is rsLoRA's scale s: which alpha gives it in alpha / r?": alpha / root,
@@ -38,60 +33,92 @@ def check_plain_alpha(plain_alpha: Callable) -> None:
         compare_number(got, alpha * root, wrong, f"for lora_alpha = {alpha:g} and r = {r}")
 
 
-def _named(seed: int = 0) -> list[tuple[str, nn.Parameter]]:
-    """Return what ``model.named_parameters()`` of a small model with LoRA and a head gives."""
-    torch.manual_seed(seed)
-    shapes = {
-        "fc1.base.weight": (4, 4), "fc1.lora_A": (2, 4), "fc1.lora_B": (4, 2),
-        "fc2.base.weight": (4, 4), "fc2.lora_A": (2, 4), "fc2.lora_B": (4, 2),
-        "head.weight": (3, 4),
-    }  # fmt: skip
-    return [
-        (name, nn.Parameter(torch.randn(shape), requires_grad="base" not in name))
-        for name, shape in shapes.items()
-    ]
+SHAPES = {  # of a small model with LoRA, a gate and a head; in no order that helps
+    "embed.weight": (3, 4), "fc1.base.weight": (4, 4), "fc1.lora_B": (4, 2), "fc1.lora_A": (2, 4),
+    "gate.B": (4,), "net.fc2.lora_A": (2, 4), "net.fc2.lora_B": (4, 2),
+    "net.fc2.base.weight": (4, 4), "head.weight": (3, 4), "fc3.lora_B": (4, 2),
+}  # fmt: skip
+FROZEN = ("embed.weight", "fc1.base.weight", "net.fc2.base.weight", "fc3.lora_B")
+
+
+def _rates(groups: Any, named: list[tuple[str, nn.Parameter]]) -> dict[str, float]:
+    """Return the rate at which each parameter is to learn, by name; refuse what holds none."""
+    assert groups is not None, "it returned None: is the `return` missing?"
+    if not isinstance(groups, (dict, str, Tensor)) and hasattr(groups, "__iter__"):
+        groups = list(groups)
+    whole = isinstance(groups, list) and all(
+        isinstance(group, dict) and {"params", "lr"} <= group.keys() for group in groups
+    )
+    form = '{"params": …, "lr": …}'
+    assert whole, f"return a list of groups, each {form}, got {_short(groups)}"
+    names = {id(parameter): name for name, parameter in named}
+    found: dict[str, float] = {}
+    for group in groups:
+        assert isinstance(group["lr"], (int, float)), f'"lr" is a number, got {group["lr"]!r}'
+        params = group["params"]
+        for parameter in [params] if isinstance(params, Tensor) else params or []:
+            kind = type(parameter).__name__
+            assert isinstance(parameter, Tensor), (
+                f"params holds a {kind}: hand over the parameters alone"
+            )
+            name = names.get(id(parameter))
+            assert name, "params holds a tensor that is no parameter of the model"
+            assert name not in found, f"{name} is in 2 groups: PyTorch would refuse"
+            found[name] = float(group["lr"])
+    return found
 
 
 @check
 def check_loraplus_groups(loraplus_groups: Callable) -> None:
     """``loraplus_groups(named, lr, ratio)``: groups for an optimizer; lora_B learns faster."""
-    lr, ratio, named = 0.5, 16.0, _named()
+    for lr, ratio in ((0.5, 16.0), (0.25, 6.0)):
+        named = [
+            (name, nn.Parameter(torch.ones(shape), requires_grad=name not in FROZEN))
+            for name, shape in SHAPES.items()
+        ]
+        _check_rates(_asked(loraplus_groups, named, lr, ratio), named, lr, ratio)
+        once = _rates(_asked(loraplus_groups, iter(named), lr, ratio, named), named)
+        assert len(once) == len(SHAPES) - len(FROZEN), (
+            "model.named_parameters() can be gone through only 1 time: make a list of it first"
+        )
+
+
+def _asked(answer: Callable, given: Any, lr: float, ratio: float, named: Any = None) -> Any:
+    """Call the learner's function, and name what goes wrong on the way."""
     try:
-        groups = loraplus_groups(named, lr, ratio)
+        groups = answer(given, lr, ratio)
     except NotImplementedError:
         raise
     except Exception as error:
         raise AssertionError(f"it raises {type(error).__name__}: {error}") from None
-    assert groups is not None, "it returned None: is the `return` missing?"
-    whole = isinstance(groups, (list, tuple)) and all(
-        isinstance(group, dict) and {"params", "lr"} <= group.keys() for group in groups
-    )
-    assert whole, f'return a list of groups, each {{"params": …, "lr": …}}, got {_short(groups)}'
-    names = {id(parameter): name for name, parameter in named}
-    got: dict[str, float] = {}
-    for group in groups:
-        for parameter in group["params"]:
-            assert isinstance(parameter, Tensor), (
-                f"params holds a {type(parameter).__name__}: an optimizer takes parameters alone"
-            )
-            name = names.get(id(parameter))
-            assert name is not None, "params holds a tensor that is no parameter of the model"
-            assert name not in got, f"{name} is in 2 groups: PyTorch would refuse"
-            got[name] = float(group["lr"])
-    trains = [name for name, parameter in named if parameter.requires_grad]
-    for name in names.values():
+    for name, parameter in named or given:
+        same = parameter.requires_grad == (name not in FROZEN) and bool((parameter == 1).all())
+        assert same, f"{name!r} itself was changed: only sort the parameters"
+    return groups
+
+
+def _check_rates(
+    groups: Any, named: list[tuple[str, nn.Parameter]], lr: float, ratio: float
+) -> None:
+    got, trains = _rates(groups, named), [name for name in SHAPES if name not in FROZEN]
+    for name in SHAPES:
         assert name in trains or name not in got, f"{name!r} is frozen: nothing to optimise"
         assert name not in trains or name in got, f"{name!r} trains, and is in no group"
     slow, fast = lr, ratio * lr
+    right = {"lora_A": slow, "lora_B": fast, "weight": slow, "B": slow}
     slips = {
         "it is lora_B that learns faster, not lora_A": {"lora_A": fast, "lora_B": slow},
-        "lora_B learns at ratio times lr, not at lr": {"lora_B": slow},
+        "all but lora_B learn at lr: you have the two exchanged": {
+            "lora_A": fast, "lora_B": slow, "weight": fast, "B": fast,
+        },
+        "no lora_B learns faster: they are called fc1.lora_B, net.fc2.lora_B …, and get "
+        "ratio times lr": {"lora_B": slow},
         "divided by ratio: lora_B is to learn faster, not slower": {"lora_B": lr / ratio},
         "lora_B learns at ratio *times* lr: that is ratio alone": {"lora_B": ratio},
         "lora_B learns at ratio *times* lr: that is their sum": {"lora_B": lr + ratio},
-        "the head learns at lr: it is no lora_B": {"weight": fast},
-    }
-    right = {"lora_A": slow, "lora_B": fast, "weight": slow}
+        "the head learns at lr: it is no lora_B": {"weight": fast, "B": fast},
+        "'gate.B' is no lora_B: it learns at lr": {"B": fast},
+    }  # fmt: skip
     for why, slip in slips.items():
         other = {name: (right | slip)[name.rpartition(".")[2]] for name in trains}
         assert any(not np.isclose(got[name], other[name]) for name in trains), why
@@ -103,18 +130,21 @@ def check_loraplus_groups(loraplus_groups: Callable) -> None:
 @check
 def check_pissa(pissa: Callable) -> None:
     """``pissa(W0, r, s)``: A (r, k), B (d, r) and the rest, W0 less s · B @ A."""
-    for shape in ((4, 4), (5, 3)):
-        _check_pissa(pissa, torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    for shape, r, s in (((4, 4), 2, 0.3), ((5, 3), 1, 2.0), ((3, 6), 2, 0.7)):
+        W0 = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        _check_pissa(pissa, W0, r, s)
 
 
-def _check_pissa(pissa: Callable, W0: Tensor) -> None:
-    (d, k), r, s = W0.shape, 2, 0.25
+def _check_pissa(pissa: Callable, W0: Tensor, r: int, s: float) -> None:
+    d, k = W0.shape
     got = call(pissa, W0=W0.double().numpy().copy(), r=r, s=s)
     three = isinstance(got, (tuple, list)) and len(got) == 3
     assert three, f"return three arrays: A, B and the rest, got {_short(got)}"
     A, B, rest = (numbers(one, name) for one, name in zip(got, ("A", "B", "rest"), strict=True))
     W = W0.double().numpy()
     U, sigma, Vt = np.linalg.svd(W, full_matrices=False)
+    exchanged = (A.shape, B.shape) == ((d, r), (r, k))
+    assert not exchanged, f"first A ({r}, {k}), then B ({d}, {r}): you return B first"
     for name, one, right in (("A", A, (r, k)), ("B", B, (d, r)), ("the rest", rest, (d, k))):
         turned = one.shape == right[::-1] and len(set(right)) > 1
         assert not turned, f"{name} has shape {one.shape}: turn it, it is to be {right}"
@@ -156,27 +186,39 @@ def _check_pissa(pissa: Callable, W0: Tensor) -> None:
 @check
 def check_dora_weight(dora_weight: Callable) -> None:
     """``dora_weight(W0, lora_A, lora_B, scaling, magnitude)``: the rows of V, made so long."""
-    rng, s = np.random.default_rng(0), 3.0
-    W0, A, B = rng.normal(size=(4, 4)), rng.normal(size=(2, 4)), rng.normal(size=(4, 2))
-    m = np.array([1.0, 2, 3, 4])
-    got = call(dora_weight, W0=W0, lora_A=A, lora_B=B, scaling=s, magnitude=m)
-    got, V = numbers(got, "W"), W0 + s * B @ A
-    assert got.shape == W0.shape, f"W must have shape {W0.shape}, got {got.shape}"
+    rng = np.random.default_rng(0)
+    for d, k, s in ((4, 4, 3.0), (5, 3, 0.5), (3, 5, 2.0)):
+        W0, A, B = (rng.normal(size=shape) for shape in ((d, k), (2, k), (d, 2)))
+        m = rng.permutation(d) + 1.0
+        got = call(dora_weight, W0=W0, lora_A=A, lora_B=B, scaling=s, magnitude=m)
+        got, V = numbers(got, "W"), W0 + s * B @ A
+        assert got.shape == W0.shape, f"W must have shape {W0.shape}, got {got.shape}"
+        slips = _slips_of_dora(W0, s * B @ A, B @ A, m) if d == k else {}
+        compare_named(got, m[:, None] * V / _lengths(V), slips, "W")
+
+
+def _lengths(V: NDArray) -> NDArray:
+    return np.linalg.norm(V, axis=1, keepdims=True)  # (d, 1)
+
+
+def _slips_of_dora(W0: NDArray, delta: NDArray, unscaled: NDArray, m: NDArray) -> dict[str, Any]:
+    V, up = W0 + delta, m[:, None]
     rows, columns = np.linalg.norm(V, axis=1), np.linalg.norm(V, axis=0)
-    _refuse(got, {
+    return {
         "the wrong axis: these are the norms of the columns, one for each input": m / columns * V,
         "norms of columns, laid on the rows: axis 0 is summed away, keep it": (m / columns * V.T).T,
+        "these are the norms of the columns: axis 1, one for each output": up / columns * V,
         "the norms are those of the rows, but [:, None] is missing: they meet the columns":
             m / rows * V,
-        "the norm is that of W0: it must be that of V, which has moved":
-            (m / np.linalg.norm(W0, axis=1))[:, None] * V,
-        "the norm of the whole matrix: each row has its own": m[:, None] * V / np.linalg.norm(V),
+        "the norms lie on the rows, but m on the columns: m[:, None]": m * V / rows[:, None],
+        "m lies on the rows, but the norms on the columns: keepdims, or [:, None]": up * V / rows,
+        "the norm is that of W0: it must be that of V, which has moved": up / _lengths(W0) * V,
+        "the norm of the whole matrix: each row has its own": up * V / np.linalg.norm(V),
         "only W0 was made so long: s BA belongs inside, V is what has length m":
-            (m / np.linalg.norm(W0, axis=1))[:, None] * W0 + s * B @ A,
-        "scaling is missing":
-            (m / np.linalg.norm(W0 + B @ A, axis=1))[:, None] * (W0 + B @ A),
+            up / _lengths(W0) * W0 + delta,
+        "scaling is missing": up / _lengths(W0 + unscaled) * (W0 + unscaled),
         "the magnitude is missing: the rows have length 1": V / rows[:, None],
-        "the rows are not divided by their norms": m[:, None] * V,
+        "the rows are not divided by their norms": up * V,
         "that is V: length and direction are not taken apart": V,
-    })  # fmt: skip
-    compare(got, (m / rows)[:, None] * V, "W")
+        "V is W0 *plus* the update": up / _lengths(W0 - delta) * (W0 - delta),
+    }  # fmt: skip

@@ -43,6 +43,12 @@ def with_names(named, lr, ratio):
     ]
 
 
+def through_it_twice(named, lr, ratio):
+    slow = [p for name, p in named if p.requires_grad and not name.endswith("lora_B")]
+    fast = [p for name, p in named if p.requires_grad and name.endswith("lora_B")]
+    return [{"params": slow, "lr": lr}, {"params": fast, "lr": ratio * lr}]
+
+
 def pissa(W0, r, s, of_A=np.sqrt, of_B=np.sqrt, at=slice, rest=lambda W0, A, B, s: W0 - s * B @ A):
     U, S, Vt = svd(W0)
     which = at(r)
@@ -75,7 +81,7 @@ CASES = {
             "the same": (lambda lora_alpha, r: lora_alpha, "gives another scale"),
             "divided": (lambda lora_alpha, r: lora_alpha / r**1.5, "multiply by r"),
             "a pair": (lambda lora_alpha, r: [lora_alpha, r**0.5], "return one number"),
-            "half": (lambda lora_alpha, r: lora_alpha * r**0.5 / 2, "9, should be 18"),
+            "half": (lambda lora_alpha, r: lora_alpha * r**0.5 / 2, "9.487, should be 18.97"),
             "no return": (loses_return, "is the `return` missing"),
         },
     ),
@@ -83,7 +89,7 @@ CASES = {
         groups,
         {
             "A is fast": (lambda n, lr, ratio: groups(n, lr, ratio, "lora_A"), "not lora_A"),
-            "all slow": (lambda n, lr, ratio: groups(n, lr, 1), "ratio times lr, not at lr"),
+            "all slow": (lambda n, lr, ratio: groups(n, lr, 1), "no lora_B learns faster"),
             "slower": (
                 lambda n, lr, ratio: groups(n, lr, 1 / ratio),
                 "faster, not slower",
@@ -92,15 +98,19 @@ CASES = {
             "added": (lambda n, lr, ratio: groups(n, lr, ratio / lr + 1), "that is their sum"),
             "the head is fast": (head_too, "the head learns at lr"),
             "frozen": (lambda *a: groups(*a, frozen=True), "is frozen: nothing to optimise"),
-            "no head": (strips_alone, "'head.weight' trains, and is in no group"),
+            "no head": (strips_alone, "'gate.B' trains, and is in no group"),
             "twice": (slow_too, "is in 2 groups"),
-            "with names": (with_names, "takes parameters alone"),
+            "with names": (with_names, "hand over the parameters alone"),
             "one group": (lambda *a: groups(*a)[0], "return a list of groups"),
             "no rates": (lambda *a: [{"params": g["params"]} for g in groups(*a)], "a list of gro"),
             "another rate": (
                 lambda n, lr, ratio: groups(n, lr, ratio, slow=2 * lr),
                 "has lr 1, not 0.5",
             ),
+            "through it twice": (through_it_twice, "gone through only 1 time"),
+            "always 16": (lambda n, lr, ratio: groups(n, lr, 16), "has lr 4, not 1.5"),
+            "by a capital B": (lambda *a: groups(*a, fast="B"), "'gate.B' is no lora_B"),
+            "a rate in words": (lambda n, lr, ratio: groups(n, lr, ratio, slow="slow"), "a number"),
             "no return": (loses_return, "is the `return` missing"),
         },
     ),
@@ -158,9 +168,14 @@ CASES = {
                 "added, not taken away",
             ),
             "turned": (
-                lambda W0, r, s: [M.T for M in pissa(W0, r, s)],
+                lambda W0, r, s: (pissa(W0, r, s)[0].T, *pissa(W0, r, s)[1:]),
                 "turn it",
             ),
+            "B first": (
+                lambda W0, r, s: [pissa(W0, r, s)[place] for place in (1, 0, 2)],
+                "you return B first",
+            ),
+            "always 2": (lambda W0, r, s: pissa(W0, 2, s), "A must have shape (1, 3)"),
             "two": (lambda W0, r, s: pissa(W0, r, s)[:2], "return three arrays"),
             "in place": (lambda W0, r, s: in_place(W0, -W0 / 2), "W0 itself was changed"),
             "no return": (loses_return, "is the `return` missing"),
@@ -198,11 +213,25 @@ CASES = {
                 "scaling is missing",
             ),
             "no magnitude": (
-                lambda W0, A, B, s, m: dora_weight(W0, A, B, s, np.ones(4)),
+                lambda W0, A, B, s, m: dora_weight(W0, A, B, s, np.ones(len(W0))),
                 "the magnitude is missing",
             ),
             "no norm": (lambda W0, A, B, s, m: m[:, None] * (W0 + s * B @ A), "are not divided"),
             "V": (lambda W0, A, B, s, m: W0 + s * B @ A, "not taken apart"),
+            "m on columns": (
+                lambda W0, A, B, s, m: m * (W0 + s * B @ A) / norm(W0, A, B, s, 1)[:, None],
+                "but m on the columns",
+            ),
+            "norms on columns": (
+                lambda W0, A, B, s, m: m[:, None] * (W0 + s * B @ A) / norm(W0, A, B, s, 1),
+                "but the norms on the columns",
+            ),
+            "columns by columns": (
+                lambda W0, A, B, s, m: m[:, None] * (W0 + s * B @ A) / norm(W0, A, B, s, 0),
+                "axis 1, one for each output",
+            ),
+            "minus": (lambda W0, A, B, s, m: dora_weight(W0, A, B, -s, m), "*plus* the update"),
+            "always 3": (lambda W0, A, B, s, m: dora_weight(W0, A, B, 3, m), "W[0, 0] is"),
             "rows alone": (lambda W0, A, B, s, m: norm(W0, A, B, s, 1), "W must have shape (4, 4)"),
             "twice": (lambda *a: 2 * dora_weight(*a), "W[0, 0] is"),
             "in place": (lambda W0, A, B, s, m: in_place(W0, s * B @ A), "W0 itself was changed"),
