@@ -98,6 +98,8 @@ INVERTED_RATES = {
 
 def adapt(base: nn.Module, kind: str, seed: int, r: int = 8, alpha: float = 8) -> nn.Module:
     """Return a copy of ``base`` as a descendant trains it, or with all its weights (``full``)."""
+    if kind not in (known := ("full", "lora", "rslora", "lora+", *CHANGES)):
+        raise ValueError(f"kind must be one of {', '.join(known)}, got {kind!r}")
     model = copy.deepcopy(base)
     if kind == "full":
         for name, parameter in model.named_parameters():

@@ -1,6 +1,7 @@
 """Figures: curves without names, gains with and without care, a row of DoRA, NF4, rates."""
 
 import functools
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -36,9 +37,14 @@ RECORDED = {task: f"descendants_{task}" for task in TASKS} | {"small batches": "
 @functools.cache
 def _record(task: str, tuning: bool) -> dict[str, Any]:
     """Return a record of the descendants, read once."""
-    if task not in RECORDED:
-        raise ValueError(f"task must be one of {', '.join(RECORDED)}, got {task!r}")
+    _known("task", task, RECORDED)
     return results(f"{RECORDED[task]}_tuning" if tuning else RECORDED[task])
+
+
+def _known(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise a ``ValueError`` for what no record holds."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def searched(task: str) -> dict[str, dict[float, float]]:
@@ -106,6 +112,7 @@ BY_RANK = {
 
 def by_rank(task: str, words: str) -> NDArray:
     """Return what rank 64 adds to rank 8, one a seed; rsLoRA of 64 is plain LoRA, alpha 64."""
+    _known("words", words, BY_RANK)
     kind, other, alpha = BY_RANK[words]
     low = None if alpha is None else ORIGINAL
     return right(task, other, alpha, r=64) - right(task, kind, low)
@@ -366,6 +373,7 @@ PLACES = {
 
 def placed(words: str, what: str = "test") -> NDArray:
     """Return what MiniLM's runs gave with LoRA on some of its matrices, one a seed."""
+    _known("words", words, PLACES)
     kind = PLACES[words]
     (r,) = {settings(method)[1]["r"] for method in searched("minilm") if method.startswith(kind)}
     return right("minilm", kind, r=r, what=what)

@@ -25,6 +25,11 @@ def test_each_kind_starts_where_the_base_is(base, kind):
     assert not any(p.requires_grad for n, p in model.named_parameters() if n.endswith("bias"))
 
 
+def test_an_unknown_kind_is_refused(base):
+    with pytest.raises(ValueError, match=r"one of full, lora, .*, dora, got 'galore'"):
+        lab.adapt(base, "galore", 0)
+
+
 @pytest.mark.parametrize("alpha", [8, 512])
 def test_rslora_is_plain_lora_with_another_alpha(base, alpha):
     one = lora_layers(lab.adapt(base, "rslora", 0, r=16, alpha=alpha))["fc1"]

@@ -83,6 +83,8 @@ def test_a_row_of_dora_keeps_its_length_and_lora_moves_along_a_line():
         (lambda: figures.chosen("turned", "galore"), "'galore'"),
         (lambda: figures.chosen("turned", "lora", alpha=7), "alpha=7"),
         (lambda: figures.right("turned", "lora", 32), "is not recorded"),
+        (lambda: figures.by_rank("turned", "tuned"), "its best alpha at each rank, got 'tuned'"),
+        (lambda: figures.placed("everywhere"), "all, rank 20, got 'everywhere'"),
     ],
 )
 def test_what_is_not_recorded_is_refused_in_one_line(ask, names):
