@@ -1131,8 +1131,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "return min(found, key=lambda one: round(found[one], 9))",
         ),
         "the opponent is not tuned": (
-            'gaps[kind, True] = right(task, kind) - right(task, "lora")',
-            'gaps[kind, True] = right(task, kind) - right(task, "lora", ORIGINAL)',
+            'found[kind, True] = right(task, kind) - right(task, "lora")',
+            'found[kind, True] = right(task, kind) - right(task, "lora", ORIGINAL)',
         ),
         "other lengths on the circle": (
             "turned = m * tips / np.linalg.norm(tips, axis=1, keepdims=True)",

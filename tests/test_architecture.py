@@ -46,7 +46,7 @@ FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come
 # and checks that know seventy slips.
 LESSON, AVERAGE = 470, 511
 LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690, "inside_the_update": 850}
-LARGER |= {"beyond_lora": 660}
+LARGER |= {"beyond_lora": 665}
 
 
 @cache
@@ -259,7 +259,7 @@ def test_the_package_stays_small():
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
     # the learner's own file.
     assert total(TOOLS) <= 2885
-    assert total(MODULES) <= 10435  # we aim at 6,000: lessons still to be rewritten may shrink
+    assert total(MODULES) <= 10440  # we aim at 6,000: lessons still to be rewritten may shrink
 
 
 def test_a_lesson_brings_little_of_its_own():

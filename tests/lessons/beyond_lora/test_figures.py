@@ -44,6 +44,15 @@ def test_a_gain_is_the_mean_of_the_gaps_run_by_run(task):
         assert 0 <= p <= 1
 
 
+def test_the_bars_of_the_figure_are_the_intervals():
+    """It is drawn without scipy, which the intervals come from."""
+    _, numbers = figures.gains_and_care()
+    for task in figures.TASKS:
+        for (kind, tuned), (mean, low, high, _) in figures.gains(task).items():
+            drawn = numbers[task][f"{kind}, {'tuned' if tuned else 'alpha 8'}"]
+            assert drawn == pytest.approx([100 * each for each in (mean, low, high)], abs=0.051)
+
+
 def test_runs_below_half_are_counted(monkeypatch):
     monkeypatch.setattr(figures, "right", lambda *_: np.array([0.49, 0.5, 0.1, 0.9]))
     assert figures.collapsed("turned", "lora") == 2
