@@ -72,7 +72,7 @@ SLIPS = {
     ],
     "beyond_lora": [
         ("times r", "lora_alpha * r**0.5", "lora_alpha * r"),
-        ("A is fast", 'if name.endswith("lora_B")]', 'if name.endswith("lora_A")]'),
+        ("all slow", '"lr": ratio * lr', '"lr": lr'),
         ("no s", "np.sqrt(S[:r] / s)", "np.sqrt(S[:r])"),
         ("no new axis", "[:, None]", ""),
     ],
