@@ -117,6 +117,12 @@ def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], s
     return register
 
 
+def one_of(name: str, value: object, known: Iterable[object]) -> None:
+    """Raise a ``ValueError`` unless a value is one of those that a record holds."""
+    if value not in (known := [*known]):
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+
+
 def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Figure]], Entry]:
     """Register the decorated function, which draws what it is given, as the figure of its name.
 

@@ -1,7 +1,6 @@
 """Figures: curves without names, gains with and without care, a row of DoRA, NF4, rates."""
 
 import functools
-from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from lora_edu.course.beyond_lora.experiments import rounding_error, settings
 from lora_edu.course.experiments import intervals, results
-from lora_edu.course.figures import Numbers, figure
+from lora_edu.course.figures import Numbers, figure, one_of
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
 from lora_edu.quantize import nf4_levels
 
@@ -26,7 +25,6 @@ KINDS = {
     "pissa": ("PiSSA", VERMILION),
     "dora": ("DoRA", GREEN),
     "random start": ("random start", BLACK),
-    "full": ("full fine-tuning", GREY),
 }
 SECRET = {"A": "dora", "B": "lora+", "C": "pissa", "D": "lora", "E": "random start"}
 
@@ -37,14 +35,8 @@ RECORDED = {task: f"descendants_{task}" for task in TASKS} | {"small batches": "
 @functools.cache
 def _record(task: str, tuning: bool) -> dict[str, Any]:
     """Return a record of the descendants, read once."""
-    _known("task", task, RECORDED)
+    one_of("task", task, RECORDED)
     return results(f"{RECORDED[task]}_tuning" if tuning else RECORDED[task])
-
-
-def _known(name: str, value: str, known: Iterable[str]) -> None:
-    """Raise a ``ValueError`` for what no record holds."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def searched(task: str) -> dict[str, dict[float, float]]:
@@ -117,7 +109,7 @@ BY_RANK = {
 
 def by_rank(task: str, words: str) -> NDArray:
     """Return what rank 64 adds to rank 8, one a seed; rsLoRA of 64 is plain LoRA, alpha 64."""
-    _known("words", words, BY_RANK)
+    one_of("words", words, BY_RANK)
     kind, other, alpha = BY_RANK[words]
     low = None if alpha is None else ORIGINAL
     return right(task, other, alpha, r=64) - right(task, kind, low)
@@ -383,7 +375,7 @@ PLACES = {
 
 def placed(words: str, what: str = "test") -> NDArray:
     """Return what MiniLM's runs gave with LoRA on some of its matrices, one a seed."""
-    _known("words", words, PLACES)
+    one_of("words", words, PLACES)
     kind = PLACES[words]
     (r,) = {settings(method)[1]["r"] for method in searched("minilm") if method.startswith(kind)}
     return right("minilm", kind, r=r, what=what)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lora_edu.course import films
 from lora_edu.course.experiments import intervals, results
-from lora_edu.course.figures import Numbers, figure
+from lora_edu.course.figures import Numbers, figure, one_of
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
 
 LAYERS = tuple(range(20, 30))
@@ -26,22 +26,16 @@ def rows(name: str) -> list[dict[str, Any]]:
     return results(name)["rows"]
 
 
-def _known(name: str, value: object, known: Iterable[Any]) -> None:
-    """Raise a ``ValueError`` for what no record holds."""
-    if value not in (known := [*known]):
-        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
-
-
 # -- a voice, cut -------------------------------------------------------------------------------
 
 
 def loss(voice: str, cut: str, text: str | None = None) -> NDArray:
     """Return the loss on a text, the voice's own by default, after a cut: one a run, in nats."""
-    _known("voice", voice, VOICES)
+    one_of("voice", voice, VOICES)
     cuts = {name: rows(name)[0]["cuts"][voice] for name in ("two_voices", "surgery")}
-    _known("cut", cut, [words for of in cuts.values() for words in of])
+    one_of("cut", cut, [words for of in cuts.values() for words in of])
     name = "surgery" if cut in cuts["surgery"] else "two_voices"
-    _known("text", text or voice, cuts[name][cut])
+    one_of("text", text or voice, cuts[name][cut])
     return np.array([row["cuts"][voice][cut][text or voice] for row in rows(name)])
 
 
@@ -225,7 +219,7 @@ TAUGHT = ("further", "on top", "second alone")
 
 def losses(words: str) -> NDArray:
     """Return the losses of a model with two voices: (runs, 4), of the pirate, Grimm, own, facts."""
-    _known("words", words, [*rows("two_voices")[0]["sums"], *TAUGHT])
+    one_of("words", words, [*rows("two_voices")[0]["sums"], *TAUGHT])
     name, part = ("surgery", "taught") if words in TAUGHT else ("two_voices", "sums")
     texts = ("pirate", "grimm", "own", "facts")
     return np.array([[row[part][words][text] for text in texts] for row in rows(name)])
@@ -256,9 +250,9 @@ def alike(partner: str, matrix: int | None = None, of: str = "strips") -> NDArra
     Of one matrix, 0 to 3, or the mean of the four; with ``of="updates"`` of their ΔW, trained. The
     j are 1, 2, 4, 8, 16, 32, 64.
     """
-    _known("partner", partner, PARTNERS)
-    _known("matrix", matrix, (0, 1, 2, 3, None))
-    _known("of", of, ("strips", "updates"))
+    one_of("partner", partner, PARTNERS)
+    one_of("matrix", matrix, (0, 1, 2, 3, None))
+    one_of("of", of, ("strips", "updates"))
     which = ("untrained", "same") if partner == "untrained" else (of, partner)
     phi = np.array([row[which[0]][which[1]] for row in rows("alike")])  # (runs, 4, 8, 7)
     return phi.mean(1) if matrix is None else phi[:, matrix]
@@ -375,8 +369,8 @@ TABLE_7[64] = {"update": 3.57, "held": 1.90, "most": 37.71}
 def _opened(method: str, lr: float) -> list[dict[str, Any]]:
     """Return the rows of a setting of MiniLM's, run by run."""
     rates = results("opened")["arguments"]["rates"]
-    _known("method", method, rates)
-    _known("lr", lr, rates[method])
+    one_of("method", method, rates)
+    one_of("lr", lr, rates[method])
     return [row for row in rows("opened") if (row["method"], row["lr"]) == (method, lr)]
 
 
@@ -461,16 +455,16 @@ def counted(
 ) -> NDArray:
     """Return how many of the first k directions of four matrices resemble none of W₀'s, a run."""
     arguments = results("opened")["arguments"]
-    _known("who", who, ("intruders", "strangers"))
-    _known("epsilon", epsilon, arguments["epsilons"])
-    _known("k", k, arguments["ks"])
+    one_of("who", who, ("intruders", "strangers"))
+    one_of("epsilon", epsilon, arguments["epsilons"])
+    one_of("k", k, arguments["ks"])
     at = arguments["ks"].index(k)
     return np.array([row[who][f"{epsilon:g}"][at] for row in _opened(method, lr)])
 
 
 def scaled(lr: float) -> dict[str, NDArray]:
     """Return what is scaled → right on test posts, neighbours: (scales, 2, runs); last, whole."""
-    _known("lr", lr, {row["lr"] for row in rows("opened") if "scaled" in row})
+    one_of("lr", lr, {row["lr"] for row in rows("opened") if "scaled" in row})
     chosen = _opened("r=8", lr)
     return {
         words: np.array([[*row["scaled"][words], row["all"]] for row in chosen]).transpose(1, 2, 0)
