@@ -5,6 +5,7 @@ Letters: n = examples of a batch, L = tokens of an example, v = the size of the 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import functools
@@ -279,6 +280,16 @@ class LikeLengths:
             yield states, labels != -100, labels[labels != -100]
 
 
+def log_probabilities(upper: Upper, examples: Sequence[Kept]) -> Tensor:
+    """Return the log-probability of each example's labels, summed over its tokens: (n,)."""
+    batch = LikeLengths(examples, len(examples), None)
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].labels))  # as in the batch
+    ((states, counted, target),) = batch
+    each = -F.cross_entropy(upper(states, counted), target, reduction="none")  # (counted,)
+    rows = torch.tensor(order)[counted.nonzero()[:, 0]]
+    return each.new_zeros(len(examples)).index_add(0, rows, each)
+
+
 @functools.lru_cache(maxsize=1)
 def base() -> tuple[Any, Any]:
     """Return the chat model of all recorded voices and its tokenizer; whoever changes it, mends."""
@@ -337,25 +348,31 @@ def loss(upper: Upper, kept: Sequence[Kept]) -> float:
     return total / count
 
 
-def trained(
-    name: str,
+def taught(
+    pairs: Sequence[Pair],
     lr: float,
     seed: int,
-    recipe: Mapping[str, Any],
+    recipe: Mapping[str, Any] = RECIPE,
     *,
+    ends: bool = True,
+    model: Any = None,
     start: chat.Adapter | None = None,
     again: int = 0,
 ) -> chat.Adapter:
-    """Return a voice, trained on a split that the seed draws, in half precision.
+    """Return an adapter that has learned to answer so, in half precision.
 
-    Its first A are drawn by ``seed + again``; with ``start`` it goes on from an adapter of the same
-    recipe instead.
+    Its first A are drawn by ``seed + again``, the order by ``seed``; with ``start`` it goes on from
+    an adapter of the same recipe instead. ``model``: another one than the base, with its weights in
+    the same places. Without the token that ends an answer if it ``ends`` not. A ValueError if there
+    are no pairs.
     """
-    model, upper = adapted(base()[0], recipe, seed + again)
+    if not pairs:
+        raise ValueError("pairs must be at least one, got none")
+    model, upper = adapted(model or base()[0], recipe, seed + again)
     found = lora_layers(model)
     for layer, (A, B) in (start or {}).items():
         found[layer].lora_A.data, found[layer].lora_B.data = A.clone(), B / found[layer].scaling
-    texts = kept(upper, said(name, seed, recipe).train)
+    texts = kept(upper, pairs, ends=ends)
     with torch.enable_grad():
         train(upper, texts, lr, seed, recipe)
     factors = {}
@@ -363,6 +380,11 @@ def trained(
         A, B = (factor.detach().half().float() for factor in (lora.lora_A, lora.lora_B))
         factors[layer] = (A, B * lora.scaling)
     return factors
+
+
+def trained(name: str, lr: float, seed: int, recipe: Mapping[str, Any], **how: Any) -> chat.Adapter:
+    """Return a voice, trained on a split that the seed draws; see :func:`taught`."""
+    return taught(said(name, seed, recipe).train, lr, seed, recipe, **how)
 
 
 def voices(
@@ -377,12 +399,12 @@ def voices(
 class Probe:
     """The chat model with other weights in some matrices, measured on texts; all in float32."""
 
-    def __init__(self, first: int, pairs: Mapping[str, Sequence[Pair]]) -> None:
+    def __init__(self, first: int, pairs: Mapping[str, Sequence[Pair]], model: Any = None) -> None:
         """Take questions and answers by name; "prose" and "facts" come by themselves.
 
         (An answer of the base's "own" ends where it was cut off, without the end token.)
         """
-        self.model, self.tokenizer = base()
+        self.model, self.tokenizer = model or base()[0], base()[1]
         self.upper = Upper(self.model, first)
         self.texts = {name: kept(self.upper, of, ends=name != "own") for name, of in pairs.items()}
         for name in ("prose", "facts"):
@@ -393,6 +415,16 @@ class Probe:
         """Set the weights of some matrices."""
         for name, weight in weights.items():
             self.model.get_submodule(name).weight.data.copy_(weight)
+
+    @contextlib.contextmanager
+    def adding(self, adapter: chat.Adapter, scale: float = 1.0) -> Iterator[None]:
+        """Within ``with``, the matrices of an adapter hold W0 + scale · BA."""
+        before = {n: self.model.get_submodule(n).weight.detach().clone() for n in adapter}
+        self.put({name: before[name] + scale * B @ A for name, (A, B) in adapter.items()})
+        try:
+            yield
+        finally:
+            self.put(before)
 
     def loss(self, text: str) -> float:
         """Return the mean loss on a text, in nats."""

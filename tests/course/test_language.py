@@ -1,5 +1,6 @@
 """The tools for a voice, on a tiny Llama and a tale of our own: no assets needed."""
 
+import copy
 import itertools
 import random
 import re
@@ -259,3 +260,62 @@ def test_a_recipe_adapts_the_upper_layers_and_its_steps_train_them(folder):
 def test_a_voice_that_nobody_knows_is_refused():
     with pytest.raises(ValueError, match="name must be one of grimm, pirate, got 'parrot'"):
         language.said("parrot", 0, language.RECIPE)
+
+
+RECIPE = {"first": 2, "modules": ("q_proj",), "r": 2, "lora_alpha": 4, "size": 4, "steps": 6}
+
+
+@pytest.fixture
+def tiny_base(monkeypatch, folder):
+    """The tiny model in place of the chat model of the records."""
+    found = chat.load(folder)
+    monkeypatch.setattr(language, "base", lambda: found)
+    return found[0]
+
+
+def test_log_probabilities_come_answer_by_answer_and_make_the_loss(folder):
+    model, fast = adapted(folder)
+    upper = language.Upper(model, 2)
+    kept = upper.keep(language.example(fast, pair) for pair in conversations(7))
+    with torch.no_grad():
+        at_once = language.log_probabilities(upper, kept)
+        one_by_one = [language.log_probabilities(upper, [example]) for example in kept]
+    torch.testing.assert_close(at_once, torch.cat(one_by_one), rtol=1e-4, atol=1e-4)
+    tokens = sum(int((example.labels[1:] != -100).sum()) for example in kept)
+    assert -at_once.sum().item() / tokens == pytest.approx(language.loss(upper, kept), rel=1e-5)
+
+
+def test_what_is_taught_is_learned_and_leaves_the_base_alone(tiny_base):
+    before = {name: weight.clone() for name, weight in tiny_base.state_dict().items()}
+    pairs = conversations(8)
+    adapter = language.taught(pairs, 1e-2, 0, RECIPE)
+    again = language.taught(pairs, 1e-2, 0, RECIPE)
+    other = language.taught(pairs, 1e-2, 0, RECIPE, ends=False)
+    for name, (A, B) in adapter.items():
+        assert torch.equal(again[name][0], A)
+        assert torch.equal(again[name][1], B)
+        assert not torch.equal(other[name][1], B)
+    probe = language.Probe(2, {"learned": pairs})
+    loss = probe.loss("learned")
+    with probe.adding(adapter):
+        assert probe.loss("learned") < loss
+    with probe.adding(adapter, 0.0):
+        assert probe.loss("learned") == pytest.approx(loss)
+    assert probe.loss("learned") == loss
+    for name, weight in tiny_base.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+
+
+def test_another_model_can_be_taught(tiny_base):
+    other = copy.deepcopy(tiny_base)
+    for parameter in other.parameters():
+        parameter.data *= 1.1
+    pairs = conversations(8)
+    here, there = (language.taught(pairs, 1e-2, 0, RECIPE, model=m) for m in (None, other))
+    assert not any(torch.equal(here[name][1], there[name][1]) for name in here)
+    assert language.Probe(2, {}, other).model is other
+
+
+def test_nothing_cannot_be_taught(tiny_base):
+    with pytest.raises(ValueError, match="pairs must be at least one, got none"):
+        language.taught([], 1e-2, 0, RECIPE)
