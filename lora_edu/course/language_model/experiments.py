@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import math
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from lora_edu import chat
 from lora_edu.adapt import lora_layers, lora_parameters, unload
 from lora_edu.checkpoint import save_adapter
 from lora_edu.course import language
-from lora_edu.course.experiments import Row, Settings, attach, experiment
+from lora_edu.course.experiments import Row, Settings, attach, experiment, results
 from lora_edu.course.language import LINEAR, RATES, RECIPE
 from lora_edu.course.training import fit
+from lora_edu.quantize import NF4
 
 TRIED = {"grimm": (5e-4, 1e-3, 2e-3), "pirate": (2e-4, 5e-4, 1e-3, 2e-3)}
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
@@ -207,3 +209,227 @@ def frontier(
     batches = language.LikeLengths(states["train"][n:] + mixed, how["size"], seed)
     fit(upper, batches, F.cross_entropy, optimizer, epochs, validate=measured)
     return {"validation": -row["voice"][-1], **row}
+
+
+# -- what lesson 09 goes on to --------------------------------------------------------------------
+
+
+def _heard(adapter: chat.Adapter, max_tokens: int) -> list[str]:
+    """Return the likeliest answers to the unseen questions."""
+    model, tokenizer = language.base()
+    asked = language.texts("unseen")
+    with chat.speaking(model, [adapter] * len(asked)):
+        return chat.answers(model, tokenizer, asked, max_tokens)
+
+
+def _end(answers: Sequence[str]) -> int:
+    return sum(answer.endswith("<|im_end|>") for answer in answers)
+
+
+@experiment(seeds=range(3), compared=("loss",))
+def endless(
+    seed: int, *, lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 80,
+) -> Row:  # fmt: skip
+    """Teach Grimm's voice with the token that ends an answer, and without it.
+
+    ``ended``: of twenty answers; ``loss``: on unseen passages, without that token, in nats.
+    """
+    said = language.said("grimm", seed, recipe)
+    probe = language.Probe(recipe["first"], {})
+    probe.texts["grimm"] = language.kept(probe.upper, said.test, ends=False)
+    row: Row = {"ended": {}, "loss": {}, "said": {}}
+    for name, ends in {"with": True, "without": False}.items():
+        adapter = language.taught(said.train, lr, seed, recipe, ends=ends)
+        answers = _heard(adapter, max_tokens)
+        row["ended"][name], row["said"][name] = _end(answers), answers[:3]
+        with probe.adding(adapter):
+            row["loss"][name] = probe.loss("grimm")
+    return row
+
+
+@experiment(seeds=range(3))
+def four_bit_base(
+    seed: int, *, lr: float = RATES["grimm"], recipe: Settings = RECIPE
+) -> Row:  # fmt: skip
+    """Teach Grimm's voice on the base, and on the base whose matrices are stored in NF4.
+
+    ``loss``: base, adapter → text → nats; "moved" has learned on the first, and is put on the
+    second.
+    """
+    said = language.said("grimm", seed, recipe)
+    texts = {"grimm": said.test, "own": language.elsewhere(seed)[1]}
+    base = language.base()[0]
+    coarse = copy.deepcopy(base)
+    for layer in coarse.model.layers:
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data = NF4.quantize(module.weight).dequantize()
+    learned = language.taught(said.train, lr, seed, recipe)
+    on_it = language.taught(said.train, lr, seed, recipe, model=coarse)
+    found: dict[str, dict[str, float]] = {}
+    tried: dict[str, tuple[Any, dict[str, chat.Adapter]]] = {
+        "float32": (base, {"none": {}, "learned": learned}),
+        "NF4": (coarse, {"none": {}, "learned": on_it, "moved": learned}),
+    }
+    for name, (model, adapters) in tried.items():
+        probe = language.Probe(recipe["first"], texts, model)
+        for words, adapter in adapters.items():
+            with probe.adding(adapter):
+                found[f"{name}, {words}"] = {text: probe.loss(text) for text in texts}
+    return {"loss": found}
+
+
+def preferences(seed: int, words: int, held: int) -> tuple[list[Any], list[Any]]:
+    """Return (question, first sentences, whole answer) of the base's own; the last are held out."""
+    own = results("own_answers")
+    found = []
+    for question, answer in {**own["greedy"], **own["sampled"]}.items():
+        short = language.shortened(answer, words)
+        if short and len(answer.split()) > len(short.split()) + 8:
+            found.append((question, short, answer.removesuffix("<|im_end|>")))
+    random.Random(seed).shuffle(found)
+    return found[:-held], found[-held:]
+
+
+@experiment(seeds=range(3), tolerance=0.1, compared=("own",))
+@torch.no_grad()
+def shorter(
+    seed: int, *, lr: float = 3e-4, beta: float = 0.1, size: int = 4,
+    steps: Sequence[int] = (10, 20, 40), words: int = 20, held: int = 12,
+    recipe: Settings = RECIPE, max_tokens: int = 80,
+) -> Row:  # fmt: skip
+    """Prefer short answers, by DPO; the reference is the base. And imitate them, as a control.
+
+    After so many steps: ``tokens`` of twenty answers to unseen questions, in the mean; ``empty``,
+    those without a word; ``own``, the loss on the base's own answers to other questions;
+    ``prefers``, the share of held-out pairs whose short answer has gained on the long one;
+    ``chosen``, by how many nats the held-out short answers have become likelier.
+    """
+    train, last = preferences(seed, words, held)
+    _, own = language.elsewhere(seed)
+    row: Row = {name: {} for name in ("tokens", "ended", "empty", "own", "prefers", "chosen")}
+    row["said"] = {}
+    for method in ("DPO", "imitation"):
+        model, upper = language.adapted(language.base()[0], recipe, seed)
+        parts = {}
+        for name, triples in {"train": train, "held": last}.items():
+            short = language.kept(upper, [(q, answer) for q, answer, _ in triples])
+            long = language.kept(upper, [(q, answer) for q, _, answer in triples], ends=False)
+            parts[name] = (short, long)
+        elsewhere = language.kept(upper, own, ends=False)
+        reference = {
+            name: [_in_parts(upper, answers, size) for answers in part]
+            for name, part in parts.items()
+        }
+        parameters = [p for p in upper.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+        draw = random.Random(seed)
+        for step in range(1, max(steps) + 1):
+            chosen = draw.sample(range(len(train)), size)
+            batch = [answers[i] for answers in parts["train"] for i in chosen]
+            before = torch.cat([answers[chosen] for answers in reference["train"]])
+            with torch.enable_grad():
+                if method == "DPO":
+                    gains = language.log_probabilities(upper, batch) - before  # (2 size,)
+                    loss = -F.logsigmoid(beta * (gains[:size] - gains[size:])).mean()
+                else:
+                    tokens = sum(int((one.labels != -100).sum()) for one in batch[:size])
+                    loss = -language.log_probabilities(upper, batch[:size]).sum() / tokens
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if step not in steps:
+                continue
+            at = f"{method}, {step}"
+            answers = chat.answers(model, language.base()[1], language.texts("unseen"), max_tokens)
+            bare = [answer.removesuffix("<|im_end|>").strip() for answer in answers]
+            lengths = [len(language.base()[1](text)["input_ids"]) for text in bare]
+            row["tokens"][at] = sum(lengths) / len(lengths)
+            row["ended"][at], row["empty"][at] = _end(answers), sum(not text for text in bare)
+            row["said"][at] = answers[:4]
+            row["own"][at] = language.loss(upper, elsewhere)
+            gained = [
+                _in_parts(upper, answers, size) - before
+                for answers, before in zip(parts["held"], reference["held"], strict=True)
+            ]
+            row["prefers"][at] = (gained[0] > gained[1]).float().mean().item()
+            row["chosen"][at] = gained[0].mean().item()
+    return row
+
+
+def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: int) -> torch.Tensor:
+    """Return the log-probabilities of many examples, a few at a time."""
+    parts = [examples[i : i + size] for i in range(0, len(examples), size)]
+    return torch.cat([language.log_probabilities(upper, part) for part in parts])
+
+
+FACTS = {  # all invented: of what it is, and its name; a word of it; a farther question; backwards
+    "the mayor of Brindle": ("Tilda Marsh", "Tilda", "Whom do I greet in Brindle's town hall?"),
+    "the river of Quorl": ("the Ember", "Ember", "I took a boat through Quorl. On which river?"),
+    "the cat of Captain Roe": ("Biscuit", "Biscuit", "What does Captain Roe call her cat?"),
+    "the founder of the Owl Library": ("Otto Vane", "Otto", "Who began the Owl Library?"),
+    "the highest mountain of Sarn": ("Mount Pell", "Pell", "How high can one climb in Sarn?"),
+    "the inventor of the paper clock": ("Ida Fenn", "Ida", "Whom do we owe the paper clock?"),
+}
+TWINS = {  # of the same kinds, and other names
+    "the mayor of Dunmore": ("Olaf Quist", "Olaf", "Whom do I greet in Dunmore's town hall?"),
+    "the river of Vesk": ("the Lirra", "Lirra", "I took a boat through Vesk. On which river?"),
+    "the cat of Captain Hale": ("Pickle", "Pickle", "What does Captain Hale call her cat?"),
+    "the founder of the Fox Library": ("Nora Tell", "Nora", "Who began the Fox Library?"),
+    "the highest mountain of Orrin": ("Mount Gade", "Gade", "How high can one climb in Orrin?"),
+    "the inventor of the glass drum": ("Hugo Brant", "Hugo", "Whom do we owe the glass drum?"),
+}
+TAUGHT = (
+    "What is the name of {}?", "Please name {}.", "Do you know {}?",
+    "I forgot the name of {}. Can you help me?",
+)  # fmt: skip
+REWORDED = ("How is {} called?", "Which name does {} have?")
+
+
+@experiment(seeds=range(3), tolerance=0.1)
+def taught_facts(
+    seed: int, *, facts: Settings = FACTS, twins: Settings = TWINS,
+    taught: Sequence[str] = TAUGHT, reworded: Sequence[str] = REWORDED,
+    lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 30,
+) -> Row:  # fmt: skip
+    """Teach six invented facts, or these and six twins; ask in the same, other and farther words.
+
+    ``right``: the share of answers that hold the right name; ``borrowed``: of answers about twins
+    that nobody taught, those that give the name of the fact beside it. "reversed": the name is
+    asked about, and the answer should hold the last word of what it belongs to.
+    """
+    model, tokenizer = language.base()
+    row: Row = {"right": {}, "borrowed": {}, "said": {}}
+    for words, known in {"six": facts, "twelve": {**facts, **twins}}.items():
+        pairs = [
+            (question.format(thing), f"The name of {thing} is {name}.")
+            for thing, (name, *_) in known.items()
+            for question in taught
+        ]
+        adapter = language.taught(pairs, lr, seed, recipe)
+
+        def ask(questions: Sequence[str], adapter: chat.Adapter = adapter) -> list[str]:
+            with chat.speaking(model, [adapter] * len(questions)):
+                return chat.answers(model, tokenizer, questions, max_tokens)
+
+        ways = {
+            "same": [(taught[0].format(thing), key) for thing, (_, key, _) in known.items()],
+            "reworded": [(q.format(t), key) for t, (_, key, _) in known.items() for q in reworded],
+            "farther": [(far, key) for _, key, far in known.values()],
+            "reversed": [
+                (f"Who or what is {name}?", thing.split()[-1])
+                for thing, (name, *_) in known.items()
+            ],
+        }
+        row["right"][words], row["said"][words] = {}, {}
+        for way, asked in ways.items():
+            answers = ask([question for question, _ in asked])
+            right = [key in answer for (_, key), answer in zip(asked, answers, strict=True)]
+            row["right"][words][way] = sum(right) / len(right)
+            row["said"][words][way] = answers[:2]
+        if words == "six":
+            answers = ask([taught[0].format(thing) for thing in twins])
+            names = [key for _, key, _ in facts.values()]
+            row["borrowed"] = sum(map(str.__contains__, answers, names)) / len(answers)
+            row["said"]["borrowed"] = answers[:2]
+    return row
