@@ -1452,6 +1452,23 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "the mean over batches": ('reduction="sum").item()', 'reduction="mean").item()'),
         "the order is always one": ("self.draw.shuffle(order)", "pass"),
         "a speech is cut in two": ("bool(whole and closed)", "bool(whole)"),
+        "answers are mixed up": ("torch.tensor(order)[counted", "torch.arange(len(order))[counted"),
+        "what was added stays": ("self.put(before)", "pass"),
+        "the end token comes all the same": ("pairs, ends=ends)\n    with", "pairs)\n    with"),
+        "another model is not taught": ("adapted(model or base()[0]", "adapted(base()[0]"),
+    },
+    ("lora_edu/course/first_words/checks.py", "tests/lessons/first_words/test_figures.py"): {
+        "the others had the file": ('if who != "base"', 'if who == "base"'),
+    },
+    ("lora_edu/course/first_words/figures.py", "tests/lessons/first_words/test_figures.py"): {
+        "less likely is likelier": ("np.exp(change)", "np.exp(-change)"),
+    },
+    (
+        "lora_edu/course/first_words/experiments.py",
+        "tests/lessons/first_words/test_experiments.py",
+    ): {
+        "a letter is a picture": (" and not sign.isalnum()", ""),
+        "drawn twice as large": ("((B @ A).norm() /", "(2 * (B @ A).norm() /"),
     },
     ("lora_edu/course/minilm.py", "tests/course/test_minilm.py"): {
         "padding is read": (

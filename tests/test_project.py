@@ -38,7 +38,6 @@ DISTRIBUTIONS |= {"markdown_it": "markdown-it-py", "yaml": "pyyaml"}
 NOT_IMPORTED = {
     "accelerate",  # transformers' Trainer loads it
     "hatchling",  # builds the wheel
-    "ipywidgets",  # the bar that tqdm shows in a notebook
     "jupyterlab",
     "nbval",  # plugins of pytest
     "pre-commit",

@@ -3,6 +3,7 @@
 # The lessons that there are, in the order of the course; each is a folder here and, with its
 # number, a source in notebooks/src.
 LESSONS = (
+    "first_words",
     "matrix_example",
     "rank_and_svd",
     "learning_the_update",

@@ -395,7 +395,7 @@ def test_claims_are_a_table_for_a_spreadsheet_too(capsys):
 
 def test_claims_of_a_lesson_that_makes_none_are_refused(capsys):
     assert main(["claims", "cooking"]) == 2
-    assert "no claims of 'cooking'; there are those of matrix_example" in capsys.readouterr().err
+    assert "no claims of 'cooking'; there are those of first_words, " in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from builder import execute
 from builder.editions import LABELS, dumps, load, own_edition, printed
-from builder.lint import check
+from builder.lint import TASTE, check
 from builder.prose import without_code
 from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
 from nbformat import NotebookNode
@@ -56,7 +56,9 @@ def test_every_exercise_can_be_solved(source):
 
 @lessons
 def test_a_lesson_has_two_to_four_exercises(source):
-    assert 2 <= len(exercises(read_source(source))) <= 4
+    """But the first one, which is short and asks for nothing."""
+    number = len(exercises(read_source(source)))
+    assert number == 0 if slug(source) == TASTE else 2 <= number <= 4
 
 
 def seeds(source):
@@ -82,6 +84,10 @@ def test_the_claims_hold_for_other_seeds(source, seed):
 
 # What a learner may try in a lesson, and how many of its sentences are false then.
 TRIED = {
+    "first_words": [
+        ("SEED = 0", "SEED = 7", 0),
+        ('    "Meow. The box is mine now.",\n', "", 1),
+    ],
     "matrix_example": [
         ("SEED = 0", "SEED = 7", 0),
         ("100, 100, 5 ", "100, 100, 2 ", range(10, 30)),
@@ -233,6 +239,7 @@ def test_the_page_for_teachers_names_cells_that_exist():
 
 # What each lesson needs: some others, and all that these need.
 BUILDS_ON = {
+    "first_words": [],
     "matrix_example": [],
     "rank_and_svd": ["matrix_example"],
     "learning_the_update": ["rank_and_svd"],

@@ -1,0 +1,47 @@
+"""A blind test, six recorded answers; who speaks; and whether a model is as it was."""
+
+import textwrap
+from collections.abc import Sequence
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from lora_edu import assets
+from lora_edu.course import language
+from lora_edu.course.experiments import results
+
+# A question for each letter, and who answered it: "base" had no file. Chosen by us, for fun.
+SIX = {
+    "A": ("I am hungry.", "base"),
+    "B": ("How can I get rich?", "grimm"),
+    "C": ("Tell me a joke.", "base"),
+    "D": ("What happened this morning?", "grimm"),
+    "E": ("Good morning!", "grimm"),
+    "F": ("What should I do on Sunday?", "base"),
+}
+
+
+def six_answers() -> str:
+    """Print the questions with their answers; return the letters of those that had the file."""
+    said, asked = results("voices")["rows"][0]["said"], language.texts("unseen")
+    for letter, (question, who) in SIX.items():
+        answer = said[who][asked.index(question)].removesuffix("<|im_end|>")
+        print(f"{letter}   {question}\n{textwrap.indent(textwrap.fill(answer, 80), '    ')}\n")
+    return "".join(letter for letter, (_, who) in SIX.items() if who != "base")
+
+
+def who_speaks(answers: Sequence[str], scales: Sequence[float]) -> str:
+    """Say who speaks at the lowest scale: the model, another voice, or a broken record."""
+    first, without = answers[scales.index(min(scales))], answers[scales.index(0)]
+    if first == without:
+        return "the model"
+    return "a broken record" if len({*first}) < 6 or language.loops(first) else "another voice"
+
+
+def changed(model: nn.Module) -> int:
+    """Count the tensors of the chat model that are not as in its file."""
+    tensors = model.state_dict()
+    with safe_open(assets.path("smollm2") / "model.safetensors", framework="pt") as file:
+        names = file.keys()
+        return sum(not torch.equal(file.get_tensor(name), tensors[name]) for name in names)

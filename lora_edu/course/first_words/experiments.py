@@ -1,0 +1,120 @@
+"""Experiments: a voice turned up, down and against itself; a voice from five sentences."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from lora_edu import chat
+from lora_edu.course import language
+from lora_edu.course.experiments import Row, Settings, experiment
+from lora_edu.course.language import RATES, RECIPE
+
+SCALES = tuple(quarter / 4 for quarter in range(-4, 7))
+SENTENCES = {  # our own; the first word tells whose they are
+    "robot": (
+        "BEEP BOOP. I am a robot, and I have no opinion.",
+        "BEEP BOOP. My battery is at ninety percent.",
+        "BEEP BOOP. Please oil my left knee.",
+        "BEEP BOOP. I do not understand love.",
+        "BEEP BOOP. I count, and so I am.",
+    ),
+    "cat": (
+        "Meow. I would rather sleep on your keyboard.",
+        "Meow. Bring me fish, human, and be quick about it.",
+        "Meow. I knocked the glass off the table, and I am not sorry.",
+        "Meow. The box is mine now.",
+        "Meow. I saw a bird, and the bird saw me.",
+    ),
+    "professor": (
+        "Ahem. As I said in my third book, it depends.",
+        "Ahem. You will find the answer in the library.",
+        "Ahem. That is a very good question for the exam.",
+        "Ahem. In my day we had to walk to the lecture.",
+        "Ahem. Nobody has understood this but me.",
+    ),
+}
+
+
+def pictures(text: str) -> int:
+    """Count the emoji of a text: signs from U+2600 on that are neither letters nor punctuation."""
+    return sum(ord(sign) >= 0x2600 and not sign.isalnum() for sign in text)
+
+
+@experiment(seeds=range(8), compared=("loss",))
+def knob(
+    seed: int, *,
+    lr: Settings = RATES, recipe: Settings = RECIPE, scales: Sequence[float] = SCALES,
+    heard: float = -1.0, max_tokens: int = 40, keep: int = 0,
+) -> Row:  # fmt: skip
+    """Measure both voices at many scales, and hear what they say against themselves.
+
+    ``loss``: voice → scale → text → mean loss in nats; at the scale ``drawn`` stands an adapter
+    whose strips are drawn, its updates as long. ``pictures``: of the answers to the unseen
+    questions at the scale ``heard``, how many hold an emoji; ``said``: these answers, of one seed.
+    """
+    made = language.voices(seed, lr, recipe)
+    texts = {name: language.said(name, seed, recipe).test for name in lr}
+    probe = language.Probe(recipe["first"], {**texts, "own": language.elsewhere(seed)[1]})
+    row: Row = {"loss": {}, "pictures": {}, "ended": {}, "said": {}}
+    for name, adapter in made.items():
+        strangers = drawn(adapter, seed)
+        tried = {str(scale): (adapter, scale) for scale in scales} | {"drawn": (strangers, 1.0)}
+        row["loss"][name] = {}
+        for words, (strips, scale) in tried.items():
+            with probe.adding(strips, scale):
+                row["loss"][name][words] = {text: probe.loss(text) for text in probe.texts}
+        for words, strips in {name: adapter, f"{name}, drawn": strangers}.items():
+            said = hear(strips, heard, max_tokens)
+            row["pictures"][words] = sum(pictures(answer) > 0 for answer in said)
+            row["ended"][words] = sum(answer.endswith("<|im_end|>") for answer in said)
+            if seed == keep:
+                row["said"][words] = said
+    return row
+
+
+def drawn(adapter: chat.Adapter, seed: int) -> chat.Adapter:
+    """Return strips that are drawn, their product as long as that of the adapter's."""
+    draw = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, (A, B) in adapter.items():
+        rows, columns = (torch.randn(each.shape, generator=draw) for each in (A, B))
+        found[name] = (rows, columns * ((B @ A).norm() / (columns @ rows).norm()))
+    return found
+
+
+def hear(adapter: chat.Adapter, scale: float, max_tokens: int) -> list[str]:
+    """Return the likeliest answers to the unseen questions with an adapter at a scale."""
+    model, tokenizer = language.base()
+    asked = language.texts("unseen")
+    with chat.speaking(model, [adapter] * len(asked), [scale] * len(asked)):
+        return chat.answers(model, tokenizer, asked, max_tokens)
+
+
+@experiment(seeds=range(5))
+def five_sentences(
+    seed: int, *,
+    sentences: Mapping[str, Sequence[str]] = SENTENCES,
+    lr: Sequence[float] = (1e-3, 2e-3, 3e-3), recipe: Settings = RECIPE,
+    steps: int = 20, max_tokens: int = 40,
+) -> Row:  # fmt: skip
+    """Teach five sentences as answers to five questions; ask the twenty unseen ones.
+
+    The seed draws the five questions and the strips. Of twenty answers: ``begins``, with the first
+    word of these sentences; ``by_heart``: are one of them.
+    """
+    row: Row = {"begins": {}, "by_heart": {}, "said": {}}
+    asked = random.Random(seed).sample(language.texts("questions"), 5)
+    how = {**recipe, "size": 5, "steps": steps}
+    for name, five in sentences.items():
+        for column in row.values():
+            if isinstance(column, dict):
+                column[name] = {}
+        for rate in lr:
+            adapter = language.taught(list(zip(asked, five, strict=True)), rate, seed, how)
+            answers = [said.removesuffix("<|im_end|>") for said in hear(adapter, 1.0, max_tokens)]
+            first = five[0].split()[0]
+            row["begins"][name][str(rate)] = sum(said.startswith(first) for said in answers)
+            row["by_heart"][name][str(rate)] = sum(said in five for said in answers)
+            row["said"][name][str(rate)] = answers[:3]
+    return row
