@@ -32,8 +32,9 @@ def six_answers() -> str:
 
 
 def who_speaks(answers: Sequence[str], scales: Sequence[float]) -> str:
-    """Say who speaks at the lowest scale: the model, another voice, or a broken record."""
-    first, without = answers[scales.index(min(scales))], answers[scales.index(0)]
+    """Say who speaks at the lowest scale: the model (nearest to 0), or who else."""
+    by_scale = dict(zip(scales, answers, strict=True))
+    first, without = by_scale[min(scales)], by_scale[min(scales, key=abs)]
     if first == without:
         return "the model"
     return "a broken record" if len({*first}) < 6 or language.loops(first) else "another voice"

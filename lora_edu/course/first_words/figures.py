@@ -66,7 +66,10 @@ def at_minus_one(what: str, words: str) -> NDArray:
 
     That they "ended", or hold "pictures" (emoji), with a voice or, say, "grimm, drawn".
     """
-    return np.array([row[what][words] for row in results("knob")["rows"]])
+    rows: Any = results("knob")["rows"]
+    one_of("what", what, ("ended", "pictures"))
+    one_of("words", words, rows[0][what])
+    return np.array([row[what][words] for row in rows])
 
 
 def five_sentences() -> dict[tuple[str, float], NDArray]:

@@ -301,7 +301,8 @@ def shorter(
     """Prefer short answers, by DPO; the reference is the base. And imitate them, as a control.
 
     After so many steps: ``tokens`` of twenty answers to unseen questions, in the mean; ``empty``,
-    those without a word; ``own``, the loss on the base's own answers to other questions;
+    those without a word; ``own``, the loss on drawn answers of the base, of which some are, in
+    part, among the pairs: it is no held-out measure;
     ``prefers``, the share of held-out pairs whose short answer has gained on the long one;
     ``chosen``, by how many nats the held-out short answers have become likelier.
     """
@@ -363,7 +364,7 @@ def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: in
     return torch.cat([language.log_probabilities(upper, part) for part in parts])
 
 
-FACTS = {  # all invented: of what it is, and its name; a word of it; a farther question; backwards
+FACTS = {  # all invented: what it is → its name, a word of that, and a farther question
     "the mayor of Brindle": ("Tilda Marsh", "Tilda", "Whom do I greet in Brindle's town hall?"),
     "the river of Quorl": ("the Ember", "Ember", "I took a boat through Quorl. On which river?"),
     "the cat of Captain Roe": ("Biscuit", "Biscuit", "What does Captain Roe call her cat?"),

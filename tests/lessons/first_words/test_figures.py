@@ -36,6 +36,14 @@ def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file(cap
 )
 def test_who_speaks_at_the_lowest_scale(answers, who):
     assert checks.who_speaks(answers, [-1, 0, 1]) == who
+    assert checks.who_speaks(answers, [-1, 0.1, 1]) == who  # nothing stops without a 0
+
+
+def test_what_was_not_counted_is_refused():
+    with pytest.raises(ValueError, match="what must be one of ended, pictures, got 'sung'"):
+        figures.at_minus_one("sung", "grimm")
+    with pytest.raises(ValueError, match="words must be one of grimm"):
+        figures.at_minus_one("ended", "wolf")
 
 
 @pytest.mark.assets
