@@ -317,9 +317,13 @@ def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept
 
 
 def adapted(base: Any, recipe: Mapping[str, Any], seed: int) -> tuple[Any, Upper]:
-    """Return a copy of a chat model with LoRA on its upper layers, and these layers."""
+    """Return a copy of a chat model with LoRA on its upper layers, and these layers.
+
+    On those from ``first`` on or, if the recipe names ``layers``, on these of them.
+    """
     model = copy.deepcopy(base)
-    upper = "|".join(map(str, range(recipe["first"], len(model.model.layers))))
+    every = range(recipe["first"], len(model.model.layers))
+    upper = "|".join(map(str, recipe.get("layers", every)))
     targets = rf"model\.layers\.({upper})\..*\.({'|'.join(recipe['modules'])})"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -396,6 +400,45 @@ def voices(
     return {name: trained(name, lr, seed, recipe) for name, lr in rates.items()}
 
 
+def drawn(adapter: chat.Adapter, seed: int) -> chat.Adapter:
+    """Return strips that are drawn, their product as long as that of the adapter's."""
+    draw = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, (A, B) in adapter.items():
+        rows, columns = (torch.randn(each.shape, generator=draw) for each in (A, B))
+        found[name] = (rows, columns * ((B @ A).norm() / (columns @ rows).norm()))
+    return found
+
+
+def heard(adapter: chat.Adapter, max_tokens: int, scale: float = 1.0) -> list[str]:
+    """Return the likeliest answers to the unseen questions with an adapter at a scale."""
+    model, tokenizer = base()
+    asked = texts("unseen")
+    with chat.speaking(model, [adapter] * len(asked), [scale] * len(asked)):
+        return chat.answers(model, tokenizer, asked, max_tokens)
+
+
+def end(answers: Sequence[str]) -> int:
+    """Return how many answers end by themselves."""
+    return sum(answer.endswith("<|im_end|>") for answer in answers)
+
+
+def _put(model: Any, weights: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        model.get_submodule(name).weight.data.copy_(weight)
+
+
+@contextlib.contextmanager
+def merged(model: Any, adapter: chat.Adapter, scale: float = 1.0) -> Iterator[None]:
+    """Within ``with``, the matrices of an adapter hold W0 + scale · BA; then they are as before."""
+    before = {name: model.get_submodule(name).weight.detach().clone() for name in adapter}
+    _put(model, {name: before[name] + scale * B @ A for name, (A, B) in adapter.items()})
+    try:
+        yield
+    finally:
+        _put(model, before)
+
+
 class Probe:
     """The chat model with other weights in some matrices, measured on texts; all in float32."""
 
@@ -413,18 +456,13 @@ class Probe:
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights of some matrices."""
-        for name, weight in weights.items():
-            self.model.get_submodule(name).weight.data.copy_(weight)
+        _put(self.model, weights)
 
-    @contextlib.contextmanager
-    def adding(self, adapter: chat.Adapter, scale: float = 1.0) -> Iterator[None]:
+    def adding(
+        self, adapter: chat.Adapter, scale: float = 1.0
+    ) -> contextlib.AbstractContextManager[None]:
         """Within ``with``, the matrices of an adapter hold W0 + scale · BA."""
-        before = {n: self.model.get_submodule(n).weight.detach().clone() for n in adapter}
-        self.put({name: before[name] + scale * B @ A for name, (A, B) in adapter.items()})
-        try:
-            yield
-        finally:
-            self.put(before)
+        return merged(self.model, adapter, scale)
 
     def loss(self, text: str) -> float:
         """Return the mean loss on a text, in nats."""

@@ -319,3 +319,10 @@ def test_another_model_can_be_taught(tiny_base):
 def test_nothing_cannot_be_taught(tiny_base):
     with pytest.raises(ValueError, match="pairs must be at least one, got none"):
         language.taught([], 1e-2, 0, RECIPE)
+
+
+def test_a_drawn_file_is_as_large():
+    adapter = {"q": (torch.randn(4, 9), torch.randn(7, 4))}
+    update, other = (B @ A for A, B in (adapter["q"], language.drawn(adapter, 0)["q"]))
+    torch.testing.assert_close(update.norm(), other.norm())
+    assert (update - other).norm() > update.norm()

@@ -3,9 +3,6 @@
 import random
 from collections.abc import Mapping, Sequence
 
-import torch
-
-from lora_edu import chat
 from lora_edu.course import language
 from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.language import RATES, RECIPE
@@ -58,37 +55,19 @@ def knob(
     probe = language.Probe(recipe["first"], {**texts, "own": language.elsewhere(seed)[1]})
     row: Row = {"loss": {}, "pictures": {}, "ended": {}, "said": {}}
     for name, adapter in made.items():
-        strangers = drawn(adapter, seed)
+        strangers = language.drawn(adapter, seed)
         tried = {str(scale): (adapter, scale) for scale in scales} | {"drawn": (strangers, 1.0)}
         row["loss"][name] = {}
         for words, (strips, scale) in tried.items():
             with probe.adding(strips, scale):
                 row["loss"][name][words] = {text: probe.loss(text) for text in probe.texts}
         for words, strips in {name: adapter, f"{name}, drawn": strangers}.items():
-            said = hear(strips, heard, max_tokens)
+            said = language.heard(strips, max_tokens, heard)
             row["pictures"][words] = sum(pictures(answer) > 0 for answer in said)
-            row["ended"][words] = sum(answer.endswith("<|im_end|>") for answer in said)
+            row["ended"][words] = language.end(said)
             if seed == keep:
                 row["said"][words] = said
     return row
-
-
-def drawn(adapter: chat.Adapter, seed: int) -> chat.Adapter:
-    """Return strips that are drawn, their product as long as that of the adapter's."""
-    draw = torch.Generator().manual_seed(seed)
-    found = {}
-    for name, (A, B) in adapter.items():
-        rows, columns = (torch.randn(each.shape, generator=draw) for each in (A, B))
-        found[name] = (rows, columns * ((B @ A).norm() / (columns @ rows).norm()))
-    return found
-
-
-def hear(adapter: chat.Adapter, scale: float, max_tokens: int) -> list[str]:
-    """Return the likeliest answers to the unseen questions with an adapter at a scale."""
-    model, tokenizer = language.base()
-    asked = language.texts("unseen")
-    with chat.speaking(model, [adapter] * len(asked), [scale] * len(asked)):
-        return chat.answers(model, tokenizer, asked, max_tokens)
 
 
 @experiment(seeds=range(5))
@@ -112,7 +91,9 @@ def five_sentences(
                 column[name] = {}
         for rate in lr:
             adapter = language.taught(list(zip(asked, five, strict=True)), rate, seed, how)
-            answers = [said.removesuffix("<|im_end|>") for said in hear(adapter, 1.0, max_tokens)]
+            answers = [
+                said.removesuffix("<|im_end|>") for said in language.heard(adapter, max_tokens)
+            ]
             first = five[0].split()[0]
             row["begins"][name][str(rate)] = sum(said.startswith(first) for said in answers)
             row["by_heart"][name][str(rate)] = sum(said in five for said in answers)

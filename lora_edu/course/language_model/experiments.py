@@ -1,5 +1,6 @@
 """Experiments: a chat model gets a voice; what it learns, and what that costs elsewhere."""
 
+import base64
 import copy
 import functools
 import json
@@ -15,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from lora_edu import chat
 from lora_edu.adapt import lora_layers, lora_parameters, unload
 from lora_edu.checkpoint import save_adapter
-from lora_edu.course import language
+from lora_edu.course import language, qr
 from lora_edu.course.experiments import Row, Settings, attach, experiment, results
 from lora_edu.course.language import LINEAR, RATES, RECIPE
 from lora_edu.course.training import fit
@@ -214,18 +215,6 @@ def frontier(
 # -- what lesson 09 goes on to --------------------------------------------------------------------
 
 
-def _heard(adapter: chat.Adapter, max_tokens: int) -> list[str]:
-    """Return the likeliest answers to the unseen questions."""
-    model, tokenizer = language.base()
-    asked = language.texts("unseen")
-    with chat.speaking(model, [adapter] * len(asked)):
-        return chat.answers(model, tokenizer, asked, max_tokens)
-
-
-def _end(answers: Sequence[str]) -> int:
-    return sum(answer.endswith("<|im_end|>") for answer in answers)
-
-
 @experiment(seeds=range(3), compared=("loss",))
 def endless(
     seed: int, *, lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 80,
@@ -240,8 +229,8 @@ def endless(
     row: Row = {"ended": {}, "loss": {}, "said": {}}
     for name, ends in {"with": True, "without": False}.items():
         adapter = language.taught(said.train, lr, seed, recipe, ends=ends)
-        answers = _heard(adapter, max_tokens)
-        row["ended"][name], row["said"][name] = _end(answers), answers[:3]
+        answers = language.heard(adapter, max_tokens)
+        row["ended"][name], row["said"][name] = language.end(answers), answers[:3]
         with probe.adding(adapter):
             row["loss"][name] = probe.loss("grimm")
     return row
@@ -280,10 +269,12 @@ def four_bit_base(
 
 
 def preferences(seed: int, words: int, held: int) -> tuple[list[Any], list[Any]]:
-    """Return (question, first sentences, whole answer) of the base's own; the last are held out."""
-    own = results("own_answers")
+    """Return (question, first sentences, whole answer) of the base's own; the last are held out.
+
+    They are its likeliest answers; on the drawn ones, to other questions, one may measure.
+    """
     found = []
-    for question, answer in {**own["greedy"], **own["sampled"]}.items():
+    for question, answer in results("own_answers")["greedy"].items():
         short = language.shortened(answer, words)
         if short and len(answer.split()) > len(short.split()) + 8:
             found.append((question, short, answer.removesuffix("<|im_end|>")))
@@ -301,8 +292,7 @@ def shorter(
     """Prefer short answers, by DPO; the reference is the base. And imitate them, as a control.
 
     After so many steps: ``tokens`` of twenty answers to unseen questions, in the mean; ``empty``,
-    those without a word; ``own``, the loss on drawn answers of the base, of which some are, in
-    part, among the pairs: it is no held-out measure;
+    those without a word; ``own``, the loss on the base's own answers to other questions;
     ``prefers``, the share of held-out pairs whose short answer has gained on the long one;
     ``chosen``, by how many nats the held-out short answers have become likelier.
     """
@@ -346,7 +336,10 @@ def shorter(
             bare = [answer.removesuffix("<|im_end|>").strip() for answer in answers]
             lengths = [len(language.base()[1](text)["input_ids"]) for text in bare]
             row["tokens"][at] = sum(lengths) / len(lengths)
-            row["ended"][at], row["empty"][at] = _end(answers), sum(not text for text in bare)
+            row["ended"][at], row["empty"][at] = (
+                language.end(answers),
+                sum(not text for text in bare),
+            )
             row["said"][at] = answers[:4]
             row["own"][at] = language.loss(upper, elsewhere)
             gained = [
@@ -356,6 +349,78 @@ def shorter(
             row["prefers"][at] = (gained[0] > gained[1]).float().mean().item()
             row["chosen"][at] = gained[0].mean().item()
     return row
+
+
+@experiment(seeds=range(3), compared=("loss",))
+def ranks(
+    seed: int, *,
+    r: Sequence[int] = (1, 4, 16), lr: float = RATES["grimm"], recipe: Settings = RECIPE,
+) -> Row:  # fmt: skip
+    """Teach Grimm's voice at other ranks; alpha is twice the rank. ``loss``: rank → text → nats."""
+    said = language.said("grimm", seed, recipe)
+    texts = {"grimm": said.test, "own": language.elsewhere(seed)[1]}
+    probe = language.Probe(recipe["first"], texts)
+    found = {"0": {text: probe.loss(text) for text in texts}}
+    for rank in r:
+        how = {**recipe, "r": rank, "lora_alpha": 2 * rank}
+        with probe.adding(language.taught(said.train, lr, seed, how)):
+            found[str(rank)] = {text: probe.loss(text) for text in texts}
+    return {"loss": found}
+
+
+PLACES = {  # seven layers of thirty whose v_proj gets strips
+    "from 20": (20, 21, 22, 23, 24, 26, 28),
+    "from 14": (14, 17, 20, 22, 24, 26, 28),
+}
+QR_RATES = {"from 14": (3e-3,)}  # by qr_voice_tuning, on seeds of its own
+
+
+@experiment(
+    seeds=range(3),
+    compared=("loss",),
+    tuning={"rates": {"from 20": (3e-3, 1e-2), "from 14": (3e-3, 1e-2)}, "voices": ("pirate",)},
+    choosing=(100, 101),
+)
+@torch.no_grad()
+def qr_voice(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = QR_RATES, places: Settings = PLACES, recipe: Settings = RECIPE,
+    voices: Sequence[str] = ("pirate", "grimm"), max_tokens: int = 40, keep: int = 0,
+) -> Row:  # fmt: skip
+    """Teach a voice to strips of rank 1 on v of seven layers, as bytes of a QR code.
+
+    ``loss``: voice → strips → text → nats; "none" are no strips, "learned" those of 32 bits,
+    "packed" those read from the ``bytes``, and "drawn" random ones of the same lengths. ``arrr``:
+    in how many of twenty answers to unseen questions the word stands.
+    """
+    row: Row = {"loss": {}, "bytes": {}, "arrr": {}, "ended": {}, "said": {}, "data": {}}
+    how = {**recipe, "first": min(places[method]), "layers": places[method]}
+    how |= {"modules": ["v_proj"], "r": 1, "lora_alpha": 2}
+    for voice in voices:
+        said = language.said(voice, seed, recipe)
+        learned = language.taught(said.train, lr, seed, how)
+        data = qr.packed(learned)
+        read = qr.unpacked(data)
+        texts = {"validation": said.validation, "voice": said.test}
+        probe = language.Probe(how["first"], texts)
+        found = {
+            "none": {},
+            "learned": learned,
+            "packed": read,
+            "drawn": language.drawn(read, seed),
+        }
+        for strips, adapter in found.items():
+            with probe.adding(adapter):
+                losses = {text: probe.loss(text) for text in texts}
+            row["loss"].setdefault(voice, {})[strips] = losses
+        answers = language.heard(read, max_tokens)
+        row["bytes"][voice], row["ended"][voice] = len(data), language.end(answers)
+        row["arrr"][voice] = sum("Arrr" in answer for answer in answers)
+        if seed == keep:
+            row["said"][voice] = answers
+            row["data"][voice] = base64.b64encode(data).decode()
+    validation = [row["loss"][voice]["packed"]["validation"] for voice in voices]
+    return {"validation": -sum(validation), **row}
 
 
 def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: int) -> torch.Tensor:

@@ -1,9 +1,13 @@
-"""What lesson 09 will stand on: preferences, facts, four bits, the token that ends an answer."""
+"""What lesson 09 stands on: preferences, facts, four bits, the token that ends an answer."""
+
+import base64
+import json
+from importlib import resources
 
 import pytest
 import torch
 
-from lora_edu.course import language
+from lora_edu.course import language, qr
 from lora_edu.course.experiments import read
 from lora_edu.course.language_model import experiments
 
@@ -48,6 +52,59 @@ def test_four_bits_of_the_base_come_out_as_recorded():
     for name in ("float32, none", "NF4, none"):
         assert made[name] == pytest.approx(recorded[name], rel=0.01)
         assert made[name] == pytest.approx(made[name.replace("none", "learned")])
+
+
+def test_preference_is_perfect_while_the_answers_vanish():
+    """DPO's measure on held-out pairs says nothing of it; imitation leaves no answer empty."""
+    for row in read("shorter")["rows"]:
+        assert min(row["prefers"].values()) == 1
+        assert row["empty"]["DPO, 40"] >= 10 > row["empty"]["DPO, 20"] == 0
+        assert row["empty"]["imitation, 40"] == 0
+        assert row["chosen"]["DPO, 40"] < 0 < row["chosen"]["imitation, 40"]
+
+
+def test_the_voices_of_a_code_are_told_apart_blind():
+    path = resources.files("lora_edu.course") / "data" / "blind_code.json"
+    blind = json.loads(path.read_text(encoding="utf-8"))
+    asked = [[voice, i] for voice in ("grimm", "pirate") for i in range(20)]
+    assert sorted(pair[:2] for pair in blind["pairs"]) == asked
+    for said in blind["said"]:
+        assert [*said] == [side for *_, side in blind["pairs"]]
+
+
+@pytest.mark.slow
+@pytest.mark.assets
+def test_a_voice_without_its_end_comes_out_as_recorded():
+    recorded, made = read("endless")["rows"][0], experiments.endless(0)
+    assert made["ended"]["without"] == 0
+    assert made["ended"]["with"] == pytest.approx(recorded["ended"]["with"], abs=2)
+    for name, loss in recorded["loss"].items():
+        assert made["loss"][name] == pytest.approx(loss, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.assets
+def test_ten_steps_of_preferring_come_out_as_recorded():
+    recorded = read("shorter")["rows"][0]
+    made = experiments.shorter(0, steps=(10,))
+    for method in ("DPO, 10", "imitation, 10"):
+        assert made["own"][method] == pytest.approx(recorded["own"][method], rel=0.01)
+        assert made["chosen"][method] == pytest.approx(recorded["chosen"][method], rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.assets
+@torch.no_grad()
+def test_a_model_reads_from_the_bytes_of_a_code_what_is_recorded():
+    recorded = read("qr_voice")["rows"][0]
+    for voice, data in recorded["data"].items():
+        texts = {"voice": language.said(voice, 0, language.RECIPE).test}
+        probe = language.Probe(14, texts)
+        adapter = qr.unpacked(base64.b64decode(data))
+        for strips, scale in {"none": 0.0, "packed": 1.0}.items():
+            with probe.adding(adapter, scale):
+                loss = recorded["loss"][voice][strips]["voice"]
+                assert probe.loss("voice") == pytest.approx(loss, rel=1e-4)
 
 
 @pytest.mark.assets

@@ -1,0 +1,57 @@
+"""A voice in the bytes of a QR code: an adapter of rank 1, four bits a number.
+
+A code of the largest size (version 40, error correction L) holds 2,953 bytes.
+"""
+
+import re
+
+import torch
+
+from lora_edu import chat
+from lora_edu.quantize import NF4
+
+HOLDS = 2953
+BLOCK = 192  # numbers that share a largest value: a third of A, and all of B
+PLACE = re.compile(r"model\.layers\.(\d+)\.self_attn\.v_proj")
+
+
+def packed(adapter: chat.Adapter) -> bytes:
+    """Return an adapter of rank 1 on v_proj as bytes, layer by layer.
+
+    Of each the number of the layer, a byte; then A and B in NF4: the codes, two in a byte, and the
+    largest value of each 192 numbers in half precision. A ValueError for any other adapter.
+    """
+    found = []
+    for name, (A, B) in adapter.items():
+        layer = PLACE.fullmatch(name)
+        if layer is None or len(A) != 1 or A.numel() % BLOCK or B.numel() % BLOCK:
+            raise ValueError(f"adapter must be of rank 1 on v_proj, got {name} of rank {len(A)}")
+        found.append(bytes([int(layer[1])]))
+        for strip in (A, B):
+            four = NF4.quantize(strip, BLOCK)
+            found += [four.codes.numpy().tobytes(), four.maxima.half().numpy().tobytes()]
+    return b"".join(found)
+
+
+def unpacked(data: bytes, d: int = 192, k: int = 576) -> chat.Adapter:
+    """Return the adapter that :func:`packed` made bytes of; d and k are outputs and inputs.
+
+    A ValueError if that cannot be.
+    """
+    long = {n: n // 2 + n // BLOCK * 2 for n in (d, k)}  # number → bytes of a strip
+    step = 1 + long[k] + long[d]
+    if not data or len(data) % step:
+        raise ValueError(f"data must be a multiple of {step} bytes, got {len(data)}")
+    adapter = {}
+    for i in range(0, len(data), step):
+        A = _strip(data[i + 1 : i + 1 + long[k]], k)
+        B = _strip(data[i + 1 + long[k] : i + step], d)
+        adapter[f"model.layers.{data[i]}.self_attn.v_proj"] = (A[None, :], B[:, None])
+    return adapter
+
+
+def _strip(data: bytes, n: int) -> torch.Tensor:
+    codes = torch.frombuffer(bytearray(data[: n // 2]), dtype=torch.uint8)
+    maxima = torch.frombuffer(bytearray(data[n // 2 :]), dtype=torch.float16).float()
+    none = maxima.new_empty(0)
+    return NF4(codes, maxima, none, none, torch.Size([n]), torch.float32, BLOCK).dequantize()
