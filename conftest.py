@@ -12,7 +12,7 @@ from builder.source import slug
 from lora_edu import assets
 from lora_edu.course import experiments
 
-NEED_ASSETS = {"first_words", "merging", "real_model", "inside_the_update"}  # lessons
+NEED_ASSETS = {"first_words", "merging", "real_model", "inside_the_update", "language_model"}
 # Seconds of one thread that a lesson may take from top to bottom. They are printed, not asserted.
 GOAL, LONGER = 30, {"first_words": 60, "real_model": 75, "inside_the_update": 75}
 LONGER |= {"language_model": 120}

@@ -43,10 +43,10 @@ FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come
 # five figures, a table of evidence, and two checks that know twenty slips each. So does the real
 # model: a map with its intervals, and checks that know forty slips. Merging has three experiments
 # on a chat model, a film and four figures. The look inside has four, on two models, five figures,
-# and checks that know seventy slips.
-LESSON, AVERAGE = 470, 511
+# and checks that know seventy slips. The voice has eleven experiments, for 00, 06 and 08 too.
+LESSON, AVERAGE = 470, 540
 LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690, "inside_the_update": 850}
-LARGER |= {"beyond_lora": 665}
+LARGER |= {"beyond_lora": 665, "language_model": 760}
 
 
 @cache
@@ -257,9 +257,9 @@ def test_the_package_stays_small():
     # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
     assert total(SMALL) <= 2456  # 150 of them plan the memory of training
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
-    # the learner's own file.
-    assert total(TOOLS) <= 2900
-    assert total(MODULES) <= 10850  # we aim at 6,000
+    # the learner's own file; and a voice in the bytes of a QR code.
+    assert total(TOOLS) <= 2980
+    assert total(MODULES) <= 11340  # we aim at 6,000
 
 
 def test_a_lesson_brings_little_of_its_own():

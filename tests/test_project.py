@@ -32,7 +32,12 @@ CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 
 EXTRAS = PROJECT["optional-dependencies"]
 # Distributions by the names of their modules, where these differ
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "IPython": "ipython",
+    "zxingcpp": "zxing-cpp",
+}
 DISTRIBUTIONS |= {"markdown_it": "markdown-it-py", "yaml": "pyyaml"}
 # What nothing imports: run by its name, or loaded by another package
 NOT_IMPORTED = {

@@ -55,7 +55,7 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def call(answer: Callable, **arguments: Any) -> Any:
+def call(answer: Callable, /, **arguments: Any) -> Any:
     """Call a learner's function for a check, and name what goes wrong on the way.
 
     Parameters

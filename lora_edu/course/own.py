@@ -1,11 +1,12 @@
-"""What a learner wrote becomes a file of theirs: notebooks/mine/lora.py.
+"""What a learner wrote becomes a file of theirs, notebooks/mine/lora.py, and is used again.
 
-Only their own copy of a lesson, which lies in ``notebooks/mine``, writes it. The course's own page,
-a build and a test say what would be in it, and leave all files alone.
+Only their own copy of a lesson, which lies in ``notebooks/mine``, writes or reads it. The course's
+own page, a build and a test say what would be in it, and leave all files alone.
 """
 
 import ast
 import builtins
+import importlib.util
 import inspect
 import linecache
 import os
@@ -52,6 +53,29 @@ def keep(*parts: Any) -> None:
         print(f"Nothing is written: {error}")
         return
     print(f"notebooks/mine/lora.py is yours now, {told}")
+
+
+def take(name: str, instead: Any) -> Any:
+    """Return what the learner wrote under a name, from ``notebooks/mine/lora.py``, or ``instead``.
+
+    That is returned where this is no copy of the learner's, or where the file is not there, does
+    not run, or has no such name. What was taken is printed.
+    """
+    folder = _mine()
+    path = folder / "lora.py" if folder else None
+    if path is None or not path.is_file():
+        print(f"{name}: the package's. In your own copy of this page: yours, if you wrote it.")
+        return instead
+    try:
+        spec: Any = importlib.util.spec_from_file_location("mine_lora", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = getattr(module, name)
+    except Exception as error:  # a learner's file can fail in every way
+        print(f"{name}: the package's, for lora.py fails: {type(error).__name__}: {error}")
+        return instead
+    print(f"{name}: yours, from notebooks/mine/lora.py")
+    return found
 
 
 def _write(path: Path, text: str) -> str:

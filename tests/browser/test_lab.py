@@ -71,6 +71,11 @@ SLIPS = {
         ("plain sum", " ** 2) / min(i, j)", ") / min(i, j)"),
         ("no weight", "weight * B_2]", "B_2]"),
     ],
+    "language_model": [
+        ("question learned", "[-100] * len(question) + answer", "question + answer"),
+        ("the loss", "math.exp(-sum(counted) / len(counted))", "-sum(counted) / len(counted)"),
+        ("end of the question", "ids.index(pad, asked)", "ids.index(pad)"),
+    ],
     "beyond_lora": [
         ("times r", "lora_alpha * r**0.5", "lora_alpha * r"),
         ("all slow", '"lr": ratio * lr', '"lr": lr'),

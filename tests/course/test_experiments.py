@@ -27,6 +27,8 @@ REAL = {
     "opened",
     "descendants_minilm",
     "descendants_minilm_tuning",
+    "qr_voice",
+    "qr_voice_tuning",
     "four_bits",
     "voice_rates",
     "frontier",
@@ -744,7 +746,7 @@ QUICK = {
 
 
 # Of runs of minutes, one method is made again.
-ONE_METHOD = {"voice_rates": ["pirate"], "frontier": ["r=4"]}
+ONE_METHOD = {"voice_rates": ["pirate"], "frontier": ["r=4"], "qr_voice_tuning": ["from 14"]}
 ONE_METHOD |= {"by_heart_tuning": ["width=64 r=1 scale=1"], "patient_tuning": ["r=4 alpha=4"]}
 ONE_METHOD |= {name: ["full", "r=4 alpha=64"] for name in ("turned_tuning", "inverted_tuning")}
 ONE_METHOD |= {"minilm": ["LoRA q,v r=8", "full q,v"], "minilm_tuning": ["head"]}

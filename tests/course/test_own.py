@@ -193,3 +193,38 @@ def test_a_cell_that_is_forgotten_is_run_again(page, mine, capsys):
     linecache.cache.pop(page["train"].__code__.co_filename)
     own.keep(page["train"])
     assert "train stands in no cell: run the cell that defines it" in capsys.readouterr().out
+
+
+# -- and taken again ------------------------------------------------------------------------------
+
+
+def test_what_stands_in_the_file_is_taken(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "lora.py").write_text("LoRA = 'mine'\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.delenv("LORA_EDU_CLAIMS", raising=False)
+    assert own.take("LoRA", "theirs") == "mine"
+    assert "yours, from notebooks/mine/lora.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "AttributeError"), ("1 / 0", "ZeroDivisionError"), ("class (", "SyntaxError")],
+)
+def test_a_file_that_fails_is_named_and_nothing_stops(tmp_path, monkeypatch, capsys, text, why):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "lora.py").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.delenv("LORA_EDU_CLAIMS", raising=False)
+    assert own.take("LoRA", "theirs") == "theirs"
+    assert why in capsys.readouterr().out
+
+
+def test_elsewhere_nothing_is_taken(tmp_path, monkeypatch, capsys):
+    (tmp_path / "lora.py").write_text("raise SystemExit", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert own.take("LoRA", "theirs") == "theirs"
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert own.take("LoRA", "theirs") == "theirs"
+    assert capsys.readouterr().out.count("the package's") == 2

@@ -79,7 +79,7 @@ def test_a_voice_without_its_end_comes_out_as_recorded():
     assert made["ended"]["without"] == 0
     assert made["ended"]["with"] == pytest.approx(recorded["ended"]["with"], abs=2)
     for name, loss in recorded["loss"].items():
-        assert made["loss"][name] == pytest.approx(loss, rel=0.01)
+        assert made["loss"][name] == pytest.approx(loss, rel=0.03)
 
 
 @pytest.mark.slow
