@@ -1471,7 +1471,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "a letter is a picture": (" and not sign.isalnum()", ""),
     },
     ("lora_edu/course/qr.py", "tests/course/test_qr.py"): {
-        "A for B": ("data[i + 1 + long[k] : i + step], d)", "data[i + 1 : i + 1 + long[d]], d)"),
+        "A for B": ("data[i + 1 + long[K] : i + step], D)", "data[i + 1 : i + 1 + long[D]], D)"),
         "rank 2 loses a strip": ("or len(A) != 1 or", "or"),
     },
     ("lora_edu/course/language_model/checks.py", "tests/course/test_checks.py"): {

@@ -319,11 +319,15 @@ def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept
 def adapted(base: Any, recipe: Mapping[str, Any], seed: int) -> tuple[Any, Upper]:
     """Return a copy of a chat model with LoRA on its upper layers, and these layers.
 
-    On those from ``first`` on or, if the recipe names ``layers``, on these of them.
+    On those from ``first`` on or, if the recipe names ``layers``, on these of them. A ValueError if
+    one lies elsewhere: what enters ``first`` is computed once, so below it nothing may train.
     """
+    every = range(recipe["first"], len(base.model.layers))
+    layers = recipe.get("layers", every)
+    if wrong := [layer for layer in layers if layer not in every]:
+        raise ValueError(f"layers must be from {every.start} to {every.stop - 1}, got {wrong[0]}")
     model = copy.deepcopy(base)
-    every = range(recipe["first"], len(model.model.layers))
-    upper = "|".join(map(str, recipe.get("layers", every)))
+    upper = "|".join(map(str, layers))
     targets = rf"model\.layers\.({upper})\..*\.({'|'.join(recipe['modules'])})"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

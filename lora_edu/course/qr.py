@@ -11,8 +11,9 @@ from lora_edu import chat
 from lora_edu.quantize import NF4
 
 HOLDS = 2953
+D, K = 192, 576  # outputs and inputs of v_proj of SmolLM2-135M
 BLOCK = 192  # numbers that share a largest value: a third of A, and all of B
-PLACE = re.compile(r"model\.layers\.(\d+)\.self_attn\.v_proj")
+PLACE = re.compile(r"model\.layers\.(\d\d?)\.self_attn\.v_proj")
 
 
 def packed(adapter: chat.Adapter) -> bytes:
@@ -21,10 +22,12 @@ def packed(adapter: chat.Adapter) -> bytes:
     Of each the number of the layer, a byte; then A and B in NF4: the codes, two in a byte, and the
     largest value of each 192 numbers in half precision. A ValueError for any other adapter.
     """
+    if not adapter:
+        raise ValueError("adapter must have at least one layer, got none")
     found = []
     for name, (A, B) in adapter.items():
         layer = PLACE.fullmatch(name)
-        if layer is None or len(A) != 1 or A.numel() % BLOCK or B.numel() % BLOCK:
+        if layer is None or len(A) != 1 or A.numel() != K or B.numel() != D:
             raise ValueError(f"adapter must be of rank 1 on v_proj, got {name} of rank {len(A)}")
         found.append(bytes([int(layer[1])]))
         for strip in (A, B):
@@ -33,19 +36,19 @@ def packed(adapter: chat.Adapter) -> bytes:
     return b"".join(found)
 
 
-def unpacked(data: bytes, d: int = 192, k: int = 576) -> chat.Adapter:
-    """Return the adapter that :func:`packed` made bytes of; d and k are outputs and inputs.
+def unpacked(data: bytes) -> chat.Adapter:
+    """Return the adapter that :func:`packed` made bytes of.
 
     A ValueError if that cannot be.
     """
-    long = {n: n // 2 + n // BLOCK * 2 for n in (d, k)}  # number → bytes of a strip
-    step = 1 + long[k] + long[d]
+    long = {n: n // 2 + n // BLOCK * 2 for n in (D, K)}  # number → bytes of a strip
+    step = 1 + long[K] + long[D]
     if not data or len(data) % step:
         raise ValueError(f"data must be a multiple of {step} bytes, got {len(data)}")
     adapter = {}
     for i in range(0, len(data), step):
-        A = _strip(data[i + 1 : i + 1 + long[k]], k)
-        B = _strip(data[i + 1 + long[k] : i + step], d)
+        A = _strip(data[i + 1 : i + 1 + long[K]], K)
+        B = _strip(data[i + 1 + long[K] : i + step], D)
         adapter[f"model.layers.{data[i]}.self_attn.v_proj"] = (A[None, :], B[:, None])
     return adapter
 

@@ -326,3 +326,12 @@ def test_a_drawn_file_is_as_large():
     update, other = (B @ A for A, B in (adapter["q"], language.drawn(adapter, 0)["q"]))
     torch.testing.assert_close(update.norm(), other.norm())
     assert (update - other).norm() > update.norm()
+
+
+def test_a_layer_below_the_first_one_is_refused(folder):
+    model, _ = chat.load(folder)
+    recipe = {"first": 2, "modules": ["v_proj"], "r": 1, "lora_alpha": 2}
+    with pytest.raises(ValueError, match="layers must be from 2 to 3, got 1"):
+        language.adapted(model, {**recipe, "layers": (1, 3)}, 0)
+    adapted, _ = language.adapted(model, {**recipe, "layers": (3,)}, 0)
+    assert [*lora_layers(adapted)] == ["model.layers.3.self_attn.v_proj"]

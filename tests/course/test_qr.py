@@ -20,7 +20,7 @@ def strips(*layers, r=1, part="self_attn.v_proj", seed=0):
     }
 
 
-@given(st.lists(st.integers(0, 255), min_size=1, max_size=8, unique=True), st.integers(0, 99))
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=8, unique=True), st.integers(0, 99))
 def test_bytes_hold_what_four_bits_keep(layers, seed):
     adapter = strips(*layers, seed=seed)
     data = qr.packed(adapter)
@@ -44,6 +44,13 @@ def test_packing_what_was_read_changes_nothing():
 def test_another_adapter_is_refused(adapter):
     with pytest.raises(ValueError, match="adapter must be of rank 1 on v_proj, got model"):
         qr.packed(adapter)
+
+
+def test_what_has_no_bytes_is_refused():
+    with pytest.raises(ValueError, match="at least one layer, got none"):
+        qr.packed({})
+    with pytest.raises(ValueError, match=r"rank 1 on v_proj, got model\.layers\.300"):
+        qr.packed(strips(300))
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 392, b"x" * 394])

@@ -336,10 +336,8 @@ def shorter(
             bare = [answer.removesuffix("<|im_end|>").strip() for answer in answers]
             lengths = [len(language.base()[1](text)["input_ids"]) for text in bare]
             row["tokens"][at] = sum(lengths) / len(lengths)
-            row["ended"][at], row["empty"][at] = (
-                language.end(answers),
-                sum(not text for text in bare),
-            )
+            row["ended"][at] = language.end(answers)
+            row["empty"][at] = sum(not text for text in bare)
             row["said"][at] = answers[:4]
             row["own"][at] = language.loss(upper, elsewhere)
             gained = [

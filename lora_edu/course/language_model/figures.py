@@ -166,7 +166,6 @@ def _frontier() -> Numbers:
     numbers["LoRA, own answers mixed in"] = at("r=4, own answers", 1)  # 1e-3
     numbers["full, own answers mixed in"] = at("full, own answers", 1)  # 1e-4
     numbers["LoRA at a half"] = at("scale", 1)
-    numbers["LoRA at three quarters"] = at("scale", 2)
     return numbers | {"seeds": len(trade("full")[0]), "beaten": beaten()}
 
 

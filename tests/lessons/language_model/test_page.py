@@ -69,6 +69,12 @@ def test_the_script_for_a_bigger_machine_is_python_and_peft_takes_its_settings()
     (config,) = (call for call in calls if ast.unparse(call.func) == "LoraConfig")
     how = {word.arg: ast.literal_eval(word.value) for word in config.keywords}
     assert peft.LoraConfig(**how).lora_alpha == 2 * how["r"]
+    named = re.findall(r"\b(\d\d) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)", page)
+    assert len(named) >= 9
+    for number, cells in named:
+        (path,) = sources([number])
+        ids = {one.id for one in read_source(path).cells}
+        assert set(re.findall(r"`(.+?)`", cells)) <= ids, (number, cells)
     explained = set(re.findall(r"`(\w+)`", page))
     (settings,) = (call for call in calls if ast.unparse(call.func) == "SFTConfig")
     skip = {"output_dir", "per_device_train_batch_size"}
