@@ -8,7 +8,7 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides bench venv clean
+.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides quizzes assignment kit grading bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -19,8 +19,12 @@ help:
 	@echo "make figures       draw anew what has changed in figures/"
 	@echo "make notebooks     build notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
+	@echo "make quizzes       make quizzes/, for Moodle and to print"
+	@echo 'make assignment LESSONS="01 03"   make assignments/, for nbgrader'
+	@echo "make kit           make kit/, a folder for a room without a network"
 	@echo "make mutations     break the package on purpose: each break must fail a test"
 	@echo "make robustness    the lessons with two threads, and as an old processor computes"
+	@echo "make grading       try the assignments with nbgrader, in an environment of its own"
 	@echo "make bench         measure the layer and whole models"
 	@echo "make clean         remove .venv and caches"
 
@@ -54,6 +58,23 @@ notebooks: venv
 slides: venv
 	@$(PY) notebooks/build.py --slides
 
+quizzes: venv
+	@$(PY) notebooks/build.py --quizzes
+
+assignment: venv
+	@$(PY) notebooks/build.py --assignment $(LESSONS)
+
+kit: slides quizzes
+	@rm -rf kit && mkdir kit
+	@git archive --prefix=kit/lora/ HEAD | tar x
+	@cp -r slides quizzes kit
+	@$(PY) -m pip download --quiet --dest kit/wheels '.[course,test,dev]' hatchling editables
+	@LORA_EDU_ASSETS=kit/assets $(LORA_EDU) assets --fetch
+	@du -sm kit/* && du -sm kit
+
+grading: venv
+	$(PY) tests/grading.py
+
 mutations: venv
 	$(PY) tests/mutations.py
 
@@ -68,4 +89,4 @@ bench: venv
 	$(PY) tests/benchmarks/chat.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist kit

@@ -5,7 +5,10 @@
     python notebooks/build.py --solved [NAME ...]   execute with the exercises solved; write nothing
     python notebooks/build.py --seed N [NAME ...]   execute with another SEED; write nothing
     python notebooks/build.py --own [NAME ...]      make the learner's own copies, notebooks/mine/
-    python notebooks/build.py --slides [NAME ...]   make slides/NAME.html (--out: elsewhere)
+    python notebooks/build.py --slides [NAME ...]   make slides/NAME.html, those of the class, too
+    python notebooks/build.py --assignment NAME ... make assignments/, for nbgrader
+    python notebooks/build.py --quizzes             make quizzes/, for Moodle and to print
+                                                    (--out: elsewhere)
 
 How a source is written stands in notebooks/builder/source.py; how it is translated, in translate.py
 beside it; what is compared and refused, in lint.py. A build of all lessons writes constraints.txt.
@@ -21,7 +24,9 @@ from functools import partial
 from pathlib import Path
 
 from builder import constraints, execute, lint, own
-from builder.source import BuildError, sources
+from builder.source import NOTEBOOKS, BuildError, sources
+
+CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,14 +38,18 @@ def main(argv: list[str] | None = None) -> int:
     what.add_argument("--solved", action="store_true", help="run every exercise's solution")
     what.add_argument("--own", action="store_true", help="make copies in notebooks/mine")
     what.add_argument("--slides", action="store_true", help="make slides, one HTML file a lesson")
+    what.add_argument("--assignment", action="store_true", help="make assignments for nbgrader")
+    what.add_argument("--quizzes", action="store_true", help="make quizzes, for Moodle and paper")
     parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
-    parser.add_argument("--out", type=Path, default=Path("slides"), help="where slides go")
+    parser.add_argument("--out", type=Path, help="where what is made for a class goes")
     options = parser.parse_args(argv)
     try:
-        paths = sources(options.names)
+        paths = chosen_paths(options)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
+    if options.quizzes:
+        return 1 if attempt("quizzes", partial(make_quizzes, options.out)) is None else 0
     step = chosen_step(options)
     if options.check and not options.names:
         step = check_quietly
@@ -72,6 +81,15 @@ def attempt(name: str, step: Callable[[], str]) -> str | None:
     return result
 
 
+def chosen_paths(options: argparse.Namespace) -> list[Path]:
+    """Return the sources of the named lessons, or all; for slides, the script of a class, too."""
+    names = [name for name in options.names if name != CLASS.stem]
+    paths = sources(names) if names or not options.names else []
+    if options.slides and (CLASS.stem in options.names or not options.names):
+        paths.append(CLASS)
+    return paths
+
+
 # -- the steps: each takes a lesson, and says in a word or two what came of it ----------------
 
 
@@ -82,7 +100,9 @@ def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
     if options.own:
         return own.own_copies
     if options.slides:
-        return partial(make_slides, out=options.out)
+        return partial(make_slides, out=options.out or Path("slides"))
+    if options.assignment:
+        return partial(make_assignment, out=options.out or Path("assignments"))
     if options.solved:
         return partial(run_solved, seed=options.seed)
     if options.seed is not None:
@@ -128,6 +148,20 @@ def make_slides(path: Path, out: Path) -> str:
     from builder.slides import write_slides  # loads nbconvert: not for the other steps
 
     return str(write_slides(path, out))
+
+
+def make_assignment(path: Path, out: Path) -> str:
+    """Write a lesson as nbgrader takes it."""
+    from builder.assignment import write_assignment
+
+    return write_assignment(path, out)
+
+
+def make_quizzes(out: Path | None) -> str:
+    """Write the questions of all lessons, for Moodle and to print."""
+    from builder.quiz import write_quizzes
+
+    return write_quizzes(NOTEBOOKS / "src", out or Path("quizzes"))
 
 
 def write_constraints(root: Path) -> str:

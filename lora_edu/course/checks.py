@@ -2,10 +2,12 @@
 
 A check prints ``check_name: OK``, or ``check_name: not attempted yet`` when it is given what the
 stub holds (``...``, ``None``, or a function that raises ``NotImplementedError``); so a notebook
-nobody has worked on runs to its end. A wrong answer raises an ``AssertionError`` that says what
-is wrong with it; a notebook shows that alone, without a traceback.
+nobody has worked on runs to its end. (A grader asks for ``check_name.passed``.) A wrong answer
+raises an ``AssertionError`` that says what is wrong with it; a notebook shows that alone, without a
+traceback.
 """
 
+import copy
 import functools
 import linecache
 import math
@@ -13,6 +15,7 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping
+from numbers import Number, Real
 from types import CodeType
 from typing import Any
 
@@ -31,6 +34,7 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def checked(*answers: Any) -> None:
+        checked.passed = False  # pyright: ignore[reportAttributeAccessIssue]
         missing = [answer is None or answer is ... for answer in answers]
         mistake = None
         try:
@@ -50,6 +54,7 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
             lines = textwrap.wrap(f"{name}: {mistake}", 88)
             wrong._render_traceback_ = lambda: lines  # pyright: ignore[reportAttributeAccessIssue]
             raise wrong
+        checked.passed = True  # pyright: ignore[reportAttributeAccessIssue]
         print(f"{name}: OK")
 
     return checked
@@ -70,12 +75,12 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
     NotImplementedError
         The function raises it itself: what the stub left to do is still to be done.
     AssertionError
-        It raised another error (the message quotes the line), returned nothing, or changed an array
-        that it was given.
+        It raised another error (the message quotes the line), returned nothing, or changed what
+        it was given. Who works with torch, and is given NumPy's arrays, is given tensors instead.
     """
     own = getattr(answer, "__code__", None)  # None: not written in Python
-    before = {name: np.array(value) for name, value in arguments.items()}
-    given = ", ".join(f"{name} {_given(value)}" for name, value in before.items())
+    before = {name: _copy(value) for name, value in arguments.items()}
+    given = ", ".join(f"{name} {_given(value)}" for name, value in arguments.items())
     try:
         result = answer(*arguments.values())
     except NotImplementedError as error:
@@ -87,13 +92,17 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
             f"it calls {stub.co_name}, which is still a stub: write that first"
         ) from None
     except Exception as error:
+        if tensors := _as_tensors(error, arguments):
+            return call(answer, **tensors)
         raised = f"for {given} it raises {type(error).__name__}: {error}"
         raise AssertionError(raised + _where(error, own)) from None
     for name, value in before.items():
-        assert np.array_equal(value, arguments[name]), (
-            f"{name} itself was changed: return a new array (y = a + b, not a += b)"
+        assert _equal(value, arguments[name]), (
+            f"{name} itself was changed: return something new (y = a + b, not a += b)"
         )
-    assert result is not None, "it returned None: is the `return` missing? Or never reached?"
+    assert result is not None, (
+        f"for {given} it returned None: is the `return` missing? Or never reached?"
+    )
     return result
 
 
@@ -117,15 +126,54 @@ def _last_line(code: CodeType) -> int:
     return max(line for *_, line in code.co_lines() if line is not None)
 
 
-def _given(value: NDArray) -> str:
-    return f"of shape {value.shape}" if value.ndim else f"= {value}"
+def _given(value: Any) -> str:
+    if isinstance(value, (Number, str)) or (isinstance(value, list) and len(value) <= 8):
+        return f"= {value}"
+    kind = type(value).__name__
+    shape = getattr(value, "shape", None)
+    return f"({kind})" if shape is None else f"of shape {tuple(shape)}"
+
+
+# What torch says of NumPy's arrays, and NumPy of torch's words.
+NO_TENSOR = re.compile(
+    r"(?:not|got|found) .*numpy\.ndarray|'numpy\.ndarray' object|argument '(?:dim|keepdim)'"
+)
+
+
+def _as_tensors(error: Exception, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with tensors for arrays if the error asks for them, else nothing."""
+    arrays = [name for name, value in arguments.items() if isinstance(value, np.ndarray)]
+    if not arrays or not NO_TENSOR.search(str(error)):
+        return {}
+    import torch  # most lessons that need it have loaded it already
+
+    return {**arguments, **{name: torch.from_numpy(arguments[name].copy()) for name in arrays}}
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of an argument, to compare it with later."""
+    if isinstance(value, (dict, list)):
+        return copy.deepcopy(value)
+    return value.detach().clone() if hasattr(value, "detach") else np.array(value)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Say whether two arguments are the same, whatever they hold."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if hasattr(one, "detach"):
+        return one.shape == other.shape and bool((one == other).all())
+    return np.array_equal(one, other)
 
 
 def numbers(value: Any, name: str) -> NDArray:
     """Return what a learner gave as an array of floats, or say what it is instead."""
     try:
         array = np.asarray(value.detach() if hasattr(value, "detach") else value)
-        if array.dtype.kind in "biuf":
+        fractions = array.dtype.kind == "O" and all(isinstance(n, Real) for n in array.flat)
+        if array.dtype.kind in "biuf" or fractions:
             return array.astype(float)
     except (TypeError, ValueError, RuntimeError):  # ragged lists; lists of tensors
         pass

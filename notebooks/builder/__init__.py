@@ -1,10 +1,11 @@
 """The notebooks, built from their sources; ``notebooks/build.py`` is the command.
 
 ``stubs`` makes stubs of solutions; ``source`` reads a lesson, ``prose`` its words and numbers;
-``translate`` puts its Markdown into another language; ``editions`` makes notebooks of it.
+``translate`` puts its Markdown into another language; ``quiz`` ends it with questions, ``editions``
+makes notebooks of it.
 ``claims`` collects the sentences that a page vouches for, ``page`` measures its code, ``lint``
 judges the whole, ``execute`` runs it.
-``own`` gives a learner copies, ``slides`` a teacher slides; ``constraints`` names the versions
-behind the outputs; ``clone`` opens the lessons, checks a change and runs the tests. Each imports
-only such as stand before it here.
+``own`` gives a learner copies, ``slides`` and ``assignment`` are for a class; ``constraints`` names
+the versions behind the outputs; ``clone`` opens the lessons, checks a change and runs the tests.
+Each imports only such as stand before it here.
 """

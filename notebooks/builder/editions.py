@@ -15,7 +15,17 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from builder.source import UNSTABLE, BuildError, Source, exercises, file_name, solution_id, tags
+from builder.quiz import quiz_cell, read_quizzes
+from builder.source import (
+    UNSTABLE,
+    BuildError,
+    Source,
+    exercises,
+    file_name,
+    slug,
+    solution_id,
+    tags,
+)
 
 LABELS = {
     "en": {"hint": "Hint", "solution": "Solution"},
@@ -69,7 +79,7 @@ def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:
 
 
 def reading_edition(source: Source, language: str = "en") -> NotebookNode:
-    """Put stubs for exercises, fold hints and solutions, tag for nbval.
+    """Put stubs for exercises, fold hints and solutions, tag for nbval, end with the questions.
 
     The metadata are those alone that a notebook needs.
 
@@ -105,6 +115,9 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
         notebook.cells.append(cell)
     if solution is not None:
         notebook.cells.append(solution)
+    folder = source.path.parent / ("" if language == "en" else language)
+    if questions := read_quizzes(folder).get(slug(source.path)):
+        notebook.cells.append(quiz_cell(questions, language))
     return notebook
 
 

@@ -156,7 +156,7 @@ def check_prose(notebook: NotebookNode, allowed: Iterable[float]) -> Iterator[st
         has_code = any(cell.cell_type == "code" for cell in part)
         known = allowed | (shown if has_code and position > 0 else everywhere)
         for cell in part:
-            if cell.cell_type == "markdown" and "solution" not in tags(cell):
+            if cell.cell_type == "markdown" and not {"solution", "quiz"}.intersection(tags(cell)):
                 for value, written in numbers_in(cell.source).items():
                     if value not in known:
                         yield f"cell {cell.id}: no cell of this section shows the number {written}"
@@ -209,11 +209,11 @@ def check_size(notebook: NotebookNode, taste: bool = False) -> Iterator[str]:
     words = sum(
         len(re.findall(r"[^\W\d_]+", without_code(cell.source)))
         for cell in notebook.cells
-        if cell.cell_type == "markdown" and "solution" not in tags(cell)
+        if cell.cell_type == "markdown" and not {"solution", "quiz"}.intersection(tags(cell))
     )
     cells_from, words_from = LEAST if taste else (CELLS[0], WORDS[0])
     for what, value, (least, most) in [
-        ("cells", len(notebook.cells), (cells_from, CELLS[1])),
+        ("cells", sum("quiz" not in tags(cell) for cell in notebook.cells), (cells_from, CELLS[1])),
         ("words of prose", words, (words_from, WORDS[1])),
         ("bytes", len(dumps(notebook).encode()), (0, MOST_BYTES)),
     ]:

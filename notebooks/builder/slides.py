@@ -1,18 +1,27 @@
-"""Make slides of the lessons: one HTML file each, which opens in any browser without a network.
+"""Make slides: of each lesson, and of a class; one HTML file, which needs a browser alone.
 
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
 come onto it at the next key press, and so does what a code cell prints: first the question, then
-the answer. A picture has a slide of its own, with what its cell prints after it; the code of the
-course's own figures is left out, as are all other cells. Pictures are inside the file, formulas
-are MathML. On a slide that is too long, code moves to the next one; what is too long even so is
-drawn smaller.
+the answer. A picture has a slide of its own, with what its cell prints after it. Left out are the
+code that draws a picture, that of a prediction, and all other cells. Pictures are inside the file,
+formulas are MathML.
+
+They can be read from the back row: code in 24 pixels on a screen of 1280 x 720, and ten lines of it
+on a slide. What is longer goes on on the next one; the browser cuts it, for it knows the heights.
+
+A class, `notebooks/NAME.md`, is a script for a teacher. What stands in its frames (`>`) goes onto
+the screen: words as they are; in place of a lesson and a cell, such as
+``[01](01_matrix_example.ipynb) `film```, what that cell shows, and of a `live` cell the player.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from latex2mathml.converter import convert
 from nbconvert.filters import Highlight2HTML
@@ -33,20 +42,25 @@ PAGE = """<!doctype html>
 {highlight}
 html, body {{ margin: 0; height: 100%; overflow: hidden; background: white; color: #111 }}
 body {{ font: 26px/1.4 system-ui, sans-serif }}
-section {{ display: none; width: 1200px; padding: 40px 40px 60px; transform-origin: 0 0 }}
+section {{ display: none; box-sizing: border-box; width: 1280px; padding: 20px 16px 16px 20px;
+  transform-origin: 0 0 }}
 section.now {{ display: block }}
 section > .hidden {{ visibility: hidden }}
 h1 {{ font-size: 48px }} h2 {{ font-size: 42px }} h3 {{ font-size: 34px }}
-pre {{ font-size: 20px; line-height: 1.35; margin: 8px 0; white-space: pre-wrap }}
-div.highlight {{ background: #f5f5f5; padding: 4px 12px; border-left: 4px solid #0072b2 }}
-pre.output {{ padding: 4px 16px }}
-code {{ font-size: 85% }}
+h1, h2, h3 {{ margin: 0 0 16px }}
+pre {{ font: 24px/1.35 "DejaVu Sans Mono", Menlo, Consolas, monospace; margin: 8px 0;
+  white-space: pre-wrap; overflow-wrap: anywhere }}
+.row {{ display: block; min-height: 1.35em }}
+div.highlight {{ background: #f5f5f5; padding: 1px 8px; border-left: 4px solid #0072b2 }}
+pre.output {{ padding: 0 16px; font-size: 22px }}
+code {{ font-size: 92% }} pre code {{ font-size: 100% }}
 math {{ font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math }}
-img {{ display: block; width: 1200px; height: 600px; object-fit: contain }}
+section > div > img {{ display: block; width: 1216px; height: 640px; object-fit: contain }}
+figure {{ margin: 0 auto !important; zoom: 1.3 }} figure button, figure output {{ font-size: 20px }}
 table {{ border-collapse: collapse }} td, th {{ padding: 4px 14px; border-bottom: 1px solid #ccc }}
 blockquote {{ margin: 0; padding-left: 20px; border-left: 4px solid #e69f00 }}
 footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #555 }}
-@page {{ size: 1280px 1040px; margin: 0 }}
+@page {{ size: 1280px 720px; margin: 0 }}
 @media print {{ html, body {{ overflow: visible }}
   section {{ display: block; page-break-after: always; transform: none !important }}
   section > .hidden {{ visibility: visible }} footer {{ display: none }} }}
@@ -54,17 +68,39 @@ footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #55
 {slides}
 <footer></footer>
 <script>
-for (const slide of document.querySelectorAll("section")) {{  // too long: its code on the next one
-  slide.classList.add("now");
-  const code = slide.querySelector(":scope > .step > .highlight")?.parentNode;
-  const long = slide.offsetHeight > 900;
-  slide.classList.remove("now");
-  if (!code || !long) continue;
-  const next = document.createElement("section"), all = [...slide.children];
-  next.append(...all.slice(all.indexOf(code)));
+const MOST = 10, TALL = 720;  // lines of code on a slide, pixels
+const lines = part => [...part.querySelectorAll(".highlight pre")].reduce((sum, code) =>
+  sum + Math.round(code.offsetHeight / parseFloat(getComputedStyle(code).lineHeight)), 0);
+function move(slide, parts) {{  // parts of a slide to a new one behind it
+  const next = document.createElement("section");
+  next.append(...parts);
+  next.firstElementChild.classList.remove("step");
   slide.after(next);
-  code.classList.remove("step");
+  return next;
 }}
+function cut(slide) {{  // until all that is left on a slide can be read
+  slide.classList.add("now");
+  const parts = [...slide.children], low = part => part.offsetTop + part.offsetHeight;
+  const picture = slide.querySelector(":scope > div > img");
+  if (picture) picture.style.height = "";
+  const over = slide.offsetHeight - TALL + 16;  // a smaller picture, for what stands beside it
+  if (picture && over > 0) picture.style.height = `${{Math.max(400, 640 - over)}}px`;
+  let code = 0, at = parts.findIndex(part => (code += lines(part)) > MOST || low(part) > TALL - 26);
+  let rest = null;
+  if (at > 0) rest = move(slide, parts.slice(at));
+  else if (at === 0) {{  // a part that is too long by itself: between two of its paragraphs
+    const within = [...parts[0].children], first = within.findIndex(each => low(each) > TALL - 26);
+    const heads = within.findIndex(each => !/^H[1-6]$/.test(each.tagName));
+    if (first > Math.max(heads, 0)) {{
+      const part = document.createElement("div");
+      part.append(...within.slice(first));
+      rest = move(slide, [part, ...parts.slice(1)]);
+    }} else if (parts.length > 1) rest = move(slide, parts.slice(1));
+  }}
+  slide.classList.remove("now");
+  if (rest) cut(rest);
+}}
+document.querySelectorAll("section").forEach(cut);
 const slides = [...document.querySelectorAll("section")], footer = document.querySelector("footer");
 let at = Math.min(Math.max(Number(location.hash.slice(1)) || 1, 1), slides.length) - 1;
 const steps = slide => [...slide.querySelectorAll(":scope > .step")];
@@ -85,17 +121,21 @@ function go(forward) {{
   if (slides[next]) {{ at = next; show(!forward); }}
 }}
 addEventListener("keydown", event => {{
+  if (event.target.closest("figure")) return;  // the keys of a player are its own
   if (["ArrowRight", "ArrowDown", "PageDown", " "].includes(event.key)) go(true);
   else if (["ArrowLeft", "ArrowUp", "PageUp"].includes(event.key)) go(false);
   else return;
   event.preventDefault();
 }});
-addEventListener("click", event => event.target.closest("a, details") || go(true));
+addEventListener("click", event => event.target.closest("a, details, figure") || go(true));
 addEventListener("resize", () => show(true));
 addEventListener("load", () => show(false));
 </script>
 </html>
 """
+
+
+MOST_LINES, MOST_PRINTED, WIDE = 10, 22, 84  # lines of code and of output on a slide; signs a line
 
 
 class Renderer(IPythonRenderer):
@@ -110,24 +150,95 @@ class Renderer(IPythonRenderer):
         return convert(body, display="block")
 
 
-def parts(cell: NotebookNode, following: NotebookNode | None) -> list[str]:
-    """Return what a cell shows, as HTML: its text or code, then its outputs, in their order."""
+def markdown(text: str) -> str:
+    """Return Markdown as HTML."""
+    renderer = Renderer(escape=False, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer=renderer).render(text)
+
+
+def pieces(text: str, most: int, wide: int) -> list[str]:
+    """Cut code, or what it prints, into pieces of so many lines at most, of so many signs each.
+
+    It is cut where a line is blank, or else where one is least indented, never within a docstring.
+    """
+    rows = text.splitlines()
+    found = []
+    while True:
+        fits = 0  # rows of the text; one that is wider than the slide takes several lines of it
+        while fits < len(rows) and sum(lines_of(row, wide) for row in rows[: fits + 1]) <= most:
+            fits += 1
+        fits = max(fits, 1)
+        if fits >= len(rows):
+            return [*found, "\n".join(rows)]
+        places = [i for i in range(2, fits + 1) if "\n".join(rows[:i]).count('"""') % 2 == 0]
+        places = places or [fits]
+        blank = [i for i in places if not rows[i].strip() and i > fits // 3]
+        depth = {i: len(rows[i]) - len(rows[i].lstrip()) for i in places}
+        at = blank[-1] if blank else max(places, key=lambda i: (-depth[i], i))
+        found.append("\n".join(rows[:at]))
+        rows = rows[at:]
+        while rows and not rows[0].strip():
+            rows = rows[1:]
+
+
+def undrawn(code: str) -> str:
+    """Leave out of the code of a picture what draws it; nothing is left if it does nothing else."""
+    drawing = re.compile(r"\b(?:plt|plots|figures|axe?s?|fig)\.")
+    kept, ideas = [], False
+    rows = code.splitlines()
+    for node in ast.parse(code).body:
+        if drawing.search(ast.unparse(node)) and not isinstance(node, ast.FunctionDef):
+            continue
+        kept.append("\n".join(rows[node.lineno - 1 : node.end_lineno]))
+        ideas = ideas or isinstance(node, (ast.Assign, ast.FunctionDef, ast.ClassDef))
+    return "\n".join(kept) if ideas else ""
+
+
+def highlighted(code: str) -> str:
+    """Return code as HTML in colours; a row that is too long goes on further to the right."""
+    code = code.strip("\n")
+    found = re.fullmatch(r"(?s)(.*?<pre>)(.*?)\n?(</pre>.*)", Highlight2HTML()(code))
+    assert found is not None, code
+    before, rows, after = found.groups()
+    parts = []
+    for row, plain in zip(rows.split("\n"), code.split("\n"), strict=True):
+        deep = len(plain) - len(plain.lstrip()) + 4
+        parts.append(
+            f'<span class="row" style="padding-left:{deep}ch;text-indent:-{deep}ch">{row}</span>'
+        )
+    return f"{before}{''.join(parts)}{after}"
+
+
+def lines_of(row: str, wide: int) -> int:
+    """Return how many lines of a slide a row takes: what is too long goes on, indented."""
+    deep = len(row) - len(row.lstrip()) + 4
+    return 1 + max(0, -(-(len(row) - wide) // max(wide - deep, 1)))
+
+
+def parts(cell: NotebookNode, following: NotebookNode | None, coded: bool = True) -> list[str]:
+    """Return what a cell shows, as HTML: its text or code, then its outputs, in their order.
+
+    Not ``coded``: the outputs alone.
+    """
     if cell.cell_type == "markdown":
-        renderer = Renderer(escape=False, exclude_anchor_links=True)
-        texts = re.split(r"\n(?=### )", cell.source) if "slide" in tags(cell) else [cell.source]
-        return [MarkdownWithMath(renderer=renderer).render(text) for text in texts]
+        text = cell.source.partition("\n**You need**")[0]  # the title is short
+        texts = re.split(r"\n(?=### )", text) if "slide" in tags(cell) else [text]
+        return [markdown(text) for text in texts]
     described = following is not None and "figure-text" in tags(following)
     alt = re.sub(r"[*$`\\]", "", following.source) if described else ""
-    drawn = re.match(r"fig, \w+ = figures\.", cell.source)  # the picture says what the code does
-    shown = [] if drawn else [Highlight2HTML()(cell.source)]
+    code = cell.source if coded and "predict" not in tags(cell) else ""
+    if any("image/png" in output.get("data", {}) for output in outputs(cell)):
+        code = undrawn(code)
+    narrow = re.sub(r"(?<=\S) {2,}#", "  #", code)  # comments in no column
+    shown = [highlighted(each) for each in pieces(narrow, MOST_LINES, WIDE)] if code else []
     for output in outputs(cell):
         data = output.get("data", {})
         if "image/png" in data:
             source = f"data:image/png;base64,{data['image/png'].strip()}"
             shown.append(f'<img src="{source}" alt="{html.escape(alt)}">')
         elif text := output.get("text") or data.get("text/plain"):
-            joined = shown.pop() if shown and shown[-1].startswith("<pre") else ""
-            shown.append(f'{joined}<pre class="output">{html.escape(text)}</pre>')
+            for piece in pieces(text, MOST_PRINTED, WIDE):
+                shown.append(f'<pre class="output">{html.escape(piece)}</pre>')
     return shown
 
 
@@ -152,24 +263,90 @@ def slides(notebook: NotebookNode) -> list[str]:
     return ["\n".join(slide) for slide in found]
 
 
-def page(path: Path) -> str:
-    """Return the slides of the lesson whose source is ``path``, as one HTML page."""
+def built(path: Path) -> NotebookNode:
+    """Return the notebook of the lesson whose source is ``path``."""
     notebook = load(built_path(path))
     if notebook is None:
         raise BuildError(f"{path.stem}: there is no notebook; run `make notebooks`")
+    return notebook
+
+
+def page(path: Path) -> str:
+    """Return the slides of the lesson whose source is ``path``, as one HTML page."""
+    notebook = built(path)
     found = slides(notebook)
     if not found:
         raise BuildError(f"{path.stem}: no cell is tagged `slide`")
-    title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+    return as_page(notebook.cells[0].source, found)
+
+
+def as_page(text: str, found: list[str]) -> str:
+    """Return slides as a page, whose title is the first line of the text."""
     return PAGE.format(
-        title=html.escape(title),
+        title=html.escape(text.splitlines()[0].lstrip("# ")),
         highlight=HtmlFormatter().get_style_defs(".highlight"),
         slides="\n".join(f"<section>\n{slide}\n</section>" for slide in found),
     )
 
 
+# -- a class --------------------------------------------------------------------------------------
+
+CELL = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`")  # a lesson and its cell
+
+
+def frames(script: str) -> list[str]:
+    """Return what stands in the frames of a script, each as Markdown."""
+    found = re.findall(r"(?m)(?:^>.*\n?)+", script)
+    return [re.sub(r"(?m)^> ?", "", frame).strip() for frame in found]
+
+
+def class_page(script: Path) -> str:
+    """Return the slides of a class, as one HTML page.
+
+    Raises
+    ------
+    BuildError
+        A frame names a lesson or a cell that there is not.
+    """
+    text = script.read_text(encoding="utf-8")
+    return as_page(text, [in_a_frame(frame, script) for frame in frames(text)])
+
+
+def in_a_frame(frame: str, script: Path) -> str:
+    """Return one slide of a class: its words, and what the cells show that it names."""
+    shown: list[str] = []
+    for part in re.split(r"\n\s*\n", frame):
+        match = CELL.fullmatch(part.strip())
+        shown += of_a_cell(script, match[2], match[3]) if match else [markdown(part)]
+    steps = [""] + [" class=step"] * (len(shown) - 1)
+    return "\n".join(f"<div{step}>{part}</div>" for step, part in zip(steps, shown, strict=True))
+
+
+def of_a_cell(script: Path, lesson: str, name: str) -> Iterator[str]:
+    """Yield what a cell shows; of a `live` one, the player."""
+    source = script.parent / "src" / f"{lesson}.md"
+    cells = built(source).cells
+    at = [i for i, cell in enumerate(cells) if cell.id == name]
+    if not at:
+        raise BuildError(f"{script.name}: {lesson} has no cell {name}")
+    cell, following = cells[at[0]], cells[at[0] + 1]
+    if "live" in tags(cell):
+        yield player(cell, [each.source for each in cells[: at[0]] if each.cell_type == "code"])
+    else:
+        yield from parts(cell, following, coded=False)
+
+
+def player(cell: NotebookNode, above: list[str]) -> str:
+    """Return the film that a cell plays, which needs no more of the page than what is imported."""
+    space: dict[str, Any] = {}
+    for source in above:
+        imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+        exec(ast.unparse(ast.Module(imports, [])), space)  # as the page itself does
+    return eval(cell.source, space).html
+
+
 def write_slides(path: Path, folder: Path) -> Path:
-    """Write the slides of a lesson into a folder; return their file."""
+    """Write the slides of a lesson, or of a class, into a folder; return their file."""
     target = folder / f"{path.stem}.html"
-    write_whole(target, page(path))
+    write_whole(target, page(path) if path.parent.name == "src" else class_page(path))
     return target

@@ -76,6 +76,47 @@ def read_exercise(cell: str) -> Exercise:
     )
 
 
+def between_marks(cell: str) -> tuple[str, str]:
+    """Return an exercise with its answers between nbgrader's marks, and the call of its check.
+
+    What is left when the marked part is taken out is the head of a function, or ``name = ...``.
+
+    Raises
+    ------
+    ValueError
+        As `read_exercise`.
+    """
+    read_exercise(cell)
+    match = CELL.fullmatch(cell)
+    assert match is not None
+    code = Code(match["solved"])
+    edits = []
+    for statement in code.statements:
+        line_end = REST.match(code.data, code.end(statement))
+        assert line_end is not None
+        left = list(code.left_to_do(statement))
+        if GIVEN.match(line_end[0]) or not left:
+            continue
+        if isinstance(statement, ast.FunctionDef):
+            (body,) = left
+            answer = code.data[body.start : body.end].lstrip(b"\n")
+            indent = re.match(rb"[ ]*", answer)
+            assert indent is not None
+            edits.append(Edit(body.start, body.end, b"\n" + marked(answer, indent[0])))
+        else:
+            start, end = code.start(statement), line_end.end()
+            answer, stub = code.data[start:end], bytearray(code.data[start:end])
+            for part in reversed(left):
+                stub[part.start - start : part.end - start] = part.text
+            edits.append(Edit(start, end, bytes(stub) + b"\n" + marked(answer, b"")))
+    return code.edited(edits), match["call"]
+
+
+def marked(answer: bytes, indent: bytes) -> bytes:
+    """Return an answer between nbgrader's marks."""
+    return b"%s### BEGIN SOLUTION\n%s\n%s### END SOLUTION" % (indent, answer, indent)
+
+
 class Code:
     """The code of a cell, and where its parts stand. Python counts columns in bytes of UTF-8."""
 

@@ -8,6 +8,8 @@ import pytest
 from builder import execute, slides
 from builder.editions import reading_edition
 from builder.source import BuildError, read_source, slug, sources
+from hypothesis import given
+from hypothesis import strategies as st
 from small_lesson import GOOD, code, text
 
 lessons = pytest.mark.parametrize("source", sources(), ids=slug)
@@ -39,7 +41,7 @@ def test_slides_begin_where_the_cells_say(lesson):
     assert "Small &amp; good" in title
     assert "class=step" not in title
     assert second.count("class=step") == 2  # the output, the formula
-    assert '<pre class="output">5\n</pre>' in second
+    assert '<pre class="output">5</pre>' in second
     assert second.count("<math") == 2
     assert "left-out" not in second
     assert "Not on a slide" not in second
@@ -59,14 +61,71 @@ def test_a_picture_has_a_slide_of_its_own_with_what_is_printed_after_it(lesson):
     ]
     plot, picture, after = slides.slides(notebook)
     assert "<img" not in plot + after
-    assert '<pre class="output">before\n</pre>' in plot
+    assert plot == '<div><pre class="output">before</pre></div>'  # the picture says what is done
     assert picture.count("<img") == 1
     assert 'alt="In the figure: a line."' in picture
-    assert picture.endswith('<div class=step><pre class="output">5\n</pre></div>')
+    assert picture.endswith('<div class=step><pre class="output">5</pre></div>')
     assert "So it rises" in after
     notebook.cells[0].source = "fig, shown = figures.plot()\nplt.show()"
     notebook.cells[0].outputs.pop(0)
     assert slides.slides(notebook) == [picture, after]
+
+
+@given(
+    st.lists(st.text("ab ", max_size=30), min_size=1, max_size=40),
+    st.integers(3, 12),
+    st.integers(8, 20),
+)
+def test_pieces_hold_each_line_and_fit_a_slide(rows, most, wide):
+    found = slides.pieces("\n".join(rows), most, wide)
+    kept = [row for piece in found for row in piece.splitlines() if row.strip()]
+    assert kept == [row for row in rows if row.strip()]
+    for piece in found:
+        lines = [slides.lines_of(row, wide) for row in piece.splitlines()]
+        assert sum(lines) <= most or len(lines) <= 2  # two rows may be wider than the slide
+
+
+def test_code_is_cut_where_one_would_cut_it():
+    code = '''class A:
+    """Say
+
+    what."""
+
+    def one(self):
+        return 1
+
+    def two(self):
+        return 2'''
+    first, second = slides.pieces(code, 8, 82)
+    assert first.endswith("return 1")
+    assert second.startswith("    def two")
+    assert slides.pieces(code, 4, 82)[0].endswith('what."""')  # not within the docstring
+
+
+def test_the_slides_of_a_class_are_its_frames(lesson):
+    source = lesson(
+        [
+            text("title", "# 07 · Small"),
+            code("sum", "import math\n\nprint(2 + 3)"),
+            text("end", "The end."),
+        ]
+    )
+    execute.build(source)
+    script = source.parents[1] / "CLASS.md"
+    cell = "[07](07_small.ipynb) `sum`"
+    script.write_text(
+        f"# A class\n\nDraw.\n\n> ## Vote\n>\n> $2 + 3$ is\n>\n> {cell}\n\nSay.\n\n> The end.\n"
+    )
+    assert slides.frames(script.read_text()) == [f"## Vote\n\n$2 + 3$ is\n\n{cell}", "The end."]
+    page = slides.class_page(script)
+    assert page.count("<section>") == 2
+    assert '<pre class="output">5</pre>' in page
+    assert "import" not in page.partition("<section>")[2]  # a class sees no code
+    assert "Draw." not in page
+    assert "<title>A class</title>" in page
+    script.write_text(f"> {cell.replace('sum', 'product')}\n")
+    with pytest.raises(BuildError, match=r"CLASS.md: 07_small has no cell product"):
+        slides.class_page(script)
 
 
 def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson):
@@ -86,3 +145,10 @@ def test_the_command_writes_them(tmp_path, capsys):
     assert (tmp_path / "01_matrix_example.html").read_text(encoding="utf-8").startswith("<!doctype")
     assert build.main(["--slides", "99", "--out", str(tmp_path)]) == 1
     assert "no lesson is called '99'" in capsys.readouterr().err
+    assert build.main(["--slides", "FIFTY_MINUTES", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "FIFTY_MINUTES.html").read_text(encoding="utf-8")
+    assert "data-captions" in page  # the film of lesson 03
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "01_matrix_example.html",
+        "FIFTY_MINUTES.html",
+    ]

@@ -16,6 +16,7 @@ from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tag
 from nbformat import NotebookNode
 
 from conftest import LONGER, NEED_ASSETS, needs_assets
+from lora_edu.course import experiments
 
 SOURCES = sources()
 NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
@@ -244,6 +245,70 @@ def test_the_page_for_teachers_names_cells_that_exist():
         assert cells <= ids, cells - ids
 
 
+def named_cells(page: str) -> list[tuple[str, set[str]]]:
+    """Return each mention of cells on a page beside the lessons: the lesson's file, and which."""
+    text = (NOTEBOOKS / page).read_text(encoding="utf-8")
+    found = re.findall(r"\[\d\d\]\((\d\d_\w+)\.ipynb\)((?:,? `[a-z0-9-]+`)+)", text)
+    return [(lesson, set(re.findall(r"`(.+?)`", cells))) for lesson, cells in found]
+
+
+@pytest.mark.parametrize("page", ["DECISIONS.md", "FIFTY_MINUTES.md"])
+def test_what_a_page_names_is_there(page):
+    ids = {path.stem: {cell.id for cell in read_source(path).cells} for path in SOURCES}
+    mentions = named_cells(page)
+    assert len(mentions) >= 15
+    for lesson, cells in mentions:
+        assert cells <= ids[lesson], (lesson, cells - ids[lesson])
+
+
+def test_each_decision_names_what_carries_it_and_how_sure_one_is():
+    text = (NOTEBOOKS / "DECISIONS.md").read_text(encoding="utf-8")
+    rows = [row for row in re.findall(r"(?m)^\| (.+) \|$", text) if "how sure" not in row]
+    assert len(rows) >= 30
+    for row in rows:
+        seen, do, where, sure = row.split(" | ")
+        assert re.search(r"\[\d\d\]\(.+?\) `", where), row
+        assert all([seen, do, sure]), row
+    for name in set(re.findall(r"record `(\w+)`", text)):
+        assert experiments.results(name), name
+
+
+# The cells that answer the votes of the class; what a sum on paper answers has none.
+ANSWERED_BY = [
+    ("first_words", "in-question"),
+    ("first_words", "size-question"),
+    ("matrix_example", "strips-count"),
+    None,
+    ("learning_the_update", "first-try-question"),
+    ("learning_the_update", "time-question"),
+]
+
+
+def test_the_votes_of_the_class_are_answered_as_its_lessons_answer():
+    text = (NOTEBOOKS / "FIFTY_MINUTES.md").read_text(encoding="utf-8")
+    votes = re.split(r"(?m)^> \*\*Vote\.\*\*", text)[1:]
+    built = {slug(path): load(NOTEBOOKS / f"{path.stem}.ipynb") for path in SOURCES}
+    for vote, by in zip(votes, ANSWERED_BY, strict=True):
+        row = re.search(r"(?m)^> (\*\*1\*\* .+)$", vote)
+        said = re.search(r"(?m)It is \*([1-4])\*", vote.partition("\n> ##")[0])
+        assert row is not None
+        assert said is not None, vote
+        options = dict(re.findall(r"\*\*([1-4])\*\* ([^·]+?)(?: ·|$)", row[1]))
+        assert said[1] in options
+        if by is None:
+            continue
+        lesson, name = by
+        (cell,) = [cell for cell in built[lesson].cells if cell.id == name]
+        answer = printed(cell).strip().removeprefix("answer: ")
+        if not re.fullmatch(r"[\d,]+", answer):
+            assert options[said[1]] == answer
+            continue
+        numbers = {key: int(option.replace(",", "")) for key, option in options.items()}
+        right = int(answer.replace(",", ""))
+        nearest = min(numbers, key=lambda key: max(numbers[key] / right, right / numbers[key]))
+        assert said[1] == nearest
+
+
 # What each lesson needs: some others, and all that these need.
 BUILDS_ON = {
     "first_words": [],
@@ -295,7 +360,7 @@ def test_the_glossary_has_the_terms_of_the_course_in_order():
     assert terms == sorted(terms, key=str.lower)
 
 
-def test_each_term_of_the_glossary_stands_in_the_cells_that_explain_it():
+def test_each_term_of_the_glossary_stands_in_bold_in_the_cells_that_explain_it():
     lessons = {slug(path): read_source(path).cells for path in SOURCES}
     for term, cells, _ in glossary_rows():
         assert cells, term
@@ -303,6 +368,8 @@ def test_each_term_of_the_glossary_stands_in_the_cells_that_explain_it():
             texts = [cell.source for cell in lessons[lesson] if cell.id == name]
             assert texts, f"{term}: {lesson} has no cell {name}"
             assert says(term, texts[0]), f"{lesson}, cell {name} does not say {term!r}"
+            bold = re.findall(r"(?s)\*\*(.+?)\*\*", texts[0])
+            assert any(says(term, words) for words in bold), f"{term}: not bold in {lesson}, {name}"
 
 
 def test_no_lesson_says_a_term_that_nothing_before_it_explains_unless_the_glossary_admits_it():

@@ -1,0 +1,231 @@
+"""Questions on each lesson and a final, all from one file: notebooks/src/quizzes.yml.
+
+How it is written: under the slug of each lesson five questions, and under `final` twenty; each has
+
+    kind      concept, prediction, number or misconception
+    ask       the question: plain words, `code`, $formulas$
+    choices   a list, one of them `right`, the others `wrong`, each with `why` somebody takes it;
+              or instead: number, and perhaps tolerance
+    why       why the right answer is right
+    cell      the cell of the lesson that shows it (in the final: `lesson`, too)
+
+The page of a lesson ends with its five, folded (`quiz_cell`). For a class, `make quizzes` writes
+them as GIFT, which Moodle imports (`gift`), and as pages to print (`paper`).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+
+from builder.source import BuildError, read_text, slug
+from lora_edu.files import write_whole
+
+FILE, FINAL = "quizzes.yml", "final"
+KINDS = ["concept", "prediction", "number", "misconception", "misconception"]  # of a lesson's five
+LABELS = {
+    "en": {"quiz": "Five questions, to see what stayed", "answer": "Answer", "cell": "cell"},
+    "vi": {"quiz": "Năm câu hỏi, để xem điều gì còn đọng lại", "answer": "Đáp án", "cell": "ô"},
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the answers to choose from; ``why`` says why somebody takes it, if it is wrong."""
+
+    text: str
+    right: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its answer: one of ``choices``, or ``number`` give or take ``tolerance``."""
+
+    kind: str
+    ask: str
+    why: str
+    lesson: str
+    cell: str
+    choices: tuple[Choice, ...] = ()
+    number: float | None = None
+    tolerance: float = 0
+
+    @property
+    def answer(self) -> str:
+        """The letter of the right choice, or the number."""
+        if self.number is not None:
+            return f"{self.number:,}"
+        return letter([choice.right for choice in self.choices].index(True))
+
+
+def letter(index: int) -> str:
+    """Return the letter of a choice."""
+    return "ABCDEFGH"[index]
+
+
+# -- the file -----------------------------------------------------------------------------------
+
+
+def read_quizzes(folder: Path) -> dict[str, list[Question]]:
+    """Return the questions of a folder of sources, by the slug of their lesson; none, no file.
+
+    Raises
+    ------
+    BuildError
+        The file is no YAML, or a question is not as described above; the message names it.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    try:
+        found = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise BuildError(f"{FILE}: no YAML: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(each, list) for each in found.values()):
+        raise BuildError(f"{FILE}: holds the slugs of lessons, each with a list of questions")
+    return {
+        lesson: [
+            read_question(entry, lesson, f"{FILE}: {lesson}, question {number}")
+            for number, entry in enumerate(entries, start=1)
+        ]
+        for lesson, entries in found.items()
+    }
+
+
+def read_question(entry: Any, part: str, place: str) -> Question:
+    """Return one question of a part of the file; ``place`` names it when it is refused."""
+    known = {"kind", "ask", "why", "cell", "lesson", "choices", "number", "tolerance"}
+    if not isinstance(entry, dict) or not {"kind", "ask", "why", "cell"} <= set(entry) <= known:
+        raise BuildError(f"{place}: holds kind, ask, why, cell, and choices or a number")
+    if entry["kind"] not in KINDS:
+        raise BuildError(f"{place}: there is no kind {entry['kind']!r}; there are {KINDS[:4]}")
+    if ("lesson" in entry) != (part == FINAL):
+        raise BuildError(f"{place}: `lesson` stands in the final, and there alone")
+    if ("choices" in entry) == ("number" in entry):
+        raise BuildError(f"{place}: holds either choices or a number")
+    number, tolerance = entry.get("number"), entry.get("tolerance", 0)
+    if not all(type(value) in (int, float) for value in (number or 0, tolerance)):
+        raise BuildError(f"{place}: number and tolerance are numbers")
+    choices = tuple(read_choice(choice, place) for choice in entry.get("choices", []))
+    if choices and [choice.right for choice in choices].count(True) != 1:
+        raise BuildError(f"{place}: just one choice is `right`")
+    lesson = entry.get("lesson", part)
+    words = (entry["kind"], entry["ask"], entry["why"], lesson, entry["cell"])
+    return Question(*words, choices=choices, number=number, tolerance=tolerance)
+
+
+def read_choice(entry: Any, place: str) -> Choice:
+    """Return one answer to choose from."""
+    match entry:
+        case {"right": str(text), **rest} if not rest:
+            return Choice(text, True, "")
+        case {"wrong": str(text), "why": str(why), **rest} if not rest:
+            return Choice(text, False, why)
+    raise BuildError(f"{place}: a choice is `right`, or `wrong` and says `why` one takes it")
+
+
+# -- on the page, and on paper ------------------------------------------------------------------
+
+
+def asked(question: Question, number: int) -> str:
+    """Return a question as Markdown, with what there is to choose from."""
+    options = [f"- **{letter(i)}** {each.text}" for i, each in enumerate(question.choices)]
+    return "\n".join([f"**{number}.** {question.ask}", *([""] if options else []), *options])
+
+
+def answered(question: Question, language: str = "en") -> str:
+    """Return the answer as Markdown: which, why, why not the others, and the cell."""
+    others = [
+        f"{letter(i)}: {choice.why}"
+        for i, choice in enumerate(question.choices)
+        if not choice.right
+    ]
+    said = " ".join([f"**{question.answer}.** {question.why}", *others])
+    return f"{said} ({LABELS[language]['cell']} `{question.cell}`)"
+
+
+def quiz_cell(questions: Iterable[Question], language: str) -> NotebookNode:
+    """Return the cell that ends a lesson: its questions, folded, each answer folded once more."""
+    labels = LABELS[language]
+    parts = [f"<details><summary>{labels['quiz']}</summary>"]
+    for number, question in enumerate(questions, start=1):
+        answer = answered(question, language)
+        parts.append(asked(question, number))
+        parts.append(f"<details><summary>{labels['answer']}</summary>\n\n{answer}\n\n</details>")
+    text = "\n\n".join([*parts, "</details>"])
+    return nbformat.v4.new_markdown_cell(text, id="quiz", metadata={"tags": ["quiz"]})
+
+
+def paper(title: str, questions: list[Question]) -> str:
+    """Return questions as a page to print, the answers after the last of them."""
+    numbered = list(enumerate(questions, start=1))
+    rows = [f"{number}. {answered(question)}" for number, question in numbered]
+    asks = [asked(question, number) for number, question in numbered]
+    return "\n\n".join([f"# {title}", *asks, "## Answers", "\n".join(rows)]) + "\n"
+
+
+# -- for Moodle ---------------------------------------------------------------------------------
+
+
+def gift(category: str, questions: list[Question]) -> str:
+    """Return questions in Moodle's GIFT format, as one category of its question bank.
+
+    Source: https://docs.moodle.org/en/GIFT_format. What a choice reveals is its feedback, why the
+    right one is right that of the question.
+    """
+    blocks = [f"$CATEGORY: $course$/top/LoRA/{category}"]
+    for number, question in enumerate(questions, start=1):
+        name = in_gift(f"{category} · {number} · {question.kind}", plain=True)
+        if question.number is not None:
+            answers = [f"={question.number:g}:{question.tolerance:g}"]
+            opening = "{#"
+        else:
+            answers, opening = [choice_in_gift(choice) for choice in question.choices], "{"
+        lines = [f"::{name}::[html]{in_gift(question.ask)} {opening}", *answers]
+        blocks.append("\n".join([*lines, f"####{in_gift(question.why)}", "}"]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def choice_in_gift(choice: Choice) -> str:
+    """Return an answer to choose from, with its feedback."""
+    if choice.right:
+        return f"={in_gift(choice.text)}"
+    return f"~{in_gift(choice.text)}#{in_gift(choice.why)}"
+
+
+def in_gift(text: str, *, plain: bool = False) -> str:
+    """Return Markdown as the HTML that GIFT holds, on one line, its control signs escaped."""
+    if not plain:
+        parts = re.split(r"(`[^`]+`|\$[^$]+\$)", " ".join(text.split()))
+        text = "".join(map(as_html, parts))
+    return re.sub(r"([\\~=#{}:])", r"\\\1", text)
+
+
+def as_html(part: str) -> str:
+    """Return `code`, a $formula$ or what stands between them as HTML, formulas as MathJax reads."""
+    if part.startswith("`"):
+        return f"<code>{html.escape(part[1:-1], quote=False)}</code>"
+    if part.startswith("$"):
+        return rf"\({html.escape(part[1:-1], quote=False)}\)"
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", html.escape(part, quote=False))
+
+
+def write_quizzes(folder: Path, out: Path) -> str:
+    """Write the questions on each lesson of a folder, and the final; say how many."""
+    quizzes = read_quizzes(folder)
+    stems = {slug(path): path.stem for path in sorted(folder.glob("*.md"))}
+    out.mkdir(parents=True, exist_ok=True)
+    for lesson, questions in quizzes.items():
+        name = stems.get(lesson, lesson)
+        write_whole(out / f"{name}.gift.txt", gift(name, questions))
+        write_whole(out / f"{name}.md", paper(name, questions))
+    return f"{sum(map(len, quizzes.values()))} questions in {out}"

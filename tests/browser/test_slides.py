@@ -1,0 +1,39 @@
+"""Slides as the back row sees them: large code, little of it, nothing cut off."""
+
+import build
+import pytest
+from builder.source import sources
+
+NAMES = [*(path.stem for path in sources()), "FIFTY_MINUTES"]
+MEASURED = """() => slides.map((slide, i) => {
+  at = i;
+  show(true);
+  const scale = Math.min(innerWidth / slide.offsetWidth, innerHeight / slide.offsetHeight);
+  const codes = [...slide.querySelectorAll(".highlight pre")];
+  return {
+    scale,
+    lines: lines(slide),
+    pixels: Math.min(...codes.map(code => scale * parseFloat(getComputedStyle(code).fontSize))),
+    wide: Math.max(...[...slide.querySelectorAll("*")].map(e => e.scrollWidth - e.clientWidth)),
+    empty: !slide.textContent.trim() && !slide.querySelector("img"),
+  };
+})"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slides_can_be_read_from_the_back_row(browser, tmp_path, name):
+    assert build.main(["--slides", name, "--out", str(tmp_path)]) == 0
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / f"{name}.html").as_uri())
+    page.wait_for_load_state("load")
+    measured = page.evaluate(MEASURED)
+    page.close()
+    assert len(measured) >= 20
+    for number, slide in enumerate(measured, start=1):
+        assert not slide["empty"], number
+        assert slide["lines"] <= 10, number
+        assert slide["scale"] >= 0.99, number  # nothing is drawn smaller to fit
+        assert slide["pixels"] is None or slide["pixels"] >= 23.7, number
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
