@@ -991,8 +991,13 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "a half-given answer is none": ("if all(missing):", "if any(missing):"),
         "changed arguments go unseen": (
-            "assert np.array_equal(value, arguments[name]), (",
+            "assert _equal(value, arguments[name]), (",
             "assert True, (",
+        ),
+        "a changed list goes unseen": ("all(map(_equal, one, other))", "True"),
+        "fractions are no numbers": (
+            'if array.dtype.kind in "biuf" or fractions:',
+            'if array.dtype.kind in "biuf":',
         ),
         "lines count from nought": (
             "line - own.co_firstlineno + 1} of your",
@@ -1005,15 +1010,18 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
     },
     ("lora_edu/course/matrix_example/checks.py", "tests/course/test_checks.py"): {
-        "a wrong order has no name": ("if d == k == r:", "if False:"),
-        "the shape of an example is never square": ("[(4, 4, 4), (6, 5, 2)]", "[(6, 5, 2)]"),
+        "the shape of an example is never square": (
+            "[(4, 4, 4, 4), (6, 5, 2, 3)]",
+            "[(6, 5, 2, 3)]",
+        ),
         "a pair may keep numbers": ("assert same == 0, f", "assert same >= 0, f"),
         "the gap is not looked at": ("~np.isclose(B @ A, HI)", "~np.isclose(B @ A, HI) & (HI > 0)"),
-        "break-even saves": ("got * (d + k) != d * k, (", "got != -1, ("),
+        "break-even saves": ("got * thick != full, (", "got != -1, ("),
+        "a rank too few will do": ("if got == right:", "if got in (right, right - 1):"),
     },
     ("lora_edu/course/rank_and_svd/checks.py", "tests/course/test_checks.py"): {
         "thicker strips will do": ("elif r > least:", "elif r > 5:"),
-        "the full rank is never needed": (", ((5, 5, 4, 4, 4, 4), 0.1)", ""),
+        "a search may end early": ("((5, 5, *[4] * 40), 0.1)", "((5, 5, *[0] * 40), 0.1)"),
         "columns pass for axes": ("np.linalg.norm(matrix, axis=0)", "0 * right"),
         "a companion may cancel": ("assert both == r, (", "assert both >= 0, ("),
         "a multiple is another": ("> 1e-6 * np.linalg.norm(second), (", "> -1, ("),
@@ -1031,7 +1039,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "assert True, (",
         ),
         "strips may be cleared": ("assert torch.equal(after, strips), ", "assert True, "),
-        "full rank is never asked": ("size in (3, 1.08, 0.93, 0.6)]", "size in (3, 1.08)]"),
+        "full rank is never asked": ("(3, 1.08, 0.999, 0.93, 0.6)", "(3, 1.08)"),
     },
     ("lora_edu/course/intrinsic_rank/checks.py", "tests/course/test_checks.py"): {
         "two things may change": ("assert len(changed) == 1, (", "assert changed, ("),
@@ -1049,16 +1057,13 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "all labels are one": ("y % classes)", "y % 1)"),
     },
     ("lora_edu/course/real_model/checks.py", "tests/course/test_checks.py"): {
-        "no negative cosines": (
-            "([0, 110, 230], [0, 1, 1], 1 / 3,",
-            "([0, 10, 20], [0, 1, 1], 1 / 3,",
-        ),
-        "twins may go": ("([0, 0, 90, 100],", "([0, 5, 90, 100],"),
-        "a file may be changed": ("assert unchanged,", "assert True,"),
+        "no negative cosines": ("[[2, 0], [-1, 3], [-1, -2]]", "[[2, 0], [1, 3], [9, 2]]"),
+        "twins may go": ("[[1, 0], [2, 0], [0, 1], [-1, 4]]", "[[1, 0], [9, 1], [0, 1], [-1, 4]]"),
+        "a tolerance will do": ("([0.5, 0.504], [0.4, 0.403],", "([0.5, 0.9], [0.4, 0.8],"),
     },
     ("lora_edu/course/merging/checks.py", "tests/course/test_checks.py"): {
         "nothing is rounded": ("(W0 + delta).astype(np.float16) - stored", "(W0 + delta) - stored"),
-        "a coin will do": ('must come more often": 0.5,', 'must come more often": -1.0,'),
+        "a coin will do": ("assert np.abs(off[at]) < 0.035,", "assert np.abs(off[at]) < 0.5,"),
         "dice of one's own will do": ("assert np.any(again != got)", "assert np.any(again == got)"),
         "one throw for all will do": ("assert np.any(fell != fell[0])", "assert fell.size"),
         "levels may be left": ("assert not moved.any()", "assert moved.size"),
@@ -1102,11 +1107,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "assert True or name not in got",
         ),
         "strips of any length will do": (
-            "assert np.allclose(*lengths), (",
-            "assert np.allclose(lengths[0], lengths[0]), (",
+            "assert np.allclose(*lengths), f",
+            "assert np.allclose(lengths[0], lengths[0]), f",
         ),
         "the rest may be anything": (
-            'compare_named(rest, W - best, named, "rest")',
+            'compare_named(rest, W0 - s * product, named, "rest")',
             'compare_named(rest, rest, named, "rest")',
         ),
     },
@@ -1141,9 +1146,9 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "all runs collapse": ("< 0.5).sum())", "< 2).sum())"),
     },
     ("lora_edu/course/inside_the_update/checks.py", "tests/course/test_checks.py"): {
-        "the first rows are the strongest": (
-            'assert array.shape == shape, f"{name} has shape',
-            'assert array.size, f"{name} has shape',
+        "a strip of any shape": (
+            'assert strip.shape == shape, f"{name} has shape',
+            'assert strip.size, f"{name} has shape',
         ),
     },
     (
@@ -1172,7 +1177,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "of the first run": ("np.exp(losses(words).mean(0))", "np.exp(losses(words)[0])"),
     },
     ("lora_edu/course/counting_parameters/checks.py", "tests/course/test_checks.py"): {
-        "a budget that fits is never exact": ("exact = 8 * 2 *", "exact = 1 + 8 * 2 *"),
+        "a budget that fits is never exact": ("(qv, 8 * 2 * sum(", "(qv, 9 + 8 * 2 * sum("),
         "nearly whole is whole": ("((8, 0), (9, 1), (3, -1))", "((8, 0), (9, 999), (3, -999))"),
     },
     ("lora_edu/memory.py", "tests/core/test_memory.py"): {
@@ -1475,7 +1480,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "rank 2 loses a strip": ("or len(A) != 1 or", "or"),
     },
     ("lora_edu/course/language_model/checks.py", "tests/course/test_checks.py"): {
-        "the question may be learned": ("assert labels != ids, f", "assert labels, f"),
+        "a wrong label passes": ("assert labels[i] == right[i], (", "assert labels, ("),
     },
     ("lora_edu/course/language_model/figures.py", "tests/lessons/language_model/test_figures.py"): {
         "all boxes are filled": ('if label != -100 else "white"', 'if label else "white"'),
@@ -1509,6 +1514,26 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             'if "slides" in tags(cell):\n            found',
         ),
         "the answer stands there at once": ('" class=step" if found[-1] else ""', '""'),
+        "code is cut within a docstring": (
+            """.count('\"\"\"') % 2 == 0]""",
+            """.count('\"\"\"') >= 0]""",
+        ),
+        "a class sees the code": ("cell.source if coded and", "cell.source if"),
+        "what is said is shown": ('r"(?m)(?:^>.*\\n?)+"', 'r"(?m)(?:^.*\\n?)+"'),
+    },
+    ("notebooks/builder/quiz.py", "tests/builder/test_quiz.py"): {
+        "no choice need be right": (".count(True) != 1", ".count(True) > 1"),
+        "the right one is the first": (".index(True))", ".index(True) * 0)"),
+        "signs of GIFT stand bare": ('r"\\\\\\1"', 'r"\\1"'),
+        "an answer stands open": (
+            "{labels['answer']}</summary>",
+            "{labels['answer']}</summary></details>",
+        ),
+    },
+    ("notebooks/builder/assignment.py", "tests/builder/test_assignment.py"): {
+        "the release has the answers": ("SOLUTION.sub(without, cell.source)", "cell.source"),
+        "hidden tests are seen": ('HIDDEN.sub("", ', '("" + '),
+        "an answer is worth a point": ("if not solution:", "if solution:"),
     },
     ("notebooks/builder/stubs.py", "tests/builder/test_stubs.py"): {
         "a stub says the answer": ('b"raise NotImplementedError"', 'b"return 0"'),

@@ -44,8 +44,9 @@ FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come
 # model: a map with its intervals, and checks that know forty slips. Merging has three experiments
 # on a chat model, a film and four figures. The look inside has four, on two models, five figures,
 # and checks that know seventy slips. The voice has eleven experiments, for 00, 06 and 08 too.
-LESSON, AVERAGE = 470, 540
-LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690, "inside_the_update": 850}
+# Three audits by people who saw the lessons alone taught the checks more names: 280 lines.
+LESSON, AVERAGE = 470, 565
+LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690, "inside_the_update": 860}
 LARGER |= {"beyond_lora": 665, "language_model": 760}
 
 
@@ -258,8 +259,8 @@ def test_the_package_stays_small():
     assert total(SMALL) <= 2456  # 150 of them plan the memory of training
     # We aim at 1,300. The language of the voices came, what the command does for the course, and
     # the learner's own file; and a voice in the bytes of a QR code.
-    assert total(TOOLS) <= 2980
-    assert total(MODULES) <= 11340  # we aim at 6,000
+    assert total(TOOLS) <= 3015
+    assert total(MODULES) <= 11660  # we aim at 6,000
 
 
 def test_a_lesson_brings_little_of_its_own():

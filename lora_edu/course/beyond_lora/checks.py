@@ -11,32 +11,38 @@ from torch import Tensor, nn
 from lora_edu.course.checks import call, check, compare_named, compare_number, numbers
 
 
-def _short(value: Any) -> str:
-    """Say of what kind a thing is, and how many it holds."""
-    kind = type(value).__name__
-    return f"a {kind} of {len(value)}" if hasattr(value, "__len__") else f"a {kind}"
+def _powers(values: Any, bases: dict[str, Any]) -> str:
+    """Return the product of powers that all values are, as `` = 2 · m · V^-1``; else nothing."""
+    made = np.log([*bases.values(), np.full(len(values), np.e)]).T
+    if len(values) < len(bases) + 2 or not (np.multiply(values, values[0]) > 0).all():
+        return ""
+    wanted = np.log(np.abs(values))
+    *powers, factor = found = np.linalg.pinv(made) @ wanted
+    text = f" = {np.sign(values[0]) * np.exp(factor):.4g}"
+    for name, power in zip(bases, np.round(powers, 3) + 0.0, strict=True):
+        text += f" · {name}" * bool(power) + f"^{power:g}" * (power not in (0, 1))
+    return text if np.allclose(made @ found, wanted, atol=1e-6) else ""
 
 
 @check
 def check_plain_alpha(plain_alpha: Callable) -> None:
     """``plain_alpha(lora_alpha, r)``: with it, plain LoRA does what rsLoRA does with lora_alpha."""
-    for alpha, r in ((6.0, 10), (32.0, 24)):
-        got, root = call(plain_alpha, lora_alpha=alpha, r=r), r**0.5
-        wrong = {
-            "that is rsLoRA's scale s: which alpha gives it in alpha / r?": alpha / root,
-            "that is plain LoRA's scale: rsLoRA's is larger": alpha / r,
-            "rsLoRA divides by the root of r; and your alpha is divided by r again": alpha * r,
-            "by how much is alpha / √r larger than alpha / r? That is all, without alpha": root,
-            "the same alpha gives another scale: alpha / √r is not alpha / r": alpha,
-            "from alpha / √r = yours / r: multiply by r, do not divide": alpha / (r * root),
-        }
-        compare_number(got, alpha * root, wrong, f"for lora_alpha = {alpha:g} and r = {r}")
+    for alpha, r in ((6.3, 10), (32.0, 24)):
+        asked = {"alpha": [alpha, 2 * alpha, alpha, alpha], "r": [r, r, 2 * r, 4 * r]}
+        got = [call(plain_alpha, lora_alpha=a, r=n) for a, n in zip(*asked.values(), strict=True)]
+        root, values = r**0.5, [numbers(one, "the result").sum() for one in got]
+        made, rule = _powers(values, asked), "rsLoRA's scale, alpha / √r, is to be yours / r"
+        why = " (in Python r**1/2 is r/2, and r**(1//2) is 1)" if "^" not in made else ""
+        wrong = {f"yours{made}, and should be alpha · r^0.5: {rule}{why}": got[0]} if made else {}
+        if abs(values[0] / (alpha * root) - 1) < 0.06:
+            wrong = {f"{values[0]:.5g} is nearly right: is something rounded or cut?": got[0]}
+        compare_number(got[0], alpha * root, wrong, f"alpha = {alpha:g}, r = {r}: {rule}. Yours")
 
 
 SHAPES = {  # of a small model with LoRA, a gate and a head; in no order that helps
     "embed.weight": (3, 4), "fc1.base.weight": (4, 4), "fc1.lora_B": (4, 2), "fc1.lora_A": (2, 4),
     "gate.B": (4,), "net.fc2.lora_A": (2, 4), "net.fc2.lora_B": (4, 2),
-    "net.fc2.base.weight": (4, 4), "head.weight": (3, 4), "fc3.lora_B": (4, 2),
+    "net.fc2.base.weight": (4, 4), "head.weight": (5, 4), "fc3.lora_B": (4, 2),
 }  # fmt: skip
 FROZEN = ("embed.weight", "fc1.base.weight", "net.fc2.base.weight", "fc3.lora_B")
 
@@ -46,21 +52,20 @@ def _rates(groups: Any, named: list[tuple[str, nn.Parameter]]) -> dict[str, floa
     assert groups is not None, "it returned None: is the `return` missing?"
     if not isinstance(groups, (dict, str, Tensor)) and hasattr(groups, "__iter__"):
         groups = list(groups)
-    whole = isinstance(groups, list) and all(
-        isinstance(group, dict) and {"params", "lr"} <= group.keys() for group in groups
-    )
+    whole = isinstance(groups, list) and all(isinstance(group, dict) for group in groups)
     form = '{"params": …, "lr": …}'
-    assert whole, f"return a list of groups, each {form}, got {_short(groups)}"
+    assert whole, f"return a list of groups, each {form}, got {type(groups).__name__}"
+    assert len({*map(id, groups)}) == len(groups), "one dictionary twice (2 * [{…}]?): make two"
     names = {id(parameter): name for name, parameter in named}
     found: dict[str, float] = {}
-    for group in groups:
+    for i, group in enumerate(groups):
+        missing = {"params", "lr"} - group.keys()
+        assert not missing, f"group {i} has no {missing.pop()!r}: each is {form}"
         assert isinstance(group["lr"], (int, float)), f'"lr" is a number, got {group["lr"]!r}'
         params = group["params"]
         for parameter in [params] if isinstance(params, Tensor) else params or []:
-            kind = type(parameter).__name__
-            assert isinstance(parameter, Tensor), (
-                f"params holds a {kind}: hand over the parameters alone"
-            )
+            kind = f"params holds a {type(parameter).__name__}"
+            assert isinstance(parameter, Tensor), f"{kind}: hand over the parameters alone"
             name = names.get(id(parameter))
             assert name, "params holds a tensor that is no parameter of the model"
             assert name not in found, f"{name} is in 2 groups: PyTorch would refuse"
@@ -72,15 +77,12 @@ def _rates(groups: Any, named: list[tuple[str, nn.Parameter]]) -> dict[str, floa
 def check_loraplus_groups(loraplus_groups: Callable) -> None:
     """``loraplus_groups(named, lr, ratio)``: groups for an optimizer; lora_B learns faster."""
     for lr, ratio in ((0.5, 16.0), (0.25, 6.0)):
-        named = [
-            (name, nn.Parameter(torch.ones(shape), requires_grad=name not in FROZEN))
-            for name, shape in SHAPES.items()
-        ]
+        model = {name: torch.ones(shape) for name, shape in SHAPES.items()}
+        named = [(name, nn.Parameter(ones, name not in FROZEN)) for name, ones in model.items()]
         _check_rates(_asked(loraplus_groups, named, lr, ratio), named, lr, ratio)
         once = _rates(_asked(loraplus_groups, iter(named), lr, ratio, named), named)
-        assert len(once) == len(SHAPES) - len(FROZEN), (
-            "model.named_parameters() can be gone through only 1 time: make a list of it first"
-        )
+        why = "model.named_parameters() can be gone through only 1 time: make a list of it first"
+        assert len(once) == len(SHAPES) - len(FROZEN), why
 
 
 def _asked(answer: Callable, given: Any, lr: float, ratio: float, named: Any = None) -> Any:
@@ -97,128 +99,136 @@ def _asked(answer: Callable, given: Any, lr: float, ratio: float, named: Any = N
     return groups
 
 
-def _check_rates(
-    groups: Any, named: list[tuple[str, nn.Parameter]], lr: float, ratio: float
-) -> None:
+def _check_rates(groups: Any, named: list, lr: float, ratio: float) -> None:
     got, trains = _rates(groups, named), [name for name in SHAPES if name not in FROZEN]
+    assert len(got) > 1, f"in the groups is only {[*got]}: is the `return` inside the loop?"
     for name in SHAPES:
         assert name in trains or name not in got, f"{name!r} is frozen: nothing to optimise"
-        assert name not in trains or name in got, f"{name!r} trains, and is in no group"
-    slow, fast = lr, ratio * lr
-    right = {"lora_A": slow, "lora_B": fast, "weight": slow, "B": slow}
-    slips = {
-        "it is lora_B that learns faster, not lora_A": {"lora_A": fast, "lora_B": slow},
-        "all but lora_B learn at lr: you have the two exchanged": {
-            "lora_A": fast, "lora_B": slow, "weight": fast, "B": fast,
-        },
-        "no lora_B learns faster: they are called fc1.lora_B, net.fc2.lora_B …, and get "
-        "ratio times lr": {"lora_B": slow},
-        "divided by ratio: lora_B is to learn faster, not slower": {"lora_B": lr / ratio},
-        "lora_B learns at ratio *times* lr: that is ratio alone": {"lora_B": ratio},
-        "lora_B learns at ratio *times* lr: that is their sum": {"lora_B": lr + ratio},
-        "the head learns at lr: it is no lora_B": {"weight": fast, "B": fast},
-        "'gate.B' is no lora_B: it learns at lr": {"B": fast},
-    }  # fmt: skip
-    for why, slip in slips.items():
-        other = {name: (right | slip)[name.rpartition(".")[2]] for name in trains}
-        assert any(not np.isclose(got[name], other[name]) for name in trains), why
-    for name in trains:
-        expected = right[name.rpartition(".")[2]]
-        assert np.isclose(got[name], expected), f"{name} has lr {got[name]:g}, not {expected:g}"
+        like = [one for one in got if one[-6:] == name[-6:]]
+        why = f"{[*got]}{': is a list made anew in a loop?' if like else ''}"
+        assert name not in trains or name in got, f"{name!r} trains, and is in no group, only {why}"
+    words = {
+        16 * lr: f"that is 16 times lr, and ratio is {ratio:g} here",
+        ratio * lr: "only a lora_B learns so fast",  # in place of the first, where ratio is 16
+        lr: "lora_B learns at ratio * lr. Is it found? A name *ends* in lora_B",
+        lr / ratio: "divided by ratio: lora_B is the faster one, at ratio * lr, the rest is at lr",
+        ratio: "ratio *times* lr: that is ratio alone",
+        lr + ratio: "ratio *times* lr: that is their sum",
+    }
+    for name in sorted(trains, key=lambda name: name.endswith("lora_B")):
+        right, rate = ratio * lr if name.endswith("lora_B") else lr, got[name]
+        why = next((f": {word}" for other, word in words.items() if np.isclose(rate, other)), "")
+        assert np.isclose(rate, right), f"{name} has lr {rate:g}, not {right:g}{why}"
 
 
 @check
 def check_pissa(pissa: Callable) -> None:
     """``pissa(W0, r, s)``: A (r, k), B (d, r) and the rest, W0 less s · B @ A."""
-    for shape, r, s in (((4, 4), 2, 0.3), ((5, 3), 1, 2.0), ((3, 6), 2, 0.7)):
-        W0 = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        _check_pissa(pissa, W0, r, s)
+    for (d, k), r, s in (((5, 5), 3, 0.3), ((6, 5), 4, 2.0), ((3, 6), 1, 0.7)):
+        _check_pissa(pissa, np.random.default_rng(1).normal(size=(d, k)), d, k, r, s)
 
 
-def _check_pissa(pissa: Callable, W0: Tensor, r: int, s: float) -> None:
-    d, k = W0.shape
-    got = call(pissa, W0=W0.double().numpy().copy(), r=r, s=s)
+def _check_pissa(pissa: Callable, W0: NDArray, d: int, k: int, r: int, s: float) -> None:
+    got = call(pissa, W0=W0, r=r, s=s)
     three = isinstance(got, (tuple, list)) and len(got) == 3
-    assert three, f"return three arrays: A, B and the rest, got {_short(got)}"
+    assert three, f"return three arrays: A, B and the rest, got {type(got).__name__}"
     A, B, rest = (numbers(one, name) for one, name in zip(got, ("A", "B", "rest"), strict=True))
-    W = W0.double().numpy()
-    U, sigma, Vt = np.linalg.svd(W, full_matrices=False)
+    U, sigma, Vt = np.linalg.svd(W0, full_matrices=False)
     exchanged = (A.shape, B.shape) == ((d, r), (r, k))
-    assert not exchanged, f"first A ({r}, {k}), then B ({d}, {r}): you return B first"
+    why = "both are turned (.T)" if exchanged and _places(A.T, Vt) else "you return B first"
+    assert not exchanged, f"first A ({r}, {k}), then B ({d}, {r}): {why}"
     for name, one, right in (("A", A, (r, k)), ("B", B, (d, r)), ("the rest", rest, (d, k))):
-        turned = one.shape == right[::-1] and len(set(right)) > 1
-        assert not turned, f"{name} has shape {one.shape}: turn it, it is to be {right}"
-        assert one.shape == right, f"{name} must have shape {right}, got {one.shape}"
-    product = B @ A
-    best, last = (U[:, at] * sigma[at] @ Vt[at] for at in (slice(r), slice(-r, None)))
-    named = {
-        "s is missing: s · B @ A is to be the strongest part, so B @ A is that part / s": best,
-        "s is divided out twice: once from A, once from B, is s². Each takes √(σ / s)": best / s**2,
-        "divide by s, do not multiply: s · B @ A is to be the strongest part": best * s,
-        "these are the *last* directions: the singular values come sorted, the first is the "
-        "strongest": last / s,
-        "the singular values are missing": U[:, :r] @ Vt[:r] / s,
-        "the singular values are missing, and s": U[:, :r] @ Vt[:r],
-        "σ is in both strips, so it is squared in B @ A: √σ in each": U[:, :r] * sigma[:r] ** 2
-        @ Vt[:r] / s,
-        "σ in both strips is σ² in their product; and s is missing": U[:, :r] * sigma[:r] ** 2
-        @ Vt[:r],
-        "only √σ arrives in B @ A: √σ belongs in both strips": U[:, :r] * sigma[:r] ** 0.5
-        @ Vt[:r] / s,
-        "columns of Vᵀ are no directions: take its rows": U[:, :r] * sigma[:r]
-        @ Vt[:, :r].T / s if Vt[:, :r].T.shape == (r, k) else np.nan,
-    }  # fmt: skip
-    compare_named(product, best / s, named, "(B @ A)")
+        turn = ": turn it" if one.shape == right[::-1] else f", for r = {r}"
+        assert one.shape == right, f"{name} has shape {one.shape}, and must have {right}{turn}"
+    known = {"rows of Vᵀ": Vt, "columns of U": U.T, "columns of Vᵀ": Vt.T, "rows of U": U}
+    for name, strip, of in (("A's rows", A, "rows of Vᵀ"), ("B's columns", B.T, "columns of U")):
+        inside = np.linalg.norm(strip @ known[of][:r].T) > 0.995 * np.linalg.norm(strip)
+        found = [f"{which} {at}" for which, rows in known.items() if (at := _places(strip, rows))]
+        why = "(`svd` gives U, Σ and Vᵀ, the strongest first; `eigh` begins with the weakest)"
+        assert inside, f"{name} are {[*found, 'others'][0]}, and should be the first {r} {of} {why}"
+    product, left = B @ A, (U.T @ rest @ Vt.T).diagonal() / sigma
+    along = np.allclose(rest, U * (left * sigma) @ Vt)
+    U, sigma, Vt = U[:, :r], sigma[:r], Vt[:r]
+    held = np.diag(U.T @ product @ Vt.T)
+    made = _powers(held, {"Σ": sigma}) or ": is it one order in A and B, is anything rounded?"
+    strengths = f"in B @ A should be Σ / s = {1 / s:.4g} · Σ = {(sigma / s).round(4)}"
+    why = f"the strengths {strengths}, √(Σ / s) from each strip; they are {held.round(4)}{made}"
+    assert np.allclose(product, U * sigma / s @ Vt), why
     lengths = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
-    assert np.allclose(*lengths), (
-        f"the product is right, but A's rows have lengths {lengths[0].round(2)} and B's columns "
-        f"{lengths[1].round(2)}: share σ / s, √(σ / s) in each"
-    )
+    are = f"A's rows have lengths {lengths[0].round(2)}, B's columns {lengths[1].round(2)}"
+    assert np.allclose(*lengths), f"the product is right, but {are}: share σ / s, √(σ / s) in each"
     named = {
-        "that is W0: what the strips hold has to leave it, or the outputs change": W,
-        "s is missing in W0 - s · B @ A": W - B @ A,
-        "that is the strongest part itself: the rest is what is left of W0 without it": best,
-        "added, not taken away": W + s * (B @ A),
-    }
-    compare_named(rest, W - best, named, "rest")
+        "that is W0: what the strips hold has to leave it, or the outputs change": W0,
+        "s is missing in W0 - s · B @ A": W0 - product,
+        f"of W0's directions the rest holds these parts: {left.round(3) + 0.0}. It should hold 0 "
+        f"of the {r} strongest, and 1 of the others": rest if along else np.inf,
+    }  # fmt: skip
+    compare_named(rest, W0 - s * product, named, "rest")
+
+
+def _places(strip: NDArray, rows: NDArray) -> list[int]:
+    """Return which of some directions each row of a strip has, from 1 on; none if one has none."""
+    along = np.abs(strip @ rows.T) if strip.shape[1] == rows.shape[1] else np.zeros((1, 1))
+    near = along.max(axis=1) > 0.99 * np.linalg.norm(strip, axis=1)
+    return (along.argmax(axis=1) + 1).tolist() if near.all() else []
 
 
 @check
 def check_dora_weight(dora_weight: Callable) -> None:
     """``dora_weight(W0, lora_A, lora_B, scaling, magnitude)``: the rows of V, made so long."""
     rng = np.random.default_rng(0)
-    for d, k, s in ((4, 4, 3.0), (5, 3, 0.5), (3, 5, 2.0)):
-        W0, A, B = (rng.normal(size=shape) for shape in ((d, k), (2, k), (d, 2)))
+    for d, k, r, s in ((5, 5, 5, 3.0), (6, 3, 2, 0.5), (3, 5, 1, 2.0)):
+        W0, A, B = (rng.normal(size=shape) for shape in ((d, k), (r, k), (d, r)))
         m = rng.permutation(d) + 1.0
         got = call(dora_weight, W0=W0, lora_A=A, lora_B=B, scaling=s, magnitude=m)
         got, V = numbers(got, "W"), W0 + s * B @ A
         assert got.shape == W0.shape, f"W must have shape {W0.shape}, got {got.shape}"
-        slips = _slips_of_dora(W0, s * B @ A, B @ A, m) if d == k else {}
-        compare_named(got, m[:, None] * V / _lengths(V), slips, "W")
+        right = (m / _lengths(V))[:, None] * V
+        if np.isfinite(got).all() and not np.allclose(got, right):
+            _name_factors(got, W0, s * B @ A, s, m)
+        slips = {"W is turned round: an output is a row, so take .T": right.T} if d == k else {}
+        for name, other in {"A @ B": A @ B, "its .T": (B @ A).T}.items() if d == k == r else ():
+            V = W0 + s * other
+            slips[f"B comes first: lora_B @ lora_A, not {name}"] = (m / _lengths(V))[:, None] * V
+        near = "Is anything rounded?" if np.allclose(got, right, atol=0.1) else "V is W0 + s BA"
+        slips[f"row by row, W is not made of W0's row and of that of BA alone. {near}"] = got
+        compare_named(got, right, slips, "W")
 
 
 def _lengths(V: NDArray) -> NDArray:
-    return np.linalg.norm(V, axis=1, keepdims=True)  # (d, 1)
+    return np.linalg.norm(V, axis=1)  # (d,)
 
 
-def _slips_of_dora(W0: NDArray, delta: NDArray, unscaled: NDArray, m: NDArray) -> dict[str, Any]:
-    V, up = W0 + delta, m[:, None]
-    rows, columns = np.linalg.norm(V, axis=1), np.linalg.norm(V, axis=0)
-    return {
-        "the wrong axis: these are the norms of the columns, one for each input": m / columns * V,
-        "norms of columns, laid on the rows: axis 0 is summed away, keep it": (m / columns * V.T).T,
-        "these are the norms of the columns: axis 1, one for each output": up / columns * V,
-        "the norms are those of the rows, but [:, None] is missing: they meet the columns":
-            m / rows * V,
-        "the norms lie on the rows, but m on the columns: m[:, None]": m * V / rows[:, None],
-        "m lies on the rows, but the norms on the columns: keepdims, or [:, None]": up * V / rows,
-        "the norm is that of W0: it must be that of V, which has moved": up / _lengths(W0) * V,
-        "the norm of the whole matrix: each row has its own": up * V / np.linalg.norm(V),
-        "only W0 was made so long: s BA belongs inside, V is what has length m":
-            up / _lengths(W0) * W0 + delta,
-        "scaling is missing": up / _lengths(W0 + unscaled) * (W0 + unscaled),
-        "the magnitude is missing: the rows have length 1": V / rows[:, None],
-        "the rows are not divided by their norms": up * V,
-        "that is V: length and direction are not taken apart": V,
-        "V is W0 *plus* the update": up / _lengths(W0 - delta) * (W0 - delta),
-    }  # fmt: skip
+def _name_factors(got: NDArray, W0: NDArray, delta: NDArray, s: float, m: NDArray) -> None:
+    """Name the mistake where W is made of W0 and the update, or of V, but with other factors."""
+    V = W0 + delta
+    rows, factors = _lengths(V), got / V
+    on = np.ptp(factors, axis=1).max() > 1e-4 and np.linalg.matrix_rank(factors, 1e-4) == 1
+    why = "but m and ‖V‖ belong to rows: axis=1, and [:, None]"
+    assert not on, f"a number lies on each *column* of V, {why}"
+    done = np.all(np.isclose(got, (m / rows)[:, None] * V), axis=1)
+    stay = any(np.allclose(got[~done], one[~done]) for one in (V, W0, 0 * V))
+    ready = f"only rows {np.flatnonzero(done)} are done: is the `return` inside the loop?"
+    assert not (done[0] and stay), ready
+    both = np.stack([W0, delta], axis=2)  # (d, k, 2)
+    found = np.linalg.pinv(both) @ got[..., None]  # (d, 2, 1)
+    a, b = found[..., 0].T.round(9) + 0.0  # no -0
+    if not np.allclose(both @ found, got[..., None]):
+        return
+    assert a.any(), "W0 is missing: V is W0 + s BA"
+    assert not np.allclose(a + 1, b), "W0 is taken off: return the weight, not its change"
+    same = a.all() and np.ptp(b / np.where(a, a, 1)) < 1e-6
+    why = f"its length {rows[0]:.3f} divides both, and m = {m[0]:g} multiplies both"
+    assert same, f"row 0 is {a[0]:.3f} · W0 {b[0]:+.3f} · s BA: add the two first, to V; {why}"
+    mixed = f"{s * b[0] / a[0]:+.3g} · BA, and should be W0 {s:+.3g} · BA, for scaling = {s:g}"
+    assert np.allclose(a, b), f"your V is W0 {mixed} (and r = {np.linalg.matrix_rank(delta)})"
+    named = {
+        "whole matrix: each row has its own": np.linalg.norm(V),
+        "columns, laid on the rows: sum along axis=1": np.resize(_lengths(V.T), len(m)),
+        "rows, but as a sum of absolute values": np.abs(V).sum(axis=1),
+    } | {f"first {n} numbers of a row alone": _lengths(V[:, :n]) for n in range(1, V.shape[1])}
+    for why, norm in named.items():
+        assert not np.allclose(a * rows, m * rows / norm), f"that is the norm of the {why}"
+    made = _powers(a * rows, {"m": m, "‖V‖": rows, "‖W0‖": _lengths(W0)})
+    wrong = f"{(a * rows).round(3)}{made}, not m = {m}: V / ‖V‖ has length 1, m times it length m"
+    raise AssertionError(f"the rows point right, but have lengths {wrong}")

@@ -1,5 +1,6 @@
 """Checks of lesson 09, and the blind test on the learner's own voice."""
 
+import itertools
 import math
 import operator
 import random
@@ -14,53 +15,72 @@ MASKED = -100
 
 
 def _listed(value: Any, name: str) -> list[int]:
+    """Return a list of whole numbers, or say what it is instead."""
     try:
         return [operator.index(one) for one in value]
     except TypeError:
-        raise AssertionError(f"{name} must be a list of whole numbers, got {value!r}") from None
+        why = ": `append` changes a list, and returns None" if value is None else ""
+        said = f"{name} must be a list of whole numbers, got {value!r}{why}"
+        raise AssertionError(said) from None
 
 
 def _compare(labels: list[int], right: list[int], ids: list[int], where: str) -> None:
     """Raise an ``AssertionError`` that names the mistake in labels, if there is one."""
-    long = f"a label for each token, please: {len(ids)} tokens, {len(labels)} labels"
-    assert len(labels) == len(ids), where + long
     if labels == right:
         return
-    start = next(i for i, label in enumerate(right) if label != MASKED)
-    stop = max(i for i, label in enumerate(right) if label != MASKED) + 1
-    others = {label for label, good in zip(labels, right, strict=True) if good == MASKED}
-    mask = min(others)
-    n = len(ids)
-    assert labels != [MASKED] * n, f"{where}all labels are -100: nothing is learned"
-    assert labels != ids, f"{where}everything is learned, the question as well: mask it by -100"
-    if len(others) == 1 and labels == [mask if one == MASKED else one for one in right]:
-        raise AssertionError(f"{where}what is not learned has the label -100, not {mask}")
-    shifted = (right[1:] + labels[-1:], labels[:1] + right[:-1])
-    assert labels not in shifted, (
-        f"{where}the labels are shifted by one, got {labels}; that is done later, when the loss is "
-        "computed"
-    )
-    end = [*right[: stop - 1], MASKED, *right[stop:]]
-    assert labels != end, f"{where}the token that ends the answer has no label: it never stops"
-    alone = [MASKED] * (stop - 1) + [ids[stop - 1]] + [MASKED] * (n - stop)
-    assert labels != alone, f"{where}only the end token is learned, and not the answer"
-    assert labels[start:stop] != [MASKED] * (stop - start), (
-        f"{where}the answer has no labels: got {labels}, that way round the question is learned"
-    )
-    for m in (start - 1, start + 1):
-        assert labels != [MASKED] * m + [*ids[:start], *right[start:]][m:], (
-            f"{where}the question has {start} tokens, and {m} are masked"
+    n, where = len(ids), f"{where}, labels are {labels}: "
+    learned = [i for i, label in enumerate(right) if label != MASKED]
+    start, stop = learned[0], learned[-1] + 1
+    after = [MASKED] * (n - stop)
+    behind = ". The question holds an end token, too: look for the one after it"
+    slips = {
+        f"nothing is learned{behind if ids[stop - 1] in ids[:start] else ''}": [MASKED] * n,
+        "everything is learned, the question as well: mask it by -100": ids,
+        "the token that ends the answer has no label: it never stops":
+            [*right[: stop - 1], MASKED, *after],
+        "the end token's label is missing: it is learned, too": right[: stop - 1] + after,
+        "the padding is cut off: it has a label, too, -100": right[:stop],
+        "the answer has none; that way round the question is learned":
+            ids[:start] + [MASKED] * (n - start),
+    }  # fmt: skip
+    for why, slip in slips.items():
+        assert labels != slip, where + why
+    marked = [i for i, label in enumerate(labels) if label != MASKED]
+    yes = marked and {*labels} <= {MASKED, 0, 1}
+    assert not yes, f"{where}a label is the token itself, or -100, not a yes or no"
+    own = [labels[i] == ids[i] for i in marked if i < n]
+    for by, why in (1, "; that is done later, when the loss is computed"), (-1, ", to the right"):
+        moved = [0 <= i + by < n and labels[i] == ids[i + by] for i in marked if len(labels) <= n]
+        shifted = len(moved) > 1 and all(moved) and not all(own)
+        assert not shifted, f"{where}they are shifted by one{why}: a label stands at its token"
+    low, high = (marked[0], marked[-1] + 1) if marked else (len(labels), 0)
+    long = f"{n} tokens, {len(labels)} labels; the question has {start} tokens, and you mask {low}"
+    assert len(labels) == n, f"{where}a label for each token, please: {long}"
+    mask = min(label for label, good in zip(labels, right, strict=True) if good == MASKED)
+    other = labels == [mask if one == MASKED else one for one in right]
+    assert not other, f"{where}what is not learned has the label -100, not {mask}"
+    wrong = [i for i in range(n) if labels[i] != right[i]]
+    kept = {ids[i] for i in marked}.isdisjoint(ids[i] for i in range(n) if i not in marked)
+    by_token = kept and all(ids.count(ids[i]) > 1 for i in wrong)
+    why = ". Do you go by token? It is there twice: go by place" if by_token else ""
+    if labels[low:high] == ids[low:high]:
+        why += f". You learn places {low} to {high - 1}, and it should be {start} to {stop - 1}: "
+        why += "the answer and the first end token behind the question"
+        add = f". Is the end counted from the answer's start, as in ids[{start}:]: add {start}?"
+        why += add * (high == stop - start)
+    end = f" (the answer ends at place {stop - 1})"
+    for i in sorted(wrong, key=lambda i: right[i] != MASKED):  # first what should have none
+        part = "question" if i < start else "answer" if i < stop else f"padding{end}"
+        assert labels[i] == right[i], (
+            f"{where}token {ids[i]} at place {i} belongs to the {part}: its label is {right[i]}, "
+            f"not {labels[i]}{why}"
         )
-    assert labels[:start] == right[:start], (
-        f"{where}the question has {start} tokens, all to be masked; got {labels}"
-    )
-    raise AssertionError(f"{where}labels must be {right}, got {labels}")
 
 
 @check
 def check_example(example: Callable) -> None:
     """Check the tokens and labels of a question and its answer."""
-    tried = (([5, 6, 7], [8, 9, 4], 2), ([3, 5], [7], 2), ([1], [6, 0, 1], 9))
+    tried = (([5, 6, 7], [8, 9, 4], 2), ([4, 2, 8, 3], [8, 9], 2), ([1], [6, 0, 1], 9))
     for question, answer, end in tried:
         given = call(example, question=question, answer=answer, end=end)
         two = isinstance(given, tuple | list) and len(given) == 2
@@ -68,14 +88,18 @@ def check_example(example: Callable) -> None:
         ids, labels = _listed(given[0], "ids"), _listed(given[1], "labels")
         whole, n = [*question, *answer, end], len(question)
         right = [MASKED] * n + whole[n:]
-        where = f"for question {question}, answer {answer} and end {end}: "
-        assert (ids, labels) != (right, whole), f"{where}ids come first, then labels, got {ids}"
-        assert ids != whole[:-1], f"{where}the end token is missing from ids: it never stops"
-        assert MASKED not in ids, f"{where}ids are what the model reads, without a mask, got {ids}"
-        assert ids[:n] == question, f"{where}ids begin with the question, got {ids}"
-        last = f"{where}the end token comes last, behind the answer, got {ids}"
-        assert ids == whole or sorted(ids) != sorted(whole), last
-        assert ids == whole, f"{where}ids must be {whole}, got {ids}"
+        where = f"for question {question}, answer {answer} and end {end}"
+        got = f"{where}, ids are {ids}: "
+        assert (ids, labels) != (right, whole), f"{got}ids come first, then labels"
+        assert ids != whole[:-1], f"{got}the end token is missing: it never stops"
+        same = ": labels are the same list, labels = ids is no copy" if given[0] is given[1] else ""
+        assert MASKED not in ids, f"{got}ids are what the model reads, without a mask{same}"
+        assert ids[:n] == question, f"{got}they begin with the question"
+        words = [[one for one in each if one != end] for each in (ids, whole)]
+        last = f"{got}the end token comes once, behind the answer"
+        assert ids == whole or words[0] != words[1], last
+        assert ids == whole or ids[:-1] != whole[:-1], f"{got}the end token is {end} here"
+        assert ids == whole, f"{got}question, answer and end, one behind the other: {whole}"
         _compare(labels, right, ids, where)
 
 
@@ -83,59 +107,62 @@ def check_example(example: Callable) -> None:
 def check_perplexity(perplexity: Callable) -> None:
     """Check the perplexity of a text from the log-probabilities of its tokens, and its labels."""
     tried = (
-        ([-0.7, -3.0, -0.5, -1.9, -0.3], [MASKED, MASKED, 7, 9, 3]),
-        ([-2.0, -0.1, -0.4, -2.5, -0.6], [MASKED, 3, 0, 8, 2]),
+        ([-0.2, -3.0, -1.52, -2.91, -1.13], [MASKED, MASKED, 7, 9, 3]),
+        ([-2.03, -0.11, -0.47, -1.21, -2.5, -0.64], [MASKED, 3, 0, MASKED, 8, 2]),
         ([-6.0, -0.25], [MASKED, 1]),
     )
     for log_p, labels in tried:
-        counted = [one for one, label in zip(log_p, labels, strict=True) if label != MASKED]
-        masked = [one for one, label in zip(log_p, labels, strict=True) if label == MASKED]
+        tokens = list(zip(log_p, labels, strict=True))
+        counted = [one for one, label in tokens if label != MASKED]
         n, total = len(counted), sum(counted)
-        positive = [one for one, label in zip(log_p, labels, strict=True) if label > 0]
-        each = [math.exp(-one) for one in counted]
-        got = call(perplexity, log_p=log_p, labels=labels)
+        loss = -total / n
+        means = {
+            "that counts the question as well: leave out where the label is -100": log_p,
+            "that counts the question, and not the answer":
+                [one for one, label in tokens if label == MASKED],
+            "log_p[i] and labels[i] are of the same token: nothing is to be shifted":
+                [one for i, one in enumerate(log_p[:-1]) if labels[i + 1] != MASKED],
+            "only the first token with a label counts: is `return` inside the loop?": counted[:1],
+            "0 is a token like any other: only -100 is left out":
+                [one for one, label in tokens if label > 0],
+            "with lists, log_p[labels != -100] is log_p[1]: choose one by one": log_p[1:2],
+        } | {
+            f"that counts {[*some]} of log_p: a token counts if it has a label, and only then": some
+            for size in range(1, len(log_p)) for some in itertools.combinations(log_p, size)
+        }  # fmt: skip
         wrong = {
-            "a perplexity is at least 1: turn the sign round": math.exp(total / n),
-            "that is the loss, in nats; the perplexity is e to it": -total / n,
-            "that is the mean of log_p: the perplexity is e to minus that": total / n,
-            "that counts the question as well: leave out where the label is -100": (
-                math.exp(-sum(log_p) / len(log_p))
-            ),
-            "that counts the question, and not the answer": math.exp(-sum(masked) / len(masked)),
-            "divide by the number of tokens with a label, not by that of all": (
-                math.exp(-total / len(log_p))
-            ),
+            "a perplexity is at least 1: turn the sign round": math.exp(-loss),
+            "that is the loss, in nats; the perplexity is e to it": loss,
+            "that is the mean of log_p: the perplexity is e to minus that": -loss,
+            "divide by the number of tokens with a label, not by that of all":
+                math.exp(-total / len(log_p)),
             "sum over the tokens with a label, not over all": math.exp(-sum(log_p) / n),
             "take the mean over the tokens, not the sum": math.exp(-total),
-            "log_p are natural logarithms: e to the mean, not 2": 2 ** (-total / n),
-            "log_p are natural logarithms: e to the mean, not 10": 10 ** (-total / n),
-            "take the mean first, then e to it: the mean of single perplexities is another": (
-                sum(each) / n
-            ),
-            "take the mean of log_p first: one over the mean p is another number": (
-                n / sum(map(math.exp, counted))
-            ),
-            "the first token with a label counts, too": (
-                math.exp(-sum(counted[1:]) / max(n - 1, 1))
-            ),
-            "the last token with a label counts, too": (
-                math.exp(-sum(counted[:-1]) / max(n - 1, 1))
-            ),
-            "0 is a token like any other: only -100 is left out": (
-                math.exp(-sum(positive) / len(positive))
-            ),
-            "with lists, log_p[labels != -100] is log_p[1]: choose the tokens one by one": (
-                math.exp(-log_p[1])
-            ),
-        }
-        compare_number(got, math.exp(-total / n), wrong, f"for log_p = {log_p}, labels = {labels}")
+            "log_p are natural logarithms: e to the mean, not 2": 2**loss,
+            "log_p are natural logarithms: e to the mean, not 10": 10**loss,
+            "take the mean first, then e to it: the mean of single perplexities is another":
+                sum(math.exp(-one) for one in counted) / n,
+            "take the mean of log_p first: one over the mean p is another number":
+                n / sum(map(math.exp, counted)),
+        }  # fmt: skip
+        wrong |= {why: math.exp(-sum(some) / len(some)) for why, some in means.items() if some}
+        for k in range(1, 8):
+            wrong[f"the sum is right: divide it by {n}, not by {k}"] = math.exp(-total / k)
+            near, e_near = round(loss, k), round(math.exp(loss), k - 1)
+            wrong[f"that is e to {near}: the loss is rounded, keep all its digits"] = math.exp(near)
+            wrong[f"{e_near:g} is rounded: keep all digits"] = e_near
+        halves = [one / 2 for one in log_p]
+        value, other = (call(perplexity, log_p=some, labels=labels) for some in (log_p, halves))
+        wrong["it is the same for any log_p: which number is fixed, and should not be?"] = other
+        where = f"for log_p = {log_p}, labels = {labels} (so {counted} count)"
+        compare_number(value, math.exp(loss), wrong, where)
 
 
 @check
 def check_labels(labels_of: Callable) -> None:
     """Check the labels of a padded row, whose padding is the end token."""
     tried = (
-        ([4, 2, 8, 9, 2, 2, 2], 2, 2),  # the question holds an end token, too
+        ([4, 2, 3, 8, 9, 5, 2, 2, 2], 3, 2),  # the question holds an end token, too
         ([4, 2, 5, 6, 7, 2], 3, 2),  # nothing is padded
         ([1, 6, 8, 3, 3], 1, 3),
     )
@@ -143,21 +170,8 @@ def check_labels(labels_of: Callable) -> None:
         labels = _listed(call(labels_of, ids=ids, asked=asked, pad=pad), "labels")
         end = ids.index(pad, asked)
         right = [MASKED] * asked + ids[asked : end + 1] + [MASKED] * (len(ids) - end - 1)
-        where = f"for {ids}, the first {asked} of them asked, and padding {pad}: "
-        padded = [MASKED] * asked + ids[asked:]
-        last = [MASKED if one == pad else one for one in right[:-1]] + ids[-1:]
-        one_more = right[: end + 1] + ids[end + 1 : end + 2] + right[end + 2 :]
-        wrong = {
-            "the padding is learned as well: only the first end token ends the answer": padded,
-            "one end token too many is learned": one_more,
-            "nothing is learned. The question holds an end token, too: look for the one after it": (
-                [MASKED] * len(ids)
-            ),
-            "the last token of the row is padding; the answer ends at the first one": last,
-        }
-        for why, other in wrong.items():
-            trivial = other in (right, ids)
-            assert labels != other or trivial, where + why
+        where = f"for {ids}, the first {asked} of them asked, and padding {pad}"
+        where += " (here none: the row ends with the answer)" if end == len(ids) - 1 else ""
         _compare(labels, right, ids, where)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,14 +35,13 @@ def check_step(lora_A: Any, lora_B: Any) -> None:
     """Each is two numbers: the strips after one step from B = 0."""
     G, right_A = X - T, A  # from lora_B = 0, lora_A does not move
     right = -LR * G * (A @ X)
-    got_A, got = (numbers(given, name) for given, name in ((lora_A, "lora_A"), (lora_B, "lora_B")))
+    got_A, got = numbers(lora_A, "lora_A").ravel(), numbers(lora_B, "lora_B").ravel()
     for name, value in (("lora_A", got_A), ("lora_B", got)):
         assert value.size == 2, f"{name} holds two numbers, got {value.size}"
-    got_A, got = got_A.ravel(), got.ravel()
     swapped = np.allclose(got_A, right) and np.allclose(got, right_A)
     assert not swapped, "the two are swapped: lora_A comes first"
     old_B, old_slope = np.array([2, 1]), (X + 3 * np.array([2, 1]) - T) * 3
-    _none_of(got, "lora_B", {
+    slips = {
         "the sign: a step goes against the slope": -right,
         "that is the slope: a step goes lr = 0.1 times it, downhill": -right / LR,
         "the slope against its sign, but not times lr = 0.1": right / LR,
@@ -59,21 +58,20 @@ def check_step(lora_A: Any, lora_B: Any) -> None:
         "the loss is a sum over the outputs, not their mean": right / 2,
         "that is after two steps": right - LR * (X + 3 * right - T) * 3,
         "the other way round: the upper output comes first": right[::-1],
+        "those are rounded: whole numbers are not asked for": right.round(),
         "it has not moved: its slope is G times h, and neither is 0": 0 * right,
-    })  # fmt: skip
-    assert np.allclose(got, right), (
-        f"lora_B: got {_list(got)}. Three numbers make a step: G = y - t, h = A x, and lr = 0.1. "
-        "Which of them is another with you?"
+    }
+    for why, slip in slips.items():
+        assert not np.allclose(got, slip), f"lora_B: got {_list(got)}: {why}"
+    fits = np.isclose(got, right)
+    assert fits.all(), (
+        f"lora_B: got {_list(got)}, {fits.sum()} of them right. Three numbers make a step: "
+        "G = y - t, h = A x, and lr = 0.1. Which of them is another with you?"
     )
-    _none_of(got_A, "lora_A", {"that is its change: where is it now?": 0 * right_A})
+    assert got_A.any(), "lora_A: got [0, 0]: that is its change: where is it now?"
     assert np.allclose(got_A, right_A), (
         f"lora_A: got {_list(got_A)}. Its slope has B as a factor. What is B before the step?"
     )
-
-
-def _none_of(got: NDArray, name: str, slips: Mapping[str, NDArray]) -> None:
-    for why, slip in slips.items():
-        assert not np.allclose(got, slip), f"{name}: got {_list(got)}: {why}"
 
 
 def _list(values: NDArray) -> str:
@@ -104,14 +102,12 @@ class Suspect(nn.Module):
 def check_repaired(repaired: Callable) -> None:
     """``repaired(base, r, lora_alpha)`` is a Suspect that starts at W0 and trains A and B alone."""
     torch.manual_seed(0)
-    d, k, r = 6, 4, 2
-    base = nn.Linear(k, d, dtype=torch.float64)
-    x, t = torch.randn(20, k, dtype=torch.float64), torch.randn(20, d, dtype=torch.float64)
-    layer = call(repaired, base=base, r=r, lora_alpha=8)
-    kind = type(layer).__name__
-    assert isinstance(layer, Suspect), f"repair the Suspect, and return it, got {kind}"
+    base = nn.Linear(4, 6, dtype=torch.float64)
+    x, t = torch.randn(20, 4, dtype=torch.float64), torch.randn(20, 6, dtype=torch.float64)
+    layer = call(repaired, base=base, r=2, lora_alpha=8)
+    assert isinstance(layer, Suspect), f"return a Suspect, repaired: got {type(layer).__name__}"
     try:
-        _examine(layer, base, r, x, t)
+        _examine(layer, base, 2, x, t)
     except (RuntimeError, AttributeError) as error:
         raise AssertionError(f"it cannot be trained: {one_line(error)}") from None
 
@@ -120,28 +116,23 @@ def _examine(layer: Suspect, base: nn.Linear, r: int, x: Tensor, t: Tensor) -> N
     (d, k), strips = base.weight.shape, {"lora_A": layer.lora_A, "lora_B": layer.lora_B}
     shapes = [tuple(strip.shape) for strip in strips.values()]
     assert shapes == [(r, k), (d, r)], (
-        f"lora_A and lora_B have shapes {shapes}, not {(r, k)} and {(d, r)}: make a new Suspect, "
-        "of the base and the r that you are given"
+        f"lora_A and lora_B have shapes {shapes}, not {(r, k)} and {(d, r)}: is one of them turned "
+        "over, or the Suspect not one of the base and the r that you are given?"
     )
     assert layer.scaling == 4, f"scaling was right, lora_alpha / r = 4, and is {layer.scaling:g}"
     assert torch.equal(layer.base.weight, base.weight), "W0 itself has other numbers now"
     off = (layer(x) - base(x)).abs().max().item()
-    assert off < 1e-9, (
-        f"before any training its outputs are {off:.2g} off those of the base: where does the "
-        "update start?"
-    )
-    ranks = {name: int(torch.linalg.matrix_rank(strip.detach())) for name, strip in strips.items()}
-    assert any(ranks.values()), "both strips are zero: nothing will ever move"
-    high = max(ranks.values())
+    assert off < 1e-9, f"what you return starts {off:.2g} off the outputs of base: where should it?"
+    high = max(int(torch.linalg.matrix_rank(strip.detach())) for strip in strips.values())
+    assert high, "both strips are zero: nothing will ever move"
     assert high == r, f"the strip that is not zero has rank {high} only: draw it at random"
     before = {name: strip.detach().clone() for name, strip in strips.items()}
     trains = [parameter for parameter in layer.parameters() if parameter.requires_grad]
     assert trains, "nothing trains any more: which two should?"
     optimizer = torch.optim.SGD(trains, lr=0.05)
     for _ in range(3):
-        loss = ((layer(x) - t) ** 2).sum() / 40
         optimizer.zero_grad()
-        loss.backward()
+        (((layer(x) - t) ** 2).sum() / 40).backward()
         optimizer.step()
     wish = "requires_grad" in vars(layer.base)
     assert not wish, "`requires_grad = …` on a module does nothing: write `requires_grad_(…)`"
@@ -170,62 +161,54 @@ def check_merge(merge: Callable) -> None:
         layer = Suspect(nn.Linear(k, d, bias, dtype=torch.float64), r, lora_alpha=5 * r)
         layer.base.requires_grad_(False)
         layer.lora_A = nn.Parameter(layer.lora_A)
-        W0, delta = layer.base.weight.clone(), (layer.lora_B @ layer.lora_A).detach()
-        strips = torch.cat([layer.lora_A, layer.lora_B.T], dim=1).detach()
+        W0, A, B = (p.detach().clone() for p in (layer.base.weight, layer.lora_A, layer.lora_B))
+        delta = B @ A
         try:
             merged = call(merge, layer=layer)
         except AssertionError as error:
             graph = re.search("non-leaf|leaf Variable", str(error))
             assert not graph, "PyTorch records what you do to the weight: `with torch.no_grad():`"
-            raise
-        kind = type(merged)
+            alien = d == k and "size" in str(error)  # for all matrices of this layer are square
+            hint = ". Here base is 4 × 4: is the page's one in it?" * alien
+            raise AssertionError(f"{error}{hint}") from None
         assert not isinstance(merged, Tensor), "that is a weight: return an nn.Linear that has it"
-        assert kind is not Suspect, "that is the LoRA layer: return a plain nn.Linear"
-        assert kind is nn.Linear, f"return an nn.Linear, got {kind.__name__}"
+        assert not isinstance(merged, Suspect), "that is the LoRA layer: return a plain nn.Linear"
+        assert type(merged) is nn.Linear, f"return an nn.Linear, got {type(merged).__name__}"
         W = merged.weight
         shape = f"its weight is {tuple(W.shape)} of {W.dtype}, that of base {(d, k)} of {W0.dtype}"
         assert (W.shape, W.dtype) == (W0.shape, W0.dtype), shape
         sizes = merged.in_features, merged.out_features
         assert sizes == (k, d), f"nn.Linear takes the inputs first: that is {sizes}, not {(k, d)}"
         assert W.is_leaf, "its weight remembers how it was made: use `with torch.no_grad():`"
-        slips = {
-            "that is the base alone: add the update to its weight": W0,
-            "scaling is missing": W0 + delta,
-            "scaling stands in it twice": W0 + 25 * delta,
-            "that divides by scaling": W0 + delta / 5,
-            "scaling is lora_alpha / r already: do not divide by r again": W0 + 5 * delta / r,
-            "W0 is missing": 5 * delta,
-            "the update is subtracted": W0 - 5 * delta,
-            "scaling belongs to the update, not to W0": 5 * (W0 + delta),
-            "the update is in it twice": W0 + 10 * delta,
-        }
+        s = ((W - W0) * delta).sum().item() / (delta * delta).sum().item()
+        why = f"lora_B @ lora_A is added {s:.3g} times, and should be scaling = 5 times (r = {r})"
+        assert not torch.allclose(W - W0, s * delta) or round(s, 6) == 5, why
+        slips = {"W0 is missing": 5 * delta, "scaling is of the update alone": 5 * (W0 + delta)}
         if d == k:
-            turned = (layer.lora_A @ layer.lora_B).detach()
-            slips["that is lora_A @ lora_B; ΔW is lora_B @ lora_A"] = W0 + 5 * turned
+            slips["that is lora_A @ lora_B; ΔW is lora_B @ lora_A"] = W0 + 5 * A @ B
             slips["the update is transposed"] = W0 + 5 * delta.T
+            slips["all of it is transposed: nn.Linear(k, d) holds (d, k)"] = (W0 + 5 * delta).T
         for why, slip in slips.items():
             assert not torch.allclose(W, slip), why
         off = (W - W0 - 5 * delta).abs().max().item()
-        assert torch.allclose(W, W0 + 5 * delta), (
-            f"its weight is up to {off:.2g} off. To W0 add scaling, times the product of the strips"
-        )
-        own = None if merged.bias is None else merged.bias.tolist()
-        kept = layer.base.bias.tolist() if bias else None
-        assert own == kept, "its bias should be that of the base, or None where that has none"
+        near = f"its weight is up to {off:.2g} off: to W0 add scaling, times lora_B @ lora_A"
+        assert torch.allclose(W, W0 + 5 * delta), near
+        own, kept = ([0] * d if b is None else b.tolist() for b in (merged.bias, layer.base.bias))
+        assert any(own) or not bias, "the bias of base is missing"
+        assert own == kept, "its bias is not that of base: nn.Linear draws one at random"
         assert torch.equal(layer.base.weight, W0), (
-            "layer has changed: its base holds the update now, and layer adds it once more. Make a "
-            "new nn.Linear, a copy of base"
+            "layer has changed: its base holds the update, and layer adds it once more. Copy base"
         )
-        after = torch.cat([layer.lora_A, layer.lora_B.T], dim=1)
+        strips, after = (torch.cat([a, b.T], 1) for a, b in ((A, B), (layer.lora_A, layer.lora_B)))
         assert torch.equal(after, strips), "layer has changed: its strips hold other numbers now"
 
 
 # -- the smallest rank ---------------------------------------------------------------------------
 
 
-def _least(tail: NDArray, loss: float) -> int:
-    """Return the first r ≥ 1 for which the sum of tail[r:] is at most loss."""
-    return max(1, sum(tail[r:].sum() > loss for r in range(len(tail))))
+def _floors(values: NDArray) -> NDArray:
+    """Return the sums of values[r:], for r from 1 to all of them."""
+    return np.array([values[r:].sum() for r in range(1, len(values) + 1)])
 
 
 @check
@@ -236,45 +219,64 @@ def check_smallest_rank(smallest_rank: Callable) -> None:
     rng = np.random.default_rng(0)
     x = np.linalg.qr(rng.standard_normal((n, k)))[0] * n**0.5 * (0.1, 3, 0.3, 2, 1, 1)
     seen = np.array([12, 4, 0.9, 0.5]) * n**0.5  # the singular values of x delta.T
-    tail, alone = seen**2 / (2 * n), np.array([5, 4, 3, 2.0])
-    floors = [tail[r:].sum() for r in range(d)]  # of r = 0, 1, 2, 3
-    losses = [floor * size for floor in floors[1:] for size in (3, 1.08, 0.93, 0.6)]
-    losses.append(1.1 * floors[0])
-    want = [_least(tail, loss) for loss in losses]
-    tails = {
-        "floors belong to what the update does to these inputs, not to ΔW alone": alone**2 / 2,
-        "n belongs to the inputs: take the spectrum of what the update does to them": (
-            alone**2 / (2 * n)
-        ),
-        "divide by 2n, as the loss does": seen**2,
-        "divide by 2n, not by n": seen**2 / n,
-        "divide by 2n, not by 2": seen**2 / 2,
-        "n is the number of examples, len(x), and not that of inputs": seen**2 / (2 * k),
-        "n is the number of examples, len(x), and not that of outputs": seen**2 / (2 * d),
-        "the floor adds up squares: σ², not σ": seen / (2 * n),
-    }
-    slips = {why: [_least(tail, loss) for loss in losses] for why, tail in tails.items()}
+    tail = seen**2 / (2 * n)
+    none, floors = tail.sum(), _floors(tail)  # of r = 0; of r = 1, 2, 3, 4
+    sizes = (3, 1.08, 0.999, 0.93, 0.6)
+    losses = [round(floor * size, 4) for floor in floors[:3] for size in sizes]
+    losses += [2.5 * none, 1.1 * none, 0]  # 0: only full rank will do, and it exactly
+
+    def least(floors: Iterable[float]) -> NDArray:
+        least = [[r for r, floor in enumerate(floors, 1) if floor <= loss] for loss in losses]
+        return np.array([ranks[0] if ranks else np.nan for ranks in least])
+
+    def ask(delta: NDArray, x: NDArray = x) -> NDArray:
+        got = []
+        for loss in losses:
+            try:
+                r = numbers(call(smallest_rank, delta=delta, x=x, loss=loss), "the rank")
+            except AssertionError as error:
+                if "returned None" not in str(error):
+                    raise
+                r = np.array(np.nan)
+            assert not r.ndim, f"one rank is asked for, got shape {r.shape}"
+            got.append(float(r))
+        return np.array(got)
+
+    over = {"1": 1, "2": 2, "n": n, "twice d": 2 * d, "twice k": 2 * k, "twice the page's n": 200}
+    slips = {f"divide by 2n, n = len(x), not by {m}": floors * 2 * n / v for m, v in over.items()}
     slips |= {
-        "all that is left counts together, not each σ alone": (
-            [max(1, int(np.sum(tail > loss))) for loss in losses]
-        ),
-        "the floor is the sum of squares, without its root": (
-            [max(1, int(np.sum(np.sqrt(floors) > loss))) for loss in losses]
-        ),
-        "one fewer would do: after r directions σ[r:] is left": [r + 1 for r in want],
-        "one too few: do you count directions, or take an index?": [max(1, r - 1) for r in want],
-    }
-    got = []
-    for loss in losses:
-        r = numbers(call(smallest_rank, delta=delta, x=x, loss=loss), "the rank")
-        assert not r.ndim, f"one rank is asked for, got shape {r.shape}"
-        got.append(float(r))
-    for why, slip in slips.items():
-        assert got[:-1] != slip[:-1], why
-    told = ", ".join(f"{floor:.3g}" for floor in [*floors[1:], 0])
-    for loss, r, right in zip(losses, got, want, strict=True):
-        assert r >= 1, f"for loss = {loss:.3g} it says {r:g}: no adapter has a rank below 1"
-        assert r == right, (
-            f"for loss = {loss:.3g} it says {r:g}, and should say {right}: the floors from r = 1 "
-            f"on are {told}"
+        "the floor adds up squares: σ², not σ": _floors(seen / (2 * n)),
+        "first square each σ, then add": _floors(seen) ** 2 / (2 * n),
+        "the floor is the sum of squares, without its root": np.sqrt(floors),
+        "all that is left counts together, not each σ alone": [*tail[1:], 0],
+        "the floor is the sum of what is left, not its mean": floors / (3, 2, 1, 1),
+        "the mean of what is left is not over n: take the sum, over 2n": n * floors / (3, 2, 1, 1),
+        "that adds up what r directions keep: σ[r:] is what they leave": np.cumsum(tail),
+        "svd gives the largest σ first: what r directions leave is σ[r:]": _floors(tail[::-1]),
+        "the floor is a loss, not a share of one": floors / none,
+        "one fewer would do: after r directions σ[r:] is left": [none, *floors],
+        "one too few: do you count directions, or take an index?": floors[1:],
+    }  # fmt: skip
+    got, want = ask(delta), least(floors)
+    assert not np.isnan(got).all(), "it returned None, whatever the loss: is the `return` missing?"
+    if np.nanmax(got) > 1 and not np.array_equal(got, want):
+        top = np.nanargmax(got)
+        says = f"it says {got[top]:g} for loss = {losses[top]:.3g}, and again for"
+        assert not np.array_equal(got, ask(delta * np.eye(d)[:, :1]), equal_nan=True), (
+            f"{says} a delta of rank 1, where 1 will do: does it look at the delta that comes in?"
         )
+        assert not np.array_equal(got, ask(delta, x[:, ::-1].copy()), equal_nan=True), (
+            f"{says} x with its columns in another order: floors belong to x @ delta.T, not to ΔW"
+        )
+    for why, slip in slips.items():  # of what says 0, too
+        assert not np.array_equal(np.maximum(got, 1)[:-1], least(slip)[:-1], equal_nan=True), why
+    assert not np.allclose(got, floors[want.astype(int) - 1]), "that is the floor: return its r"
+    told = ", ".join(f"{floor:.3g}" for floor in floors)
+    never = "".join(f". It never returns {r:g}" for r in sorted({*want} - {*got})[:1])
+    for loss, r, right in zip(losses, got, want, strict=True):
+        says = f"for loss = {loss:.3g} it says {'None' if np.isnan(r) else f'{r:g}'}"
+        assert not r < 1, f"{says}: no adapter has a rank below 1"
+        assert r == right, (
+            f"{says}, not {right:g}: floors must be <= loss, and from r = 1 on are {told}{never}"
+        )
+    assert ask(0 * delta)[-1] == 1, "if delta and loss are 0, 1 will do: `at most` is <=, not <"

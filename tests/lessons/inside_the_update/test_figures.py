@@ -8,9 +8,10 @@ import pytest
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from lessons.inside_the_update import cases
 
 from lora_edu.course.experiments import read
-from lora_edu.course.inside_the_update import figures
+from lora_edu.course.inside_the_update import checks, figures
 from lora_edu.course.ledger import ledger
 
 SURGERY = read("surgery")["rows"]
@@ -179,3 +180,9 @@ def test_the_film_shows_each_pair_and_what_it_says():
     for partner, words in figures.PARTNERS.items():
         phi = figures.alike(partner, 0)
         assert f"{words}: φ(1, 1) = {round(phi[:, 0, 0].mean(), 2)}" in html
+
+
+def test_other_right_answers(capsys):
+    checks.check_cut(cases.cut_in_torch)
+    checks.check_one_adapter(cases.joined_in_torch)
+    assert capsys.readouterr().out.count("OK") == 2

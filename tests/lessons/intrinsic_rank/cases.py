@@ -29,13 +29,18 @@ def of_lora(full, lora):
 
 def both_parts(full, lora):
     def chosen(method):
-        sums = {
-            s: np.mean(method["validation"][s]) + np.mean(method["test"][s])
-            for s in (1e-3, 1e-2, 0.1)
-        }
-        return np.array(method["test"][max(sums, key=sums.get)])
+        both = {s: runs + method["test"][s] for s, runs in method["validation"].items()}
+        return np.array(method["test"][best({"both": both}, part="both")])
 
-    return chosen(full) - chosen(lora)
+    return chosen(full) - alone(lora)
+
+
+def full_untuned(full, lora):
+    return np.array(full["test"][0.001]) - alone(lora)
+
+
+def largest(full, lora):
+    return np.array(full["test"][max(full["test"])]) - lora["test"][max(lora["test"])]
 
 
 def anew(full, lora):
@@ -48,6 +53,13 @@ def all_settings(full, lora):
 
 def sorted_runs(full, lora):
     return np.sort(full["test"][best(full)]) - np.sort(lora["test"][best(lora)])
+
+
+def by_place(full, lora):
+    def place(method):
+        return [*method["test"].values()][[*method["validation"]].index(best(method))]
+
+    return np.subtract(place(full), place(lora))
 
 
 def alone(method):
@@ -100,6 +112,20 @@ def single_outputs(delta, x, r):
     return delta * np.isin(np.arange(len(delta)), strong)[:, None]
 
 
+def squared(delta, x, r):
+    return plain(delta @ x.T @ x, r) @ np.linalg.inv(x.T @ x)
+
+
+def weaves(delta, x, r):
+    U, S, Vt = np.linalg.svd(delta, full_matrices=False)
+    most = np.argsort(-S * np.linalg.norm(x @ Vt.T, axis=0))[:r]
+    return (U[:, most] * S[most]) @ Vt[most]
+
+
+def first_inputs(delta, x, r):
+    return delta * (np.arange(delta.shape[1]) < r)
+
+
 def weighed(delta, x, r):
     sizes = np.linalg.norm(x, axis=0)
     return plain(delta * sizes, r) / sizes
@@ -124,21 +150,25 @@ CASES = {
     checks.check_fair: (
         fair,
         {
-            "on test": (lambda full, lora: fair(full, lora, part="test"), "chosen on test"),
-            "full on test": (both_parts, "a setting was chosen on test"),
+            "on test": (lambda full, lora: fair(full, lora, part="test"), "is the best on test"),
+            "on both": (both_parts, "the setting of full, 0.01, is the best on test"),
+            "full untuned": (full_untuned, "the setting of full, 0.001, comes first"),
+            "largest": (largest, "the setting of full, 0.1, is the largest number, as `max`"),
+            "as lists": (lambda full, lora: fair(full, lora, by=list), "the best first run"),
             "LoRA on test": (
-                lambda full, lora: np.array(full["test"][1e-2]) - lora["test"][3e-2],
-                "LoRA's setting was chosen on test",
+                lambda full, lora: alone(full) - lora["test"][best(lora, part="test")],
+                "the setting of LoRA, 0.01, is the best on test",
             ),
             "anew": (anew, "one setting for all runs"),
-            "lucky": (lambda full, lora: fair(full, lora, by=max), "one lucky run"),
-            "worst": (lambda full, lora: fair(full, lora, by=lambda v: -np.mean(v)), "the worst"),
-            "rate of full": (of_full, "best for full"),
-            "rate of LoRA": (of_lora, "best for LoRA"),
+            "lucky": (lambda full, lora: fair(full, lora, by=max), "the one luckiest run"),
+            "worst": (lambda full, lora: fair(full, lora, by=lambda v: -sum(v)), "is the worst"),
+            "rate of full": (of_full, "of LoRA, 0.05, is the best one of the other method"),
+            "rate of LoRA": (of_lora, "of full, 0.02, is the best one of the other method"),
             "all settings": (all_settings, "the mean over all settings"),
+            "by place": (by_place, "look it up by its name"),
             "sign": (lambda full, lora: fair(lora, full), "turned over"),
             "absolute": (lambda full, lora: abs(fair(full, lora)), "may be negative"),
-            "rounded": (lambda full, lora: fair(full, lora).round(2), "rounded"),
+            "rounded": (lambda full, lora: fair(full, lora).round(2), "is rounded, [ 0.14"),
             "percent": (lambda full, lora: 100 * fair(full, lora), "a hundred times"),
             "who wins": (lambda full, lora: fair(full, lora) > 0, "says who wins"),
             "sorted": (lambda full, lora: np.sort(fair(full, lora)), "the order of the runs"),
@@ -157,7 +187,8 @@ CASES = {
             "validation": (
                 lambda full, lora: fair(full, lora, told="validation"), "gaps on validation"
             ),
-            "two runs": (lambda full, lora: fair(full, lora)[:2], "one gap a run, (4,)"),
+            "settings": (lambda full, lora: (best(full), best(lora)), "those are settings"),
+            "three runs": (lambda full, lora: fair(full, lora)[:3], "each of the four runs"),
         },
     ),
     checks.check_cut_by_outputs: (
@@ -173,11 +204,17 @@ CASES = {
             "projector": (projector, "the update is missing"),
             "all": (lambda delta, x, r: delta, "all directions were kept"),
             "transposed": (lambda delta, x, r: cut(delta, x, r).T, "it is transposed"),
-            "sign": (lambda delta, x, r: -cut(delta, x, r), "the sign"),
+            "sign": (lambda delta, x, r: -cut(delta, x, r), "right times -1: why?"),
             "weakest": (weakest, "the weakest directions"),
             "skipped": (lambda delta, x, r: along(delta @ x.T, delta, r, 1), "begins at 0"),
             "centred": (lambda delta, x, r: cut(delta, x - x.mean(0), r), "the mean of the inputs"),
-            "few": (lambda delta, x, r: cut(delta, x[:r], r), "only the first r inputs"),
+            "few": (lambda delta, x, r: cut(delta, x[:r], r), "only 2 of 5 are used"),
+            "squared": (squared, "x came in twice"),
+            "scaled root": (lambda delta, x, r: plain(delta @ root(x) / 3, r), "not taken off"),
+            "weaves": (weaves, "delta's own directions are kept"),
+            "what is left": (lambda *a: a[0] - cut(*a), "what the cut leaves out"),
+            "rounded": (lambda *a: cut(*a).round(2), "(are its numbers rounded?)"),
+            "strips": (lambda *a: (cut(*a), a[0]), "return D, one matrix: not its parts"),
             "no sigma": (
                 lambda delta, x, r: plain(delta @ x.T, r, 0) @ np.linalg.pinv(x).T,
                 "the singular values are missing",
@@ -199,7 +236,8 @@ CASES = {
             "entries": (lambda delta, x, r: along((x * delta).T, delta, r), "entry by entry"),
             "always one": (lambda delta, x, r: cut(delta, x, 1), "its rank is 1: with 2"),
             "too many": (lambda delta, x, r: cut(delta, x, r + 1), "its rank must be at most 2"),
-            "single outputs": (single_outputs, "the rank is right; the outputs change by"),
+            "single outputs": (single_outputs, "are kept or struck"),
+            "first inputs": (first_inputs, "are kept or struck"),
             "a number": (lambda delta, x, r: np.linalg.norm(x), "return D, of the shape of delta"),
             "too few rows": (lambda delta, x, r: cut(delta, x, r)[:1], "D has the shape of delta"),
             "nothing": (loses_return, "is the `return` missing?"),

@@ -24,6 +24,13 @@ def with_labels(labels):
     )
 
 
+def labelled(kept):
+    """An answer that keeps the labels of tokens for which ``kept(i, ids, asked, pad)``."""
+    return lambda ids, asked, pad: [
+        token if kept(i, ids, asked, pad) else MASKED for i, token in enumerate(ids)
+    ]
+
+
 EXAMPLES = {
     "question learned": (
         with_labels(lambda question, answer, end: [*question, *answer, end]),
@@ -42,7 +49,7 @@ EXAMPLES = {
             question + answer,
             [MASKED] * len(question) + answer,
         ),
-        "the end token is missing from ids",
+        "the end token is missing: it never stops",
     ),
     "shifted": (
         with_labels(
@@ -68,19 +75,19 @@ EXAMPLES = {
     ),
     "by heart": (
         lambda *_: ([5, 6, 7, 8, 9, 4, 2], [MASKED] * 3 + [8, 9, 4, 2]),
-        "ids begin with the question",
+        "they begin with the question",
     ),
     "end first": (
         lambda question, answer, end: (
             [*question, end, *answer],
             [MASKED] * len(question) + [end, *answer],
         ),
-        "the end token comes last",
+        "the end token comes once, behind the answer",
     ),
     "one list": (lambda question, answer, end: [*question, *answer, end], "return two lists"),
     "other numbers": (
         with_labels(lambda question, answer, end: [MASKED] * len(question) + [end, *answer]),
-        "labels must be",
+        "belongs to the answer: its label is 8, not 2",
     ),
     "swapped": (
         lambda question, answer, end: example(question, answer, end)[::-1],
@@ -92,7 +99,27 @@ EXAMPLES = {
                 [MASKED] * (len(question) - 1) + question[-1:] + [*answer, end]
             )
         ),
-        "tokens, and 2 are masked",
+        "token 7 at place 2 belongs to the question",
+    ),
+    "by token": (
+        with_labels(
+            lambda question, answer, end: [
+                MASKED if one in question else one for one in [*question, *answer, end]
+            ]
+        ),
+        "token 8 at place 4 belongs to the answer: its label is 8, not -100. Do you go by token",
+    ),
+    "behind the first end": (
+        with_labels(
+            lambda question, answer, end: labelled(
+                lambda i, ids, asked, end: i >= asked or end in ids[:i]
+            )([*question, *answer, end], len(question), end)
+        ),
+        "token 8 at place 2 belongs to the question: its label is -100",
+    ),
+    "of the page": (
+        with_labels(lambda question, answer, end: [MASKED] * 36 + [*answer, end][36:]),
+        "the question has 3 tokens, and you mask 36",
     ),
     "strings": (
         lambda question, answer, end: [
@@ -154,14 +181,25 @@ PERPLEXITIES = {
     ),
     "one too few": (
         of_counted(lambda some: math.exp(-sum(some[:-1]) / (len(some) - 1))),
-        "the last token with a label",
+        "that counts [-1.52, -2.91] of log_p",
     ),
     "0 is left out": (
         lambda log_p, labels: perplexity(log_p, [one if one > 0 else MASKED for one in labels]),
         "0 is a token like any other",
     ),
+    "shifted": (
+        lambda log_p, labels: perplexity(log_p, [*labels[1:], MASKED]),
+        "nothing is to be shifted",
+    ),
+    "the first one": (of_counted(lambda some: math.exp(-some[0])), "inside the loop"),
+    "rounded": (
+        of_counted(lambda some: math.exp(round(-sum(some) / len(some), 1))),
+        "that is e to 1.9",
+    ),
+    "whole": (lambda *text: round(perplexity(*text)), "6 is rounded: keep all digits"),
+    "one more": (of_counted(lambda some: 1 - sum(some)), "6.56, should be 6.381"),
     "for each": (of_counted(lambda some: [math.exp(-one) for one in some]), "one number"),
-    "by heart": (lambda *_: math.e, "should be"),
+    "by heart": (lambda *_: math.e, "the same for any log_p"),
     "no return": (loses_return, "is the `return` missing"),
 }
 
@@ -174,22 +212,18 @@ def labels_of(ids, asked, pad):
     return [token if asked <= i <= end else MASKED for i, token in enumerate(ids)]
 
 
-def labelled(kept):
-    """An answer that keeps the labels of tokens for which ``kept(i, ids, asked, pad)``."""
-    return lambda ids, asked, pad: [
-        token if kept(i, ids, asked, pad) else MASKED for i, token in enumerate(ids)
-    ]
-
-
 LABELS = {
     "as it was": (
         labelled(lambda i, ids, asked, pad: i >= asked and ids[i] != pad),
         "the token that ends the answer has no label",
     ),
-    "padding learned": (labelled(lambda i, ids, asked, pad: i >= asked), "the padding is learned"),
+    "padding learned": (
+        labelled(lambda i, ids, asked, pad: i >= asked),
+        "token 2 at place 7 belongs to the padding",
+    ),
     "question learned": (
         labelled(lambda i, ids, asked, pad: i <= ids.index(pad, asked)),
-        "all to be masked",
+        "token 4 at place 0 belongs to the question",
     ),
     "end of the question": (
         labelled(lambda i, ids, asked, pad: asked <= i <= ids.index(pad)),
@@ -197,15 +231,15 @@ LABELS = {
     ),
     "the last one": (
         labelled(lambda i, ids, asked, pad: i >= asked and (ids[i] != pad or i == len(ids) - 1)),
-        "the last token of the row is padding",
+        "token 2 at place 8 belongs to the padding",
     ),
     "one too many": (
         labelled(lambda i, ids, asked, pad: asked <= i <= ids.index(pad, asked) + 1),
-        "one end token too many",
+        "its label is -100, not 2",
     ),
     "cut off": (
         lambda ids, asked, pad: labels_of(ids, asked, pad)[: ids.index(pad, asked) + 1],
-        "a label for each token",
+        "the padding is cut off",
     ),
     "zeros": (
         lambda *row: [0 if one == MASKED else one for one in labels_of(*row)],
@@ -214,10 +248,20 @@ LABELS = {
     "shifted": (lambda *row: [*labels_of(*row)[1:], MASKED], "shifted by one"),
     "the end alone": (
         labelled(lambda i, ids, asked, pad: i == ids.index(pad, asked)),
-        "only the end token is learned",
+        "You learn places 6 to 6, and it should be 3 to 6",
     ),
+    "counted from the answer": (
+        lambda ids, asked, pad: [
+            token if asked <= i <= ids[asked:].index(pad) else MASKED for i, token in enumerate(ids)
+        ],
+        "counted from the answer's start, as in ids[3:]: add 3",
+    ),
+    "yes or no": (lambda *row: [one != MASKED for one in labels_of(*row)], "not a yes or no"),
     "a number": (lambda *_: 3, "labels must be a list"),
-    "by heart": (lambda *_: [MASKED, MASKED, 8, 9, 2, MASKED, MASKED], "for [4, 2, 5"),
+    "by heart": (
+        lambda *_: [MASKED, MASKED, MASKED, 8, 9, 5, 2, MASKED, MASKED],
+        "for [4, 2, 5",
+    ),
     "no return": (loses_return, "is the `return` missing"),
 }
 

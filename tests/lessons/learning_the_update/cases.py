@@ -156,6 +156,12 @@ def fresh(layer, **options):
     return plain
 
 
+def of_the_page(layer):
+    plain = nn.Linear(60, 40, dtype=torch.float64)
+    plain.weight.data += layer.scaling * product(layer)
+    return plain
+
+
 # -- exercise 4 ----------------------------------------------------------------------------------
 
 
@@ -184,8 +190,9 @@ def rank(spectrum=values, power=2):
     return over(lambda x, delta: 2 * len(x), spectrum, power)
 
 
-def shifted(by):
-    return lambda *arguments: rank()(*arguments) + by
+def one_early(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    return next(r for r in range(1, 6) if tail[r - 1 :].sum() <= loss)
 
 
 def largest_left(delta, x, loss):
@@ -220,6 +227,43 @@ def full_rank_left_out(delta, x, loss):
     return next((r for r in range(1, len(tail)) if tail[r:].sum() <= loss + 1e-9), None)
 
 
+def least(floors, loss, ranks=(1, 2, 3, 4)):
+    return next((r for r in ranks if floors(r) <= loss), None)
+
+
+def kept(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    return least(lambda r: tail[:r].sum(), loss)
+
+
+def a_share(delta, x, loss):
+    tail = values(x, delta) ** 2
+    return least(lambda r: tail[r:].sum() / tail.sum(), loss)
+
+
+def a_mean(delta, x, loss):
+    tail = values(x, delta) ** 2
+    return least(lambda r: tail[r:].sum() / max(1, 4 - r) / 2, loss)
+
+
+def below(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    return next((r for r in range(1, 5) if tail[r:].sum() < loss), None)
+
+
+def the_floor(delta, x, loss):
+    return (values(x, delta) ** 2 / (2 * len(x)))[rank()(delta, x, loss) :].sum()
+
+
+def of_a_table(delta, x, loss):
+    return 1 if loss >= 2.5741 else 2 if loss >= 0.6466 else 3
+
+
+def few_ranks(delta, x, loss):
+    tail = values(x, delta) ** 2 / (2 * len(x))
+    return least(lambda r: tail[r:].sum(), loss, (1, 2, 3, 5))
+
+
 A, B = [1, 1], [1.5, 1.2]
 CASES = {
     checks.check_step: (
@@ -242,12 +286,13 @@ CASES = {
             "two steps": ((A, [1.65, 1.32]), "that is after two steps"),
             "reversed": ((A, [1.2, 1.5]), "the upper output comes first"),
             "nothing moves": ((A, [0, 0]), "lora_B: got [0, 0]: it has not moved"),
-            "a slip": ((A, [1.5, 1.8]), "got [1.5, 1.8]. Three numbers make a step"),
+            "a slip": ((A, [1.5, 1.8]), "got [1.5, 1.8], 1 of them right. Three"),
             "swapped": ((B, A), "the two are swapped"),
             "A moves": (([1.123, 1.246], B), "lora_A: got [1.123, 1.246]. Its slope has B as"),
             "the change of A": (([0, 0], B), "lora_A: got [0, 0]: that is its change"),
             "one number": ((1, B), "lora_A holds two numbers, got 1"),
             "a comma": ((A, [1, 5, 1, 2]), "lora_B holds two numbers, got 4"),
+            "rounded": ((A, [2, 1]), "lora_B: got [2, 1]: those are rounded"),
             "text": ((A, "1.5, 1.2"), "lora_B must be a number or an array of numbers, got str"),
             "half done": ((A, None), "answer 2 is still to be given"),
         },
@@ -255,12 +300,15 @@ CASES = {
     checks.check_repaired: (
         repaired,
         {
-            "untouched": (checks.Suspect, "before any training its outputs are"),
-            "B is random": (without(zero=False), "off those of the base: where does the update"),
+            "untouched": (checks.Suspect, "off the outputs of base: where should it?"),
+            "B is random": (
+                without(zero=False),
+                "what you return starts 8.5 off the outputs of base",
+            ),
             "W0 trains": (without(frozen=False), "after three steps W0 has moved by"),
             "its bias trains": (and_then(no_bias_frozen), "still requires a gradient: bias"),
             "the argument is frozen": (argument_frozen, "a Suspect has its own copy, `layer.base`"),
-            "of another base": (of_another, "make a new Suspect, of the base and the r that you"),
+            "of another base": (of_another, "or the Suspect not one of the base and the r that"),
             "frozen by attribute": (by_attribute, "on a module does nothing: write `requires_grad"),
             "A is no parameter": (without(parameter=False), "after three steps lora_A has not mo"),
             "A asks for a gradient": (asks_for_a_gradient, "Is it among layer.parameters()"),
@@ -272,39 +320,45 @@ CASES = {
             "A transposed": (and_then(transposed), "have shapes [(4, 2), (6, 2)], not (2, 4) and"),
             "another W0": (and_then(other_base), "W0 itself has other numbers now"),
             "cut off": (and_then(cut_off), "it cannot be trained: element 0 of tensors does not"),
-            "another layer": (lambda base, r, alpha: base, "return it, got Linear"),
+            "another layer": (
+                lambda base, r, alpha: base,
+                "return a Suspect, repaired: got Linear",
+            ),
             "no return": (loses_return, "is the `return` missing?"),
         },
     ),
     checks.check_merge: (
         with_weight(right),
         {
-            "the base": (with_weight(lambda m: m.base.weight), "that is the base alone"),
-            "no scaling": (with_weight(lambda m: m.base.weight + product(m)), "scaling is missing"),
+            "the base": (with_weight(lambda m: m.base.weight), "lora_B @ lora_A is added 0 times"),
+            "no scaling": (
+                with_weight(lambda m: m.base.weight + product(m)),
+                "is added 1 times, and should be scaling = 5",
+            ),
             "scaled twice": (
                 with_weight(lambda m: m.base.weight + m.scaling**2 * product(m)),
-                "scaling stands in it twice",
+                "is added 25 times",
             ),
             "divided": (
                 with_weight(lambda m: m.base.weight + product(m) / m.scaling),
-                "that divides by scaling",
+                "is added 0.2 times",
             ),
             "over r again": (
                 with_weight(lambda m: m.base.weight + m.scaling / len(m.lora_A) * product(m)),
-                "do not divide by r again",
+                "is added 1.25 times, and should be scaling = 5 times (r = 4)",
             ),
             "no W0": (with_weight(lambda m: m.scaling * product(m)), "W0 is missing"),
             "subtracted": (
                 with_weight(lambda m: m.base.weight - m.scaling * product(m)),
-                "the update is subtracted",
+                "is added -5 times",
             ),
             "all scaled": (
                 with_weight(lambda m: m.scaling * (m.base.weight + product(m))),
-                "scaling belongs to the update",
+                "scaling is of the update alone",
             ),
             "twice": (
                 with_weight(lambda m: m.base.weight + 2 * m.scaling * product(m)),
-                "the update is in it twice",
+                "is added 10 times",
             ),
             "A B": (
                 with_weight(lambda m: m.base.weight + m.scaling * m.lora_A @ m.lora_B),
@@ -314,15 +368,21 @@ CASES = {
                 with_weight(lambda m: m.base.weight + m.scaling * product(m).T),
                 "the update is transposed",
             ),
+            "all of it transposed": (
+                with_weight(lambda m: (m.base.weight + m.scaling * product(m)).T),
+                "all of it is transposed: nn.Linear(k, d) holds (d, k)",
+            ),
             "element by element": (
                 with_weight(lambda m: m.base.weight + m.scaling * m.lora_A * m.lora_B),
-                "To W0 add scaling, times the product of the strips",
+                "off: to W0 add scaling, times lora_B @ lora_A",
             ),
             "recorded": (recorded, "with torch.no_grad():"),
             "assigned": (assigned, "raises TypeError: cannot assign"),
             "float32": (lambda m: fresh(m, dtype=torch.float32), "is (4, 4) of torch.float32"),
-            "another bias": (fresh, "its bias should be that of the base, or None"),
-            "in place": (in_place, "its base holds the update now, and layer adds it once more"),
+            "another bias": (fresh, "its bias is not that of base: nn.Linear draws one"),
+            "no bias": (lambda m: fresh(m, bias=False), "the bias of base is missing"),
+            "the page's base": (of_the_page, "Here base is 4 × 4: is the page's one in it?"),
+            "in place": (in_place, "its base holds the update, and layer adds it once more"),
             "strips cleared": (clears, "its strips hold other numbers now"),
             "outputs first": (outputs_first, "the inputs first: that is (5, 3), not (3, 5)"),
             "a weight": (lambda m: right(m).detach(), "that is a weight"),
@@ -336,27 +396,49 @@ CASES = {
         {
             "without inputs": (
                 over(lambda x, delta: 2, alone),
-                "floors belong to what the update does to these inputs",
+                "x with its columns in another order: floors belong to x @ delta.T",
             ),
-            "without inputs, over n": (rank(alone), "n belongs to the inputs"),
-            "no 2n": (over(lambda x, delta: 1), "divide by 2n, as the loss does"),
-            "over n": (over(lambda x, delta: len(x)), "divide by 2n, not by n"),
-            "over 2": (over(lambda x, delta: 2), "divide by 2n, not by 2"),
-            "n is k": (over(lambda x, delta: 2 * x.shape[1]), "len(x), and not that of inputs"),
-            "n is d": (over(lambda x, delta: 2 * len(delta)), "len(x), and not that of outputs"),
-            "the page's n": (over(lambda x, delta: 200), "and should say"),
+            "without inputs, over n": (rank(alone), "floors belong to x @"),
+            "no 2n": (over(lambda x, delta: 1), "divide by 2n, n = len(x), not by 1"),
+            "over n": (over(lambda x, delta: len(x)), "n = len(x), not by n"),
+            "over 2": (over(lambda x, delta: 2), "n = len(x), not by 2"),
+            "n is k": (over(lambda x, delta: 2 * x.shape[1]), "not by twice k"),
+            "n is d": (over(lambda x, delta: 2 * len(delta)), "not by twice d"),
+            "the page's n": (over(lambda x, delta: 200), "not by twice the page's n"),
             "no squares": (rank(power=1), "squares: σ², not σ"),
             "a root": (rooted, "without its root"),
             "each alone": (largest_left, "all that is left counts together"),
-            "one too many": (shifted(1), "one fewer would do"),
+            "one too many": (one_early, "one fewer would do"),
             "one too few": (index_from_one, "one too few: do you count directions, or take"),
-            "the sum, squared": (square_of_sum, "and should say"),
+            "the sum, squared": (square_of_sum, "first square each σ"),
+            "kept": (kept, "that adds up what r directions keep"),
+            "upwards": (rank(lambda *a: values(*a)[::-1]), "svd gives the largest σ first"),
+            "a share": (a_share, "the floor is a loss, not a share of one"),
+            "a mean": (a_mean, "the mean of what is left is not over n"),
+            "below": (
+                below,
+                "for loss = 0 it says None, not 4: floors must be <= loss, and from",
+            ),
+            "below, or all": (lambda *a: below(*a) or 4, "`at most` is <=, not <"),
+            "the floor": (the_floor, "that is the floor: return its r"),
+            "of the page": (
+                of_a_table,
+                "it says 3 for loss = 0.572, and again for a delta of rank 1, where 1 will do",
+            ),
+            "few are tried": (
+                few_ranks,
+                "it says 5, not 4: floors must be <= loss, and from r = 1 on are 8.53, 0.53,",
+            ),
             "from zero": (from_zero, "it says 0: no adapter has a rank below 1"),
-            "full rank left out": (full_rank_left_out, "is the `return` missing? Or never"),
+            "full rank left out": (
+                full_rank_left_out,
+                "from r = 1 on are 8.53, 0.53, 0.125, 0. It never returns 4",
+            ),
             "always 3": (
                 lambda *_: 3,
-                "it says 3, and should say 1: the floors from r = 1 on are 8.53, 0.53",
+                "it says 3 for loss = 25.6, and again for a delta of rank 1",
             ),
+            "no return": (loses_return, "it returned None, whatever the loss"),
             "a list": (lambda *a: [rank()(*a)], "one rank is asked for, got shape (1,)"),
         },
     ),

@@ -23,6 +23,10 @@ def right_rank(S, error):
     return lowrank.energy_rank(S, 1 - error**2)
 
 
+def sigma_in_both(U, S, Vt):
+    return S[:, None] * Vt, U * S
+
+
 def random(shape):
     return np.random.default_rng(1).standard_normal(shape)
 
@@ -75,7 +79,17 @@ CASES = {
                 (*AXES[:2], [4.95, 0]),
                 "flat: got [4.95, 0]: so far comes the input at 45°",
             ),
-            "no stretch": ((*AXES[:2], [1, 1]), "flat: got [1, 1]: which input of length 1 comes"),
+            "no stretch": ((*AXES[:2], [1, 1]), "flat: got [1, 1]: Which input of length 1 comes"),
+            "the circle keeps its 1": (
+                ([2, 1], [3, 1], [5, 1]),
+                "shift: got [3, 1]: one of the two is right. What becomes of the input at a right",
+            ),
+            "exchanged": (
+                ([2, 1], [5, 0], [3, 0]),
+                "shift: got [5, 0]: these are the axes of flat",
+            ),
+            "ones on the diagonal": ((AXES[0], [3.303, 0.303], AXES[2]), "with ones on the diag"),
+            "every ten degrees": ((*AXES[:2], [4.99, 0.27]), "nearly. Too few angles, or rounded?"),
             "two for one": ((*AXES[:2], 5), "flat: give two lengths, in one list, got shape ()"),
             "a rank": (([2], [1], [1]), "mirror: give two lengths, in one list, got shape (1,)"),
             "half done": (([2, 1], [3, 0], None), "answer 3 is still to be given"),
@@ -111,7 +125,21 @@ CASES = {
                 strips(lambda S, error: int(np.sum(error * np.linalg.norm(S) < S))),
                 "all that is left out counts together",
             ),
-            "always two": (lambda M, error: lowrank.factor(M, 2), "does it depend on error?"),
+            "lengths added up": (
+                strips(lambda S, e: sum(sum(S[r:]) > e * sum(S) for r in range(len(S)))),
+                "not the sum of the lengths",
+            ),
+            "always two": (lambda M, error: lowrank.factor(M, 2), "r is 2 for 0.1 and for 0.3"),
+            "all": (lambda M, error: lowrank.factor(M, min(M.shape)), "is error used, and the"),
+            "rows of M": (
+                lambda M, error: next(
+                    (M[:r], M @ np.linalg.pinv(M[:r]))
+                    for r in range(1, len(M) + 1)
+                    if np.linalg.norm(M - M @ np.linalg.pinv(M[:r]) @ M[:r])
+                    <= error * np.linalg.norm(M)
+                ),
+                "yours 0.196: are yours rows or columns of M",
+            ),
             "all but the last": (
                 lambda M, error: next(
                     (
@@ -129,7 +157,13 @@ CASES = {
                     lowrank.truncated_svd(M, right_rank(values(M), error))[2],
                     lowrank.truncated_svd(M, right_rank(values(M), error))[0],
                 ),
-                "though r = 2 is enough: are these the strongest directions, and does each σ come",
+                "r = 2 leaves a relative error of 0.962: the lengths σ are missing",
+            ),
+            "σ twice": (
+                lambda M, error: sigma_in_both(
+                    *lowrank.truncated_svd(M, right_rank(values(M), error))
+                ),
+                "each σ comes in twice",
             ),
             "three values": (
                 lambda M, error: (*lowrank.factor(M, 2), 2),
@@ -184,6 +218,14 @@ CASES = {
             "twice": (lambda A, B: (A, 2 * B), "yours is the first one, 2 times: make another"),
             "taken back": (lambda A, B: (A, -B), "yours is the first one, -1 times"),
             "nothing": (lambda A, B: (A, 0 * B), "your update has rank 0: it must have 2 as well"),
+            "strips of the sum": (
+                lambda A, B: (np.vstack([A, A]), np.hstack([B, random(B.shape)])),
+                "for strips of rank 2 your strips take 4 rows: 2 are enough",
+            ),
+            "transposed": (
+                lambda A, B: (B.T, A.T),
+                "got (2, 7) and (5, 2): do they lie on their s",
+            ),
             "one direction": (lambda A, B: (A[:1], B[:, :1]), "your update has rank 1: it must"),
             "one cancels out": (
                 first_column_back,

@@ -188,5 +188,6 @@ def test_the_size_of_each_update_that_trained_is_recorded():
 
 def test_other_right_answers(capsys):
     checks.check_neighbours(cases.neighbours_by_loop)
+    checks.check_neighbours(cases.neighbours_in_torch)
     checks.check_frontier(cases.frontier_by_sorting)
-    assert capsys.readouterr().out.count("OK") == 2
+    assert capsys.readouterr().out.count("OK") == 3
