@@ -143,14 +143,14 @@ def asked(question: Question, number: int) -> str:
 
 
 def answered(question: Question, language: str = "en") -> str:
-    """Return the answer as Markdown: which, why, why not the others, and the cell."""
+    """Return the answer as Markdown: which, why, and the cell; then why not the others."""
+    said = f"**{question.answer}.** {question.why} ({LABELS[language]['cell']} `{question.cell}`)"
     others = [
-        f"{letter(i)}: {choice.why}"
+        f"- **{letter(i)}** {choice.why}"
         for i, choice in enumerate(question.choices)
         if not choice.right
     ]
-    said = " ".join([f"**{question.answer}.** {question.why}", *others])
-    return f"{said} ({LABELS[language]['cell']} `{question.cell}`)"
+    return "\n".join([said, *([""] if others else []), *others])
 
 
 def quiz_cell(questions: Iterable[Question], language: str) -> NotebookNode:
@@ -168,9 +168,9 @@ def quiz_cell(questions: Iterable[Question], language: str) -> NotebookNode:
 def paper(title: str, questions: list[Question]) -> str:
     """Return questions as a page to print, the answers after the last of them."""
     numbered = list(enumerate(questions, start=1))
-    rows = [f"{number}. {answered(question)}" for number, question in numbered]
     asks = [asked(question, number) for number, question in numbered]
-    return "\n\n".join([f"# {title}", *asks, "## Answers", "\n".join(rows)]) + "\n"
+    answers = [f"{number}. {answered(question)}" for number, question in numbered]
+    return "\n\n".join([f"# {title}", *asks, "## Answers", *answers]) + "\n"
 
 
 # -- for Moodle ---------------------------------------------------------------------------------
