@@ -125,6 +125,7 @@ def test_signs_of_gift_and_of_html_are_escaped():
         ({"choices": None}, "either choices or a number"),
         ({"choices": None, "number": "5"}, "number and tolerance are numbers"),
         ({"choices": [{"right": "5"}, {"right": "V"}]}, "just one choice is `right`"),
+        ({"choices": [{"wrong": "6", "why": "No."}]}, "just one choice is `right`"),
         ({"choices": [{"right": "5"}, {"wrong": "6"}]}, "or `wrong` and says `why`"),
         ({"choices": [{"right": 5}]}, "or `wrong` and says `why`"),
     ],

@@ -100,6 +100,8 @@ def test_code_is_cut_where_one_would_cut_it():
     assert first.endswith("return 1")
     assert second.startswith("    def two")
     assert slides.pieces(code, 4, 82)[0].endswith('what."""')  # not within the docstring
+    later = 'x = 1\ny = 2\nz = 3\ndef f():\n    """Say\n\n    what."""'
+    assert slides.pieces(later, 6, 82)[0] == "x = 1\ny = 2\nz = 3"
 
 
 def test_the_slides_of_a_class_are_its_frames(lesson):
