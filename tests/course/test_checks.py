@@ -5,6 +5,7 @@ import copy
 import importlib
 import itertools
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from lessons import in_place
 
 from lora_edu.course import LESSONS
-from lora_edu.course.checks import call, check, predict
+from lora_edu.course.checks import call, check, numbers, predict
 from lora_edu.course.learning_the_update import checks as update
 from lora_edu.course.matrix_example import checks as example
 from lora_edu.course.rank_and_svd import checks as companions
@@ -401,3 +402,32 @@ def test_predict_keeps_its_secret_until_there_is_a_guess(guess, capsys):
     said = capsys.readouterr().out
     assert "your guess first" in said
     assert "234" not in said
+
+
+def test_what_is_given_may_be_a_list_or_a_table_and_must_stay_as_it_was():
+    def sorts(runs):
+        runs.sort()
+        return runs
+
+    def takes(table):
+        return table["test"].pop()
+
+    with pytest.raises(AssertionError, match="runs itself was changed"):
+        call(sorts, runs=[3, 1, 2])
+    with pytest.raises(AssertionError, match="table itself was changed"):
+        call(takes, table={"test": [1, 2]})
+    assert call(sorted, runs=[3, 1, 2]) == [1, 2, 3]
+
+
+def test_whoever_works_with_torch_is_given_tensors():
+    seen = call(lambda M: torch.linalg.svdvals(M), M=np.diag([3.0, 2.0]))
+    assert seen.tolist() == pytest.approx([3, 2])
+    assert call(lambda M: M.norm(dim=1), M=np.eye(2)).tolist() == [1, 1]
+    with pytest.raises(AssertionError, match=r"M of shape \(2, 2\) it raises .*nothing"):
+        call(lambda M: M.nothing(), M=np.eye(2))
+
+
+def test_fractions_are_numbers():
+    assert numbers((Fraction(1, 2), np.float32(2)), "two").tolist() == [0.5, 2]
+    with pytest.raises(AssertionError, match="two must be a number"):
+        numbers(("1", Fraction(1, 2)), "two")
