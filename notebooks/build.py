@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
     parser.add_argument("--out", type=Path, help="where what is made for a class goes")
     options = parser.parse_args(argv)
+    if options.assignment and not options.names:
+        parser.error("name the lessons of the assignment, such as 01 03")
     try:
         paths = chosen_paths(options)
     except BuildError as error:

@@ -19,8 +19,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from builder.editions import dumps, own_edition
-from builder.source import Source, read_source, tags
-from builder.stubs import between_marks, read_exercise
+from builder.source import BuildError, Source, exercises, read_source, tags
+from builder.stubs import between_marks
 from lora_edu.files import write_whole
 
 LEFT = {"solution", "quiz"}  # what stands in no assignment
@@ -80,13 +80,21 @@ def without(region: re.Match[str]) -> str:
 
 
 def write_assignment(path: Path, folder: Path) -> str:
-    """Write both versions of the lesson whose source is ``path``; say what there is to grade."""
+    """Write both versions of the lesson whose source is ``path``; say what there is to grade.
+
+    Raises
+    ------
+    BuildError
+        The lesson has no exercise.
+    """
     source = read_source(path)
+    names = [exercise.check for exercise in exercises(source).values()]
+    if not names:
+        raise BuildError(f"{path.stem}: it has no exercise, so nothing to grade")
     version = instructor_version(source)
     for kind, notebook in {"source": version, "release": release(version)}.items():
         target = folder / kind / path.stem
         target.mkdir(parents=True, exist_ok=True)
         write_whole(target / f"{path.stem}.ipynb", dumps(notebook))
     points = sum("points" in cell.metadata.get("nbgrader", {}) for cell in version.cells)
-    names = [read_exercise(c.source).check for c in source.cells if "exercise" in tags(c)]
     return f"{points} points: {', '.join(names)}"

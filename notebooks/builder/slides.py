@@ -20,8 +20,8 @@ import ast
 import html
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from latex2mathml.converter import convert
 from nbconvert.filters import Highlight2HTML
@@ -30,7 +30,7 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
 from builder.editions import built_path, load, outputs
-from builder.source import BuildError, tags
+from builder.source import BuildError, read_text, slug, tags
 from lora_edu.files import write_whole
 
 PAGE = """<!doctype html>
@@ -306,10 +306,14 @@ def class_page(script: Path) -> str:
     Raises
     ------
     BuildError
-        A frame names a lesson or a cell that there is not.
+        There is no frame, or one names a lesson or a cell that there is not, or a film that needs
+        more than its name.
     """
-    text = script.read_text(encoding="utf-8")
-    return as_page(text, [in_a_frame(frame, script) for frame in frames(text)])
+    text = read_text(script)
+    found = [in_a_frame(frame, script) for frame in frames(text)]
+    if not found:
+        raise BuildError(f"{script.name}: no frame (`>`): nothing goes on a slide")
+    return as_page(text, found)
 
 
 def in_a_frame(frame: str, script: Path) -> str:
@@ -326,23 +330,22 @@ def of_a_cell(script: Path, lesson: str, name: str) -> Iterator[str]:
     """Yield what a cell shows; of a `live` one, the player."""
     source = script.parent / "src" / f"{lesson}.md"
     cells = built(source).cells
-    at = [i for i, cell in enumerate(cells) if cell.id == name]
-    if not at:
-        raise BuildError(f"{script.name}: {lesson} has no cell {name}")
-    cell, following = cells[at[0]], cells[at[0] + 1]
-    if "live" in tags(cell):
-        yield player(cell, [each.source for each in cells[: at[0]] if each.cell_type == "code"])
-    else:
-        yield from parts(cell, following, coded=False)
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        if cell.id == name and "live" in tags(cell):
+            yield player(cell, slug(source), f"{script.name}: {lesson}, cell {name}")
+            return
+        if cell.id == name:
+            yield from parts(cell, following, coded=False)
+            return
+    raise BuildError(f"{script.name}: {lesson} has no cell {name}")
 
 
-def player(cell: NotebookNode, above: list[str]) -> str:
-    """Return the film that a cell plays, which needs no more of the page than what is imported."""
-    space: dict[str, Any] = {}
-    for source in above:
-        imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
-        exec(ast.unparse(ast.Module(imports, [])), space)  # as the page itself does
-    return eval(cell.source, space).html
+def player(cell: NotebookNode, lesson: str, place: str) -> str:
+    """Return the film of a cell: a function of the lesson's figures that is called without more."""
+    film = re.match(r"figures\.(\w+)\(\)", cell.source)
+    if film is None:
+        raise BuildError(f"{place}: only figures.NAME() plays on a slide: show its still instead")
+    return getattr(import_module(f"lora_edu.course.{lesson}.figures"), film[1])().html
 
 
 def write_slides(path: Path, folder: Path) -> Path:

@@ -95,3 +95,12 @@ def test_the_command_writes_both_versions(tmp_path, capsys):
     names = ("01_matrix_example", "03_learning_the_update")
     kinds = ("release", "source")
     assert found == {f"{kind}/{name}/{name}.ipynb" for kind in kinds for name in names}
+
+
+def test_what_cannot_be_graded_is_refused(tmp_path, capsys):
+    assert build.main(["--assignment", "00", "--out", str(tmp_path)]) == 1
+    assert "00_first_words: it has no exercise, so nothing to grade" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        build.main(["--assignment"])
+    assert "name the lessons" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

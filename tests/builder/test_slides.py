@@ -109,6 +109,8 @@ def test_the_slides_of_a_class_are_its_frames(lesson):
         [
             text("title", "# 07 · Small"),
             code("sum", "import math\n\nprint(2 + 3)"),
+            code("film", "print(2)", "live"),
+            code("still", "print(2)"),
             text("end", "The end."),
         ]
     )
@@ -127,6 +129,18 @@ def test_the_slides_of_a_class_are_its_frames(lesson):
     assert "<title>A class</title>" in page
     script.write_text(f"> {cell.replace('sum', 'product')}\n")
     with pytest.raises(BuildError, match=r"CLASS.md: 07_small has no cell product"):
+        slides.class_page(script)
+    script.write_text(f"> {cell.replace('sum', 'film')}\n")
+    with pytest.raises(BuildError, match=r"cell film: only figures.NAME\(\) plays on a slide"):
+        slides.class_page(script)
+    script.write_text(f"> {cell.replace('07_small', '08_none')}\n")
+    with pytest.raises(BuildError, match=r"08_none: there is no notebook"):
+        slides.class_page(script)
+    script.write_text("# A class\n\nWords alone.\n")
+    with pytest.raises(BuildError, match=r"CLASS.md: no frame"):
+        slides.class_page(script)
+    script.unlink()
+    with pytest.raises(BuildError, match=r"CLASS.md: missing"):
         slides.class_page(script)
 
 
