@@ -11,7 +11,7 @@ import pytest
 from builder import execute
 from builder.editions import LABELS, dumps, load, own_edition, printed
 from builder.lint import TASTE, check
-from builder.prose import without_code
+from builder.prose import numbers_in, without_code
 from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
 from nbformat import NotebookNode
 
@@ -271,6 +271,23 @@ def test_each_decision_names_what_carries_it_and_how_sure_one_is():
         assert all([seen, do, sure]), row
     for name in set(re.findall(r"record `(\w+)`", text)):
         assert experiments.results(name), name
+
+
+def test_each_number_of_a_decision_is_one_of_its_cells():
+    built = {path.stem: load(NOTEBOOKS / f"{path.stem}.ipynb").cells for path in SOURCES}
+    shown = {
+        stem: {cell.id: numbers_in(f"{cell.source}\n{printed(cell)}") for cell in cells}
+        for stem, cells in built.items()
+    }
+    text = (NOTEBOOKS / "DECISIONS.md").read_text(encoding="utf-8")
+    for row in re.findall(r"(?m)^\| (.+) \|$", text):
+        seen, do, where, _ = row.split(" | ")
+        found = re.findall(r"\[\d\d\]\((\d\d_\w+)\.ipynb\)((?:,? `[a-z0-9-]+`)+)", where)
+        known = [
+            shown[stem][name] for stem, names in found for name in re.findall(r"`(.+?)`", names)
+        ]
+        missing = set(numbers_in(do)) - set().union(*known)
+        assert not missing, (seen, missing)
 
 
 # The cells that answer the votes of the class; what a sum on paper answers has none.
