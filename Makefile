@@ -8,7 +8,7 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides quizzes assignment kit grading bench venv clean
+.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides quizzes assignment site kit grading bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -20,6 +20,7 @@ help:
 	@echo "make notebooks     build notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
 	@echo "make quizzes       make quizzes/, for Moodle and to print"
+	@echo "make site          make site/, the web edition, which needs no network either"
 	@echo 'make assignment LESSONS="01 03"   make assignments/, for nbgrader'
 	@echo "make kit           make kit/, a folder for a room without a network"
 	@echo "make mutations     break the package on purpose: each break must fail a test"
@@ -64,10 +65,13 @@ quizzes: venv
 assignment: venv
 	@$(PY) notebooks/build.py --assignment $(LESSONS)
 
-kit: slides quizzes
+site: venv
+	@$(PY) notebooks/build.py --site
+
+kit: slides quizzes site
 	@rm -rf kit && mkdir kit
 	@git archive --prefix=kit/lora/ HEAD | tar x
-	@cp -r slides quizzes kit
+	@cp -r slides quizzes site kit
 	@$(PY) -m pip download --quiet --dest kit/wheels '.[course,test,dev]' hatchling editables
 	@LORA_EDU_ASSETS=kit/assets $(LORA_EDU) assets --fetch
 	@du -sm kit/* && du -sm kit

@@ -36,14 +36,17 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "IPython": "ipython",
+    "axe_playwright_python": "axe-playwright-python",
     "zxingcpp": "zxing-cpp",
 }
 DISTRIBUTIONS |= {"markdown_it": "markdown-it-py", "yaml": "pyyaml"}
 # What nothing imports: run by its name, or loaded by another package
 NOT_IMPORTED = {
     "accelerate",  # transformers' Trainer loads it
+    "furo",  # the site's theme
     "hatchling",  # builds the wheel
     "jupyterlab",
+    "myst-parser",  # Sphinx loads it
     "nbval",  # plugins of pytest
     "pre-commit",
     "pytest-xdist",

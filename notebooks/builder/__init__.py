@@ -7,5 +7,7 @@ makes notebooks of it.
 judges the whole, ``execute`` runs it.
 ``own`` gives a learner copies, ``slides`` and ``assignment`` are for a class; ``constraints`` names
 the versions behind the outputs; ``clone`` opens the lessons, checks a change and runs the tests.
+For the web, ``appendix`` makes pages of data, ``webpage`` one of a lesson, ``explorables`` the data
+of pieces to play with; ``stage`` puts all pages of a language together, and ``site`` builds them.
 Each imports only such as stand before it here.
 """

@@ -1,0 +1,184 @@
+"""Pages of the web edition that are made from data: each function returns Markdown, or a part."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from builder.source import NOTEBOOKS, BuildError, read_text
+from lora_edu.course import claims
+
+ROOT = NOTEBOOKS.parent
+TEXTS = NOTEBOOKS / "site"  # what these pages say beside their data
+TABLE = re.compile(r"(?m)(?:^\|.*\n)+")
+COLUMNS = ["source", "table", "configuration", "quantity", "published", "derived", "verdict"]
+
+
+def filled(name: str, **parts: object) -> str:
+    """Return a text of the site with what stands there in braces."""
+    text = read_text(TEXTS / f"{name}.md")
+    for part, value in parts.items():
+        text = text.replace(f"{{{part}}}", str(value))
+    return text
+
+
+def tree(places: Iterable[str], title: str = "") -> str:
+    """Return a part of the menu: the pages below the one on which it stands, hidden."""
+    caption = [f":caption: {title}"] if title else []
+    return "\n".join(["```{toctree}", ":hidden:", *caption, "", *places, "```"])
+
+
+def inline(text: str) -> str:
+    """Return a line of Markdown as HTML without a paragraph around it."""
+    from builder.slides import markdown  # loads nbconvert
+
+    return markdown(text).strip().removeprefix("<p>").removesuffix("</p>")
+
+
+def rows(cells: Iterable[Iterable[str]]) -> str:
+    """Return the rows of a table, whose cells are HTML."""
+    return "\n".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in cells)
+
+
+def heads(names: Iterable[str]) -> str:
+    """Return the head of a table."""
+    columns = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return f"<thead><tr>{columns}</tr></thead>"
+
+
+# -- how we know ----------------------------------------------------------------------------------
+
+
+def collected() -> dict[str, list[dict[str, Any]]]:
+    """Return the claims of all lessons, by their slugs."""
+    return json.loads(claims.COLLECTED.read_text(encoding="utf-8"))
+
+
+def know(stem: str, title: str, section: list[str]) -> str:
+    """Return what stands behind a lesson: its own section on that, and every claim."""
+    found = collected().get(stem.partition("_")[2], [])
+    body = []
+    for name in dict.fromkeys(claim["section"] for claim in found):
+        own = [claim for claim in found if claim["section"] == name]
+        body.append(f'<tr><th colspan="4" scope="colgroup">{inline(name)}</th></tr>')
+        body.append(rows(map(claimed, own)))
+    head = heads(["the sentence", "it says", "computed", "said of"])
+    table = f'<table class="claims">{head}<tbody>\n' + "\n".join(body) + "\n</tbody></table>"
+    headed = (re.sub(r"^## .*", "## What was run, and how sure one can be", b) for b in section)
+    return filled(
+        "know",
+        number=stem[:2],
+        title=title,
+        stem=stem,
+        count=len(found),
+        section="\n\n".join(headed),
+        table=f'<div class="table-wrapper">{table}</div>',
+    )
+
+
+def claimed(claim: dict[str, Any]) -> list[str]:
+    """Return one claim as the cells of a row."""
+    seeds = claim["seeds"]
+    within = f" ± {claim['within']:g}" if claim["within"] else ""
+    said = [f"{claim['says']}{within}", claim["value"]]
+    said.append(f"{seeds} runs" if isinstance(seeds, int) else f"{seeds} seed")
+    return [inline(claim["words"]), *map(html.escape, said)]
+
+
+def know_index(stems: Iterable[str]) -> str:
+    """Return the page that leads to what stands behind each lesson."""
+    found = collected()
+    each = [f"- [{s[:2]}]({s}.md): {len(found[s.partition('_')[2]])} sentences" for s in stems]
+    total = sum(map(len, found.values()))
+    page = filled("know_index", count=f"{total:,}", list="\n".join(each))
+    return f"{page}\n{tree(stems)}"
+
+
+# -- the glossary, the ledger, the gallery --------------------------------------------------------
+
+
+def glossary(text: str) -> str:
+    """Give each row of the glossary its place."""
+
+    def placed(row: re.Match[str]) -> str:
+        name = re.sub(r"[^a-z0-9]+", "-", row[1].lower().replace("+", "plus"))
+        return f'| <span id="term-{name}">{row[1]}</span> |'
+
+    return re.sub(r"(?m)^\| (?!term |---)([^|]+?) \|", placed, text)
+
+
+def gallery(text: str, names: dict[str, str]) -> str:
+    """Let the gallery lead to the lessons; ``names`` holds their files, by their slugs."""
+    return re.sub(
+        r"lesson: `(\w+)`", lambda m: f"lesson [{m[1]}](../notebooks/{names[m[1]]})", text
+    )
+
+
+def ledger(text: str) -> str:
+    """Return the ledger as one table that sorts, and what filters it, below the text's opening."""
+    with (ROOT / "figures" / "ledger.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+
+    def choice(name: str) -> str:
+        values = dict.fromkeys(row[name] for row in found)
+        options = "".join(f"<option>{html.escape(value)}</option>" for value in values)
+        return (
+            f'<label>{name} <select data-column="{COLUMNS.index(name)}">'
+            f'<option value="">all</option>{options}</select></label>'
+        )
+
+    body = rows([html.escape(row[name]) for name in [*COLUMNS, "explanation"]] for row in found)
+    table = (
+        f'<div class="filters" data-filters="ledger">{choice("source")}{choice("verdict")}'
+        '<label>containing <input type="search"></label> <output></output></div>\n\n'
+        f'<div class="table-wrapper"><table class="sortable" id="ledger">'
+        f"{heads([*COLUMNS, 'why'])}\n<tbody>\n{body}\n</tbody></table></div>"
+    )
+    opening = text.split("\n## ")[0].strip()
+    return f"{opening}\n\n{filled('ledger', count=len(found), table=table)}"
+
+
+# -- the first page -------------------------------------------------------------------------------
+
+
+def landing(readme: str) -> str:
+    """Return the README as the first page: what there is to read comes before what to install.
+
+    The table of the voice becomes a switch.
+    """
+    opening, begin, syllabus, *others = re.split(r"(?m)^(?=## )", readme)
+    talk, roads = (TABLE.search(part) for part in (opening, begin))
+    if talk is None or roads is None:
+        raise BuildError("README.md: the table of the voice is missing, or that of the roads")
+    opening = opening.replace(talk[0], f"{switch(talk[0])}\n")
+    explore = filled("explore", roads=roads[0])
+    return "\n".join([opening, explore, syllabus, begin.replace(roads[0], ""), *others])
+
+
+def switch(table: str) -> str:
+    """Return the table of the voice as a talk, with a switch that puts the file in or out."""
+    said = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+    talk = "".join(
+        f'<dt>{html.escape(asked)}</dt><dd class="without">{html.escape(without)}</dd>'
+        f'<dd class="with">{html.escape(answer)}</dd>'
+        for asked, without, answer in said[2:]
+    )
+    return (
+        '<div class="voice"><fieldset><legend>The file is</legend>'
+        '<label><input type="radio" name="file" checked> out</label>'
+        '<label><input type="radio" name="file" value="in"> in</label></fieldset>'
+        f'<dl aria-live="polite">{talk}</dl></div>'
+    )
+
+
+# -- the package ----------------------------------------------------------------------------------
+
+
+def api(name: str) -> str:
+    """Return the page of a module: what its docstrings say."""
+    title = f"# `lora_edu.{name}`"
+    return f"{title}\n\n```{{eval-rst}}\n.. automodule:: lora_edu.{name}\n   :members:\n```\n"

@@ -1,0 +1,149 @@
+"""The web edition: static pages from the committed notebooks, and from the Markdown beside them.
+
+Nothing is executed; films and tables are drawn from the package. First all pages are staged, as
+Markdown (`builder/stage.py`); then Sphinx builds each language (`notebooks/site/conf.py`); then
+every link is followed. The pages ask no other host for anything, and work from any folder.
+
+A language has the lessons that are translated into it; for all else its pages lead to English.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import unquote, urlsplit
+
+from builder.explorables import script
+from builder.source import NOTEBOOKS, BuildError
+from builder.stage import Stage, languages
+from lora_edu.files import write_whole
+
+SITE = NOTEBOOKS / "site"  # what the site has beside the lessons
+FILMS = NOTEBOOKS.parent / "lora_edu" / "course" / "films.js"
+MOST_BYTES = 25_000_000
+
+
+def write_site(out: Path) -> str:
+    """Build the site into a folder, which it replaces whole; say how large it is.
+
+    Raises
+    ------
+    BuildError
+        A page, or a link, is not as it should be; the site is too large; or the folder holds
+        something else.
+    """
+    if out.exists() and not (out / "en" / "index.html").is_file():
+        raise BuildError(f"{out}: is there, and is no site; name another folder")
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=".site-") as work:
+        made = build(Path(work))
+        shutil.rmtree(out, ignore_errors=True)
+        made.rename(out)
+    size = size_of(out)
+    return f"{out}: {len(list(out.rglob('*.html')))} pages, {size / 1e6:.1f} MB"
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def build(work: Path) -> Path:
+    """Build the site within a folder; return its place there."""
+    made = work / "site"
+    stages = [Stage(language, work / "stage" / language) for language in languages()]
+    switch = {stage.language: sorted(stage.pages.values()) for stage in stages}
+    running = []
+    for stage in stages:
+        stage.write_all()
+        write_whole(stage.folder / "languages.json", json.dumps(switch))
+        running.append(sphinx(stage.language, stage.folder, made / stage.language))
+    for process in running:
+        said = process.communicate()[0]
+        if process.returncode:
+            raise BuildError(said.strip())
+    for stage in stages:
+        for place, data in stage.files.items():
+            write_whole(made / stage.language / place, data)
+    write_whole(made / "index.html", (SITE / "start.html").read_text(encoding="utf-8"))
+    write_whole(made / ".nojekyll", "")
+    if dead := list(dead_links(made)):
+        raise BuildError("\n".join(dead))
+    if (size := size_of(made)) > MOST_BYTES:
+        raise BuildError(f"the site has {size / 1e6:.1f} MB, at most {MOST_BYTES / 1e6:g}")
+    return made
+
+
+def sphinx(language: str, stage: Path, out: Path) -> subprocess.Popen[str]:
+    """Start Sphinx on the pages of a language; a warning is an error."""
+    static = stage.parent / f"static-{language}"
+    write_whole(static / "explorables.js", script())
+    for path in [*(SITE / "static").iterdir(), FILMS]:
+        shutil.copy(path, static)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-E", "-W", "--keep-going"]
+    command += ["-c", str(SITE), "-d", str(stage.parent / f".{language}")]
+    command += ["-D", f"language={language}", "-D", f"html_static_path={static}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(NOTEBOOKS)}
+    return subprocess.Popen(
+        [*command, str(stage), str(out)],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+class Links(HTMLParser):
+    """The places of a page, where it leads, and what it loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: set[str] = set()
+        self.leads: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what one tag brings."""
+        found = dict(attrs)
+        self.places.add(found.get("id") or "")
+        if tag == "a" and (found.get("href") or "").strip():
+            self.leads.append(found["href"] or "")
+        if tag == "link" and "canonical" not in (found.get("rel") or ""):
+            self.loads.append(found.get("href") or "")
+        if tag in ("img", "script", "source", "iframe"):
+            self.loads.append(found.get("src") or "")
+        if tag == "figure":
+            self.loads.append(found.get("data-sheet") or "")
+
+
+def dead_links(folder: Path) -> Iterator[str]:
+    """Name each link of a site that leads nowhere, and what is loaded from another host."""
+    read: dict[Path, Links] = {}
+    for path in sorted(folder.rglob("*.html")):
+        read[path] = Links()
+        read[path].feed(path.read_text(encoding="utf-8"))
+    for path, page in read.items():
+        name = path.relative_to(folder)
+        for address in page.loads:
+            if urlsplit(address).scheme not in ("", "data") or address.startswith("//"):
+                yield f"{name}: loads {address} from another host"
+        for address in {*page.leads, *filter(None, page.loads)}:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if target.is_dir():
+                target /= "index.html"
+            if not target.is_file():
+                yield f"{name}: leads to {address}, which is not there"
+            elif (
+                parts.fragment
+                and target in read
+                and unquote(parts.fragment) not in read[target].places
+            ):
+                yield f"{name}: leads to {address}, which has no such place"

@@ -1,0 +1,301 @@
+"""A lesson as a page of the web edition: its cells, from the committed notebook, as MyST Markdown.
+
+Nothing is run. The page keeps what a reader without a kernel can use. The panels of claims go to
+the page "How we know", with the section of that name; hints, solutions and what sets the lesson up
+are folded; a film plays in place of its stills. A question keeps its secret: the answer, what shows
+it and the first paragraph about it stand folded behind a button.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+
+from nbformat import NotebookNode
+from PIL import Image
+
+from builder.appendix import inline
+from builder.editions import fenced, outputs
+from builder.quiz import Question, letter
+from builder.source import BuildError, tags
+
+LABELS = {
+    "en": {
+        "lessons": "The lessons",
+        "answer": "You have your guess? Show the answer",
+        "options": "To choose from:",
+        "here": "Here you read and guess. To change the numbers, your own name among them, and to "
+        "write the exercises, [run the lesson on your machine](SETUP.md).",
+        "setup": "The cell that sets all up",
+        "stills": "The film in stills, and in words",
+        "know": "How we know",
+        "claims": "Each sentence, and the number behind it",
+        "check": "Check",
+        "score": "right so far",
+        "right": "Right.",
+        "wrong": "No.",
+        "number": "Your number",
+        "cell": "Where the lesson shows it",
+        "questions": "Five questions, to see what stayed",
+    },
+    "vi": {
+        "lessons": "Bài học",
+        "answer": "Đã đoán xong? Xem đáp án",
+        "options": "Chọn trong số:",
+        "here": "Ở đây bạn đọc và đoán. Muốn thay đổi các con số và làm bài tập, hãy "
+        "[chạy bài học trên máy của bạn](../SETUP.md).",
+        "setup": "Ô chuẩn bị",
+        "stills": "Phim dưới dạng ảnh tĩnh và bằng lời",
+        "know": "Vì sao ta biết",
+        "claims": "Từng câu, và con số đứng sau nó",
+        "check": "Kiểm tra",
+        "score": "câu đúng",
+        "right": "Đúng.",
+        "wrong": "Chưa đúng.",
+        "number": "Số của bạn",
+        "cell": "Chỗ bài học cho thấy điều đó",
+        "questions": "Năm câu hỏi, để xem điều gì còn đọng lại",
+    },
+}
+WIDEST = 16_383  # pixels of a WebP
+DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+
+
+@dataclass
+class Pictures:
+    """The pictures of the site: made smaller, kept by name, and shown from ``folder``."""
+
+    folder: str
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, name: str, png: bytes) -> tuple[str, int, int]:
+        """Keep a PNG, as WebP if that is smaller; return its address, its width and its height."""
+        data, kind = png, "png"
+        with Image.open(io.BytesIO(png)) as picture:
+            width, height = picture.size
+            if width <= WIDEST:
+                buffer = io.BytesIO()
+                picture.save(buffer, "webp", lossless=True, method=4)
+                data, kind = min((png, "png"), (buffer.getvalue(), "webp"), key=lambda p: len(p[0]))
+        self.files[f"{name}.{kind}"] = data
+        return f"{self.folder}{name}.{kind}", width, height
+
+    def tag(self, name: str, png: bytes, alt: str) -> str:
+        """Return the picture as HTML: it is loaded when it comes near, and keeps its place."""
+        address, width, height = self.add(name, png)
+        return (
+            f'<img src="{address}" width="{width}" height="{height}" loading="lazy" '
+            f'decoding="async" alt="{html.escape(alt)}">'
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the cells of a page need to know of it: its language, its lesson, its pictures."""
+
+    language: str
+    stem: str
+    pictures: Pictures
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The words of the page that are no lesson's."""
+        return LABELS[self.language]
+
+    def folded(self, kind: str, summary: str, blocks: Iterable[str]) -> str:
+        """Return blocks behind a line that opens them."""
+        inside = "\n\n".join(blocks)
+        return f'<details class="{kind}"><summary>{summary}</summary>\n\n{inside}\n\n</details>'
+
+
+def anchor(cell: NotebookNode) -> str:
+    """Return the place of a cell, to which other pages lead."""
+    return f'<div id="cell-{cell.id}"></div>'
+
+
+def is_heading(cell: NotebookNode | None) -> bool:
+    """Say whether a cell begins a section, or is none: the page ends."""
+    return cell is None or (cell.cell_type == "markdown" and cell.source.startswith("#"))
+
+
+# -- a lesson -------------------------------------------------------------------------------------
+
+
+def lesson_page(notebook: NotebookNode, page: Page) -> tuple[list[str], list[str]]:
+    """Return the blocks of a lesson, and those of its section "How we know"."""
+    cells = [c for c in notebook.cells if not {"claims", "quiz"} & set(tags(c))]
+    lesson: list[str] = []
+    proof: list[str] = []
+    blocks = lesson
+    at = 0
+    while at < len(cells):
+        cell = cells[at]
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            blocks = proof if cell.id == "know" else lesson
+        if "predict" in tags(cell):
+            hidden, open_, at = question(cells, at, page)
+            blocks += [anchor(cell), *options(cell, page)]
+            blocks += [page.folded("predict", page.labels["answer"], hidden), *open_]
+        elif "live" in tags(cell) and cell.source.startswith("figures.film_"):
+            found, at = film(cells, at, page)
+            blocks += found
+        else:
+            blocks += shown(cells, at, page)
+            at += 1
+    return lesson, proof
+
+
+def shown(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
+    """Yield the blocks of one cell: its text, or its code and what that shows."""
+    cell = cells[at]
+    if "live" in tags(cell):  # it needs a kernel; its twin, the next cell, does not
+        return
+    yield anchor(cell)
+    if cell.cell_type == "markdown":
+        yield cell.source
+        return
+    if "parameters" in tags(cell):
+        yield page.folded("setup", page.labels["setup"], [fenced(cell.source)])
+        return
+    yield fenced(cell.source)
+    if "exercise" not in tags(cell):
+        yield from results(cells, at, page)
+
+
+def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
+    """Yield what a code cell shows: pictures, described by the text that follows, and print."""
+    cell, following = cells[at], cells[at + 1] if at + 1 < len(cells) else None
+    described = following is not None and "figure-text" in tags(following)
+    alt = plain(following.source) if described and following is not None else ""
+    for number, output in enumerate(outputs(cell)):
+        data = output.get("data", {})
+        if "image/png" in data:
+            png = base64.b64decode(data["image/png"])
+            name = f"{page.stem[:2]}-{cell.id}" + (f"-{number}" if number else "")
+            yield page.pictures.tag(name, png, alt)
+        elif text := output.get("text") or data.get("text/plain"):
+            yield f'<pre class="output">{html.escape(text.strip(chr(10)), quote=False)}</pre>'
+
+
+def plain(text: str) -> str:
+    """Return Markdown as plain words."""
+    return re.sub(r"\]\([^)]*\)|[*$`\\\[{}]", "", " ".join(text.split()))
+
+
+# -- a question -----------------------------------------------------------------------------------
+
+
+def options(cell: NotebookNode, page: Page) -> Iterator[str]:
+    """Yield what there is to choose from, where the question says it."""
+    call = cell.source.partition("predict(guess, ")[2].rpartition(")")[0]
+    found = re.search(r"((?:, (?:\"[^\"]+\"|[\d_.]+))+)$", call)
+    if found:
+        each = re.findall(r'"([^"]+)"|([\d_.]+)', found[1])
+        words = " · ".join(text or number.replace("_", ",") for text, number in each)
+        yield f'<p class="options">{page.labels["options"]} {html.escape(words)}</p>'
+
+
+def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], list[str], int]:
+    """Return what a question hides, what follows it in the open, and the next cell's place."""
+    hidden = list(results(cells, at, page))
+    at += 1
+    while at < len(cells):
+        cell = cells[at]
+        if cell.cell_type == "code" and {"predict", "exercise", "live"} & set(tags(cell)):
+            return hidden, [], at
+        if cell.cell_type == "markdown" and "figure-text" not in tags(cell):
+            break
+        hidden += shown(cells, at, page)
+        at += 1
+    if at == len(cells) or is_heading(cells[at]) or {"hint", "solution"} & set(tags(cells[at])):
+        return hidden, [], at
+    first, _, rest = cells[at].source.partition("\n\n")
+    if first.startswith("**"):  # another matter already, or the next question
+        return hidden, [], at
+    return [*hidden, first], [anchor(cells[at]), rest], at + 1
+
+
+# -- a film ---------------------------------------------------------------------------------------
+
+
+def film(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], int]:
+    """Return a film, its stills and its description folded below, and the next cell's place."""
+    cell, twin = cells[at], cells[at + 1]
+    name = re.match(r"figures\.(film_\w+)\(", cell.source)
+    if name is None:
+        raise BuildError(f"{page.stem}, cell {cell.id}: no film is called")
+    stills = [fenced(twin.source), *results(cells, at + 1, page)]
+    text = cells[at + 2]
+    if "figure-text" in tags(text):
+        stills.append(text.source)
+    blocks = [
+        anchor(cell),
+        fenced(cell.source),
+        player(drawn(page.stem, name[1]), f"{page.stem[:2]}-{cell.id}", page.pictures),
+        anchor(twin),
+        page.folded("stills", page.labels["stills"], stills),
+    ]
+    return blocks, at + (3 if "figure-text" in tags(text) else 2)
+
+
+@cache
+def drawn(stem: str, name: str) -> str:
+    """Return the player of a film of the lesson's, of the course's own numbers."""
+    figures = import_module(f"lora_edu.course.{stem.partition('_')[2]}.figures")
+    return getattr(figures, name)().html
+
+
+def player(film: str, name: str, pictures: Pictures) -> str:
+    """Return the player of a film, its pictures in files beside the page, as one line of HTML."""
+    names = iter((f"{name}-frames", f"{name}-still"))
+
+    def outside(data: re.Match[str]) -> str:
+        return pictures.add(next(names), base64.b64decode(data[1]))[0]
+
+    opening, _, script = DATA.sub(outside, film).partition("<script>")
+    if not script:
+        raise BuildError(f"{name}: the player has no script")
+    picture = opening.rstrip().replace("<img ", '<img loading="lazy" ')
+    return f'{picture}\n<script src="STATIC/films.js"></script></figure>'
+
+
+# -- questions that mark themselves ---------------------------------------------------------------
+
+
+def quiz(questions: Iterable[Question], name: str, page: Page, where: dict[str, str]) -> str:
+    """Return questions as a form; ``where`` holds the pages of lessons, by their slugs."""
+    labels, rows = page.labels, []
+    for number, each in enumerate(questions, start=1):
+        key = f"{name}-{number}"
+        fields = []
+        for i, choice in enumerate(each.choices):
+            why = "" if choice.right else f'<p class="why" hidden>{inline(choice.why)}</p>'
+            fields.append(
+                f'<div><label><input type="radio" name="{key}" value="{letter(i)}"'
+                f"{' data-right' if choice.right else ''}> {inline(choice.text)}</label>{why}</div>"
+            )
+        if each.number is not None:
+            fields.append(
+                f'<label>{labels["number"]} <input inputmode="decimal" name="{key}" '
+                f'data-number="{each.number}" data-within="{each.tolerance}" autocomplete="off">'
+                "</label>"
+            )
+        shows = f'<a href="{where[each.lesson]}#cell-{each.cell}">{labels["cell"]}</a>'
+        rows.append(
+            f"<fieldset><legend><b>{number}.</b> {inline(each.ask)}</legend>{''.join(fields)}"
+            f'<button type="button">{labels["check"]}</button>'
+            f'<p class="verdict" role="status" data-right="{labels["right"]}" '
+            f'data-wrong="{labels["wrong"]}"></p>'
+            f'<p class="why-right" hidden>{inline(each.why)} {shows}</p></fieldset>'
+        )
+    text = "\n".join(" ".join(row.split()) for row in rows)
+    return (
+        f'<form class="quiz" data-of="{len(rows)}" data-score="{labels["score"]}">\n{text}\n'
+        '<p class="score" role="status"></p>\n</form>'
+    )

@@ -1,0 +1,143 @@
+"""How Sphinx builds the staged pages of one language (see builder/site.py)."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxTranslator
+
+from lora_edu import __version__
+
+project = "LoRA, verified"
+copyright = "the lora-edu authors; code MIT, prose and pictures CC BY 4.0"
+version = release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+suppress_warnings = ["myst.header"]  # a part of a page may begin with a lower heading
+root_doc = "index"
+templates_path = ["templates"]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "languages.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+html_theme = "furo"
+html_title = project
+html_static_path: list[str] = []
+html_favicon = "strips.svg"
+html_css_files = ["site.css", "explorables.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_math_renderer = "mathml"
+html_theme_options = {"top_of_page_buttons": []}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+python_use_unqualified_type_names = True
+toc_object_entries = False
+smartquotes = False
+
+
+# -- formulas, which browsers draw by themselves --------------------------------------------------
+
+
+def inline_formula(self: SphinxTranslator, node: nodes.math) -> None:
+    """Write a formula within a line."""
+    self.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def block_formula(self: SphinxTranslator, node: nodes.math_block) -> None:
+    """Write a formula on a line of its own."""
+    self.body.append(f'<div class="math-block">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+# -- terms lead to the glossary -------------------------------------------------------------------
+
+ROW = re.compile(r'(?m)^\| <span id="(?P<id>[^"]+)">(?P<term>[^<]+)</span> \| (?P<what>.+?) \|')
+APART = (nodes.title, nodes.reference, nodes.literal, nodes.math, nodes.raw, nodes.literal_block)
+
+
+def terms(app: Sphinx) -> dict[str, tuple[str, str]]:
+    """Return the terms of the glossary: word → its anchor, and what it means in plain words."""
+    page = Path(app.srcdir) / "notebooks" / "GLOSSARY.md"
+    if not page.exists():
+        return {}
+    rows = ROW.finditer(page.read_text(encoding="utf-8"))
+    return {row["term"]: (row["id"], re.sub(r"[$`*\\{}]", "", row["what"])) for row in rows}
+
+
+def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let the first mention of each term in a lesson lead to the glossary."""
+    if not re.match(r"notebooks/\d\d_", docname):
+        return
+    left = terms(app)
+    for text in list(doctree.findall(nodes.Text)):
+        parent = text.parent
+        while parent is not None and not isinstance(parent, APART):
+            parent = parent.parent
+        if parent is not None or not left:
+            continue
+        wanted = "|".join(sorted(map(re.escape, left), key=len, reverse=True))
+        match = re.search(rf"(?i)(?<![\w-])(?:{wanted})(?![\w-])", text.astext())
+        term = next((t for t in left if match and t.lower() == match[0].lower()), None)
+        if match is None or term is None:
+            continue
+        anchor, what = left.pop(term)
+        link = (
+            f'<a class="term" href="GLOSSARY.html#{anchor}" title="{html.escape(what)}">'
+            f"{html.escape(match[0])}</a>"
+        )
+        words = text.astext()
+        parts = [
+            nodes.Text(words[: match.start()]),
+            nodes.raw("", link, format="html"),
+            nodes.Text(words[match.end() :]),
+        ]
+        text.parent.replace(text, parts)
+
+
+# -- the same page in another language ------------------------------------------------------------
+
+
+def add_languages(app: Sphinx, page: str, template: str, context: dict[str, Any], _: Any) -> None:
+    """Give the template where the page is in each language, or else that language's first page."""
+    known = json.loads((Path(app.srcdir) / "languages.json").read_text(encoding="utf-8"))
+    up = "../" * (page.count("/") + 1)
+    context["languages"] = [
+        (language, f"{up}{language}/{page if page in places else 'index'}.html")
+        for language, places in known.items()
+    ]
+    tree = context.get("furo_navigation_tree", "")  # whose captions say no level
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+
+
+# -- docstrings, which are written to be read as they are -----------------------------------------
+
+
+def as_written(app: Sphinx, kind: str, name: str, _: Any, options: Any, lines: list[str]) -> None:
+    """Let `|` be one."""
+    lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is above."""
+    app.connect("autodoc-process-docstring", as_written)
+    app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.connect("doctree-resolved", link_terms)
+    app.connect("html-page-context", add_languages, priority=900)  # after the theme's own

@@ -1,0 +1,92 @@
+// What the pages of the site do by themselves: questions mark, tables sort, wide things scroll.
+{
+  const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+  const number = text => parseFloat(text.replace(/[,\s\u202f]/g, ""));
+
+  const mark = (form, field) => {
+    const inputs = [...field.querySelectorAll("input")];
+    const chosen = inputs.find(input => input.checked || input.dataset.number && input.value);
+    const verdict = field.querySelector(".verdict");
+    if (!chosen) return verdict.replaceChildren();
+    const right = chosen.type === "radio" ? "right" in chosen.dataset
+      : Math.abs(number(chosen.value) - chosen.dataset.number) <= +chosen.dataset.within + 1e-9;
+    field.dataset.verdict = right ? "right" : "wrong";
+    verdict.textContent = verdict.dataset[field.dataset.verdict];
+    for (const why of field.querySelectorAll(".why"))
+      why.hidden = !why.parentNode.contains(chosen);
+    field.querySelector(".why-right").hidden = !right;
+    const good = form.querySelectorAll("[data-verdict=right]").length;
+    form.querySelector(".score").textContent = `${good} / ${form.dataset.of} ${form.dataset.score}`;
+  };
+  each("form.quiz", form => {
+    form.onsubmit = event => event.preventDefault();
+    form.querySelectorAll("fieldset").forEach(field => {
+      field.querySelector("button").onclick = () => mark(form, field);
+      field.onkeydown = event => { if (event.key === "Enter") mark(form, field); };
+    });
+  });
+
+  // A table that sorts: a button in each head; numbers as numbers, the rest as words.
+  each("table.sortable", table => {
+    const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.append(...head.childNodes);
+      head.append(button);
+      button.onclick = () => {
+        const down = head.ariaSort === "ascending";
+        heads.forEach(other => { other.ariaSort = null; });
+        head.ariaSort = down ? "descending" : "ascending";
+        const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+        const compare = (a, b) => a - b || a.localeCompare(b, undefined, {numeric: true});
+        const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)));
+        body.append(...(down ? rows.reverse() : rows));
+      };
+    });
+    const filter = document.querySelector(`[data-filters="${table.id}"]`);
+    const fields = [...filter.querySelectorAll("input, select")];
+    const count = filter.querySelector("output"), total = body.rows.length;
+    const sift = () => {
+      const wanted = fields.map(field => field.value.toLowerCase());
+      let left = 0;
+      for (const row of body.rows) {
+        const text = row.textContent.toLowerCase();
+        const cells = [...row.cells].map(cell => cell.textContent.toLowerCase());
+        row.hidden = !wanted.every((value, i) => !value
+          || (fields[i].dataset.column ? cells[fields[i].dataset.column] === value
+            : text.includes(value)));
+        left += !row.hidden;
+      }
+      count.textContent = `${left} / ${total}`;
+    };
+    fields.forEach(field => { field.oninput = sift; });
+    sift();
+  });
+
+  // What is wider than its place scrolls there, and by the keyboard, too.
+  const reach = () => each("pre, .table-wrapper, .math-block", part => {
+    if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
+    else part.removeAttribute("tabindex");
+  });
+  addEventListener("load", reach);
+  addEventListener("resize", reach);
+  each("details", part => part.addEventListener("toggle", reach));
+
+  // Pictures come when one scrolls to them, or else when nothing is left to do: one may print.
+  const hurry = () => each("img[loading=lazy]", img => { img.loading = "eager"; });
+  addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(hurry));
+
+  // From a folder no page can be read by a script: the search shows titles without their text.
+  if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined")
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+  // A link that leads to what is folded opens it.
+  const open = () => {
+    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let part = place;
+    while (part && (part = part.parentElement.closest("details"))) part.open = true;
+    if (place?.closest("details")) place.scrollIntoView();
+  };
+  addEventListener("load", open);
+  addEventListener("hashchange", open);
+}

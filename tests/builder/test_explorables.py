@@ -1,0 +1,156 @@
+"""The data of the explorables: what the scripts of the web edition begin with."""
+
+import json
+import string
+from collections import Counter
+from math import prod
+from unicodedata import normalize
+
+import numpy as np
+import pytest
+import torch
+from builder import explorables
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from lora_edu import counting, memory
+from lora_edu.course.matrix_example.figures import matrix_example
+from lora_edu.course.rank_and_svd.figures import MACHINE, picture
+
+
+def test_ellipse_begins_with_the_lessons_machine_and_its_matrices_are_what_they_are_called():
+    data = json.loads(json.dumps(explorables.ellipse_data()))
+    presets = {name: np.array(matrix) for name, matrix in data["presets"].items()}
+    assert next(iter(presets)) == "machine"
+    np.testing.assert_array_equal(presets["machine"], MACHINE)
+    for matrix in presets.values():  # a slider can stand there
+        assert matrix.shape == (2, 2)
+        steps = matrix / data["step"]
+        np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
+        assert np.abs(matrix).max() <= data["limit"]
+    for name, det in (("turn", 1), ("mirror", -1)):
+        np.testing.assert_allclose(presets[name] @ presets[name].T, np.eye(2), atol=1e-12)
+        np.testing.assert_allclose(np.linalg.det(presets[name]), det)
+    spectra = {name: np.linalg.svd(matrix, compute_uv=False) for name, matrix in presets.items()}
+    assert spectra["stretch"].tolist() == [1.5, 0.5]
+    assert 0 < spectra["almost"][1] < 0.05 * spectra["almost"][0]
+    ranks = [np.linalg.matrix_rank(presets[name]) for name in ("almost", "flat", "zeros")]
+    assert ranks == [2, 1, 0]
+    np.testing.assert_array_equal(presets["shear"] @ [1, 0], [1, 0])
+    np.testing.assert_array_equal(presets["shear"] @ [0, 1], [1, 1])
+
+
+# -- rank -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rank():
+    return json.loads(json.dumps(explorables.rank_data()))
+
+
+def test_the_matrices_of_rank_are_those_of_the_lessons(rank):
+    W0, lora_A, lora_B = matrix_example()
+    np.testing.assert_allclose(rank["noise"], W0, rtol=0, atol=5.1e-4)
+    update = np.transpose(rank["columns"]) @ rank["rows"]
+    np.testing.assert_allclose(update, lora_B @ lora_A, rtol=0, atol=5e-3)
+    assert np.linalg.matrix_rank(update) == 5
+    np.testing.assert_allclose(rank["house"], picture(), rtol=0, atol=1e-12)
+    assert rank["limits"] == {"noise": 2.0, "update": 2.1}
+    ends = [rank["cividis"][end] for end in (0, -1)]
+    np.testing.assert_allclose(ends, [[0, 34, 78, 255], [254, 232, 56, 255]], rtol=0, atol=1)
+
+
+@pytest.mark.parametrize("letter", ["A", "i", "8", "Ễ", "ự", "đ", "Ł", "’"])
+def test_an_outline_of_rank_is_that_of_the_font(rank, letter):
+    bold = FontProperties(family="DejaVu Sans", weight="bold")
+    polygons = TextPath((0, 0), letter, 1, bold).to_polygons()
+    _, parts = rank["letters"][letter]
+    assert len(parts) == len(polygons)
+    for (number, right, up), polygon in zip(parts, polygons, strict=True):
+        outline = np.add(rank["outlines"][number], (right, up)) / explorables.UNITS
+        np.testing.assert_allclose(outline, polygon[:-1], rtol=0, atol=1e-9)
+
+
+def test_rank_has_the_letters_of_names_and_each_outline_once(rank):
+    marks = ["", "\u0300", "\u0301", "\u0303", "\u0309", "\u0323"]  # the tones
+    vowels = "aăâeêioôơuưyAĂÂEÊIOÔƠUƯY"
+    vietnamese = {normalize("NFC", vowel + mark) for vowel in vowels for mark in marks}
+    assert {len(letter) for letter in vietnamese} == {1}
+    more = string.ascii_letters + string.digits + "đĐ ñßØÅčŁ'-"
+    assert vietnamese | set(more) <= rank["letters"].keys()
+    width, parts = rank["letters"][" "]
+    assert (width / explorables.UNITS, parts) == (713 / 2048, [])
+    shapes = {json.dumps(outline) for outline in rank["outlines"]}
+    assert len(shapes) == len(rank["outlines"]) < len(rank["letters"])
+
+
+# -- calculator -------------------------------------------------------------------------------
+
+FAMILIES = {  # a config of each, of few layers
+    config.get("family", config["model_type"]): {
+        key: min(value, 4) if key.endswith(("layers", "n_layer")) else value
+        for key, value in config.items()
+    }
+    for config in counting.catalogue().values()
+}
+
+
+def built(config):
+    """How many parameters the model has that transformers builds."""
+    with torch.device("meta"):
+        return counting.base_parameters(memory.build(config))
+
+
+def test_the_kinds_of_a_family_are_its_modules():
+    families = json.loads(json.dumps(explorables.calculator_data()))["families"]
+    assert families.keys() == counting._data()["families"].keys()
+    for family, config in FAMILIES.items():
+        found = Counter(
+            (name.rpartition(".")[2], m.kind) for name, m in counting.modules(config).items()
+        )
+        kinds = Counter()
+        for name, start, end, kind, *_ in families[family]:
+            many = config[end] - (config[start] if start else 0) if end else 1
+            kinds[name, kind] += many
+        assert kinds == found, family
+        linear = {name for name, kind in found if kind == "linear"}
+        assert any(set(names.split()) <= linear for names in explorables.QUERY_AND_VALUE)
+
+
+@pytest.mark.parametrize("family", explorables.COMPLETED)
+def test_a_config_is_completed_as_transformers_completes_it_or_refused(family):
+    rules, config = explorables.COMPLETED[family], FAMILIES[family]
+    bare = {key: value for key, value in config.items() if key not in rules}
+    if "num_local_experts" in rules:
+        bare["num_experts"] = config["num_local_experts"]
+
+    def size(product):
+        return prod(int(f) if f.isdigit() else bare[f] for f in product.split("*"))
+
+    def quotient(part):
+        over, _, under = part.partition("/")
+        return size(over) // size(under or "1")
+
+    completed = {
+        key: rule if isinstance(rule, bool) else sum(map(quotient, rule.split("+")))
+        for key, rule in rules.items()
+    }
+    assumed = explorables.ASSUMED.get(family, {})
+    refused = any(completed.get(key, usual) != usual for key, usual in assumed.items())
+    same = built(bare) == counting.base_parameters({**config, **completed})
+    assert same is not refused
+
+
+@pytest.mark.parametrize("family", explorables.ASSUMED)
+def test_where_a_config_says_otherwise_its_model_is_another(family):
+    config = FAMILIES[family]
+    counted = counting.base_parameters(config)
+    assert built(config) == counted
+    for key, usual in explorables.ASSUMED[family].items():
+        if isinstance(usual, bool):
+            other = not usual
+        else:
+            other = {"null": 100, '"relu"': "gated-gelu", "0": 2, "1": 2, "[]": [0]}[
+                json.dumps(usual)
+            ]
+        assert built({**config, key: other, "is_decoder": True}) != counted, key
