@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from builder.source import NOTEBOOKS, BuildError, read_text
 from lora_edu.course import claims
+from lora_edu.course import ledger as published
 
 ROOT = NOTEBOOKS.parent
 TEXTS = NOTEBOOKS / "site"  # what these pages say beside their data
 TABLE = re.compile(r"(?m)(?:^\|.*\n)+")
-COLUMNS = ["source", "table", "configuration", "quantity", "published", "derived", "verdict"]
+COLUMNS = ["source", "table", "row", "model", "published", "derived", "verdict", "why"]
 
 
 def filled(name: str, **parts: object) -> str:
@@ -41,7 +41,7 @@ def inline(text: str) -> str:
 
 def rows(cells: Iterable[Iterable[str]]) -> str:
     """Return the rows of a table, whose cells are HTML."""
-    return "\n".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in cells)
+    return "\n".join("<tr>" + "\n".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in cells)
 
 
 def heads(names: Iterable[str]) -> str:
@@ -58,13 +58,17 @@ def collected() -> dict[str, list[dict[str, Any]]]:
     return json.loads(claims.COLLECTED.read_text(encoding="utf-8"))
 
 
-def know(stem: str, title: str, section: list[str]) -> str:
-    """Return what stands behind a lesson: its own section on that, and every claim."""
+def know(stem: str, title: str, section: list[str], places: dict[str, str]) -> str:
+    """Return what stands behind a lesson: its own section on that, and every claim.
+
+    ``places`` holds the place of each heading of the lesson, to which the table leads.
+    """
     found = collected().get(stem.partition("_")[2], [])
     body = []
     for name in dict.fromkeys(claim["section"] for claim in found):
         own = [claim for claim in found if claim["section"] == name]
-        body.append(f'<tr><th colspan="4" scope="colgroup">{inline(name)}</th></tr>')
+        link = f'<a href="{places.get(name, f"../{stem}.html")}">{inline(name)}</a>'
+        body.append(f'<tr><th colspan="4" scope="colgroup">{link}</th></tr>')
         body.append(rows(map(claimed, own)))
     head = heads(["the sentence", "it says", "computed", "said of"])
     table = f'<table class="claims">{head}<tbody>\n' + "\n".join(body) + "\n</tbody></table>"
@@ -102,13 +106,16 @@ def know_index(stems: Iterable[str]) -> str:
 
 
 def glossary(text: str) -> str:
-    """Give each row of the glossary its place."""
+    """Give each row of the glossary its place, and the page an opening for those who only read."""
 
     def placed(row: re.Match[str]) -> str:
         name = re.sub(r"[^a-z0-9]+", "-", row[1].lower().replace("+", "plus"))
         return f'| <span id="term-{name}">{row[1]}</span> |'
 
-    return re.sub(r"(?m)^\| (?!term |---)([^|]+?) \|", placed, text)
+    table = TABLE.search(text)
+    if table is None:
+        raise BuildError("GLOSSARY.md: the table is missing")
+    return filled("glossary") + re.sub(r"(?m)^\| (?!term |---)([^|]+?) \|", placed, table[0])
 
 
 def gallery(text: str, names: dict[str, str]) -> str:
@@ -120,26 +127,66 @@ def gallery(text: str, names: dict[str, str]) -> str:
 
 def ledger(text: str) -> str:
     """Return the ledger as one table that sorts, and what filters it, below the text's opening."""
-    with (ROOT / "figures" / "ledger.csv").open(encoding="utf-8", newline="") as file:
-        found = list(csv.DictReader(file))
+    found = published.lines(published.tables())
+    known = {entry["id"] for entry in found}
 
     def choice(name: str) -> str:
-        values = dict.fromkeys(row[name] for row in found)
+        values = dict.fromkeys(entry[name] for entry in found)
         options = "".join(f"<option>{html.escape(value)}</option>" for value in values)
         return (
-            f'<label>{name} <select data-column="{COLUMNS.index(name)}">'
+            f'<label>{name} <select name="{name}" data-column="{COLUMNS.index(name)}">'
             f'<option value="">all</option>{options}</select></label>'
         )
 
-    body = rows([html.escape(row[name]) for name in [*COLUMNS, "explanation"]] for row in found)
+    body, placed = [], set()
+    for entry in found:
+        place = "" if entry["id"] in placed else f' id="{entry["id"]}"'
+        placed.add(entry["id"])
+        cells = figure_of(entry, known)
+        body.append(f"<tr{place}>" + "\n".join(cells) + "</tr>")
+    rows = "\n".join(body)
     table = (
         f'<div class="filters" data-filters="ledger">{choice("source")}{choice("verdict")}'
-        '<label>containing <input type="search"></label> <output></output></div>\n\n'
-        f'<div class="table-wrapper"><table class="sortable" id="ledger">'
-        f"{heads([*COLUMNS, 'why'])}\n<tbody>\n{body}\n</tbody></table></div>"
+        '<label>containing <input type="search" name="containing"></label> <output></output></div>'
+        '\n\n<div class="table-wrapper high"><table class="sortable" id="ledger">'
+        f"{heads(COLUMNS)}\n<tbody>\n{rows}\n</tbody></table></div>"
     )
+    cited = "\n".join(f"- **{name}**: {what}" for name, what in published.sources().items())
+    counts = published.shares()
+    told = {name: counts[name] for name in ("figures", "tested", "differ")}
     opening = text.split("\n## ")[0].strip()
-    return f"{opening}\n\n{filled('ledger', count=len(found), table=table)}"
+    return filled("ledger", opening=opening, table=table, cited=cited, rows=len(found), **told)
+
+
+def figure_of(entry: dict[str, Any], known: set[str]) -> Iterator[str]:
+    """Yield the cells of one published figure; in its reason, other entries are links."""
+    what = entry["row"] if entry["quantity"] == "value" else f"{entry['row']} · {entry['quantity']}"
+    how = "" if entry["configuration"] == entry["row"] else f", {entry['configuration']}"
+    model = f"{entry['model']}{how}" if entry["model"] else entry["configuration"]
+    for value in (entry["source"], entry["table"], what, model):
+        yield f"<td>{html.escape(value)}</td>"
+    yield f'<td data-value="{size(entry["published"])}">{html.escape(entry["published"])}</td>'
+    number = entry["derived"]
+    derived = f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
+    yield f'<td data-value="{number}">{derived}</td>'
+    yield f"<td>{entry['verdict']}</td>"
+    why = html.escape(entry["explanation"])
+    why = re.sub(
+        r"\b[A-Z][\w.]*\d[\w.]*\w\b",
+        lambda m: f'<a href="#{m[0]}">{m[0]}</a>' if m[0] in known else m[0],
+        why,
+    )
+    tried = f" Tried: {html.escape(entry['tried'])}." if entry["tried"] else ""
+    made = "" if entry["could_fail"] else " <em>This one could not have come out otherwise.</em>"
+    yield f"<td>{why}{tried}{made}</td>"
+
+
+def size(text: str) -> float:
+    """Return the number that is printed, such as 0.35M, 1.2 TB or 25%, for sorting."""
+    found = re.match(r"([\d.,]+) ?([KMBGT]?)", text)
+    assert found is not None, text
+    times = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}[found[2]]
+    return float(found[1].replace(",", "")) * times / (100 if "%" in text else 1)
 
 
 # -- the first page -------------------------------------------------------------------------------

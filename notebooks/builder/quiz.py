@@ -219,13 +219,20 @@ def as_html(part: str) -> str:
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", html.escape(part, quote=False))
 
 
+def quiz_files(folder: Path) -> dict[str, str]:
+    """Return the questions on each lesson of a folder, and the final: the name of a file → text."""
+    stems = {slug(path): path.stem for path in sorted(folder.glob("*.md"))}
+    files = {}
+    for lesson, questions in read_quizzes(folder).items():
+        name = stems.get(lesson, lesson)
+        files[f"{name}.gift.txt"] = gift(name, questions)
+        files[f"{name}.md"] = paper(name, questions)
+    return files
+
+
 def write_quizzes(folder: Path, out: Path) -> str:
     """Write the questions on each lesson of a folder, and the final; say how many."""
-    quizzes = read_quizzes(folder)
-    stems = {slug(path): path.stem for path in sorted(folder.glob("*.md"))}
     out.mkdir(parents=True, exist_ok=True)
-    for lesson, questions in quizzes.items():
-        name = stems.get(lesson, lesson)
-        write_whole(out / f"{name}.gift.txt", gift(name, questions))
-        write_whole(out / f"{name}.md", paper(name, questions))
-    return f"{sum(map(len, quizzes.values()))} questions in {out}"
+    for name, text in quiz_files(folder).items():
+        write_whole(out / name, text)
+    return f"{sum(map(len, read_quizzes(folder).values()))} questions in {out}"

@@ -41,9 +41,8 @@ def write_site(out: Path) -> str:
     """
     if out.exists() and not (out / "en" / "index.html").is_file():
         raise BuildError(f"{out}: is there, and is no site; name another folder")
-    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=".site-") as work:
+    with TemporaryDirectory(dir=out.resolve().parent, prefix=".site-") as work:
         made = build(Path(work))
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)

@@ -156,6 +156,11 @@ def markdown(text: str) -> str:
     return MarkdownWithMath(renderer=renderer).render(text)
 
 
+def on_slide(text: str) -> str:
+    """Return Markdown as HTML; a link to a lesson, which does not lie beside slides, is words."""
+    return markdown(re.sub(r"\[([^\]]+)\]\(\d\d_\w+\.ipynb\)", r"\1", text))
+
+
 def pieces(text: str, most: int, wide: int) -> list[str]:
     """Cut code, or what it prints, into pieces of so many lines at most, of so many signs each.
 
@@ -223,7 +228,7 @@ def parts(cell: NotebookNode, following: NotebookNode | None, coded: bool = True
     if cell.cell_type == "markdown":
         text = cell.source.partition("\n**You need**")[0]  # the title is short
         texts = re.split(r"\n(?=### )", text) if "slide" in tags(cell) else [text]
-        return [markdown(text) for text in texts]
+        return [on_slide(text) for text in texts]
     described = following is not None and "figure-text" in tags(following)
     alt = re.sub(r"[*$`\\]", "", following.source) if described else ""
     code = cell.source if coded and "predict" not in tags(cell) else ""
@@ -321,7 +326,7 @@ def in_a_frame(frame: str, script: Path) -> str:
     shown: list[str] = []
     for part in re.split(r"\n\s*\n", frame):
         match = CELL.fullmatch(part.strip())
-        shown += of_a_cell(script, match[2], match[3]) if match else [markdown(part)]
+        shown += of_a_cell(script, match[2], match[3]) if match else [on_slide(part)]
     steps = [""] + [" class=step"] * (len(shown) - 1)
     return "\n".join(f"<div{step}>{part}</div>" for step, part in zip(steps, shown, strict=True))
 
@@ -351,5 +356,10 @@ def player(cell: NotebookNode, lesson: str, place: str) -> str:
 def write_slides(path: Path, folder: Path) -> Path:
     """Write the slides of a lesson, or of a class, into a folder; return their file."""
     target = folder / f"{path.stem}.html"
-    write_whole(target, page(path) if path.parent.name == "src" else class_page(path))
+    write_whole(target, page_of(path))
     return target
+
+
+def page_of(path: Path) -> str:
+    """Return the slides of a lesson, or of a class, as one HTML page."""
+    return page(path) if path.parent.name == "src" else class_page(path)

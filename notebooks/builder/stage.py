@@ -10,19 +10,40 @@ import os
 import re
 from pathlib import Path
 
-from builder import appendix
-from builder.appendix import tree
+from builder.appendix import (
+    api,
+    filled,
+    gallery,
+    glossary,
+    inline,
+    know,
+    know_index,
+    landing,
+    ledger,
+    tree,
+)  # fmt: skip
 from builder.editions import load
-from builder.quiz import FINAL, read_quizzes
-from builder.slides import CELL
-from builder.source import NOTEBOOKS, BuildError, slug
-from builder.webpage import LABELS, Page, Pictures, lesson_page, quiz
+from builder.quiz import FINAL, quiz_files, read_quizzes
+from builder.slides import page_of
+from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
+from builder.webpage import LABELS, Page, Pictures, film, lesson_page, quiz, results
 from lora_edu.files import write_whole
 
 ROOT = NOTEBOOKS.parent
 CORE = ["counting", "lowrank", "reference", "layers", "adapt", "checkpoint", "variants", "quantize"]
 MORE = ["memory", "chat", "finetune", "assets"]  # what one uses after the course
-EXPLORABLES = ["rank", "ellipse", "calculator"]
+EXPLORABLES = {
+    "rank": "How many directions does it need?",
+    "ellipse": "A circle becomes an ellipse",
+    "calculator": "How many numbers train, and do they fit?",
+}
+# Where a lesson leads to one of them.
+PLAY = {
+    ("01_matrix_example", "name-text"): "rank",
+    ("02_rank_and_svd", "svd"): "ellipse",
+    ("02_rank_and_svd", "tail"): "rank",
+    ("05_counting_parameters", "memory"): "calculator",
+}
 BENCHES = ["layers", "model", "breakdown", "svd", "chat"]
 # The pages beside the lessons, in the order of the menu: what is read → where it is on the site.
 BESIDE = {
@@ -59,6 +80,8 @@ BELOW = {
     "tests/index": ["benchmarks/index"],
     "tests/benchmarks/index": BENCHES,
 }
+CELLS = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)")
+FRAMED = re.compile(r"(?m)^> \[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`$")
 FENCE = re.compile(r"(?ms)^(`{3,}).*?^\1`*[ \t]*$")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 
@@ -87,15 +110,21 @@ def pages(language: str) -> dict[str, str]:
     return {"README.md": "index", **found, **others, **MEASURED}
 
 
-def cells() -> dict[tuple[str, str], str]:
-    """Return the page on which each cell of a lesson stands."""
+def cells() -> dict[tuple[str, str], tuple[str, str]]:
+    """Return of each cell of a lesson the page on which it stands, and the heading above it."""
     found = {}
     for stem, path in lessons("en").items():
-        notebook, proof = load(path), False
+        notebook, proof, title = load(path), False, ""
         for cell in notebook.cells if notebook else []:
-            if cell.cell_type == "markdown" and cell.source.startswith("## "):
-                proof = cell.id == "know"
-            found[stem, cell.id] = f"notebooks/know/{stem}" if proof else f"notebooks/{stem}"
+            headings = re.findall(r"(?m)^##+ (?:\d+ · )?(.+)", cell.source)
+            headings = headings if cell.cell_type == "markdown" else []
+            if headings and cell.source.startswith("##"):
+                title = headings[0]
+                if cell.source.startswith("## "):
+                    proof = cell.id == "know"
+            place = f"notebooks/know/{stem}" if proof else f"notebooks/{stem}"
+            found[stem, cell.id] = place, title
+            title = headings[-1] if headings else title
     return found
 
 
@@ -106,7 +135,9 @@ def up(place: str) -> str:
 
 def read_here(opening: str, note: str) -> str:
     """Return the opening of a lesson without what only a kernel is for, and with a note instead."""
-    return re.sub(r"(?m)^> \*\*.*\n?(?:^>.*\n?)*", "", opening).rstrip() + f"\n\n> {note}"
+    read = re.sub(r"(?m)^> \*\*.*\n?(?:^>.*\n?)*", "", opening).rstrip()
+    title, _, text = read.partition("\n")
+    return f"{title}\n\n> {note}\n{text}"
 
 
 # -- the pages ------------------------------------------------------------------------------------
@@ -127,7 +158,13 @@ class Stage:
 
     def __init__(self, language: str, folder: Path) -> None:
         self.language, self.folder = language, folder
-        self.pages, self.english, self.cells = pages(language), pages("en"), cells()
+        self.pages, self.cells = pages(language), cells()
+        others = [other for other in languages() if other != language]
+        self.elsewhere = {
+            read: f"{other}/{place}.html"
+            for other in reversed(others)  # English last: of two it is the one
+            for read, place in pages(other).items()
+        }
         self.files: dict[str, bytes] = {}
         self.quizzes = read_quizzes(NOTEBOOKS / "src" / ("" if language == "en" else language))
 
@@ -140,9 +177,9 @@ class Stage:
                 self.beside(source, place)
         if self.language == "en":
             self.questions()
-            self.write("notebooks/know/index", appendix.know_index(list(lessons("en"))))
+            self.write("notebooks/know/index", know_index(list(lessons("en"))))
             for name in CORE + MORE:
-                self.write(f"lora_edu/api/{name}", appendix.api(name))
+                self.write(f"lora_edu/api/{name}", api(name))
 
     def write(self, place: str, text: str) -> None:
         """Write one page."""
@@ -169,13 +206,25 @@ class Stage:
         opening = notebook.cells[0]
         title = opening.source.splitlines()[0].lstrip("# ")
         opening.source = read_here(opening.source, page.labels["here"])
+        for cell in notebook.cells:
+            if explorable := PLAY.get((stem, cell.id)):
+                link = f"../explore/{explorable}.html"
+                if self.language != "en":
+                    link = f"../../en/explore/{explorable}.html"
+                words = EXPLORABLES[explorable]
+                cell.source += f'\n\n> ▶ {page.labels["play"]} <a href="{link}">{words}</a>'
         blocks, proof = lesson_page(notebook, page)
         if self.language == "en":
-            know = f"notebooks/know/{stem}"
-            text = appendix.know(stem, title, proof)
-            self.write(know, self.relinked(text, source, know, page.pictures))
+            proven = f"notebooks/know/{stem}"
+            places: dict[str, str] = {}  # each heading → where it stands
+            for (own, cell), (there, heading) in self.cells.items():
+                if own == stem:
+                    page_of_cell = "" if there == proven else f"../{stem}.html"
+                    places.setdefault(heading, f"{page_of_cell}#cell-{cell}")
+            text = know(stem, title, proof, places)
+            self.write(proven, self.relinked(text, source, proven, page.pictures))
             claims = f'<a href="know/{stem}.html">{page.labels["claims"]}</a>'
-            blocks.append(f"**{page.labels['know']}.** {claims}")
+            blocks.append(claims)
         if questions := self.quizzes.get(slug(path)):
             form = quiz(questions, "q", page, {slug(path): ""})
             blocks += [f"## {page.labels['questions']}", form]
@@ -186,14 +235,16 @@ class Stage:
         """Write a page that is no lesson."""
         album, text = self.album(place), (ROOT / source).read_text(encoding="utf-8")
         if source == "README.md":
-            text = appendix.landing(text)
+            text = landing(text)
+        elif source == "notebooks/FIFTY_MINUTES.md":
+            text = self.class_on_screen(text, album)
         elif source == "notebooks/GLOSSARY.md":
-            text = appendix.glossary(text)
+            text = glossary(text)
         elif source == "figures/README.md":
             names = {slug(path): path.name for path in lessons("en").values()}
-            text = appendix.gallery(text, names)
+            text = gallery(text, names)
         elif source == "figures/ledger.md":
-            text = appendix.ledger(text)
+            text = ledger(text)
         text = self.relinked(text, source, place, album)
         if place == "index":
             text += f"\n\n{self.menu()}\n"
@@ -205,6 +256,36 @@ class Stage:
         self.write(place, text)
         self.keep(place, album)
 
+    def class_on_screen(self, text: str, album: Pictures) -> str:
+        """Return the script of a class with what its slides show, and where they are."""
+
+        def show(frame: re.Match[str]) -> str:
+            number, stem, name = frame.groups()
+            notebook = load(lessons("en")[stem])
+            cells = notebook.cells if notebook else []
+            at = next((i for i, cell in enumerate(cells) if cell.id == name), None)
+            if at is None:
+                raise BuildError(f"FIFTY_MINUTES.md: {stem} has no cell {name}")
+            page = Page("en", stem, album)
+            if "live" in tags(cells[at]):
+                blocks = [
+                    block for block in film(cells, at, page)[0] if block.startswith("<figure")
+                ]
+            else:
+                blocks = list(results(cells, at, page))
+            shown = "\n\n".join([*blocks, f"[{number}]({stem}.ipynb) `{name}`"])
+            return "\n".join(f"> {row}".rstrip() for row in shown.split("\n"))
+
+        scripts = [NOTEBOOKS / "FIFTY_MINUTES.md", *sources()]
+        for script in scripts:
+            self.files[f"files/slides/{script.stem}.html"] = page_of(script).encode()
+        title, _, rest = FRAMED.sub(show, text).partition("\n")
+        ready = filled("slides", lessons=", ".join(
+            f'<a href="../files/slides/{script.stem}.html">{script.stem[:2]}</a>'
+            for script in scripts[1:]
+        ))  # fmt: skip
+        return f"{title}\n\n{ready}\n{rest}"
+
     def questions(self) -> None:
         """Write the page of the final, which leads to the questions on each lesson."""
         place, stems = "notebooks/QUIZZES", list(lessons(self.language))
@@ -212,7 +293,14 @@ class Stage:
         form = quiz(self.quizzes[FINAL], "final", Page("en", "", self.album(place)), where)
         anchor = re.sub(r"[^\w -]", "", LABELS["en"]["questions"].lower()).replace(" ", "-")
         links = "\n".join(f"- [{stem[:2]}]({stem}.md#{anchor})" for stem in stems)
-        self.write(place, appendix.filled("quizzes", form=form, list=links))
+        files = {kind: [] for kind in (".gift.txt", ".md")}
+        for name, text in quiz_files(NOTEBOOKS / "src").items():
+            self.files[f"files/quizzes/{name}"] = text.encode()
+            stem, _, kind = name.partition(".")
+            words = stem if stem == FINAL else stem[:2]
+            files[f".{kind}"].append(f'<a href="../files/quizzes/{name}">{words}</a>')
+        gift, paper = (", ".join(each) for each in files.values())
+        self.write(place, filled("quizzes", form=form, list=links, gift=gift, paper=paper))
 
     def menu(self) -> str:
         """Return the menu, which stands hidden on the first page."""
@@ -227,7 +315,7 @@ class Stage:
 
     def relinked(self, text: str, source: str, place: str, pictures: Pictures) -> str:
         """Return the Markdown of a source with each link as it is from ``place`` on the site."""
-        text = CELL.sub(lambda m: self.cell_link(*m.groups(), place), text)
+        text = CELLS.sub(lambda m: self.cell_links(*m.groups(), place), text)
         parts, at = [], 0
         for fence in FENCE.finditer(text):
             parts += [self.links(text[at : fence.start()], source, place, pictures), fence[0]]
@@ -259,18 +347,25 @@ class Stage:
         """Return how a page leads to what is read from the repository, None if there is no such."""
         if read in self.pages:
             return f"{up(place)}{self.pages[read]}.md"
-        if read in self.english:
-            return f"{up(place)}../en/{self.english[read]}.html"
+        if read in self.elsewhere:
+            return f"{up(place)}../{self.elsewhere[read]}"
         if (ROOT / read).is_file():  # not a page: it lies beside them, to be downloaded
             self.files.setdefault(f"files/{read}", (ROOT / read).read_bytes())
             return f"{up(place)}files/{read}"
         return None
 
-    def cell_link(self, number: str, lesson: str, cell: str, place: str) -> str:
-        """Return a link to a cell of a lesson, in this language if it has that lesson."""
-        there = self.cells.get((lesson, cell))
-        if there is None:
-            raise BuildError(f"{place}: a link to {lesson}, which has no cell {cell}")
+    def cell_links(self, number: str, lesson: str, cells: str, place: str) -> str:
+        """Return links to cells of a lesson, in this language if it has that lesson.
+
+        A link says the heading above the cell: nobody who reads knows its id.
+        """
         language = "" if lesson in lessons(self.language) else "../en/"
-        address = f"{up(place)}{language}{there}.html#cell-{cell}"
-        return f'{number} <a href="{address}"><code>{cell}</code></a>'
+        links = []
+        for cell in re.findall("`(.+?)`", cells):
+            if (lesson, cell) not in self.cells:
+                raise BuildError(f"{place}: a link to {lesson}, which has no cell {cell}")
+            there, title = self.cells[lesson, cell]
+            words = inline(title) if title else LABELS[self.language]["start"]
+            address = f"{up(place)}{language}{there}.html#cell-{cell}"
+            links.append(f'<a href="{address}">{words}</a>')
+        return f"{number} {', '.join(dict.fromkeys(links))}"

@@ -23,46 +23,62 @@ from PIL import Image
 from builder.appendix import inline
 from builder.editions import fenced, outputs
 from builder.quiz import Question, letter
+from builder.slides import undrawn
 from builder.source import BuildError, tags
 
 LABELS = {
     "en": {
         "lessons": "The lessons",
-        "answer": "You have your guess? Show the answer",
-        "options": "To choose from:",
-        "here": "Here you read and guess. To change the numbers, your own name among them, and to "
-        "write the exercises, [run the lesson on your machine](SETUP.md).",
+        "answer": "Your guess first. Then: the answer",
+        "guess": "Your guess",
+        "say": "Guess",
+        "said": "You said:",
+        "drawing": "The code that draws it",
+        "play": "Here you can do it yourself:",
+        "start": "at the start",
+        "here": "**Here you read, guess and play.** Where the text says *run* or *change*, it "
+        "speaks to those who [have the lesson on their machine](SETUP.md).",
         "setup": "The cell that sets all up",
         "stills": "The film in stills, and in words",
-        "know": "How we know",
-        "claims": "Each sentence, and the number behind it",
+        "claims": "Every sentence of this lesson that is held to a number, with that number",
         "check": "Check",
         "score": "right so far",
         "right": "Right.",
         "wrong": "No.",
+        "none": "Choose first, or write a number.",
+        "large": "It is smaller.",
+        "small": "It is larger.",
         "number": "Your number",
         "cell": "Where the lesson shows it",
         "questions": "Five questions, to see what stayed",
     },
     "vi": {
         "lessons": "Bài học",
-        "answer": "Đã đoán xong? Xem đáp án",
-        "options": "Chọn trong số:",
-        "here": "Ở đây bạn đọc và đoán. Muốn thay đổi các con số và làm bài tập, hãy "
-        "[chạy bài học trên máy của bạn](../SETUP.md).",
+        "answer": "Hãy đoán trước. Rồi xem: đáp án",
+        "guess": "Bạn đoán",
+        "say": "Đoán",
+        "said": "Bạn đã đoán:",
+        "drawing": "Mã vẽ hình",
+        "play": "Hãy tự tay thử ở đây:",
+        "start": "ở đầu bài",
+        "here": "**Ở đây bạn đọc và đoán.** Muốn chạy, sửa và làm bài tập, hãy "
+        "[đưa bài học về máy của bạn](../SETUP.md).",
         "setup": "Ô chuẩn bị",
         "stills": "Phim dưới dạng ảnh tĩnh và bằng lời",
-        "know": "Vì sao ta biết",
-        "claims": "Từng câu, và con số đứng sau nó",
+        "claims": "Từng câu của bài này, và con số đứng sau nó",
         "check": "Kiểm tra",
         "score": "câu đúng",
         "right": "Đúng.",
         "wrong": "Chưa đúng.",
+        "none": "Hãy chọn trước, hoặc viết một số.",
+        "large": "Nhỏ hơn thế.",
+        "small": "Lớn hơn thế.",
         "number": "Số của bạn",
         "cell": "Chỗ bài học cho thấy điều đó",
         "questions": "Năm câu hỏi, để xem điều gì còn đọng lại",
     },
 }
+LONG, TALKS = 90, "00"  # a line of more signs is prose, and may be broken; so is what a model says
 WIDEST = 16_383  # pixels of a WebP
 DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
@@ -140,7 +156,7 @@ def lesson_page(notebook: NotebookNode, page: Page) -> tuple[list[str], list[str
             blocks = proof if cell.id == "know" else lesson
         if "predict" in tags(cell):
             hidden, open_, at = question(cells, at, page)
-            blocks += [anchor(cell), *options(cell, page)]
+            blocks += [anchor(cell), guess(cell, page)]
             blocks += [page.folded("predict", page.labels["answer"], hidden), *open_]
         elif "live" in tags(cell) and cell.source.startswith("figures.film_"):
             found, at = film(cells, at, page)
@@ -163,7 +179,11 @@ def shown(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
     if "parameters" in tags(cell):
         yield page.folded("setup", page.labels["setup"], [fenced(cell.source)])
         return
-    yield fenced(cell.source)
+    draws = any("image/png" in output.get("data", {}) for output in outputs(cell))
+    if draws and not undrawn(cell.source):
+        yield page.folded("drawing", page.labels["drawing"], [fenced(cell.source)])
+    else:
+        yield fenced(cell.source)
     if "exercise" not in tags(cell):
         yield from results(cells, at, page)
 
@@ -180,7 +200,10 @@ def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
             name = f"{page.stem[:2]}-{cell.id}" + (f"-{number}" if number else "")
             yield page.pictures.tag(name, png, alt)
         elif text := output.get("text") or data.get("text/plain"):
-            yield f'<pre class="output">{html.escape(text.strip(chr(10)), quote=False)}</pre>'
+            text = text.strip("\n")
+            widest = max(map(len, text.splitlines()))
+            long = " long" if widest > LONG or page.stem.startswith(TALKS) else ""
+            yield f'<pre class="output{long}">{html.escape(text, quote=False)}</pre>'
 
 
 def plain(text: str) -> str:
@@ -191,14 +214,23 @@ def plain(text: str) -> str:
 # -- a question -----------------------------------------------------------------------------------
 
 
-def options(cell: NotebookNode, page: Page) -> Iterator[str]:
-    """Yield what there is to choose from, where the question says it."""
-    call = cell.source.partition("predict(guess, ")[2].rpartition(")")[0]
+def guess(cell: NotebookNode, page: Page) -> str:
+    """Return where a reader commits to a guess: what there is to choose from, or a field."""
+    call = cell.source.partition("(guess, ")[2].rpartition(")")[0]
     found = re.search(r"((?:, (?:\"[^\"]+\"|[\d_.]+))+)$", call)
-    if found:
-        each = re.findall(r'"([^"]+)"|([\d_.]+)', found[1])
-        words = " · ".join(text or number.replace("_", ",") for text, number in each)
-        yield f'<p class="options">{page.labels["options"]} {html.escape(words)}</p>'
+    each = re.findall(r'"([^"]+)"|([\d_.]+)', found[1]) if found else []
+    labels = page.labels
+    inside = "".join(
+        f'<button type="button">{html.escape(words or number.replace("_", ","))}</button>'
+        for words, number in each
+    ) or (
+        f'<label>{labels["guess"]} <input autocomplete="off"></label> '
+        f'<button type="button">{labels["say"]}</button>'
+    )
+    return (
+        f'<div class="guess" role="group" aria-label="{labels["guess"]}" '
+        f'data-said="{labels["said"]}">{inside}</div>'
+    )
 
 
 def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], list[str], int]:
@@ -291,7 +323,8 @@ def quiz(questions: Iterable[Question], name: str, page: Page, where: dict[str, 
             f"<fieldset><legend><b>{number}.</b> {inline(each.ask)}</legend>{''.join(fields)}"
             f'<button type="button">{labels["check"]}</button>'
             f'<p class="verdict" role="status" data-right="{labels["right"]}" '
-            f'data-wrong="{labels["wrong"]}"></p>'
+            f'data-wrong="{labels["wrong"]}" data-none="{labels["none"]}" '
+            f'data-large="{labels["large"]}" data-small="{labels["small"]}"></p>'
             f'<p class="why-right" hidden>{inline(each.why)} {shows}</p></fieldset>'
         )
     text = "\n".join(" ".join(row.split()) for row in rows)

@@ -80,16 +80,42 @@ def terms(app: Sphinx) -> dict[str, tuple[str, str]]:
     return {row["term"]: (row["id"], re.sub(r"[$`*\\{}]", "", row["what"])) for row in rows}
 
 
+def apart(text: nodes.Text) -> bool:
+    """Say whether a text stands in a heading, a link, code or a formula."""
+    parent = text.parent
+    while parent is not None and not isinstance(parent, APART):
+        parent = parent.parent
+    return parent is not None
+
+
+LESSON = re.compile(r"(?i)(?<![\w-])lesson (\d\d)(?!\d)")
+
+
+def link_lessons(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let each mention of another lesson lead there, where the language has it."""
+    found = [name for name in app.env.found_docs if re.match(r"notebooks/\d\d_", name)]
+    places = {Path(name).name[:2]: name for name in found}
+    for text in list(doctree.findall(nodes.Text)):
+        words, at, parts = text.astext(), 0, []
+        for match in () if apart(text) else LESSON.finditer(words):
+            place = places.get(match[1])
+            if place is None or place == docname:
+                continue
+            there = app.builder.get_relative_uri(docname, place)
+            link = nodes.raw("", f'<a href="{there}">{match[0]}</a>', format="html")
+            parts += [nodes.Text(words[at : match.start()]), link]
+            at = match.end()
+        if parts:
+            text.parent.replace(text, [*parts, nodes.Text(words[at:])])
+
+
 def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Let the first mention of each term in a lesson lead to the glossary."""
     if not re.match(r"notebooks/\d\d_", docname):
         return
     left = terms(app)
     for text in list(doctree.findall(nodes.Text)):
-        parent = text.parent
-        while parent is not None and not isinstance(parent, APART):
-            parent = parent.parent
-        if parent is not None or not left:
+        if apart(text) or not left:
             continue
         wanted = "|".join(sorted(map(re.escape, left), key=len, reverse=True))
         match = re.search(rf"(?i)(?<![\w-])(?:{wanted})(?![\w-])", text.astext())
@@ -131,13 +157,50 @@ def add_languages(app: Sphinx, page: str, template: str, context: dict[str, Any]
 
 
 def as_written(app: Sphinx, kind: str, name: str, _: Any, options: Any, lines: list[str]) -> None:
-    """Let `|` be one."""
-    lines[:] = [line.replace("|", r"\|") for line in lines]
+    """Let `|` be one; keep the lines of an equation that stands apart, and of a list in columns."""
+    paragraphs = re.split(r"\n\s*\n", "\n".join(lines))
+    for i, paragraph in enumerate(paragraphs):
+        rows = paragraph.split("\n")
+        apart = all(row.startswith("    ") for row in rows) and " = " in paragraph
+        if apart or all(re.search(r"\S {3,}\S", row) for row in rows):
+            paragraphs[i] = "\n".join(["::", "", *(f"    {row}" for row in rows)])
+        else:
+            paragraphs[i] = paragraph.replace("|", r"\|")
+    lines[:] = "\n\n".join(paragraphs).split("\n")
+
+
+# How NumPy writes out what the code calls ArrayLike and NDArray.
+ALIASES = {
+    r"\S*_?Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]": "ArrayLike",
+    r"[\w.~]*ndarray\[tuple\[.*?\], [\w.~]*dtype\[[^\]]*\]\]": "NDArray",
+}
+
+
+def in_short(
+    app: Sphinx, kind: str, name: str, _: Any, options: Any, takes: str | None, gives: str | None
+) -> tuple[str, str | None] | None:
+    """Call types of arrays as the code does."""
+    if takes is None:  # a module has no signature
+        return None
+    for long, short in ALIASES.items():
+        takes = re.sub(long, short, takes)
+        gives = gives and re.sub(long, short, gives)
+    return takes, gives
+
+
+def left_out(
+    app: Sphinx, kind: str, name: str, found: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out the fields of named tuples, of which Python says no more than their number."""
+    return True if type(found).__name__ == "_tuplegetter" else None
 
 
 def setup(app: Sphinx) -> None:
     """Register what is above."""
     app.connect("autodoc-process-docstring", as_written)
+    app.connect("autodoc-process-signature", in_short)
+    app.connect("autodoc-skip-member", left_out)
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.connect("doctree-resolved", link_lessons)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", add_languages, priority=900)  # after the theme's own

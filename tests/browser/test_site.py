@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import re
 import threading
 from pathlib import Path
 
@@ -159,10 +160,18 @@ def test_a_question_keeps_its_secret(opened):
     page = opened("en/notebooks/01_matrix_example.html")
     answer = page.get_by_text("answer: 1228.8")
     expect(answer).to_be_hidden()
-    button = page.locator("details.predict summary").nth(1)
-    button.focus()
-    page.keyboard.press("Enter")
+    guess = page.get_by_role("group", name="Your guess").nth(1)
+    guess.get_by_role("button", name="10,000").press("Enter")
     expect(answer).to_be_visible()
+    expect(page.get_by_text("You said: 10,000")).to_be_visible()
+    free = page.get_by_role("group", name="Your guess").nth(0)
+    free.get_by_label("Your guess").fill("2,000")
+    free.get_by_role("button").click()
+    expect(page.get_by_text("You said: 2,000")).to_be_visible()
+    last = page.locator("details.predict summary").last  # or without one
+    last.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("details.predict").last).to_have_attribute("open", "")
     expect(page.get_by_text("sentences of this section hold")).to_have_count(0)
     expect(page.get_by_text("def largest_saving_rank(d, k):").first).to_be_visible()
     expect(page.get_by_text("return (d * k - 1) // (d + k)")).to_be_hidden()
@@ -189,7 +198,7 @@ def test_questions_mark_themselves(opened):
     first, third = fields.nth(0), fields.nth(2)
     check = first.get_by_role("button", name="Check")
     check.click()
-    expect(first.locator(".verdict")).to_have_text("")  # nothing was chosen
+    expect(first.locator(".verdict")).to_have_text("Choose first, or write a number.")
     first.get_by_label("Which entries in a row").check()
     check.click()
     expect(first.locator(".verdict")).to_have_text("No.")
@@ -201,12 +210,15 @@ def test_questions_mark_themselves(opened):
     expect(first.get_by_text("You took for granted that rank 5 leaves")).to_be_hidden()
     expect(first.locator(".why-right")).to_be_visible()
     number = third.get_by_label("Your number")
-    number.fill("50")
-    number.press("Enter")
-    expect(third.locator(".verdict")).to_have_text("No.")
-    number.fill("80")
-    number.press("Enter")
-    expect(third.locator(".verdict")).to_have_text("Right.")
+    for written, said in {
+        "fifty": "Choose first, or write a number.",
+        "50": "No. It is larger.",
+        "1,000": "No. It is smaller.",
+        "80,0": "Right.",  # as most of the world writes it
+    }.items():
+        number.fill(written)
+        number.press("Enter")
+        expect(third.locator(".verdict")).to_have_text(said)
     expect(page.locator(".score")).to_have_text("2 / 5 right so far")
 
 
@@ -224,6 +236,17 @@ def test_the_ledger_sorts_and_sifts(opened):
     expect(head).to_have_attribute("aria-sort", "ascending")
     page.get_by_label("containing").fill("no figure holds this")
     expect(rows).to_have_count(0)
+    page.get_by_label("containing").fill("RoB_large")
+    expect(page).to_have_url(re.compile("containing=RoB_large"))  # to be sent to somebody
+    page.reload()
+    expect(page.get_by_label("verdict")).to_have_value("differs")
+    assert 0 < rows.count() < some
+    page.get_by_label("verdict").select_option("")
+    page.get_by_label("containing").fill("Table 5")
+    head.get_by_role("button").press("Enter")
+    sizes = [float(value) for value in rows.locator("td:nth-child(5)").evaluate_all(
+        "cells => cells.map(cell => cell.dataset.value)")]  # fmt: skip
+    assert sizes == sorted(sizes)
     with page.expect_download() as download:
         page.get_by_role("link", name="ledger.csv").click()
     assert download.value.path().read_text(encoding="utf-8").startswith("source,table,row")
@@ -247,7 +270,7 @@ def test_a_term_leads_to_the_glossary_and_from_there_to_its_cell(opened):
     assert "independent directions" in term.get_attribute("title")
     term.click()
     row = page.locator("tr", has=page.locator("#term-rank"))
-    row.get_by_role("link", name="direction").click()
+    row.get_by_role("link", name="What can five rows say?").click()
     expect(page).to_have_url(
         f"{page.url.split('/en/')[0]}/en/notebooks/01_matrix_example.html#cell-direction"
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from builder import explorables
+from builder.source import NOTEBOOKS
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
@@ -154,3 +155,10 @@ def test_where_a_config_says_otherwise_its_model_is_another(family):
                 json.dumps(usual)
             ]
         assert built({**config, key: other, "is_decoder": True}) != counted, key
+
+
+@pytest.mark.parametrize("name", explorables.DATA)
+def test_a_piece_to_play_with_is_short(name):
+    rows = (NOTEBOOKS / "site" / "static" / f"{name}.js").read_text(encoding="utf-8").splitlines()
+    assert len(rows) <= 150
+    assert max(map(len, rows)) <= 100

@@ -71,8 +71,9 @@ def asked(*following):
     before, hidden, after = re.fullmatch(
         r"(?s)(.*)<details class=\"predict\">(.*?)</details>(.*)", lesson
     ).groups()
-    assert "guess" not in before
-    assert "To choose from: more · 1,000" in before
+    assert "predict(" not in before
+    assert ">more</button><button" in before
+    assert ">1,000</button></div>" in before
     assert "answer: 5" in hidden
     return hidden, after
 
@@ -164,7 +165,7 @@ def stage(tmp_path_factory):
         ("`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
         (
             "[04](04_intrinsic_rank.ipynb) `know`",
-            '04 <a href="../notebooks/know/04_intrinsic_rank.html#cell-know"><code>know</code></a>',
+            '04 <a href="../notebooks/know/04_intrinsic_rank.html#cell-know">How we know</a>',
         ),
     ],
 )
@@ -222,9 +223,22 @@ def test_the_ledger_has_every_figure():
     with (ROOT / "figures" / "ledger.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     page = appendix.ledger("# The ledger")
-    assert page.count("<tr><td>") == len(rows)
-    assert all(f"<td>{row['derived']}</td>" in page for row in rows)
+    assert len(re.findall("<tr[^>]*><td>", page)) == len(rows)
+    assert all(f'<td data-value="{row["derived"]}">' in page for row in rows)
     assert page.count("<option>differs</option>") == 1
+    assert len(set(re.findall('<tr id="([^"]+)"', page))) == len({row["id"] for row in rows})
+    assert page.count("could not have come out otherwise") == sum(
+        row["could_fail"] == "False" for row in rows
+    )
+    assert '<a href="#C21">C21</a>' in page  # a reason that names another entry leads there
+
+
+@pytest.mark.parametrize(
+    ("printed", "number"),
+    [("0.35M", 350_000), ("1.2 TB", 1.2e12), ("25%", 0.25), ("9,437,184", 9_437_184), ("4K", 4000)],
+)
+def test_what_is_printed_sorts_by_its_size(printed, number):
+    assert appendix.size(printed) == number
 
 
 def test_each_term_of_the_glossary_is_a_place(stage):

@@ -23,7 +23,6 @@
   const lang = document.documentElement.lang || "en", words = WORDS[lang.slice(0, 2)] || WORDS.en;
   const fill = (text, values) => text.replace(/{(\w+)}/g, (_, name) => values[name]);
   const print = (x, to) => x.toLocaleString(lang, {maximumFractionDigits: to}).replace("-", "−");
-
   const unit = angle => [Math.cos(angle * Math.PI / 180), Math.sin(angle * Math.PI / 180)];
   const times = ([a, b, c, d], [x, y]) => [a * x + b * y, c * x + d * y];
   const modulo = (angle, turn) => (Math.round(angle * 1e9) / 1e9 % turn + turn) % turn;
@@ -96,13 +95,14 @@
     let playing = 0, waiting = 0;
     const draw = () => {
       const M = entries.map(input => +input.value), copied = copy.checked;
-      const title = copied ? words.copied : words.outputs;
-      const {angles, lengths, parts, ...r} = work(M, +hand.value, copied), texts = {};
+      const title = copied ? words.copied : words.outputs, texts = {};
+      const {angles, lengths, parts, ...r} = work(M, +hand.value, copied);
+      const scale = Math.min(95, 128 / Math.max(1.35, lengths.s1)); // one for both circles
       for (const [key, x] of Object.entries(lengths)) texts[key] = print(x, 2);
       for (const [key, x] of Object.entries(angles)) texts[key] = x >= 0 ? `${print(x, 1)}°` : "–";
-      left.innerHTML = plot(words.inputs, 95, [], [["axis", r.v2, "v₂"], ["axis", r.v1, "v₁"],
+      left.innerHTML = plot(words.inputs, scale, [], [["axis", r.v2, "v₂"], ["axis", r.v1, "v₁"],
         ["in other", r.w, "w"], ["in", r.v, "v"]]);
-      right.innerHTML = plot(title, 128 / Math.max(1.35, lengths.s1),
+      right.innerHTML = plot(title, scale,
         [["whole", ring(M)], ["ellipse", ring(r.used)], ["missing", [r.out, r.Mv]]],
         [["axis", times(M, r.v2), "σ₂u₂"], ["axis", times(M, r.v1), "σ₁u₁"],
           ...copied ? [["out other", r.Mv, "Mv"], ["out", r.out, "M₁v"]]

@@ -1,17 +1,25 @@
 // What the pages of the site do by themselves: questions mark, tables sort, wide things scroll.
 {
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
-  const number = text => parseFloat(text.replace(/[,\s\u202f]/g, ""));
+  // A number as people write it: 1,000 or 1.000,5 or 0,5. A comma may be either, so both are tried.
+  const numbers = text => [text.replace(/[,\s]/g, ""), text.replace(/[.\s]/g, "").replace(",", ".")]
+    .map(Number).filter(value => text.trim() && !Number.isNaN(value));
 
   const mark = (form, field) => {
     const inputs = [...field.querySelectorAll("input")];
     const chosen = inputs.find(input => input.checked || input.dataset.number && input.value);
     const verdict = field.querySelector(".verdict");
-    if (!chosen) return verdict.replaceChildren();
-    const right = chosen.type === "radio" ? "right" in chosen.dataset
-      : Math.abs(number(chosen.value) - chosen.dataset.number) <= +chosen.dataset.within + 1e-9;
+    const read = chosen?.type === "radio" ? [] : numbers(chosen?.value ?? "");
+    if (!chosen || chosen.type !== "radio" && !read.length) {
+      verdict.textContent = verdict.dataset.none;
+      return;
+    }
+    const {number, within} = chosen.dataset;
+    const near = value => Math.abs(value - number) <= +within + 1e-9;
+    const right = chosen.type === "radio" ? "right" in chosen.dataset : read.some(near);
     field.dataset.verdict = right ? "right" : "wrong";
     verdict.textContent = verdict.dataset[field.dataset.verdict];
+    if (read.length && !right) verdict.textContent += ` ${verdict.dataset[read[0] > number ? "large" : "small"]}`;
     for (const why of field.querySelectorAll(".why"))
       why.hidden = !why.parentNode.contains(chosen);
     field.querySelector(".why-right").hidden = !right;
@@ -24,6 +32,25 @@
       field.querySelector("button").onclick = () => mark(form, field);
       field.onkeydown = event => { if (event.key === "Enter") mark(form, field); };
     });
+  });
+
+  // A guess stands above the answer, which it opens.
+  each(".guess", group => {
+    const secret = group.nextElementSibling, field = group.querySelector("input");
+    const said = document.createElement("p");
+    secret.querySelector("summary").after(said);
+    const guess = (button, words) => {
+      if (!words) return field.focus();
+      group.querySelectorAll("button").forEach(each => { each.ariaPressed = each === button; });
+      said.textContent = `${group.dataset.said} ${words}`;
+      secret.open = true;
+    };
+    group.querySelectorAll("button").forEach(button => {
+      button.onclick = () => guess(button, field ? field.value.trim() : button.textContent);
+    });
+    if (field) field.onkeydown = event => {
+      if (event.key === "Enter") guess(group.querySelector("button"), field.value.trim());
+    };
   });
 
   // A table that sorts: a button in each head; numbers as numbers, the rest as words.
@@ -45,6 +72,8 @@
     });
     const filter = document.querySelector(`[data-filters="${table.id}"]`);
     const fields = [...filter.querySelectorAll("input, select")];
+    const asked = new URLSearchParams(location.search);
+    fields.forEach(field => { field.value = asked.get(field.name) ?? ""; });
     const count = filter.querySelector("output"), total = body.rows.length;
     const sift = () => {
       const wanted = fields.map(field => field.value.toLowerCase());
@@ -59,7 +88,14 @@
       }
       count.textContent = `${left} / ${total}`;
     };
-    fields.forEach(field => { field.oninput = sift; });
+    fields.forEach(field => {
+      field.oninput = () => {
+        sift();
+        const chosen = fields.filter(each => each.value).map(each => [each.name, each.value]);
+        const words = String(new URLSearchParams(chosen));
+        history.replaceState(null, "", words ? `?${words}` : location.pathname);
+      };
+    });
     sift();
   });
 
