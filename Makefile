@@ -8,7 +8,7 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides quizzes assignment site kit grading bench venv clean
+.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides quizzes assignment site site-live kit grading bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -21,6 +21,7 @@ help:
 	@echo "make slides        make slides/*.html, which need no network"
 	@echo "make quizzes       make quizzes/, for Moodle and to print"
 	@echo "make site          make site/, the web edition, which needs no network either"
+	@echo "make site-live     the same, with lessons 01 and 02 to run in the browser"
 	@echo 'make assignment LESSONS="01 03"   make assignments/, for nbgrader'
 	@echo "make kit           make kit/, a folder for a room without a network"
 	@echo "make mutations     break the package on purpose: each break must fail a test"
@@ -67,6 +68,9 @@ assignment: venv
 
 site: venv
 	@$(PY) notebooks/build.py --site
+
+site-live: venv
+	@$(PY) notebooks/build.py --site-live
 
 kit: slides quizzes site
 	@rm -rf kit && mkdir kit

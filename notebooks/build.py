@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     what.add_argument("--assignment", action="store_true", help="make assignments for nbgrader")
     what.add_argument("--quizzes", action="store_true", help="make quizzes, for Moodle and paper")
     what.add_argument("--site", action="store_true", help="make the web edition")
+    what.add_argument("--site-live", action="store_true", help="the same, with lessons that run")
     parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
     parser.add_argument("--out", type=Path, help="where what is made for a class goes")
     options = parser.parse_args(argv)
@@ -51,9 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    for wanted, make in ((options.quizzes, make_quizzes), (options.site, make_site)):
-        if wanted:
-            return 1 if attempt(make.__name__[5:], partial(make, options.out)) is None else 0
+    live = partial(make_site, live=True)
+    for name, make in (("quizzes", make_quizzes), ("site", make_site), ("site_live", live)):
+        if getattr(options, name):
+            return 1 if attempt(name, partial(make, options.out)) is None else 0
     step = chosen_step(options)
     if options.check and not options.names:
         step = check_quietly
@@ -168,11 +170,11 @@ def make_quizzes(out: Path | None) -> str:
     return write_quizzes(NOTEBOOKS / "src", out or Path("quizzes"))
 
 
-def make_site(out: Path | None) -> str:
+def make_site(out: Path | None, live: bool = False) -> str:
     """Write the web edition: all pages, with nothing executed."""
     from builder.site import write_site
 
-    return write_site(out or Path("site"))
+    return write_site(out or Path("site"), live)
 
 
 def write_constraints(root: Path) -> str:

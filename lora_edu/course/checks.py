@@ -255,7 +255,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _right_option(actual: float, options: tuple[Any, ...]) -> Any:
+def right_option(actual: Any, options: tuple[Any, ...]) -> Any:
     """Return the option that fits: the nearest number, or what lies beyond all numbers."""
     numbers = [option for option in options if not isinstance(option, str)]
     if not numbers or not isinstance(actual, (int, float)):
@@ -272,7 +272,7 @@ def _right_option(actual: float, options: tuple[Any, ...]) -> Any:
 def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
     """Say whether a guess is right; for numbers, by which factor it is off."""
     if options:
-        right = _right_option(actual, options)
+        right = right_option(actual, options)
         chosen = guess.strip().lower() if isinstance(guess, str) else guess
         if chosen == right or (_number(guess) is not None and _number(guess) == _number(right)):
             return "yes"

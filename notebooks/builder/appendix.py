@@ -15,7 +15,7 @@ from lora_edu.course import ledger as published
 ROOT = NOTEBOOKS.parent
 TEXTS = NOTEBOOKS / "site"  # what these pages say beside their data
 TABLE = re.compile(r"(?m)(?:^\|.*\n)+")
-COLUMNS = ["source", "table", "row", "model", "published", "derived", "verdict", "why"]
+COLUMNS = ["where", "row", "model", "published", "derived", "verdict", "why"]
 
 
 def filled(name: str, **parts: object) -> str:
@@ -134,7 +134,7 @@ def ledger(text: str) -> str:
         values = dict.fromkeys(entry[name] for entry in found)
         options = "".join(f"<option>{html.escape(value)}</option>" for value in values)
         return (
-            f'<label>{name} <select name="{name}" data-column="{COLUMNS.index(name)}">'
+            f'<label>{name} <select name="{name}">'
             f'<option value="">all</option>{options}</select></label>'
         )
 
@@ -143,7 +143,8 @@ def ledger(text: str) -> str:
         place = "" if entry["id"] in placed else f' id="{entry["id"]}"'
         placed.add(entry["id"])
         cells = figure_of(entry, known)
-        body.append(f"<tr{place}>" + "\n".join(cells) + "</tr>")
+        chosen = f'data-source="{entry["source"]}" data-verdict="{entry["verdict"]}"'
+        body.append(f"<tr{place} {chosen}>" + "\n".join(cells) + "</tr>")
     rows = "\n".join(body)
     table = (
         f'<div class="filters" data-filters="ledger">{choice("source")}{choice("verdict")}'
@@ -163,7 +164,7 @@ def figure_of(entry: dict[str, Any], known: set[str]) -> Iterator[str]:
     what = entry["row"] if entry["quantity"] == "value" else f"{entry['row']} · {entry['quantity']}"
     how = "" if entry["configuration"] == entry["row"] else f", {entry['configuration']}"
     model = f"{entry['model']}{how}" if entry["model"] else entry["configuration"]
-    for value in (entry["source"], entry["table"], what, model):
+    for value in (f"{entry['source']}, {entry['table']}", what, model):
         yield f"<td>{html.escape(value)}</td>"
     yield f'<td data-value="{size(entry["published"])}">{html.escape(entry["published"])}</td>'
     number = entry["derived"]

@@ -14,13 +14,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
 from builder.explorables import script
+from builder.live import LESSONS, write_live
 from builder.source import NOTEBOOKS, BuildError
 from builder.stage import Stage, languages
 from lora_edu.files import write_whole
@@ -30,8 +31,10 @@ FILMS = NOTEBOOKS.parent / "lora_edu" / "course" / "films.js"
 MOST_BYTES = 25_000_000
 
 
-def write_site(out: Path) -> str:
+def write_site(out: Path, live: bool = False) -> str:
     """Build the site into a folder, which it replaces whole; say how large it is.
+
+    With ``live``, the lessons that need NumPy alone run on it, too (see `builder.live`).
 
     Raises
     ------
@@ -43,7 +46,9 @@ def write_site(out: Path) -> str:
         raise BuildError(f"{out}: is there, and is no site; name another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.resolve().parent, prefix=".site-") as work:
-        made = build(Path(work))
+        made = build(Path(work), LESSONS if live else {})
+        if live:
+            write_live(made / "live")
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
     size = size_of(out)
@@ -55,10 +60,10 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def build(work: Path) -> Path:
+def build(work: Path, live: Mapping[str, int]) -> Path:
     """Build the site within a folder; return its place there."""
     made = work / "site"
-    stages = [Stage(language, work / "stage" / language) for language in languages()]
+    stages = [Stage(language, work / "stage" / language, live) for language in languages()]
     switch = {stage.language: sorted(stage.pages.values()) for stage in stages}
     running = []
     for stage in stages:
@@ -134,6 +139,8 @@ def dead_links(folder: Path) -> Iterator[str]:
         for address in {*page.leads, *filter(None, page.loads)}:
             parts = urlsplit(address)
             if parts.scheme or parts.netloc:
+                continue
+            if parts.path.startswith("../../live/"):  # made apart, and tried by tests/live.py
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if target.is_dir():

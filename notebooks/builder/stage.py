@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.appendix import (
@@ -82,6 +83,11 @@ BELOW = {
 }
 CELLS = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)")
 FRAMED = re.compile(r"(?m)^> \[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`$")
+ADDRESS = ""  # OWNER/NAME of the repository on GitHub; with it, lessons lead to Binder and Colab
+ELSEWHERE = {
+    "Binder": "https://mybinder.org/v2/gh/{address}/main?labpath=notebooks/{stem}.ipynb",
+    "Colab": "https://colab.research.google.com/github/{address}/blob/main/notebooks/{stem}.ipynb",
+}
 FENCE = re.compile(r"(?ms)^(`{3,}).*?^\1`*[ \t]*$")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 
@@ -150,14 +156,16 @@ class Stage:
     ----------
     folder : Path
         Where they are written.
+    live : dict, optional
+        The slugs of the lessons that run on the site → what that loads, in MB: a button says so.
     pages : dict
         What is read → where it is on the site, without suffix.
     files : dict
         What is no page: place on the site → content. Pictures are those of the English pages.
     """
 
-    def __init__(self, language: str, folder: Path) -> None:
-        self.language, self.folder = language, folder
+    def __init__(self, language: str, folder: Path, live: Mapping[str, int] | None = None) -> None:
+        self.language, self.folder, self.live = language, folder, live or {}
         self.pages, self.cells = pages(language), cells()
         others = [other for other in languages() if other != language]
         self.elsewhere = {
@@ -206,6 +214,17 @@ class Stage:
         opening = notebook.cells[0]
         title = opening.source.splitlines()[0].lstrip("# ")
         opening.source = read_here(opening.source, page.labels["here"])
+        if slug(path) in self.live:
+            there = f"{up(place)}../live/notebooks/index.html?path={stem}.ipynb"
+            words = page.labels["live"].format(self.live[slug(path)])
+            button = f'<a class="live" href="{there}">{words}</a>'
+            opening.source = opening.source.replace("\n> ", f"\n> {button}\n>\n> ", 1)
+        if ADDRESS:
+            links = (
+                f"[{name}]({link.format(address=ADDRESS, stem=stem)})"
+                for name, link in ELSEWHERE.items()
+            )
+            opening.source = opening.source.replace("\n> ", f"\n> {' · '.join(links)}\n>\n> ", 1)
         for cell in notebook.cells:
             if explorable := PLAY.get((stem, cell.id)):
                 link = f"../explore/{explorable}.html"
@@ -360,12 +379,12 @@ class Stage:
         A link says the heading above the cell: nobody who reads knows its id.
         """
         language = "" if lesson in lessons(self.language) else "../en/"
-        links = []
+        links: dict[str, str] = {}  # by their words: of two cells below one heading the first
         for cell in re.findall("`(.+?)`", cells):
             if (lesson, cell) not in self.cells:
                 raise BuildError(f"{place}: a link to {lesson}, which has no cell {cell}")
             there, title = self.cells[lesson, cell]
             words = inline(title) if title else LABELS[self.language]["start"]
             address = f"{up(place)}{language}{there}.html#cell-{cell}"
-            links.append(f'<a href="{address}">{words}</a>')
-        return f"{number} {', '.join(dict.fromkeys(links))}"
+            links.setdefault(words, f'<a href="{address}">{words}</a>')
+        return f"{number} {', '.join(links.values())}"

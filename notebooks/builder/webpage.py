@@ -8,28 +8,32 @@ it and the first paragraph about it stand folded behind a button.
 
 from __future__ import annotations
 
+import ast
 import base64
 import html
 import io
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from nbformat import NotebookNode
 from PIL import Image
 
 from builder.appendix import inline
-from builder.editions import fenced, outputs
+from builder.editions import fenced, outputs, printed
 from builder.quiz import Question, letter
 from builder.slides import undrawn
 from builder.source import BuildError, tags
+from lora_edu.course.checks import right_option
 
 LABELS = {
     "en": {
         "lessons": "The lessons",
-        "answer": "Your guess first. Then: the answer",
+        "answer": "<span>Your guess first. Then: the answer</span><span>The answer</span>",
         "guess": "Your guess",
         "say": "Guess",
         "said": "You said:",
@@ -38,6 +42,7 @@ LABELS = {
         "start": "at the start",
         "here": "**Here you read, guess and play.** Where the text says *run* or *change*, it "
         "speaks to those who [have the lesson on their machine](SETUP.md).",
+        "live": "▶ Run this lesson here: {} MB to load, and a quarter of a minute to start",
         "setup": "The cell that sets all up",
         "stills": "The film in stills, and in words",
         "claims": "Every sentence of this lesson that is held to a number, with that number",
@@ -54,7 +59,7 @@ LABELS = {
     },
     "vi": {
         "lessons": "Bài học",
-        "answer": "Hãy đoán trước. Rồi xem: đáp án",
+        "answer": "<span>Hãy đoán trước. Rồi xem: đáp án</span><span>Đáp án</span>",
         "guess": "Bạn đoán",
         "say": "Đoán",
         "said": "Bạn đã đoán:",
@@ -63,6 +68,7 @@ LABELS = {
         "start": "ở đầu bài",
         "here": "**Ở đây bạn đọc và đoán.** Muốn chạy, sửa và làm bài tập, hãy "
         "[đưa bài học về máy của bạn](../SETUP.md).",
+        "live": "▶ Chạy bài này ngay tại đây: tải {} MB, khởi động trong mười lăm giây",
         "setup": "Ô chuẩn bị",
         "stills": "Phim dưới dạng ảnh tĩnh và bằng lời",
         "claims": "Từng câu của bài này, và con số đứng sau nó",
@@ -78,6 +84,11 @@ LABELS = {
         "questions": "Năm câu hỏi, để xem điều gì còn đọng lại",
     },
 }
+SIGNS = {
+    "Delta": "Δ", "sigma": "σ", "alpha": "α", "lambda": "λ", "lVert": "‖", "rVert": "‖",
+    "sqrt": "√", "sum": "∑", "top": "ᵀ", "cdot": "·", "times": "×", "ge": "≥",
+    "le": "≤", "in": "∈", "dots": "…", "infty": "∞", "frac": "", "tfrac": "", "mathrm": "",
+}  # fmt: skip
 LONG, TALKS = 90, "00"  # a line of more signs is prose, and may be broken; so is what a model says
 WIDEST = 16_383  # pixels of a WebP
 DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -202,13 +213,24 @@ def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
         elif text := output.get("text") or data.get("text/plain"):
             text = text.strip("\n")
             widest = max(map(len, text.splitlines()))
-            long = " long" if widest > LONG or page.stem.startswith(TALKS) else ""
+            table = re.search(r"(?m)^.{12,}\S {2,}\S", text)
+            prose = not table and (widest > LONG or page.stem.startswith(TALKS))
+            long = " long" if prose else ""
             yield f'<pre class="output{long}">{html.escape(text, quote=False)}</pre>'
 
 
 def plain(text: str) -> str:
-    """Return Markdown as plain words."""
-    return re.sub(r"\]\([^)]*\)|[*$`\\\[{}]", "", " ".join(text.split()))
+    """Return Markdown as plain words, its formulas as one says them without drawing."""
+    text = re.sub(r"\]\([^)]*\)", "", " ".join(text.split()))
+    text = re.sub(r"\$+([^$]+)\$+", lambda formula: said(formula[1]), text)
+    return re.sub(r"[*`\[]", "", text)
+
+
+def said(formula: str) -> str:
+    """Return a formula in signs alone: its letters, without what sets them high or low."""
+    for written, sign in SIGNS.items():
+        formula = re.sub(rf"\\{written}(?![a-zA-Z]) ?", sign, formula)
+    return re.sub(r"\\.|[{}_^]", "", formula.replace(r"\|", "‖"))
 
 
 # -- a question -----------------------------------------------------------------------------------
@@ -216,21 +238,35 @@ def plain(text: str) -> str:
 
 def guess(cell: NotebookNode, page: Page) -> str:
     """Return where a reader commits to a guess: what there is to choose from, or a field."""
-    call = cell.source.partition("(guess, ")[2].rpartition(")")[0]
-    found = re.search(r"((?:, (?:\"[^\"]+\"|[\d_.]+))+)$", call)
-    each = re.findall(r'"([^"]+)"|([\d_.]+)', found[1]) if found else []
+    asks = ast.parse(cell.source).body[-1]
+    assert isinstance(asks, ast.Expr), cell.source
+    assert isinstance(asks.value, ast.Call), cell.source
+    options = [each.value for each in asks.value.args[2:] if isinstance(each, ast.Constant)]
+    told: Any = printed(cell).strip().removeprefix("answer: ")
+    with suppress(ValueError):
+        told = float(told.replace(",", ""))
+    right = right_option(told, tuple(options))
     labels = page.labels
     inside = "".join(
-        f'<button type="button">{html.escape(words or number.replace("_", ","))}</button>'
-        for words, number in each
+        f'<button type="button"{" data-right" if each == right else ""}>'
+        f"{html.escape(in_figures(each))}</button>"
+        for each in options
     ) or (
         f'<label>{labels["guess"]} <input autocomplete="off"></label> '
         f'<button type="button">{labels["say"]}</button>'
     )
     return (
         f'<div class="guess" role="group" aria-label="{labels["guess"]}" '
-        f'data-said="{labels["said"]}">{inside}</div>'
+        f'data-said="{labels["said"]}" data-yes="{labels["right"]}" data-no="{labels["wrong"]}">'
+        f"{inside}</div>"
     )
+
+
+def in_figures(value: object) -> str:
+    """Return one of the answers to choose from as a text says it: 10,000, or 0.0001."""
+    if isinstance(value, float):
+        return f"{value:.12f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], list[str], int]:

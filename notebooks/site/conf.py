@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from builder.webpage import plain
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -77,7 +78,7 @@ def terms(app: Sphinx) -> dict[str, tuple[str, str]]:
     if not page.exists():
         return {}
     rows = ROW.finditer(page.read_text(encoding="utf-8"))
-    return {row["term"]: (row["id"], re.sub(r"[$`*\\{}]", "", row["what"])) for row in rows}
+    return {row["term"]: (row["id"], plain(row["what"])) for row in rows}
 
 
 def apart(text: nodes.Text) -> bool:

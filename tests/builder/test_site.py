@@ -11,7 +11,7 @@ from builder import appendix, site
 from builder import stage as staging
 from builder.quiz import read_quizzes
 from builder.source import NOTEBOOKS, BuildError, tags
-from builder.webpage import Page, Pictures, lesson_page, quiz
+from builder.webpage import Page, Pictures, in_figures, lesson_page, plain, quiz
 from PIL import Image
 
 V4 = nbformat.v4
@@ -63,6 +63,27 @@ def test_what_needs_a_kernel_is_not_on_the_page():
     assert '<div id="cell-shown"></div>' in lesson
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(1e-8, "0.00000001"), (1e-4, "0.0001"), (1.0, "1"), (40_000, "40,000"), ("fewer", "fewer")],
+)
+def test_what_there_is_to_choose_from_is_in_figures(value, words):
+    assert in_figures(value) == words
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (r"$\lVert M \rVert_F$, **bold**", "‖M ‖F, bold"),
+        (r"$\sum \sigma_i u_i v_i^\top$", "∑σi ui viᵀ"),
+        (r"$\Delta W = s\,BA$ in [05](05_x.ipynb)", "ΔW = sBA in 05"),
+        (r"`lora_A`, $\alpha / \sqrt r$", "lora_A, α/ √r"),
+    ],
+)
+def test_formulas_in_plain_words(written, said):
+    assert plain(written) == said
+
+
 def asked(*following):
     question = code(
         "ask", 'guess = "?"\npredict(guess, 5, "more", 1_000)', "predict", printed="answer: 5"
@@ -73,7 +94,7 @@ def asked(*following):
     ).groups()
     assert "predict(" not in before
     assert ">more</button><button" in before
-    assert ">1,000</button></div>" in before
+    assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
     assert "answer: 5" in hidden
     return hidden, after
 
@@ -99,7 +120,7 @@ def test_a_question_hides_its_answer_and_what_explains_it(following, kept, told)
 
 def test_a_picture_is_small_described_and_late():
     lesson, _, files = paged(
-        code("plot", "draw()", picture=png(40, 30)),
+        code("plot", "x = f()\nplt.show()", picture=png(40, 30)),
         text("plot-text", '**In the figure:** $x$ is "up"', "figure-text"),
     )
     assert (

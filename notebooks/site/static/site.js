@@ -9,7 +9,10 @@
     const inputs = [...field.querySelectorAll("input")];
     const chosen = inputs.find(input => input.checked || input.dataset.number && input.value);
     const verdict = field.querySelector(".verdict");
-    const read = chosen?.type === "radio" ? [] : numbers(chosen?.value ?? "");
+    const written = /[\d.,\s]*\d/.exec(chosen?.value ?? "")?.[0] ?? ""; // 130 MB, ~130
+    const read = chosen?.type === "radio" ? [] : numbers(written);
+    field.querySelector(".why-right").hidden = true;
+    delete field.dataset.verdict;
     if (!chosen || chosen.type !== "radio" && !read.length) {
       verdict.textContent = verdict.dataset.none;
       return;
@@ -42,7 +45,9 @@
     const guess = (button, words) => {
       if (!words) return field.focus();
       group.querySelectorAll("button").forEach(each => { each.ariaPressed = each === button; });
-      said.textContent = `${group.dataset.said} ${words}`;
+      const known = group.querySelector("[data-right]"), {yes, no} = group.dataset;
+      const verdict = !known ? "" : button === known ? yes : no;
+      said.textContent = `${group.dataset.said} ${words}. ${verdict}`;
       secret.open = true;
     };
     group.querySelectorAll("button").forEach(button => {
@@ -75,15 +80,13 @@
     const asked = new URLSearchParams(location.search);
     fields.forEach(field => { field.value = asked.get(field.name) ?? ""; });
     const count = filter.querySelector("output"), total = body.rows.length;
+    const plain = text => text.toLowerCase().replace(/[-_\s]+/g, " ");
     const sift = () => {
-      const wanted = fields.map(field => field.value.toLowerCase());
       let left = 0;
       for (const row of body.rows) {
-        const text = row.textContent.toLowerCase();
-        const cells = [...row.cells].map(cell => cell.textContent.toLowerCase());
-        row.hidden = !wanted.every((value, i) => !value
-          || (fields[i].dataset.column ? cells[fields[i].dataset.column] === value
-            : text.includes(value)));
+        const text = plain(row.textContent);
+        row.hidden = !fields.every(({name, tagName, value}) => !value || (tagName === "SELECT"
+          ? row.dataset[name] === value : plain(value).split(" ").every(word => text.includes(word))));
         left += !row.hidden;
       }
       count.textContent = `${left} / ${total}`;
@@ -115,6 +118,9 @@
   // From a folder no page can be read by a script: the search shows titles without their text.
   if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined")
     DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+  // Nor does a lesson run from a folder: a browser loads a kernel from a server alone.
+  if (location.protocol === "file:") each("a.live", link => { link.hidden = true; });
 
   // A link that leads to what is folded opens it.
   const open = () => {
