@@ -1535,6 +1535,52 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "hidden tests are seen": ('HIDDEN.sub("", ', '("" + '),
         "an answer is worth a point": ("if not solution:", "if solution:"),
     },
+    ("notebooks/builder/webpage.py", "tests/builder/test_site.py"): {
+        "claims stand on the page": ('if not {"claims", "quiz"} &', 'if not {"quiz"} &'),
+        "the answer stands in the open": (
+            'page.folded("predict", page.labels["answer"], hidden)',
+            '"\\n\\n".join(hidden)',
+        ),
+        "what explains it does, too": ("[*hidden, first]", "[*hidden]"),
+        "a check speaks to nobody": ('if "exercise" not in tags(cell):', "if cell:"),
+        "any guess is right": ("if each == right else", "if each else"),
+        "small numbers are nothing": ('f"{value:.12f}"', 'f"{value:.2f}"'),
+        "pictures lose": ("lossless=True", "lossless=False, quality=10"),
+        "the stills stand there as well": ("at + (3 if", "at + (1 if"),
+        "formulas are code": ("lambda formula: said(formula[1])", "lambda formula: formula[1]"),
+        "each wrong choice is right": ("if choice.right else ''}> ", "if choice else ''}> "),
+    },
+    ("notebooks/builder/stage.py", "tests/builder/test_site.py"): {
+        "a link to nothing is none": ("if address is None:", "if False:"),
+        "code is linked": ("fence[0]]", "self.links(fence[0], source, place, pictures)]"),
+        "a translation has all lessons": (
+            'language = "" if lesson in lessons(self.language) else "../en/"',
+            'language = ""',
+        ),
+        "the proof is on the lesson's page": ('proof = cell.id == "know"', "proof = False"),
+    },
+    ("notebooks/builder/appendix.py", "tests/builder/test_site.py"): {
+        "a billion is a million": ('"B": 1e9', '"B": 1e6, "b": 1e9'),
+        "percents are whole": ("/ (100 if", "/ (1 if"),
+        "all could have failed": ('"" if entry["could_fail"] else', '"" if True else'),
+        "a claim is lost": ("rows(map(claimed, own))", "rows(map(claimed, own[1:]))"),
+        "what to install comes first": (
+            "[opening, explore, syllabus, begin.replace",
+            "[opening, begin, explore, syllabus, begin.replace",
+        ),
+    },
+    ("notebooks/builder/site.py", "tests/builder/test_site.py", "tests/builder/test_live.py"): {
+        "places are not looked for": (
+            "and unquote(parts.fragment) not in read[target].places",
+            "and False",
+        ),
+        "another host may be asked": ('not in ("", "data")', 'not in ("", "data", "https")'),
+        "any folder is replaced": ("if out.exists() and not", "if False and not"),
+    },
+    ("notebooks/builder/live.py", "tests/builder/test_live.py"): {
+        "any file will do": ("if hashlib.sha256(data).hexdigest() != digest:", "if False:"),
+        "the first cell comes later": ("insert(0,", "insert(9,"),
+    },
     ("notebooks/builder/stubs.py", "tests/builder/test_stubs.py"): {
         "a stub says the answer": ('b"raise NotImplementedError"', 'b"return 0"'),
         "what is given is to be written": ("if GIVEN.match(rest[0]):", "if False:"),

@@ -8,7 +8,7 @@
     return made;
   };
   const view = make("div", {role: "img"}, "overflow:hidden");
-  const sheet = make("img", {loading: "lazy", src: fig.dataset.sheet, alt: ""},
+  const sheet = make("img", {src: fig.dataset.sheet, alt: ""},
     `display:block;height:auto;max-width:none;width:${100 * captions.length}%`);
   const bar = make("div", {}, "display:flex;gap:8px;align-items:center");
   const play = make("button", {type: "button"}, "min-width:6em;min-height:28px");

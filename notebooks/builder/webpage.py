@@ -146,9 +146,9 @@ def anchor(cell: NotebookNode) -> str:
     return f'<div id="cell-{cell.id}"></div>'
 
 
-def is_heading(cell: NotebookNode | None) -> bool:
-    """Say whether a cell begins a section, or is none: the page ends."""
-    return cell is None or (cell.cell_type == "markdown" and cell.source.startswith("#"))
+def is_heading(cell: NotebookNode) -> bool:
+    """Say whether a cell begins a section."""
+    return cell.cell_type == "markdown" and cell.source.startswith("#")
 
 
 # -- a lesson -------------------------------------------------------------------------------------

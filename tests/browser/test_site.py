@@ -242,13 +242,15 @@ def test_the_ledger_sorts_and_sifts(opened):
     expect(page).to_have_url(re.compile("containing=RoBERTa"))  # to be sent to somebody
     page.reload()
     expect(page.get_by_label("verdict")).to_have_value("differs")
+    expect(head).to_have_attribute("aria-sort", "ascending")
     assert 0 < rows.count() < some
     page.get_by_label("verdict").select_option("")
     page.get_by_label("containing").fill("Table 5")
     head.get_by_role("button").press("Enter")
+    expect(head).to_have_attribute("aria-sort", "descending")
     sizes = [float(value) for value in rows.locator("td:nth-child(4)").evaluate_all(
         "cells => cells.map(cell => cell.dataset.value)")]  # fmt: skip
-    assert sizes == sorted(sizes)
+    assert sizes == sorted(sizes, reverse=True)
     with page.expect_download() as download:
         page.get_by_role("link", name="ledger.csv").click()
     assert download.value.path().read_text(encoding="utf-8").startswith("source,table,row")

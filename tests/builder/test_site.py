@@ -95,6 +95,7 @@ def asked(*following):
     assert "predict(" not in before
     assert ">more</button><button" in before
     assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
+    assert before.count("data-right") == 1
     assert "answer: 5" in hidden
     return hidden, after
 
@@ -213,6 +214,10 @@ def test_a_translation_leads_to_english_where_it_has_no_page(tmp_path):
         "[02](../02_rank_and_svd.ipynb)", "notebooks/vi/x.ipynb", "notebooks/x", Pictures("")
     )
     assert there == '<a href="../../en/notebooks/02_rank_and_svd.html">02</a>'
+    for lesson, root in (("01_matrix_example", "../"), ("02_rank_and_svd", "../../en/")):
+        link = f"[x]({lesson}.ipynb) `title`".replace("[x]", f"[{lesson[:2]}]")
+        there = stage.relinked(link, "notebooks/vi/x.ipynb", "notebooks/x", Pictures(""))
+        assert f'<a href="{root}notebooks/{lesson}.html#cell-title">' in there
 
 
 def test_dead_links_and_other_hosts_are_named(tmp_path):
@@ -256,7 +261,14 @@ def test_the_ledger_has_every_figure():
 
 @pytest.mark.parametrize(
     ("printed", "number"),
-    [("0.35M", 350_000), ("1.2 TB", 1.2e12), ("25%", 0.25), ("9,437,184", 9_437_184), ("4K", 4000)],
+    [
+        ("0.35M", 350_000),
+        ("1.2 TB", 1.2e12),
+        ("25%", 0.25),
+        ("9,437,184", 9_437_184),
+        ("4K", 4000),
+        ("7B", 7e9),
+    ],
 )
 def test_what_is_printed_sorts_by_its_size(printed, number):
     assert appendix.size(printed) == number

@@ -61,24 +61,36 @@
   // A table that sorts: a button in each head; numbers as numbers, the rest as words.
   each("table.sortable", table => {
     const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
-    heads.forEach((head, column) => {
-      const button = document.createElement("button");
-      button.append(...head.childNodes);
-      head.append(button);
-      button.onclick = () => {
-        const down = head.ariaSort === "ascending";
-        heads.forEach(other => { other.ariaSort = null; });
-        head.ariaSort = down ? "descending" : "ascending";
-        const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-        const compare = (a, b) => a - b || a.localeCompare(b, undefined, {numeric: true});
-        const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)));
-        body.append(...(down ? rows.reverse() : rows));
-      };
-    });
     const filter = document.querySelector(`[data-filters="${table.id}"]`);
     const fields = [...filter.querySelectorAll("input, select")];
     const asked = new URLSearchParams(location.search);
     fields.forEach(field => { field.value = asked.get(field.name) ?? ""; });
+    let order = "";
+    const remember = () => { // in the address, to be sent to somebody
+      const chosen = [...fields.map(({name, value}) => [name, value]), ["sort", order]];
+      const words = String(new URLSearchParams(chosen.filter(([, value]) => value)));
+      history.replaceState(null, "", words ? `?${words}` : location.pathname);
+    };
+    const sort = (head, column, down) => {
+      heads.forEach(other => { other.ariaSort = null; });
+      head.ariaSort = down ? "descending" : "ascending";
+      const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+      const compare = (a, b) => a - b || a.localeCompare(b, undefined, {numeric: true});
+      const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)));
+      body.append(...(down ? rows.reverse() : rows));
+      order = (down ? "-" : "") + head.textContent;
+    };
+    heads.forEach((head, column) => {
+      const button = document.createElement("button"), name = head.textContent;
+      button.append(...head.childNodes);
+      head.append(button);
+      button.onclick = () => {
+        sort(head, column, head.ariaSort === "ascending");
+        remember();
+      };
+      if ([name, `-${name}`].includes(asked.get("sort")))
+        sort(head, column, asked.get("sort") !== name);
+    });
     const count = filter.querySelector("output"), total = body.rows.length;
     const plain = text => text.toLowerCase().replace(/[-_\s]+/g, " ");
     const sift = () => {
@@ -94,9 +106,7 @@
     fields.forEach(field => {
       field.oninput = () => {
         sift();
-        const chosen = fields.filter(each => each.value).map(each => [each.name, each.value]);
-        const words = String(new URLSearchParams(chosen));
-        history.replaceState(null, "", words ? `?${words}` : location.pathname);
+        remember();
       };
     });
     sift();
