@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 from builder.live import LESSONS
-from builder.source import exercises, read_source, sources
+from builder.source import exercises, read_source, slug, sources
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +122,9 @@ def main() -> int:
             page.context.on("requestfailed", lambda request, o=outside: o.append(request.url))
             try_lesson(page, root, path)
             assert outside == [], outside
-            print(f"{path.stem}: {sum(loaded) / 1e6:.0f} MB loaded, no request outside")
+            size, told = sum(loaded) / 1e6, LESSONS[slug(path)]
+            print(f"{path.stem}: {size:.0f} MB loaded, no request outside")
+            assert abs(size / told - 1) < 0.1, f"the button says {told} MB"
             page.context.close()
         browser.close()
     return 0

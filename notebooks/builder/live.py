@@ -89,11 +89,11 @@ def fetch(wanted: dict[str, str]) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for requirement, digest in wanted.items():
-        name = requirement.partition("==")[0].replace("-", "_")
-        if not list(folder.glob(f"{name}-*.whl")):
+        name, _, version = requirement.replace("-", "_").partition("==")
+        if not list(folder.glob(f"{name}-{version}-*.whl")):
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             run(*command, "--only-binary", ":all:", "--dest", folder, requirement)
-        (wheel,) = folder.glob(f"{name}-*.whl")
+        wheel = next(folder.glob(f"{name}-{version}-*.whl"))
         checked(wheel.name, wheel.read_bytes(), digest)
         found[name] = wheel
     return found

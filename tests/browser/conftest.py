@@ -24,3 +24,29 @@ def browser():
         started = running.chromium.launch(executable_path=found, args=FLAGS)
         yield started
         started.close()
+
+
+@pytest.fixture
+def alone(browser):
+    """A function that opens content in a page of its own; an error in it, or a request, fails."""
+    contexts, wrong = [], []
+
+    def open_content(content, width=1000, clock=False, **settings):
+        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("request", lambda request: wrong.append(f"a request to {request.url}"))
+        page.route("**/*", lambda route: route.abort())
+        if clock:
+            page.clock.install(time=0)
+        page.set_content(content)
+        if clock:
+            page.clock.pause_at(1000)  # milliseconds
+        return page
+
+    yield open_content
+    for context in contexts:
+        context.close()
+    assert wrong == []

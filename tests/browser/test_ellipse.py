@@ -50,32 +50,17 @@ SET = """([entries, angle, copy]) => {
 
 
 @pytest.fixture
-def opened(browser):
-    """A function that opens the piece in a page of its own; any error of the page fails."""
-    contexts, errors = [], []
+def opened(alone):
+    """A function that opens the piece in a page of its own."""
 
-    def open_page(lang="en", style="", width=1000, clock=False, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("request", lambda request: errors.append(f"a request to {request.url}"))
-        page.route("**/*", lambda route: route.abort())
-        if clock:
-            page.clock.install(time=0)
+    def open_page(lang="en", style="", **settings):
         css = (STATIC / "explorables.css").read_text(encoding="utf-8")
         script = (STATIC / "ellipse.js").read_text(encoding="utf-8")
         data = json.dumps({"ellipse": DATA})
-        page.set_content(PAGE.format(lang=lang, css=css, style=style, data=data, script=script))
-        if clock:
-            page.clock.pause_at(1000)  # milliseconds
-        return page
+        content = PAGE.format(lang=lang, css=css, style=style, data=data, script=script)
+        return alone(content, **settings)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_page
 
 
 def unit(angle):

@@ -36,32 +36,16 @@ READ = "() => [...document.querySelectorAll('canvas')].map(one => one.toDataURL(
 
 
 @pytest.fixture
-def opened(browser):
-    """A function that opens the piece in a page of its own; any error of the page fails."""
-    contexts, errors = [], []
+def opened(alone):
+    """A function that opens the piece in a page of its own."""
 
-    def open_page(lang="en", style="", width=1000, clock=False, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("request", lambda request: errors.append(f"a request to {request.url}"))
-        page.route("**/*", lambda route: route.abort())
-        if clock:
-            page.clock.install(time=0)
+    def open_page(lang="en", style="", **settings):
         css = (SITE / "static" / "explorables.css").read_text(encoding="utf-8")
         script = (SITE / "static" / "rank.js").read_text(encoding="utf-8")
         words = {"lang": lang, "style": style, "css": css, "script": script, "div": DIV}
-        page.set_content(PAGE.format(data=json.dumps({"rank": DATA}), **words))
-        if clock:
-            page.clock.pause_at(1000)  # milliseconds
-        return page
+        return alone(PAGE.format(data=json.dumps({"rank": DATA}), **words), **settings)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_page
 
 
 def turn_to(page, r):

@@ -16,6 +16,7 @@ from matplotlib.textpath import TextPath
 
 from lora_edu import counting, memory
 from lora_edu.course.matrix_example.figures import matrix_example
+from lora_edu.course.plots import letters
 from lora_edu.course.rank_and_svd.figures import MACHINE, picture
 
 
@@ -162,3 +163,43 @@ def test_a_piece_to_play_with_is_short(name):
     rows = (NOTEBOOKS / "site" / "static" / f"{name}.js").read_text(encoding="utf-8").splitlines()
     assert len(rows) <= 150
     assert max(map(len, rows)) <= 100
+
+
+def said_in(name):
+    return (NOTEBOOKS / "site" / "explore" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_what_the_page_of_the_ellipse_says_is_so():
+    shear = np.array([[1, 1], [0, 1]])
+    _, S, Vt = np.linalg.svd(shear)
+    angle = np.degrees(np.arctan(Vt[0, 1] / Vt[0, 0]))
+    assert f"at about {angle:.0f}°: there the output is {S[0]:.2f} long" in said_in("ellipse")
+
+
+def test_what_the_page_of_names_says_is_so():
+    page, (W0, _, _) = said_in("rank"), matrix_example(0, 100, 100, 5)
+    for name, words in {"LILI": "LILI is exact with {} directions", "X": "X only with {}"}.items():
+        assert words.format(np.linalg.matrix_rank(letters(name))) in page
+    S = np.linalg.svd(W0, compute_uv=False)
+    missing = np.sqrt(np.sum(S[5:] ** 2) / np.sum(S**2))
+    assert f"its best five directions leave {100 * missing:.0f} % of it missing" in page
+
+
+def test_what_the_page_of_the_calculator_says_is_so():
+    page, types = said_in("calculator"), ("bfloat16", "float32", "float32")
+
+    def memory_of(names, r):
+        count = counting.count("llama-3.1-8b", r, names)
+        return sum(counting.training_memory(count.base, count.trainable, dtypes=types).values())
+
+    two, all_linear = (memory_of(names, 8) for names in (["q_proj", "v_proj"], "all-linear"))
+    assert round(100 * (all_linear / two - 1)) == 2
+    assert "with all linear layers it grows by two percent (at a rank of 8)" in page
+    assert memory_of(["q_proj", "v_proj"], 16) / two < 1.005
+    assert "so the memory of LoRA hardly moves" in page
+    count = counting.count("llama-3.1-8b", 8, ["q_proj", "v_proj"])
+    assert f"trains {count.trainable:,} numbers beside {count.base:,}" in page
+    assert f"{two / 1e9:.1f} GB with LoRA" in page
+    for d, break_even in ((4096, "2,048"), (1024, "819.2")):
+        assert f"{counting.break_even_rank(d, 4096):,.1f}".removesuffix(".0") == break_even
+        assert break_even in page
