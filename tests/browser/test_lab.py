@@ -115,7 +115,12 @@ def lab(tmp_path_factory):
             "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=",
             "--ServerApp.password=", f"--ServerApp.root_dir={folder / 'mine'}",
         ],
-        env=environment | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")},
+        env=environment
+        | {
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            # Not the home folder's: what another lab has open would open here, too.
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        },
         stdout=log, stderr=log,
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
@@ -136,6 +141,14 @@ def lab(tmp_path_factory):
         log.close()
 
 
+@pytest.fixture
+def page(browser):
+    """A page that closes also when its test fails: left open, it would go on saving its tabs."""
+    opened = browser.new_page(viewport={"width": 1400, "height": 1000})
+    yield opened
+    opened.close()
+
+
 def write(page, cell, text, number):
     """Put a text into a code cell and run it, as the notebook's n-th run; return its outputs."""
     cell.locator(".cm-content").click()
@@ -152,6 +165,8 @@ def run_all(page, address, name):
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.first.wait_for(timeout=2 * MINUTE)
     assert page.locator(".jp-OutputArea-output").count() == 0  # the learner's copy is empty
+    # What is run before its kernel is there runs never, and says nothing.
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     page.locator(".jp-Notebook .jp-CodeCell .jp-Editor").first.click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -212,10 +227,9 @@ def keep(page, path, written):
 
 
 @pytest.mark.parametrize("source", sources(), ids=slug)
-def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, source):
+def test_a_learner_works_through_a_lesson(page, lab, tmp_path, source):
     address, folder = lab
     copied, lesson = folder / source.name, slug(source)
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
     run_all(page, address, source.stem)
 
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], .jp-OutputArea-error")
@@ -246,18 +260,15 @@ def test_a_learner_works_through_a_lesson(browser, lab, tmp_path, source):
     shot = Path(os.environ.get("LORA_EDU_SCREENSHOTS", tmp_path)) / f"{lesson}.png"
     page.screenshot(path=shot)
     assert shot.stat().st_size > 20_000
-    page.close()
 
 
-def test_what_a_learner_wrote_becomes_a_file_that_runs_by_itself(browser, lab):
+def test_what_a_learner_wrote_becomes_a_file_that_runs_by_itself(page, lab):
     address, folder = lab
     mine = folder.parent / "mine"
     notebook = solved_edition(read_source(folder / "03_learning_the_update.md"))
     (mine / "solved.ipynb").write_text(dumps(notebook), encoding="utf-8")
-    page = browser.new_page(viewport={"width": 1250, "height": 1300})
     run_all(page, address, "solved")
     expect(page.get_by_text("lora.py is yours now")).to_contain_text("add_lora, merge.")
-    page.close()
     code = """
 import torch, lora
 net = lora.add_lora(torch.nn.Sequential(torch.nn.Linear(3, 4)), ["0"], r=2, lora_alpha=2)
@@ -270,14 +281,13 @@ print(losses[-1] < losses[0], off < 1e-6)
     assert (run.stdout, run.stderr) == ("True True\n", "")
 
 
-def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(browser, lab, tmp_path):
+def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(page, lab, tmp_path):
     """Lesson 01 with r = 60: folded panels, what they say, a question, and the film."""
     address, folder = lab
     notebook = own_edition(read_source(folder / "01_matrix_example.md"))
     for cell in notebook.cells:
         cell.source = cell.source.replace("d, k, r = 100, 100, 5 ", "d, k, r = 100, 100, 60 ")
     (folder.parent / "mine" / "played.ipynb").write_text(dumps(notebook), encoding="utf-8")
-    page = browser.new_page(viewport={"width": 1250, "height": 1300})
     run_all(page, address, "played")
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
@@ -299,4 +309,3 @@ def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(browser, l
     page.screenshot(path=shots / "film.png")
     said.scroll_into_view_if_needed()
     page.screenshot(path=shots / "broken_claims.png")
-    page.close()
