@@ -2,6 +2,8 @@
 
     python notebooks/build.py [NAME ...]            execute; write the reading edition
     python notebooks/build.py --check [NAME ...]    compare what is committed with its source
+                                                    (--release: translations, too, are up to date)
+    python notebooks/build.py --translate vi NAME ...  write or extend what is to be translated
     python notebooks/build.py --solved [NAME ...]   execute with the exercises solved; write nothing
     python notebooks/build.py --seed N [NAME ...]   execute with another SEED; write nothing
     python notebooks/build.py --own [NAME ...]      make the learner's own copies, notebooks/mine/
@@ -24,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from builder import constraints, execute, lint, own
-from builder.source import NOTEBOOKS, BuildError, sources
+from builder.source import NOTEBOOKS, BuildError, read_source, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
 
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="compare with the sources, run nothing")
+    what.add_argument("--translate", metavar="LANGUAGE", help="add the cells that it lacks")
     what.add_argument("--solved", action="store_true", help="run every exercise's solution")
     what.add_argument("--own", action="store_true", help="make copies in notebooks/mine")
     what.add_argument("--slides", action="store_true", help="make slides, one HTML file a lesson")
@@ -42,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     what.add_argument("--quizzes", action="store_true", help="make quizzes, for Moodle and paper")
     what.add_argument("--site", action="store_true", help="make the web edition")
     what.add_argument("--site-live", action="store_true", help="the same, with lessons that run")
+    parser.add_argument("--release", action="store_true", help="with --check: nothing is late")
     parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
     parser.add_argument("--out", type=Path, help="where what is made for a class goes")
     options = parser.parse_args(argv)
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             return 1 if attempt(name, partial(make, options.out)) is None else 0
     step = chosen_step(options)
     if options.check and not options.names:
-        step = check_quietly
+        step = partial(check_quietly, release=options.release)
     results = [attempt(path.stem, partial(step, path)) for path in paths]
     if step is build and paths and None not in results:
         root = paths[0].parents[2]
@@ -102,7 +106,9 @@ def chosen_paths(options: argparse.Namespace) -> list[Path]:
 def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
     """Return what is to be done with each lesson."""
     if options.check:
-        return check
+        return partial(check, release=options.release)
+    if options.translate:
+        return partial(extend_translation, language=options.translate)
     if options.own:
         return own.own_copies
     if options.slides:
@@ -124,17 +130,27 @@ def build(path: Path) -> str:
     return "changed" if changed else "unchanged"
 
 
-def check(path: Path) -> str:
-    """Refuse a lesson that is not as its source says, or breaks a rule."""
-    if problems := lint.check(path):
-        raise BuildError("\n".join(problems))
-    return lint.measured(path)
+def check(path: Path, release: bool = False) -> str:
+    """Refuse a lesson that is not as its source says, or breaks a rule; say what is late."""
+    problems = lint.check(path)
+    late = [] if problems else lint.late(path)
+    if problems or (release and late):
+        raise BuildError("\n".join(problems or late))
+    return "\n".join([lint.measured(path), *late])
 
 
-def check_quietly(path: Path) -> str:
+def check_quietly(path: Path, release: bool = False) -> str:
     """Refuse the same, and do not measure the others."""
-    check(path)
-    return "as its source says"
+    _, *late = check(path, release).split("\n")
+    places = f"\nlate: translations, {len(late)} lines: build.py --check {path.stem}"
+    return "as its source says" + (places if late else "")
+
+
+def extend_translation(path: Path, language: str) -> str:
+    """Write the cells that a translation lacks, each with its English text to replace."""
+    from builder.translate import write_skeleton
+
+    return write_skeleton(read_source(path), language)
 
 
 def run_solved(path: Path, seed: int | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def check(names: Sequence[str]) -> int:
         for done in as_completed(waiting):
             name, code, seconds, said = done.result()
             print(f"{name:<14} {'FAILED' if code else 'ok':<7} {seconds:5.1f} s", flush=True)
+            print(*re.findall("(?m)^late: .*\n?", said), sep="", end="", flush=True)
             if code:
                 failed.append(name)
                 print(said, flush=True)

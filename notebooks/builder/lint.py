@@ -253,6 +253,13 @@ def check(path: Path, *, size: bool = True) -> list[str]:
     return problems
 
 
+def late(path: Path) -> list[str]:
+    """Return where translations of a lesson are behind it, a line or more for each place."""
+    source = read_source(path)
+    found = [translate(source, read_translation(source, each))[2] for each in languages(path)]
+    return [line for lines in found for line in lines]
+
+
 def measured(path: Path) -> str:
     """Say in a line what the code on the page of a committed notebook comes to."""
     committed = load(built_path(path))
@@ -264,7 +271,7 @@ def check_translation(source: Source, committed: NotebookNode, language: str) ->
     """Check one translation against the English source, and its notebook against both."""
     try:
         rendered = read_translation(source, language)
-        translation, problems = translate(source, rendered)
+        translation, problems, _ = translate(source, rendered)
         problems += check_source(rendered)
         expected = translated_edition(translation, committed, language)
     except BuildError as error:

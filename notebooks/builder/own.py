@@ -21,7 +21,7 @@ def own_copies(path: Path) -> str:
     source = read_source(path)
     done = [own_copy(path, own_edition(source))]
     for language in languages(path):
-        translation, _ = translate(source, read_translation(source, language))
+        translation, _, _ = translate(source, read_translation(source, language))
         said = own_copy(path, own_edition(translation, language), language)
         done.append(f"{language}: {said}")
     return "; ".join(done)

@@ -37,14 +37,14 @@ def translated(lesson):
     english = {cell.id: cell for cell in read_source(source).cells}
     folder = source.parent / "vi"
     folder.mkdir()
-    (folder / "glossary.md").write_text(TERMS)
+    (folder / "terms.md").write_text(TERMS)
 
     def write(**other):
         cells = {**VIETNAMESE, **{name.replace("_", "-"): body for name, body in other.items()}}
         parts = [FRONT.split("kernelspec")[0] + "---\n"]
         for name, body in cells.items():
             if body is not None:
-                quoted = digest(english[name]) if name in english else "0"
+                quoted = digest(english[name].source) if name in english else "0"
                 parts.append(f'\n+++ {{"id": "{name}", "en": "{quoted}"}}\n\n{body}\n')
         (folder / source.name).write_text("".join(parts))
         return source

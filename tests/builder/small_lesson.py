@@ -48,7 +48,13 @@ GOOD = [
 ]
 
 
-TERMS = "| English | x |\n|---|---|\n| sum, sums | tổng |\n"
+TERMS = """
+| English | x | never |
+|---|---|---|
+| sum, sums | tổng | hiệu, tổng số |
+| sum total | tổng cộng | |
+| ## Further | ## Mở rộng | |
+"""
 
 
 VIETNAMESE = {

@@ -50,6 +50,23 @@ def test_each_of_its_ways(capsys, only, lesson, tmp_path):
     assert (tmp_path / "shown" / "07_small.html").exists()
 
 
+def test_what_is_late_in_a_translation_fails_a_release_alone(capsys, only, translated, monkeypatch):
+    source = translated(a_hint=None)
+    only(source)
+    monkeypatch.setattr(build.lint, "check_size", lambda *_: ())
+    monkeypatch.setattr(build.lint, "check_page", lambda *_: ())
+    assert build.main(["07"]) == 0
+    capsys.readouterr()
+    assert build.main(["--check"]) == 0
+    assert "\nlate: translations, 1 lines: build.py --check 07_small\n" in capsys.readouterr().out
+    assert build.main(["--check", "07"]) == 0
+    assert "\nvi/07_small.md: cell a-hint: not translated\n" in capsys.readouterr().out
+    assert build.main(["--check", "--release"]) == 1
+    assert capsys.readouterr().err == "vi/07_small.md: cell a-hint: not translated\n"
+    assert build.main(["--translate", "vi", "07"]) == 0
+    assert "1 to translate" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("way", [[], ["--check"], ["--solved"], ["--own"], ["--seed", "1"]])
 @pytest.mark.parametrize(
     ("spoilt", "message"),
