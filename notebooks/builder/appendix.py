@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,9 +19,9 @@ TABLE = re.compile(r"(?m)(?:^\|.*\n)+")
 COLUMNS = ["where", "row", "model", "published", "derived", "verdict", "why"]
 
 
-def filled(name: str, **parts: object) -> str:
+def filled(name: str, language: str = "en", **parts: object) -> str:
     """Return a text of the site with what stands there in braces."""
-    text = read_text(TEXTS / f"{name}.md")
+    text = read_text(TEXTS / ("" if language == "en" else language) / f"{name}.md")
     for part, value in parts.items():
         text = text.replace(f"{{{part}}}", str(value))
     return text
@@ -105,17 +106,25 @@ def know_index(stems: Iterable[str]) -> str:
 # -- the glossary, the ledger, the gallery --------------------------------------------------------
 
 
-def glossary(text: str) -> str:
+def bare(text: str) -> str:
+    """Return a text in small letters without tones and accents, đ as d."""
+    apart = unicodedata.normalize("NFD", text.lower().replace("đ", "d"))
+    return "".join(sign for sign in apart if not unicodedata.combining(sign))
+
+
+def glossary(text: str, language: str = "en") -> str:
     """Give each row of the glossary its place, and the page an opening for those who only read."""
 
     def placed(row: re.Match[str]) -> str:
-        name = re.sub(r"[^a-z0-9]+", "-", row[1].lower().replace("+", "plus"))
+        name = re.sub(r"[^a-z0-9]+", "-", bare(row[1]).replace("+", "plus"))
         return f'| <span id="term-{name}">{row[1]}</span> |'
 
     table = TABLE.search(text)
     if table is None:
         raise BuildError("GLOSSARY.md: the table is missing")
-    return filled("glossary") + re.sub(r"(?m)^\| (?!term |---)([^|]+?) \|", placed, table[0])
+    head, line, rows = table[0].split("\n", 2)
+    body = re.sub(r"(?m)^\| ([^|]+?) \|", placed, rows)
+    return "\n".join([filled("glossary", language) + head, line, body])
 
 
 def gallery(text: str, names: dict[str, str]) -> str:
@@ -193,7 +202,7 @@ def size(text: str) -> float:
 # -- the first page -------------------------------------------------------------------------------
 
 
-def landing(readme: str) -> str:
+def landing(readme: str, language: str = "en") -> str:
     """Return the README as the first page: what there is to read comes before what to install.
 
     The table of the voice becomes a switch.
@@ -202,12 +211,15 @@ def landing(readme: str) -> str:
     talk, roads = (TABLE.search(part) for part in (opening, begin))
     if talk is None or roads is None:
         raise BuildError("README.md: the table of the voice is missing, or that of the roads")
-    opening = opening.replace(talk[0], f"{switch(talk[0])}\n")
-    explore = filled("explore", roads=roads[0])
+    opening = opening.replace(talk[0], f"{switch(talk[0], language)}\n")
+    explore = filled("explore", language, roads=roads[0])
     return "\n".join([opening, explore, syllabus, begin.replace(roads[0], ""), *others])
 
 
-def switch(table: str) -> str:
+SWITCH = {"en": ("The file is", "out", "in"), "vi": ("Tệp", "đã tháo", "đang gắn")}
+
+
+def switch(table: str, language: str) -> str:
     """Return the table of the voice as a talk, with a switch that puts the file in or out."""
     said = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
     talk = "".join(
@@ -215,10 +227,11 @@ def switch(table: str) -> str:
         f'<dd class="with">{html.escape(answer)}</dd>'
         for asked, without, answer in said[2:]
     )
+    what, out, within = SWITCH[language]
     return (
-        '<div class="voice"><fieldset><legend>The file is</legend>'
-        '<label><input type="radio" name="file" checked> out</label>'
-        '<label><input type="radio" name="file" value="in"> in</label></fieldset>'
+        f'<div class="voice"><fieldset><legend>{what}</legend>'
+        f'<label><input type="radio" name="file" checked> {out}</label>'
+        f'<label><input type="radio" name="file" value="in"> {within}</label></fieldset>'
         f'<dl aria-live="polite">{talk}</dl></div>'
     )
 

@@ -35,7 +35,7 @@ from builder.translate import languages, read_translation, translate
 CELLS, WORDS, MOST_BYTES = (30, 80), (1000, 2300), 600_000
 TASTE, LEAST = "first_words", (20, 500)
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
-LINK = re.compile(r"https?://.+|#.*|(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
+LINK = re.compile(r"https?://.+|#.*|(?P<up>\.\./)?(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
 REBUILD = "run `notebooks/build.py` for it"
 MADE = "a change belongs into notebooks/src, not into the notebook"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
@@ -117,7 +117,10 @@ def leads_somewhere(address: str, siblings: Path) -> bool:
     match = LINK.fullmatch(address)
     if match is None:
         return False
-    return match["lesson"] is None or (siblings / f"{match['lesson']}.md").exists()
+    if match["lesson"] is None:
+        return True
+    folder = siblings.parent if match["up"] else siblings  # from a translation to English
+    return (folder / f"{match['lesson']}.md").exists()
 
 
 # -- a committed notebook ---------------------------------------------------------------------

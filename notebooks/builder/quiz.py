@@ -32,8 +32,18 @@ from lora_edu.files import write_whole
 FILE, FINAL = "quizzes.yml", "final"
 KINDS = ["concept", "prediction", "number", "misconception", "misconception"]  # of a lesson's five
 LABELS = {
-    "en": {"quiz": "Five questions, to see what stayed", "answer": "Answer", "cell": "cell"},
-    "vi": {"quiz": "Năm câu hỏi, để xem điều gì còn đọng lại", "answer": "Đáp án", "cell": "ô"},
+    "en": {
+        "quiz": "Five questions, to see what stayed",
+        "answer": "Answer",
+        "answers": "Answers",
+        "cell": "cell",
+    },
+    "vi": {
+        "quiz": "Năm câu hỏi, để xem điều gì còn đọng lại",
+        "answer": "Đáp án",
+        "answers": "Đáp án",
+        "cell": "ô",
+    },
 }
 
 
@@ -165,12 +175,13 @@ def quiz_cell(questions: Iterable[Question], language: str) -> NotebookNode:
     return nbformat.v4.new_markdown_cell(text, id="quiz", metadata={"tags": ["quiz"]})
 
 
-def paper(title: str, questions: list[Question]) -> str:
+def paper(title: str, questions: list[Question], language: str = "en") -> str:
     """Return questions as a page to print, the answers after the last of them."""
     numbered = list(enumerate(questions, start=1))
     asks = [asked(question, number) for number, question in numbered]
-    answers = [f"{number}. {answered(question)}" for number, question in numbered]
-    return "\n\n".join([f"# {title}", *asks, "## Answers", *answers]) + "\n"
+    answers = [f"{number}. {answered(question, language)}" for number, question in numbered]
+    heading = f"## {LABELS[language]['answers']}"
+    return "\n\n".join([f"# {title}", *asks, heading, *answers]) + "\n"
 
 
 # -- for Moodle ---------------------------------------------------------------------------------
@@ -221,18 +232,22 @@ def as_html(part: str) -> str:
 
 def quiz_files(folder: Path) -> dict[str, str]:
     """Return the questions on each lesson of a folder, and the final: the name of a file → text."""
-    stems = {slug(path): path.stem for path in sorted(folder.glob("*.md"))}
+    stems = {slug(path): path.stem for path in sorted(folder.glob("[0-9]*.md"))}
+    language = "en" if folder.name == "src" else folder.name
     files = {}
     for lesson, questions in read_quizzes(folder).items():
         name = stems.get(lesson, lesson)
         files[f"{name}.gift.txt"] = gift(name, questions)
-        files[f"{name}.md"] = paper(name, questions)
+        files[f"{name}.md"] = paper(name, questions, language)
     return files
 
 
 def write_quizzes(folder: Path, out: Path) -> str:
-    """Write the questions on each lesson of a folder, and the final; say how many."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in quiz_files(folder).items():
-        write_whole(out / name, text)
+    """Write the questions on each lesson of a folder, and the final; say how many.
+
+    Those of a translation go into a folder of it.
+    """
+    for own in [folder, *(file.parent for file in sorted(folder.glob(f"*/{FILE}")))]:
+        for name, text in quiz_files(own).items():
+            write_whole(out / own.relative_to(folder) / name, text)
     return f"{sum(map(len, read_quizzes(folder).values()))} questions in {out}"

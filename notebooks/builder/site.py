@@ -4,7 +4,8 @@ Nothing is executed; films and tables are drawn from the package. First all page
 Markdown (`builder/stage.py`); then Sphinx builds each language (`notebooks/site/conf.py`); then
 every link is followed. The pages ask no other host for anything, and work from any folder.
 
-A language has the lessons that are translated into it; for all else its pages lead to English.
+A language has a `README.LANGUAGE.md` and the lessons and pages that are translated into it; for all
+else it leads to English.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ def build(work: Path, live: Mapping[str, int]) -> Path:
     for stage in stages:
         stage.write_all()
         write_whole(stage.folder / "languages.json", json.dumps(switch))
+        own = SITE / stage.language / "sphinx.po"
+        if own.exists():  # what the theme says by itself
+            there = stage.folder / "locale" / stage.language / "LC_MESSAGES" / "sphinx.po"
+            write_whole(there, own.read_bytes())
         running.append(sphinx(stage.language, stage.folder, made / stage.language))
     for process in running:
         said = process.communicate()[0]

@@ -31,10 +31,11 @@ from pygments.formatters import HtmlFormatter
 
 from builder.editions import built_path, load, outputs
 from builder.source import BuildError, read_text, slug, tags
+from builder.translate import languages
 from lora_edu.files import write_whole
 
 PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -158,7 +159,7 @@ def markdown(text: str) -> str:
 
 def on_slide(text: str) -> str:
     """Return Markdown as HTML; a link to a lesson, which does not lie beside slides, is words."""
-    return markdown(re.sub(r"\[([^\]]+)\]\(\d\d_\w+\.ipynb\)", r"\1", text))
+    return markdown(re.sub(r"\[([^\]]+)\]\((?:\.\./)?\d\d_\w+\.ipynb\)", r"\1", text))
 
 
 def pieces(text: str, most: int, wide: int) -> list[str]:
@@ -226,7 +227,7 @@ def parts(cell: NotebookNode, following: NotebookNode | None, coded: bool = True
     Not ``coded``: the outputs alone.
     """
     if cell.cell_type == "markdown":
-        text = cell.source.partition("\n**You need**")[0]  # the title is short
+        text = re.split(r"\n\*\*(?:You need|Bạn cần)\*\*", cell.source)[0]  # the title is short
         texts = re.split(r"\n(?=### )", text) if "slide" in tags(cell) else [text]
         return [on_slide(text) for text in texts]
     described = following is not None and "figure-text" in tags(following)
@@ -268,26 +269,27 @@ def slides(notebook: NotebookNode) -> list[str]:
     return ["\n".join(slide) for slide in found]
 
 
-def built(path: Path) -> NotebookNode:
+def built(path: Path, language: str = "en") -> NotebookNode:
     """Return the notebook of the lesson whose source is ``path``."""
-    notebook = load(built_path(path))
+    notebook = load(built_path(path, "" if language == "en" else language))
     if notebook is None:
         raise BuildError(f"{path.stem}: there is no notebook; run `make notebooks`")
     return notebook
 
 
-def page(path: Path) -> str:
+def page(path: Path, language: str = "en") -> str:
     """Return the slides of the lesson whose source is ``path``, as one HTML page."""
-    notebook = built(path)
+    notebook = built(path, language)
     found = slides(notebook)
     if not found:
         raise BuildError(f"{path.stem}: no cell is tagged `slide`")
-    return as_page(notebook.cells[0].source, found)
+    return as_page(notebook.cells[0].source, found, language)
 
 
-def as_page(text: str, found: list[str]) -> str:
+def as_page(text: str, found: list[str], language: str = "en") -> str:
     """Return slides as a page, whose title is the first line of the text."""
     return PAGE.format(
+        language=language,
         title=html.escape(text.splitlines()[0].lstrip("# ")),
         highlight=HtmlFormatter().get_style_defs(".highlight"),
         slides="\n".join(f"<section>\n{slide}\n</section>" for slide in found),
@@ -354,9 +356,14 @@ def player(cell: NotebookNode, lesson: str, place: str) -> str:
 
 
 def write_slides(path: Path, folder: Path) -> Path:
-    """Write the slides of a lesson, or of a class, into a folder; return their file."""
+    """Write the slides of a lesson, or of a class, into a folder; return their file.
+
+    Those of a translation go into a folder of it.
+    """
     target = folder / f"{path.stem}.html"
     write_whole(target, page_of(path))
+    for language in languages(path) if path.parent.name == "src" else ():
+        write_whole(folder / language / target.name, page(path, language))
     return target
 
 

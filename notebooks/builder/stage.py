@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder.appendix import (
@@ -25,6 +25,7 @@ from builder.appendix import (
 )  # fmt: skip
 from builder.editions import load
 from builder.quiz import FINAL, quiz_files, read_quizzes
+from builder.slides import page as slides_of
 from builder.slides import page_of
 from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
 from builder.webpage import LABELS, Page, Pictures, film, lesson_page, quiz, results
@@ -34,9 +35,16 @@ ROOT = NOTEBOOKS.parent
 CORE = ["counting", "lowrank", "reference", "layers", "adapt", "checkpoint", "variants", "quantize"]
 MORE = ["memory", "chat", "finetune", "assets"]  # what one uses after the course
 EXPLORABLES = {
-    "rank": "How many directions does it need?",
-    "ellipse": "A circle becomes an ellipse",
-    "calculator": "How many numbers train, and do they fit?",
+    "en": {
+        "rank": "How many directions does it need?",
+        "ellipse": "A circle becomes an ellipse",
+        "calculator": "How many numbers train, and do they fit?",
+    },
+    "vi": {
+        "rank": "Cần bao nhiêu hướng?",
+        "ellipse": "Đường tròn biến thành elip",
+        "calculator": "Huấn luyện bao nhiêu số, và có vừa bộ nhớ không?",
+    },
 }
 # Where a lesson leads to one of them.
 PLAY = {
@@ -48,7 +56,9 @@ PLAY = {
 BENCHES = ["layers", "model", "breakdown", "svd", "chat"]
 # The pages beside the lessons, in the order of the menu: what is read → where it is on the site.
 BESIDE = {
-    "Explore": {f"notebooks/site/explore/{name}.md": f"explore/{name}" for name in EXPLORABLES},
+    "Explore": {
+        f"notebooks/site/explore/{name}.md": f"explore/{name}" for name in EXPLORABLES["en"]
+    },
     "Look it up": {
         "notebooks/DECISIONS.md": "notebooks/DECISIONS",
         "notebooks/TROUBLESHOOTING.md": "notebooks/TROUBLESHOOTING",
@@ -103,7 +113,7 @@ def lessons(language: str) -> dict[str, Path]:
 
 def languages() -> list[str]:
     """Return the languages of the site, English first."""
-    return ["en", *(found.parent.name for found in sorted(NOTEBOOKS.glob("site/??/index.md")))]
+    return ["en", *(found.name.split(".")[1] for found in sorted(ROOT.glob("README.??.md")))]
 
 
 def pages(language: str) -> dict[str, str]:
@@ -111,15 +121,24 @@ def pages(language: str) -> dict[str, str]:
     folder = "notebooks" if language == "en" else f"notebooks/{language}"
     found = {f"{folder}/{stem}.ipynb": f"notebooks/{stem}" for stem in lessons(language)}
     if language != "en":
-        return {f"notebooks/site/{language}/index.md": "index", **found}
+        beside = sorted(NOTEBOOKS.glob(f"{language}/*.md"))
+        own = {f"{folder}/{path.name}": f"notebooks/{path.stem}" for path in beside}
+        played = {
+            f"notebooks/site/{language}/explore/{name}.md": f"explore/{name}"
+            for name in EXPLORABLES[language]
+        }
+        return {f"README.{language}.md": "index", **found, **own, **played}
     others = {source: place for part in BESIDE.values() for source, place in part.items()}
     return {"README.md": "index", **found, **others, **MEASURED}
 
 
-def cells() -> dict[tuple[str, str], tuple[str, str]]:
-    """Return of each cell of a lesson the page on which it stands, and the heading above it."""
+def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return of each cell of a lesson the page on which it stands, and the heading above it.
+
+    The heading is in the language if it has that lesson.
+    """
     found = {}
-    for stem, path in lessons("en").items():
+    for stem, path in (lessons("en") | lessons(language)).items():
         notebook, proof, title = load(path), False, ""
         for cell in notebook.cells if notebook else []:
             headings = re.findall(r"(?m)^##+ (?:\d+ · )?(.+)", cell.source)
@@ -128,7 +147,8 @@ def cells() -> dict[tuple[str, str], tuple[str, str]]:
                 title = headings[0]
                 if cell.source.startswith("## "):
                     proof = cell.id == "know"
-            place = f"notebooks/know/{stem}" if proof else f"notebooks/{stem}"
+            apart = proof and (language == "en" or stem not in lessons(language))
+            place = f"notebooks/know/{stem}" if apart else f"notebooks/{stem}"
             found[stem, cell.id] = place, title
             title = headings[-1] if headings else title
     return found
@@ -166,7 +186,7 @@ class Stage:
 
     def __init__(self, language: str, folder: Path, live: Mapping[str, int] | None = None) -> None:
         self.language, self.folder, self.live = language, folder, live or {}
-        self.pages, self.cells = pages(language), cells()
+        self.pages, self.cells = pages(language), cells(language)
         others = [other for other in languages() if other != language]
         self.elsewhere = {
             read: f"{other}/{place}.html"
@@ -228,9 +248,7 @@ class Stage:
         for cell in notebook.cells:
             if explorable := PLAY.get((stem, cell.id)):
                 link = f"../explore/{explorable}.html"
-                if self.language != "en":
-                    link = f"../../en/explore/{explorable}.html"
-                words = EXPLORABLES[explorable]
+                words = EXPLORABLES[self.language][explorable]
                 cell.source += f'\n\n> ▶ {page.labels["play"]} <a href="{link}">{words}</a>'
         blocks, proof = lesson_page(notebook, page)
         if self.language == "en":
@@ -244,6 +262,8 @@ class Stage:
             self.write(proven, self.relinked(text, source, proven, page.pictures))
             claims = f'<a href="know/{stem}.html">{page.labels["claims"]}</a>'
             blocks.append(claims)
+        else:  # there is no page of its own
+            blocks += proof
         if questions := self.quizzes.get(slug(path)):
             form = quiz(questions, "q", page, {slug(path): ""})
             blocks += [f"## {page.labels['questions']}", form]
@@ -253,12 +273,18 @@ class Stage:
     def beside(self, source: str, place: str) -> None:
         """Write a page that is no lesson."""
         album, text = self.album(place), (ROOT / source).read_text(encoding="utf-8")
-        if source == "README.md":
-            text = landing(text)
+        if place == "index":
+            text = landing(text, self.language)
         elif source == "notebooks/FIFTY_MINUTES.md":
             text = self.class_on_screen(text, album)
-        elif source == "notebooks/GLOSSARY.md":
-            text = glossary(text)
+        elif place == "notebooks/TEACHING" and self.language != "en":
+            scripts = [path for path in sources() if path.stem in lessons(self.language)]
+            for script in scripts:
+                slides = slides_of(script, self.language).encode()
+                self.files[f"files/slides/{script.stem}.html"] = slides
+            text = self.with_slides(text, scripts)
+        elif place == "notebooks/GLOSSARY":
+            text = glossary(text, self.language)
         elif source == "figures/README.md":
             names = {slug(path): path.name for path in lessons("en").values()}
             text = gallery(text, names)
@@ -298,12 +324,16 @@ class Stage:
         scripts = [NOTEBOOKS / "FIFTY_MINUTES.md", *sources()]
         for script in scripts:
             self.files[f"files/slides/{script.stem}.html"] = page_of(script).encode()
-        title, _, rest = FRAMED.sub(show, text).partition("\n")
-        ready = filled("slides", lessons=", ".join(
+        return self.with_slides(FRAMED.sub(show, text), scripts[1:])
+
+    def with_slides(self, text: str, scripts: Iterable[Path]) -> str:
+        """Return a page with links to the slides of lessons below its title."""
+        title, _, rest = text.partition("\n")
+        links = (
             f'<a href="../files/slides/{script.stem}.html">{script.stem[:2]}</a>'
-            for script in scripts[1:]
-        ))  # fmt: skip
-        return f"{title}\n\n{ready}\n{rest}"
+            for script in scripts
+        )
+        return f"{title}\n\n{filled('slides', self.language, lessons=', '.join(links))}\n{rest}"
 
     def questions(self) -> None:
         """Write the page of the final, which leads to the questions on each lesson."""
@@ -328,6 +358,10 @@ class Stage:
         if self.language == "en":
             parts |= {title: list(group.values()) for title, group in BESIDE.items()}
             parts["Look it up"] += ["notebooks/QUIZZES", "notebooks/know/index"]
+        else:
+            parts[LABELS[self.language]["more"]] = [
+                place for place in self.pages.values() if place not in (*own, "index")
+            ]
         return "\n\n".join(tree(places, title) for title, places in parts.items())
 
     # -- links --

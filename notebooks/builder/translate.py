@@ -112,7 +112,7 @@ def differences(english: str, own: NotebookNode, terms: Iterable[Term]) -> Itera
         yield f"other numbers than in English: {sorted(differ)}"
     if lost := formulas(english) - formulas(text):
         yield f"without the formulas {sorted(lost)}"
-    if lost := set(re.findall(r"`[^`]+`", english)) - set(re.findall(r"`[^`]+`", text)):
+    if lost := coded(english) - coded(text):
         yield f"without {', '.join(sorted(lost))}"
     left, folded, free = without_code(english), text.lower(), own.metadata.get("free", [])
     rows = {english: term for term in terms for english in term.english}
@@ -120,6 +120,12 @@ def differences(english: str, own: NotebookNode, terms: Iterable[Term]) -> Itera
         left, times = re.subn(whole(words), " ", left)
         if times and rows[words].agreed.lower() not in folded and words not in free:
             yield f"{words!r} is rendered {rows[words].agreed!r}"
+
+
+def coded(text: str) -> set[str]:
+    """Return the code of a text: what stands between backticks, and in fences."""
+    fences = re.findall(r"(?ms)^```.*?^```", text)
+    return {*fences, *re.findall(r"`[^`]+`", re.sub(r"(?ms)^```.*?^```", "", text))}
 
 
 def formulas(text: str) -> set[str]:

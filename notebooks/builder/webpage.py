@@ -58,8 +58,9 @@ LABELS = {
         "questions": "Five questions, to see what stayed",
     },
     "vi": {
-        "lessons": "Bài học",
-        "answer": "<span>Hãy đoán trước. Rồi xem: đáp án</span><span>Đáp án</span>",
+        "lessons": "Các bài học",
+        "more": "Thực hành, tra cứu, giảng dạy",
+        "answer": "<span>Hãy đoán trước, rồi mở đáp án</span><span>Đáp án</span>",
         "guess": "Bạn đoán",
         "say": "Đoán",
         "said": "Bạn đã đoán:",
@@ -67,7 +68,7 @@ LABELS = {
         "play": "Hãy tự tay thử ở đây:",
         "start": "ở đầu bài",
         "here": "**Ở đây bạn đọc và đoán.** Muốn chạy, sửa và làm bài tập, hãy "
-        "[đưa bài học về máy của bạn](../SETUP.md).",
+        "[đưa bài học về máy của bạn](SETUP.md).",
         "live": "▶ Chạy bài này ngay tại đây: tải {} MB, khởi động trong mười lăm giây",
         "setup": "Ô chuẩn bị",
         "stills": "Phim dưới dạng ảnh tĩnh và bằng lời",

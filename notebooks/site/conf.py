@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from builder.appendix import bare
 from builder.webpage import plain
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.search import SearchLanguage
 from sphinx.util.docutils import SphinxTranslator
 
 from lora_edu import __version__
@@ -36,6 +38,8 @@ html_sidebars = {
 html_theme = "furo"
 html_title = project
 html_static_path: list[str] = []
+locale_dirs = ["locale"]  # of the stage
+gettext_auto_build = True
 html_favicon = "strips.svg"
 html_css_files = ["site.css", "explorables.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
@@ -66,19 +70,75 @@ def block_formula(self: SphinxTranslator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+# -- a search that folds tones, and what the theme says by itself ---------------------------------
+
+
+class SearchVietnamese(SearchLanguage):
+    """Words without their tones, and đ as d: as one types them without a Vietnamese keyboard."""
+
+    lang = "vi"
+    language_name = "Vietnamese"
+    js_stemmer_code = """
+var Stemmer = function () {
+  this.stemWord = word =>
+    word.replaceAll("đ", "d").normalize("NFD").replace(/[\\u0300-\\u036f]/g, "");
+};
+"""
+
+    def stem(self, word: str) -> str:
+        """Return a word as it stands in the index."""
+        return bare(word)
+
+
+# What furo says, and cannot be told in another language.
+FIXED = {
+    "Skip to content": "Đến nội dung",
+    "Toggle site navigation sidebar": "Mở hoặc đóng mục lục của trang web",
+    "Toggle table of contents sidebar": "Mở hoặc đóng mục lục của trang này",
+    "Toggle Light / Dark / Auto color theme": "Đổi nền sáng, tối, tự động",
+}
+
+
+def speak(app: Sphinx) -> None:
+    """Let the scripts and the brand speak the language."""
+    if app.config.language == "vi":
+        app.add_js_file("words.vi.js")
+        app.config.html_title = "LoRA, kiểm chứng từng bước"
+
+
+def translate_rest(app: Sphinx, error: Exception | None) -> None:
+    """Put FIXED into the pages that are written."""
+    if app.config.language == "vi" and error is None:
+        for page in Path(app.outdir).rglob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            for words, own in FIXED.items():
+                text = text.replace(words, own)
+            page.write_text(text, encoding="utf-8")
+
+
 # -- terms lead to the glossary -------------------------------------------------------------------
 
-ROW = re.compile(r'(?m)^\| <span id="(?P<id>[^"]+)">(?P<term>[^<]+)</span> \| (?P<what>.+?) \|')
+ROW = re.compile(
+    r'(?m)^\| <span id="(?P<id>[^"]+)">(?P<term>[^<]+)</span> \| (?P<what>.+?) \| (?P<last>.+) \|$'
+)
 APART = (nodes.title, nodes.reference, nodes.literal, nodes.math, nodes.raw, nodes.literal_block)
 
 
 def terms(app: Sphinx) -> dict[str, tuple[str, str]]:
-    """Return the terms of the glossary: word → its anchor, and what it means in plain words."""
+    """Return the terms of the glossary: word → its anchor, and what it means in plain words.
+
+    A translated one has the English word in a column before the meaning.
+    """
     page = Path(app.srcdir) / "notebooks" / "GLOSSARY.md"
     if not page.exists():
         return {}
     rows = ROW.finditer(page.read_text(encoding="utf-8"))
-    return {row["term"]: (row["id"], plain(row["what"])) for row in rows}
+    if app.config.language == "en":
+        return {row["term"]: (row["id"], plain(row["what"])) for row in rows}
+    return {
+        row["term"]: (row["id"], plain(f"({row['what']}) {row['last'].split(' | ')[0]}"))
+        for row in rows
+    }
 
 
 def apart(text: nodes.Text) -> bool:
@@ -89,20 +149,27 @@ def apart(text: nodes.Text) -> bool:
     return parent is not None
 
 
-LESSON = re.compile(r"(?i)(?<![\w-])lesson (\d\d)(?!\d)")
+LESSON = re.compile(r"(?i)(?<![\w-])(?:lesson|bài) (\d\d)(?!\d)")
 
 
 def link_lessons(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Let each mention of another lesson lead there, where the language has it."""
-    found = [name for name in app.env.found_docs if re.match(r"notebooks/\d\d_", name)]
-    places = {Path(name).name[:2]: name for name in found}
+    """Let each mention of another lesson lead there: in this language or, failing that, English."""
+    known = json.loads((Path(app.srcdir) / "languages.json").read_text(encoding="utf-8"))
+    places = {
+        Path(name).name[:2]: (language, name)
+        for language in ("en", app.config.language)
+        for name in known[language]
+        if re.match(r"notebooks/\d\d_", name)
+    }
     for text in list(doctree.findall(nodes.Text)):
         words, at, parts = text.astext(), 0, []
         for match in () if apart(text) else LESSON.finditer(words):
-            place = places.get(match[1])
-            if place is None or place == docname:
+            language, place = places.get(match[1], ("", docname))
+            if place == docname:
                 continue
             there = app.builder.get_relative_uri(docname, place)
+            if language != app.config.language:
+                there = f"{'../' * (docname.count('/') + 1)}{language}/{place}.html"
             link = nodes.raw("", f'<a href="{there}">{match[0]}</a>', format="html")
             parts += [nodes.Text(words[at : match.start()]), link]
             at = match.end()
@@ -202,6 +269,9 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", in_short)
     app.connect("autodoc-skip-member", left_out)
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.add_search_language(SearchVietnamese)
+    app.connect("builder-inited", speak)
+    app.connect("build-finished", translate_rest)
     app.connect("doctree-resolved", link_lessons)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", add_languages, priority=900)  # after the theme's own

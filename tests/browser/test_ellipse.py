@@ -288,7 +288,7 @@ def test_it_fits_a_phone_and_whoever_needs_help_to_see_it(opened, style):
         assert label.bounding_box()["height"] >= 40
 
 
-def test_it_answers_at_once_and_in_a_language_that_it_does_not_speak_yet(opened):
+def test_it_answers_at_once_and_in_a_language_whose_words_are_not_there(opened):
     page = opened(lang="vi")
     expect(page.get_by_label("Start from")).to_be_visible()
     expect(page.locator("dl .s1 dd")).to_have_text("1,34")

@@ -31,7 +31,8 @@ color-scheme: dark }</style>"""
 PAGE = """<!doctype html><html lang="{lang}"><head><title>rank</title>
 <meta name="viewport" content="width=device-width"><style>{css}</style>{style}</head><body><main>
 <h1>How many directions does it need?</h1>{div}</main>
-<script>const loraData = {data};</script><script>{script}</script></body></html>"""
+<script>const loraData = {data}, Documentation = {{addTranslations() {{}}}};</script>
+<script>{own}</script><script>{script}</script></body></html>"""
 READ = "() => [...document.querySelectorAll('canvas')].map(one => one.toDataURL())"
 
 
@@ -43,6 +44,8 @@ def opened(alone):
         css = (SITE / "static" / "explorables.css").read_text(encoding="utf-8")
         script = (SITE / "static" / "rank.js").read_text(encoding="utf-8")
         words = {"lang": lang, "style": style, "css": css, "script": script, "div": DIV}
+        vietnamese = (SITE / "static" / "words.vi.js").read_text(encoding="utf-8")
+        words["own"] = vietnamese if lang == "vi" else ""
         return alone(PAGE.format(data=json.dumps({"rank": DATA}), **words), **settings)
 
     return open_page
@@ -213,8 +216,8 @@ def test_it_fits_a_phone_and_whoever_needs_help_to_see_it(opened, style):
         assert min(box["width"], box["height"]) >= 40
 
 
-def test_it_speaks_english_until_it_knows_the_language_of_the_page(opened):
+def test_it_speaks_vietnamese(opened):
     page = opened(lang="vi")
-    expect(page.locator("figure").nth(1)).to_contain_text("1.000 numbers against 10.000")
-    expect(page.locator("figure").nth(2)).to_contain_text("12,2% off")
-    expect(page.locator(".explorable > p").last).to_contain_text("In the picture:")
+    expect(page.locator("figure").nth(1)).to_contain_text("1.000 số so với 10.000")
+    expect(page.locator("figure").nth(2)).to_contain_text("lệch 12,2%")
+    expect(page.get_by_role("slider")).to_have_accessible_name("Số hướng r")

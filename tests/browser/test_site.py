@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from builder.site import write_site
+from builder.site import SITE, write_site
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
@@ -266,6 +266,51 @@ def test_the_search_finds_without_a_network(opened, folder, address, served):
     found = page.locator("ul.search li")
     expect(found.nth(3)).to_be_visible()
     expect(found.filter(has_text="Can you make the voice yourself").first).to_be_visible()
+
+
+@pytest.mark.parametrize("typed", ["bậc tự do", "bac tu do", "BẬC TỰ DO", "đóng băng", "dong bang"])
+def test_the_vietnamese_search_needs_no_tones(opened, typed):
+    page = opened("vi/index.html")
+    field = page.get_by_role("textbox", name="Tìm Kiếm").first
+    field.fill(typed)
+    field.press("Enter")
+    title = "Làm sao một nghìn số thay được mười nghìn số"
+    expect(page.locator("ul.search li").filter(has_text=title).first).to_be_visible()
+    expect(page.locator("#search-results h2")).to_have_text("Kết quả tìm kiếm")
+
+
+def test_a_vietnamese_page_speaks_vietnamese_around_its_text(opened):
+    page = opened("vi/notebooks/01_matrix_example.html")
+    for words in ("Trong trang này", "Về đầu trang", "Đến nội dung", "Tiếp theo"):
+        expect(page.get_by_text(words).first).to_be_attached()
+    around = page.locator("body").inner_text() + page.content()
+    for words in ("Skip to content", "On this page", "Back to top", "Toggle "):
+        assert words not in around, words
+    page.locator("a.term", has_text="đóng băng").first.click()
+    row = page.locator("tr", has=page.locator("#term-dong-bang"))
+    expect(row).to_contain_text("frozen")
+    row.get_by_role("link").first.click()
+    expect(page).to_have_url(re.compile("/vi/notebooks/01_matrix_example.html#cell-break-even"))
+
+
+@pytest.mark.parametrize("name", ["rank", "ellipse", "calculator"])
+def test_each_piece_has_the_same_words_in_vietnamese(opened, name):
+    page = opened(f"vi/explore/{name}.html")
+    script = (SITE / "static" / f"{name}.js").read_text(encoding="utf-8")
+    english = re.findall(r"(?s)const WORDS = (\{.+?\n  \});", script)[0]
+    both = page.evaluate(f"[({english}), loraWords[{name!r}]]")
+
+    def holes(words):
+        """Return where each text stands, and what is put into it."""
+        match words:
+            case dict():
+                return {key: holes(value) for key, value in words.items()}
+            case list():
+                return [holes(value) for value in words]
+        return sorted(set(re.findall(r"\{\w+\}", words)))
+
+    assert holes(both[0]) == holes(both[1])
+    expect(page.locator(".explorable")).not_to_contain_text("JavaScript")
 
 
 def test_a_term_leads_to_the_glossary_and_from_there_to_its_cell(opened):

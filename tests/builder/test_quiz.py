@@ -149,7 +149,7 @@ def test_a_file_that_is_none_is_refused_and_none_is_needed(tmp_path):
 def test_the_command_writes_both_forms(tmp_path, capsys):
     assert build.main(["--quizzes", "--out", str(tmp_path)]) == 0
     assert "75 questions" in capsys.readouterr().out
-    names = {path.name for path in tmp_path.iterdir()}
+    names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert len(names) == 2 * len(QUIZZES)
     assert {"03_learning_the_update.gift.txt", "final.gift.txt", "final.md"} <= names
     page = (tmp_path / "final.md").read_text(encoding="utf-8")
@@ -158,3 +158,6 @@ def test_the_command_writes_both_forms(tmp_path, capsys):
         assert f"**{number}.** {question.ask}" in asks
         assert question.why not in asks
         assert f"{number}. **{question.answer}.** {question.why}" in answers
+    own = (tmp_path / "vi" / "03_learning_the_update.md").read_text(encoding="utf-8")
+    assert "## Đáp án" in own
+    assert (tmp_path / "vi" / "03_learning_the_update.gift.txt").is_file()

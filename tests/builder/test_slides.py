@@ -8,6 +8,7 @@ import pytest
 from builder import execute, slides
 from builder.editions import reading_edition
 from builder.source import BuildError, read_source, slug, sources
+from builder.translate import languages
 from hypothesis import given
 from hypothesis import strategies as st
 from small_lesson import GOOD, code, text
@@ -25,6 +26,17 @@ def test_each_lesson_has_slides_that_need_no_network(source):
     assert set(sources) == {"data:image/png;base64,"}
     text = re.sub(r"(?s)<script>.*|<style>.*?</style>|<pre.*?</pre>|<code.*?</code>", "", page)
     assert "$" not in text  # every formula is drawn
+
+
+translations = [(path, language) for path in sources() for language in languages(path)]
+
+
+@pytest.mark.parametrize(("source", "language"), translations, ids=lambda part: str(part)[-20:])
+def test_each_translation_has_the_slides_of_its_lesson(source, language):
+    page = slides.page(source, language)
+    assert f'<html lang="{language}">' in page
+    english = slides.slides(slides.built(source))
+    assert len(slides.slides(slides.built(source, language))) == len(english)
 
 
 def test_slides_begin_where_the_cells_say(lesson):
@@ -167,4 +179,5 @@ def test_the_command_writes_them(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "01_matrix_example.html",
         "FIFTY_MINUTES.html",
+        "vi",
     ]

@@ -65,6 +65,8 @@ def test_a_faulty_translation_is_named(translated, said, problem):
         ("A sum total.", "Tổng.", ["'sum total' is rendered 'tổng cộng'"]),
         ("The `sum` of $sum$.", "Một `sum` và $sum$.", []),  # code and formulas are no words
         ("See `sum`.", "Hãy xem.", ["without `sum`"]),
+        ("```\na\n```\n`b` or `c`", "```\na\n```\n`c`, `b`", []),
+        ("```\na\n```", "", ["without ```\na\n```"]),
         (r"So $r\,(d + k)$.", r"Vậy $r (d+k)$.", []),
         (r"So $r + 1$.", r"Vậy $r - 1$.", ["without the formulas ['r+1']"]),
         (
@@ -196,6 +198,7 @@ def test_a_cell_that_was_markdown_and_is_code_now(translated):
         (('"first"', "7"), "vi/07_small.md:14: cell 2: an id is made of"),
         (('"first"', '"title"'), "vi/07_small.md:14: cell title: a second cell has this id"),
         (("Tổng là", "[a](data:,b) Tổng là"), "vi/07_small.md:16: cell first: a link to neither"),
+        (("Tổng là", "[a](../08_x.ipynb) Tổng là"), "vi/07_small.md:16: cell first: a link to"),
     ],
 )
 def test_a_translation_is_held_to_the_rules_of_the_page(translated, spoilt, message):
@@ -207,6 +210,12 @@ def test_a_translation_is_held_to_the_rules_of_the_page(translated, spoilt, mess
     with pytest.raises(BuildError) as caught:
         execute.build(source)
     assert str(caught.value).startswith(message)
+
+
+def test_a_translation_leads_to_an_english_lesson(translated):
+    source = translated(first="## 1 · Cộng\n\n[Tổng](../07_small.ipynb) là 5.")
+    execute.build(source)
+    assert check(source, size=False) == []
 
 
 def test_a_translation_in_latin_1_without_terms_or_without_labels_is_named(translated):

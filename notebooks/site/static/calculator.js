@@ -1,9 +1,9 @@
 // How many numbers LoRA trains in a model, and what memory that takes: counted from shapes, as in
 // lora_edu/counting.py, in whole numbers of any length (BigInt).
 {
-  const WORDS = {en: {
+  const WORDS = {
     model: "Model", own: "a config.json of your own", config: "Your config.json",
-    adapt: "Modules to adapt", some: "q and v", all: "all linear", rank: "Rank r", slide: "slide",
+    adapt: "Modules to adapt", some: "q and v", all: "all linear", rank: "Rank r", slide: "slide", or: " or ",
     noJson: "A config.json holds one object in JSON. This does not: {message}",
     lacks: "This config of a {family} model lacks {key}.", nothing: "Choose at least one module.",
     oneOf: "{key} must be {known} to be counted here, got {value}.",
@@ -20,8 +20,8 @@
       + "training, before activations: {plans}.",
     activations: "<strong>Activations come on top and are not counted here.</strong> They grow "
       + "with the batch and the length of the texts. In a terminal, this counts them too:",
-  }};
-  const lang = document.documentElement.lang || "en", words = WORDS[lang] || WORDS.en;
+  };
+  const lang = document.documentElement.lang || "en", words = window.loraWords?.calculator ?? WORDS;
   const data = loraData.calculator, has = (object, key) => Object.keys(object).includes(key);
   const shown = number => number.toLocaleString(lang, {maximumFractionDigits: 1});
   const short = (n, unit) => (Number(n) / unit).toLocaleString(lang, {maximumSignificantDigits: 3});
@@ -31,7 +31,7 @@
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const refuse = (why, values) => { throw new Error(fill(words[why], values)); };  // in one line
   const oneOf = (key, value, known) => known.map(json).includes(json(value)) ? value
-    : refuse("oneOf", {key, known: known.map(json).join(" or "), value: json(value)});
+    : refuse("oneOf", {key, known: known.map(json).join(words.or), value: json(value)});
   const whole = (key, number, least = 1, most = Number.MAX_SAFE_INTEGER) =>
     Number.isInteger(number) && number >= least && number <= most ? BigInt(number)
       : refuse("whole", {key, least, most: shown(most), value: json(number)});

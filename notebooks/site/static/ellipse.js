@@ -1,7 +1,7 @@
 // A circle becomes an ellipse: what a 2 × 2 matrix does to all inputs of length 1 (lesson 02).
 // From loraData.ellipse: `presets`, matrices by name; `limit` and `step` of the sliders.
 {
-  const WORDS = {en: {
+  const WORDS = {
     start: "Start from", own: "your own numbers", matrix: "The matrix M",
     machine: "the lesson's machine", turn: "a turn", mirror: "a mirror", stretch: "a stretch",
     shear: "a shear", almost: "almost flat", flat: "flat: rank 1", zeros: "nothing but zeros",
@@ -19,8 +19,8 @@
       + "tips are {off} apart, and nowhere more than σ₂ = {s2}: the error of the copy.",
     facts: {length: "length out", s1: "σ₁", first: "longest at", s2: "σ₂", second: "shortest at",
       gap: "Mv to Mw", off: "tips apart", rank: "rank", area: "area, ellipse ÷ circle"},
-  }};
-  const lang = document.documentElement.lang || "en", words = WORDS[lang.slice(0, 2)] || WORDS.en;
+  };
+  const lang = document.documentElement.lang || "en", words = window.loraWords?.ellipse ?? WORDS;
   const fill = (text, values) => text.replace(/{(\w+)}/g, (_, name) => values[name]);
   const print = (x, to) => x.toLocaleString(lang, {maximumFractionDigits: to}).replace("-", "−");
   const unit = angle => [Math.cos(angle * Math.PI / 180), Math.sin(angle * Math.PI / 180)];

@@ -1,7 +1,7 @@
 // How many directions does it need? A matrix, its best copy with r of them, and what is left.
 // From loraData.rank: matrices of lessons 01 and 02, the outlines of letters, the colours.
 {
-  const WORDS = {en: {
+  const WORDS = {
     kind: "Matrix", name: "Name", less: "one direction less", more: "one direction more",
     r: "Directions r", kinds: {name: "a name, as a picture", update: "the update BA of lesson 01",
       noise: "the noise W₀ of lesson 01", house: "the house of lesson 02"},
@@ -13,9 +13,9 @@
       + "1% off, from r = {rank} on exact. Its strips hold {strips} numbers, the square {square}.",
     empty: "Type at least one letter. Until then, {what} stays.",
     unknown: "“{letter}” is not here: take Latin letters and digits. Until then, {what} stays.",
-  }};
+  };
   const data = loraData.rank, SIZE = 100, EXAMPLES = ["ANNA", "LILI", "H", "X"];
-  const lang = document.documentElement.lang || "en", words = WORDS[lang.slice(0, 2)] || WORDS.en;
+  const lang = document.documentElement.lang || "en", words = window.loraWords?.rank ?? WORDS;
   const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
   const number = (value, style) => value.toLocaleString(lang, {style, maximumSignificantDigits: 3});
 

@@ -1,0 +1,76 @@
+// What the scripts of the site say in Vietnamese: the pieces to play with, and the search.
+window.loraWords = {
+  rank: {
+    kind: "Ma trận", name: "Tên", less: "bớt một hướng", more: "thêm một hướng", r: "Số hướng r",
+    kinds: {name: "một cái tên, vẽ thành hình", update: "ma trận cập nhật BA của bài 01",
+      noise: "nhiễu W₀ của bài 01", house: "ngôi nhà của bài 02"},
+    pictures: [["Ma trận", "đúng hoàn toàn với {rank} hướng"],
+      ["Bản sao tốt nhất", "{strips} số so với {square}"], ["Phần còn thiếu", "lệch {off}"]],
+    curves: "Độ lệch của bản sao tốt nhất, theo r. Nét liền: {what}, lệch {off} tại r = {r}. "
+      + "Nét đứt: {other}, lệch {otherOff}.", even: "r = 50: cũng nhiều số như hình vuông",
+    said: "Với r = {r}, bản sao tốt nhất của {what} lệch {off}. Từ r = {near} trở đi, "
+      + "bản sao lệch nhiều nhất 1%; từ r = {rank} trở đi, nó đúng hoàn toàn. "
+      + "Hai dải chứa {strips} số, hình vuông chứa {square} số.",
+    empty: "Hãy gõ ít nhất một chữ cái. Trong khi chờ, hình vẫn là {what}.",
+    unknown: "Ở đây không vẽ được “{letter}”: hãy dùng chữ cái Latinh và chữ số. "
+      + "Trong khi chờ, hình vẫn là {what}.",
+  },
+  ellipse: {
+    start: "Bắt đầu từ", own: "bốn số của bạn", matrix: "Ma trận M",
+    machine: "ma trận của bài 02", turn: "phép quay", mirror: "phép đối xứng",
+    stretch: "phép kéo giãn", shear: "phép trượt", almost: "gần như dẹt", flat: "dẹt: hạng 1",
+    zeros: "toàn số không", entry: "hàng {row}, cột {column}", hand: "góc của đầu vào v",
+    play: "▶ Chạy", stop: "❚❚ Dừng", next: "▶ Bước tiếp", axes: "hiện các vectơ suy biến",
+    copy: "chỉ giữ hướng thứ nhất", zero: "Mọi đầu vào khác cũng vậy: hạng bằng 0.",
+    inputs: "đầu vào: một đường tròn", outputs: "các đầu ra", copied: "các đầu ra của bản sao",
+    at: "Ở góc {angle}, đầu vào v dài 1 cho đầu ra dài {length}.",
+    equal: "Mọi đầu vào khác cũng vậy: lại là đường tròn. Có nhiều cách chọn v₁ và v₂; đây là một.",
+    long: "Không đầu ra nào dài hơn: độ dài này là σ₁.",
+    short: "Không đầu ra nào ngắn hơn: độ dài này là σ₂.",
+    right: "Mv và Mw vuông góc với nhau, cũng như v và w.",
+    bent: "v và w vuông góc với nhau, còn Mv và Mw tạo thành góc {gap}.",
+    line: "Mọi đầu ra nằm trên một đường thẳng: hạng bằng 1.",
+    copies: "Ở góc {angle}, bản sao hạng 1 cho đầu ra dài {length}, còn M cho đầu ra dài {full}. "
+      + "Hai đầu mút cách nhau {off}, và ở mọi góc đều không quá σ₂ = {s2}: đó là sai số của bản sao.",
+    facts: {length: "độ dài đầu ra", s1: "σ₁", first: "dài nhất ở góc", s2: "σ₂",
+      second: "ngắn nhất ở góc", gap: "góc giữa Mv và Mw", off: "khoảng cách hai đầu mút",
+      rank: "hạng", area: "diện tích, elip ÷ hình tròn"},
+  },
+  calculator: {
+    model: "Mô hình", own: "tệp config.json của bạn", config: "config.json của bạn",
+    adapt: "Các mô-đun được gắn dải", some: "q và v", all: "mọi tầng tuyến tính", rank: "Hạng r",
+    slide: "thanh trượt",
+    noJson: "Tệp config.json phải chứa một đối tượng JSON, mà nội dung này thì không: {message}",
+    or: " hoặc ",
+    lacks: "Tệp config này, của một mô hình {family}, thiếu {key}.",
+    nothing: "Hãy chọn ít nhất một mô-đun.",
+    oneOf: "Muốn đếm được ở đây, {key} phải là {known}; giá trị hiện có là {value}.",
+    whole: "{key} phải là số nguyên từ {least} đến {most}; giá trị hiện có là {value}.",
+    completed: "Những khoá mà tệp không có được điền theo cách của transformers: {keys}. ",
+    closed: "Với mô hình loại {model_type}, các chuyên gia (experts) dùng chung một tham số, và PEFT "
+      + "gắn dải theo cách riêng. Vì vậy, ở đây không chọn được “mọi tầng tuyến tính”, cũng không "
+      + "chọn được các chuyên gia.",
+    facts: ["ít hơn số tham số của mô hình bao nhiêu lần", "số mô-đun được gắn dải",
+      "dung lượng tệp adapter, float16", "dung lượng tệp adapter, float32",
+      "hạng hoà vốn, tính chung cho tất cả"],
+    methods: ["tinh chỉnh toàn bộ", "LoRA", "QLoRA"],
+    shapes: ["Những gì được gắn dải", "mô-đun", "số lượng", "d × k", "số tham số mỗi mô-đun",
+      "r hoà vốn"],
+    memory: ["Bộ nhớ để huấn luyện, tính bằng GB", "phương pháp", "trọng số", "gradient",
+      "bộ tối ưu", "tổng cộng", "GPU tối thiểu"],
+    said: "LoRA với r = {r} trên {names} huấn luyện {trained} số, bên cạnh {base} số đóng băng. "
+      + "Bộ nhớ để huấn luyện, chưa kể giá trị kích hoạt: {plans}.",
+    activations: "<strong>Giá trị kích hoạt còn phải cộng thêm, và không được đếm ở đây.</strong> "
+      + "Chúng tăng theo kích thước batch và độ dài văn bản. Muốn đếm cả chúng, hãy gõ trong "
+      + "cửa sổ dòng lệnh:",
+  },
+};
+
+Documentation.addTranslations({locale: "vi", plural_expr: "0", messages: {
+  "Search Results": "Kết quả tìm kiếm", "Searching": "Đang tìm",
+  "Preparing search...": "Đang chuẩn bị…", ", in ": ", trong ",
+  "Your search did not match any documents. Please make sure that all words are spelled correctly and that you've selected enough categories.":
+    "Không trang nào có những từ này. Hãy thử ít từ hơn, hoặc từ khác.",
+  "Search finished, found one page matching the search query.":
+    ["Tìm thấy ${resultCount} trang."],
+}});
