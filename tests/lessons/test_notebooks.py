@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,23 @@ from builder import execute
 from builder.editions import LABELS, dumps, load, own_edition, printed
 from builder.lint import TASTE, check
 from builder.prose import numbers_in, without_code
-from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
+from builder.quiz import read_quizzes
+from builder.source import (
+    NOTEBOOKS,
+    exercises,
+    read_cells,
+    read_source,
+    slug,
+    sources,
+    tags,
+)
+from builder.translate import read_terms, slips
 from nbformat import NotebookNode
 
 from conftest import LONGER, NEED_ASSETS, needs_assets
 from lora_edu.course import experiments
 
+ROOT = NOTEBOOKS.parent
 SOURCES = sources()
 NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
 lessons = pytest.mark.parametrize("source", SOURCES, ids=slug)
@@ -369,6 +381,76 @@ def glossary_rows() -> list[tuple[str, list[tuple[str, str]], set[str]]]:
         numbers = re.findall(r"[^, ]+", where.partition("; named in ")[2])
         found.append((term, explain, {slug(NUMBERED[number]) for number in numbers}))
     return found
+
+
+ALPHABET = "aăâbcdđeêfghijklmnoôơpqrstuưvwxyz"
+TONES = str.maketrans(dict.fromkeys("\u0300\u0301\u0303\u0309\u0323"))
+
+
+def in_vietnamese_order(term: str) -> list[int]:
+    """Return what sorts a term: ă, â, đ, ê, ô, ơ and ư are letters of their own, tones are not."""
+    toneless = unicodedata.normalize("NFC", unicodedata.normalize("NFD", term).translate(TONES))
+    return [ALPHABET.find(letter) for letter in toneless.lower()]
+
+
+def test_the_vietnamese_glossary_has_the_same_terms_in_its_own_order():
+    text = (NOTEBOOKS / "vi" / "GLOSSARY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \| .+ \| (\[.+) \|$", text)
+    assert len(rows) == len(re.findall(r"(?m)^\|", text)) - 2
+    terms = [term for term, _, _ in rows]
+    assert terms == sorted(terms, key=in_vietnamese_order)
+    said = {english: (term, where) for term, english, where in rows}
+    assert said.keys() == {term for term, _, _ in glossary_rows()}
+    own = {path.stem: read_cells(path).cells for path in (NOTEBOOKS / "src" / "vi").glob("0*.md")}
+    for english, cells, _ in glossary_rows():
+        term, where = said[english]
+        found = re.findall(r"\((?:\.\./)?(\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`", where)
+        assert [(stem.partition("_")[2], name) for stem, name in found] == cells, term
+        for stem, name in found:
+            texts = [cell.source for cell in own.get(stem, []) if cell.id == name]
+            bold = re.findall(r"(?s)\*\*(.+?)\*\*", texts[0]) if texts else [term]
+            assert any(says(term, words) for words in bold), f"{term}: not bold in {stem}, {name}"
+
+
+VIETNAMESE = [
+    ROOT / "README.vi.md",
+    *sorted((NOTEBOOKS / "vi").glob("*.md")),
+    *sorted((NOTEBOOKS / "site" / "vi").rglob("*.md")),
+    NOTEBOOKS / "src" / "vi" / "quizzes.yml",
+    NOTEBOOKS / "site" / "static" / "words.vi.js",
+]
+
+
+@pytest.mark.parametrize("path", VIETNAMESE, ids=lambda path: path.name)
+def test_a_vietnamese_page_says_the_agreed_words(path):
+    text = path.read_text(encoding="utf-8")
+    assert text == unicodedata.normalize("NFC", text)
+    if path.name == "GLOSSARY.md":  # whose second column is English
+        text = re.sub(r"(?m)^(\| [^|]+) \| [^|]+ \|", r"\1 |", text)
+    if path.suffix == ".md":
+        assert list(slips(text, read_terms(NOTEBOOKS / "src" / "vi"))) == []
+    else:  # whose sentences nothing parts
+        found = slips(text, read_terms(NOTEBOOKS / "src" / "vi"))
+        assert [slip for slip in found if "syllables" not in slip] == []
+
+
+def test_the_vietnamese_questions_are_the_english_ones():
+    english, own = (read_quizzes(NOTEBOOKS / "src" / folder) for folder in ("", "vi"))
+    assert own.keys() == {slug(path) for path in (NOTEBOOKS / "src" / "vi").glob("0*.md")}
+    for lesson, questions in own.items():
+        for one, other in zip(english[lesson], questions, strict=True):
+            assert (one.kind, one.cell, one.number, one.tolerance) == (
+                other.kind, other.cell, other.number, other.tolerance)  # fmt: skip
+            assert [choice.right for choice in one.choices] == [c.right for c in other.choices]
+
+
+def test_the_vietnamese_lessons_call_each_other_by_their_titles():
+    folder = NOTEBOOKS / "src" / "vi"
+    cells = {path.stem[:2]: read_cells(path).cells for path in sorted(folder.glob("0*.md"))}
+    titles = {number: own[0].source.splitlines()[0][7:] for number, own in cells.items()}
+    for number, own in cells.items():
+        for next_one, title in re.findall(r"[Bb]ài (\d\d), \[?\*([^*]+\?)\*", own[-1].source):
+            assert title == titles.get(next_one, title), number
 
 
 def test_the_glossary_has_the_terms_of_the_course_in_order():
