@@ -8,13 +8,14 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test test-slow test-browser mutations robustness figures notebooks slides quizzes assignment site site-live kit grading bench venv clean
+.PHONY: help lab check test test-slow test-long test-browser mutations robustness figures notebooks slides quizzes assignment site site-live kit grading bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
 	@echo "make check         say within a minute whether a change broke anything"
 	@echo "make test          run every test and every notebook"
 	@echo "make test-slow     every exercise solved, five other seeds, the package alone"
+	@echo "make test-long     make recorded training runs again, some minutes each"
 	@echo "make test-browser  run every lesson in a real JupyterLab, in a headless browser"
 	@echo "make figures       draw anew what has changed in figures/"
 	@echo "make notebooks     build notebooks/*.ipynb from notebooks/src/"
@@ -47,6 +48,9 @@ lab check test: venv
 
 test-slow: venv
 	@$(LORA_EDU) test --slow
+
+test-long: venv
+	@$(LORA_EDU) test --long
 
 test-browser: venv
 	@$(LORA_EDU) test --browser

@@ -84,7 +84,7 @@ def run_pytest(copy: Path, tests: tuple[str, ...], log: Path) -> None:
 
     assert Path(lora_edu.__file__).parent == copy / "lora_edu", "not the copy is tested"
     plain = ["-p", "no:cacheprovider", "-o", "addopts=", "--import-mode=importlib"]
-    skip = ["-m", "not slow", *(f"--deselect={name}" for name in RENEWED)]
+    skip = ["-m", "not slow and not long", *(f"--deselect={name}" for name in RENEWED)]
     code = pytest.main(["-x", "-q", *plain, *skip, *tests])
     found = subprocess.check_output(
         [sys.executable, "-c", "import lora_edu as e; print(e.__file__)"]

@@ -89,7 +89,8 @@ def run_tests(options: Sequence[str], which: str) -> int:
     one process, since two say nothing of a path that is not there.
 
     ``which`` is "quick" (the unit tests, and the outputs of each notebook), "slow" (other seeds,
-    every solution, a bare environment), or "browser" (each lesson in a real JupyterLab).
+    every solution, a bare environment), "long" (recorded training runs made again), or "browser"
+    (each lesson in a real JupyterLab).
     """
     demand("pytest", "xdist", "nbval", "jupytext")
     fetch()
@@ -100,12 +101,12 @@ def run_tests(options: Sequence[str], which: str) -> int:
     some = not all(one.startswith("-") for one in options)
     if which == "browser":
         return run(["-m", "pytest", *([] if some else ["tests/browser"]), *options])
-    how = ["-m", "slow"] if which == "slow" else []
+    how = ["-m", which] if which in ("slow", "long") else []
     if not some:
         # A slow test is a whole lesson: any worker may take the next one. Otherwise a file stays
         # with one worker, and they begin in the order of conftest.py, the longest first.
         how += ["-n", "2", "--no-loadscope-reorder"]
-        how += ["--dist", "worksteal" if which == "slow" else "loadfile"]
+        how += ["--dist", "loadfile" if which == "quick" else "worksteal"]
     return run(["-m", "pytest", *how, *options])
 
 

@@ -70,8 +70,9 @@ def test_options_go_to_those_who_know_them(ran):
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
     assert cli.main(["test", "-q", "-x"]) == 0
     assert cli.main(["test", "--slow"]) == 0
+    assert cli.main(["test", "--long"]) == 0
     assert cli.main(["test", "--browser"]) == 0
-    own, lab, _, quick, _, slow, _, browser = ran
+    own, lab, _, quick, _, slow, _, long, _, browser = ran
     assert own == ["notebooks/build.py", "--own"]
     assert lab[:2] == ["-m", "jupyterlab"]
     assert lab[-4:] == ["notebooks/mine", "--no-browser", "--port", "8899"]
@@ -79,6 +80,7 @@ def test_options_go_to_those_who_know_them(ran):
     assert quick[-4:] == ["--dist", "loadfile", "-q", "-x"]
     assert slow[:4] == ["-m", "pytest", "-m", "slow"]
     assert slow[-2:] == ["--dist", "worksteal"]
+    assert long == [word.replace("slow", "long") for word in slow]
     assert browser == ["-m", "pytest", "tests/browser"]
 
 

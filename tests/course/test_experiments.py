@@ -763,11 +763,19 @@ def test_a_run_comes_out_as_recorded(name):
     check_again(name, [QUICK[name]])
 
 
-@pytest.mark.slow
+LONG = {"qr_voice", "qr_voice_tuning", "frontier", "voice_rates", "by_heart"}  # minutes each
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.assets] * (name in REAL))
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.long if name in LONG else pytest.mark.slow,
+                *[pytest.mark.assets] * (name in REAL),
+            ],
+        )
         for name in NAMES
         if "rates" in experiments.find(name).arguments
     ],

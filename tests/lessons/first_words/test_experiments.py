@@ -20,7 +20,7 @@ def test_emoji_are_counted(text, number):
     assert pictures(text) == number
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.assets
 @torch.no_grad()
 def test_a_voice_against_itself_comes_out_as_recorded():

@@ -151,7 +151,7 @@ def test_eight_runs_of_each_and_nothing_is_an_intruder_at_first_sight():
             assert update <= size * 1.001
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.assets
 def test_a_seed_of_the_twins_comes_out_as_recorded():
     rows = {(row["seed"],): row for row in read("alike")["rows"]}
@@ -159,7 +159,7 @@ def test_a_seed_of_the_twins_comes_out_as_recorded():
     assert differences(rows, again, find("alike")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.assets
 def test_a_voice_that_is_trained_and_cut_again_comes_out_as_recorded():
     """A whole run of the surgery takes ten minutes: one voice, and some of its cuts."""

@@ -43,7 +43,7 @@ def test_without_the_token_that_ends_an_answer_none_ends():
         assert row["loss"]["without"] == pytest.approx(row["loss"]["with"], rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.assets
 def test_four_bits_of_the_base_come_out_as_recorded():
     """Without a step of training: what the base itself loses."""
@@ -72,7 +72,7 @@ def test_the_voices_of_a_code_are_told_apart_blind():
         assert [*said] == [side for *_, side in blind["pairs"]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.assets
 def test_a_voice_without_its_end_comes_out_as_recorded():
     recorded, made = read("endless")["rows"][0], experiments.endless(0)
@@ -82,7 +82,7 @@ def test_a_voice_without_its_end_comes_out_as_recorded():
         assert made["loss"][name] == pytest.approx(loss, rel=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.assets
 def test_ten_steps_of_preferring_come_out_as_recorded():
     recorded = read("shorter")["rows"][0]

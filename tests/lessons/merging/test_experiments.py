@@ -102,7 +102,7 @@ def test_in_nf4_a_voice_apart_is_unharmed_and_merged_is_gone():
 
 
 @pytest.mark.assets
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_voice_comes_out_as_recorded():
     """Another seed's adapter is trained anew, and merged: a few minutes."""
     row = experiments.requantised(1, fainter=())
