@@ -330,11 +330,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(does, help=what, description=what, epilog=more)
         command.set_defaults(run=_in_clone, does=does, which="quick")
     either = command.add_mutually_exclusive_group()
-    ways = {
-        "slow": "other seeds, every solution",
-        "long": "recorded training runs made again",
-        "browser": "each lesson in a real JupyterLab",
-    }
+    ways = {"slow": "other seeds", "long": "recorded runs again", "browser": "a real JupyterLab"}
     for which, what in ways.items():
         either.add_argument(
             f"--{which}", dest="which", action="store_const", const=which, help=what
