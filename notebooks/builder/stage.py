@@ -297,7 +297,7 @@ class Stage:
             text += f"\n\n{tree(BELOW[place])}\n"
         if place.startswith("explore/"):
             names = ("explorables", Path(place).name)
-            text += "".join(f'\n<script src="STATIC/{name}.js"></script>' for name in names)
+            text += "".join(f'\n<script defer src="STATIC/{name}.js"></script>' for name in names)
         self.write(place, text)
         self.keep(place, album)
 

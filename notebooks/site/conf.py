@@ -185,7 +185,11 @@ def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for text in list(doctree.findall(nodes.Text)):
         if apart(text) or not left:
             continue
-        wanted = "|".join(sorted(map(re.escape, left), key=len, reverse=True))
+        # In Vietnamese a word of one syllable is part of many others: đầu, in đầu vào. There it is
+        # a term where it stands by itself, in bold.
+        alone = text.astext().lower() if isinstance(text.parent, nodes.strong) else ""
+        here = [t for t in left if app.config.language == "en" or " " in t or t.lower() == alone]
+        wanted = "|".join(sorted(map(re.escape, here), key=len, reverse=True)) or "(?!)"
         match = re.search(rf"(?i)(?<![\w-])(?:{wanted})(?![\w-])", text.astext())
         term = next((t for t in left if match and t.lower() == match[0].lower()), None)
         if match is None or term is None:

@@ -286,6 +286,7 @@ def test_a_vietnamese_page_speaks_vietnamese_around_its_text(opened):
     around = page.locator("body").inner_text() + page.content()
     for words in ("Skip to content", "On this page", "Back to top", "Toggle "):
         assert words not in around, words
+    assert page.locator("a.term", has_text=re.compile("^đầu$")).count() == 0  # within đầu vào
     page.locator("a.term", has_text="đóng băng").first.click()
     row = page.locator("tr", has=page.locator("#term-dong-bang"))
     expect(row).to_contain_text("frozen")
