@@ -26,14 +26,17 @@ def test_slides_can_be_read_from_the_back_row(browser, tmp_path, name):
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto((tmp_path / f"{name}.html").as_uri())
-    page.wait_for_load_state("load")
-    measured = page.evaluate(MEASURED)
+    made = sorted(tmp_path.rglob("*.html"))  # the translation of a lesson, too
+    assert {path.name for path in made} == {f"{name}.html"}
+    for path in made:
+        page.goto(path.as_uri())
+        page.wait_for_load_state("load")
+        measured = page.evaluate(MEASURED)
+        assert len(measured) >= 20
+        for number, slide in enumerate(measured, start=1):
+            assert not slide["empty"], (path, number)
+            assert slide["lines"] <= 10, (path, number)
+            assert slide["scale"] >= 0.99, (path, number)  # nothing is drawn smaller to fit
+            assert slide["pixels"] is None or slide["pixels"] >= 23.7, (path, number)
     page.close()
-    assert len(measured) >= 20
-    for number, slide in enumerate(measured, start=1):
-        assert not slide["empty"], number
-        assert slide["lines"] <= 10, number
-        assert slide["scale"] >= 0.99, number  # nothing is drawn smaller to fit
-        assert slide["pixels"] is None or slide["pixels"] >= 23.7, number
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
