@@ -87,10 +87,11 @@ function cut(slide) {{  // until all that is left on a slide can be read
   const over = slide.offsetHeight - TALL + 16;  // a smaller picture, for what stands beside it
   if (picture && over > 0) picture.style.height = `${{Math.max(400, 640 - over)}}px`;
   let code = 0, at = parts.findIndex(part => (code += lines(part)) > MOST || low(part) > TALL - 26);
+  if (at < 0 && slide.offsetHeight > TALL) at = parts.length - 1;  // by its lower margin
   let rest = null;
   if (at > 0) rest = move(slide, parts.slice(at));
   else if (at === 0) {{  // a part that is too long by itself: between two of its paragraphs
-    const within = [...parts[0].children], first = within.findIndex(each => low(each) > TALL - 26);
+    const within = [...parts[0].children], first = within.findIndex(each => low(each) > TALL - 42);
     const heads = within.findIndex(each => !/^H[1-6]$/.test(each.tagName));
     if (first > Math.max(heads, 0)) {{
       const part = document.createElement("div");
