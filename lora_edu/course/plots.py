@@ -7,6 +7,7 @@ lines) and never stand alone: lines also differ in dash or marker, and carry the
 from __future__ import annotations
 
 import io
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -160,6 +161,7 @@ def letters(text: str, size: int = 100) -> NDArray:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
+    text = unicodedata.normalize("NFC", text)  # Ê typed as E and ^ is one letter
     if not text.strip() or not text.isprintable():
         raise ValueError(f"text must hold a letter, got {text!r}")
     bold = FontProperties(family="DejaVu Sans", weight="bold")

@@ -1,3 +1,5 @@
+import unicodedata
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -67,6 +69,13 @@ def test_letters_fill_the_square_but_for_a_margin_and_holes_stay_empty():
     assert np.allclose(plots.letters("T"), plots.letters("T")[:, ::-1])  # a symmetric letter
     assert plots.letters("L")[0:50, 50:].sum() == 0  # row 0 is at the top
     assert ndimage.label(plots.letters("I I").sum(axis=0) > 0)[1] == 2  # a blank stays blank
+
+
+@pytest.mark.parametrize("name", ["HƯƠNG", "ĐỨC", "Thuỳ", "NGỌC LAN"])
+def test_a_name_may_be_typed_with_its_tones_apart(name):
+    apart = unicodedata.normalize("NFD", name)
+    assert apart != name
+    np.testing.assert_array_equal(plots.letters(apart), plots.letters(name))
 
 
 def test_letters_are_as_wide_as_the_font_says():
