@@ -117,7 +117,7 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
         notebook.cells.append(solution)
     folder = source.path.parent / ("" if language == "en" else language)
     if questions := read_quizzes(folder).get(slug(source.path)):
-        notebook.cells.append(quiz_cell(questions, language))
+        notebook.cells.append(quiz_cell(questions, language, notebook.cells))
     return notebook
 
 

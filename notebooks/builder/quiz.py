@@ -37,12 +37,14 @@ LABELS = {
         "answer": "Answer",
         "answers": "Answers",
         "cell": "cell",
+        "see": "see",
     },
     "vi": {
         "quiz": "Năm câu hỏi, để xem điều gì còn đọng lại",
         "answer": "Đáp án",
         "answers": "Đáp án",
         "cell": "ô",
+        "see": "xem",
     },
 }
 
@@ -152,9 +154,11 @@ def asked(question: Question, number: int) -> str:
     return "\n".join([f"**{number}.** {question.ask}", *([""] if options else []), *options])
 
 
-def answered(question: Question, language: str = "en") -> str:
+def answered(question: Question, language: str = "en", heading: str = "") -> str:
     """Return the answer as Markdown: which, why, and the cell; then why not the others."""
-    said = f"**{question.answer}.** {question.why} ({LABELS[language]['cell']} `{question.cell}`)"
+    labels = LABELS[language]
+    where = f"{labels['see']} *{heading}*" if heading else f"{labels['cell']} `{question.cell}`"
+    said = f"**{question.answer}.** {question.why} ({where})"
     others = [
         f"- **{letter(i)}** {choice.why}"
         for i, choice in enumerate(question.choices)
@@ -163,12 +167,25 @@ def answered(question: Question, language: str = "en") -> str:
     return "\n".join([said, *([""] if others else []), *others])
 
 
-def quiz_cell(questions: Iterable[Question], language: str) -> NotebookNode:
+def headings(cells: Iterable[NotebookNode]) -> dict[str, str]:
+    """Return the heading below which each cell of a lesson stands: JupyterLab shows no ids."""
+    found, heading = {}, ""
+    for cell in cells:
+        own = re.findall(r"(?m)^##+ (.+)", cell.source) if cell.cell_type == "markdown" else []
+        found[cell.id] = own[0] if own and cell.source.startswith("##") else heading
+        heading = own[-1] if own else heading
+    return found
+
+
+def quiz_cell(
+    questions: Iterable[Question], language: str, cells: Iterable[NotebookNode]
+) -> NotebookNode:
     """Return the cell that ends a lesson: its questions, folded, each answer folded once more."""
+    above = headings(cells)
     labels = LABELS[language]
     parts = [f"<details><summary>{labels['quiz']}</summary>"]
     for number, question in enumerate(questions, start=1):
-        answer = answered(question, language)
+        answer = answered(question, language, above.get(question.cell, ""))
         parts.append(asked(question, number))
         parts.append(f"<details><summary>{labels['answer']}</summary>\n\n{answer}\n\n</details>")
     text = "\n\n".join([*parts, "</details>"])

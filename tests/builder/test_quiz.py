@@ -54,14 +54,19 @@ def test_neither_place_nor_length_gives_the_right_choice_away():
 @pytest.mark.parametrize("path", sources(), ids=slug)
 def test_a_lesson_ends_with_its_questions_folded(path):
     for edition in (reading_edition, own_edition):
-        last = edition(read_source(path)).cells[-1]
+        *cells, last = edition(read_source(path)).cells
+        ids = [cell.id for cell in cells]
         assert last.id == "quiz"
         assert last.source.startswith("<details><summary>Five questions")
         assert last.source.count("<details>") == last.source.count("</details>") == 6
         for question in QUIZZES[slug(path)]:
             assert question.ask in last.source
             assert f"**{question.answer}.** {question.why}" in last.source
-            assert f"(cell `{question.cell}`)" in last.source
+            at = ids.index(question.cell)
+            said = "\n".join(c.source for c in cells[:at] if c.cell_type == "markdown")
+            first = re.match("##+ .+", cells[at].source)
+            (*_, above) = re.findall(r"(?m)^##+ (.+)", f"{said}\n{first[0] if first else ''}")
+            assert f"{question.why} (see *{above}*)" in last.source
 
 
 # -- for Moodle, read back by the rules of its own reader ------------------------------------------
