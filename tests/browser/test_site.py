@@ -201,7 +201,7 @@ def test_questions_mark_themselves(opened):
     check = first.get_by_role("button", name="Check")
     check.click()
     expect(first.locator(".verdict")).to_have_text("Choose first, or write a number.")
-    first.get_by_label("Which entries in a row").check()
+    first.get_by_label("Which entries in").check()
     check.click()
     expect(first.locator(".verdict")).to_have_text("No.")
     expect(first.get_by_text("You took for granted that rank 5 leaves")).to_be_visible()
