@@ -3,10 +3,10 @@
 {
   const WORDS = {
     model: "Model", own: "a config.json of your own", config: "Your config.json",
-    adapt: "Modules to adapt", some: "q and v", all: "all linear", rank: "Rank r", slide: "slide", or: " or ",
+    adapt: "Modules to adapt", some: "q and v", all: "all linear", rank: "Rank r", slide: "slide",
     noJson: "A config.json holds one object in JSON. This does not: {message}",
     lacks: "This config of a {family} model lacks {key}.", nothing: "Choose at least one module.",
-    oneOf: "{key} must be {known} to be counted here, got {value}.",
+    oneOf: "{key} must be {known} to be counted here, got {value}.", or: " or ",
     whole: "{key} must be a whole number from {least} to {most}, got {value}.",
     completed: "Not in this config, and completed as transformers does it: {keys}. ",
     closed: "PEFT adapts a model of type {model_type}, whose experts share a parameter, in a way "
