@@ -66,6 +66,15 @@ def test_a_check_may_say_what_it_likes(monkeypatch, capfd):
     assert "caf� é" in capfd.readouterr().out
 
 
+def test_what_is_late_is_said_though_all_is_well(monkeypatch, capsys):
+    says = ["-c", "print('fine\\nlate: translations, 3 lines: build.py --check 01')"]
+    monkeypatch.setattr(clone, "CHECKS", {"notebooks": says})
+    assert cli.main(["check", "notebooks"]) == 0
+    out = capsys.readouterr().out
+    assert "\nlate: translations, 3 lines: build.py --check 01\n" in out
+    assert "fine" not in out
+
+
 def test_options_go_to_those_who_know_them(ran):
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
     assert cli.main(["test", "-q", "-x"]) == 0
