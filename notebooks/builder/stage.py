@@ -24,7 +24,7 @@ from builder.appendix import (
     tree,
 )  # fmt: skip
 from builder.editions import load
-from builder.quiz import FINAL, quiz_files, read_quizzes
+from builder.quiz import FINAL, headings, quiz_files, read_quizzes
 from builder.slides import page as slides_of
 from builder.slides import page_of
 from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
@@ -139,18 +139,14 @@ def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
     """
     found = {}
     for stem, path in (lessons("en") | lessons(language)).items():
-        notebook, proof, title = load(path), False, ""
+        notebook, proof = load(path), False
+        above = headings(notebook.cells if notebook else [])
         for cell in notebook.cells if notebook else []:
-            headings = re.findall(r"(?m)^##+ (?:\d+ · )?(.+)", cell.source)
-            headings = headings if cell.cell_type == "markdown" else []
-            if headings and cell.source.startswith("##"):
-                title = headings[0]
-                if cell.source.startswith("## "):
-                    proof = cell.id == "know"
+            if cell.cell_type == "markdown" and cell.source.startswith("## "):
+                proof = cell.id == "know"
             apart = proof and (language == "en" or stem not in lessons(language))
             place = f"notebooks/know/{stem}" if apart else f"notebooks/{stem}"
-            found[stem, cell.id] = place, title
-            title = headings[-1] if headings else title
+            found[stem, cell.id] = place, re.sub(r"^\d+ · ", "", above[cell.id])
     return found
 
 
