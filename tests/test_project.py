@@ -312,6 +312,7 @@ def test_each_file_of_the_project_that_is_named_exists():
     assert [(name, found) for name, found in files if not (ROOT / found).exists()] == []
 
 
+@pytest.mark.seconds
 def test_the_code_on_the_packages_page_gives_what_its_comments_say():
     readme = (ROOT / "lora_edu" / "README.md").read_text(encoding="utf-8")
     names, compared = {}, 0

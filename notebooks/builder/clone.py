@@ -27,14 +27,15 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
 PYTEST = ["-m", "pytest", "-q"]
 LORA_EDU = ["-m", "lora_edu.cli"]
 HOUSE = [f"tests/test_{name}.py" for name in ("architecture", "project", "mutations")]
-# Left to `test`: they start processes, which takes its time.
+# Left to `test`: what takes a second or more, most of it in processes that it starts.
+QUICK = [*PYTEST, "-m", "not slow and not long and not seconds"]
 SLOWER = [f"--ignore-glob=*/test_{name}*.py" for name in ("assets", "finetune")]
 # What `check` runs, each as arguments of Python. The longest come first: two run at a time.
 CHECKS = {
     "types": ["-m", "pyright", "--pythonpath", sys.executable],
-    "core": [*PYTEST, "tests/core", *SLOWER],
-    "lessons": [*PYTEST, "tests/lessons", "--ignore=tests/lessons/test_notebooks.py"],
-    "house": [*PYTEST, *HOUSE, "tests/builder/test_constraints.py"],
+    "core": [*QUICK, "tests/core", *SLOWER],
+    "lessons": [*QUICK, "tests/lessons", "--ignore=tests/lessons/test_notebooks.py"],
+    "house": [*QUICK, *HOUSE, "tests/builder/test_constraints.py"],
     "figures": [*LORA_EDU, "figures", "--check"],
     "notebooks": ["notebooks/build.py", "--check"],
     "records": [*LORA_EDU, "records"],

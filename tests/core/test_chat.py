@@ -352,6 +352,7 @@ def test_what_ships_and_two_folders_of_one_name(folder, adapters, tmp_path, monk
         talks.command(f"/adapter {name}")
 
 
+@pytest.mark.seconds
 def test_a_byte_that_is_no_letter_is_no_end(folder):
     command = [sys.executable, "-m", "lora_edu.cli", "chat", str(folder), "--max-tokens", "3"]
     done = subprocess.run(command, input=b"caf\xe9\nHi\n", capture_output=True, check=True,

@@ -519,6 +519,7 @@ KILLED = textwrap.dedent("""
 """)
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
 def test_killed_at_every_operation_on_a_file(tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path)]

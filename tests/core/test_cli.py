@@ -17,6 +17,7 @@ from lora_edu.cli import main
 from lora_edu.course.claims import collected
 
 
+@pytest.mark.seconds
 def test_figures_for_print_stand_apart(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["matrix_anatomy", "rank_and_noise"]
@@ -296,6 +297,7 @@ def test_the_code_that_a_config_names_is_never_run(tmp_path, capsys):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.seconds
 def test_memory_is_planned_and_bad_sizes_are_one_line(capsys):
     assert main(["count", "gpt2", "--memory", "--batch", "2", "--length", "64"]) == 0
     printed = capsys.readouterr().out
@@ -326,6 +328,7 @@ def test_without_torch_memory_is_one_line_and_the_ledger_works():
         assert done.stderr.count("\n") == (code == 2)
 
 
+@pytest.mark.seconds
 def test_the_ledger_on_the_command_line(capsys):
     assert main(["ledger"]) == 0
     assert "arXiv:2106.09685v2" in capsys.readouterr().out
@@ -355,6 +358,7 @@ def test_the_catalogue_is_counted_without_loading_torch():
     assert out.endswith("}\nFalse\n")
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="measures memory the Unix way")
 def test_a_70b_model_is_counted_in_30_seconds_and_2_gigabytes(tmp_path):
     from lora_edu import counting
@@ -407,6 +411,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         assert running.wait() == 0
 
 
+@pytest.mark.seconds
 def test_a_terminal_without_a_letter_for_it_gets_its_number():
     """As a pipe on Windows, whose code page has no Greek."""
     command = [sys.executable, "-m", "lora_edu.cli", "records", "descendants_turned"]

@@ -102,6 +102,7 @@ def test_full_training_takes_12_bytes_a_number_and_qlora_four_bits():
         assert planned["QLoRA"][part] == planned["LoRA"][part]
 
 
+@pytest.mark.seconds
 def test_the_largest_model_takes_seconds_and_no_memory():
     config = counting.catalogue()["llama-3.1-405b"]
     planned = memory.plan(config, 16, ["q_proj"], 1, 64)

@@ -191,9 +191,13 @@ def played(lesson: str, old: str, new: str) -> NotebookNode:
     return execute.execute(notebook, source, strict=None)
 
 
+# Lessons that run in a quarter of a minute: with these one plays in each `make test`.
+SECONDS = {"matrix_example", "rank_and_svd", "learning_the_update", "beyond_lora"}
+
+
 def marks_of(lesson: str, last: bool) -> list[pytest.MarkDecorator]:
     """Return the marks of a change: slow, but for the last one of a lesson that takes seconds."""
-    marks = [] if last and lesson not in LONGER else [pytest.mark.slow]
+    marks = [] if last and lesson in SECONDS else [pytest.mark.slow]
     return [*marks, pytest.mark.assets] if lesson in NEED_ASSETS else marks
 
 

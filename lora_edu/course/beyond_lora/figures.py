@@ -1,21 +1,19 @@
-"""Figures: curves without names, gains with and without care, a row of DoRA, NF4, rates."""
+"""Figures: curves without names, gains with and without care, a row of DoRA, rates."""
 
 import functools
-from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lora_edu.course.beyond_lora.experiments import rounding_error, settings
+from lora_edu.course.beyond_lora.experiments import rounding_error as rounding_error  # for the page
+from lora_edu.course.beyond_lora.experiments import settings
 from lora_edu.course.experiments import intervals, results
 from lora_edu.course.figures import Numbers, figure, one_of
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
-from lora_edu.quantize import nf4_levels
 
 TASKS = {"inverted": "inverted digits", "turned": "turned digits", "minilm": "MiniLM, newsgroups"}
 KINDS = {
@@ -261,60 +259,6 @@ def a_row_of_dora(numbers: Numbers) -> Figure:
 def _arrow(ax: Axes, tip: NDArray, color: str, width: float) -> None:
     look = {"arrowstyle": "->", "color": color, "linewidth": width, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", tip, (0, 0), arrowprops=look)
-
-
-# -- four bits ------------------------------------------------------------------------------------
-
-
-def _rounding() -> Numbers:
-    """Round normal and uniform weights in blocks, to NF4's 16 levels and to even ones."""
-    generator, sizes = torch.Generator().manual_seed(0), [16, 64, 256, 1024]
-    # In float64: a sum of a million squares in float32 is right to five digits, and not to six.
-    weights = {
-        "normal": torch.randn(1024, 1024, generator=generator).double(),
-        "uniform": torch.rand(1024, 1024, generator=generator).double() * 2 - 1,
-    }
-    levels = {"nf4": nf4_levels().double(), "even": torch.linspace(-1, 1, 16).double()}
-    numbers: Numbers = {"sizes": sizes}
-    numbers["levels"] = {name: of.tolist() for name, of in levels.items()}
-    curves = {}
-    for name, kind in product(levels, weights):
-        errors = [rounding_error(weights[kind], levels[name], size) for size in sizes]
-        numbers[f"{name}_{kind}"] = [round(error, 4) for error in errors]
-        curves[f"{name}, {kind}"] = errors
-    return {**numbers, "labels": list(curves), "curves": np.array(list(curves.values()))}
-
-
-@figure(_rounding)
-def nf4_levels_and_error(numbers: Numbers) -> Figure:
-    """Show where NF4 puts its 16 levels, and for which weights that pays.
-
-    Left, the bell curve of the normal distribution over 16 marks: NF4's levels lie close together
-    near zero and far apart at the ends; below them 16 even ones. Right, the relative error of
-    rounding against the block size: for normal weights NF4 {nf4_normal[1]:.3f} and even levels
-    {even_normal[1]:.3f} at 64; for uniform weights NF4 {nf4_uniform[1]:.3f} and even levels
-    {even_uniform[1]:.3f}. Both grow with the block for normal weights.
-    """
-    sizes = numbers["sizes"]
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.6), layout="constrained")
-    x = np.linspace(-1.1, 1.1, 200)
-    left.plot(x, np.exp(-((2.4 * x) ** 2) / 2), color=GREY, linewidth=1)
-    for place, (name, color) in enumerate((("nf4", BLUE), ("even", ORANGE))):
-        left.plot(numbers["levels"][name], [-0.12 - 0.2 * place] * 16, "|", color=color,
-                  markersize=16, markeredgewidth=2)  # fmt: skip
-        left.text(1.12, -0.16 - 0.2 * place, name, color=color)
-    for label, errors in zip(numbers["labels"], numbers["curves"], strict=True):
-        color, inside = (BLUE, BLUE) if label.startswith("nf4") else (ORANGE, "white")
-        style = "o-" if label.endswith("normal") else "s--"
-        right.plot(sizes, errors, style, color=color, markerfacecolor=inside, label=label)
-    left.set(xlabel="w / absmax", yticks=[], xlim=(-1.15, 1.35))
-    left.spines["left"].set_visible(False)
-    right.set(xscale="log", xlabel="block_size", ylim=(0, None),
-              ylabel="$\\|W - \\hat W\\|\\,/\\,\\|W\\|$")  # fmt: skip
-    right.set_xticks(sizes, sizes)
-    right.minorticks_off()
-    right.legend()
-    return fig
 
 
 # -- learning rates -------------------------------------------------------------------------------

@@ -214,9 +214,10 @@ def ledger_markdown() -> str:
     ]
     text += ["*approximate*: to a round number such as 10,000; *differs*: none of these. What was"]
     text += ["tried for a figure that differs is judged in the same way."]
-    for source, citation in sources().items():
-        text += ["", f"## {source}: {citation}"]
-        for name, rows in tables()[source].items():
+    published, cited = tables(), sources()
+    for source in published:
+        text += ["", f"## {source}: {cited[source]}"]
+        for name, rows in published[source].items():
             text += [
                 "",
                 f"### {name}",

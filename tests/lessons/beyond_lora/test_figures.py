@@ -102,7 +102,7 @@ def test_what_is_not_recorded_is_refused_in_one_line(ask, names):
     assert "\n" not in str(caught.value)
 
 
-def test_the_figure_rounds_as_nf4_does():
+def test_the_page_rounds_as_nf4_does():
     W = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     error = (NF4.quantize(W).dequantize() - W).norm() / W.norm()
     assert figures.rounding_error(W, nf4_levels(), 64) == pytest.approx(error.item(), rel=1e-5)

@@ -46,6 +46,7 @@ def test_what_was_not_counted_is_refused():
         figures.at_minus_one("ended", "wolf")
 
 
+@pytest.mark.seconds
 @pytest.mark.assets
 def test_a_number_of_the_model_that_changes_is_seen():
     model, _ = chat.load()

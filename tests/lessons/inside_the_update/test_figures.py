@@ -175,6 +175,7 @@ def test_the_convincing_picture_does_not_say_what_it_shows():
     assert ax.images[0].get_array()[-1, -1] > 0.99
 
 
+@pytest.mark.seconds
 def test_the_film_shows_each_pair_and_what_it_says():
     html = figures.film_of_partners().html.replace("\\u03c6", "φ")
     for partner, words in figures.PARTNERS.items():

@@ -107,6 +107,7 @@ def test_a_model_reads_from_the_bytes_of_a_code_what_is_recorded():
                 assert probe.loss("voice") == pytest.approx(loss, rel=1e-4)
 
 
+@pytest.mark.seconds
 @pytest.mark.assets
 @torch.no_grad()
 def test_at_the_start_nothing_is_preferred():

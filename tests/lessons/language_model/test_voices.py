@@ -32,6 +32,7 @@ def test_an_adapter_is_small_half_precise_and_that_of_the_record(voice):
     assert "/" not in config["base_model_name_or_path"].removeprefix("HuggingFaceTB/")
 
 
+@pytest.mark.seconds
 @pytest.mark.assets
 @pytest.mark.parametrize("voice", VOICES)
 def test_peft_loads_it_with_equal_logits(voice):
@@ -73,6 +74,7 @@ def test_the_readme_quotes_what_was_said():
         assert said[voice][i].removesuffix("<|im_end|>") in readme
 
 
+@pytest.mark.seconds
 @pytest.mark.assets
 def test_the_voices_are_heard():
     """What the record has heard of the seed that ships, now in one batch of both and the base."""

@@ -65,6 +65,7 @@ def test_the_directions_light_up_when_theory_says_and_spare_ones_never():
     assert len(numbers["frames"]) <= 24
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("r", [1, 2, 3, 7])
 def test_the_film_takes_other_ranks(r):
     numbers = figures.lighting_up(r)

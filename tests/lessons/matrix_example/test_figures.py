@@ -172,12 +172,14 @@ def test_the_film_takes_a_fresh_adapter_whose_b_is_zero():
     assert [label.get_text() for label in fig.axes[4].get_yticklabels()] == ["0.0 × $a_1$"]
 
 
+@pytest.mark.seconds
 def test_a_film_of_noise_is_not_too_large():
     rng = np.random.default_rng(0)
     page = figures.film_of_rows(rng.standard_normal((100, 100)), rng.standard_normal((100, 100)))
     assert len(page.html) < 360_000  # 321,000; the sum of five cosine rows has 188,000
 
 
+@pytest.mark.seconds
 def test_the_films_are_small():
     assert len(figures.film_of_rows().html) < 220_000
     assert len(figures.film_of_name().html) < 220_000

@@ -50,6 +50,7 @@ def test_the_word_is_whole_then_gone():
     assert np.abs(numbers["delta"][moved]).min() > 0
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("dtype", ["float16", torch.float32])
 def test_the_film_takes_other_types(dtype):
     assert figures.rounding(dtype)["arrived"][12] == pytest.approx(1, abs=0.01)

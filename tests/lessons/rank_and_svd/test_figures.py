@@ -177,6 +177,7 @@ def test_the_board_and_the_line():
     assert np.array_equal(line, np.eye(100))
 
 
+@pytest.mark.seconds
 def test_the_films_are_small():
     sizes = [len(film().html) for film in (figures.film_of_turning, figures.film_of_the_square)]
     assert max(sizes) < 130_000
