@@ -181,7 +181,7 @@ def make_assignment(path: Path, out: Path) -> str:
 
 def make_quizzes(out: Path | None) -> str:
     """Write the questions of all lessons, for Moodle and to print."""
-    from builder.quiz import write_quizzes
+    from builder.sheets import write_quizzes
 
     return write_quizzes(NOTEBOOKS / "src", out or Path("quizzes"))
 

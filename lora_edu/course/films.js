@@ -50,7 +50,8 @@
 
   view.append(sheet);
   bar.append(play, at);
-  still.replaceWith(view, bar, says);
+  still.style.display = "none"; // on paper it is shown again, by the page that is printed
+  still.after(view, bar, says);
   stop();
   show(0);
 }

@@ -5,8 +5,9 @@
 makes notebooks of it.
 ``claims`` collects the sentences that a page vouches for, ``page`` measures its code, ``lint``
 judges the whole, ``execute`` runs it.
-``own`` gives a learner copies, ``slides`` and ``assignment`` are for a class; ``constraints`` names
-the versions behind the outputs; ``clone`` opens the lessons, checks a change and runs the tests.
+``own`` gives a learner copies; ``slides``, ``sheets`` and ``assignment`` are for a class;
+``constraints`` names the versions behind the outputs; ``clone`` opens the lessons, checks a change
+and runs the tests.
 For the web, ``appendix`` makes pages of data, ``webpage`` one of a lesson, ``explorables`` the data
 of pieces to play with; ``stage`` puts all pages of a language together, ``live`` lets lessons run
 in a browser, and ``site`` builds the whole.

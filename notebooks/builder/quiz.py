@@ -9,13 +9,11 @@ How it is written: under the slug of each lesson five questions, and under `fina
     why       why the right answer is right
     cell      the cell of the lesson that shows it (in the final: `lesson`, too)
 
-The page of a lesson ends with its five, folded (`quiz_cell`). For a class, `make quizzes` writes
-them as GIFT, which Moodle imports (`gift`), and as pages to print (`paper`).
+The page of a lesson ends with its five, folded (`quiz_cell`); `sheets` makes files of them.
 """
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,8 +24,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from builder.source import BuildError, read_text, slug
-from lora_edu.files import write_whole
+from builder.source import BuildError, read_text
 
 FILE, FINAL = "quizzes.yml", "final"
 KINDS = ["concept", "prediction", "number", "misconception", "misconception"]  # of a lesson's five
@@ -35,14 +32,12 @@ LABELS = {
     "en": {
         "quiz": "Five questions, to see what stayed",
         "answer": "Answer",
-        "answers": "Answers",
         "cell": "cell",
         "see": "see",
     },
     "vi": {
         "quiz": "Năm câu hỏi, để xem điều gì còn đọng lại",
         "answer": "Đáp án",
-        "answers": "Đáp án",
         "cell": "ô",
         "see": "xem",
     },
@@ -145,7 +140,7 @@ def read_choice(entry: Any, place: str) -> Choice:
     raise BuildError(f"{place}: a choice is `right`, or `wrong` and says `why` one takes it")
 
 
-# -- on the page, and on paper ------------------------------------------------------------------
+# -- on the page --------------------------------------------------------------------------------
 
 
 def asked(question: Question, number: int) -> str:
@@ -190,81 +185,3 @@ def quiz_cell(
         parts.append(f"<details><summary>{labels['answer']}</summary>\n\n{answer}\n\n</details>")
     text = "\n\n".join([*parts, "</details>"])
     return nbformat.v4.new_markdown_cell(text, id="quiz", metadata={"tags": ["quiz"]})
-
-
-def paper(title: str, questions: list[Question], language: str = "en") -> str:
-    """Return questions as a page to print, the answers after the last of them."""
-    numbered = list(enumerate(questions, start=1))
-    asks = [asked(question, number) for number, question in numbered]
-    answers = [f"{number}. {answered(question, language)}" for number, question in numbered]
-    heading = f"## {LABELS[language]['answers']}"
-    return "\n\n".join([f"# {title}", *asks, heading, *answers]) + "\n"
-
-
-# -- for Moodle ---------------------------------------------------------------------------------
-
-
-def gift(category: str, questions: list[Question]) -> str:
-    """Return questions in Moodle's GIFT format, as one category of its question bank.
-
-    Source: https://docs.moodle.org/en/GIFT_format. What a choice reveals is its feedback, why the
-    right one is right that of the question.
-    """
-    blocks = [f"$CATEGORY: $course$/top/LoRA/{category}"]
-    for number, question in enumerate(questions, start=1):
-        name = in_gift(f"{category} · {number} · {question.kind}", plain=True)
-        if question.number is not None:
-            answers = [f"={question.number:g}:{question.tolerance:g}"]
-            opening = "{#"
-        else:
-            answers, opening = [choice_in_gift(choice) for choice in question.choices], "{"
-        lines = [f"::{name}::[html]{in_gift(question.ask)} {opening}", *answers]
-        blocks.append("\n".join([*lines, f"####{in_gift(question.why)}", "}"]))
-    return "\n\n".join(blocks) + "\n"
-
-
-def choice_in_gift(choice: Choice) -> str:
-    """Return an answer to choose from, with its feedback."""
-    if choice.right:
-        return f"={in_gift(choice.text)}"
-    return f"~{in_gift(choice.text)}#{in_gift(choice.why)}"
-
-
-def in_gift(text: str, *, plain: bool = False) -> str:
-    """Return Markdown as the HTML that GIFT holds, on one line, its control signs escaped."""
-    if not plain:
-        parts = re.split(r"(`[^`]+`|\$[^$]+\$)", " ".join(text.split()))
-        text = "".join(map(as_html, parts))
-    return re.sub(r"([\\~=#{}:])", r"\\\1", text)
-
-
-def as_html(part: str) -> str:
-    """Return `code`, a $formula$ or what stands between them as HTML, formulas as MathJax reads."""
-    if part.startswith("`"):
-        return f"<code>{html.escape(part[1:-1], quote=False)}</code>"
-    if part.startswith("$"):
-        return rf"\({html.escape(part[1:-1], quote=False)}\)"
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", html.escape(part, quote=False))
-
-
-def quiz_files(folder: Path) -> dict[str, str]:
-    """Return the questions on each lesson of a folder, and the final: the name of a file → text."""
-    stems = {slug(path): path.stem for path in sorted(folder.glob("[0-9]*.md"))}
-    language = "en" if folder.name == "src" else folder.name
-    files = {}
-    for lesson, questions in read_quizzes(folder).items():
-        name = stems.get(lesson, lesson)
-        files[f"{name}.gift.txt"] = gift(name, questions)
-        files[f"{name}.md"] = paper(name, questions, language)
-    return files
-
-
-def write_quizzes(folder: Path, out: Path) -> str:
-    """Write the questions on each lesson of a folder, and the final; say how many.
-
-    Those of a translation go into a folder of it.
-    """
-    for own in [folder, *(file.parent for file in sorted(folder.glob(f"*/{FILE}")))]:
-        for name, text in quiz_files(own).items():
-            write_whole(out / own.relative_to(folder) / name, text)
-    return f"{sum(map(len, read_quizzes(folder).values()))} questions in {out}"

@@ -64,7 +64,8 @@ footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #55
 @page {{ size: 1280px 720px; margin: 0 }}
 @media print {{ html, body {{ overflow: visible }}
   section {{ display: block; page-break-after: always; transform: none !important }}
-  section > .hidden {{ visibility: visible }} footer {{ display: none }} }}
+  section > .hidden {{ visibility: visible }} footer {{ display: none }}
+  figure > img {{ display: block !important }} figure > :not(img) {{ display: none !important }} }}
 </style>
 {slides}
 <footer></footer>
@@ -104,7 +105,7 @@ function cut(slide) {{  // until all that is left on a slide can be read
 }}
 document.querySelectorAll("section").forEach(cut);
 const slides = [...document.querySelectorAll("section")], footer = document.querySelector("footer");
-let at = Math.min(Math.max(Number(location.hash.slice(1)) || 1, 1), slides.length) - 1;
+let at = 0;
 const steps = slide => [...slide.querySelectorAll(":scope > .step")];
 function show(open) {{  // a slide; all of its steps open, or none
   slides.forEach((slide, i) => slide.classList.toggle("now", i === at));
@@ -122,16 +123,26 @@ function go(forward) {{
   const next = at + (forward ? 1 : -1);
   if (slides[next]) {{ at = next; show(!forward); }}
 }}
+function jump(to) {{  // to a slide, none of its steps open yet
+  at = Math.min(Math.max(to || 1, 1), slides.length) - 1;
+  show(false);
+}}
+// Before a player hears them: its own are the arrows of its slider, and space and Enter.
 addEventListener("keydown", event => {{
-  if (event.target.closest("figure")) return;  // the keys of a player are its own
-  if (["ArrowRight", "ArrowDown", "PageDown", " "].includes(event.key)) go(true);
-  else if (["ArrowLeft", "ArrowUp", "PageUp"].includes(event.key)) go(false);
+  const {{ key, target }} = event, player = target.closest("figure");
+  if (player && (!/^(Page|Arrow)/.test(key) || target.type === "range" && /^Arrow/.test(key))) return;
+  if (["ArrowRight", "ArrowDown", "PageDown", " "].includes(key)) go(true);
+  else if (["ArrowLeft", "ArrowUp", "PageUp"].includes(key)) go(false);
+  else if (key === "Home") jump(1);
+  else if (key === "End") jump(slides.length);
   else return;
   event.preventDefault();
-}});
+  event.stopPropagation();
+}}, true);
+addEventListener("hashchange", () => jump(Number(location.hash.slice(1))));
 addEventListener("click", event => event.target.closest("a, details, figure") || go(true));
 addEventListener("resize", () => show(true));
-addEventListener("load", () => show(false));
+addEventListener("load", () => jump(Number(location.hash.slice(1))));
 </script>
 </html>
 """

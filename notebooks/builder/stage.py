@@ -24,7 +24,8 @@ from builder.appendix import (
     tree,
 )  # fmt: skip
 from builder.editions import load
-from builder.quiz import FINAL, headings, quiz_files, read_quizzes
+from builder.quiz import FINAL, headings, read_quizzes
+from builder.sheets import quiz_files
 from builder.slides import page as slides_of
 from builder.slides import page_of
 from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
@@ -338,7 +339,7 @@ class Stage:
         form = quiz(self.quizzes[FINAL], "final", Page("en", "", self.album(place)), where)
         anchor = re.sub(r"[^\w -]", "", LABELS["en"]["questions"].lower()).replace(" ", "-")
         links = "\n".join(f"- [{stem[:2]}]({stem}.md#{anchor})" for stem in stems)
-        files = {kind: [] for kind in (".gift.txt", ".md")}
+        files = {kind: [] for kind in (".gift.txt", ".html")}
         for name, text in quiz_files(NOTEBOOKS / "src").items():
             self.files[f"files/quizzes/{name}"] = text.encode()
             stem, _, kind = name.partition(".")

@@ -40,3 +40,41 @@ def test_slides_can_be_read_from_the_back_row(browser, tmp_path, name):
             assert slide["pixels"] is None or slide["pixels"] >= 23.7, (path, number)
     page.close()
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_a_film_that_plays_does_not_hold_the_class(browser, tmp_path):
+    assert build.main(["--slides", "FIFTY_MINUTES", "--out", str(tmp_path)]) == 0
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    path = (tmp_path / "FIFTY_MINUTES.html").as_uri()
+    page.goto(path)
+    film = page.evaluate("slides.findIndex(slide => slide.querySelector('figure')) + 1")
+
+    def at():
+        return page.evaluate("at + 1")
+
+    page.goto(f"{path}#{film}")  # by hand, in the address
+    assert at() == film
+    page.get_by_role("button").click()
+    page.keyboard.press("PageDown")  # what a presenter sends
+    assert at() == film + 1
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("button").focus()
+    page.keyboard.press("ArrowRight")
+    assert at() == film + 1
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("slider").press("ArrowRight")  # the slider's own
+    assert (at(), page.get_by_role("slider").input_value()) == (film, "1")
+    page.keyboard.press("End")
+    assert at() == film  # that of the slider, too
+    page.get_by_role("button").focus()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("End")
+    assert at() == page.evaluate("slides.length")
+    page.keyboard.press("Home")
+    assert at() == 1
+    page.goto(f"{path}#{film}")
+    page.emulate_media(media="print")
+    still = page.locator("figure img").first
+    assert still.is_visible()
+    assert page.get_by_role("button").is_hidden()
+    page.close()

@@ -6,9 +6,10 @@ from collections import Counter
 import build
 import pytest
 import yaml
-from builder import quiz
+from builder import quiz, sheets
 from builder.editions import own_edition, reading_edition
 from builder.quiz import FINAL, KINDS, Choice, Question
+from builder.slides import markdown
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 QUIZZES = quiz.read_quizzes(NOTEBOOKS / "src")
@@ -86,7 +87,7 @@ def plain(text):
 
 @pytest.mark.parametrize("part", QUIZZES)
 def test_moodle_reads_back_what_was_written(part):
-    first, *blocks = quiz.gift("LoRA", QUIZZES[part]).strip().split("\n\n")
+    first, *blocks = sheets.gift("LoRA", QUIZZES[part]).strip().split("\n\n")
     assert first == "$CATEGORY: $course$/top/LoRA/LoRA"
     assert len(blocks) == len(QUIZZES[part])
     for block, question in zip(blocks, QUIZZES[part], strict=True):
@@ -109,7 +110,7 @@ def test_moodle_reads_back_what_was_written(part):
 def test_signs_of_gift_and_of_html_are_escaped():
     ask = r"Is $a_{1} = \nu < 2$ in `x ~ y: {#}`, *really*?"
     question = Question("number", ask, "So: 2 = 2.", "x", "y", number=0.25, tolerance=0.01)
-    text = quiz.gift("small", [question])
+    text = sheets.gift("small", [question])
     assert "=0.25:0.01" in text
     assert r"\\(a_\{1\} \= \\nu &lt; 2\\)" in text  # "\n" alone would be a line break
     match = TEXT.search(text)
@@ -156,13 +157,19 @@ def test_the_command_writes_both_forms(tmp_path, capsys):
     assert "75 questions" in capsys.readouterr().out
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert len(names) == 2 * len(QUIZZES)
-    assert {"03_learning_the_update.gift.txt", "final.gift.txt", "final.md"} <= names
-    page = (tmp_path / "final.md").read_text(encoding="utf-8")
-    asks, _, answers = page.partition("## Answers")
+    assert {"03_learning_the_update.gift.txt", "final.gift.txt", "final.html"} <= names
+    page = (tmp_path / "final.html").read_text(encoding="utf-8")
+    asks, _, answers = page.partition("<h2>Answers</h2>")
     for number, question in enumerate(QUIZZES[FINAL], start=1):
-        assert f"**{number}.** {question.ask}" in asks
-        assert question.why not in asks
-        assert f"{number}. **{question.answer}.** {question.why}" in answers
-    own = (tmp_path / "vi" / "03_learning_the_update.md").read_text(encoding="utf-8")
-    assert "## Đáp án" in own
+        assert f"<strong>{number}.</strong>" in asks
+        assert markdown(question.why) not in asks
+        assert f"<strong>{number}.</strong> <strong>{question.answer}.</strong>" in answers
+        assert markdown(question.why).removeprefix("<p>").removesuffix("</p>\n") in answers
+        stem = next(path.stem for path in sources() if slug(path) == question.lesson)
+        assert f"(see <em>{stem[:2]}, " in answers
+    assert "<math" in asks
+    assert not re.search(r"[*`$]", re.sub("<[^>]+>", "", asks.partition("</style>")[2])), "Markdown is left"
+    own = (tmp_path / "vi" / "03_learning_the_update.html").read_text(encoding="utf-8")
+    assert "<h2>Đáp án</h2>" in own
+    assert "<title>03 · Hạ gradient có tìm được hai dải không?" in own
     assert (tmp_path / "vi" / "03_learning_the_update.gift.txt").is_file()
