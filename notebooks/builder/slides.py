@@ -130,7 +130,7 @@ function jump(to) {{  // to a slide, none of its steps open yet
 // Before a player hears them: its own are the arrows of its slider, and space and Enter.
 addEventListener("keydown", event => {{
   const {{ key, target }} = event, player = target.closest("figure");
-  if (player && (!/^(Page|Arrow)/.test(key) || target.type === "range" && /^Arrow/.test(key))) return;
+  if (player && !(target.type === "range" ? /^Page/ : /^(Page|Arrow)/).test(key)) return;
   if (["ArrowRight", "ArrowDown", "PageDown", " "].includes(key)) go(true);
   else if (["ArrowLeft", "ArrowUp", "PageUp"].includes(key)) go(false);
   else if (key === "Home") jump(1);
