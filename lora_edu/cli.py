@@ -5,6 +5,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 """
 
 import argparse
+import errno
 import importlib
 import io
 import json
@@ -351,10 +352,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = arguments.run(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever reads, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
+        closed = getattr(error, "errno", None) in (errno.EPIPE, errno.EINVAL)  # this on Windows
+        if closed and getattr(error, "filename", None) is None:  # who reads has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         why = textwrap.shorten(str(error), 1000)
         if isinstance(error, ModuleNotFoundError):  # count and ledger may be installed alone
             why = f"this needs {error.name}: pip install 'lora-edu[course]'"

@@ -96,7 +96,7 @@ def adapter_parameters(
     lora-fa   r (d + k), of which only B, r d, trains (arXiv:2308.03303)
     vera      d + r: two vectors; A and B are random and shared (arXiv:2310.11454)
     """
-    _one_of("method", method, METHODS)
+    one_of("method", method, METHODS)
     both, d, r = lora_parameters(out_features, in_features, r), index(out_features), index(r)
     if method == "lora-fa":
         return r * d, both
@@ -176,12 +176,12 @@ def modules(source: Any) -> dict[str, Module]:
     if hasattr(source, "named_modules"):
         return _modules_of_model(source)
     if isinstance(source, str):
-        source = catalogue()[_one_of("model", source, catalogue())]
+        source = catalogue()[one_of("model", source, catalogue())]
     config: Mapping[str, Any] = source if isinstance(source, Mapping) else source.to_dict()
     if config and isinstance(next(iter(config.values())), Module):
         return dict(config)
     families = _data()["families"]
-    family = _one_of("model_type", config.get("family", config.get("model_type")), families)
+    family = one_of("model_type", config.get("family", config.get("model_type")), families)
     rows = dict(families[family])
     while "like" in rows:  # but for the rows that it has itself
         rows = families[rows.pop("like")] | rows
@@ -329,7 +329,7 @@ def count(
 
 def bytes_of(numbers: int, dtype: str) -> int:
     """Count the bytes of some numbers of a type of ``BITS``, rounded up to whole ones."""
-    return ceil(Fraction(_whole("numbers", numbers) * BITS[_one_of("dtype", dtype, BITS)], 8))
+    return ceil(Fraction(_whole("numbers", numbers) * BITS[one_of("dtype", dtype, BITS)], 8))
 
 
 def training_memory(
@@ -349,7 +349,7 @@ def training_memory(
     """
     frozen, trained = _whole("frozen", frozen), _whole("trained", trained)
     tensors = _whole("tensors", tensors)
-    kept = OPTIMIZERS[_one_of("optimizer", optimizer, OPTIMIZERS)] * trained
+    kept = OPTIMIZERS[one_of("optimizer", optimizer, OPTIMIZERS)] * trained
     steps = bytes_of(tensors, "float32") if optimizer == "adamw" else 0
     return {
         "weights": bytes_of(frozen, dtypes[0]) + bytes_of(trained, dtypes[1]),
@@ -358,9 +358,10 @@ def training_memory(
     }
 
 
-def _one_of(name: str, value: Any, known: Collection[str]) -> Any:
+def one_of(name: str, value: Any, known: Collection[str]) -> Any:
+    """Return a value that is one of those known; else raise a ``ValueError`` that names them."""
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
     return value
 
 

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -277,6 +278,10 @@ def test_hooks_are_the_checks():
     assert {hook["language"] for hook in repo["hooks"]} == {"system"}
 
 
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+@needs_git
 def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
     assert "mine" in pytestconfig.getini("norecursedirs")
     mine = "notebooks/mine/01_matrix_example.ipynb"
@@ -286,6 +291,8 @@ def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
 
 def committed():
     """Yield each committed file that is text, by its name from here; skip where git knows none."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")

@@ -222,7 +222,8 @@ def predict(guess: object, actual: object, *options: object) -> None:
     ----------
     guess : anything
         ``None`` while there is none: then the answer is kept back. ``"?"`` gives up. A number
-        within 1 % is near enough; ``"1,000"`` is one, and the case of letters does not matter.
+        within 1 % is near enough; ``"1,000"`` is one. Case and article of words do not matter, nor
+        the order of letters where the answer is a few capitals.
     actual : anything
         The answer.
     *options
@@ -255,6 +256,11 @@ def _number(value: Any) -> float | None:
         return None
 
 
+def _plain(guess: Any) -> Any:
+    """Return words without what does not matter: case, blanks around, an article."""
+    return re.sub(r"^(?:the|an?) ", "", guess.strip().lower()) if isinstance(guess, str) else guess
+
+
 def right_option(actual: Any, options: tuple[Any, ...]) -> Any:
     """Return the option that fits: the nearest number, or what lies beyond all numbers."""
     numbers = [option for option in options if not isinstance(option, str)]
@@ -273,10 +279,10 @@ def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
     """Say whether a guess is right; for numbers, by which factor it is off."""
     if options:
         right = right_option(actual, options)
-        chosen = guess.strip().lower() if isinstance(guess, str) else guess
-        if chosen == right or (_number(guess) is not None and _number(guess) == _number(right)):
+        number = _number(guess)
+        if _plain(guess) == _plain(right) or (number is not None and number == _number(right)):
             return "yes"
-        if _number(guess) is None:
+        if number is None:
             return "not quite"
     return _compared(guess, actual)
 
@@ -286,7 +292,9 @@ def _compared(guess: Any, actual: Any) -> str:
     number, right = _number(guess), _number(actual)
     if number is None or right is None:
         if isinstance(guess, str) and isinstance(actual, str):
-            return "yes" if guess.strip().lower() == actual.lower() else "not quite"
+            letters = sorted(re.sub(r"\W|and", "", guess.lower())) == sorted(actual.lower())
+            same = letters if actual.isupper() else _plain(guess) == _plain(actual)
+            return "yes" if same else "not quite"
         try:
             same = bool(guess == actual or list(guess) == list(actual))
         except (TypeError, ValueError):

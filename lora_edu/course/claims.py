@@ -211,7 +211,8 @@ def puzzle(above: int) -> None:
     orders = [panel.order for panel in panels]
     if len(orders) < above or orders != list(range(orders[0], orders[0] + above)):
         print(
-            "puzzle: choose Run → Run All Above Selected Cell: not every section was run just now"
+            "puzzle: choose Run → Run All Above Selected Cell: not every section was run just now\n"
+            "(if it was: Kernel → Restart Kernel and Run up to Selected Cell)"
         )
         return
     sentences = sum(len(panel.claims) for panel in panels)
@@ -236,7 +237,8 @@ def collected() -> dict[str, list[dict[str, Any]]]:
 def shown(value: Any) -> str:
     """Write a value as a reader wants it: 10,000, 1,228.8, 2.3e-16, “yes”."""
     if isinstance(value, Exception):
-        return f"nothing that can be computed ({type(value).__name__})"
+        why = "run the cells above" if isinstance(value, NameError) else type(value).__name__
+        return f"nothing that can be computed ({why})"
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(shown, value))})"
     if not _number(value):

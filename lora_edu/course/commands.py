@@ -44,15 +44,10 @@ def record(arguments: Namespace) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # of this process, and of those that --jobs starts
     from lora_edu.course import experiments
 
-    if arguments.merge and arguments.seeds:
-        raise ValueError("--merge takes the seeds that it finds, and no --seeds")
+    if arguments.merge and (arguments.seeds or not arguments.name):
+        raise ValueError("--merge asks for a NAME, takes the seeds that it finds, and no --seeds")
     seeds = None if arguments.seeds is None else _whole_numbers(arguments.seeds)
     names = arguments.name or list(experiments.load())
-    if arguments.merge and not arguments.name:
-        there = {path.stem for folder in arguments.merge for path in folder.glob("*")}
-        names = [name for name in names if name in there]
-        if not names:
-            raise ValueError(f"no run of an experiment in {', '.join(map(str, arguments.merge))}")
     code = 0
     for name in names:
         if arguments.merge:
@@ -61,6 +56,8 @@ def record(arguments: Namespace) -> int:
             how = {"jobs": arguments.jobs, "progress": True}
             differ = experiments.record(name, seeds, arguments.out, **how)
         print(f"{name:<24} {'differs' if differ else 'recorded'}")
+        if arguments.out and (experiments.RECORDS / f"{name}.json").exists():
+            print(experiments.beside(name, arguments.out))
         if differ:
             print(*differ, sep="\n", file=sys.stderr)
             print(

@@ -359,6 +359,15 @@ def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> lis
     return _finish(entry, rows, folder, made)
 
 
+def beside(name: str, folder: Path) -> str:
+    """Say how the runs recorded in a folder compare with the same runs of the lessons' record."""
+    own, other = (_by_key(read(name, place)["rows"]) for place in (RECORDS, folder))
+    same = sum(row == own.get(key) for key, row in other.items())
+    beyond = differences(own, other, find(name))
+    told = f"{len(other)} runs: {same} as recorded, to the last digit;"
+    return "\n".join([f"{told} {len(beyond)} beyond what another processor explains", *beyond])
+
+
 def _refuse_if_one_waits(name: str, folder: Path) -> None:
     new = folder / f"{name}.new.json"
     if new.exists():

@@ -62,7 +62,7 @@ class Entry:
     def picture(self, numbers: Numbers, kind: str) -> bytes:
         """Draw it as a file in the format ``kind``; the same numbers give the same bytes."""
         fig, buffer = self.draw(numbers), io.BytesIO()
-        with plt.rc_context(STYLE), plt.rc_context({"svg.hashsalt": self.name}):
+        with plt.rc_context({**STYLE, "svg.hashsalt": self.name, "pdf.fonttype": 42}):
             fig.savefig(buffer, format=kind, metadata=UNDATED[kind])
         plt.close(fig)
         return small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
@@ -115,12 +115,6 @@ def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], s
         return text
 
     return register
-
-
-def one_of(name: str, value: object, known: Iterable[object]) -> None:
-    """Raise a ``ValueError`` unless a value is one of those that a record holds."""
-    if value not in (known := [*known]):
-        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
 def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Figure]], Entry]:
@@ -247,7 +241,8 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
     lines = [
         "# The figures",
         "",
-        "Drawn by `lora-edu figures`: each with its description, its numbers and its lesson.",
+        "Drawn by `lora-edu figures`; for print: `--only NAME --format pdf --out DIR`. A seed of a",
+        "record again, compared: `lora-edu experiments RECORD --seeds 3 --out DIR`.",
     ]
     for record in records:
         name = record["name"]
@@ -269,8 +264,8 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     Parameters
     ----------
     folder : path
-        Gets ``NAME.png``, ``data/NAME.json`` and, when all are drawn, ``data/style.json``, the
-        tables and ``README.md``.
+        Gets ``NAME.png``, ``data/NAME.json``, ``README.md`` and, when all are drawn, the tables
+        and ``data/style.json``.
     only : names, optional
         Which figures to draw; all by default.
 
@@ -279,21 +274,23 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     ValueError
         ``only`` holds a name that no figure has.
     """
-    folder, records = Path(folder), []
+    folder, records = Path(folder), {}
     all_anew = only is not None or bool(_restyled(folder))
     for entry in _select(only):
         numbers = entry.numbers()
-        record = _record(entry, numbers)
-        records.append(record)
+        record = records[entry.name] = _record(entry, numbers)
         stale = all_anew or bool(_problems(folder, record))
         if stale:
             write_whole(folder / f"{entry.name}.png", entry.picture(numbers, "png"))
             write_whole(folder / "data" / f"{entry.name}.json", _text(record))
         yield entry.name, stale
+    # Of those not drawn now, what the folder holds of them.
+    every = [records.get(name) or _read(folder / "data" / f"{name}.json") for name in load()]
+    if all(every):
+        write_whole(folder / "README.md", _gallery(every))
     if only is None:
         for name, (_, text) in TABLES.items():
             write_whole(folder / name, text())
-        write_whole(folder / "README.md", _gallery(records))
         write_whole(folder / "data" / "style.json", _text(_style()))  # last: all are drawn in it
 
 

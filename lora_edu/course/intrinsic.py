@@ -102,14 +102,3 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return torch.cat([P.T @ gradient for P in ctx.space.blocks()]), None  # (d,)
-
-
-def intrinsic_dimension(
-    score: Callable[[int], float], grid: Iterable[int], baseline: float, share: float = 0.9
-) -> int | None:
-    """Return the least d of ``grid`` with ``score(d) ≥ share · baseline``; None if there is none.
-
-    ``baseline``: the score with all parameters; d_int90 is the share 0.9. It is called from the
-    least d on, and no further than needed. Source: Li et al. 2018, section 3.
-    """
-    return next((d for d in sorted(grid) if score(d) >= share * baseline), None)

@@ -1,22 +1,13 @@
 """One training loop for the whole course. It knows a model's parameters, and nothing of LoRA."""
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import length_hint
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and PyTorch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  scikit-learn and others draw from it
-    torch.manual_seed(seed)
 
 
 @dataclass

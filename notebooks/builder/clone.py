@@ -50,11 +50,13 @@ def open_lab(options: Sequence[str]) -> int:
     ``options`` are JupyterLab's own, such as ``--no-browser``.
     """
     demand("jupyterlab", "jupytext")
+    first = ROOT / "notebooks" / "mine" / "00_first_words.ipynb"
+    opened = first.parent if first.exists() else first  # the first time, where one begins
     if code := run(["notebooks/build.py", "--own"]):
         return code
     # In a container one is root, and Jupyter wants to be told that this is meant.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run(["-m", "jupyterlab", *root, "notebooks/mine", *options])
+    return run(["-m", "jupyterlab", *root, str(opened), *options])
 
 
 def check(names: Sequence[str]) -> int:

@@ -28,8 +28,8 @@ from builder.source import (
 )
 
 LABELS = {
-    "en": {"hint": "Hint", "solution": "Solution"},
-    "vi": {"hint": "Gợi ý", "solution": "Lời giải"},
+    "en": {"hint": "Hint", "solution": "Solution", "why": "Your guess first. Then: why"},
+    "vi": {"hint": "Gợi ý", "solution": "Lời giải", "why": "Đoán trước đã. Rồi xem vì sao"},
 }
 
 
@@ -149,12 +149,29 @@ def translated_edition(translation: Source, committed: NotebookNode, language: s
 
 
 def own_edition(source: Source, language: str = "en") -> NotebookNode:
-    """Keep the answers back: a question waits for a guess, which is ``None`` until then."""
+    """Keep the answers back: a question waits for a guess, which is ``None`` until then.
+
+    The paragraph that tells the answer is folded.
+    """
     notebook = reading_edition(source, language)
+    asked = False
     for cell in notebook.cells:
         if cell.cell_type == "code":
+            asked = "predict" in tags(cell) or (asked and "exercise" not in tags(cell))
             cell.source = re.sub(r'(?m)^guess = "\?"', "guess = None", cell.source)
+        elif asked and "figure-text" not in tags(cell):
+            asked = False
+            first, _, rest = cell.source.partition("\n\n")
+            if answers(cell):
+                fold = folded(cell.id, "why", first, language).source
+                cell.source = f"{fold}\n\n{rest}".rstrip()
     return notebook
+
+
+def answers(cell: NotebookNode) -> bool:
+    """Say whether a Markdown cell after a question begins with a paragraph about the answer."""
+    another = ("#", "**")  # a section, another matter, or the next question
+    return not (cell.source.startswith(another) or {"hint", "solution"} & set(tags(cell)))
 
 
 def solved_edition(source: Source) -> NotebookNode:

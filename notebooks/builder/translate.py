@@ -17,6 +17,7 @@ import dataclasses
 import difflib
 import hashlib
 import re
+import shutil
 import subprocess
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -181,7 +182,11 @@ def past(path: Path, name: str) -> Iterator[str]:
     """Yield the texts that a cell of a source has had, the newest first."""
 
     def git(*command: str) -> str:
-        run = subprocess.run(["git", *command], cwd=path.parent, capture_output=True, text=True)
+        if shutil.which("git") is None:
+            return ""
+        run = subprocess.run(
+            ["git", *command], cwd=path.parent, capture_output=True, encoding="utf-8"
+        )
         return run.stdout if run.returncode == 0 else ""
 
     for commit in git("log", "--format=%h", "--", path.name).split():

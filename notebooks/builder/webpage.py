@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from builder.appendix import inline
-from builder.editions import fenced, outputs, printed
+from builder.editions import answers, fenced, outputs, printed
 from builder.quiz import Question, letter
 from builder.slides import undrawn
 from builder.source import BuildError, tags
@@ -145,11 +145,6 @@ class Page:
 def anchor(cell: NotebookNode) -> str:
     """Return the place of a cell, to which other pages lead."""
     return f'<div id="cell-{cell.id}"></div>'
-
-
-def is_heading(cell: NotebookNode) -> bool:
-    """Say whether a cell begins a section."""
-    return cell.cell_type == "markdown" and cell.source.startswith("#")
 
 
 # -- a lesson -------------------------------------------------------------------------------------
@@ -282,11 +277,9 @@ def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str],
             break
         hidden += shown(cells, at, page)
         at += 1
-    if at == len(cells) or is_heading(cells[at]) or {"hint", "solution"} & set(tags(cells[at])):
+    if at == len(cells) or not answers(cells[at]):
         return hidden, [], at
     first, _, rest = cells[at].source.partition("\n\n")
-    if first.startswith("**"):  # another matter already, or the next question
-        return hidden, [], at
     return [*hidden, first], [anchor(cells[at]), rest], at + 1
 
 

@@ -75,6 +75,17 @@ def test_what_is_late_is_said_though_all_is_well(monkeypatch, capsys):
     assert "fine" not in out
 
 
+def test_the_first_time_the_first_lesson_is_opened(ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(clone, "ROOT", tmp_path)
+    mine = tmp_path / "notebooks" / "mine"
+    clone.open_lab([])
+    assert ran[-1][-1] == str(mine / "00_first_words.ipynb")
+    mine.mkdir(parents=True)
+    (mine / "00_first_words.ipynb").touch()
+    clone.open_lab([])
+    assert ran[-1][-1] == str(mine)
+
+
 def test_options_go_to_those_who_know_them(ran):
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
     assert cli.main(["test", "-q", "-x"]) == 0
@@ -84,7 +95,7 @@ def test_options_go_to_those_who_know_them(ran):
     own, lab, _, quick, _, slow, _, long, _, browser = ran
     assert own == ["notebooks/build.py", "--own"]
     assert lab[:2] == ["-m", "jupyterlab"]
-    assert lab[-4:] == ["notebooks/mine", "--no-browser", "--port", "8899"]
+    assert lab[-3:] == ["--no-browser", "--port", "8899"]
     assert quick[:4] == ["-m", "pytest", "-n", "2"]
     assert quick[-4:] == ["--dist", "loadfile", "-q", "-x"]
     assert slow[:4] == ["-m", "pytest", "-m", "slow"]

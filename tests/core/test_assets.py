@@ -159,7 +159,7 @@ assets._extract = lambda *arguments: (extract(*arguments), os.kill(os.getpid(), 
 assets.path("toy")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False)
-    assert done.returncode == -9
+    assert done.returncode in (-9, 9)  # 9 on Windows
     assert not (toy / "toy").exists()
     assert assets.path("toy") == toy / "toy"
 
@@ -167,7 +167,7 @@ assets.path("toy")
 def test_a_folder_that_cannot_be_written(toy, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LORA_EDU_ASSETS", str(tmp_path / "file"))
-    with pytest.raises(OSError, match=r"cannot write .*file/toy \(.*set LORA_EDU_ASSETS"):
+    with pytest.raises(OSError, match=r"cannot write .*file.toy \(.*set LORA_EDU_ASSETS"):
         assets.path("toy")
     assert (tmp_path / "file").read_text() == "in the way"
 

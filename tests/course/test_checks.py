@@ -340,6 +340,10 @@ def test_the_traceback_of_a_check_is_short(capsys):
         ("many", 1000, "your guess: many   not quite\n"),
         ("1,000", 1000, "yes\n"),
         ("l", "L", "your guess: l   yes\n"),
+        ("B, D and E", "BDE", "yes\n"),
+        ("edb", "BDE", "yes\n"),
+        ("DE", "BDE", "not quite\n"),
+        ("A Broken record", "broken record", "yes\n"),
         ("x", "L", "not quite\n"),
         (0, 0, "your guess: 0   yes\n"),
         (3, 0, "not quite\n"),
@@ -372,6 +376,10 @@ THREE = (1_000, 10_000, "more")
         ("10,000", 10_000, THREE, "yes"),
         ("fewer", 3, ("fewer", 10, "more"), "yes"),
         ("many", 60_000, THREE, "not quite"),
+        ("b", "B", ("A", "B", "C"), "yes"),
+        ("LoRA", "LoRA", ("LoRA", "full"), "yes"),
+        ("same", "the same", ("more", "the same"), "yes"),
+        ("full", "LoRA", ("LoRA", "full"), "not quite"),
     ],
 )
 def test_predict_takes_the_options_that_its_question_offers(

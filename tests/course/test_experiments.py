@@ -308,6 +308,19 @@ def test_a_seed_that_is_asked_for_twice_runs_once(tiny, tmp_path):
     assert names(tmp_path) == ["tiny.json"]
 
 
+def test_a_run_again_elsewhere_is_compared_with_the_record(tiny, tmp_path, capsys):
+    experiments.record("tiny", [0, 1])
+    before = (tmp_path / "tiny.json").read_bytes()
+    assert main(["experiments", "tiny", "--seeds", "0-1", "--out", str(tmp_path / "mine")]) == 0
+    assert "8 runs: 8 as recorded, to the last digit; 0 beyond" in capsys.readouterr().out
+    path = tmp_path / "mine" / "tiny.json"
+    path.write_text(path.read_text().replace('"test": 20.0', '"test": 29.0'))
+    said = experiments.beside("tiny", tmp_path / "mine")
+    assert said.startswith("8 runs: 7 as recorded, to the last digit; 1 beyond")
+    assert "a, 2.0, 0: test is 29, recorded was 20" in said
+    assert (tmp_path / "tiny.json").read_bytes() == before
+
+
 def test_shards_are_not_merged_over_a_record_that_waits(tiny, tmp_path):
     experiments.record("tiny", [0], tmp_path / "shard")
     (tmp_path / "tiny.new.json").write_text("{}")
@@ -386,11 +399,10 @@ def test_shards_of_several_machines_make_one_record(tiny, tmp_path, capsys):
     experiments.record("tiny", None, whole)
     tiny.clear()
     folders = [str(tmp_path / "one"), str(tmp_path / "other")]
-    for named in ([], ["tiny"]):
-        (tmp_path / "tiny.json").unlink(missing_ok=True)
-        assert main(["experiments", *named, "--merge", *folders]) == 0
-        assert tiny == []
-        assert rows_of(tmp_path) == rows_of(whole)
+    (tmp_path / "tiny.json").unlink(missing_ok=True)
+    assert main(["experiments", "tiny", "--merge", *folders]) == 0
+    assert tiny == []
+    assert rows_of(tmp_path) == rows_of(whole)
 
 
 def test_a_shard_may_be_a_part_but_no_run_may_be_missing(tiny, tmp_path):
@@ -562,7 +574,7 @@ def test_seeds_that_lie_close_by_chance_get_the_spread_of_the_other_methods():
         (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
         (["experiments", "tiny", "--merge", "nowhere"], "nowhere holds no run of tiny"),
-        (["experiments", "--merge", "nowhere"], "no run of an experiment in nowhere"),
+        (["experiments", "--merge", "nowhere"], "--merge asks for a NAME"),
         (["experiments", "tiny", "--merge", ".", "--seeds", "1"], "and no --seeds"),
         (["records", "cold_fusion"], "no experiment is called 'cold_fusion'"),
         (["records", "tiny"], "there is no record tiny.json in "),

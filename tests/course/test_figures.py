@@ -1,9 +1,12 @@
+import io
 import json
+import re
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -55,6 +58,24 @@ def forbid_drawing(monkeypatch):
 def test_committed_figures_are_what_the_code_would_draw(monkeypatch):
     forbid_drawing(monkeypatch)
     assert figures.check(ROOT / "figures") == []
+
+
+DRAWN_WITH = re.search(r"(?m)^matplotlib==(.+)", (ROOT / "constraints.txt").read_text())[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(mpl.__version__ != DRAWN_WITH, reason=f"drawn with Matplotlib {DRAWN_WITH}")
+@pytest.mark.parametrize("name", figures.load())
+def test_a_committed_picture_is_what_its_code_draws(name):
+    """Numbers may be as they were, and what draws them another: no record tells."""
+    entry = figures.FIGURES[name]
+    with Image.open(ROOT / "figures" / f"{name}.png") as committed:
+        before = np.asarray(committed.convert("RGB"), float)
+    drawn = Image.open(io.BytesIO(entry.picture(entry.numbers(), "png"))).convert("RGB")
+    now = np.asarray(drawn, float)
+    assert now.shape == before.shape, f"run `lora-edu figures --only {name}`"
+    off = np.abs(now - before).max(axis=2) > 40  # of 255
+    assert off.sum() < 100, f"run `lora-edu figures --only {name}`"
 
 
 def test_a_figure_is_called_as_one_function_and_returns_its_numbers(one_figure):

@@ -3,7 +3,7 @@ import torch
 
 from lora_edu.course import intrinsic
 from lora_edu.course.datasets import mlp
-from lora_edu.course.intrinsic import Subspace, intrinsic_dimension
+from lora_edu.course.intrinsic import Subspace
 from lora_edu.course.training import fit
 
 X = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
@@ -85,20 +85,6 @@ def test_bad_input_is_named(d, kind, message):
         Subspace(mlp(5, 7, 3, seed=0), d, kind, seed=0)
     with pytest.raises(ValueError, match="and 0"):
         Subspace(mlp(5, 7, 3, seed=0).requires_grad_(False), 3, seed=0)
-
-
-def test_intrinsic_dimension_is_the_least_that_reaches_the_share():
-    asked = []
-
-    def score(d):
-        asked.append(d)
-        return {8: 0.5, 16: 0.81, 32: 0.9}[d]
-
-    assert intrinsic_dimension(score, [32, 8, 16], 0.9) == 16
-    assert asked == [8, 16]
-    assert intrinsic_dimension(score, [8, 16, 32], 1.0) == 32
-    assert intrinsic_dimension(score, [8], 1.0) is None
-    assert intrinsic_dimension(score, [8, 16], 1.0, share=0.5) == 8
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import math
-import random
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from lora_edu import reference
-from lora_edu.course.training import Batches, History, fit, seed_everything
+from lora_edu.course.training import Batches, History, fit
 from lora_edu.layers import LoRALinear
 
 
@@ -183,13 +182,3 @@ def test_batches_are_drawn_from_their_own_generator_alone():
 def test_batches_that_cannot_be_made(lengths, size, message):
     with pytest.raises(ValueError, match=message):
         Batches(*map(torch.zeros, lengths), size=size, generator=torch.Generator())
-
-
-def test_seed_everything_repeats_all_draws():
-    def draws(seed):
-        seed_everything(seed)
-        legacy = float(np.random.rand())  # noqa: NPY002
-        return random.random(), legacy, float(torch.rand(1))
-
-    assert draws(1) == draws(1)
-    assert len({*draws(1), *draws(2)}) == 6

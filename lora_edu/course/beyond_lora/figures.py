@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lora_edu.counting import one_of
 from lora_edu.course.beyond_lora.experiments import rounding_error as rounding_error  # for the page
 from lora_edu.course.beyond_lora.experiments import settings
 from lora_edu.course.experiments import intervals, results
-from lora_edu.course.figures import Numbers, figure, one_of
+from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
 
 TASKS = {"inverted": "inverted digits", "turned": "turned digits", "minilm": "MiniLM, newsgroups"}

@@ -89,7 +89,7 @@ def published_over_derived(numbers: Numbers) -> Figure:
     """Show published / derived for each figure that could fail: most stand on the line.
 
     {figures} published figures, each divided by what follows from the shapes, on a logarithmic
-    axis, a row for each kind of source. Circles agree to the printed digits; they stand on the line
+    axis, a row for each kind of source. Circles agree to the printed digits; most stand on the line
     of 1. Crosses are the {misfits} that differ: {near} of them by less than a tenth. The ten
     farthest are numbered, from {least:.2f} to {most:.2f}.
     """

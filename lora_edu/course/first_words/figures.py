@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from lora_edu import chat
 from lora_edu.checkpoint import read_adapter
+from lora_edu.counting import one_of
 from lora_edu.course.experiments import results
-from lora_edu.course.figures import Numbers, figure, one_of
+from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped
 
 VOICES = {"pirate": "the pirate", "grimm": "Grimm"}

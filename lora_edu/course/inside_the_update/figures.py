@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
+from lora_edu.counting import one_of
 from lora_edu.course import films
 from lora_edu.course.experiments import intervals, results
-from lora_edu.course.figures import Numbers, figure, one_of
+from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
 
 LAYERS = tuple(range(20, 30))

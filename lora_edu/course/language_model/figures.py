@@ -11,8 +11,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lora_edu.counting import one_of
 from lora_edu.course.experiments import results
-from lora_edu.course.figures import Numbers, figure, one_of
+from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION
 
 TEXTS = {
