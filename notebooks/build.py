@@ -66,9 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     results = [attempt(path.stem, partial(step, path)) for path in paths]
     if step is build and paths and None not in results:
         root = paths[0].parents[2]
+        changed = any(str(each).startswith("changed") for each in results)
         if not options.names:
             results.append(attempt(constraints.FILE, partial(write_constraints, root)))
-        elif "changed" in results and (packages := constraints.says_otherwise(root)):
+        elif changed and (packages := constraints.says_otherwise(root)):
             print(
                 f"{constraints.FILE} says otherwise of {', '.join(packages)}: "
                 "it is written when all lessons are built",
@@ -127,7 +128,7 @@ def build(path: Path) -> str:
     changed = execute.build(path)
     if problems := lint.check(path, size=False):
         raise BuildError("\n".join(problems))
-    return "changed" if changed else "unchanged"
+    return f"{'changed' if changed else 'unchanged'}; {lint.room(path)}"
 
 
 def check(path: Path, release: bool = False) -> str:
@@ -136,14 +137,15 @@ def check(path: Path, release: bool = False) -> str:
     late = [] if problems else lint.late(path)
     if problems or (release and late):
         raise BuildError("\n".join(problems or late))
-    return "\n".join([lint.measured(path), *late])
+    return "\n".join([lint.room(path), *late])
 
 
 def check_quietly(path: Path, release: bool = False) -> str:
-    """Refuse the same, and do not measure the others."""
+    """Refuse the same; of what is late, say only how much."""
     _, *late = check(path, release).split("\n")
-    places = f"\nlate: translations, {len(late)} lines: build.py --check {path.stem}"
-    return "as its source says" + (places if late else "")
+    places = sum(not line.startswith(" ") for line in late)  # a diff stands below each
+    told = f"\nlate: {places} cells of translations: build.py --check {path.stem}"
+    return "as its source says" + (told if late else "")
 
 
 def extend_translation(path: Path, language: str) -> str:

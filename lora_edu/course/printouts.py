@@ -133,7 +133,7 @@ def judge(printout: Printout) -> Judgement:
         left, models = "everything trains", [n for n in every if _gives(printout.all, _bases(n)[0])]
     elif alone := [n for n in every if _gives(printout.all, _bases(n)[0])]:
         if printout.tool == "MLX":
-            left = "all, where MLX counts no adapter,"
+            left = "all (MLX counts no adapter)"
         elif not models:
             findings.append(f"all is {', '.join(alone)} alone: nothing was added to it")
             wrong = "nothing was added"

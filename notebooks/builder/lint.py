@@ -26,7 +26,7 @@ from builder.editions import (
     sections,
     translated_edition,
 )
-from builder.page import check_page, measure
+from builder.page import check_page
 from builder.prose import numbers_in, without_code
 from builder.source import UNSTABLE, BuildError, Source, read_source, slug, tags
 from builder.translate import languages, read_translation, translate
@@ -37,7 +37,7 @@ TASTE, LEAST = "first_words", (20, 500)
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<up>\.\./)?(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
 REBUILD = "run `notebooks/build.py` for it"
-MADE = "a change belongs into notebooks/src, not into the notebook"
+MADE = "what is written in the notebook itself is lost"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
 
 
@@ -59,15 +59,9 @@ def check_source(source: Source) -> Iterator[str]:
             )
 
 
-class AnyLink(MarkdownIt):
-    """Markdown as CommonMark reads it, which takes the address of a link whatever it is."""
-
-    def validateLink(self, url: str) -> bool:  # noqa: N802
-        """Accept every address: the rules of the page judge it, and more strictly."""
-        return True
-
-
-MARKDOWN = AnyLink("commonmark").enable("table")
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+# The rules of the page judge an address, and more strictly.
+MARKDOWN.validateLink = lambda url: True  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def check_markdown(text: str, siblings: Path) -> Iterator[tuple[int, str]]:
@@ -172,7 +166,7 @@ def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
         same = (new.id, new.cell_type, new.source, tags(new)) == (
             old.id, old.cell_type, old.source, tags(old))  # fmt: skip
         if not same:
-            yield f"cell {new.id}: differs from its source; {MADE}; {REBUILD}"
+            yield f"cell {new.id}: differs from its source; {REBUILD} ({MADE})"
     if len(expected.cells) != len(committed.cells):
         yield (f"{len(committed.cells)} cells, its source has {len(expected.cells)}; {REBUILD}")
     count = 0
@@ -207,19 +201,22 @@ def check_cells(committed: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id}: live, without a still twin (a next cell with an output)"
 
 
-def check_size(notebook: NotebookNode, taste: bool = False) -> Iterator[str]:
-    """Name each measure of a lesson, or of the short first one, that is out of bounds."""
+def sizes(notebook: NotebookNode) -> dict[str, int]:
+    """Count the cells of a lesson and its words; the questions at its end do not count."""
     words = sum(
         len(re.findall(r"[^\W\d_]+", without_code(cell.source)))
         for cell in notebook.cells
         if cell.cell_type == "markdown" and not {"solution", "quiz"}.intersection(tags(cell))
     )
+    cells = sum("quiz" not in tags(cell) for cell in notebook.cells)
+    return {"cells": cells, "words of prose": words, "bytes": len(dumps(notebook).encode())}
+
+
+def check_size(notebook: NotebookNode, taste: bool = False) -> Iterator[str]:
+    """Name each measure of a lesson, or of the short first one, that is out of bounds."""
     cells_from, words_from = LEAST if taste else (CELLS[0], WORDS[0])
-    for what, value, (least, most) in [
-        ("cells", sum("quiz" not in tags(cell) for cell in notebook.cells), (cells_from, CELLS[1])),
-        ("words of prose", words, (words_from, WORDS[1])),
-        ("bytes", len(dumps(notebook).encode()), (0, MOST_BYTES)),
-    ]:
+    bounds = [(cells_from, CELLS[1]), (words_from, WORDS[1]), (0, MOST_BYTES)]
+    for (what, value), (least, most) in zip(sizes(notebook).items(), bounds, strict=True):
         if not least <= value <= most:
             yield f"{value} {what}, not {least} to {most}"
 
@@ -263,11 +260,13 @@ def late(path: Path) -> list[str]:
     return [line for lines in found for line in lines]
 
 
-def measured(path: Path) -> str:
-    """Say in a line what the code on the page of a committed notebook comes to."""
+def room(path: Path) -> str:
+    """Say in a line how large a committed notebook is, and how large it may be."""
     committed = load(built_path(path))
     assert committed is not None, path
-    return f"{measure(committed)}"
+    found = sizes(committed)
+    words = f"{found['words of prose']:,} of {WORDS[1]:,} words"
+    return f"{words}, {found['cells']} of {CELLS[1]} cells, {found['bytes'] // 1000} kB"
 
 
 def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:

@@ -44,15 +44,6 @@ class Measures:
     machinery: int
     booleans: list[str]
 
-    def __str__(self) -> str:
-        """Return the measures in a line."""
-        asserts, lines = self.asserts.values(), self.lines.values()
-        return (
-            f"machinery {self.share:.0%}, {sum(asserts)} asserts (at most {max(asserts, default=0)}"
-            f" a cell), {len(self.booleans)} cells with booleans, "
-            f"lines a cell {statistics.median(lines or [0]):g} (at most {max(lines, default=0)})"
-        )
-
     @property
     def share(self) -> float:
         """The part of the visible lines that is machinery."""

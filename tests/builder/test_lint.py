@@ -56,7 +56,7 @@ PNG = {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo="}}
         ),
         (
             change(3, source="print(5)"),
-            "cell sum: differs from its source; a change belongs into notebooks/src, not into",
+            "cell sum: differs from its source; run `notebooks/build.py` for it (what is",
         ),
         (change(2, source="## 1 · Adding\n\nFive."), "cell first: differs from its source"),
         (change(3, id="other"), "cell sum: differs from its source"),
@@ -77,8 +77,8 @@ def test_a_stale_committed_notebook(committed):
     source, _, _ = committed
     source.write_text(FRONT + "".join(spoil(GOOD, "sum", code("sum", "print(3 + 2)"))))
     assert problems(source) == [
-        "07_small.ipynb: cell sum: differs from its source; a change belongs into notebooks/src, "
-        "not into the notebook; run `notebooks/build.py` for it"
+        "07_small.ipynb: cell sum: differs from its source; run `notebooks/build.py` for it "
+        "(what is written in the notebook itself is lost)"
     ]
 
 
