@@ -151,7 +151,7 @@ def translated_edition(translation: Source, committed: NotebookNode, language: s
 def own_edition(source: Source, language: str = "en") -> NotebookNode:
     """Keep the answers back: a question waits for a guess, which is ``None`` until then.
 
-    The paragraph that tells the answer is folded.
+    The paragraph that tells the answer is folded. (A cell ``…-text`` leads to what comes next.)
     """
     notebook = reading_edition(source, language)
     asked = False
@@ -162,7 +162,7 @@ def own_edition(source: Source, language: str = "en") -> NotebookNode:
         elif asked and "figure-text" not in tags(cell):
             asked = False
             first, _, rest = cell.source.partition("\n\n")
-            if answers(cell):
+            if answers(cell) and not cell.id.endswith("-text"):
                 fold = folded(cell.id, "why", first, language).source
                 cell.source = f"{fold}\n\n{rest}".rstrip()
     return notebook

@@ -148,3 +148,19 @@ def test_the_learners_copy_keeps_the_answers_back(lesson):
     source = read_source(lesson([*HELD[:4], asked]))
     assert own_edition(source).cells[-1].source == "guess = None  # more, or less\nprint(guess)"
     assert source.cells[-1].source.startswith('guess = "?"')
+
+
+def test_the_learners_copy_folds_what_tells_the_answer(lesson):
+    asked = code("ask", 'guess = "?"\npredict(guess, 5)', "predict")
+    told = "Five. $2 + 3$\n\nAnd more."
+    for name, said, folded in (
+        ("ask-why", told, True),
+        ("next-text", told, False),  # leads on
+        ("ask-why", "## 2 · Five", False),
+        ("ask-why", "**Predict.** And now?", False),
+    ):
+        cells = [asked, code("shown", "print(5)"), text(name, said), text("last-why", "Last.")]
+        *_, why, last = own_edition(read_source(lesson([*HELD[:4], *cells]))).cells
+        fold = "<details><summary>Your guess first. Then: why</summary>\n\nFive. $2 + 3$\n\n"
+        assert why.source == (f"{fold}</details>\n\nAnd more." if folded else said)
+        assert last.source == "Last."
