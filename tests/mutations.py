@@ -771,7 +771,6 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
     },
     ("lora_edu/course/training.py", "tests/course/test_training.py"): {
-        "NumPy is not seeded": ("np.random.seed(seed)", "np.random.seed(0)"),
         "gradients add up": ("optimizer.zero_grad()", "pass"),
         "validated in training": ("model.eval()", "model.train()"),
         "the model is left in training": ("model.train(mode)", "pass"),
@@ -803,7 +802,6 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     ("lora_edu/course/intrinsic.py", "tests/course/test_intrinsic.py"): {
         "columns of any length": ("yield block / block.norm(dim=0)", "yield block"),
         "one P for every seed": ("manual_seed(self.seed)", "manual_seed(0)"),
-        "more than the share": (">= share * baseline", "> share * baseline"),
     },
     ("lora_edu/course/timing.py", "tests/course/test_timing.py"): {
         "one after the other": ("            shuffle(order)\n", ""),
@@ -848,8 +846,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "no end of frames": ("<= MOST_FRAMES", "<= 99"),
     },
     ("notebooks/builder/page.py", "tests/builder/test_page.py"): {
-        "helpers may assert": ("or name in helpers", ""),
-        "imports are no machinery": ("(ast.Import, ast.ImportFrom, ast.Assert)", "(ast.Assert,)"),
+        "a page may assert": ("isinstance(n, ast.Assert) or", ""),
+        "imports are no machinery": (
+            "if isinstance(node, (ast.Import, ast.ImportFrom)):",
+            "if False:",
+        ),
         "a record costs nothing": ("return taken or of_record", "return False"),
         "panels are visible": ('and "claims" not in tags(c)', ""),
         "blank lines are lines": ('r"(?m)^.*\\S"', 'r"(?m)^"'),
@@ -864,6 +865,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "the file may differ": ("!= claims_of(notebook):", "== 0:"),
     },
     ("lora_edu/course/claims.py", "tests/course/test_claims.py"): {
+        "a cell that was not run is a riddle": ("if isinstance(value, NameError)", "if False"),
         "twice the tolerance": (
             "within = 0.0 if exactly",
             "within = unit if exactly",
@@ -910,7 +912,9 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "records = [_record(entry, entry()[1]) for entry",
         ),
         "a print holds its date": ("metadata=UNDATED[kind]", "metadata={}"),
-        "an SVG's ids are random": (', plt.rc_context({"svg.hashsalt": self.name})', ""),
+        "an SVG's ids are random": ('"svg.hashsalt": self.name, ', ""),
+        "a publisher cannot take the PDF": (', "pdf.fonttype": 42', ""),
+        "one figure leaves the gallery old": ("    if all(every):", "    if only is None:"),
         "orphans are welcome": ('if path.name not in known | {"style.json"}:', "if False:"),
     },
     ("lora_edu/course/matrix_example/figures.py", "tests/lessons/matrix_example/test_figures.py"): {
@@ -984,6 +988,12 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "the talk counts two matrices a layer of rank 4": ("[1, 1], 6)", "[4, 4], 6)"),
     },
     ("lora_edu/course/checks.py", "tests/course/test_checks.py"): {
+        "a right answer in capitals is wrong": (
+            "_plain(guess) == _plain(right) or",
+            "_plain(guess) == right or",
+        ),
+        "letters have an order": ("same = letters if actual.isupper() else", "same ="),
+        "an article counts": ('r"^(?:the|an?) "', 'r"^the "'),
         "no mistake is named": (
             "        assert not np.isclose(value, other), why.strip()",
             "        assert np.isclose(value, value), why.strip()",
@@ -1217,6 +1227,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "all may be the base alone": ('            wrong = "nothing was added"\n', ""),
     },
     ("lora_edu/course/experiments.py", "tests/course/test_experiments.py"): {
+        "every run is as recorded": ("sum(row == own.get(key)", "sum(row == row"),
         "no correction for many claims": (
             "min(1.0, left * tests[name].pvalue)",
             "tests[name].pvalue",
@@ -1298,6 +1309,11 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
     },
     ("lora_edu/cli.py", "tests/core/test_cli.py"): {
+        "a closed pipe of Windows is an error": ("(errno.EPIPE, errno.EINVAL)", "(errno.EPIPE,)"),
+        "a file that cannot be is a closed pipe": (
+            'getattr(error, "filename", None) is None',
+            "True",
+        ),
         "bad input ends well": ("        return 2\n", "        return 0\n"),
         "a file steers the terminal": ("{shown(why)}", "{why}"),
         "the method is not passed on": ('"method": arguments.method,', '"method": "lora",'),
@@ -1520,10 +1536,20 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "a class sees the code": ("cell.source if coded and", "cell.source if"),
         "what is said is shown": ('r"(?m)(?:^>.*\\n?)+"', 'r"(?m)(?:^.*\\n?)+"'),
     },
+    ("notebooks/builder/sheets.py", "tests/builder/test_quiz.py"): {
+        "signs of GIFT stand bare": ('r"\\\\\\1"', 'r"\\1"'),
+        "an answer names no lesson": (
+            "lessons[each.lesson].stem[:2]}, ",
+            "lessons[each.lesson].stem[:0]}, ",
+        ),
+        "what is printed is Markdown": (
+            '<div>{markdown(text)}</div>" for text in asks',
+            '<div>{text}</div>" for text in asks',
+        ),
+    },
     ("notebooks/builder/quiz.py", "tests/builder/test_quiz.py"): {
         "no choice need be right": (".count(True) != 1", ".count(True) > 1"),
         "the right one is the first": (".index(True))", ".index(True) * 0)"),
-        "signs of GIFT stand bare": ('r"\\\\\\1"', 'r"\\1"'),
         "an answer stands open": (
             "{labels['answer']}</summary>",
             "{labels['answer']}</summary></details>",
@@ -1602,6 +1628,14 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "a number without a reason": (" and isinstance(reason, str) and reason", ""),
     },
+    ("notebooks/builder/clone.py", "tests/builder/test_clone.py"): {
+        "the lab opens on nothing": ("if first.exists() else first", "if True else first"),
+    },
+    ("notebooks/builder/editions.py", "tests/builder/test_claims.py"): {
+        "the answer stands open": ("            if answers(cell) and", "            if False and"),
+        "what leads on is folded": (' and not cell.id.endswith("-text")', ""),
+        "a section is folded": ("cell.source.startswith(another) or", "False or"),
+    },
     ("notebooks/builder/editions.py", "tests/builder/test_execute.py"): {
         "the seed is ignored": ('f"SEED = {seed}"', '"SEED = 0"'),
         "solutions stand open": ("<details><summary>", "<details open><summary>"),
@@ -1632,11 +1666,6 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     },
     ("notebooks/builder/own.py", "tests/builder/test_own.py"): {
         "a learner's copy is written over": ("if not os.path.lexists(copied):", "if True:"),
-        "a renamed copy takes another's place": ("if os.path.lexists(target):", "if False:"),
-        "a lesson with a new number is a new one": (
-            "renumbered = renumber(folder, path.stem)",
-            "renumbered = []",
-        ),
     },
     ("notebooks/builder/lint.py", "tests/builder/test_lint.py"): {
         "unrun cells are let through": ("if cell.execution_count != count:", "if False:"),

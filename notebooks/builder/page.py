@@ -1,7 +1,7 @@
 """The rules of the page: what a learner sees of the code, and what stands behind it.
 
-A page shows ideas and numbers. What holds it together (asserts, imports, the unpacking of a record)
-is machinery, and takes little room; proofs stand in the folded panels of claims.
+A page shows ideas and numbers. What holds it together (imports, the unpacking of a record) is
+machinery, and takes little room; proofs, asserts too, stand in the folded panels of claims.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,17 +29,14 @@ class Measures:
 
     Attributes
     ----------
-    asserts : dict
-        The id of each cell → its asserts, those of helpers that it calls included.
     lines : dict
         The id of each cell → its lines, without blank ones.
     machinery : int
-        How many of all lines are asserts, imports, or unpack a record.
+        How many of all lines are imports, or unpack a record.
     booleans : list of str
         The cells that show True or False.
     """
 
-    asserts: dict[str, int]
     lines: dict[str, int]
     machinery: int
     booleans: list[str]
@@ -58,11 +55,9 @@ def visible(notebook: NotebookNode) -> list[NotebookNode]:
 def measure(notebook: NotebookNode) -> Measures:
     """Measure the visible code of a page."""
     cells = visible(notebook)
-    helpers = asserting_functions(cells)
-    asserts, lines, machinery, records = {}, {}, 0, set()
+    lines, machinery, records = {}, 0, set()
     for cell in cells:
         tree = parsed(cell)
-        asserts[cell.id] = sum(is_assert(node, helpers) for node in ast.walk(tree))
         lines[cell.id] = len(re.findall(r"(?m)^.*\S", cell.source))
         held = set()
         for node in ast.walk(tree):
@@ -70,7 +65,7 @@ def measure(notebook: NotebookNode) -> Measures:
                 held.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         machinery += len(held)
     booleans = [c.id for c in cells if re.search(r"\b(?:True|False)_?\b", printed(c))]
-    return Measures(asserts, lines, machinery, booleans)
+    return Measures(lines, machinery, booleans)
 
 
 def parsed(cell: NotebookNode) -> ast.Module:
@@ -89,33 +84,14 @@ def called(node: ast.AST) -> str:
     return getattr(function, "attr", "") or getattr(function, "id", "")
 
 
-def asserting_functions(cells: Iterable[NotebookNode]) -> set[str]:
-    """Return the names of the page's own functions that assert something."""
-    found = set()
-    for cell in cells:
-        for node in ast.walk(parsed(cell)):
-            if isinstance(node, ast.FunctionDef):
-                inside = [part for part in ast.walk(node) if is_assert(part, set())]
-                found |= {node.name} if inside else set()
-    return found
-
-
-def is_assert(node: ast.AST, helpers: set[str]) -> bool:
-    """Say whether a node asserts: by itself, or by a helper whose name or body says so."""
-    name = called(node)
-    return isinstance(node, ast.Assert) or name.startswith("assert_") or name in helpers
-
-
 def is_machinery(node: ast.stmt, records: set[str]) -> bool:
     """Say whether a statement is none of the page's ideas; note the names that hold records.
 
-    That is: an assert, an import, and the unpacking of a record, which is an assignment of what
+    That is: an import, and the unpacking of a record, which is an assignment of what
     ``results(...)`` returns, or of a part of it.
     """
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.Assert)):
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
         return True
-    if isinstance(node, ast.Expr):
-        return called(node.value).startswith("assert_")
     if not isinstance(node, ast.Assign):
         return False
     parts = list(ast.walk(node.value))
@@ -170,12 +146,12 @@ def check_page(notebook: NotebookNode, taste: bool = False) -> Iterator[str]:
     """Name each breach of the rules of the page; the first lesson, a taste, needs no puzzle."""
     found = measure(notebook)
     for cell in visible(notebook):
-        if found.asserts[cell.id] > 1:
-            yield f"cell {cell.id}: {found.asserts[cell.id]} asserts on the page; claims hold them"
         most = SUBJECT if "subject" in tags(cell) else MOST
         if found.lines[cell.id] > most:
             yield f"cell {cell.id}: {found.lines[cell.id]} lines, at most {most}"
         tree = parsed(cell)
+        if any(isinstance(n, ast.Assert) or "assert_" in called(n) for n in ast.walk(tree)):
+            yield f"cell {cell.id}: an assert on the page: claims hold what it says"
         kinds = (ast.Import, ast.ImportFrom)
         imports = sum(len(node.names) for node in ast.walk(tree) if isinstance(node, kinds))
         if imports > IMPORTS:

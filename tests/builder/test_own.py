@@ -53,72 +53,12 @@ def mine_of(source, language=""):
     return folder
 
 
-def test_copies_of_a_lesson_that_has_another_number_now_take_it(translated):
-    source = translated()
-    for language in ("", "vi"):
-        (mine_of(source, language) / "05_small.ipynb").write_bytes(b"{ what I wrote \xff")
-        (mine_of(source, language) / "05_small-2.ipynb").write_bytes(b"{ more of it")
-    said = (
-        "your 05_small-2.ipynb is 07_small-2.ipynb now; your 05_small.ipynb is 07_small.ipynb now; "
-        "the lesson has changed: see 07_small-3.ipynb"
-    )
-    assert own_copies(source) == f"{said}; vi: {said}"
-    for language in ("", "vi"):
-        folder = mine_of(source, language)
-        names = sorted(path.name for path in folder.glob("*.ipynb"))
-        assert names == ["07_small-2.ipynb", "07_small-3.ipynb", "07_small.ipynb"]
-        assert (folder / "07_small.ipynb").read_bytes() == b"{ what I wrote \xff"
-        assert (folder / "07_small-2.ipynb").read_bytes() == b"{ more of it"
-
-
-def test_a_copy_that_was_not_touched_is_the_lesson_under_its_new_name(lesson):
-    source = lesson(GOOD)
-    own_copies(source)
-    made = (mine_of(source) / "07_small.ipynb").rename(mine_of(source) / "12_small.ipynb")
-    content = made.read_bytes()
-    assert own_copies(source) == (
-        "your 12_small.ipynb is 07_small.ipynb now; yours, kept as it is: 07_small.ipynb"
-    )
-    assert [path.name for path in mine_of(source).iterdir()] == ["07_small.ipynb"]
-    assert (mine_of(source) / "07_small.ipynb").read_bytes() == content
-    assert own_copies(source) == "yours, kept as it is: 07_small.ipynb"
-
-
-def test_of_two_copies_with_one_name_both_are_kept(lesson):
-    source = lesson(GOOD)
-    own_copies(source)
-    new, old = mine_of(source) / "07_small.ipynb", mine_of(source) / "05_small.ipynb"
-    older = mine_of(source) / "04_small-2.ipynb"
-    old.write_bytes(b"what I wrote before")
-    older.write_bytes(b"and before that")
-    content = new.read_bytes()
-    assert own_copies(source) == (
-        "your 04_small-2.ipynb is 07_small-2.ipynb now; "
-        "05_small.ipynb and 07_small.ipynb are both yours, both kept; "
-        "yours, kept as it is: 07_small.ipynb"
-    )
-    assert new.read_bytes() == content
-    assert old.read_bytes() == b"what I wrote before"
-    assert (mine_of(source) / "07_small-2.ipynb").read_bytes() == b"and before that"
-
-
 @pytest.mark.parametrize("name", ["05_very_small.ipynb", "05_small-notes.ipynb", "my_small.ipynb"])
 def test_other_files_of_the_learner_keep_their_names(lesson, name):
     source = lesson(GOOD)
     (mine_of(source) / name).write_text("mine")
     assert own_copies(source) == "your copy"
     assert (mine_of(source) / name).read_text() == "mine"
-
-
-def test_what_only_looks_like_a_former_copy_stays_where_it_is(lesson):
-    source = lesson(GOOD)
-    mine = source.parent.parent / "mine"
-    mine.mkdir()
-    (mine / "2024_small.ipynb").write_text("a backup")
-    (mine / "08_small.ipynb").mkdir()
-    assert own_copies(source) == "your copy"
-    assert (mine / "2024_small.ipynb").read_text() == "a backup"
-    assert (mine / "08_small.ipynb").is_dir()
 
 
 @pytest.mark.parametrize("own", [5, {"lesson": 7}, None])

@@ -56,9 +56,9 @@ def test_a_page_that_keeps_the_rules():
 @pytest.mark.parametrize(
     ("source", "labels", "problem"),
     [
-        ("assert 1\nassert 2\nx = 3\n" + "y = 4\n" * 8, (), "cell bad: 2 asserts on the page"),
-        ("assert_close(1)\nnp.testing.assert_equal(1)\n" + "y = 4\n" * 8, (), "2 asserts"),
-        ("def same(x):\n    assert x\nsame(1)\nsame(2)\n" + "y = 4\n" * 9, (), "3 asserts"),
+        ("assert 1\nx = 3", (), "cell bad: an assert on the page"),
+        ("np.testing.assert_equal(1)", (), "cell bad: an assert on the page"),
+        ("def same(x):\n    assert x", (), "cell bad: an assert on the page"),
         ("x = 1\n" * 16, (), "cell bad: 16 lines, at most 15"),
         ("x = 1\n" * 26, ("subject",), "cell bad: 26 lines, at most 25"),
         ("predict(1, 2)", ("predict",), "cell bad: a question holds"),
@@ -84,7 +84,6 @@ def test_a_cell_that_breaks_a_rule(source, labels, problem):
 @pytest.mark.parametrize(
     ("source", "labels"),
     [
-        ("assert 1\n" + "y = 4\n" * 6, ()),
         ("x = 1\n" * 15, ()),
         ("x = 1\n\n" * 15, ()),  # blank lines are none
         ("x = 1\n" * 25, ("subject",)),
@@ -133,14 +132,12 @@ def test_what_counts_as_machinery():
     found = measure(
         page(
             cell("import numpy as np\nfrom x import (\n    y,\n)\nz = 1"),  # 4 of 5
-            cell("assert z == 1, (\n    'long'\n)"),  # 3 of 3
             cell("runs = results('rotated')\nmeans = runs['mean']['lora']"),  # 2 of 2
             cell("best = {r: means[r] for r in means}\nother = z['mean']"),  # 0 of 2
-            cell("assert_all(1)\nprint(2)"),  # 1 of 2
-            cell("assert 1\n" * 9, "claims"),
+            cell("import y\n" * 9, "claims"),
         )
     )
-    assert (found.machinery, sum(found.lines.values())) == (10, 14)
+    assert (found.machinery, sum(found.lines.values())) == (6, 9)
 
 
 def test_too_much_machinery_is_named():

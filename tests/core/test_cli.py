@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -409,6 +410,19 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait() == 0
+
+
+@pytest.mark.parametrize("name", ["", "a:b"])
+def test_what_windows_calls_a_closed_pipe(name, monkeypatch, capfd):
+    def closed(*_):
+        raise OSError(errno.EINVAL, "Invalid argument", *filter(None, [name]))
+
+    monkeypatch.setattr("lora_edu.course.commands.list_claims", closed)
+    kept = os.dup(sys.stdout.fileno())
+    code = main(["claims"])
+    os.dup2(kept, sys.stdout.fileno())
+    assert code == (2 if name else 0)
+    assert ("a:b" in capfd.readouterr().err) is bool(name)
 
 
 @pytest.mark.seconds

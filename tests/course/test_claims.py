@@ -110,6 +110,8 @@ def test_after_a_change_it_says_what_no_longer_holds_and_nothing_stops():
 def test_a_value_that_can_no_longer_be_had_is_false_and_stops_nothing():
     said = repr(panel(claim("the fifth is 3", lambda: [1, 2][4], 3)))
     assert "now nothing that can be computed (IndexError) (the text: 3)" in said
+    said = repr(panel(claim("of a cell that was not run", lambda: never_run, 3)))  # noqa: F821
+    assert "now nothing that can be computed (run the cells above) (the text: 3)" in said
 
 
 def test_a_learner_hears_of_a_sentence_about_the_lessons_own_seed():

@@ -232,6 +232,13 @@ def test_other_words_are_named_and_written(tmp_path, one_figure, part, words):
     assert figures.check(tmp_path) == []
 
 
+def test_the_gallery_follows_the_one_that_is_drawn(tmp_path, one_figure):
+    list(figures.write(tmp_path))
+    figures.FIGURES["tiny"].shows = "Show two."
+    list(figures.write(tmp_path, ["tiny"]))
+    assert figures.check(tmp_path) == []
+
+
 def test_another_style_is_named_and_draws_all_anew(tmp_path, one_figure, monkeypatch):
     list(figures.write(tmp_path))
     monkeypatch.setitem(plots.STYLE, "font.size", 12)
@@ -331,6 +338,7 @@ def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, one_figure, kin
     assert (first, second) == ([tmp_path / "a" / f"tiny.{kind}"], [tmp_path / "b" / f"tiny.{kind}"])
     assert first[0].read_bytes() == second[0].read_bytes()
     assert first[0].read_bytes().startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    assert b"/Type3" not in first[0].read_bytes(), "fonts that publishers refuse"
     assert [path.name for path in (tmp_path / "a").iterdir()] == [f"tiny.{kind}"]
     assert plt.get_fignums() == []
 

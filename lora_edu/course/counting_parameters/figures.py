@@ -200,20 +200,19 @@ def ledger_csv() -> str:
     return text.getvalue()
 
 
+LEDGER = """# The ledger
+
+Made by `lora-edu figures`; see lesson 05 and `lora-edu ledger`.
+
+*exact*: the number itself; *rounds*: to the printed digits; *truncates*: cut to them;
+*approximate*: to a round number such as 10,000; *differs*: none of these. What was
+tried for a figure that differs is judged in the same way."""
+
+
 @table("ledger.md", "The same as a table to read, by source, with what was tried for each misfit.")
 def ledger_markdown() -> str:
     """Write the ledger as Markdown: the tables of each source, and the misfits explained."""
-    text = [
-        "# The ledger",
-        "",
-        "Made by `lora-edu figures`; see lesson 05 and `lora-edu ledger`.",
-        "",
-    ]
-    text += [
-        "*exact*: the number itself; *rounds*: to the printed digits; *truncates*: cut to them;"
-    ]
-    text += ["*approximate*: to a round number such as 10,000; *differs*: none of these. What was"]
-    text += ["tried for a figure that differs is judged in the same way."]
+    text = [LEDGER]
     published, cited = tables(), sources()
     for source in published:
         text += ["", f"## {source}: {cited[source]}"]
