@@ -22,6 +22,7 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 body {{ max-width: 44em; margin: 2em auto; padding: 0 1em; font: 11pt/1.4 serif }}
+@media screen {{ p, li {{ overflow-x: auto; overflow-wrap: anywhere }} }}
 h1 {{ font-size: 16pt }}
 ul {{ margin-top: 0; padding-left: 1.5em; list-style: none }}
 section > * {{ break-inside: avoid }}
