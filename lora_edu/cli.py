@@ -5,7 +5,6 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 """
 
 import argparse
-import errno
 import importlib
 import io
 import json
@@ -13,6 +12,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from errno import EINVAL, EPIPE
 from pathlib import Path
 from typing import Any
 
@@ -353,7 +353,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        closed = getattr(error, "errno", None) in (errno.EPIPE, errno.EINVAL)  # this on Windows
+        # Windows says EINVAL of a closed pipe; elsewhere that is an error like any other.
+        closed = getattr(error, "errno", None) in (EPIPE, (sys.platform == "win32") * EINVAL)
         if closed and getattr(error, "filename", None) is None:  # who reads has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -292,8 +292,8 @@ def _compared(guess: Any, actual: Any) -> str:
     number, right = _number(guess), _number(actual)
     if number is None or right is None:
         if isinstance(guess, str) and isinstance(actual, str):
-            letters = sorted(re.sub(r"\W|and", "", guess.lower())) == sorted(actual.lower())
-            same = letters if actual.isupper() else _plain(guess) == _plain(actual)
+            letters = sorted(re.sub(r"\W|\band\b", "", guess.lower())) == sorted(actual.lower())
+            same = _plain(guess) == _plain(actual) or (letters and actual.isupper())
             return "yes" if same else "not quite"
         try:
             same = bool(guess == actual or list(guess) == list(actual))

@@ -343,6 +343,8 @@ def test_the_traceback_of_a_check_is_short(capsys):
         ("B, D and E", "BDE", "yes\n"),
         ("edb", "BDE", "yes\n"),
         ("DE", "BDE", "not quite\n"),
+        ("and", "AND", "yes\n"),
+        ("candle", "clean", "not quite\n"),
         ("A Broken record", "broken record", "yes\n"),
         ("x", "L", "not quite\n"),
         (0, 0, "your guess: 0   yes\n"),
