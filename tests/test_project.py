@@ -200,9 +200,14 @@ def test_the_wheel_holds_the_package_and_its_data(wheel):
 def test_one_version_everywhere():
     from lora_edu import __version__
 
-    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {__version__}\n" in citation
-    assert f"version {__version__}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cff["version"] == __version__
+    cited = f"*{cff['authors'][0]['name']}, {cff['title']}, version {__version__}, "
+    for page in ("README.md", "README.vi.md"):
+        assert cited in (ROOT / page).read_text(encoding="utf-8")
+    newest = f"## {__version__} – {cff['date-released']}"
+    headings = re.findall("^## .*", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0].startswith(newest)
 
 
 def links(path):
