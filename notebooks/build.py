@@ -1,6 +1,8 @@
 """Build the notebooks from their sources, notebooks/src/*.md.
 
     python notebooks/build.py [NAME ...]            execute; write the reading edition
+    python notebooks/build.py --text [NAME ...]     write it with the outputs that it has: only
+                                                    words have changed
     python notebooks/build.py --check [NAME ...]    compare what is committed with its source
                                                     (--release: translations, too, are up to date)
     python notebooks/build.py --translate vi NAME ...  write or extend what is to be translated
@@ -37,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="compare with the sources, run nothing")
+    what.add_argument("--text", action="store_true", help="only words have changed: run nothing")
     what.add_argument("--translate", metavar="LANGUAGE", help="add the cells that it lacks")
     what.add_argument("--solved", action="store_true", help="run every exercise's solution")
     what.add_argument("--own", action="store_true", help="make copies in notebooks/mine")
@@ -108,6 +111,8 @@ def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
     """Return what is to be done with each lesson."""
     if options.check:
         return partial(check, release=options.release)
+    if options.text:
+        return partial(build, text=True)
     if options.translate:
         return partial(extend_translation, language=options.translate)
     if options.own:
@@ -123,9 +128,9 @@ def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
     return build
 
 
-def build(path: Path) -> str:
+def build(path: Path, text: bool = False) -> str:
     """Build a lesson; then refuse what its text says and nothing shows, or a stale translation."""
-    changed = execute.build(path)
+    changed = execute.build(path, text=text)
     if problems := lint.check(path, size=False):
         raise BuildError("\n".join(problems))
     return f"{'changed' if changed else 'unchanged'}; {lint.room(path)}"

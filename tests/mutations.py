@@ -1653,6 +1653,7 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             'if output.get("name") == "stderr":\n                raise',
             "if False:\n                raise",
         ),
+        "old outputs for new code": ("old is None or old.source != cell.source", "old is None"),
         "an old timing for new code": (
             "and old and old.source == cell.source:",
             "and old:",

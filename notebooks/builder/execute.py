@@ -21,7 +21,15 @@ from builder.editions import (
     with_seed,
 )
 from builder.lint import check_source
-from builder.source import NOTEBOOKS, BuildError, Source, exercises, read_source, tags
+from builder.source import (
+    NOTEBOOKS,
+    BuildError,
+    Source,
+    exercises,
+    file_name,
+    read_source,
+    tags,
+)
 from builder.translate import languages, read_translation, translate
 from lora_edu.files import write_whole
 
@@ -109,14 +117,32 @@ def tidy(notebook: NotebookNode, former: NotebookNode | None) -> NotebookNode:
     return notebook
 
 
-def build(path: Path) -> bool:
+def retold(notebook: NotebookNode, former: NotebookNode | None, source: Source) -> NotebookNode:
+    """Give an edition the outputs of its former build, which ran the same code."""
+    before = {cell.id: cell for cell in former.cells if cell.cell_type == "code"} if former else {}
+    other = "other code than in the last build: build without --text"
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        old = before.pop(cell.id, None)
+        if old is None or old.source != cell.source:
+            raise BuildError(f"{source.place(cell)}: {other}")
+        cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    if before:
+        raise BuildError(f"{file_name(source.path)}: cell {next(iter(before))}, gone: {other}")
+    return notebook
+
+
+def build(path: Path, *, text: bool = False) -> bool:
     """Execute the reading edition of one source and write it beside ``src``; say if it changed.
+
+    With ``text`` nothing is run: where only words have changed, the outputs stay.
 
     Raises
     ------
     BuildError
         The source or a translation cannot be read or breaks a rule of ``check_source``, or a cell
-        fails. Nothing is written then.
+        fails (with ``text``: has changed). Nothing is written then.
     """
     source = read_source(path)
     rendered = {language: read_translation(source, language) for language in languages(path)}
@@ -127,7 +153,8 @@ def build(path: Path) -> bool:
         language: translate(source, own)[0]
         for language, own in rendered.items()
     }
-    notebook = tidy(execute(reading_edition(source), source), load(built_path(path)))
+    page, former = reading_edition(source), load(built_path(path))
+    notebook = retold(page, former, source) if text else tidy(execute(page, source), former)
     changed = write_whole(built_path(path), dumps(notebook))
     for language, translation in translations.items():
         other = translated_edition(translation, notebook, language)

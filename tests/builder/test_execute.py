@@ -80,6 +80,25 @@ def test_what_differs_at_each_run_keeps_its_former_output(lesson):
     assert int(new) > int(former)  # the output of the new code
 
 
+def test_words_alone_are_written_without_a_run(lesson, monkeypatch):
+    cells = [text("title", "# A clock"), code("time", "import time\nprint(time.time_ns())")]
+    source = lesson(cells)
+    with pytest.raises(BuildError, match="cell time: other code than in the last build"):
+        execute.build(source, text=True)  # there was none
+    execute.build(source)
+    page = source.parent.parent / "07_small.ipynb"
+    former = load(page).cells[1]
+    lesson([text("title", "# A watch"), text("why", "It is small."), cells[1]])
+    assert execute.build(source, text=True) is True
+    title, why, clock = load(page).cells
+    assert (title.source, why.source, clock) == ("# A watch", "It is small.", former)
+    for other in ([cells[0], code("time", "print(1)")], [*cells, code("new", "1")], cells[:1]):
+        before = page.read_bytes()
+        with pytest.raises(BuildError, match=r"other code .*: build without --text"):
+            execute.build(lesson(other), text=True)
+        assert page.read_bytes() == before
+
+
 def test_what_another_processor_changes_is_always_the_new_output(lesson, monkeypatch):
     cells = [text("title", "# Digits"), code("of", "import os\nprint(os.environ['OF'])", "approx")]
     source = lesson(cells)
