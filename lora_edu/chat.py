@@ -245,7 +245,7 @@ HELP = """/adapter NAME   speak with this adapter: {names}, or a folder
 /scale S        add S times the adapter's update: 1 as trained, 0 nothing; from -1 to 2
 /off            the base itself
 /new            forget the conversation, which stays when the voice changes
-/quit           leave (as does Ctrl + D); Ctrl + C ends an answer"""
+/quit           leave; Ctrl + C ends an answer"""
 
 
 class Conversation:
@@ -380,4 +380,4 @@ def talk(conversation: Conversation) -> int:
         except KeyboardInterrupt:
             if not terminal:
                 raise
-            print("\n(/quit or Ctrl + D leaves)")
+            print("\n(/quit leaves)")

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def write_whole(path: Path | str, content: bytes | str) -> bool:
     if path.is_file() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile's: on Windows it tries on for ever where one may not write.
+    # Not tempfile's, as below.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         temporary.write_bytes(data)
@@ -92,6 +93,20 @@ def write_whole(path: Path | str, content: bytes | str) -> bool:
         temporary.unlink(missing_ok=True)
         raise
     return True
+
+
+@contextlib.contextmanager
+def temporary_folder(beside: Path) -> Iterator[Path]:
+    """Make a folder beside a path, in which its successor is prepared; remove it in the end.
+
+    Not tempfile's: on Windows it tries on for ever where one may not write.
+    """
+    made = beside.with_name(f".{beside.name}-{secrets.token_hex(8)}")
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,7 @@ import hashlib
 import io
 import json
 import math
-import os
 import random
-import shutil
-import tempfile
 import time
 import zipfile
 from argparse import Namespace
@@ -27,7 +24,7 @@ import transformers
 
 import lora_edu
 from lora_edu import adapt, assets, chat, checkpoint
-from lora_edu.files import shown, write_whole
+from lora_edu.files import shown, temporary_folder, write_whole
 
 Example = dict[str, Any]  # what the Trainer takes: "input_ids" and "labels"
 SHOWN = 3  # answers before and after
@@ -39,8 +36,8 @@ class Texts:
 
     model, batch_size, max_length = "minilm", 32, 128  # unless told otherwise
     use = """PEFT loads the adapter in {out} (metrics.json has the names of the labels):
-  base = AutoModelForSequenceClassification.from_pretrained("{folder}", num_labels={labels})
-  model = PeftModel.from_pretrained(base, "{out}")"""
+  base = AutoModelForSequenceClassification.from_pretrained({folder!r}, num_labels={labels})
+  model = PeftModel.from_pretrained(base, {out!r})"""
 
     def __init__(self, options: Namespace) -> None:
         self.rows, self.labels = read_table(options.data, options.text, options.label)
@@ -102,10 +99,10 @@ class Chats:
     """
 
     model, batch_size, max_length = "smollm2", 8, 512  # unless told otherwise
-    use = """lora-edu chat {folder} --adapter {out}
+    use = """lora-edu chat "{folder}" --adapter "{out}"
 PEFT loads it too:
-  base = transformers.AutoModelForCausalLM.from_pretrained("{folder}")
-  model = peft.PeftModel.from_pretrained(base, "{out}")"""
+  base = transformers.AutoModelForCausalLM.from_pretrained({folder!r})
+  model = peft.PeftModel.from_pretrained(base, {out!r})"""
 
     def __init__(self, options: Namespace) -> None:
         self.rows = list(read_chats(options.data, options.prompt, options.response))
@@ -273,7 +270,8 @@ def finetune(options: Namespace) -> dict[str, object]:
         write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         if kind is Chats:
             _compare(metrics["before"], metrics)
-        print(kind.use.format(out=out, folder=folder, labels=len(metrics.get("labels", ()))))
+        labels = len(metrics.get("labels", ()))
+        print(kind.use.format(out=str(out), folder=str(folder), labels=labels))
     # Under torchrun: a process whose group is still open when it exits may abort. When the group
     # goes, torch holds Python's lock (the GIL) while it waits for gloo's thread; if that one needs
     # the lock to let go of what the barrier left, both wait for ever. So it gets the time first.
@@ -286,14 +284,15 @@ def finetune(options: Namespace) -> dict[str, object]:
 
 def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
     """Write the model with the adapter merged, whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".merged-") as temporary:
+    with temporary_folder(out / "merged") as temporary:
         adapt.merge_and_unload(model)
-        model.save_pretrained(Path(temporary, "merged"))
-        tokenizer.save_pretrained(Path(temporary, "merged"))
-        for path in Path(temporary, "merged").iterdir():
+        model.save_pretrained(temporary / "new")
+        tokenizer.save_pretrained(temporary / "new")
+        for path in (temporary / "new").iterdir():
             path.chmod(0o644)  # a class may share the folder
-        shutil.rmtree(out / "merged", ignore_errors=True)
-        os.replace(Path(temporary, "merged"), out / "merged")
+        if (out / "merged").exists():
+            (out / "merged").rename(temporary / "old")
+        (temporary / "new").rename(out / "merged")
 
 
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:

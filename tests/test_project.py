@@ -170,7 +170,7 @@ def wheel(tmp_path):
 def test_the_wheel_alone_draws_the_figures_counts_and_prints_the_claims(wheel, tmp_path):
     venv.create(tmp_path / "alone", with_pip=True)
     run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False)
-    binaries = tmp_path / "alone" / "bin"
+    binaries = tmp_path / "alone" / ("Scripts" if os.name == "nt" else "bin")
     installed = run([binaries / "python", "-m", "pip", "install", "--quiet", str(wheel)])
     if installed.returncode and "CI" not in os.environ:
         pytest.skip(f"its dependencies cannot be fetched: {installed.stderr[-200:]}")

@@ -18,14 +18,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
 from builder.explorables import script
 from builder.live import LESSONS, write_live
 from builder.source import NOTEBOOKS, BuildError
 from builder.stage import Stage, languages
-from lora_edu.files import write_whole
+from lora_edu.files import temporary_folder, write_whole
 
 SITE = NOTEBOOKS / "site"  # what the site has beside the lessons
 FILMS = NOTEBOOKS.parent / "lora_edu" / "course" / "films.js"
@@ -46,11 +45,12 @@ def write_site(out: Path, live: bool = False) -> str:
     if out.exists() and not (out / "en" / "index.html").is_file():
         raise BuildError(f"{out}: is there, and is no site; name another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.resolve().parent, prefix=".site-") as work:
-        made = build(Path(work), LESSONS if live else {})
+    with temporary_folder(out.resolve()) as work:
+        made = build(work, LESSONS if live else {})
         if live:
             write_live(made / "live")
-        shutil.rmtree(out, ignore_errors=True)
+        if out.exists():
+            out.rename(work / "old")
         made.rename(out)
     size = size_of(out)
     return f"{out}: {len(list(out.rglob('*.html')))} pages, {size / 1e6:.1f} MB"

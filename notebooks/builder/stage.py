@@ -6,7 +6,7 @@ They lie in folders as those of the repository do, so that links between them st
 from __future__ import annotations
 
 import html
-import os
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -218,15 +218,15 @@ class Stage:
     def keep(self, place: str, pictures: Pictures) -> None:
         """Keep the pictures of a page; a translation shows the English ones."""
         if self.language == "en":
-            folder = Path(place).parent / "img"
-            self.files |= {str(folder / name): data for name, data in pictures.files.items()}
+            folder = f"{posixpath.dirname(place)}/img"
+            self.files |= {f"{folder}/{name}": data for name, data in pictures.files.items()}
 
     def lesson(self, stem: str, path: Path) -> None:
         """Write a lesson, and the page that says how we know."""
         notebook = load(path)
         if notebook is None:
             raise BuildError(f"{path.name}: there is no notebook; run `make notebooks`")
-        source, place = str(path.relative_to(ROOT)), f"notebooks/{stem}"
+        source, place = path.relative_to(ROOT).as_posix(), f"notebooks/{stem}"
         page = Page(self.language, stem, self.album(place))
         opening = notebook.cells[0]
         title = opening.source.splitlines()[0].lstrip("# ")
@@ -378,7 +378,7 @@ class Stage:
         def relink(link: re.Match[str]) -> str:
             picture, words, target = link.groups()
             path, _, part = target.partition("#")
-            read = os.path.normpath(os.path.join(os.path.dirname(source), path))
+            read = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
             if picture and read.endswith(".png") and (ROOT / read).is_file():
                 return pictures.tag(Path(read).stem, (ROOT / read).read_bytes(), words)
             address = self.address(read, place)

@@ -67,7 +67,7 @@ def opened(browser, address):
 
 
 def names(folder, pattern="**/*.html"):
-    found = sorted(str(path.relative_to(folder)) for path in folder.glob(pattern))
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
     return [name for name in found if name != "index.html"]  # which leads to en/
 
 

@@ -91,7 +91,7 @@ def test_a_check_says_whether_it_was_passed():
 def test_the_command_writes_both_versions(tmp_path, capsys):
     assert build.main(["--assignment", "01", "03", "--out", str(tmp_path)]) == 0
     assert "4 points: check_hi" in capsys.readouterr().out
-    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.ipynb")}
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.ipynb")}
     names = ("01_matrix_example", "03_learning_the_update")
     kinds = ("release", "source")
     assert found == {f"{kind}/{name}/{name}.ipynb" for kind in kinds for name in names}

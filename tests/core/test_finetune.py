@@ -1,5 +1,6 @@
 """`lora-edu finetune`, on a tiny BERT made here: what it leaves, resumes, spreads and refuses."""
 
+import ast
 import contextlib
 import csv
 import functools
@@ -34,10 +35,10 @@ from transformers import (
     pipeline,
 )
 
-from lora_edu import assets, chat
+from lora_edu import adapt, assets, chat
 from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
-from lora_edu.finetune import _last, read_table, split
+from lora_edu.finetune import Chats, Texts, _last, _write_merged, read_table, split
 
 # PEFT asks transformers 5 for an attribute that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -168,6 +169,32 @@ def test_peft_loads_it_by_the_lines_that_are_printed(run, folder, data):
     torch.testing.assert_close(logits(load_adapter(ours, out), folder, texts), expected)
     merged = AutoModelForSequenceClassification.from_pretrained(out / "merged")
     torch.testing.assert_close(logits(merged, out / "merged", texts), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [Texts, Chats])
+def test_the_printed_lines_take_any_path(kind):
+    windows = r"C:\Users\Zoë Nguyễn"
+    printed = kind.use.format(out=windows, folder=windows, labels=2)
+    code = ast.parse(textwrap.dedent(printed[printed.index("  base = ") :]))
+    paths = [node.value for node in ast.walk(code) if isinstance(node, ast.Constant)]
+    assert [path for path in paths if isinstance(path, str)] == [windows, windows]
+    if kind is Chats:
+        assert printed.startswith(f'lora-edu chat "{windows}" --adapter "{windows}"\n')
+
+
+def test_a_merged_model_that_is_in_use_stays_whole(run, tmp_path, monkeypatch):
+    def refused(path, to):  # as on Windows, while somebody has opened a file in it
+        raise PermissionError(13, "in use", str(path))
+
+    shutil.copytree(run[0] / "merged", tmp_path / "merged")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "merged").iterdir()}
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+    monkeypatch.setattr(adapt, "merge_and_unload", lambda model: model)
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError, match="in use"):
+        _write_merged(plain, AutoTokenizer.from_pretrained(tmp_path / "merged"), tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "merged").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
 def test_the_merged_model_needs_nothing_else_and_knows_the_labels(run):
