@@ -43,38 +43,20 @@ venv:
 	  && { echo "$(CURDIR)"; cat pyproject.toml; } > $(STAMP); \
 	fi
 
-lab check test: venv
+lab check test figures: venv
 	@$(LORA_EDU) $@
 
-test-slow: venv
-	@$(LORA_EDU) test --slow
-
-test-long: venv
-	@$(LORA_EDU) test --long
-
-test-browser: venv
-	@$(LORA_EDU) test --browser
-
-figures: venv
-	@$(LORA_EDU) figures
+test-slow test-long test-browser: venv
+	@$(LORA_EDU) test --$(@:test-%=%)
 
 notebooks: venv
 	@$(PY) notebooks/build.py
 
-slides: venv
-	@$(PY) notebooks/build.py --slides
-
-quizzes: venv
-	@$(PY) notebooks/build.py --quizzes
+slides quizzes site site-live: venv
+	@$(PY) notebooks/build.py --$@
 
 assignment: venv
 	@$(PY) notebooks/build.py --assignment $(LESSONS)
-
-site: venv
-	@$(PY) notebooks/build.py --site
-
-site-live: venv
-	@$(PY) notebooks/build.py --site-live
 
 kit: slides quizzes site
 	@rm -rf kit && mkdir kit
@@ -84,21 +66,11 @@ kit: slides quizzes site
 	@LORA_EDU_ASSETS=kit/assets $(LORA_EDU) assets --fetch
 	@du -sm kit/* && du -sm kit
 
-grading: venv
-	$(PY) tests/grading.py
-
-mutations: venv
-	$(PY) tests/mutations.py
-
-robustness: venv
-	$(PY) tests/robustness.py
+grading mutations robustness: venv
+	$(PY) tests/$@.py
 
 bench: venv
-	$(PY) tests/benchmarks/layers.py
-	$(PY) tests/benchmarks/model.py
-	$(PY) tests/benchmarks/breakdown.py
-	$(PY) tests/benchmarks/svd.py
-	$(PY) tests/benchmarks/chat.py
+	for name in layers model breakdown svd chat; do $(PY) tests/benchmarks/$$name.py || exit; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist kit

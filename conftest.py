@@ -1,16 +1,16 @@
 """What holds for all tests: no deadlines; what needs real weights is skipped without, but in CI."""
 
 import os
-import shutil
+import sys
 from itertools import chain
 from pathlib import Path
 
 import hypothesis
+import matplotlib as mpl
 import pytest
 from builder.source import slug
 
 from lora_edu import assets
-from lora_edu.course import experiments
 
 NEED_ASSETS = {"first_words", "merging", "real_model", "inside_the_update", "language_model"}
 # Seconds of one thread that a lesson may take from top to bottom. They are printed, not asserted.
@@ -20,6 +20,8 @@ LONGEST = {"test_notebooks.py", "test_finetune.py"}  # these begin, and the less
 
 # In the kernels that nbval starts, a claim of a page that does not hold is an error.
 os.environ["LORA_EDU_CLAIMS"] = "strict"
+
+mpl.use("Agg")  # needs no screen
 
 # A deadline would fail a test because another program is busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -62,13 +64,9 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(f"{stem:<28} {took:6.1f} {goal:>5} {'above' if took > goal else ''}")
 
 
-@pytest.fixture(params=["first", "again"])
-def recording(request, monkeypatch, tmp_path):
-    """Let a test see the records of the lessons, then the second recording of each.
-
-    What a lesson says of its records has to hold in both.
-    """
-    if request.param == "again":
-        for path in experiments.RECORDS.glob("*_again.json"):
-            shutil.copy(path, tmp_path / path.name.replace("_again", ""))
-        monkeypatch.setattr(experiments, "RECORDS", tmp_path)
+@pytest.fixture(autouse=True)
+def _close():
+    """Leave no figure open."""
+    yield
+    if plt := sys.modules.get("matplotlib.pyplot"):
+        plt.close("all")

@@ -166,6 +166,15 @@ def catalogue() -> dict[str, dict[str, Any]]:
     return {model["id"]: model["config"] for model in _data()["models"]}
 
 
+def family_rows(family: str) -> dict[str, list[Any]]:
+    """Return the kinds of modules of a family: name → kind, d, k, bias, tied."""
+    families = _data()["families"]
+    rows = dict(families[one_of("model_type", family, families)])
+    while "like" in rows:  # but for the rows that it has itself, and those that it has not: null
+        rows = families[rows.pop("like")] | rows
+    return {name: [*row, 0, False][:5] for name, row in rows.items() if row is not None}
+
+
 def modules(source: Any) -> dict[str, Module]:
     """Return the modules that hold parameters, by their names in ``named_modules()``.
 
@@ -180,28 +189,20 @@ def modules(source: Any) -> dict[str, Module]:
     config: Mapping[str, Any] = source if isinstance(source, Mapping) else source.to_dict()
     if config and isinstance(next(iter(config.values())), Module):
         return dict(config)
-    families = _data()["families"]
-    family = one_of("model_type", config.get("family", config.get("model_type")), families)
-    rows = dict(families[family])
-    while "like" in rows:  # but for the rows that it has itself
-        rows = families[rows.pop("like")] | rows
+    family = config.get("family", config.get("model_type"))
 
     def size(product: int | str) -> int:
         factors = str(product).split("*")
         return prod(int(f) if f.isdigit() else at_least_one(f, config[f]) for f in factors)
 
+    rows = family_rows(family)
     found: dict[str, Module] = {}
     try:
-        for name, row in rows.items():
-            if row is None:  # a module that the family it is like has, and this one has not
-                continue
-            kind, d, k, *rest = row
-            bias = size(d) if rest and rest[0] else 0
-            tied = rest[1] if len(rest) > 1 else False
-            if isinstance(tied, str) and not isinstance(tied := config[tied], bool):
-                raise TypeError(f"{rest[1]} must be true or false, got {tied!r}")
-            tied = bool(tied)
-            module = Module(kind, size(d), size(k), bias, tied)
+        for name, (kind, d, k, bias, tied) in rows.items():
+            held = config[tied] if isinstance(tied, str) else bool(tied)
+            if not isinstance(held, bool):
+                raise TypeError(f"{tied} must be true or false, got {held!r}")
+            module = Module(kind, size(d), size(k), size(d) if bias else 0, held)
             before, start, end, after = NUMBERED.findall(name)[0]
             first, many = (_whole(key, config[key]) if key else 0 for key in (start, end))
             if many > 10_000:

@@ -1,15 +1,13 @@
-"""Do the lessons say the same on another machine? Run them as one would: other sums, other seeds.
+"""Do the lessons say the same on another machine? Run them as one would: other sums.
 
     python tests/robustness.py [NAME ...]            every lesson, a minute or two for each
-    python tests/robustness.py --only CONDITION ...  some of: seed, threads, cpu
-    python tests/robustness.py --seeds N ...         which seeds (1)
+    python tests/robustness.py --only CONDITION ...  threads, or cpu
 
-seed      solved, with another SEED: each assertion and each check has to hold
 threads   with two threads, and so with sums in another order: the outputs as well have to be those
           that are committed (pictures aside, and cells tagged ``timing``, ``approx`` or ``live``)
 cpu       the same with the arithmetic of an old processor: no AVX, no fused multiply-add
 
-The last two say first whether they change a single bit here; if not, they show nothing. A cell that
+Both say first whether they change a single bit here; if not, they show nothing. A cell that
 fails does not end its lesson: every assertion that does not hold is reported (what follows from it
 as well). The exit code is 1 when there is anything to report.
 """
@@ -29,19 +27,17 @@ from unittest import mock
 from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
-from builder import editions, execute
-from builder.editions import built_path, load, outputs, printed, reading_edition, solved_edition
+from builder import execute
+from builder.editions import built_path, load, outputs, printed, reading_edition
 from builder.source import (
     UNSTABLE,
     Source,
-    exercises,
     read_source,
     sources,
     tags,
 )
 
 CONDITIONS = {
-    "seed": {},
     "threads": {"OMP_NUM_THREADS": "2"},
     # PyTorch's own kernels, then those of the two libraries for matrices: its own, and NumPy's.
     "cpu": {
@@ -74,17 +70,6 @@ def errors(notebook: NotebookNode) -> Iterator[str]:
         for output in outputs(cell):
             if output.output_type == "error":
                 yield f"cell {cell.id}: {output.ename}: {output.evalue}"
-
-
-def with_seed(path: Path, seed: int) -> Iterator[str]:
-    """Name what does not hold in the solved edition with another seed."""
-    source = read_source(path)
-    notebook = editions.with_seed(solved_edition(source), seed, source)
-    yield from errors(run_through(notebook, source))
-    cells = {cell.id: cell for cell in notebook.cells}
-    for name, exercise in exercises(source).items():
-        if f"{exercise.check}: OK" not in (said := printed(cells[name])):
-            yield f"cell {name}: {exercise.check} does not say OK but {said.strip()!r}"
 
 
 def as_committed(path: Path) -> Iterator[str]:
@@ -132,17 +117,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the lessons as other machines would.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
     parser.add_argument("--only", nargs="+", choices=CONDITIONS, default=[*CONDITIONS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="default: 1")
     options = parser.parse_args(argv)
-    runs = [("seed", seed) for seed in options.seeds if "seed" in options.only]
-    runs += [(name, None) for name in options.only if name != "seed"]
     found = 0
-    for name, seed in runs:
+    for name in options.only:
         with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"} | CONDITIONS[name]):
-            print(f"{name} {changed_bits() if seed is None else seed}", flush=True)
+            print(f"{name} {changed_bits()}", flush=True)
             for path in sources(options.names):
                 start = time.perf_counter()
-                problems = [*(as_committed(path) if seed is None else with_seed(path, seed))]
+                problems = [*as_committed(path)]
                 seconds = time.perf_counter() - start
                 print(f"  {path.stem:<28} {seconds:5.1f} s  {len(problems) or 'nothing'} to report")
                 print(*(f"    {problem}\n" for problem in problems), sep="", end="", flush=True)

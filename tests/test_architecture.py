@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_edu.course import COMING, LESSONS
+from lora_edu.course import LESSONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lora_edu"
@@ -36,7 +36,6 @@ CORE = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
 TOOLS = sorted((PACKAGE / "course").glob("*.py"))
-FOLDERS = (*LESSONS, *COMING)  # of lessons, and of those whose experiments come before their page
 # Lines of code of a lesson's folder: at most, and on average, once half of the lessons are
 # rewritten (we aim at 250, but a film takes up to a hundred, and named mistakes two hundred). One
 # that is not may keep what it had when this rule was made. The trial takes more: seven experiments,
@@ -94,14 +93,14 @@ def test_what_one_uses_after_the_course_does_not_need_it(path):
 
 @pytest.mark.parametrize("path", TOOLS, ids=relative)
 def test_a_tool_knows_no_lesson(path):
-    lessons = [f"lora_edu.course.{lesson}" for lesson in FOLDERS]
+    lessons = [f"lora_edu.course.{lesson}" for lesson in LESSONS]
     assert [m for m in imported(path) if within(m, lessons)] == []
 
 
-@pytest.mark.parametrize("lesson", FOLDERS)
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_no_lesson_imports_another(lesson):
     """Code that two lessons use is a tool; a record is shared by its name."""
-    others = [f"lora_edu.course.{other}" for other in FOLDERS if other != lesson]
+    others = [f"lora_edu.course.{other}" for other in LESSONS if other != lesson]
     for path in (PACKAGE / "course" / lesson).glob("*.py"):
         assert [m for m in imported(path) if within(m, others)] == [], path.name
 
@@ -130,8 +129,7 @@ def test_each_lesson_has_a_folder_of_its_slug_and_a_source_in_this_order():
     sources = sorted((ROOT / "notebooks" / "src").glob("*.md"))
     assert [path.stem.partition("_")[2] for path in sources] == list(LESSONS)
     folders = {path.parent.name for path in (PACKAGE / "course").glob("*/__init__.py")}
-    assert folders == set(FOLDERS)
-    assert not {*COMING} & {*LESSONS}, "a lesson with a page is not to come any more"
+    assert folders == set(LESSONS)
     for path in (PACKAGE / "course").glob("*/*.py"):
         assert path.name in {"__init__.py", "checks.py", "figures.py", "experiments.py"}
 
@@ -264,7 +262,7 @@ def test_the_package_stays_small():
 
 
 def test_a_lesson_brings_little_of_its_own():
-    lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in FOLDERS}
+    lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in LESSONS}
     for name, n in lines.items():
         most = LARGER.get(name, LESSON)
         assert n <= most, f"{name} has {n} lines of code and may have {most}"

@@ -15,5 +15,3 @@ LESSONS = (
     "language_model",
     "beyond_lora",
 )
-# Folders of lessons to come: what they stand on is measured before they are written.
-COMING: tuple[str, ...] = ()

@@ -116,18 +116,12 @@ def _matrix(ax: Axes, site: Site, x: float, y: float, unit: int) -> None:
     height, width, thick = site.out_features / unit, site.in_features / unit, 0.09
     ax.add_patch(Rectangle((x, y), width, height, facecolor=BLUE, alpha=0.35, edgecolor=BLUE))
     if site.adapted:
-        strips = {
-            "B": (x + width + 0.04, y, thick, height),
-            "A": (x, y - 0.04 - thick, width, thick),
-        }
-        for (letter, (left, low, wide, high)), hatch in zip(
-            strips.items(), ("//", ".."), strict=True
+        for letter, hatch, left, low, wide, high in (
+            ("B", "//", x + width + 0.04, y, thick, height),
+            ("A", "..", x, y - 0.04 - thick, width, thick),
         ):
-            ax.add_patch(
-                Rectangle(
-                    (left, low), wide, high, facecolor=ORANGE, edgecolor=VERMILION, hatch=hatch
-                )
-            )
+            look: dict[str, Any] = {"facecolor": ORANGE, "edgecolor": VERMILION, "hatch": hatch}
+            ax.add_patch(Rectangle((left, low), wide, high, **look))
             ax.annotate(letter, (left + wide + 0.03, low), fontsize=8, color=BLACK)
     words = f"{site.name}\n{grouped(site.out_features)} × {grouped(site.in_features)}"
     ax.annotate(words, (x, y + height + 0.04), va="bottom", fontsize=9)

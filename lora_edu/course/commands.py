@@ -248,20 +248,11 @@ def _text(given: str) -> str:
     """Return the text of a file, or what was given, if that holds a printout and not a name."""
     if given == "-":
         return sys.stdin.read()
-    try:
-        if not given or not (path := Path(given)).exists():
-            raise ValueError
-        content = path.read_bytes()
-    except ValueError:  # a printout is no name of a file
-        content = None
-    except OSError:
-        if "param" not in given.lower():
-            raise
-        content = None
-    if content is None:
+    if not os.path.exists(given):  # nor is what is too long for a name
         if "param" not in given.lower():
             raise ValueError(f"{given!r} is no file, and no printout of parameters")
         return given
+    content = Path(given).read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     return content.decode(encoding, errors="replace")
 

@@ -42,7 +42,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lora_edu.course import COMING, LESSONS
+from lora_edu.course import LESSONS
 from lora_edu.files import write_whole
 
 RECORDS = Path(__file__).parent / "records"
@@ -78,6 +78,14 @@ class Experiment:
             grid = [(m, lr) for m, rates in self.arguments["rates"].items() for lr in rates]
             return [(method, lr, seed) for seed in seeds for method, lr in grid]
         return [(seed,) for seed in seeds] if asked == ("seed",) else [()]
+
+
+def settings(method: str) -> tuple[str, dict[str, int]]:
+    """Return what a method's name says: ``random start r=8 alpha=32`` is its kind, r and alpha."""
+    words = method.split()
+    numbers = dict(word.split("=") for word in words if "=" in word)
+    kind = " ".join(word for word in words if "=" not in word)
+    return kind, {name: int(value) for name, value in numbers.items()}
 
 
 def _positional(run: Callable[..., Row]) -> tuple[str, ...]:
@@ -125,7 +133,7 @@ def experiment(
 
 def load() -> dict[str, Experiment]:
     """Import the experiments of every lesson; return the registry, name → experiment."""
-    for lesson in (*LESSONS, *COMING):
+    for lesson in LESSONS:
         if find_spec(f"lora_edu.course.{lesson}.experiments"):
             importlib.import_module(f"lora_edu.course.{lesson}.experiments")
     return EXPERIMENTS

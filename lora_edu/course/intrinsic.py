@@ -1,7 +1,7 @@
 """How few directions: of a matrix that hold its energy, and of all parameters that solve a task."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,11 +20,9 @@ class Subspace(nn.Module):
 
         θ = θ₀ + P z,   θ₀ (D,) the trainable parameters as they are now, P (D, d), z (d,), z₀ = 0
 
-    The columns of P are drawn from ``seed`` and have length 1. ``kind="dense"``: Gaussian.
-    ``"sparse"``: each entry is ±1 with probability 1/√D, else 0, then the columns are scaled; only
-    the others are kept. They are drawn ``block`` at a time; a dense P of at most ``keep`` numbers
-    (32 MB) is kept, a larger one drawn anew at each use. ``model`` is frozen. A ValueError if d < 1
-    or nothing in it trains.
+    The columns of P are drawn from ``seed``, ``block`` at a time: each entry is ±1 with probability
+    1/√D, else 0, then they are scaled to length 1. ``model`` is frozen. A ValueError if d < 1 or
+    nothing in it trains.
     Source: Li et al. 2018, Measuring the Intrinsic Dimension (arXiv:1804.08838), section 2, S7.
     """
 
@@ -32,47 +30,28 @@ class Subspace(nn.Module):
         self,
         model: nn.Module,
         d: int,
-        kind: str = "sparse",
         *,
         seed: int,
         block: int = 64,
-        keep: int = 2**23,
     ) -> None:
         super().__init__()
         start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-        if kind not in ("dense", "sparse"):
-            raise ValueError(f"kind must be 'dense' or 'sparse', got {kind!r}")
         if d < 1 or not start:
             raise ValueError(f"d, and what trains, must be at least 1, got {d} and {len(start)}")
         self.model, self.start = model.requires_grad_(False), start
         self.D, self.d, self.seed = sum(p.numel() for p in start.values()), d, seed
         self.block = block
         self.z = nn.Parameter(torch.zeros(d))
-        self._kept: list[Tensor] | None = None
-        if kind == "sparse":
-            self._kept = list(self._sparse())
-        elif self.D * d <= keep:
-            self._kept = list(self._dense())
+        self.blocks = list(self._drawn())  # P
 
-    def _columns(self, draw: Callable[..., Tensor]) -> Iterator[Tensor]:
-        """Draw P in blocks (D, ≤ block), always the same."""
+    def _drawn(self) -> Iterator[Tensor]:
+        """Draw P in blocks, (D, ≤ block) each."""
         generator = torch.Generator().manual_seed(self.seed)
-        for first in range(0, self.d, self.block):
-            yield draw(min(self.block, self.d - first), self.D, generator=generator).T
-
-    def _dense(self) -> Iterator[Tensor]:
-        for block in self._columns(torch.randn):
-            yield block / block.norm(dim=0)  # (D, block)
-
-    def _sparse(self) -> Iterator[Tensor]:
         half = 0.5 / math.sqrt(self.D)  # the probability of +1, and of -1
-        for u in self._columns(torch.rand):
+        for first in range(0, self.d, self.block):
+            u = torch.rand(min(self.block, self.d - first), self.D, generator=generator).T
             signs = (u < half).float() - (u >= 1 - half).float()  # (D, block)
             yield (signs / signs.norm(dim=0).clamp(min=1)).to_sparse().coalesce()
-
-    def blocks(self) -> Iterable[Tensor]:
-        """Return P in blocks, (D, ≤ block) each."""
-        return self._dense() if self._kept is None else self._kept
 
     def offset(self) -> Tensor:
         """Return P z, (D,)."""
@@ -95,10 +74,10 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, space: Subspace) -> Tensor:
         ctx.space = space
         offset = z.new_zeros(space.D)
-        for P, part in zip(space.blocks(), z.split(space.block), strict=True):
+        for P, part in zip(space.blocks, z.split(space.block), strict=True):
             offset += P @ part
         return offset  # (D,)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return torch.cat([P.T @ gradient for P in ctx.space.blocks()]), None  # (d,)
+        return torch.cat([P.T @ gradient for P in ctx.space.blocks]), None  # (d,)

@@ -316,6 +316,20 @@ def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept
     return upper.keep(example(base()[1], pair, ends=ends) for pair in pairs)
 
 
+def beside(upper: Upper) -> dict[str, list[Kept]]:
+    """Return the same for our own prose, and for facts, of which the last word counts."""
+    tokenizer = base()[1]
+    return {
+        name: upper.keep(raw(tokenizer, text, last=name == "facts") for text in texts(name))
+        for name in ("prose", "facts")
+    }
+
+
+def products(adapter: chat.Adapter) -> dict[str, Tensor]:
+    """Return the updates of an adapter, B A by name, (d, k) each."""
+    return {name: B @ A for name, (A, B) in adapter.items()}
+
+
 def adapted(base: Any, recipe: Mapping[str, Any], seed: int) -> tuple[Any, Upper]:
     """Return a copy of a chat model with LoRA on its upper layers, and these layers.
 
@@ -454,9 +468,7 @@ class Probe:
         self.model, self.tokenizer = model or base()[0], base()[1]
         self.upper = Upper(self.model, first)
         self.texts = {name: kept(self.upper, of, ends=name != "own") for name, of in pairs.items()}
-        for name in ("prose", "facts"):
-            found = (raw(self.tokenizer, text, last=name == "facts") for text in texts(name))
-            self.texts[name] = self.upper.keep(found)
+        self.texts |= beside(self.upper)
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights of some matrices."""

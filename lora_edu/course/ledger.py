@@ -281,17 +281,20 @@ def _data() -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
-    """Return the entries of the ledger (of some kinds), each recomputed now."""
+@lru_cache(1)
+def _entries() -> dict[str, Entry]:
+    """Derive every entry, once; id → entry."""
     data = _data()
-    wanted = None if kinds is None else set(kinds)
-    if unknown := (wanted or set()) - (known := {raw["kind"] for raw in data["entries"]}):
+    return {raw["id"]: _entry(raw, data["sources"]) for raw in data["entries"]}
+
+
+def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
+    """Return the entries of the ledger (of some kinds)."""
+    known = {entry.kind for entry in _entries().values()}
+    wanted = known if kinds is None else set(kinds)
+    if unknown := wanted - known:
         raise ValueError(f"kinds must be of {', '.join(sorted(known))}, got {sorted(unknown)}")
-    return [
-        _entry(raw, data["sources"])
-        for raw in data["entries"]
-        if wanted is None or raw["kind"] in wanted
-    ]
+    return [entry for entry in _entries().values() if entry.kind in wanted]
 
 
 class Row(NamedTuple):
@@ -307,8 +310,7 @@ def tables() -> dict[str, dict[str, list[Row]]]:
     A row that two tables print stands in both. What is no row of a table stands under its place
     (a section, a file), labelled with its configuration.
     """
-    data = _data()
-    entries = {raw["id"]: _entry(raw, data["sources"]) for raw in data["entries"]}
+    data, entries = _data(), _entries()
     found: dict[str, dict[str, list[Row]]] = {}
     for raw in data["entries"]:
         own = data["tables"].get(raw["source"], {})

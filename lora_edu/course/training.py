@@ -1,10 +1,8 @@
 """One training loop for the whole course. It knows a model's parameters, and nothing of LoRA."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from operator import length_hint
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ class History:
 
     loss: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 class Batches:
@@ -51,7 +48,6 @@ def fit(
     epochs: int = 1,
     *,
     validate: Callable[[nn.Module], float] | None = None,
-    progress: bool = False,
 ) -> History:
     """Train the parameters that ``optimizer`` holds: ``epochs`` passes over ``batches``.
 
@@ -66,21 +62,13 @@ def fit(
         ``loss(model(input, ...), target)`` is a scalar tensor.
     validate : function, optional
         ``validate(model)``, a number, after each epoch and without gradients.
-    progress : bool
-        Show a bar (not in a committed notebook: it is never the same twice).
 
     A TypeError if ``batches`` is an iterator; a FloatingPointError if the loss is not finite: the
     step that it would have led to is not taken.
     """
     if isinstance(batches, Iterator):
         raise TypeError(f"batches must be iterable anew each epoch, got {type(batches).__name__}")
-    history, mode, start = History(), model.training, time.perf_counter()
-    bar = None
-    if progress:
-        from tqdm.auto import tqdm  # in a notebook a widget, else a line on stderr
-
-        steps = epochs * length_hint(batches)  # 0: nobody knows
-        bar = tqdm(total=steps if steps > 0 else None, unit="step", leave=False)
+    history, mode = History(), model.training
     try:
         for _ in range(epochs):
             model.train()
@@ -93,15 +81,10 @@ def fit(
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                if bar is not None:
-                    bar.update()
             if validate is not None:
                 model.eval()
                 with torch.no_grad():
                     history.validation.append(float(validate(model)))
     finally:
         model.train(mode)
-        if bar is not None:
-            bar.close()
-    history.seconds = time.perf_counter() - start
     return history

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from builder.source import NOTEBOOKS, BuildError, read_text
-from lora_edu.course import claims
 from lora_edu.course import ledger as published
+from lora_edu.course.claims import collected
 
 ROOT = NOTEBOOKS.parent
 TEXTS = NOTEBOOKS / "site"  # what these pages say beside their data
@@ -52,11 +51,6 @@ def heads(names: Iterable[str]) -> str:
 
 
 # -- how we know ----------------------------------------------------------------------------------
-
-
-def collected() -> dict[str, list[dict[str, Any]]]:
-    """Return the claims of all lessons, by their slugs."""
-    return json.loads(claims.COLLECTED.read_text(encoding="utf-8"))
 
 
 def know(stem: str, title: str, section: list[str], places: dict[str, str]) -> str:

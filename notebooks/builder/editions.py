@@ -65,6 +65,16 @@ def printed(cell: NotebookNode) -> str:
     return "\n".join(texts)
 
 
+def draws(cell: NotebookNode) -> bool:
+    """Say whether a cell shows a picture."""
+    return any("image/png" in output.get("data", {}) for output in outputs(cell))
+
+
+def told_by(following: NotebookNode | None) -> str:
+    """Return the text of the cell below a picture, if it tells the picture; else nothing."""
+    return following.source if following and "figure-text" in tags(following) else ""
+
+
 def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:
     """Cut a notebook at its headings of the second level."""
     parts: list[list[NotebookNode]] = [[]]

@@ -37,18 +37,15 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_PER_CELL = 600
 
 
-def execute(
-    notebook: NotebookNode, source: Source, *, strict: str | None = "strict"
-) -> NotebookNode:
+def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> NotebookNode:
     """Run an edition of a source from top to bottom in a fresh kernel.
 
     Parameters
     ----------
     notebook, source
         The edition, and where its cells come from.
-    strict : "strict", "any-seed" or None
-        Which of its claims have to hold: all, those that are said of any seed, or none, as in a
-        learner's hands.
+    strict : bool
+        Whether its claims have to hold; not in a learner's hands.
 
     Raises
     ------
@@ -61,7 +58,7 @@ def execute(
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order: the same last digits
     environment = {name: v for name, v in os.environ.items() if name != "LORA_EDU_CLAIMS"}
-    environment |= {"LORA_EDU_CLAIMS": strict} if strict else {}
+    environment |= {"LORA_EDU_CLAIMS": "strict"} if strict else {}
     begun: list[NotebookNode] = []
     client = NotebookClient(
         notebook,
@@ -168,7 +165,7 @@ def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
     notebook = solved_edition(source)
     if seed is not None:
         with_seed(notebook, seed, source)
-    execute(notebook, source, strict="strict" if seed is None else "any-seed")
+    execute(notebook, source)
     cells = {cell.id: cell for cell in notebook.cells}
     for name, exercise in exercises(source).items():
         said = printed(cells[name])
@@ -183,4 +180,4 @@ def run_with_seed(path: Path, seed: int) -> NotebookNode:
     """Execute the reading edition in memory with another seed: what is said of any must hold."""
     source = read_source(path)
     notebook = with_seed(reading_edition(source), seed, source)
-    return execute(notebook, source, strict="any-seed")
+    return execute(notebook, source)

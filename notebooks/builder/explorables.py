@@ -68,24 +68,19 @@ ASSUMED: dict[str, dict[str, Any]] = {
 }
 
 
-def kinds_of(family: str, families: dict[str, dict[str, Any]]) -> list[list[Any]]:
+def kinds_of(family: str) -> list[list[Any]]:
     """Return the kinds of modules of a family: last name, numbers, kind, d, k, bias, tied.
 
     The numbers of its modules begin at a key of the config, or 0, and end before another. ``tied``
     is true, false or a key.
     """
-    from lora_edu.counting import NUMBERED
+    from lora_edu.counting import NUMBERED, family_rows
 
-    rows = dict(families[family])
-    while "like" in rows:
-        rows = families[rows.pop("like")] | rows
     kinds = []
-    for name, row in rows.items():
-        if row is not None:
-            kind, d, k, bias, tied, *_ = [*row, 0, False]
-            _, start, end, _ = NUMBERED.findall(name)[0]
-            tied = tied if isinstance(tied, str) else bool(tied)
-            kinds.append([name.rpartition(".")[2], start, end, kind, d, k, bias, tied])
+    for name, (kind, d, k, bias, tied) in family_rows(family).items():
+        _, start, end, _ = NUMBERED.findall(name)[0]
+        tied = tied if isinstance(tied, str) else bool(tied)
+        kinds.append([name.rpartition(".")[2], start, end, kind, d, k, bias, tied])
     return kinds
 
 
@@ -98,7 +93,7 @@ def calculator_data() -> dict[str, Any]:
     packed = Fraction(counting.BITS["nf4-double"]) / 8  # bytes a number
     more = f"> {memory.CARDS[-1]} GB"
     return {
-        "families": {family: kinds_of(family, families) for family in families},
+        "families": {family: kinds_of(family) for family in families},
         "models": counting.catalogue(),
         "converted": shapes["converted"],
         "experts": shapes["experts"],

@@ -18,12 +18,14 @@ from nbformat import NotebookNode
 from builder.claims import check_claims, check_collection, numbers_claimed
 from builder.editions import (
     built_path,
+    draws,
     dumps,
     load,
     outputs,
     printed,
     reading_edition,
     sections,
+    told_by,
     translated_edition,
 )
 from builder.page import check_page
@@ -191,9 +193,7 @@ def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
 def check_cells(committed: NotebookNode) -> Iterator[str]:
     """Name each figure without its text, and each live cell without its still twin."""
     for cell, following in zip(committed.cells, [*committed.cells[1:], None], strict=True):
-        if any("image/png" in output.get("data", {}) for output in outputs(cell)) and (
-            following is None or "figure-text" not in tags(following)
-        ):
+        if draws(cell) and not told_by(following):
             yield f"cell {cell.id}: a figure without its text (a next cell tagged `figure-text`)"
         if "live" in tags(cell) and (
             following is None or "live" in tags(following) or not outputs(following)

@@ -20,6 +20,7 @@ import ast
 import html
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
-from builder.editions import built_path, load, outputs
+from builder.editions import built_path, draws, load, outputs, told_by
 from builder.source import BuildError, read_text, slug, tags
 from builder.translate import languages
 from lora_edu.files import write_whole
@@ -242,10 +243,9 @@ def parts(cell: NotebookNode, following: NotebookNode | None, coded: bool = True
         text = re.split(r"\n\*\*(?:You need|Bạn cần)\*\*", cell.source)[0]  # the title is short
         texts = re.split(r"\n(?=### )", text) if "slide" in tags(cell) else [text]
         return [on_slide(text) for text in texts]
-    described = following is not None and "figure-text" in tags(following)
-    alt = re.sub(r"[*$`\\]", "", following.source) if described else ""
+    alt = re.sub(r"[*$`\\]", "", told_by(following))
     code = cell.source if coded and "predict" not in tags(cell) else ""
-    if any("image/png" in output.get("data", {}) for output in outputs(cell)):
+    if draws(cell):
         code = undrawn(code)
     narrow = re.sub(r"(?<=\S) {2,}#", "  #", code)  # comments in no column
     shown = [highlighted(each) for each in pieces(narrow, MOST_LINES, WIDE)] if code else []
@@ -364,7 +364,13 @@ def player(cell: NotebookNode, lesson: str, place: str) -> str:
     film = re.match(r"figures\.(\w+)\(\)", cell.source)
     if film is None:
         raise BuildError(f"{place}: only figures.NAME() plays on a slide: show its still instead")
-    return getattr(import_module(f"lora_edu.course.{lesson}.figures"), film[1])().html
+    return drawn(lesson, film[1])
+
+
+@cache
+def drawn(lesson: str, name: str) -> str:
+    """Return the player of a film of a lesson's, of the course's own numbers."""
+    return getattr(import_module(f"lora_edu.course.{lesson}.figures"), name)().html
 
 
 def write_slides(path: Path, folder: Path) -> Path:

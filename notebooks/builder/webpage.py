@@ -16,17 +16,15 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 from nbformat import NotebookNode
 from PIL import Image
 
 from builder.appendix import inline
-from builder.editions import answers, fenced, outputs, printed
+from builder.editions import answers, draws, fenced, outputs, printed, told_by
 from builder.quiz import Question, letter
-from builder.slides import undrawn
+from builder.slides import drawn, undrawn
 from builder.source import BuildError, tags
 from lora_edu.course.checks import right_option
 
@@ -186,8 +184,7 @@ def shown(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
     if "parameters" in tags(cell):
         yield page.folded("setup", page.labels["setup"], [fenced(cell.source)])
         return
-    draws = any("image/png" in output.get("data", {}) for output in outputs(cell))
-    if draws and not undrawn(cell.source):
+    if draws(cell) and not undrawn(cell.source):
         yield page.folded("drawing", page.labels["drawing"], [fenced(cell.source)])
     else:
         yield fenced(cell.source)
@@ -198,8 +195,7 @@ def shown(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
 def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
     """Yield what a code cell shows: pictures, described by the text that follows, and print."""
     cell, following = cells[at], cells[at + 1] if at + 1 < len(cells) else None
-    described = following is not None and "figure-text" in tags(following)
-    alt = plain(following.source) if described and following is not None else ""
+    alt = plain(told_by(following))
     for number, output in enumerate(outputs(cell)):
         data = output.get("data", {})
         if "image/png" in data:
@@ -299,18 +295,13 @@ def film(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], int
     blocks = [
         anchor(cell),
         fenced(cell.source),
-        player(drawn(page.stem, name[1]), f"{page.stem[:2]}-{cell.id}", page.pictures),
+        player(
+            drawn(page.stem.partition("_")[2], name[1]), f"{page.stem[:2]}-{cell.id}", page.pictures
+        ),
         anchor(twin),
         page.folded("stills", page.labels["stills"], stills),
     ]
     return blocks, at + (3 if "figure-text" in tags(text) else 2)
-
-
-@cache
-def drawn(stem: str, name: str) -> str:
-    """Return the player of a film of the lesson's, of the course's own numbers."""
-    figures = import_module(f"lora_edu.course.{stem.partition('_')[2]}.figures")
-    return getattr(figures, name)().html
 
 
 def player(film: str, name: str, pictures: Pictures) -> str:

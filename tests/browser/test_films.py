@@ -2,11 +2,8 @@
 
 import io
 
-import matplotlib as mpl
 import pytest
 from PIL import Image
-
-mpl.use("Agg")
 
 from lora_edu.course import figures, films
 

@@ -21,9 +21,6 @@ from lora_edu import adapt
 from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.layers import LoRALinear
 
-# PEFT asks transformers 5 for an attribute that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-
 
 class Block(nn.Module):
     def __init__(self):

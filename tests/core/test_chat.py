@@ -24,8 +24,6 @@ from lora_edu.cli import main
 from lora_edu.files import shown
 from lora_edu.layers import LoRALinear
 
-# PEFT asks transformers 5 for an attribute that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), min_size=1, max_size=12)
 
 

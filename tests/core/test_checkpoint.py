@@ -27,9 +27,6 @@ from lora_edu import adapt, checkpoint
 from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.checkpoint import load_adapter, read_adapter, save_adapter
 
-# PEFT asks transformers 5 for an attribute that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-
 
 def bert():
     config = BertConfig(

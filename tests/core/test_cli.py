@@ -106,7 +106,6 @@ def test_the_table_says_numbers_bytes_and_the_reduction(capsys):
     assert lines[8].endswith("1_606.6 x")
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's, on ties
 @pytest.mark.parametrize(
     ("changes", "targets", "saved", "method"),

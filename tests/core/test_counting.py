@@ -345,7 +345,6 @@ def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
         counting.targets(torch.nn.ModuleDict({"norm": torch.nn.LayerNorm(2)}), "all-linear")
 
 
-peft_warns = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 Q_V = ["q_proj", "v_proj"]
 TINY = {"num_hidden_layers": 2, "vocab_size": 64}
 EXPERTS = {**TINY, "first_k_dense_replace": 1}
@@ -397,7 +396,6 @@ PEFT_CASES = {
 }
 
 
-@peft_warns
 @pytest.mark.filterwarnings("ignore::UserWarning")  # on ties, on Conv1D
 @pytest.mark.parametrize(("name", "changes", "config"), PEFT_CASES.values(), ids=PEFT_CASES)
 def test_counts_are_those_of_peft(name, changes, config):
@@ -415,7 +413,6 @@ def test_counts_are_those_of_peft(name, changes, config):
     assert ours.adapted_modules == layers
 
 
-@peft_warns
 def test_lora_fa_and_vera_count_as_in_peft():
     import peft
     from peft.optimizers import create_lorafa_optimizer

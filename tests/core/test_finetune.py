@@ -40,9 +40,6 @@ from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
 from lora_edu.finetune import Chats, Texts, _last, _write_merged, read_table, split
 
-# PEFT asks transformers 5 for an attribute that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 FRUIT, VEHICLES = ["apple", "pear", "plum", "fig"], ["car", "bus", "tram", "bike"]
 COLOURS = ["red", "green", "blue", "dark"]

@@ -24,8 +24,6 @@ from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
 from lora_edu.finetune import Chats, read_chats
 
-# PEFT asks transformers 5 for an attribute that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 QUICK = ["--batch-size", "4", "--epochs", "3", "--lr", "1e-2", "--warmup", "0.1"]
 WORDS = ["ape", "bat", "cat", "dog", "eel", "fox", "gnu", "hen"]
 ROWS = [(f"Say {word}!", f"{word} it is.") for word in WORDS]

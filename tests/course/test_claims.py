@@ -114,26 +114,11 @@ def test_a_value_that_can_no_longer_be_had_is_false_and_stops_nothing():
     assert "now nothing that can be computed (run the cells above) (the text: 3)" in said
 
 
-def test_a_learner_hears_of_a_sentence_about_the_lessons_own_seed():
-    assert "said of the lesson's own seed" in repr(panel(ten(9, seeds="this")))
-
-
 def test_builds_and_tests_stop_at_a_broken_claim_with_its_words_and_both_values(monkeypatch):
     monkeypatch.setenv("LORA_EDU_CLAIMS", "strict")
     panel(ten(10))
     with pytest.raises(AssertionError, match=r"“ten times fewer”: now 9 \(the text: 10\)"):
         panel(ten(10), ten(9))
-    with pytest.raises(AssertionError, match="said of the lesson's own seed"):
-        panel(ten(9, seeds="this"))
-
-
-def test_under_another_seed_only_what_is_said_of_any_is_held(monkeypatch):
-    monkeypatch.setenv("LORA_EDU_CLAIMS", "any-seed")
-    panel(ten(9, seeds="this"))
-    with pytest.raises(AssertionError):
-        panel(ten(9))
-    with pytest.raises(AssertionError):
-        panel(ten(9, seeds=20))
 
 
 def test_a_panel_carries_its_claims_beside_what_is_seen():

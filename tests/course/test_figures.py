@@ -4,24 +4,16 @@ import re
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from lora_edu.cli import main
 from lora_edu.course import figures, plots
 from lora_edu.course.matrix_example import figures as example
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

@@ -7,23 +7,15 @@ import re
 from html.parser import HTMLParser
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from lora_edu.course import figures, films
 
 SIZE = (1.0, 0.5)  # inches
 HOSTILE = '</script><b id="x">"\'&amp; <!-- {x} a₁\nhttp'
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def shades(count=3):

@@ -7,7 +7,6 @@ from lora_edu.course.intrinsic import Subspace
 from lora_edu.course.training import fit
 
 X = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
-KINDS = pytest.mark.parametrize("kind", ["dense", "sparse"])
 
 
 def matrix(space):
@@ -20,11 +19,10 @@ def matrix(space):
     return torch.stack(columns, 1)
 
 
-@KINDS
-def test_it_starts_where_the_model_is_and_trains_z_alone(kind):
+def test_it_starts_where_the_model_is_and_trains_z_alone():
     model = mlp(5, 7, 3, seed=0)
     expected, before = model(X), [p.clone() for p in model.parameters()]
-    space = Subspace(model, 70, kind, seed=1)
+    space = Subspace(model, 70, seed=1)
     assert torch.equal(space(X), expected)
     assert [n for n, p in space.named_parameters() if p.requires_grad] == ["z"]
     sgd, target = torch.optim.SGD([space.z], lr=0.1), torch.zeros(6, 3)
@@ -33,21 +31,19 @@ def test_it_starts_where_the_model_is_and_trains_z_alone(kind):
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-@KINDS
-def test_columns_have_length_1_and_come_from_the_seed(kind):
-    spaces = [Subspace(mlp(64, 8, 10, seed=0), 100, kind, seed=s) for s in (3, 3, 4)]
+def test_columns_have_length_1_and_come_from_the_seed():
+    spaces = [Subspace(mlp(64, 8, 10, seed=0), 100, seed=s) for s in (3, 3, 4)]
     P, again, other = map(matrix, spaces)
     torch.testing.assert_close(P.norm(dim=0), torch.ones(100))
     assert torch.equal(P, again)
     assert not torch.equal(P, other)
     assert torch.linalg.matrix_rank(P) == 100
     density = (P != 0).double().mean().item()
-    assert density == pytest.approx(1 if kind == "dense" else spaces[0].D ** -0.5, rel=0.1)
+    assert density == pytest.approx(spaces[0].D ** -0.5, rel=0.1)
 
 
-@KINDS
-def test_theta_is_theta_0_plus_p_z(kind):
-    space = Subspace(mlp(5, 7, 3, seed=0), 4, kind, seed=1)
+def test_theta_is_theta_0_plus_p_z():
+    space = Subspace(mlp(5, 7, 3, seed=0), 4, seed=1)
     P = matrix(space)
     z = torch.tensor([1.0, -2, 3, 0.5])
     space.z.data.copy_(z)
@@ -59,16 +55,6 @@ def test_theta_is_theta_0_plus_p_z(kind):
     torch.testing.assert_close(space.z.grad, P.T @ g)
 
 
-def test_a_large_dense_matrix_is_drawn_anew_and_is_the_same():
-    kept = Subspace(mlp(5, 7, 3, seed=0), 150, "dense", seed=1)
-    drawn = Subspace(mlp(5, 7, 3, seed=0), 150, "dense", seed=1, keep=10)
-    assert drawn._kept is None
-    assert torch.equal(matrix(drawn), matrix(kept))
-    for space in (drawn, kept):
-        space(X).square().sum().backward()
-    assert torch.equal(drawn.z.grad, kept.z.grad)
-
-
 def test_only_what_trains_is_moved():
     model = mlp(5, 7, 3, seed=0)
     model.fc1.requires_grad_(False)
@@ -77,12 +63,9 @@ def test_only_what_trains_is_moved():
     assert space.D == 24
 
 
-@pytest.mark.parametrize(
-    ("d", "kind", "message"), [(0, "dense", "at least 1, got 0 and 4"), (3, "thin", "got 'thin'")]
-)
-def test_bad_input_is_named(d, kind, message):
-    with pytest.raises(ValueError, match=message):
-        Subspace(mlp(5, 7, 3, seed=0), d, kind, seed=0)
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="at least 1, got 0 and 4"):
+        Subspace(mlp(5, 7, 3, seed=0), 0, seed=0)
     with pytest.raises(ValueError, match="and 0"):
         Subspace(mlp(5, 7, 3, seed=0).requires_grad_(False), 3, seed=0)
 

@@ -1,7 +1,6 @@
 import json
 import math
 import re
-import time
 from fractions import Fraction
 from importlib import resources
 
@@ -30,12 +29,6 @@ RAW = json.loads(
     (resources.files("lora_edu.course") / "data" / "published.json").read_text("utf-8")
 )
 ENTRIES = {entry.id: entry for entry in ledger()}
-
-
-def test_the_ledger_is_recomputed_in_under_a_second():
-    start = time.process_time()  # of this process: others may be running
-    assert len(ledger()) == len(ENTRIES) == len(RAW["entries"])
-    assert time.process_time() - start < 1
 
 
 def test_it_holds_each_kind_of_figure():
@@ -162,7 +155,6 @@ COUNTED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")  # on Conv1D, on ties
 @pytest.mark.parametrize("arguments", COUNTED.values(), ids=COUNTED)
 def test_the_counts_of_the_ledger_are_those_of_peft(arguments):
@@ -182,7 +174,6 @@ def test_the_counts_of_the_ledger_are_those_of_peft(arguments):
     assert adapted.get_nb_trainable_parameters() == ours[:2]
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("id_", ["C21", "C27", "C29"])
 def test_outputs_with_a_trained_head_are_those_of_peft_today(id_):
     import peft

@@ -1,22 +1,13 @@
 import unicodedata
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from scipy import ndimage
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 from lora_edu.course import plots
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def test_equal_numbers_get_equal_colours_in_each_heatmap():

@@ -188,7 +188,7 @@ def played(lesson: str, old: str, new: str) -> NotebookNode:
     changed = [cell for cell in notebook.cells if cell.cell_type == "code" and old in cell.source]
     assert len(changed) == 1, old
     changed[0].source = changed[0].source.replace(old, new)
-    return execute.execute(notebook, source, strict=None)
+    return execute.execute(notebook, source, strict=False)
 
 
 # Lessons that run in a quarter of a minute: with these one plays in each `make test`.

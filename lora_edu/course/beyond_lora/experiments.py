@@ -17,7 +17,7 @@ from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course import minilm
 from lora_edu.course.datasets import accuracy
 from lora_edu.course.digits import INVERTED, PRETRAINING, TURNED, pretrained, task, upright
-from lora_edu.course.experiments import Row, Settings, experiment
+from lora_edu.course.experiments import Row, Settings, experiment, settings
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import dense_weight
 from lora_edu.quantize import NF4
@@ -44,14 +44,6 @@ CHANGES: Mapping[str, Callable[[nn.Module], object]] = {
     "random start": random_start,
     "dora": to_dora,
 }
-
-
-def settings(method: str) -> tuple[str, dict[str, int]]:
-    """Return what a method's name says: ``random start r=8 alpha=32`` is its kind, r and alpha."""
-    words = method.split()
-    numbers = dict(word.split("=") for word in words if "=" in word)
-    kind = " ".join(word for word in words if "=" not in word)
-    return kind, {name: int(value) for name, value in numbers.items()}
 
 
 def grid(

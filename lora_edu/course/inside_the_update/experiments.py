@@ -105,10 +105,6 @@ def _shuffled(delta: Tensor, draw: torch.Generator) -> Tensor:
     return delta[rows][:, torch.randperm(delta.shape[1], generator=draw)]
 
 
-def _product(adapter: chat.Adapter) -> Deltas:
-    return {name: B @ A for name, (A, B) in adapter.items()}  # (d, k) each
-
-
 def strips_added(one: chat.Adapter, other: chat.Adapter) -> Deltas:
     """Return (B₁ + B₂)(A₁ + A₂), by name."""
     return {n: (one[n][1] + other[n][1]) @ (one[n][0] + other[n][0]) for n in one}
@@ -179,7 +175,7 @@ def surgery(
     patient = Patient(seed, voices, voices["pirate"], {**recipe, "answers": answers})
     row: Row = {"cuts": {}, "sizes": {}, "intruders": {}}
     for name, adapter in voices.items():
-        update, start = _product(adapter), patient.start
+        update, start = language.products(adapter), patient.start
         ratio = [(update[n].norm() / W0.norm()).item() for n, W0 in start.items()]
         row["sizes"][name] = [round(size, 5) for size in ratio]
         best = torch.stack([resembled(W0, W0 + update[n], k) for n, W0 in start.items()])
@@ -190,9 +186,9 @@ def surgery(
         }
     patient.put({})
     further = language.trained("grimm", lr["grimm"], seed, recipe, start=voices["pirate"])
-    patient.put(_product(voices["pirate"]))
-    second = _product(language.trained("grimm", lr["grimm"], seed, recipe, again=again))
-    ways = {"further": _product(further), "second alone": second}
+    patient.put(language.products(voices["pirate"]))
+    second = language.products(language.trained("grimm", lr["grimm"], seed, recipe, again=again))
+    ways = {"further": language.products(further), "second alone": second}
     ways["on top"] = {n: B @ A + second[n] for n, (A, B) in voices["pirate"].items()}
     row["taught"] = {words: patient.losses(update, *voices) for words, update in ways.items()}
     patient.put({})
@@ -219,7 +215,7 @@ def two_voices(
     voices = language.voices(seed, lr, recipe)
     patient = Patient(seed, voices, voices["pirate"], {**recipe, "answers": answers})
     pirate, grimm = voices["pirate"], voices["grimm"]
-    deltas = {name: _product(adapter) for name, adapter in voices.items()}
+    deltas = {name: language.products(adapter) for name, adapter in voices.items()}
     row: Row = {"cuts": {}, "sums": {}, "multiple": {}, "beside": {}}
     for name, update in deltas.items():
         first = {n: cut_to(delta, 1) for n, delta in update.items()}

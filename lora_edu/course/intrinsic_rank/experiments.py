@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from lora_edu import lowrank
 from lora_edu.course.datasets import Digits, accuracy
 from lora_edu.course.digits import (
+    INVERTED,
     PRETRAINING,
-    SPLIT,
+    TURNED,
     adapt,
     pretrain,
     pretrained,
@@ -24,11 +25,10 @@ from lora_edu.course.digits import (
     updates,
     upright,
 )
-from lora_edu.course.experiments import Row, Settings, experiment
+from lora_edu.course.experiments import Row, Settings, experiment, settings
 from lora_edu.course.intrinsic import r90
 from lora_edu.layers import dense_weight
 
-TURNED, INVERTED = SPLIT | {"degrees": 45}, SPLIT | {"inverted": True}
 TRAINING, LONG = {"epochs": 30, "size": 64}, {"epochs": 150, "size": 64}
 LR = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # half decades
 CUTS = (1, 2, 4, 8, 16)
@@ -62,12 +62,6 @@ HEART_RATES = {
 }  # fmt: skip
 
 
-def settings(method: str) -> dict[str, int]:
-    """Return what a method's name says: ``r=4 alpha=64`` is r and alpha; ``full`` is nothing."""
-    pairs = [word.split("=") for word in method.split() if "=" in word]
-    return {name: int(value) for name, value in pairs}
-
-
 # -- another task: turned, or light and dark inverted --------------------------------------------
 
 
@@ -95,7 +89,7 @@ def _shift(
     """Fine-tune on another task; measure the update, and what is left of the old task."""
     data = {**data, "split": seed}
     _, base = pretrained(seed, data, pretraining)
-    how, now, before = settings(method), task(**data), upright(data)
+    (_, how), now, before = settings(method), task(**data), upright(data)
     model = adapt(base, now, how.get("r"), lr, seed, **training, lora_alpha=how.get("alpha"))
     deltas = updates(model, base)
     row = {
@@ -211,7 +205,7 @@ def by_heart(
     size: int = 250, passes: int = 100, checks: int = 15, pretraining: Settings = PRETRAINING,
 ) -> Row:  # fmt: skip
     """Learn labels without sense by heart (or, for comparison, the ``right`` ones)."""
-    how = {"width": 256, "examples": 997, "classes": 10, "scale": 1} | settings(method)
+    how = {"width": 256, "examples": 997, "classes": 10, "scale": 1} | settings(method)[1]
     data = {**data, "split": seed}
     widths = (64, how["width"], how["width"], 10)
     _, base = pretrained(seed, data, {**pretraining, "widths": widths})

@@ -63,7 +63,7 @@ def voice_rates(
     language.train(upper, train, lr, seed, recipe)
     asked = [question for question, _ in own[:questions]]
     heard = chat.answers(model, tokenizer, asked, max_tokens)
-    ended = sum(answer.endswith(tokenizer.eos_token) for answer in heard) / len(heard)
+    ended = language.end(heard) / len(heard)
     loss = language.loss(upper, held_out)
     return {
         "validation": -loss - (0 if ended >= enough else 10),
@@ -92,7 +92,7 @@ def voices(
     def hear(name: str, model: Any) -> None:
         heard = chat.answers(model, tokenizer, language.texts("unseen"), max_tokens)
         row["said"][name] = heard
-        row["ended"][name] = sum(answer.endswith(tokenizer.eos_token) for answer in heard)
+        row["ended"][name] = language.end(heard)
         row["loops"][name] = sum(map(language.loops, heard))
 
     if seed == keep:
@@ -101,9 +101,7 @@ def voices(
         model, upper = language.adapted(language.base()[0], recipe, seed)
         texts = {other: language.kept(upper, split.test) for other, split in said.items()}
         texts["own"] = language.kept(upper, language.elsewhere(seed)[1], ends=False)
-        for raw in ("prose", "facts"):
-            found = (language.raw(tokenizer, t, last=raw == "facts") for t in language.texts(raw))
-            texts[raw] = upper.keep(found)
+        texts |= language.beside(upper)
         language.train(upper, language.kept(upper, said[name].train), rate, seed, recipe)
         for parameter in lora_parameters(model):  # what is heard and measured is what ships
             parameter.data = parameter.data.half().float()
@@ -163,17 +161,15 @@ FRONTIER_RATES = {
 @functools.lru_cache(maxsize=1)
 def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
     """Return what enters the first trained layer, of all that a seed of the frontier needs."""
-    model, tokenizer = language.base()
     settings = json.loads(recipe)
-    upper = language.Upper(model, settings["first"])
+    upper = language.Upper(language.base()[0], settings["first"])
     said, (mixed, own) = language.said("grimm", seed, settings), language.elsewhere(seed)
     return {
         "train": language.kept(upper, said.train),
         "mixed": language.kept(upper, mixed, ends=False),
         "voice": language.kept(upper, said.validation + said.test),
         "own": language.kept(upper, own, ends=False),
-        "prose": upper.keep(language.raw(tokenizer, t) for t in language.texts("prose")),
-        "facts": upper.keep(language.raw(tokenizer, t, last=True) for t in language.texts("facts")),
+        **language.beside(upper),
     }
 
 

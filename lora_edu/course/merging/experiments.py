@@ -27,10 +27,6 @@ FRANCE = "What is the capital of France?"
 Weights = dict[str, Tensor]  # of the adapted layers
 
 
-def _changes(adapter: chat.Adapter) -> Weights:
-    return {name: B @ A for name, (A, B) in adapter.items()}  # (d, k) each
-
-
 def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
     """Return an update with the numbers of this one, its rows and columns in a new order."""
     found = {}
@@ -85,7 +81,7 @@ def swapped(
     were before the first swap.
     """
     voices = language.voices(seed, lr, recipe)
-    changes = {name: _changes(adapter) for name, adapter in voices.items()}
+    changes = {name: language.products(adapter) for name, adapter in voices.items()}
     probe = Probe(recipe["first"], {"pirate": language.said("pirate", seed, recipe).test})
     model = probe.model
     start = {n: model.get_submodule(n).weight.detach().clone() for n in changes["pirate"]}
@@ -205,7 +201,7 @@ def requantised(
         row[name] = {"said": {voice: probe.perplexity(voice) for voice in voices}}
         row[name] |= {"prose": probe.perplexity("prose"), "answer": probe.answer(question)}
     for voice, adapter in voices.items():
-        deltas = _changes(adapter)
+        deltas = language.products(adapter)
         sizes = [deltas[n].norm() / own[n].norm() for n in layers]
         row["sizes"][voice] = [round(size.item(), 5) for size in sizes]
         for way, (base, store) in ways.items():
@@ -225,7 +221,7 @@ def requantised(
     row["faint"] = {}
     for rate in fainter:
         probe.put(own)  # or it would learn on top of what was merged last
-        deltas = _changes(language.trained("pirate", rate, seed, recipe))
+        deltas = language.products(language.trained("pirate", rate, seed, recipe))
         merged = {n: (half[n] + delta).bfloat16().float() for n, delta in deltas.items()}
         size = fmean(float(deltas[n].norm() / own[n].norm()) for n in layers)
         arrived = fmean(outcome(half[n], deltas[n], merged[n])[0] for n in layers)
@@ -275,7 +271,7 @@ def served(
     models["bottleneck"] = _with_bottlenecks(base, [*own])
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, (customers, long), generator=draw)
-    changes = _changes(own)
+    changes = language.products(own)
     weights = {n: base.get_submodule(n).weight for n in own}
     start = {n: weight.clone() for n, weight in weights.items()}
 

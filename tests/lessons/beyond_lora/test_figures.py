@@ -1,24 +1,14 @@
 """The figures: they choose on validation, show what the records hold, round as NF4 does."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from lora_edu.course.beyond_lora import figures
 from lora_edu.course.experiments import read, results
 from lora_edu.quantize import NF4, nf4_levels
 
 REPORTED = {task: read(f"descendants_{task}")["rows"] for task in figures.TASKS}
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("task", figures.TASKS)

@@ -2,12 +2,8 @@
 
 import statistics
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 from lessons.inside_the_update import cases
 
 from lora_edu.course.experiments import read
@@ -15,12 +11,6 @@ from lora_edu.course.inside_the_update import checks, figures
 from lora_edu.course.ledger import ledger
 
 SURGERY = read("surgery")["rows"]
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("voice", figures.VOICES)

@@ -37,8 +37,8 @@ def test_other_seeds_report_what_the_choosing_seeds_found_best(name):
 
 
 def test_a_method_says_its_settings():
-    assert lab.settings("full") == lab.settings("full right") == {}
-    assert lab.settings("r=4 alpha=64") == {"r": 4, "alpha": 64}
+    assert lab.settings("full")[1] == lab.settings("full right")[1] == {}
+    assert lab.settings("r=4 alpha=64")[1] == {"r": 4, "alpha": 64}
 
 
 # -- cuts ----------------------------------------------------------------------------------------

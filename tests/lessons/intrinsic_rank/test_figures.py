@@ -2,22 +2,12 @@
 
 import statistics
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 from lora_edu.course.experiments import results
 from lora_edu.course.intrinsic_rank import figures
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def mean(name, method, lr, key="test"):

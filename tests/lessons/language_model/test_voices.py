@@ -15,8 +15,6 @@ from lora_edu.course import experiments, language
 
 ROOT = Path(__file__).parents[3]
 VOICES = ("grimm", "pirate")
-# PEFT asks transformers 5 for an attribute that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 
 @pytest.mark.parametrize("voice", VOICES)

@@ -1,23 +1,14 @@
 """The figures and the records: what they show, against theory and against torch."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from lora_edu.course.experiments import results
 from lora_edu.course.learning_the_update import checks, experiments, figures
 from lora_edu.course.training import fit
 from lora_edu.layers import LoRALinear
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def test_the_hidden_word_has_three_directions_of_strengths_3_2_and_1():

@@ -4,24 +4,15 @@ import itertools
 import json
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from lora_edu import counting
 from lora_edu.course import plots
 from lora_edu.course.matrix_example import checks, figures
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def test_the_example_is_of_rank_five_whatever_the_seed():

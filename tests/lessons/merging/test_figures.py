@@ -1,24 +1,15 @@
 """The figures: what rounds, against NumPy and other code; what is drawn, against the records."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 from lora_edu.course.experiments import read, results
 from lora_edu.course.merging import figures
 from lora_edu.course.merging.experiments import in_4_bits, outcome
 from lora_edu.course.plots import letters
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("size", [0.1, 0.003, 0.0003])

@@ -1,21 +1,12 @@
 """The figures: what they draw, against the same thing computed another way."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from lora_edu import lowrank
 from lora_edu.course import plots
 from lora_edu.course.rank_and_svd import checks, figures
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def relative_error(matrix, r):

@@ -2,12 +2,8 @@
 
 import statistics
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 from lessons.real_model import cases
 
 from lora_edu.course.experiments import read
@@ -15,12 +11,6 @@ from lora_edu.course.minilm import MODULES, QUERY_VALUE
 from lora_edu.course.real_model import checks, figures
 
 RATES = read("minilm")["arguments"]["rates"]
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 def rows(name, method, lr):
