@@ -83,7 +83,8 @@ def lora_multiply_adds(
     """
     apart = at_least_one("vectors", vectors) * lora_parameters(out_features, in_features, r)
     dense = dense_multiply_adds(out_features, in_features, vectors=vectors)
-    return r * dense_parameters(out_features, in_features) + dense if form_delta else apart
+    formed = index(r) * dense_parameters(out_features, in_features)
+    return formed + dense if form_delta else apart
 
 
 def adapter_parameters(

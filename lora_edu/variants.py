@@ -1,22 +1,21 @@
 """Descendants of LoRA, and one rival, each in the fewest honest lines.
 
 rsLoRA is a flag of the layer, ``use_rslora``. The others take a model after ``add_lora``, and
-change what they are about: its optimizer's groups, its start, what trains, its form, its base. The
-tests compare them with PEFT's. The rival is the bottleneck adapter, which cannot be merged.
+change what they are about: its optimizer's groups, its start, its form. The tests compare them with
+PEFT's. The rival is the bottleneck adapter, which cannot be merged.
 Letters: d = out_features, k = in_features, r = rank or width, n = samples (all leading
 dimensions), s = scaling.
 """
 
+from operator import index
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from lora_edu._fused import hooked
 from lora_edu.files import uninterrupted
 from lora_edu.layers import LoRALinear, all_or_nothing, check_base, dense_weight, lora_layers
-from lora_edu.quantize import NF4
 
 
 def loraplus_groups(model: nn.Module, lr: float, ratio: float = 16.0) -> list[dict[str, Any]]:
@@ -74,16 +73,6 @@ def _frozen(layer: LoRALinear, W: Tensor) -> nn.Parameter:
     """Return another weight for the base of a layer, from W, (d, k)."""
     W = (W.T if layer.fan_in_fan_out else W).to(layer.base.weight.dtype)
     return nn.Parameter(W.contiguous(), requires_grad=False)
-
-
-def freeze_A(model: nn.Module) -> None:
-    """Train lora_B alone, as LoRA-FA does; ΔW then never leaves the rows of the A that was drawn.
-
-    Source: Zhang et al. 2023 (arXiv:2308.03303). PEFT's optimizer of this name also multiplies the
-    gradient of B by (A Aᵀ)⁻¹ / s², as a later version of the paper does.
-    """
-    for layer in lora_layers(model).values():
-        layer.lora_A.requires_grad_(False)
 
 
 class DoRALinear(nn.Module):
@@ -145,74 +134,15 @@ class DoRALinear(nn.Module):
 
 
 def to_dora(model: nn.Module) -> nn.Module:
-    """Make each LoRA layer of ``model`` a DoRALinear, in place; return the model."""
+    """Make each LoRA layer of ``model`` a DoRALinear, in place; return the model.
+
+    A ValueError if one is a DoRALinear already.
+    """
+    if any(isinstance(module, DoRALinear) for module in model.modules()):
+        raise ValueError("model has DoRA layers already")
     with all_or_nothing(model):
         for name, layer in lora_layers(model).items():
             model.set_submodule(name, DoRALinear(layer))
-    return model
-
-
-class NF4Linear(nn.Module):
-    """A frozen linear layer whose weight is stored in NF4: the base of QLoRA.
-
-    ``weight`` holds the packed codes, two in a byte, as in bitsandbytes; so LoRALinear sees a dtype
-    that it cannot compute with, and leaves the base its own forward. That unpacks the weight for
-    one product and forgets it, and unpacks it again for the gradient of x: no dense copy waits in
-    memory. The bias stays as it is. Source: Dettmers et al. 2023 (arXiv:2305.14314), section 3.
-    """
-
-    maxima: Tensor
-    steps: Tensor
-    mean: Tensor
-
-    def __init__(self, linear: nn.Linear, block_size: int = 64, double: bool = True) -> None:
-        super().__init__()
-        self.out_features, self.in_features = linear.weight.shape
-        packed = NF4.quantize(linear.weight, block_size, double)
-        self.weight = nn.Parameter(packed.codes, requires_grad=False)  # uint8
-        self.bias = linear.bias
-        for name in ("maxima", "steps", "mean"):
-            self.register_buffer(name, getattr(packed, name))
-        self.dtype, self.block_size = packed.dtype, block_size
-
-    @property
-    def packed(self) -> NF4:
-        """The stored weight."""
-        stored = self.weight.data, self.maxima, self.steps, self.mean
-        shape = torch.Size((self.out_features, self.in_features))
-        return NF4(*stored, shape, self.dtype, self.block_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return y, (..., d), for x, (..., k)."""
-        return _Unpacked.apply(x, self.packed, self.bias)
-
-
-class _Unpacked(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, packed, bias):  # noqa: ANN001, ANN205
-        ctx.packed = packed
-        return F.linear(x, packed.dequantize().to(x.dtype), bias)
-
-    @staticmethod
-    def backward(ctx, G):  # noqa: ANN001, ANN205
-        return G @ ctx.packed.dequantize().to(G.dtype), None, None
-
-
-def quantize_base(model: nn.Module, block_size: int = 64, double: bool = True) -> nn.Module:
-    """Store the frozen base of each LoRA layer in NF4, in place, and return the model.
-
-    A TypeError if a base is no nn.Linear or has hooks, which would be lost; and for DoRA, which has
-    to know the norms of its rows. Only products with x see the base from now on: merging would need
-    its dense weight, and refuses.
-    """
-    if any(isinstance(module, DoRALinear) for module in model.modules()):
-        raise TypeError("DoRA needs a dense base: it cannot be stored in NF4")
-    with all_or_nothing(model):
-        for name, layer in lora_layers(model).items():
-            base = layer.base
-            if type(base) is not nn.Linear or hooked(base):
-                raise TypeError(f"the base of {name} must be nn.Linear without hooks, got {base}")
-            layer.base = NF4Linear(base, block_size, double)
     return model
 
 
@@ -232,15 +162,16 @@ class BottleneckAdapter(nn.Module):
     def __init__(self, base: nn.Module, r: int) -> None:
         super().__init__()
         check_base(base)
-        if r < 1:
+        if index(r) < 1:
             raise ValueError(f"r must be at least 1, got {r}")
-        self.base = base.requires_grad_(False)
+        self.base = base
         weight = dense_weight(base)  # (d, k)
         d = len(weight)
         self.down = nn.Linear(d, r, device=weight.device, dtype=weight.dtype)
         self.up = nn.Linear(r, d, device=weight.device, dtype=weight.dtype)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
+        base.requires_grad_(False)  # nothing can fail any more
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""

@@ -26,9 +26,7 @@ CORE = {
     "variants": {
         "torch",
         "lora_edu.files",
-        "lora_edu._fused",
         "lora_edu.layers",
-        "lora_edu.quantize",
     },
     "adapt": {"torch", "regex", "lora_edu"},  # of lora_edu: what stands above
     "checkpoint": {"torch", "safetensors", "lora_edu.files", "lora_edu.adapt"},

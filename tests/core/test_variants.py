@@ -1,6 +1,5 @@
 """The variants against PEFT's, on the same tensors; and the bottleneck adapter by hand."""
 
-import copy
 import math
 
 import pytest
@@ -24,15 +23,11 @@ from lora_edu.adapt import (
 )
 from lora_edu.checkpoint import load_adapter, save_adapter
 from lora_edu.layers import LoRALinear
-from lora_edu.quantize import NF4
 from lora_edu.variants import (
     BottleneckAdapter,
     DoRALinear,
-    NF4Linear,
-    freeze_A,
     init_pissa,
     loraplus_groups,
-    quantize_base,
     to_dora,
 )
 
@@ -146,7 +141,8 @@ def test_counts_are_those_of_counting_and_of_peft(method):
     if method == "lora-fa":
         from peft.optimizers import create_lorafa_optimizer
 
-        freeze_A(model)
+        for layer in lora_layers(model).values():
+            layer.lora_A.requires_grad_(False)
         create_lorafa_optimizer(other, r=R, lora_alpha=ALPHA, lr=1e-3)  # freezes lora_A
     counted = counting.count(network(), R, ["0", "2"], method)
     assert count_parameters(model) == (counted.trainable, counted.all)
@@ -220,23 +216,6 @@ def test_pissa_refuses_more_rank_than_there_is():
         init_pissa(ours(r=9))
 
 
-def test_lora_fa_never_leaves_the_rows_of_a():
-    model = ours()
-    freeze_A(model)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    starts = {name: layer.lora_A.clone() for name, layer in lora_layers(model).items()}
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(inputs()).square().sum().backward()
-        optimizer.step()
-    for name, layer in lora_layers(model).items():
-        assert torch.equal(layer.lora_A, starts[name])
-        delta = layer.delta_weight()
-        inside = delta @ torch.linalg.pinv(starts[name]) @ starts[name]
-        assert delta.norm() > 0.1
-        assert torch.allclose(inside, delta, atol=1e-5)
-
-
 # -- what a variant says of itself ------------------------------------------------------------
 
 
@@ -301,11 +280,20 @@ def test_doras_weight_has_the_dtype_of_its_base(dtype):
     assert layer.weight.dtype == layer(torch.ones(1, 4, dtype=dtype)).dtype == dtype
 
 
-def test_a_backward_hook_of_a_base_is_not_lost_in_nf4():
+def test_dora_of_dora_is_refused():
+    model = to_dora(ours())
+    with pytest.raises(ValueError, match="DoRA layers already"):
+        to_dora(model)
+    assert isinstance(model[0].lora, LoRALinear)
+
+
+def test_a_packed_base_has_no_dense_weight_and_refuses_to_merge():
     model = ours()
-    model[0].base.register_full_backward_hook(lambda *_: None)
-    with pytest.raises(TypeError, match=r"the base of 0 must be nn\.Linear without hooks"):
-        quantize_base(model)
+    codes = torch.zeros(24, 1, dtype=torch.uint8)  # two numbers in a byte, as bitsandbytes has it
+    model[2].base.weight = nn.Parameter(codes, requires_grad=False)
+    with pytest.raises(RuntimeError, match="Linear has no dense weight"):
+        merge(model)
+    assert not model[0].merged  # all of them, or none
 
 
 def test_doras_weight_has_its_gradients():
@@ -343,85 +331,20 @@ def test_layers_of_two_kinds_are_not_saved_as_one(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-# -- NF4 --------------------------------------------------------------------------------------
-
-
-def test_qlora_computes_with_the_rounded_weight_and_its_gradients():
-    model = ours()
-    for layer in lora_layers(model).values():
-        layer.lora_B.data.normal_()
-    dense = copy.deepcopy(model)
-    quantize_base(model)
-    for name, layer in lora_layers(dense).items():
-        rounded = NF4.quantize(layer.base.weight, double=True).dequantize()
-        layer.base.weight.data = rounded
-        assert torch.equal(lora_layers(model)[name].base.packed.dequantize(), rounded)
-    x = inputs().requires_grad_()
-    y, right = model(x), dense(x)
-    assert relative(y, right) < 1e-6
-    weights = [*model.parameters()], [*dense.parameters()]
-    trained = [[p for p in each if p.requires_grad] for each in weights]
-    own, want = (
-        torch.autograd.grad(out.square().sum(), [x, *each])
-        for out, each in zip((y, right), trained, strict=True)
-    )
-    for one, two in zip(own, want, strict=True):
-        assert relative(one, two) < 1e-5
-
-
-def test_the_packed_base_is_counted_as_peft_counts_it_and_moves_with_its_model():
-    plain = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 6))  # whole blocks of 64
-    config = LoraConfig(target_modules=["0", "1"], r=R)
-    _, everything = count_parameters(quantize_base(add_lora(copy.deepcopy(plain), config)))
-    assert everything == counting.packed_4bit_parameters(plain) + R * (64 + 32 + 32 + 6)
-    model = quantize_base(ours())
-    state = model.state_dict()
-    other = quantize_base(ours())
-    for layer in lora_layers(other).values():
-        layer.base.weight.data.zero_()
-    other.load_state_dict(state)
-    assert torch.equal(other(inputs()), model(inputs()))
-    assert torch.isfinite(model.double()(inputs().double())).all()
-
-
-def test_no_dense_weight_is_kept_for_the_backward_pass():
-    base = NF4Linear(nn.Linear(64, 64))
-    layer, kept = LoRALinear(nn.Linear(64, 64), 2, 2.0), []
-    layer.base = base
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        layer(torch.randn(3, 64, requires_grad=True))
-    assert max(t.numel() for t in kept) == 3 * 64
-
-
-def test_autocast_unpacks_the_weight_before_it_casts():
-    model, x = quantize_base(ours()), inputs()
-    for layer in lora_layers(model).values():
-        layer.lora_B.data.normal_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = model(x)
-    assert y.dtype == torch.bfloat16
-    assert relative(y.float(), model(x)) < 0.05
-
-
-def test_what_has_no_dense_weight_refuses_to_merge():
-    model = quantize_base(ours())
-    with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
-        merge(model)
-    model = ours()
-    model[2].base = NF4Linear(model[2].base)
-    with pytest.raises(RuntimeError, match="NF4Linear has no dense weight"):
-        merge(model)
-    assert not model[0].merged  # all of them, or none
-    with pytest.raises(TypeError, match=r"base of 0 must be nn\.Linear without hooks, got Conv1D"):
-        quantize_base(nn.Sequential(LoRALinear(Conv1D(4, 5), 2, 2.0)))
-
-
 # -- the bottleneck adapter ------------------------------------------------------------------
 
 
 def test_a_bottleneck_adapter_starts_as_the_identity():
     base, x = nn.Linear(6, 4), torch.randn(3, 5, 6)
     assert torch.equal(BottleneckAdapter(base, 2)(x), base(x))
+
+
+@pytest.mark.parametrize(("r", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_a_bottleneck_adapter_that_is_refused_leaves_the_layer_as_it_was(r, error):
+    base = nn.Linear(6, 4)
+    with pytest.raises(error):
+        BottleneckAdapter(base, r)
+    assert base.weight.requires_grad
 
 
 def test_a_bottleneck_adapter_by_hand():

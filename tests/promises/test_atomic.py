@@ -124,10 +124,6 @@ ACTIONS = {  # → a model, and what is done with it; {} is a folder with an ada
         lambda: adapted(LoraConfig(target_modules=["a", "b"])),
         lambda model, folder: variants.to_dora(model),
     ),
-    "quantize_base": (
-        lambda: adapted(LoraConfig(target_modules=["a", "c"])),
-        lambda model, folder: variants.quantize_base(model),
-    ),
     "save_adapter": (lambda: adapted(seed=3), save_adapter),
 }
 

@@ -37,7 +37,6 @@ from lora_edu.checkpoint import (
     save_adapter,
 )
 from lora_edu.layers import LoRALinear
-from lora_edu.quantize import NF4
 
 # Of torch: on widths of 0, the old weight_norm, complex modules.
 pytestmark = [
@@ -788,7 +787,7 @@ def width_and_dtype(layer):
         return len(layer.matrix), layer.matrix.dtype
     if isinstance(layer, Conv1D):
         return layer.weight.shape[0], layer.weight.dtype
-    packed = isinstance(layer, (Packed, variants.NF4Linear))
+    packed = isinstance(layer, Packed)
     return layer.in_features, torch.float32 if packed else layer.weight.dtype
 
 
@@ -884,7 +883,6 @@ def check_model(seed, folder):
     _, said = attempt(save_adapter, model, folder)
     if not said:
         assert close(load_adapter(Tree(seed), folder)(), outputs, torch.float64)
-    check_quantized(model, config, seed)
     merged = check_merge(model, outputs, plain, dtype)
     adapt.unload(model)
     if not merged:
@@ -946,29 +944,6 @@ def check_counts(model, config, seed):
     if not said and "packed" not in model.kinds.values():
         assert counted[:2] == adapt.count_parameters(model)
         assert counted.adapted_modules == len(adapt.lora_layers(model))
-
-
-@torch.no_grad()
-def check_quantized(model, config, seed):
-    """In NF4, a model is that of the weights that NF4 has; or it is as before."""
-    quantized, outputs = Tree(seed), None
-    add_lora(quantized, config)
-    scramble(quantized, seed)
-    before = everything_of(quantized)
-    _, said = attempt(variants.quantize_base, quantized)
-    if said:
-        assert everything_of(quantized) == before
-        return
-    for name, layer in adapt.lora_layers(quantized).items():
-        W = model.get_submodule(name).base.weight
-        W0 = NF4.quantize(W, 64, True).dequantize().double()
-        x = input_of(name, layer)
-        delta = layer.scaling * layer.lora_B.double() @ layer.lora_A.double()
-        outputs = x.double() @ (W0 + delta).T
-        outputs = outputs if layer.bias is None else outputs + layer.bias.double()
-        assert close([layer(x.to(W.dtype))], [outputs], W.dtype)
-    _, said = attempt(adapt.merge, quantized)
-    assert said
 
 
 @pytest.mark.parametrize("tenth", range(10))
@@ -1075,18 +1050,6 @@ def test_a_model_that_is_one_layer_is_refused_also_for_all_linear():
     for targets in ("all-linear", [""], ".*"):
         with pytest.raises(ValueError, match="target_modules must match a linear layer"):
             add_lora(nn.Linear(2, 2), LoraConfig(target_modules=targets))
-
-
-def test_what_is_stored_in_nf4_loses_no_hook_and_is_not_doras():
-    config = LoraConfig(target_modules=["0"], r=1)
-    hooked = add_lora(nn.Sequential(nn.Linear(4, 4)), config)
-    hooked[0].base.register_forward_hook(lambda module, given, y: 2 * y)
-    dora = variants.to_dora(add_lora(nn.Sequential(nn.Linear(4, 4)), config))
-    for model in (hooked, dora):
-        before = everything_of(model)
-        with pytest.raises(TypeError, match=r"without hooks|DoRA needs a dense base"):
-            variants.quantize_base(model)
-        assert everything_of(model) == before
 
 
 def test_dora_of_a_row_of_zeros_is_zero_there():
