@@ -175,12 +175,19 @@ def headings(cells: Iterable[NotebookNode]) -> dict[str, str]:
 def quiz_cell(
     questions: Iterable[Question], language: str, cells: Iterable[NotebookNode]
 ) -> NotebookNode:
-    """Return the cell that ends a lesson: its questions, folded, each answer folded once more."""
-    above = headings(cells)
-    labels = LABELS[language]
+    """Return the cell that ends a lesson: its questions, folded, each answer folded once more.
+
+    A BuildError unless they are five, one of each of ``KINDS``, each with a cell of the lesson.
+    """
+    questions, above, labels = list(questions), headings(cells), LABELS[language]
+    if (kinds := [question.kind for question in questions]) != KINDS:
+        raise BuildError(f"{FILE}: a lesson's kinds are {', '.join(KINDS)}; got {', '.join(kinds)}")
     parts = [f"<details><summary>{labels['quiz']}</summary>"]
     for number, question in enumerate(questions, start=1):
-        answer = answered(question, language, above.get(question.cell, ""))
+        if question.cell not in above:
+            place = f"{FILE}: {question.lesson}, question {number}"
+            raise BuildError(f"{place}: the lesson has no cell {question.cell!r}")
+        answer = answered(question, language, above[question.cell])
         parts.append(asked(question, number))
         parts.append(f"<details><summary>{labels['answer']}</summary>\n\n{answer}\n\n</details>")
     text = "\n\n".join([*parts, "</details>"])

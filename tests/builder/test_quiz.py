@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import build
 import pytest
@@ -142,6 +143,15 @@ def test_a_question_that_cannot_be_asked_is_refused(tmp_path, change, message):
     (tmp_path / "quizzes.yml").write_text(yaml.safe_dump({"small": [GOOD, entry]}))
     with pytest.raises(BuildError, match=f"quizzes.yml: small, question 2: .*{message}"):
         quiz.read_quizzes(tmp_path)
+
+
+def test_a_lesson_refuses_four_questions_and_a_cell_that_it_has_not():
+    source = read_source(sources(["01"])[0])
+    *first, last = QUIZZES["matrix_example"]
+    with pytest.raises(BuildError, match=r"kinds are concept, .*; got .*number, misconception$"):
+        quiz.quiz_cell(first, "en", source.cells)
+    with pytest.raises(BuildError, match=r"matrix_example, question 5: .* no cell 'nowhere'"):
+        quiz.quiz_cell([*first, replace(last, cell="nowhere")], "en", source.cells)
 
 
 def test_a_file_that_is_none_is_refused_and_none_is_needed(tmp_path):
