@@ -1,11 +1,12 @@
-"""Does nbgrader take the assignments? Four students hand in, and its autograder marks them.
+"""Does nbgrader take the assignments? Six students hand in, and its autograder marks them.
 
     python tests/grading.py [NAME ...]         lessons (01 03), a minute for each
     python tests/grading.py --python PATH ...  in an environment that has nbgrader and lora_edu
 
 Without one it makes its own in build/nbgrader, a few minutes once. The release that nbgrader makes
 of the instructor's version has to be ours, and the points have to be what the students earned: all
-for every answer right, one for the first alone, none for wrong ones, none for an untouched release.
+for every answer right (also above a `raise` that was left), one for the first alone, all but one
+after a first one that is no Python, none for wrong ones, none for an untouched release.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from builder.editions import dumps, load
 from builder.source import read_source, sources
 
 ROOT = Path(__file__).resolve().parents[1]
+HOW = ("right", "raise left", "no Python", "first", "wrong", "untouched")
 POINTS = """
 import json, sys
 from nbgrader.api import Gradebook
@@ -49,12 +51,16 @@ def environment() -> Path:
 
 
 def answered(version: NotebookNode, handed_in: NotebookNode, how: str) -> NotebookNode:
-    """Fill in a release: every answer right, the first right, all wrong, or none."""
+    """Fill in a release: how is a key of ``main``'s table of what is due."""
     right = {cell.id: cell.source for cell in version.cells}
     answers = [c for c in handed_in.cells if c.metadata.get("nbgrader", {}).get("solution")]
     for number, cell in enumerate(answers):
-        if how == "right" or (how == "first" and number == 0):
+        if how == "no Python" and number == 0:
+            cell.source = "def"
+        elif how in ("right", "no Python") or (how == "first" and number == 0):
             cell.source = right[cell.id]
+        elif how == "raise left":
+            cell.source = f"{right[cell.id]}\nraise NotImplementedError()"
         elif how == "wrong":
             cell.source = wrong(right[cell.id])
     return handed_in
@@ -95,13 +101,15 @@ def marked(python: Path, lesson: Path, course: Path) -> dict[str, float]:
     assert ours is not None
     assert theirs is not None
     assert [c.source for c in ours.cells] == [c.source for c in theirs.cells], name
-    for how in ("right", "first", "wrong", "untouched"):
+    for how in HOW:
         target = course / "submitted" / how / name / f"{name}.ipynb"
         target.parent.mkdir(parents=True)
         handed_in = load(course / "release" / name / f"{name}.ipynb")
         assert handed_in is not None
         target.write_text(dumps(answered(version, handed_in, how)), encoding="utf-8")
     run("-m", "nbgrader", "autograde", name, "--create")
+    run("-m", "nbgrader", "generate_feedback", name)
+    assert len([*(course / "feedback").rglob(f"{name}.html")]) == len(HOW)
     return json.loads(run("-c", POINTS, name))
 
 
@@ -118,7 +126,7 @@ def main() -> int:
             points = marked(python, lesson, Path(folder))
             cells = instructor_version(read_source(lesson)).cells
             most = sum("points" in cell.metadata.get("nbgrader", {}) for cell in cells)
-            due = {"right": most, "first": 1, "wrong": 0, "untouched": 0}
+            due = dict(zip(HOW, (most, most, most - 1, 1, 0, 0), strict=True))
             failed = failed or points != due
             print(f"{lesson.stem:<28}{'as earned' if points == due else 'NOT RIGHT'}: {points}")
     return int(failed)

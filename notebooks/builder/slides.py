@@ -111,12 +111,15 @@ const steps = slide => [...slide.querySelectorAll(":scope > .step")];
 function show(open) {{  // a slide; all of its steps open, or none
   slides.forEach((slide, i) => slide.classList.toggle("now", i === at));
   steps(slides[at]).forEach(step => step.classList.toggle("hidden", !open));
+  fit();
+  footer.textContent = `${{at + 1}} / ${{slides.length}}`;
+  history.replaceState(null, "", `#${{at + 1}}`);
+}}
+function fit() {{
   const {{ offsetWidth, offsetHeight }} = slides[at];
   const scale = Math.min(innerWidth / offsetWidth, innerHeight / offsetHeight);
   const left = Math.max(0, (innerWidth - scale * offsetWidth) / 2);
   slides[at].style.transform = `translate(${{left}}px, 0) scale(${{scale}})`;
-  footer.textContent = `${{at + 1}} / ${{slides.length}}`;
-  history.replaceState(null, "", `#${{at + 1}}`);
 }}
 function go(forward) {{
   const hidden = steps(slides[at]).filter(step => step.classList.contains("hidden"));
@@ -142,7 +145,7 @@ addEventListener("keydown", event => {{
 }}, true);
 addEventListener("hashchange", () => jump(Number(location.hash.slice(1))));
 addEventListener("click", event => event.target.closest("a, details, figure") || go(true));
-addEventListener("resize", () => show(true));
+addEventListener("resize", fit);
 addEventListener("load", () => jump(Number(location.hash.slice(1))));
 </script>
 </html>
@@ -336,11 +339,17 @@ def class_page(script: Path) -> str:
 
 
 def in_a_frame(frame: str, script: Path) -> str:
-    """Return one slide of a class: its words, and what the cells show that it names."""
+    """Return one slide of a class: its words, at once, and what the cells show that it names."""
     shown: list[str] = []
+    words = False
     for part in re.split(r"\n\s*\n", frame):
-        match = CELL.fullmatch(part.strip())
-        shown += of_a_cell(script, match[2], match[3]) if match else [on_slide(part)]
+        if match := CELL.fullmatch(part.strip()):
+            shown += of_a_cell(script, match[2], match[3])
+        elif words:
+            shown[-1] += on_slide(part)
+        else:
+            shown.append(on_slide(part))
+        words = match is None
     steps = [""] + [" class=step"] * (len(shown) - 1)
     return "\n".join(f"<div{step}>{part}</div>" for step, part in zip(steps, shown, strict=True))
 

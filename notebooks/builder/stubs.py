@@ -79,7 +79,9 @@ def read_exercise(cell: str) -> Exercise:
 def between_marks(cell: str) -> tuple[str, str]:
     """Return an exercise with its answers between nbgrader's marks, and the call of its check.
 
-    What is left when the marked part is taken out is the head of a function, or ``name = ...``.
+    What is left when the marked part is taken out is a function's head, or each ``name = ...``.
+    These stand first, their answers in one part after them: so a student who replaces the ``...``
+    and leaves nbgrader's ``raise`` below has answered, and who touches nothing has names to check.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def between_marks(cell: str) -> tuple[str, str]:
     match = CELL.fullmatch(cell)
     assert match is not None
     code = Code(match["solved"])
-    edits = []
+    edits, named, last = [], [], 0
     for statement in code.statements:
         line_end = REST.match(code.data, code.end(statement))
         assert line_end is not None
@@ -108,7 +110,12 @@ def between_marks(cell: str) -> tuple[str, str]:
             answer, stub = code.data[start:end], bytearray(code.data[start:end])
             for part in reversed(left):
                 stub[part.start - start : part.end - start] = part.text
-            edits.append(Edit(start, end, bytes(stub) + b"\n" + marked(answer, b"")))
+            named.append(answer)
+            last = len(edits)
+            edits.append(Edit(start, end, bytes(stub)))
+    if named:
+        text = edits[last].text + b"\n" + marked(b"\n".join(named), b"")
+        edits[last] = edits[last]._replace(text=text)
     return code.edited(edits), match["call"]
 
 

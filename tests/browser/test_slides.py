@@ -72,6 +72,15 @@ def test_a_film_that_plays_does_not_hold_the_class(browser, tmp_path):
     assert at() == page.evaluate("slides.length")
     page.keyboard.press("Home")
     assert at() == 1
+    vote = page.evaluate(
+        "slides.findIndex(slide => steps(slide).length && /Vote/.test(slide.textContent)) + 1"
+    )
+    page.goto(f"{path}#{vote}")
+    waiting = page.locator("section.now > .step.hidden")
+    before = waiting.count()
+    page.set_viewport_size({"width": 1920, "height": 1080})  # the projector is plugged in
+    assert waiting.count() == before > 0
+    assert page.get_by_text("Vote.").locator("visible=true").count() == 1
     page.goto(f"{path}#{film}")
     page.emulate_media(media="print")
     still = page.locator("figure img").first
