@@ -35,7 +35,7 @@ venv:
 	@if { echo "$(CURDIR)"; cat pyproject.toml; } | cmp -s - $(STAMP) && $(PY) -c ''; then :; else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }; \
-	  echo "Setting up $(VENV) (once; downloads several hundred MB or more)"; \
+	  echo "Setting up $(VENV) (once; downloads several hundred MB or more, and is silent for 2 to 5 minutes)"; \
 	  if [ -f $(STAMP) ] && [ "$$(head -n 1 $(STAMP))" != "$(CURDIR)" ]; then rm -rf $(VENV); fi; \
 	  rm -f $(STAMP); \
 	  $(PYTHON) -m venv $(VENV) \

@@ -301,7 +301,9 @@ class Conversation:
             self.voice, self.name = None, "the base itself"
         elif name not in ("/adapter", "/scale"):  # these two alone say how it is
             raise ValueError(f"no command is called {name}: /help lists them")
-        return f"(speaks: {self.name}{f', scale {self.scale:g}' if self.voice else ''})"
+        scale = f", scale {self.scale:g}" if self.voice else ""
+        talk = "; it reads what was said before: /new forgets that" if self.messages else ""
+        return f"(speaks: {self.name}{scale}{talk})"
 
     def answer(self, question: str, write: Callable[[str], object]) -> bool:
         """Let the model answer; ``write`` gets the words as they come. Return whether it finished.

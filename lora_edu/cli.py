@@ -5,6 +5,7 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 """
 
 import argparse
+import difflib
 import importlib
 import io
 import json
@@ -57,11 +58,16 @@ def _count(arguments: argparse.Namespace) -> int:
     if source in known and Path(source).exists():
         raise ValueError(f"{source} is in the catalogue and here: ./{source} means what is here")
     if source not in known and not Path(source).exists():
-        among = ", ".join(known)
-        raise ValueError(f"{source} is no file or folder, and none of the catalogue: {among}")
+        near = difflib.get_close_matches(source.lower(), known, n=1, cutoff=0.8)
+        meant, among = f" (is {near[0]} meant?)" if near else "", ", ".join(known)
+        raise ValueError(
+            f"{source} is no file or folder, and none of the catalogue{meant}: {among}"
+        )
     if not arguments.memory and not (arguments.batch is arguments.length is None):
         raise ValueError("--batch and --length are for --memory")
     if arguments.memory:
+        if source not in known:
+            _model_of(Path(source))  # says what transformers takes in silence
         return _memory(arguments, known[source] if source in known else _config(Path(source)))
     counted = counting.count(source if source in known else _model_of(Path(source)), **how)
     if arguments.json:
@@ -173,8 +179,12 @@ def _model_of(path: Path) -> Any:
 
     from lora_edu import memory
 
+    config = _config(path)
     with torch.device("meta"):
-        return memory.build(_config(path), str(path))
+        model = memory.build(config, str(path))
+    for note in memory.silent(config, model.config):
+        print(f"note: {note}", file=sys.stderr)
+    return model
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,9 @@ which have shapes, types and storages, and no numbers. For a model that fits in 
 that of a real run to the byte (see the tests); a model of 405 billion parameters takes seconds.
 """
 
+import difflib
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -24,6 +26,11 @@ CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
 # and 5.4 with QLoRA in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
 BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
 TEXT = "input_ids"
+# Keys of a config that say how large a model is, in the words of its family.
+SIZE = re.compile(
+    r"(num|n)_(?!key_value)(\w+_)?(layers?|heads?|experts)|hidden_size|intermediate_size|vocab_size"
+    r"|n_embd|d_model|d_ff"
+)
 Plan = dict[str, int]  # part (weights, gradients, optimizer, activations) → bytes
 
 
@@ -48,9 +55,37 @@ def build(config: Mapping[str, Any], where: str = "config", text: bool = False) 
     if model_class is None or config_class is None:
         raise ValueError(f"{where}: transformers {transformers.__version__} has no {names[0]}")
     try:
-        return model_class(config_class.from_dict(dict(config)))
+        model = model_class(config_class.from_dict(dict(config)))
     except Exception as error:  # a config can be wrong in more ways than there are error types
         raise ValueError(f"{where}: no {names[0]}: {type(error).__name__}: {error}") from None
+    heads, shared = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    if isinstance(heads, int) and isinstance(shared, int) and heads % shared:
+        raise ValueError(f"{where}: {heads} heads cannot share {shared} key/value heads evenly")
+    return model
+
+
+def silent(config: Mapping[str, Any], built: Any) -> list[str]:
+    """Return what transformers did not say when it built a config: its defaults, and what it left.
+
+    ``built`` is the config of the model. Named are sizes that the file does not hold, keys that
+    look like a slip of the pen, and a quantization, which changes the bytes and not the numbers.
+    """
+    usual = type(built)()
+    known = usual.to_dict()
+    given = {built.attribute_map.get(key, key) for key in config}
+    missing = [
+        f"{key} {value}"
+        for key, value in known.items()
+        if SIZE.fullmatch(key) and isinstance(value, int) and key not in given
+    ]
+    said = [f"not in the file, so transformers' own: {', '.join(missing)}"] if missing else []
+    for key in config:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+        if near and key not in known and not hasattr(usual, key):
+            said.append(f"{key} is no key that it reads: is {near[0]} meant?")
+    if "quantization_config" in config:
+        said.append("its quantization is left out: counted are numbers, not their bits")
+    return said
 
 
 def activations(model: nn.Module, batch: int, length: int) -> int:

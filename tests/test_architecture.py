@@ -34,17 +34,22 @@ CORE = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
 TOOLS = sorted((PACKAGE / "course").glob("*.py"))
-# Lines of code of a lesson's folder: at most, and on average, once half of the lessons are
-# rewritten (we aim at 250, but a film takes up to a hundred, and named mistakes two hundred). One
-# that is not may keep what it had when this rule was made. The trial takes more: seven experiments,
-# five figures, a table of evidence, and two checks that know twenty slips each. So does the real
-# model: a map with its intervals, and checks that know forty slips. Merging has three experiments
-# on a chat model, a film and four figures. The look inside has four, on two models, five figures,
-# and checks that know seventy slips. The voice has eleven experiments, for 00, 06 and 08 too.
-# Three audits by people who saw the lessons alone taught the checks more names: 280 lines.
-LESSON, AVERAGE = 470, 565
-LARGER = {"intrinsic_rank": 700, "real_model": 550, "merging": 690, "inside_the_update": 860}
-LARGER |= {"beyond_lora": 665, "language_model": 760}
+# Lines of code, at most. Whoever needs more asks first what can go; then raises the number here,
+# and says why in the commit. We aimed at 1,900 for the package without the course (the chat came,
+# what bad input asks, a plan of the memory), at 1,300 for the tools (the language of the
+# voices, the command), at 250 for a lesson. A film takes a hundred, and named mistakes two hundred:
+# three audits by people who saw the lessons alone taught the checks more names. More than others
+# take the trial (seven experiments), merging, the look inside (two models), and the voice (eleven).
+CORE_LINES, SMALL_LINES, TOOLS_LINES, ALL_LINES = 1170, 2470, 3000, 11560
+LESSON_LINES = 480
+LARGER = {
+    "intrinsic_rank": 710,
+    "merging": 700,
+    "real_model": 570,
+    "inside_the_update": 860,
+    "language_model": 770,
+    "beyond_lora": 640,
+}
 
 
 @cache
@@ -249,22 +254,25 @@ def total(paths):
     return sum(map(lines_of_code, paths))
 
 
-def test_the_package_stays_small():
-    assert total(PACKAGE / f"{name}.py" for name in CORE) <= 1200
-    # We aim at 1,900. The chat came, fine-tuning for a model that writes, and what bad input asks.
-    assert total(SMALL) <= 2456  # 150 of them plan the memory of training
-    # We aim at 1,300. The language of the voices came, what the command does for the course, and
-    # the learner's own file; and a voice in the bytes of a QR code.
-    assert total(TOOLS) <= 3015
-    assert total(MODULES) <= 11660  # we aim at 6,000
+PARTS = {
+    "the core": ([PACKAGE / f"{name}.py" for name in CORE], CORE_LINES),
+    "the package without the course": (SMALL, SMALL_LINES),
+    "the tools": (TOOLS, TOOLS_LINES),
+    "all of it": (MODULES, ALL_LINES),
+} | {
+    lesson: (sorted((PACKAGE / "course" / lesson).glob("*.py")), LARGER.get(lesson, LESSON_LINES))
+    for lesson in LESSONS
+}
 
 
-def test_a_lesson_brings_little_of_its_own():
-    lines = {lesson: total((PACKAGE / "course" / lesson).glob("*.py")) for lesson in LESSONS}
-    for name, n in lines.items():
-        most = LARGER.get(name, LESSON)
-        assert n <= most, f"{name} has {n} lines of code and may have {most}"
-    assert sum(lines.values()) <= AVERAGE * len(lines)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_stays_small(part):
+    paths, most = PARTS[part]
+    lines = total(paths)
+    why = (
+        f"{part}: {lines:,} lines of code, at most {most:,}. What can go? (Else: see LINES above.)"
+    )
+    assert lines <= most, why
 
 
 def test_the_docstring_of_the_package_names_the_core():

@@ -228,10 +228,14 @@ def predict(guess: object, actual: object, *options: object) -> None:
         The answer.
     *options
         What the question offers, if it does: numbers, of which the nearest one is right, or a
-        word, ``"more"`` than all of them or ``"fewer"``.
+        word, ``"more"`` than all of them or ``"fewer"``. A guess that is none of these keeps the
+        answer back.
     """
     if guess is None or guess is ...:
         print('your guess first: write it in place of None ("?" gives up)')
+        return
+    if options and not _offered(guess, options):
+        print(f"your guess: one of {', '.join(map(_show, options))}")
         return
     line = f"answer: {_show(actual)}"
     if not (isinstance(guess, str) and guess == "?"):  # an array would compare each entry
@@ -240,6 +244,14 @@ def predict(guess: object, actual: object, *options: object) -> None:
         except Exception:  # arrays that do not compare, numbers without end: a guess never stops
             line += "   not quite"
     print(line)
+
+
+def _offered(guess: Any, options: tuple[Any, ...]) -> bool:
+    """Say whether a guess is one of the words, or a number where numbers are offered, or "?"."""
+    words = ["?", *(_plain(option) for option in options if isinstance(option, str))]
+    numbers = any(not isinstance(option, str) for option in options)
+    number = numbers and not isinstance(guess, bool) and _number(guess) is not None
+    return number or (isinstance(guess, str) and _plain(guess) in words)
 
 
 def _show(value: object) -> str:
@@ -282,8 +294,6 @@ def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
         number = _number(guess)
         if _plain(guess) == _plain(right) or (number is not None and number == _number(right)):
             return "yes"
-        if number is None:
-            return "not quite"
     return _compared(guess, actual)
 
 

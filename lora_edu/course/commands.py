@@ -185,9 +185,10 @@ def _list_sources(tables: Mapping[str, Any], cited: Mapping[str, str]) -> None:
         judged = [q.verdict for e in ledger.ledger() if e.cites == source for q in e.quantities]
         exact, differs = judged.count("exact"), judged.count("differs")
         rounds = len(judged) - exact - differs  # or cut, or about a round number
-        numbered = [_plain(name) for name in tables[source] if name.startswith("Table")]
+        places = ("Table", "Section", "Abstract", "Footnote", "Appendix")
+        named = [_plain(name) for name in tables[source] if name.startswith(places)]
         row = f"{source:<12} {len(judged):>7} {exact:>6} {rounds:>7} {differs:>8}"
-        print(f"{row}   {' '.join(numbered)}".rstrip())
+        print(textwrap.fill(f"{row}   {' '.join(named)}", 99, subsequent_indent=" " * 47).rstrip())
         print(f"{'':<12} {citation}")
     shares = ledger.shares()
     print(

@@ -92,7 +92,9 @@ class Player:
         return self.html
 
 
-def player(entry: Entry, numbers: Numbers, scene: Scene, size: tuple[float, float]) -> Player:
+def player(
+    entry: Entry, numbers: Numbers, scene: Scene, size: tuple[float, float], *, own: bool = False
+) -> Player:
     """Return the film whose stills a registered figure shows, as a player.
 
     It asks no host for anything, and the same numbers give the same bytes. Until its script runs,
@@ -108,6 +110,9 @@ def player(entry: Entry, numbers: Numbers, scene: Scene, size: tuple[float, floa
         As in `strip`; it may show more than the stills do.
     size : pair of floats
         Width and height of a frame, in inches of 100 pixels.
+    own : bool
+        The numbers are a learner's, so the figure's alt text, which is of the course's, may not
+        fit: the captions are told instead.
 
     Raises
     ------
@@ -127,7 +132,7 @@ def player(entry: Entry, numbers: Numbers, scene: Scene, size: tuple[float, floa
         sheet=_address(_sheet(scene, numbers, size)),
         width=width,
         still=_address(entry.picture(numbers, "png")),
-        alt=html.escape(entry.alt.format(**numbers)),
+        alt=html.escape("; ".join(numbers["captions"]) if own else entry.alt.format(**numbers)),
         script=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
     )
     if len(page) > MOST_BYTES:

@@ -346,13 +346,19 @@ def lines(chosen: Mapping[str, Mapping[str, list[Row]]]) -> list[dict[str, Any]]
             "explanation": entry.explanation if quantity.verdict == "differs" else "",
             "tried": "; ".join(f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses),
             "arithmetic": quantity.arithmetic,
-            "citation": f"{entry.source}, {entry.place}",
+            "citation": f"{entry.source}, {_place(entry, table)}",
         }
         for source, its_tables in chosen.items()
         for table, rows in its_tables.items()
         for label, entry in rows
         for quantity in entry.quantities
     ]  # fmt: skip
+
+
+def _place(entry: Entry, table: str) -> str:
+    """Return where a row stands: for one that is printed again elsewhere, its table."""
+    again = table.startswith("Table ") and table.split()[1] not in re.findall(r"\d+", entry.place)
+    return table if again else entry.place
 
 
 def shares() -> dict[str, int]:

@@ -27,7 +27,7 @@ def packed(adapter: chat.Adapter) -> bytes:
     found = []
     for name, (A, B) in adapter.items():
         layer = PLACE.fullmatch(name)
-        if layer is None or len(A) != 1 or A.numel() != K or B.numel() != D:
+        if layer is None or A.numel() != K or B.numel() != D:
             raise ValueError(f"adapter must be of rank 1 on v_proj, got {name} of rank {len(A)}")
         found.append(bytes([int(layer[1])]))
         for strip in (A, B):

@@ -54,6 +54,8 @@ def open_lab(options: Sequence[str]) -> int:
     opened = first.parent if first.exists() else first  # the first time, where one begins
     if code := run(["notebooks/build.py", "--own"]):
         return code
+    # JupyterLab's terminals shall find `lora-edu`.
+    ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}"
     # In a container one is root, and Jupyter wants to be told that this is meant.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     return run(["-m", "jupyterlab", *root, str(opened), *options])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from lora_edu import __version__
 from lora_edu.cli import main
+from lora_edu.course import figures
 from lora_edu.course.claims import collected
 
 
@@ -53,6 +54,14 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_code_2(tmp_path, capsys
     out = str(tmp_path / "taken" / "figures")
     assert main(["figures", "--only", "matrix_anatomy", "--out", out]) == 2
     assert capsys.readouterr().err.startswith("lora-edu: ")
+
+
+def test_a_stale_figure_ends_a_check_with_code_1(monkeypatch, capsys):
+    monkeypatch.setattr(figures, "check", lambda folder: ["house: stale"])
+    assert main(["figures", "--check"]) == 1
+    printed, error = capsys.readouterr()
+    assert "1 problems: run `lora-edu figures`" in printed
+    assert error == "house: stale\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["paint"], ["figures", "--colour"]])
@@ -181,6 +190,11 @@ def test_counting_a_config_as_peft_does(tmp_path, capsys, changes, targets, save
             "config.json: no LlamaForCausalLM: ",
         ),
         (
+            {**TINY_LLAMA, "num_key_value_heads": 3},
+            ["--rank", "4", *QUERY_VALUE],
+            "config.json: 8 heads cannot share 3 key/value heads evenly",
+        ),
+        (
             {**TINY_LLAMA, "num_attention_heads": 0},
             ["--rank", "4", *QUERY_VALUE],
             "config.json: no LlamaForCausalLM: ",
@@ -196,9 +210,25 @@ def test_what_cannot_be_counted_is_one_line_and_code_2(tmp_path, capsys, config,
     assert error.count("\n") == 1
 
 
+def test_what_transformers_takes_in_silence_is_said(tmp_path, capsys):
+    config = {**TINY_LLAMA, "num_hiden_layers": 2, "quantization_config": {"load_in_4bit": True}}
+    del config["num_hidden_layers"]
+    for more in ([], ["--memory"]):
+        assert main(["count", config_file(tmp_path, config), *QUERY_VALUE, *more]) == 0
+        assert capsys.readouterr().err.splitlines() == [
+            "note: not in the file, so transformers' own: num_hidden_layers 32",
+            "note: num_hiden_layers is no key that it reads: is num_hidden_layers meant?",
+            "note: its quantization is left out: counted are numbers, not their bits",
+        ]
+    assert main(["count", config_file(tmp_path), *QUERY_VALUE]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_an_unknown_source_or_an_empty_folder_is_one_line_and_code_2(tmp_path, capsys):
     assert main(["count", "gpt-9", "--rank", "4", *QUERY_VALUE]) == 2
     assert "gpt-9 is no file or folder, and none of the catalogue: all-" in capsys.readouterr().err
+    assert main(["count", "Llama2-7B", "--rank", "4", *QUERY_VALUE]) == 2
+    assert "none of the catalogue (is llama-2-7b meant?): all-" in capsys.readouterr().err
     assert main(["count", str(tmp_path), "--rank", "4", *QUERY_VALUE]) == 2
     error = capsys.readouterr().err
     assert "config.json" in error

@@ -61,6 +61,8 @@ def test_passages_are_whole_sentences_of_one_paragraph(tales):
 def test_a_speech_is_not_cut_in_two(tales):
     for passage in language.passages(3, 30, 99):
         assert passage.count("‘") == len(re.findall(r"[.,!?]’", passage))
+    assert not language._stands_alone("‘Come in, my friend.", 99)
+    assert language._stands_alone("‘Come in, my friend. Sit down,’ said the fox.", 99)
 
 
 def test_a_question_is_about_something_in_the_passage():
@@ -201,6 +203,18 @@ def drawn(lengths, size, seed):
     ]
     batches = language.LikeLengths(marked, size, seed)
     return [[int(row[0, 0]) for row in states] for states, _, _ in batches]
+
+
+def test_each_pass_puts_others_of_like_length_together():
+    batches = language.LikeLengths(
+        [language.Kept(torch.full((4, 1), float(i)), torch.zeros(4).long()) for i in range(20)],
+        5,
+        0,
+    )
+    first, second = (
+        {frozenset(states[:, 0, 0].tolist()) for states, _, _ in batches} for _ in range(2)
+    )
+    assert first != second
 
 
 def test_the_quick_path_has_the_losses_of_the_trainer(folder, tmp_path):

@@ -144,9 +144,10 @@ def gpt3_one_terabyte(numbers: Numbers) -> Figure:
     """Show both accounts of GPT-3's reduction, as told and as counted.
 
     Two reductions of GPT-3 on one logarithmic axis of bytes. The paper, at 2 bytes a number: 350 GB
-    to 35 MB published, {paper_full:.4g} GB to {paper_adapter:.3g} MB derived. The talk, at 6 bytes:
-    1 TB to 25 MB published, {talk_full:.4g} GB to {talk_adapter:.3g} MB derived. The large ends
-    agree; both small ends are published smaller than derived. The derived ratios are
+    to 35 MB published, {paper_full:.4g} GB to {paper_adapter:.3g} MB derived. The talk, as viewers
+    noted it, at 6 bytes, which we guessed: 1 TB to 25 MB, and {talk_full:.4g} GB to
+    {talk_adapter:.3g} MB derived. The large ends agree, the talk's by our guess; both small ends
+    are told smaller than derived. The derived ratios are
     {paper_ratio:,.0f} and {talk_ratio:,.0f}.
     """
     fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")

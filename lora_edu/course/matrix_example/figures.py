@@ -353,7 +353,9 @@ def five_rows_paint_a_hundred(numbers: Numbers) -> Figure:
 
 def film_of_rows(lora_A: Given = None, lora_B: Given = None) -> films.Player:
     """Return the film of these moments and those between, with the mixing of each row."""
-    return films.player(five_rows_paint_a_hundred, _painting(lora_A, lora_B), _frame, FRAME)
+    return films.player(
+        five_rows_paint_a_hundred, _painting(lora_A, lora_B), _frame, FRAME, own=lora_A is not None
+    )
 
 
 # -- a film: a name, direction by direction ------------------------------------------------------
@@ -395,4 +397,6 @@ def a_name_by_its_directions(numbers: Numbers) -> Figure:
 
 def film_of_name(target: Given = None) -> films.Player:
     """Return the film of the name, a frame for each number of directions."""
-    return films.player(a_name_by_its_directions, _name(target), _writing, SQUARE)
+    return films.player(
+        a_name_by_its_directions, _name(target), _writing, SQUARE, own=target is not None
+    )

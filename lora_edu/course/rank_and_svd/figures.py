@@ -104,7 +104,9 @@ def circle_to_ellipse(numbers: Numbers) -> Figure:
 
 def film_of_turning(machine: Given = None) -> films.Player:
     """Return the film: an input goes half around, and its output with it."""
-    return films.player(circle_to_ellipse, _turning(machine), _dial_and_length, TURN)
+    return films.player(
+        circle_to_ellipse, _turning(machine), _dial_and_length, TURN, own=machine is not None
+    )
 
 
 # -- a ball through strips of rank 3, 2 and 1 ----------------------------------------------------
@@ -229,7 +231,9 @@ def weave_by_weave(numbers: Numbers) -> Figure:
 
 def film_of_weaves(image: Given = None) -> films.Player:
     """Return the film: each weave, the sum so far, what is left, and the error."""
-    return films.player(weave_by_weave, _weaving(image), _weave_sum_rest, WEAVES)
+    return films.player(
+        weave_by_weave, _weaving(image), _weave_sum_rest, WEAVES, own=image is not None
+    )
 
 
 # -- a film: a square that turns -----------------------------------------------------------------
@@ -264,12 +268,13 @@ def _turned() -> Numbers:
     ranks = [int(np.linalg.matrix_rank(one)) for one in squares]
     within = [int(np.sum(_errors(one)[:-1] > 0.01)) for one in squares]
     told = zip(angles, ranks, within, strict=True)
+    moments = [angles.index(angle) for angle in (0, 1, 10, 40, 45)]
+    counts = {"angles": angles, "ranks": ranks, "within": within}
     return {
         "captions": [f"{angle}°: rank {r};\nat most 1 % off: {n}" for angle, r, n in told],
-        "moments": [angles.index(angle) for angle in (0, 1, 10, 40, 45)],
-        "angles": angles,
-        "ranks": ranks,
-        "within": within,
+        "moments": moments,
+        "shown": {name: ", ".join(str(own[i]) for i in moments) for name, own in counts.items()},
+        **counts,
         "squares": squares,
     }
 
@@ -304,10 +309,9 @@ def _tilted_and_counted(stage: Stage, numbers: Numbers) -> Callable[[int], None]
 def square_that_turns(numbers: Numbers) -> Figure:
     """Show that a square has rank 1 while it stands upright, and dozens when it is turned.
 
-    A light square on a dark ground, turned by 0, 1, 10, 40 and 45 degrees. Its ranks are
-    {ranks[0]}, {ranks[1]}, {ranks[6]}, {ranks[21]}, and at 45 degrees, where it stands on a corner,
-    only {ranks[23]}. To be at most 1 % off takes {within[0]}, {within[1]}, {within[6]},
-    {within[21]} and {within[23]} directions.
+    A light square on a dark ground, turned by {shown[angles]} degrees. Its ranks are
+    {shown[ranks]}: at the end, where it stands on a corner, fewer. To be at most 1 % off takes
+    {shown[within]} directions.
     """
     return films.strip(_tilted, numbers, STILL)
 

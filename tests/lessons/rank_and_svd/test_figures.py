@@ -173,3 +173,9 @@ def test_the_films_are_small():
     sizes = [len(film().html) for film in (figures.film_of_turning, figures.film_of_the_square)]
     assert max(sizes) < 130_000
     assert len(figures.film_of_weaves().html) < 220_000
+
+
+def test_a_film_of_a_learners_matrix_tells_its_own_numbers():
+    told = figures.film_of_turning(np.diag([2.0, 0.5])).html
+    assert "0°: in 1, out 2.00" in told[told.index('alt="') :]
+    assert "longest" in figures.film_of_turning().html
