@@ -149,7 +149,7 @@ def check_quietly(path: Path, release: bool = False) -> str:
     """Refuse the same; of what is late, say only how much."""
     _, *late = check(path, release).split("\n")
     places = sum(not line.startswith(" ") for line in late)  # a diff stands below each
-    told = f"\nlate: {places} cells of translations: build.py --check {path.stem}"
+    told = f"\nlate, in translations: {places}; python notebooks/build.py --check {path.stem}"
     return "as its source says" + (told if late else "")
 
 

@@ -75,7 +75,7 @@ def check(names: Sequence[str]) -> int:
         for done in as_completed(waiting):
             name, code, seconds, said = done.result()
             print(f"{name:<14} {'FAILED' if code else 'ok':<7} {seconds:5.1f} s", flush=True)
-            for line in re.findall("(?m)^late: .*", said):
+            for line in re.findall("(?m)^late, .*", said):
                 print(line, flush=True)
             if code:
                 failed.append(name)

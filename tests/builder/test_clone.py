@@ -67,11 +67,11 @@ def test_a_check_may_say_what_it_likes(monkeypatch, capfd):
 
 
 def test_what_is_late_is_said_though_all_is_well(monkeypatch, capsys):
-    says = ["-c", "print('fine\\nlate: 3 cells of translations: build.py --check 01')"]
+    says = ["-c", "print('fine\\nlate, in translations: 3; build.py --check 01')"]
     monkeypatch.setattr(clone, "CHECKS", {"notebooks": says})
     assert cli.main(["check", "notebooks"]) == 0
     out = capsys.readouterr().out
-    assert "\nlate: 3 cells of translations: build.py --check 01\n" in out
+    assert "\nlate, in translations: 3; build.py --check 01\n" in out
     assert "fine" not in out
 
 

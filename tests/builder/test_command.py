@@ -58,7 +58,10 @@ def test_what_is_late_in_a_translation_fails_a_release_alone(capsys, only, trans
     assert build.main(["07"]) == 0
     capsys.readouterr()
     assert build.main(["--check"]) == 0
-    assert "\nlate: 1 cells of translations: build.py --check 07_small\n" in capsys.readouterr().out
+    assert (
+        "\nlate, in translations: 1; python notebooks/build.py --check 07_small\n"
+        in capsys.readouterr().out
+    )
     assert build.main(["--check", "07"]) == 0
     assert "\nvi/07_small.md: cell a-hint: not translated\n" in capsys.readouterr().out
     assert build.main(["--check", "--release"]) == 1
