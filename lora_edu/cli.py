@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     records.set_defaults(run=_of_the_course, does="list_records")
 
     claims = commands.add_parser("claims", help="print every sentence that the lessons vouch for")
-    claims.add_argument("name", nargs="*", metavar="LESSON", help="such as matrix_example")
+    claims.add_argument("name", nargs="*", metavar="LESSON", help="such as 01 or matrix_example")
     claims.add_argument("--csv", action="store_true", help="print a line a sentence, for a table")
     claims.set_defaults(run=_of_the_course, does="list_claims")
 

@@ -107,16 +107,18 @@ def list_records(arguments: Namespace) -> int:
 
 def list_claims(arguments: Namespace) -> int:
     """Print what the lessons vouch for; return the exit code."""
-    from lora_edu.course import claims
+    from lora_edu.course import LESSONS, claims
 
     course = claims.collected()
-    if unknown := [name for name in arguments.name if name not in course]:
+    numbers = {f"{number:02}": lesson for number, lesson in enumerate(LESSONS)}
+    names = [numbers.get(name, name) for name in arguments.name]
+    if unknown := [name for name in names if name not in course]:
         raise ValueError(f"no claims of {unknown[0]!r}; there are those of {', '.join(course)}")
     columns = ["lesson", "section", "cell", "words", "value", "says", "within", "seeds"]
     table = csv.writer(sys.stdout, lineterminator="\n")
     if arguments.csv:
         table.writerow(columns)
-    for lesson in arguments.name or course:
+    for lesson in names or course:
         rows = [{"lesson": lesson, **row} for row in course[lesson]]
         if arguments.csv:
             table.writerows([row[column] for column in columns] for row in rows)
