@@ -227,7 +227,11 @@ def _judge(given: str, as_json: bool) -> int:
     """Judge the printouts in a text, or in a file of that name; 1 if one does not hold."""
     from lora_edu.course import printouts
 
-    judged = [(printout, printouts.judge(printout)) for printout in printouts.read(_text(given))]
+    text = _text(given)
+    judged = [(printout, printouts.judge(printout)) for printout in printouts.read(text)]
+    unread = len(re.findall(r"(?<!non-)\btrainable param", text.lower())) - len(judged)
+    if unread > 0:
+        print(f"not read: {unread} of the places that say 'trainable param'", file=sys.stderr)
     if as_json:
         whole = [
             {**p._asdict(), **j._asdict(), "ways": [way._asdict() for way in j.ways]}
@@ -244,7 +248,8 @@ def _judge(given: str, as_json: bool) -> int:
             print(f"  {printout.trainable} could be {way}")
         if (more := len(judgement.ways) - len(usual[:8])) > 0:
             print(f"  and {more} other ways to that number")
-    return 0 if all(judgement.verdict == printouts.HOLDS for _, judgement in judged) else 1
+    held = all(judgement.verdict == printouts.HOLDS for _, judgement in judged)
+    return 0 if held and unread <= 0 else 1
 
 
 def _text(given: str) -> str:

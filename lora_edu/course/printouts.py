@@ -138,7 +138,11 @@ def judge(printout: Printout) -> Judgement:
             findings.append(f"all is {', '.join(alone)} alone: nothing was added to it")
             wrong = "nothing was added"
     if models:
-        findings.append(f"{left}: the base of {', '.join(models)}")
+        plain, packed = _bases(models[0])
+        stored = (
+            ", two numbers in a byte (4 bits)" if everything - trainable == packed != plain else ""
+        )
+        findings.append(f"{left}: the base of {', '.join(models)}{stored}")
     elif not wrong:
         findings.append(f"{left}: the base of no model of the catalogue; {_near(printout)}")
     ways = [way for name in models or every for way in _ways(name, printout)]

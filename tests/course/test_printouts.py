@@ -169,3 +169,21 @@ def test_the_command_judges_a_text_or_a_file(tmp_path, capsys):
     for bad in ("hello", "", str(tmp_path), str(tmp_path / "none.log")):
         assert main(["ledger", "--check", bad]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_looks_like_a_printout_and_is_none_is_not_passed_over(tmp_path, capsys):
+    good = "trainable params: 4,194,304 || all params: 6,742,609,920\nNon-trainable params: 3\n"
+    path = tmp_path / "log.txt"
+    path.write_text(good, encoding="utf-8")
+    assert main(["ledger", "--check", str(path)]) == 0
+    assert capsys.readouterr().err == ""
+    path.write_text(good + "trainable params: 4.194.304 || all params: 0,0622\n", encoding="utf-8")
+    assert main(["ledger", "--check", str(path)]) == 1
+    assert capsys.readouterr().err == "not read: 1 of the places that say 'trainable param'\n"
+
+
+def test_a_base_in_four_bits_is_called_so():
+    (packed,) = printouts.read("trainable params: 8650752 || all params: 10597552128")
+    assert "two numbers in a byte (4 bits)" in printouts.judge(packed).findings[0]
+    (plain,) = printouts.read(REAL[0][0])
+    assert "4 bits" not in printouts.judge(plain).findings[0]
