@@ -196,7 +196,7 @@ def _name(got: NDArray, A_1: NDArray, B_1: NDArray, A_2: NDArray, B_2: NDArray, 
     if len(A_1) == len(A_2):
         parts |= {"B_1 @ A_2": B_1 @ A_2, "B_2 @ A_1": B_2 @ A_1}
     columns = np.array([part.ravel() for part in parts.values()]).T
-    times = np.linalg.lstsq(columns, got.ravel())[0].round(6)
+    times = np.linalg.lstsq(columns, got.ravel(), rcond=None)[0].round(6)
     if not np.allclose(columns @ times, got.ravel(), atol=1e-4):
         return
     one, two, *cross = times

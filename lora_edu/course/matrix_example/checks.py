@@ -161,7 +161,7 @@ def check_swap(swap: Callable) -> None:
         # If W0 and the parts of both updates, column times row, make got: how often is each in it?
         weaves = [*np.einsum("dr,rk->rdk", old_B, old_A), *np.einsum("dr,rk->rdk", new_B, new_A)]
         parts = np.reshape([W0, *weaves], (1 + r + new_r, d * k)).T
-        times = np.linalg.lstsq(parts, got.ravel())[0].round(3) + 0
+        times = np.linalg.lstsq(parts, got.ravel(), rcond=None)[0].round(3) + 0
         if np.allclose(parts @ times, got.ravel()):
             split = np.split(times, [1, 1 + r])
             told = ", ".join("/".join(f"{n:g}" for n in dict.fromkeys(part)) for part in split)
