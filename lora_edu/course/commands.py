@@ -111,7 +111,7 @@ def list_claims(arguments: Namespace) -> int:
 
     course = claims.collected()
     numbers = {f"{number:02}": lesson for number, lesson in enumerate(LESSONS)}
-    names = [numbers.get(name, name) for name in arguments.name]
+    names = [numbers.get(name) or name for name in arguments.name]
     if unknown := [name for name in names if name not in course]:
         raise ValueError(f"no claims of {unknown[0]!r}; there are those of {', '.join(course)}")
     columns = ["lesson", "section", "cell", "words", "value", "says", "within", "seeds"]

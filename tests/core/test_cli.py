@@ -210,6 +210,7 @@ def test_what_cannot_be_counted_is_one_line_and_code_2(tmp_path, capsys, config,
     assert error.count("\n") == 1
 
 
+@pytest.mark.seconds
 def test_what_transformers_takes_in_silence_is_said(tmp_path, capsys):
     config = {**TINY_LLAMA, "num_hiden_layers": 2, "quantization_config": {"load_in_4bit": True}}
     del config["num_hidden_layers"]
