@@ -218,7 +218,7 @@ class Stage:
     def keep(self, place: str, pictures: Pictures) -> None:
         """Keep the pictures of a page; a translation shows the English ones."""
         if self.language == "en":
-            folder = f"{posixpath.dirname(place)}/img"
+            folder = posixpath.join(posixpath.dirname(place), "img")
             self.files |= {f"{folder}/{name}": data for name, data in pictures.files.items()}
 
     def lesson(self, stem: str, path: Path) -> None:
