@@ -994,8 +994,8 @@ BREAKS: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     ("lora_edu/course/checks.py", "tests/course/test_checks.py"): {
         "what is not offered is a guess": ("if options and not _offered", "if False and _offered"),
         "a right answer in capitals is wrong": (
-            "_plain(guess) == _plain(right) or",
-            "_plain(guess) == right or",
+            "same = _plain(guess) == _plain(actual) or",
+            "same = _plain(guess) == actual or",
         ),
         "letters have an order": ("or (letters and", "or (False and"),
         "an article counts": ('r"^(?:the|an?) "', 'r"^the "'),

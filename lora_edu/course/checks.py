@@ -292,7 +292,7 @@ def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
     if options:
         right = right_option(actual, options)
         number = _number(guess)
-        if _plain(guess) == _plain(right) or (number is not None and number == _number(right)):
+        if _plain(guess) == right or (number is not None and number == _number(right)):
             return "yes"
     return _compared(guess, actual)
 
