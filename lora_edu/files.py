@@ -109,6 +109,19 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+def take_place(made: Path, place: Path) -> None:
+    """Let a folder that is ready take the place of another, which is back if it cannot."""
+    old = made.with_name("old")
+    if place.exists():
+        place.rename(old)
+    try:
+        made.rename(place)
+    except BaseException:
+        if old.exists():
+            old.rename(place)
+        raise
+
+
 @contextlib.contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Wait until no other process is in such a block for this directory, and keep them out.

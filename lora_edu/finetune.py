@@ -24,7 +24,7 @@ import transformers
 
 import lora_edu
 from lora_edu import adapt, assets, chat, checkpoint
-from lora_edu.files import shown, temporary_folder, write_whole
+from lora_edu.files import shown, take_place, temporary_folder, write_whole
 
 Example = dict[str, Any]  # what the Trainer takes: "input_ids" and "labels"
 SHOWN = 3  # answers before and after
@@ -290,9 +290,7 @@ def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
         tokenizer.save_pretrained(temporary / "new")
         for path in (temporary / "new").iterdir():
             path.chmod(0o644)  # a class may share the folder
-        if (out / "merged").exists():
-            (out / "merged").rename(temporary / "old")
-        (temporary / "new").rename(out / "merged")
+        take_place(temporary / "new", out / "merged")
 
 
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from builder.explorables import script
 from builder.live import LESSONS, write_live
 from builder.source import NOTEBOOKS, BuildError
 from builder.stage import Stage, languages
-from lora_edu.files import temporary_folder, write_whole
+from lora_edu.files import take_place, temporary_folder, write_whole
 
 SITE = NOTEBOOKS / "site"  # what the site has beside the lessons
 FILMS = NOTEBOOKS.parent / "lora_edu" / "course" / "films.js"
@@ -49,9 +49,7 @@ def write_site(out: Path, live: bool = False) -> str:
         made = build(work, LESSONS if live else {})
         if live:
             write_live(made / "live")
-        if out.exists():
-            out.rename(work / "old")
-        made.rename(out)
+        take_place(made, out)
     size = size_of(out)
     return f"{out}: {len(list(out.rglob('*.html')))} pages, {size / 1e6:.1f} MB"
 

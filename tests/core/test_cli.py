@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lora_edu import __version__
+from lora_edu import __version__, memory
 from lora_edu.cli import main
 from lora_edu.course import figures
 from lora_edu.course.claims import collected
@@ -208,6 +209,16 @@ def test_what_cannot_be_counted_is_one_line_and_code_2(tmp_path, capsys, config,
     assert error.startswith("lora-edu: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_config_of_two_models_has_no_defaults_to_tell():
+    class Two:
+        attribute_map: ClassVar[dict[str, str]] = {}
+
+        def __init__(self, **parts):
+            parts["encoder"]
+
+    assert memory.silent({"quantization_config": {}}, Two(encoder={})) == []
 
 
 @pytest.mark.seconds

@@ -1,12 +1,13 @@
 import os
 import stat
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lora_edu.files import shown, write_whole
+from lora_edu.files import shown, take_place, write_whole
 
 
 def test_writes_and_says_whether_anything_changed(tmp_path):
@@ -46,3 +47,24 @@ def test_no_sign_that_steers_a_terminal_is_shown(text):
     assert not any(unicodedata.category(sign) == "Cc" for sign in shown(text) if sign not in "\t\n")
     plain = "".join(sign for sign in text if unicodedata.category(sign) != "Cc")
     assert shown(plain) == plain
+
+
+def test_a_folder_whose_successor_cannot_come_is_back(tmp_path, monkeypatch):
+    made, place = tmp_path / "work" / "new", tmp_path / "place"
+    made.mkdir(parents=True)
+    place.mkdir()
+    (place / "a").write_text("a")
+    rename = Path.rename
+
+    def refuse(path, to):
+        if path == made:
+            raise PermissionError(13, "in use")
+        return rename(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(PermissionError):
+            take_place(made, place)
+    assert (place / "a").read_text() == "a"
+    take_place(made, place)
+    assert list(place.iterdir()) == []
