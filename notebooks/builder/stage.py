@@ -54,7 +54,6 @@ PLAY = {
     ("02_rank_and_svd", "tail"): "rank",
     ("05_counting_parameters", "memory"): "calculator",
 }
-BENCHES = ["layers", "model", "breakdown", "svd", "chat"]
 # The pages beside the lessons, in the order of the menu: what is read → where it is on the site.
 BESIDE = {
     "Explore": {
@@ -83,14 +82,11 @@ BESIDE = {
         "tests/README.md": "tests/index",
     },
 }
-MEASURED = {"tests/benchmarks/README.md": "tests/benchmarks/index"} | {
-    f"tests/benchmarks/{name}.md": f"tests/benchmarks/{name}" for name in BENCHES
-}
+MEASURED = {"tests/benchmarks/README.md": "tests/benchmarks/index"}
 # Pages that stand below another one in the menu.
 BELOW = {
     "lora_edu/index": [f"api/{name}" for name in CORE + MORE],
     "tests/index": ["benchmarks/index"],
-    "tests/benchmarks/index": BENCHES,
 }
 CELLS = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)")
 FRAMED = re.compile(r"(?m)^> \[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`$")
@@ -270,23 +266,7 @@ class Stage:
     def beside(self, source: str, place: str) -> None:
         """Write a page that is no lesson."""
         album, text = self.album(place), (ROOT / source).read_text(encoding="utf-8")
-        if place == "index":
-            text = landing(text, self.language)
-        elif source == "notebooks/FIFTY_MINUTES.md":
-            text = self.class_on_screen(text, album)
-        elif place == "notebooks/TEACHING" and self.language != "en":
-            scripts = [path for path in sources() if path.stem in lessons(self.language)]
-            for script in scripts:
-                slides = slides_of(script, self.language).encode()
-                self.files[f"files/slides/{script.stem}.html"] = slides
-            text = self.with_slides(text, scripts)
-        elif place == "notebooks/GLOSSARY":
-            text = glossary(text, self.language)
-        elif source == "figures/README.md":
-            names = {slug(path): path.name for path in lessons("en").values()}
-            text = gallery(text, names)
-        elif source == "figures/ledger.md":
-            text = ledger(text)
+        text = self.rewritten(text, source, place, album)
         text = self.relinked(text, source, place, album)
         if place == "index":
             text += f"\n\n{self.menu()}\n"
@@ -297,6 +277,24 @@ class Stage:
             text += "".join(f'\n<script defer src="STATIC/{name}.js"></script>' for name in names)
         self.write(place, text)
         self.keep(place, album)
+
+    def rewritten(self, text: str, source: str, place: str, album: Pictures) -> str:
+        """Return the text of a page as the site shows it, where that is not as it is written."""
+        if place == "index":
+            return landing(text, self.language)
+        if source == "notebooks/FIFTY_MINUTES.md":
+            return self.class_on_screen(text, album)
+        if place == "notebooks/TEACHING" and self.language != "en":
+            scripts = [path for path in sources() if path.stem in lessons(self.language)]
+            for script in scripts:
+                slides = slides_of(script, self.language).encode()
+                self.files[f"files/slides/{script.stem}.html"] = slides
+            return self.with_slides(text, scripts)
+        if place == "notebooks/GLOSSARY":
+            return glossary(text, self.language)
+        if source == "figures/README.md":
+            return gallery(text, {slug(path): path.name for path in lessons("en").values()})
+        return ledger(text) if source == "figures/ledger.md" else text
 
     def class_on_screen(self, text: str, album: Pictures) -> str:
         """Return the script of a class with what its slides show, and where they are."""

@@ -1,10 +1,9 @@
 """LoRALinear against a frozen linear layer, the plain expression, loralib and PEFT.
 
-    python tests/benchmarks/layers.py [--threads 1 2] [--states quiet kept busy] [--rounds 30]
-                                      [--before FILE]
+    python tests/benchmarks/layers.py [--threads 1 2] [--rounds 30] [--before FILE]
 
-writes ``layers.json`` (every sample) and ``layers.md`` (the tables) beside this file. ``FILE`` is
-another ``_fused.py``, an older one for instance, which is timed beside the others.
+writes its rows of the table in README.md beside this file. ``FILE`` is another ``_fused.py``, an
+older one say, which is timed beside the others.
 
 All candidates share one base layer (weight and bias frozen), one lora_A and one lora_B; float32, no
 dropout, no autocast, one adapter. *Forward* is prediction, under ``torch.no_grad()``. *Step* is the
@@ -14,12 +13,19 @@ is the limit: what a layer would take whose LoRA part cost nothing.
 
 import argparse
 import copy
+import importlib.util
 import json
 import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
-import common
 import loralib
+import numpy as np
 import peft
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -38,7 +44,96 @@ SHAPES = [
     (4096, 4096, 16, 1, 1),
     (768, 768, 8, 1, 1),
 ]
-HERE = Path(__file__).parent
+MANY = 192  # rows of x, from which on a shape counts in the mean
+PAGE = Path(__file__).with_name("README.md")
+# The C library keeps the memory that is freed. Otherwise it may give it back to the system, and
+# then each step pays for its pages again: sometimes for one candidate and not for another.
+KEPT = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+
+
+# -- what both benchmarks share ---------------------------------------------------------------
+
+
+def measured(script, measure):
+    """Run ``measure(options)`` in a process for each number of threads; return threads → result."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        torch.set_num_threads(options.threads[0])
+        print(json.dumps(measure(options)))
+        sys.exit()
+    found = {}
+    for threads in options.threads:
+        command = [sys.executable, "-W", "ignore", script, "--worker", "--threads", str(threads)]
+        command += ["--rounds", str(options.rounds)]
+        command += ["--before", str(options.before.resolve())] if options.before else []
+        how = {"env": os.environ | KEPT, "stdout": subprocess.PIPE, "check": True}
+        found[threads] = json.loads(subprocess.run(command, **how).stdout)
+        print(f"{Path(script).name}: {threads} thread(s) done", file=sys.stderr, flush=True)
+    return found
+
+
+def other_code(path):
+    """Return a class like LoRALinear whose fast path is another ``_fused.py``.
+
+    Set it as the ``__class__`` of a layer: old and new code are then compared in one process.
+    """
+    spec = importlib.util.spec_from_file_location("other_fused", path)
+    fused = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fused)
+
+    class Other(LoRALinear):
+        def forward(self, x):
+            if self.merged:
+                return self.base(x)
+            return fused.lora_linear(*fused.operands(self, x), self.scaling)
+
+    return Other
+
+
+def ratio(seconds, name, than):
+    """Return the median over the rounds of ``name / than``, and its 95 % interval."""
+    each = np.divide(seconds[name], seconds[than])
+    drawn = np.random.default_rng(0).integers(len(each), size=(2000, len(each)))
+    low, high = np.quantile(np.median(each[drawn], axis=1), [0.025, 0.975])
+    return float(np.median(each)), float(low), float(high)
+
+
+def table_row(what, threads, seconds):
+    """Return a row of the table: milliseconds of each candidate, and ours over PEFT's."""
+    cells = []
+    for name in ("frozen", "plain", "loralib", "PEFT", "before", "ours"):
+        samples = seconds.get(name)
+        cells.append(f"{1000 * statistics.median(samples):.3g}" if samples else "")
+    middle, low, high = ratio(seconds, "ours", "PEFT")
+    cells.append(f"**{middle:.2f}** ({low:.2f}–{high:.2f})")
+    return f"| {what} | {threads} | " + " | ".join(cells) + " |"
+
+
+def record(kind, rows, rounds):
+    """Write the rows of one kind, "layer" or "model", into the table of the page."""
+    processor = platform.processor() or platform.machine()
+    when = datetime.now(timezone.utc).date().isoformat()
+    made = (
+        f"- *{kind}*: {rounds} rounds, {when}, {processor}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, PEFT {peft.__version__}."
+    )
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith((f"| {kind},", f"- *{kind}*"))]
+    # Below the head of the table; rows of the model stand below those of the layer.
+    heads = "|---|---|---|" if kind == "layer" else ("|---|---|---|", "| layer,")
+    last = max(i for i, line in enumerate(lines) if line.startswith(heads))
+    lines[last + 1 : last + 1] = rows
+    lines.insert(lines.index("Recorded:") + 2, made)
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join([*rows, made]))
+
+
+# -- the layer --------------------------------------------------------------------------------
 
 
 class Plain(nn.Module):
@@ -71,7 +166,7 @@ def layers(d, k, r, before=None):
     found = {"frozen": ours.base, "plain": Plain(ours), "loralib": theirs, "PEFT": pefts}
     if before:
         found["before"] = copy.copy(ours)
-        found["before"].__class__ = common.other_code(before)
+        found["before"].__class__ = other_code(before)
     return found | {"ours": ours}
 
 
@@ -92,7 +187,7 @@ def work(layer, x, cotangent):
 
 
 def check(candidates, x, cotangent):
-    """Make sure that all compute the same before they are timed; return how nearly ours does."""
+    """Make sure that all compute the same before they are timed."""
     results = {}
     for name, layer in candidates.items():
         if name != "frozen":
@@ -101,136 +196,40 @@ def check(candidates, x, cotangent):
             results[name] = (y, *torch.autograd.grad(y, leaves, cotangent))
     assert all(map(torch.equal, results["plain"], results["PEFT"]))  # bit for bit
     for found in results.values():
-        differences = [
-            ((one - other).abs().max() / other.abs().max()).item()
-            for one, other in zip(found, results["PEFT"], strict=True)
-        ]
-        assert differences[0] <= 1e-6
-        assert max(differences[1:]) <= 1e-5
-    return {"output": differences[0], "gradients": max(differences[1:])}
+        for one, other in zip(found, results["PEFT"], strict=True):
+            assert (one - other).abs().max() <= 1e-5 * other.abs().max()
 
 
-def measure(shape, rounds, before):
-    d, k, r, batch, tokens = shape
-    candidates = layers(d, k, r, before)
-    x = torch.randn(batch, tokens, k, requires_grad=True)
-    cotangent = torch.randn(batch, tokens, d)
-    found = {"shape": shape, "to_peft": check(candidates, x, cotangent)}
-    tasks = {name: work(layer, x, cotangent) for name, layer in candidates.items()}
-    for kind in ("forward", "step"):
-        timings = compare({name: task[kind] for name, task in tasks.items()}, rounds=rounds)
-        peaks = {name: common.peak_memory(task[kind]) for name, task in tasks.items()}
-        found[kind] = {"seconds": common.rounded(timings), "peak_bytes": peaks}
+def measure(options):
+    """Time each shape; return a list of shape, kind of work, and seconds of each candidate."""
+    found = []
+    for shape in SHAPES:
+        d, k, r, batch, tokens = shape
+        candidates = layers(d, k, r, options.before)
+        x = torch.randn(batch, tokens, k, requires_grad=True)
+        cotangent = torch.randn(batch, tokens, d)
+        check(candidates, x, cotangent)
+        tasks = {name: work(layer, x, cotangent) for name, layer in candidates.items()}
+        for kind in ("forward", "step"):
+            timed = {name: task[kind] for name, task in tasks.items()}
+            seconds = compare(timed, rounds=options.rounds).seconds
+            found.append({"shape": shape, "kind": kind, "seconds": seconds})
     return found
 
 
-def shown(shape):
-    return "{} × {}, r {}, {} × {}".format(*shape)
-
-
-def table(rows, kind):
-    """Return the Markdown of one kind of work, in one state, with one number of threads."""
-    names = [n for n in rows[0][kind]["seconds"] if n != "frozen"]
-    lines = [
-        f"| {kind} | frozen, ms | " + " | ".join(names) + " | ours / PEFT | frozen / PEFT"
-        " | overhead (95 %)"
-        " | peak MB: frozen, PEFT, ours |",
-        "|---|---|" + "---|" * len(names) + "---|---|---|---|",
-    ]
-    for row in rows:
-        seconds, peaks = row[kind]["seconds"], row[kind]["peak_bytes"]
-        times = [common.over_frozen(seconds, name) for name in names]
-        frozen = sorted(seconds["frozen"])[len(seconds["frozen"]) // 2]
-        peft_time = common.over_frozen(seconds, "PEFT")
-        share, low, high = common.overhead(seconds)
-        cells = [f"{1e3 * frozen:.3g}", *(f"{t:.2f}" for t in times)]
-        cells += [f"{times[-1] / peft_time:.2f}", f"{1 / peft_time:.2f}"]
-        cells += [f"**{share:.2f}** ({low:.2f}–{high:.2f})"]
-        cells += [", ".join(f"{peaks[n] / 1e6:.3g}" for n in ("frozen", "PEFT", "ours"))]
-        lines.append(f"| {shown(row['shape'])} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
-
-
-def mean_overhead(rows, kind, name="ours"):
-    """Return the geometric mean over the shapes with 192 rows or more."""
-    many = [row for row in rows if row["shape"][3] * row["shape"][4] >= 192]
-    shares = [common.overhead(row[kind]["seconds"], name)[0] for row in many]
-    if min(shares) <= 0:  # faster than the frozen layer: noise
-        return math.nan
-    return math.exp(sum(map(math.log, shares)) / len(shares))
-
-
-def summary(runs):
-    """Return the overheads of all states side by side."""
-    heads = [f"{run['state']}, {run['threads']}" for run in runs]
-    lines = [
-        "| overhead: state, threads | " + " | ".join(heads) + " |",
-        "|---|" + "---|" * len(runs),
-    ]
-    names = [n for n in ("before", "ours") if n in runs[0]["rows"][0]["step"]["seconds"]]
-    for kind in ("forward", "step"):
-        for i, row in enumerate(runs[0]["rows"]):
-            cells = []
-            for run in runs:
-                seconds = run["rows"][i][kind]["seconds"]
-                cells.append(" → ".join(f"{common.overhead(seconds, n)[0]:.2f}" for n in names))
-            lines.append(f"| {kind}, {shown(row['shape'])} | " + " | ".join(cells) + " |")
-        cells = [
-            " → ".join(f"**{mean_overhead(run['rows'], kind, n):.2f}**" for n in names)
-            for run in runs
-        ]
-        lines.append(f"| {kind}, geometric mean of ≥ 192 rows | " + " | ".join(cells) + " |")
-    return [*lines, ""]
-
-
-def write(found):
-    """Write what was found, and its tables."""
-    runs = found["runs"]
-    far = {what: max(row["to_peft"][what] for run in runs for row in run["rows"])
-           for what in ("output", "gradients")}  # fmt: skip
-    lines = [
-        "# LoRALinear, measured",
-        "",
-        "Made by `layers.py` beside this file, which says what is timed; "
-        f"{found['rounds']} rounds. {found['machine']}.",
-        "",
-        "Overhead = (ours − frozen) / (PEFT − frozen); the columns of candidates are times over "
-        "that of the frozen layer. Quiet: nothing of ours runs beside. "
-        "Kept: as quiet, and the C library keeps freed memory. Busy: another process computes. The "
-        "intervals are of one process each; the next one may differ by more.",
-        "",
-        "The plain expression equals PEFT bit for bit. Ours differs, relative to the largest entry,"
-        f" by at most {far['output']:.1e} in the output and {far['gradients']:.1e} in a gradient.",
-        "",
-        *summary(runs),
-    ]
-    for run in runs:
-        if run["state"] == "kept":
-            lines += [f"## {run['threads']} thread(s), memory kept", ""]
-            lines += table(run["rows"], "forward") + table(run["rows"], "step")
-    (HERE / "layers.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
-    (HERE / "layers.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print("\n".join(lines))
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--states", nargs="+", choices=common.STATES, default=[*common.STATES])
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--before", type=Path)
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        torch.set_num_threads(options.worker)
-        rows = [measure(shape, options.rounds, options.before) for shape in SHAPES]
-        print(json.dumps({"rows": rows}))
-        return
-    where = common.machine()
-    passed = ["--rounds", str(options.rounds)]
-    passed += ["--before", str(options.before.resolve())] if options.before else []
-    runs = common.in_states(__file__, options.states, options.threads, passed)
-    write({"machine": where, "rounds": options.rounds, "runs": runs})
+    rows, rounds = [], 0
+    for threads, found in measured(__file__, measure).items():
+        for each in found:
+            what = "layer, {}: {} × {}, r {}, {} × {}".format(each["kind"], *each["shape"])
+            rows.append(table_row(what, threads, each["seconds"]))
+            rounds = len(each["seconds"]["ours"])
+        for kind in ("forward", "step"):
+            many = [e for e in found if e["kind"] == kind and math.prod(e["shape"][3:]) >= MANY]
+            mean = statistics.geometric_mean(ratio(e["seconds"], "ours", "PEFT")[0] for e in many)
+            mean_row = f"| layer, {kind}: geometric mean of {MANY} rows or more | {threads} |"
+            rows.append(f"{mean_row} | | | | | | **{mean:.2f}** |")
+    record("layer", rows, rounds)
 
 
 if __name__ == "__main__":
