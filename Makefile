@@ -8,15 +8,14 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test test-slow test-long test-browser mutations robustness figures notebooks slides quizzes assignment site site-live kit grading bench venv clean
+.PHONY: help lab check test slow smoke mutants figures notebooks slides quizzes assignment site site-live kit bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
 	@echo "make check         say within a minute whether a change broke anything"
 	@echo "make test          run every test and every notebook"
-	@echo "make test-slow     every exercise solved, five other seeds, the package alone"
-	@echo "make test-long     make recorded training runs again, some minutes each"
-	@echo "make test-browser  run every lesson in a real JupyterLab, in a headless browser"
+	@echo "make smoke         one of each kind in a real browser: a lesson, a film, the site, slides"
+	@echo "make slow          every exercise solved, other seeds, the package alone, all of the browser"
 	@echo "make figures       draw anew what has changed in figures/"
 	@echo "make notebooks     build notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
@@ -25,9 +24,7 @@ help:
 	@echo "make site-live     the same, with lessons 01 and 02 to run in the browser"
 	@echo 'make assignment LESSONS="01 03"   make assignments/, for nbgrader'
 	@echo "make kit           make kit/, a folder for a room without a network"
-	@echo "make mutations     break the package on purpose: each break must fail a test"
-	@echo "make robustness    the lessons with two threads, and as an old processor computes"
-	@echo "make grading       try the assignments with nbgrader, in an environment of its own"
+	@echo "make mutants       break the code at random places: how many breaks do the tests see?"
 	@echo "make bench         measure the layer and whole models"
 	@echo "make clean         remove .venv and caches"
 
@@ -46,8 +43,12 @@ venv:
 lab check test figures: venv
 	@$(LORA_EDU) $@
 
-test-slow test-long test-browser: venv
-	@$(LORA_EDU) test --$(@:test-%=%)
+smoke: venv
+	@$(LORA_EDU) test --browser -m smoke
+
+slow: venv
+	@$(LORA_EDU) test --slow
+	@$(LORA_EDU) test --browser
 
 notebooks: venv
 	@$(PY) notebooks/build.py
@@ -66,11 +67,11 @@ kit: slides quizzes site
 	@LORA_EDU_ASSETS=kit/assets $(LORA_EDU) assets --fetch
 	@du -sm kit/* && du -sm kit
 
-grading mutations robustness: venv
-	$(PY) tests/$@.py
+mutants: venv
+	for area in core tools builder; do $(PY) tests/mutants.py $$area || exit; done
 
 bench: venv
-	for name in layers model breakdown svd chat; do $(PY) tests/benchmarks/$$name.py || exit; done
+	for name in layers model; do $(PY) tests/benchmarks/$$name.py || exit; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist kit

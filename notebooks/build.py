@@ -1,6 +1,7 @@
 """Build the notebooks from their sources, notebooks/src/*.md.
 
-    python notebooks/build.py [NAME ...]            execute; write the reading edition
+    python notebooks/build.py [NAME ...]            execute; write the reading edition, and its
+                                                    pictures in figures/ where it has changed
     python notebooks/build.py --text [NAME ...]     write it with the outputs that it has: only
                                                     words have changed
     python notebooks/build.py --check [NAME ...]    compare what is committed with its source
@@ -28,7 +29,7 @@ from functools import partial
 from pathlib import Path
 
 from builder import constraints, execute, lint, own
-from builder.source import NOTEBOOKS, BuildError, read_source, sources
+from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
 
@@ -131,9 +132,23 @@ def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
 def build(path: Path, text: bool = False) -> str:
     """Build a lesson; then refuse what its text says and nothing shows, or a stale translation."""
     changed = execute.build(path, text=text)
-    if problems := lint.check(path, size=False):
+    if problems := lint.check(path):
         raise BuildError("\n".join(problems))
-    return f"{'changed' if changed else 'unchanged'}; {lint.room(path)}"
+    if changed and not text:
+        draw_figures(path)
+    return "changed" if changed else "unchanged"
+
+
+def draw_figures(path: Path) -> None:
+    """Draw the pictures of a lesson once more in figures/: its page shows the new ones by now."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")  # files only: needs no screen
+    from lora_edu.course import figures
+
+    own = [name for name, entry in figures.load().items() if entry.lesson == slug(path)]
+    if own:
+        list(figures.write(path.parents[2] / "figures", own))
 
 
 def check(path: Path, release: bool = False) -> str:
@@ -142,15 +157,15 @@ def check(path: Path, release: bool = False) -> str:
     late = [] if problems else lint.late(path)
     if problems or (release and late):
         raise BuildError("\n".join(problems or late))
-    return "\n".join([lint.room(path), *late])
+    return "\n".join(["as its source says", *late])
 
 
 def check_quietly(path: Path, release: bool = False) -> str:
     """Refuse the same; of what is late, say only how much."""
-    _, *late = check(path, release).split("\n")
+    said, *late = check(path, release).split("\n")
     places = sum(not line.startswith(" ") for line in late)  # a diff stands below each
     told = f"\nlate, in translations: {places}; python notebooks/build.py --check {path.stem}"
-    return "as its source says" + (told if late else "")
+    return said + (told if late else "")
 
 
 def extend_translation(path: Path, language: str) -> str:

@@ -45,7 +45,7 @@ SECONDS = 300  # for the tests of one mutant: one that hangs is killed by that
 # These compare what is committed with the code. Who edits draws anew, and then they know nothing.
 RENEWED = ("test_committed_figures_are_what_the_code_would_draw", "test_a_record_is_fresh_and")
 PYTEST = ["-q", "-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider"]
-QUICK = ["-m", "not slow and not long"]
+QUICK = ["-m", "not slow"]
 # Each run is a fork of one process that has loaded what takes long, and nothing of the project.
 CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 CONTEXT.set_forkserver_preload(["torch", "transformers", "peft", "sklearn.datasets", "jupytext"])

@@ -26,9 +26,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
 
 PYTEST = ["-m", "pytest", "-q"]
 LORA_EDU = ["-m", "lora_edu.cli"]
-HOUSE = [f"tests/test_{name}.py" for name in ("architecture", "project", "mutations")]
+HOUSE = [f"tests/test_{name}.py" for name in ("architecture", "project")]
 # Left to `test`: what takes a second or more, most of it in processes that it starts.
-QUICK = [*PYTEST, "-m", "not slow and not long and not seconds"]
+QUICK = [*PYTEST, "-m", "not slow and not seconds"]
 SLOWER = [f"--ignore-glob=*/test_{name}*.py" for name in ("assets", "finetune")]
 # What `check` runs, each as arguments of Python. The longest come first: two run at a time.
 CHECKS = {
@@ -95,8 +95,8 @@ def run_tests(options: Sequence[str], which: str) -> int:
     one process, since two say nothing of a path that is not there.
 
     ``which`` is "quick" (the unit tests, and the outputs of each notebook), "slow" (other seeds,
-    every solution, a bare environment), "long" (recorded training runs made again), or "browser"
-    (each lesson in a real JupyterLab).
+    every solution, recorded runs made again, a bare environment), or "browser" (JupyterLab and the
+    web edition in a real browser).
     """
     demand("pytest", "xdist", "nbval", "jupytext")
     fetch()
@@ -107,7 +107,7 @@ def run_tests(options: Sequence[str], which: str) -> int:
     some = not all(one.startswith("-") for one in options)
     if which == "browser":
         return run(["-m", "pytest", *([] if some else ["tests/browser"]), *options])
-    how = ["-m", which] if which in ("slow", "long") else []
+    how = ["-m", "slow"] if which == "slow" else []
     if not some:
         # A slow test is a whole lesson: any worker may take the next one. Otherwise a file stays
         # with one worker, and they begin in the order of conftest.py, the longest first.

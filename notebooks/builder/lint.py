@@ -29,13 +29,11 @@ from builder.editions import (
     translated_edition,
 )
 from builder.page import check_page
-from builder.prose import numbers_in, without_code
-from builder.source import UNSTABLE, BuildError, Source, read_source, slug, tags
+from builder.prose import numbers_in
+from builder.source import UNSTABLE, BuildError, Source, read_source, tags
 from builder.translate import languages, read_translation, translate
 
-# What a lesson may measure: cells, words of prose, bytes. The first one takes 15 minutes.
-CELLS, WORDS, MOST_BYTES = (30, 80), (1000, 2300), 600_000
-TASTE, LEAST = "first_words", (20, 500)
+MOST_BYTES = 600_000  # of a notebook, which everybody who clones the course fetches
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<up>\.\./)?(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
 REBUILD = "run `notebooks/build.py` for it"
@@ -171,23 +169,25 @@ def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
             yield f"cell {new.id}: differs from its source; {REBUILD} ({MADE})"
     if len(expected.cells) != len(committed.cells):
         yield (f"{len(committed.cells)} cells, its source has {len(expected.cells)}; {REBUILD}")
-    count = 0
-    for cell in committed.cells:
-        if cell.cell_type != "code":
-            continue
-        count += 1
+    code = [cell for cell in committed.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
         if cell.execution_count != count:
             yield (
                 f"cell {cell.id}: execution count {cell.execution_count}, expected {count}: "
                 "not run from top to bottom"
             )
-        for output in cell.outputs:
-            if output.output_type == "error":
-                yield f"cell {cell.id}: an error output: {output.ename}: {output.evalue}"
-            if output.get("name") == "stderr":
-                yield f"cell {cell.id}: an output on stderr: {output.text[:80]!r}"
+        yield from check_outputs(cell)
     if set(committed.metadata) - {"kernelspec", "language_info"}:
         yield f"metadata that no build writes: {sorted(committed.metadata)}"
+
+
+def check_outputs(cell: NotebookNode) -> Iterator[str]:
+    """Name each error among the outputs of a cell, and what it wrote to stderr."""
+    for output in cell.outputs:
+        if output.output_type == "error":
+            yield f"cell {cell.id}: an error output: {output.ename}: {output.evalue}"
+        if output.get("name") == "stderr":
+            yield f"cell {cell.id}: an output on stderr: {output.text[:80]!r}"
 
 
 def check_cells(committed: NotebookNode) -> Iterator[str]:
@@ -201,27 +201,13 @@ def check_cells(committed: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id}: live, without a still twin (a next cell with an output)"
 
 
-def sizes(notebook: NotebookNode) -> dict[str, int]:
-    """Count the cells of a lesson and its words; the questions at its end do not count."""
-    words = sum(
-        len(re.findall(r"[^\W\d_]+", without_code(cell.source)))
-        for cell in notebook.cells
-        if cell.cell_type == "markdown" and not {"solution", "quiz"}.intersection(tags(cell))
-    )
-    cells = sum("quiz" not in tags(cell) for cell in notebook.cells)
-    return {"cells": cells, "words of prose": words, "bytes": len(dumps(notebook).encode())}
+def check_size(notebook: NotebookNode) -> Iterator[str]:
+    """Say that a notebook is too large a file, if it is."""
+    if (size := len(dumps(notebook).encode())) > MOST_BYTES:
+        yield f"{size:,} bytes, more than {MOST_BYTES:,}: draw fewer or smaller pictures"
 
 
-def check_size(notebook: NotebookNode, taste: bool = False) -> Iterator[str]:
-    """Name each measure of a lesson, or of the short first one, that is out of bounds."""
-    cells_from, words_from = LEAST if taste else (CELLS[0], WORDS[0])
-    bounds = [(cells_from, CELLS[1]), (words_from, WORDS[1]), (0, MOST_BYTES)]
-    for (what, value), (least, most) in zip(sizes(notebook).items(), bounds, strict=True):
-        if not least <= value <= most:
-            yield f"{value} {what}, not {least} to {most}"
-
-
-def check(path: Path, *, size: bool = True) -> list[str]:
+def check(path: Path) -> list[str]:
     """Check one committed notebook, and its translations, against the sources without running it.
 
     Returns
@@ -243,10 +229,9 @@ def check(path: Path, *, size: bool = True) -> list[str]:
         *check_claims(committed),
         *check_collection(path, committed),
         *check_prose(committed, source.allowed_numbers),
+        *check_size(committed),
+        *check_page(committed),
     ]
-    if size:
-        taste = slug(path) == TASTE
-        found += [*check_size(committed, taste), *check_page(committed, taste)]
     problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]
     for language in languages(path):
         problems += check_translation(source, committed, language)
@@ -258,15 +243,6 @@ def late(path: Path) -> list[str]:
     source = read_source(path)
     found = [translate(source, read_translation(source, each))[2] for each in languages(path)]
     return [line for lines in found for line in lines]
-
-
-def room(path: Path) -> str:
-    """Say in a line how large a committed notebook is, and how large it may be."""
-    committed = load(built_path(path))
-    assert committed is not None, path
-    found = sizes(committed)
-    words = f"{found['words of prose']:,} of {WORDS[1]:,} words"
-    return f"{words}, {found['cells']} of {CELLS[1]} cells, {found['bytes'] // 1000} kB"
 
 
 def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:

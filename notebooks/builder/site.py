@@ -127,6 +127,10 @@ class Links(HTMLParser):
         if tag == "figure":
             self.loads.append(found.get("data-sheet") or "")
 
+    def has(self, fragment: str) -> bool:
+        """Say whether a link may end in this fragment: an id of the page, or none."""
+        return not fragment or unquote(fragment) in self.places
+
 
 def dead_links(folder: Path) -> Iterator[str]:
     """Name each link of a site that leads nowhere, and what is loaded from another host."""
@@ -140,19 +144,21 @@ def dead_links(folder: Path) -> Iterator[str]:
             if urlsplit(address).scheme not in ("", "data") or address.startswith("//"):
                 yield f"{name}: loads {address} from another host"
         for address in {*page.leads, *filter(None, page.loads)}:
-            parts = urlsplit(address)
-            if parts.scheme or parts.netloc:
-                continue
-            if parts.path.startswith("../../live/"):  # made apart, and tried by tests/live.py
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if target.is_dir():
-                target /= "index.html"
-            if not target.is_file():
-                yield f"{name}: leads to {address}, which is not there"
-            elif (
-                parts.fragment
-                and target in read
-                and unquote(parts.fragment) not in read[target].places
-            ):
-                yield f"{name}: leads to {address}, which has no such place"
+            if why := leads_nowhere(address, path, read):
+                yield f"{name}: leads to {address}, which {why}"
+
+
+def leads_nowhere(address: str, path: Path, read: dict[Path, Links]) -> str | None:
+    """Say what is wrong with where a page leads; ``read`` holds the pages of the site."""
+    parts = urlsplit(address)
+    made_apart = parts.path.startswith("../../live/")  # and tried by tests/live.py
+    if parts.scheme or parts.netloc or made_apart:
+        return None
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if target.is_dir():
+        target /= "index.html"
+    if not target.is_file():
+        return "is not there"
+    if target in read and not read[target].has(parts.fragment):
+        return "has no such place"
+    return None

@@ -6,8 +6,7 @@ Markdown tagged `figure-text`. A cell tagged `parameters` holds `SEED = 0`. Numb
 that no cell computes (years, say) stand in the front matter, `lora_edu: allowed_numbers:`, each
 with its reason. A section ends with a code cell tagged `claims`, which readers see folded. A
 question stands in a cell of its own, tagged `predict`, that holds `guess = "?"` and a call of
-`predict` and nothing else. The class or the loop that a lesson is about may be longer than other
-cells: its cell is tagged `subject`.
+`predict` and nothing else.
 
 Readers see an exercise as its stub, its hints, and its solution, folded. In the stub
 
@@ -41,7 +40,6 @@ NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
 TAGS = UNSTABLE | {
     "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
-    "subject",
 }  # fmt: skip
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 

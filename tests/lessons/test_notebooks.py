@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from builder import execute
 from builder.editions import LABELS, dumps, load, own_edition, printed
-from builder.lint import TASTE, check
+from builder.lint import check
 from builder.prose import numbers_in, without_code
 from builder.quiz import read_quizzes
 from builder.source import (
     NOTEBOOKS,
-    exercises,
     read_cells,
     read_source,
     slug,
@@ -67,18 +66,11 @@ def test_every_exercise_can_be_solved(source):
     assert "not attempted" not in "".join(map(printed, notebook.cells))
 
 
-@lessons
-def test_a_lesson_has_two_to_four_exercises(source):
-    """But the first one, which is short and asks for nothing."""
-    number = len(exercises(read_source(source)))
-    assert number == 0 if slug(source) == TASTE else 2 <= number <= 4
-
-
 def seeds(source):
     """Other seeds to run a lesson with: fewer where it takes longer."""
     if slug(source) == "language_model":
         return (1,)
-    return (1, 2) if slug(source) in LONGER else (1, 2, 3, 4, 5)
+    return (1, 2) if slug(source) in LONGER else (1, 2, 3)
 
 
 @pytest.mark.slow
@@ -100,90 +92,50 @@ def test_the_claims_hold_for_other_seeds(source, seed):
 # What a learner may try in a lesson, and how many of its sentences are false then.
 TRIED = {
     "first_words": [
-        ("SEED = 0", "SEED = 7", 0),
         ('    "Meow. The box is mine now.",\n', "", 1),
     ],
     "matrix_example": [
-        ("SEED = 0", "SEED = 7", 0),
-        ("100, 100, 5 ", "100, 100, 2 ", range(10, 30)),
-        ("100, 100, 5 ", "100, 100, 7 ", range(10, 30)),
         ("100, 100, 5 ", "100, 100, 60 ", range(10, 30)),
-        ("100, 100, 5 ", "100, 100, 100 ", range(10, 30)),
         ("100, 100, 5 ", "50, 80, 5 ", range(10, 30)),
-        ('("I", "H", "LILI"', '("I", "H"', 1),
-        ('"ANNA"  ', '"LILI"  ', 0),
-        ("tasks = 10", "tasks = 11", 1),  # solves the puzzle
+        ("tasks = 10", "tasks = 11", 1),
     ],
     "rank_and_svd": [
-        ("SEED = 0", "SEED = 7", 0),
         ("[[0.6, 0.0]", "[[0.6, 0.3]", range(5, 12)),
-        ("standard_normal((100, 4)) @ rng.standard_normal((4, 100))",
-         "standard_normal((100, 9)) @ rng.standard_normal((9, 100))", range(4, 9)),
-        ("0.2 * noise,", "0.6 * noise,", range(2, 6)),
         ('"… + 1 noise": rank4 + noise,', "", 2),
-        ("r = 5\n", "r = 12\n", 0),
-        ("figures.square(20)  ", "np.eye(30)  ", 0),
-        ("1e-6 * noise,", "0 * noise,", 1),  # solves the puzzle
+        ("1e-6 * noise,", "0 * noise,", 1),
     ],
     "learning_the_update": [
-        ("SEED = 0", "SEED = 7", 0),
-        ("np.array([[2.0], [1.0]])", "np.array([[3.0], [1.0]])", 1),
         ("hidden.shape, 100", "hidden.shape, 30", range(1, 9)),
         ("r = 5   ", "r = 2   ", range(1, 4)),
-        ("r = 5   ", "r = 30   ", 0),
-        ("lora_alpha=r)\nstart_A", "lora_alpha=3 * r)\nstart_A", range(1, 5)),
-        ("lr=0.02)", "lr=0.0)", 1),
-        ("nudge[i, j] = 1e-4", "nudge[i, j] = 1e-3", 1),
-        ("lr = 0.003", "lr = 0.03", range(4)),
-        ("[(X, T)] * 1000", "[(X, T)] * 10", 1),  # solves the puzzle
+        ("[(X, T)] * 1000", "[(X, T)] * 10", 1),
     ],
     "intrinsic_rank": [
-        ("SEED = 0", "SEED = 7", 0),
         ("lr=1e-2, r=4)", "lr=1e-2, r=1)", range(1, 4)),
-        ("(10, 7, 5, 3, 2)", "(10, 8, 5)", 0),
-        ("lr=3e-3, r=r, lora_alpha=8 * r, epochs=100", "lr=3e-3, r=r, epochs=20", range(1, 4)),
-        ("inverted.train, lr=1e-2, r=16)", "inverted.train, lr=1e-2, r=1)", range(3)),
-        ("lora_alpha=1024)", "lora_alpha=16)", 1),  # solves the puzzle
+        ("lora_alpha=1024)", "lora_alpha=16)", 1),
     ],
     "counting_parameters": [
-        ("SEED = 0", "SEED = 7", 0),
-        ("rank, width = 4,", "rank, width = 3,", range(1, 3)),
-        ('counting.count("llama-3.1-8b", 8,', 'counting.count("llama-3.1-8b", 16,', range(1, 3)),
-        ("lora_parameters(12_288, 12_288, 4)", "lora_parameters(12_288, 12_288, 8)", 2),
         ("batch=1, length=512)\ntotal", "batch=4, length=2048)\ntotal", range(1, 4)),
-        ("batch=2, length=32)\nplanned", "batch=2, length=16)\nplanned", range(1, 2)),  # below it
-        ("batch=1, length=4096)", "batch=1, length=2048)", 1),  # solves the puzzle
+        ("batch=1, length=4096)", "batch=1, length=2048)", 1),
     ],
     "merging": [
-        ("SEED = 0", "SEED = 7", 0),
         ("step = (largest - least) / 15", "step = (largest - least) / 31", range(1, 6)),
-        ("torch.randint(1000, (1, 16)", "torch.randint(1000, (1, 64)", 0),
-        ('"c": (0.002, drawn)', '"c": (0.02, drawn)', 0),
-        ('"a": (0.001, drawn)', '"a": (0.01, drawn)', 1),  # solves the puzzle
+        ('"a": (0.001, drawn)', '"a": (0.01, drawn)', 1),
     ],
     "real_model": [
-        ("SEED = 0", "SEED = 7", 0),
         ("train(full, lr=1e-4)", "train(full, lr=1e-6)", range(1, 7)),
-        ("(600, 0, 0)", "(500, 0, 0)", 1),  # solves the puzzle
     ],
-    "inside_the_update": [
-        ("SEED = 0", "SEED = 7", 0),
-        ("lab.adapt(base, SEED + 1,", "lab.adapt(base, SEED,", 1),  # solves the puzzle
-    ],
-    "language_model": [
-        ("lr=0.001,", "lr=0.0,", range(4, 9)),
-        ("said.test[:9]", "said.test[:6]", 1),  # solves the puzzle
-    ],
+    "inside_the_update": [("lab.adapt(base, SEED + 1,", "lab.adapt(base, SEED,", 1)],
+    "language_model": [("lr=0.001,", "lr=0.0,", range(4, 9))],
     "beyond_lora": [
-        ("SEED = 0", "SEED = 7", 0),
-        ("moved(lora_alpha=32, lr=1e-3)", "moved(lora_alpha=32, lr=2e-3)", 1),  # solves the puzzle
+        ("moved(lora_alpha=32, lr=1e-3)", "moved(lora_alpha=32, lr=2e-3)", 1),
     ],
-}  # fmt: skip
+}
 
 
 def played(lesson: str, old: str, new: str) -> NotebookNode:
     """Run a learner's own copy with one piece of its code changed."""
-    source = read_source(next(path for path in SOURCES if slug(path) == lesson))
+    (path,) = [path for path in SOURCES if slug(path) == lesson]
+    source = read_source(path)
     notebook = own_edition(source)
     changed = [cell for cell in notebook.cells if cell.cell_type == "code" and old in cell.source]
     assert len(changed) == 1, old
@@ -216,15 +168,10 @@ def test_nothing_stops_when_a_learner_plays_and_the_page_says_what_is_false(
     panels = [printed(cell) for cell in notebook.cells if "claims" in tags(cell)]
     found = sum(text.count("✗") for text in panels)
     assert found in (false if isinstance(false, range) else [false]), panels
-    said = [printed(cell) for cell in notebook.cells if cell.source.startswith("puzzle(")]
-    assert len(said) == (lesson != TASTE)  # the first one sets no puzzle
-    if false == 1:
-        assert all(text.startswith("puzzle: OK") for text in said)
 
 
-def test_each_lesson_is_played_with_and_its_puzzle_solved():
+def test_each_lesson_is_played_with():
     assert set(TRIED) == {slug(path) for path in SOURCES}
-    assert all(tried[-1][2] == 1 for tried in TRIED.values())
 
 
 def test_a_claim_that_breaks_in_a_committed_notebook_turns_nbval_red(tmp_path):
