@@ -289,25 +289,14 @@ def test_the_votes_of_the_class_are_answered_as_its_lessons_answer():
         assert said[1] == nearest
 
 
-# What each lesson needs: some others, and all that these need.
-BUILDS_ON = {
-    "first_words": [],
-    "matrix_example": [],
-    "rank_and_svd": ["matrix_example"],
-    "learning_the_update": ["rank_and_svd"],
-    "intrinsic_rank": ["learning_the_update"],
-    "counting_parameters": ["matrix_example"],
-    "merging": ["learning_the_update"],
-    "real_model": ["intrinsic_rank"],
-    "inside_the_update": ["merging", "real_model"],
-    "language_model": ["learning_the_update"],
-    "beyond_lora": ["real_model"],
-}
-
-
-def up_to(lesson: str) -> set[str]:
-    """Return a lesson and all that it builds on."""
-    return {lesson}.union(*map(up_to, BUILDS_ON[lesson]))
+def builds_on() -> dict[str, set[str]]:
+    """Return what each lesson needs, itself and all before it, as the README's table says."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    needs: dict[str, set[str]] = {}
+    for number, after in re.findall(r"(?m)^\| (\d\d) \| .+ \| ([^|]+) \|$", text):
+        before = [slug(NUMBERED[one]) for one in re.findall(r"\d\d", after)]
+        needs[slug(NUMBERED[number])] = {slug(NUMBERED[number])}.union(*(needs[b] for b in before))
+    return needs
 
 
 def says(term: str, text: str) -> bool:
@@ -431,13 +420,14 @@ def test_no_lesson_says_a_term_that_nothing_before_it_explains_unless_the_glossa
         )
         for path in SOURCES
     }
-    assert prose.keys() == BUILDS_ON.keys()
+    needed = builds_on()
+    assert prose.keys() == needed.keys()
     for term, cells, named in glossary_rows():
         explain = {lesson for lesson, _ in cells}
         without = {
             lesson
             for lesson, text in prose.items()
-            if says(term, text) and not explain & up_to(lesson)
+            if says(term, text) and not explain & needed[lesson]
         }
         assert without == named, (
             f"{term!r} is said, unexplained, in lessons {sorted(without)}; GLOSSARY.md admits "
