@@ -7,7 +7,7 @@ import peft
 import pytest
 import torch
 import transformers
-from near import assert_near, randn, relative
+from helpers import assert_near, randn, relative
 from torch import nn
 from transformers import BertConfig, DistilBertConfig, GPT2Config, T5Config
 

@@ -5,9 +5,9 @@ import math
 import peft
 import pytest
 import torch
+from helpers import assert_near, randn, relative
 from hypothesis import given
 from hypothesis import strategies as st
-from near import assert_near, randn, relative
 from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
 from torch import nn
 from transformers.pytorch_utils import Conv1D

@@ -1,0 +1,36 @@
+"""What many tests of the core need: tensors, how near two of them are, and errors as text."""
+
+import torch
+
+
+def randn(*shape, seed=0, dtype=torch.float32):
+    """Return the same random tensor each time, whatever else draws."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def relative(ours, theirs):
+    """Return the largest difference between two tensors, relative to the largest entry."""
+    assert ours.shape == theirs.shape
+    if not ours.numel():
+        return 0.0
+    ours, theirs = ours.detach().double(), theirs.detach().double()
+    return ((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-300)).item()
+
+
+def assert_near(ours, theirs, tolerance):
+    """Fail unless two lists of tensors (or None) agree in dtype, shape, and up to the tolerance."""
+    for one, other in zip(ours, theirs, strict=True):
+        if one is None or other is None:
+            assert one is other
+        else:
+            assert one.dtype == other.dtype
+            assert relative(one, other) <= tolerance
+
+
+def error_of(function, *args, **kwargs):
+    """Return the error of a call as text, "ValueError: r must be at least 1, got 0"."""
+    try:
+        function(*args, **kwargs)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    raise AssertionError("no error")
