@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import _C, Tensor, nn
+from torch import Tensor, nn
+from torch._C import _are_functorch_transforms_active  # no public name tells it, nor the next one
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
-from torch.nn.modules import module as _module
+from torch.jit import is_tracing  # pyright: ignore[reportPrivateImportUsage]
+from torch.nn.modules.module import _has_any_global_hook
 
-# The hooks that were put on all modules at once, by kind.
-_ON_ALL = [v for k, v in vars(_module).items() if k.startswith("_global_") and k.endswith("hooks")]
 _PLAIN = (Tensor, nn.Parameter)  # a subclass may compute something else
 
 
@@ -25,42 +25,37 @@ def operands(layer: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tens
 
     None under ``torch.compile``, export, tracing, the transforms of ``torch.func`` and forward-mode
     AD, which differentiate the plain equation themselves; where there is dropout, or nothing to
-    compute (no features, the meta device); where the base was unfrozen or replaced, has hooks (or
-    all modules have) or another forward; where x or the weight is no plain tensor; and where dtypes
-    differ: beside a half-precision base the factors are float32. Under autocast all tensors are
-    cast, as it would cast those of each product.
+    compute (no features, the meta device); where the base is trained, was replaced, has hooks (or
+    all modules have) or another forward; where x or the weight is no plain tensor, or a parameter
+    has become an attribute; and where dtypes differ: beside a half-precision base the factors are
+    float32. Under autocast all tensors are cast, as it would cast those of each product.
     """
-    traced = is_compiling() or _C._get_tracing_state() is not None
-    if traced or _C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return None
+    recorded = is_compiling() or is_tracing() or _are_functorch_transforms_active()
+    if recorded or type(x) not in _PLAIN or x.is_meta or forward_ad.unpack_dual(x).primal is not x:
+        return None  # the last: within dual_level(), outside of which x comes back as it is
     base = layer._modules["base"]
-    replaced = base.__class__ is not nn.Linear and not layer.fan_in_fan_out  # Conv1D was not
-    odd = type(x) not in _PLAIN or x.is_meta or not (layer.in_features and layer.out_features)
+    hooks = base._forward_hooks or base._forward_pre_hooks or _has_any_global_hook()
+    hooks = hooks or base._backward_hooks or base._backward_pre_hooks
+    replaced = not (base.__class__ is nn.Linear or layer.fan_in_fan_out)  # or else it is Conv1D
+    replaced = replaced or "forward" in base.__dict__  # as accelerate does
     dropout = layer.training and layer.lora_dropout > 0
-    if replaced or odd or dropout or hooked(base) or any(_ON_ALL):
+    if hooks or replaced or dropout or 0 in (layer.in_features, layer.out_features):
         return None
     try:  # an attribute of an nn.Module takes as long as a product with one sample
         lora_A, lora_B = layer._parameters["lora_A"], layer._parameters["lora_B"]
         weight, bias = base._parameters["weight"], base._parameters["bias"]
-    except KeyError:  # a pruned factor, a replica of nn.DataParallel: attributes, no parameters
-        lora_A, lora_B, weight, bias = layer.lora_A, layer.lora_B, base.weight, base.bias
+    except KeyError:  # pruned, or a replica of nn.DataParallel
+        return None
     if type(weight) not in _PLAIN or weight.requires_grad or getattr(bias, "requires_grad", False):
         return None
     weight = weight.T if layer.fan_in_fan_out else weight  # (d, k)
-    cast = _C._is_any_autocast_enabled() and torch.is_autocast_enabled(x.device.type)
-    if cast and x.is_floating_point() and x.dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(x.device.type)
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.is_floating_point() and x.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
         bias = None if bias is None else bias.to(dtype)
         return x.to(dtype), weight.to(dtype), bias, lora_A.to(dtype), lora_B.to(dtype)
     same = x.dtype == weight.dtype == lora_A.dtype == lora_B.dtype
     return (x, weight, bias, lora_A, lora_B) if same else None
-
-
-def hooked(base: Any) -> bool:
-    """Return whether a call of this layer does more than its class says."""
-    hooks = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks
-    # The last: replaced on the instance, as accelerate does.
-    return bool(hooks or base._backward_pre_hooks or "forward" in base.__dict__)
 
 
 def lora_linear(
@@ -106,7 +101,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_output):  # noqa: ANN001, ANN205
-        if _C._is_any_autocast_enabled():  # all is cast already, or was not to be cast
+        if torch.is_autocast_enabled(grad_output.device.type):  # what was to be cast is already
             with torch.autocast(grad_output.device.type, enabled=False):
                 return _Fused.backward(ctx, grad_output)
         x, weight, lora_A, lora_B, h_t = ctx.saved_tensors

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeAlias
 
 import regex  # it can stop, and re cannot
 import torch
@@ -22,7 +22,8 @@ from lora_edu import counting, layers, variants
 from lora_edu.files import uninterrupted
 from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers
 
-Number = TypeVar("Number", int, float)
+# What has an adapter that PEFT knows: what it trains, and which fields of a configuration name it.
+AdapterLayer: TypeAlias = LoRALinear | variants.DoRALinear
 PATIENCE = 2.0  # seconds for all regular expressions: those of a file may be made to take for ever
 _compiled = lru_cache(10_000)(regex.compile)  # its own cache is too small for a pattern a layer
 
@@ -56,6 +57,23 @@ class LoraConfig:
     init_lora_weights: bool | str = True
 
     def __post_init__(self) -> None:
+        for name in ("use_rslora", "use_dora"):
+            if not isinstance(given := getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {given!r}")
+        if (given := self.init_lora_weights) not in (True, "pissa"):
+            raise ValueError(f'init_lora_weights must be True or "pissa", got {given!r}')
+        self._check_patterns()
+        if not isinstance(self.target_modules, str):
+            self._sort("target_modules", str)
+        if self.modules_to_save:  # [] is none, as in PEFT
+            self._sort("modules_to_save", str)
+        if self.layers_to_transform not in (None, []):
+            self._sort("layers_to_transform", int)
+            if isinstance(self.target_modules, str):
+                raise ValueError("layers_to_transform needs a list of names as target_modules")
+
+    def _check_patterns(self) -> None:
+        """Check the regular expressions, and each r and lora_alpha."""
         patterns = [self.target_modules] if isinstance(self.target_modules, str) else []
         for name in ("rank_pattern", "alpha_pattern"):
             given = getattr(self, name)
@@ -71,22 +89,9 @@ class LoraConfig:
             layers.check_hyperparameters(r, self.lora_alpha, self.lora_dropout)
         for lora_alpha in self.alpha_pattern.values():
             layers.check_hyperparameters(self.r, lora_alpha, self.lora_dropout)
-        for name in ("use_rslora", "use_dora"):
-            if not isinstance(given := getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {given!r}")
-        if (given := self.init_lora_weights) not in (True, "pissa"):
-            raise ValueError(f'init_lora_weights must be True or "pissa", got {given!r}')
-        if not isinstance(self.target_modules, str):
-            self._sort("target_modules", str)
-        if self.modules_to_save:  # [] is none, as in PEFT
-            self._sort("modules_to_save", str)
-        if self.layers_to_transform not in (None, []):
-            self._sort("layers_to_transform", int)
-            if isinstance(self.target_modules, str):
-                raise ValueError("layers_to_transform needs a list of names as target_modules")
 
     def _sort(self, field_name: str, kind: type) -> None:
-        """Put the entries of a list in order, which means nothing, once each."""
+        """Sort and deduplicate the entries of a list: their order means nothing."""
         given = getattr(self, field_name)
         entries = [given] if type(given) is int else given
         listed = isinstance(entries, list | tuple | set | frozenset) and entries
@@ -94,23 +99,6 @@ class LoraConfig:
             what = "names" if kind is str else "numbers"
             raise TypeError(f"{field_name} must be a list of {what}, got {given!r}")
         object.__setattr__(self, field_name, sorted(set(entries)))
-
-
-@runtime_checkable
-class AdapterLayer(Protocol):
-    """What a layer says of its adapter: LoRALinear does, and each variant that PEFT has too."""
-
-    def adapter_tensors(self) -> dict[str, Tensor]:
-        """Return what trains, under the names that it has in PEFT's files."""
-        ...
-
-    def peft_options(self) -> dict[str, object]:
-        """Return the fields of PEFT's configuration of which the layer knows best."""
-        ...
-
-    def plain(self) -> nn.Module:
-        """Return the layer that was adapted, with what its weight holds now."""
-        ...
 
 
 def add_lora(
@@ -251,8 +239,8 @@ def unload(model: nn.Module) -> nn.Module:
     with all_or_nothing(model):
         for name, layer in adapter_layers(model).items():
             if layer is model:
-                return layer.plain()
-            model.set_submodule(name, layer.plain())
+                return layer.unloaded()
+            model.set_submodule(name, layer.unloaded())
         vars(model).pop("lora_config", None)
     return model
 
@@ -350,9 +338,7 @@ def _matches(pattern: str, name: str, until: float) -> bool:
         raise ValueError(f"{pattern!r} takes too long to compare with {name!r}") from None
 
 
-def _first_match(
-    patterns: Mapping[str, Number], name: str, default: Number, until: float
-) -> Number:
+def _first_match(patterns: Mapping[str, Any], name: str, default: Any, until: float) -> Any:
     """Return the value of the first pattern that matches the name, or an end of it after a dot."""
     for pattern, value in patterns.items():
         if _matches(rf"(?:.*\.)?(?:{pattern})", name, until):

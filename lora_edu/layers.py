@@ -6,7 +6,7 @@ Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; the start follows lorali
 
 import contextlib
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -143,8 +143,8 @@ class LoRALinear(nn.Module):
         """
         unmerge_layers([self])
 
-    def plain(self) -> nn.Module:
-        """Return the base layer, with what its weight holds now: W0, or, merged, W0 + ΔW."""
+    def unloaded(self) -> nn.Module:
+        """Return the base layer, with what its weight holds now: W0, or, if merged, W0 + ΔW."""
         if self.init_lora_weights == "pissa" and not self.merged:
             raise ValueError("without its adapter, PiSSA's base is only a part of W0: merge it")
         return self.base
@@ -187,7 +187,7 @@ def merge_layers(layers: Collection[LoRALinear]) -> None:
         bound = W0.norm() + layer.scaling * A.norm() * B.norm()  # no entry of W0 + ΔW is larger
         if not (bound < torch.finfo(W0.dtype).max / 2 or torch.isfinite(layer.weight).all()):
             raise ValueError("W0 + delta_weight() must be finite, got NaN or infinity")
-    _add(layers, 1, [(layer.lora_A.clone(), layer.lora_B.clone()) for layer in layers])
+    _add(layers, 1)
 
 
 @torch.no_grad()
@@ -195,26 +195,27 @@ def unmerge_layers(layers: Collection[LoRALinear]) -> None:
     """Unmerge all of these layers in place, or none: a RuntimeError if one is not merged."""
     if not all(layer.merged for layer in layers):
         raise RuntimeError("this LoRALinear is not merged")
-    _add(layers, -1, [None] * len(layers))
+    _add(layers, -1)
 
 
-def _add(layers: Collection[LoRALinear], sign: int, states: Sequence[Any]) -> None:
-    """Add sign · ΔW to each weight in place, once there is memory for it, and note the state."""
-    factors = [layer.factors() for layer in layers]  # (r, k), (d, r)
-    largest: dict[Any, Tensor] = {}  # memory for one ΔW of a kind: the layers take turns
-    for layer, (A, B) in zip(layers, factors, strict=True):
+def _add(layers: Collection[LoRALinear], sign: int) -> None:
+    """Add sign · ΔW to each weight in place. Whatever may fail comes before the first change."""
+    factors = [[factor.clone() for factor in layer.factors()] for layer in layers]  # (r, k), (d, r)
+    memory: dict[Any, Tensor] = {}  # for the largest ΔW on each device; the layers share it
+    for layer, (A, _) in zip(layers, factors, strict=True):
         own = layer.base._parameters.get("weight")  # none of a pruned layer
         if own is None or own.is_inference() or 0 in own.stride():  # the last: expanded
             raise RuntimeError(f"{layer.base} has no weight of its own that could hold ΔW")
-        kind, size = (A.device, A.dtype), len(B) * A.shape[1]
-        if kind not in largest or len(largest[kind]) < size:
-            largest[kind] = A.new_empty(size)
+        kind = A.device, A.dtype
+        if kind not in memory or len(memory[kind]) < own.numel():
+            memory[kind] = A.new_empty(own.numel())
     with uninterrupted():
-        for layer, (A, B), state in zip(layers, factors, states, strict=True):
+        for layer, (A, B) in zip(layers, factors, strict=True):
             weight = dense_weight(layer.base)  # (d, k)
-            out = largest[A.device, A.dtype][: weight.numel()].view(weight.shape)
-            weight.add_(torch.mm(B, A, out=out).mul_(layer.scaling), alpha=sign)  # rounded once
-            layer._merged = state
+            delta = memory[A.device, A.dtype][: weight.numel()].view(weight.shape)
+            torch.mm(B, A, out=delta).mul_(layer.scaling)
+            weight.add_(delta, alpha=sign)  # rounded once
+            layer._merged = (A, B) if sign > 0 else None
 
 
 def is_linear(module: nn.Module) -> bool:

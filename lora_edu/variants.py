@@ -117,9 +117,9 @@ class DoRALinear(nn.Module):
         return (y * scale + (1 - scale) * bias).to(y.dtype)
 
     @torch.no_grad()
-    def plain(self) -> nn.Module:
+    def unloaded(self) -> nn.Module:
         """Return the base layer: with W0, or, merged, with W, which takes the place of W0 + ΔW."""
-        base = self.lora.plain()
+        base = self.lora.unloaded()
         if self.lora.merged:
             base.weight = _frozen(self.lora, self.weight)
         return base
