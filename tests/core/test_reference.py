@@ -1,10 +1,9 @@
 """The definition: against numbers checked by hand, central differences and autograd."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
+from helpers import error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,29 +94,26 @@ def test_gradients_equal_central_differences(problem):
 
 
 @pytest.mark.parametrize(
-    ("changed", "error", "message"),
+    ("name", "value", "message"),
     [
-        ({"lora_B": B.T}, ValueError, "lora_B must be (d, r), d = 2, r = 1, got (1, 2)"),
-        ({"lora_A": A[0]}, ValueError, "lora_A must be (r, k), k = 2, got (2,)"),
-        ({"lora_A": A[:0]}, ValueError, "r must be at least 1, got 0: lora_A has shape (0, 2)"),
-        ({"x": [1, 2, 3]}, ValueError, "x must be (..., k), k = 2, got (3,)"),
-        ({"x": 1.0}, ValueError, "x must be (..., k), k = 2, got ()"),
-        ({"bias": [1.0]}, ValueError, "bias must be (d), d = 2, got (1,)"),
-        ({"x": [[np.nan, 1]]}, ValueError, "x must be finite, got nan"),
-        ({"scaling": float("inf")}, ValueError, "scaling must be finite, got inf"),
-        ({"scaling": "2"}, TypeError, "scaling must hold real numbers, got '2'"),
-        ({"scaling": True}, TypeError, "scaling must hold real numbers, got True"),
-        ({"weight": "W0"}, TypeError, "weight must hold real numbers, got 'W0'"),
-        ({"x": None}, TypeError, "x must hold real numbers, got None"),
+        ("lora_B", B.T, "ValueError: lora_B must be (d, r), d = 2, r = 1, got (1, 2)"),
+        ("lora_A", A[0], "ValueError: lora_A must be (r, k), k = 2, got (2,)"),
+        ("lora_A", A[:0], "ValueError: r must be at least 1, got 0: lora_A has shape (0, 2)"),
+        ("x", [1, 2, 3], "ValueError: x must be (..., k), k = 2, got (3,)"),
+        ("x", 1.0, "ValueError: x must be (..., k), k = 2, got ()"),
+        ("x", [[np.nan, 1]], "ValueError: x must be finite, got nan"),
+        ("x", None, "TypeError: x must hold real numbers, got None"),
+        ("bias", [1.0], "ValueError: bias must be (d), d = 2, got (1,)"),
+        ("scaling", np.inf, "ValueError: scaling must be finite, got inf"),
+        ("scaling", True, "TypeError: scaling must hold real numbers, got True"),
+        ("weight", "W0", "TypeError: weight must hold real numbers, got 'W0'"),
     ],
 )
-def test_bad_input_is_named(changed, error, message):
-    arguments = {"x": X, "weight": W0, "lora_A": A, "lora_B": B} | changed
-    with pytest.raises(error, match=re.escape(message)):
-        reference.forward(**arguments)
+def test_bad_input_is_named(name, value, message):
+    arguments = {"x": X, "weight": W0, "lora_A": A, "lora_B": B, name: value}
+    assert error_of(reference.forward, **arguments) == message
 
 
 def test_the_gradient_must_have_the_samples_of_x():
-    message = "grad_output must be (..., d), ... = (1,), d = 2, got (3, 2)"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        reference.backward(np.ones((3, 2)), X, W0, A, B)
+    message = "ValueError: grad_output must be (..., d), ... = (1,), d = 2, got (3, 2)"
+    assert error_of(reference.backward, np.ones((3, 2)), X, W0, A, B) == message
