@@ -18,26 +18,20 @@ OFFSET = 1 - (1 / 32 + 1 / 30) / 2  # of bitsandbytes: the largest level is this
 GROUP = 256  # how many block maxima share a step, when they are quantised as well
 
 
-def nf4_levels(offset: float = OFFSET) -> Tensor:
+def nf4_levels() -> Tensor:
     """Return the 16 levels, float32, ascending from -1 to 1, zero among them.
 
     Quantiles Q of the standard normal distribution at evenly spaced probabilities, 8 between 0.5
-    and ``offset`` and 7 between 1 - ``offset`` and 0.5, divided by the largest:
+    and p = ``OFFSET`` and 7 between 1 - p and 0.5, divided by the largest:
 
-        Q(0.5 + i (offset - 0.5) / 8), i = 1..8,   -Q(0.5 + i (offset - 0.5) / 7), i = 1..7,   0
+        Q(0.5 + i (p - 0.5) / 8), i = 1..8,   -Q(0.5 + i (p - 0.5) / 7), i = 1..7,   0
 
-    With the default these are the published levels to 2e-7. The paper's own formula, the means of
-    neighbouring quantiles, gives others (``tests/core/test_quantize.py`` tries it).
+    These are the published levels to 2e-7. The paper's own formula, the means of neighbouring
+    quantiles, gives others (``tests/core/test_quantize.py`` tries it).
     """
-    if not 0.5 < offset < 1:
-        raise ValueError(f"offset must be above 0.5 and below 1, got {offset}")
-
-    def quantiles(n: int) -> Tensor:
-        p = torch.linspace(0.5, offset, n + 1, dtype=torch.float64)[1:]  # (n,)
-        return torch.special.ndtri(p)  # that is Q
-
-    below, above = quantiles(7), quantiles(8)
-    return (torch.cat([-below.flip(0), below.new_zeros(1), above]) / above[-1]).float()
+    below = torch.special.ndtri(torch.linspace(0.5, OFFSET, 8, dtype=torch.float64))  # that is Q
+    above = torch.special.ndtri(torch.linspace(0.5, OFFSET, 9, dtype=torch.float64))
+    return (torch.cat([-below[1:].flip(0), above]) / above[-1]).float()  # above[0] is 0
 
 
 LEVELS = nf4_levels()

@@ -57,7 +57,7 @@ def adapted(model=Model, **options):
 def state(model):
     """Return copies of all that a failure must leave as it is."""
     grads = [p.requires_grad for p in model.parameters()]
-    modules = {name: type(module) for name, module in model.named_modules()}
+    modules = [(type(m), getattr(m, "merged", None)) for m in model.modules()]
     return copy.deepcopy(model.state_dict()), (grads, modules, set(vars(model)))
 
 
@@ -88,36 +88,28 @@ t5 = partial(small, "T5ForConditionalGeneration", d_model=16, d_kv=8, num_heads=
 @pytest.mark.filterwarnings("ignore:Using Rank-Stabilized LoRA")
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
 @pytest.mark.parametrize(
-    ("model", "options"),
+    ("model", "targets", "options"),
     [
-        (bert, {"target_modules": ["query"]}),
-        (bert, {"target_modules": {"value", "query"}}),
-        (bert, {"target_modules": ["layer.1.attention.self.query", "intermediate.dense"]}),
-        (bert, {"target_modules": r".*layer\.0\.attention.*\.(query|key)"}),
-        (bert, {"target_modules": "all-linear"}),
-        (bert, {"target_modules": "all-linear", "modules_to_save": ["classifier"]}),
-        (bert, {"target_modules": ["dense"], "modules_to_save": ["pooler"]}),
-        (bert, {"target_modules": ["dense"], "layers_to_transform": 1}),  # and not the pooler
-        (bert, {"target_modules": ["dense"], "layers_to_transform": []}),
-        (bert, {"target_modules": ["query"], "rank_pattern": {"query": 2, ".*query": 3}}),
-        (bert, {"target_modules": ["query"], "alpha_pattern": {"query": 3}}),
-        (
-            bert,
-            {
-                "target_modules": ["query", "value"],
-                "rank_pattern": {r"layer\.1\.attention\.self\.query": 2, "query": 6},
-                "alpha_pattern": {"^bert.*value": 32},
-                "use_rslora": True,
-            },
-        ),
-        (gpt2, {"target_modules": "all-linear"}),  # Conv1D, and not the head, which is tied
-        (distilbert, {"target_modules": ["q_lin"], "modules_to_save": ["classifier"]}),
-        (t5, {"target_modules": ["q", "wo"], "layers_to_transform": [1]}),  # the first number
+        (bert, ["query"], {}),
+        (bert, {"value", "query"}, {"use_rslora": True}),
+        (bert, ["layer.1.attention.self.query", "intermediate.dense"], {}),
+        (bert, r".*layer\.0\.attention.*\.(query|key)", {}),
+        (bert, "all-linear", {}),
+        (bert, "all-linear", {"modules_to_save": ["classifier"]}),
+        (bert, ["dense"], {"modules_to_save": ["pooler"]}),
+        (bert, ["dense"], {"layers_to_transform": 1}),  # and not the pooler
+        (bert, ["dense"], {"layers_to_transform": []}),  # all of them
+        (bert, ["query"], {"rank_pattern": {r"layer\.1\.attention\.self\.query": 2, "query": 6}}),
+        (bert, ["query", "value"], {"alpha_pattern": {"^bert.*value": 32}}),
+        (gpt2, "all-linear", {}),  # Conv1D, and not the head, which is tied
+        (distilbert, ["q_lin"], {"modules_to_save": ["classifier"]}),  # the pre_classifier as well
+        (t5, ["q", "wo"], {"layers_to_transform": [1]}),  # of two numbers, the first
     ],
 )
-def test_what_is_adapted_and_what_trains_is_as_in_peft(model, options):
-    ours = add_lora(model(), LoraConfig(r=4, lora_alpha=8, **options))
-    theirs = peft.get_peft_model(model(), peft.LoraConfig(r=4, lora_alpha=8, **options))
+def test_what_is_adapted_and_what_trains_is_as_in_peft(model, targets, options):
+    options |= {"target_modules": targets, "r": 4, "lora_alpha": 8}
+    ours = add_lora(model(), LoraConfig(**options))
+    theirs = peft.get_peft_model(model(), peft.LoraConfig(**options))
     layers = {
         name.removeprefix("base_model.model."): (module.r["default"], module.scaling["default"])
         for name, module in theirs.named_modules()
@@ -179,7 +171,8 @@ def marked():
     return model
 
 
-def twice(shared=nn.Linear(3, 3)):  # noqa: B008
+def twice():
+    shared = nn.Linear(3, 3)
     return nn.Sequential(nn.Sequential(shared), shared)
 
 
@@ -192,29 +185,34 @@ def attention():
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "message"),
+    ("model", "targets", "options", "message"),
     [
-        (Model, {"target_modules": ["quary"]}, "got ['quary']; nearest names: query"),
-        (Model, {"target_modules": ["uery"]}, "got ['uery']; nearest names: query"),
-        (Model, {"target_modules": ["zzz"]}, "nearest names: head, query, value"),
-        (Model, {"target_modules": "query"}, "match a linear layer, got 'query'; nearest names: q"),
-        (Model, {"target_modules": "blocks.0.*"}, "blocks.0 must be nn.Linear or Conv1D, got Bl"),
-        (Model, {"target_modules": ["norm"]}, "target_modules: blocks.0.norm must be nn.Linear"),
-        (Model, {"modules_to_save": ["haed"]}, "modules_to_save must match a module, got ['haed']"),
-        (Model, {"modules_to_save": ["ery"]}, "blocks.0.query must not be in target_modules and"),
-        (Model, {"modules_to_save": ["ks.1"]}, "blocks.1.query must not be in target_modules and"),
-        (Model, {"r": 1001}, "r must be at most 1000 for blocks.0.query, got 1001"),
-        (wide, {"target_modules": ["0"], "r": 1501}, "r must be at most 1500 for 0, got 1501"),
-        (adapted, {"target_modules": ["value"]}, "no LoRA layers yet, but blocks.0.query is one"),
-        (marked, {}, "model has an attribute lora_config of its own, where ours would go"),
-        (twice, {"target_modules": "all-linear"}, "is one layer in 2 places: give each its own"),
-        (attention, {"target_modules": "all-linear"}, "got NonDynamicallyQuantizableLinear"),
+        (Model, ["quary"], {}, "must match a linear layer, got ['quary']; nearest names: query"),
+        (Model, ["uery"], {}, "got ['uery']; nearest names: query"),
+        (Model, ["zzz"], {}, "nearest names: head, query, value"),
+        (Model, "query", {}, "got 'query'; nearest names: query"),
+        (
+            Model,
+            "blocks.0.*",
+            {},
+            "target_modules: blocks.0 must be nn.Linear or Conv1D, got Block",
+        ),
+        (Model, ["norm"], {}, "blocks.0.norm must be nn.Linear or Conv1D, got LayerNorm"),
+        (Model, ["value"], {"modules_to_save": ["haed"]}, "must match a module, got ['haed']"),
+        (Model, ["query"], {"modules_to_save": ["ery"]}, "blocks.0.query must not be in target"),
+        (Model, ["query"], {"modules_to_save": ["ks.1"]}, "blocks.1.query must not be in target"),
+        (Model, ["query"], {"r": 1001}, "r must be at most 1000 for blocks.0.query, got 1001"),
+        (wide, ["0"], {"r": 1501}, "r must be at most 1500 for 0, got 1501"),
+        (adapted, ["value"], {}, "model must have no LoRA layers yet, but blocks.0.query is one"),
+        (marked, ["query"], {}, "model has an attribute lora_config of its own, where ours would"),
+        (twice, "all-linear", {}, "is one layer in 2 places: give each its own"),
+        (attention, "all-linear", {}, "1.out_proj must be nn.Linear or Conv1D, got NonDynamically"),
     ],
 )
-def test_a_failure_is_explained_and_leaves_the_model_as_it_was(model, options, message):
+def test_a_failure_is_explained_and_leaves_the_model_as_it_was(model, targets, options, message):
     plain = model()
     before = state(plain)
-    assert message in error_of(add_lora, plain, config(**options))
+    assert message in error_of(add_lora, plain, config(target_modules=targets, **options))
     assert_unchanged(plain, before)
 
 

@@ -38,12 +38,6 @@ def assert_svd(U, S, Vt, product, tolerance):
     near((U * S) @ Vt, product, atol=tolerance)
 
 
-def test_truncated_svd_by_hand():
-    U, S, Vt = lowrank.truncated_svd([[0, 3], [2, 0]], 1)
-    assert_svd(U, S, Vt, np.array([[0, 3], [0, 0]]), 1e-15)
-    near(S, [3])
-
-
 @given(matrix_and_rank())
 @ANY
 def test_the_best_approximation_leaves_the_tail_of_the_spectrum(case):
@@ -54,6 +48,7 @@ def test_the_best_approximation_leaves_the_tail_of_the_spectrum(case):
     tail = np.linalg.svd(matrix, compute_uv=False)[r:]
     near(np.linalg.norm(matrix - best), np.linalg.norm(tail), atol=1e-11)
     near(np.linalg.norm(matrix - best, 2), np.max(tail, initial=0), atol=1e-11)
+    assert lowrank.factor(matrix.astype(np.float16), r)[0].dtype == np.float32
     lora_A, lora_B = lowrank.factor(matrix, r)
     near(lora_B @ lora_A, best, atol=1e-11)
     near(lora_A @ lora_A.T, lora_B.T @ lora_B, atol=1e-11)  # both are Σ
@@ -100,16 +95,6 @@ def test_measures_are_bounded_and_know_no_order_and_no_unit(S, random):
         near(measure(4 * shuffled), measure(S))  # a power of two: nothing is rounded
 
 
-def test_noise_moves_the_exact_rank_and_not_the_measures():
-    rng = np.random.default_rng(0)
-    matrix = rng.normal(size=(100, 4)) @ rng.normal(size=(4, 100))
-    noisy = np.linalg.svd(matrix + 1e-6 * rng.normal(size=(100, 100)), compute_uv=False)
-    clean = np.linalg.svd(matrix, compute_uv=False)
-    assert np.count_nonzero(noisy > 1e-10 * noisy[0]) == 100
-    assert lowrank.energy_rank(noisy, 0.99) == lowrank.energy_rank(clean, 0.99) == 4
-    near(lowrank.stable_rank(noisy), lowrank.stable_rank(clean), rtol=1e-6)
-
-
 # Subspaces
 
 
@@ -136,13 +121,6 @@ def test_subspace_similarity_against_its_definition(case, seed):
     near(np.diag(subspace_similarity(A_1, A_1)), 1)
 
 
-def test_subspace_similarity_of_random_subspaces_is_max_i_j_over_k():
-    rng = np.random.default_rng(0)
-    pairs = [(rng.normal(size=(8, 384)), rng.normal(size=(64, 384))) for _ in range(20)]
-    mean = np.mean([subspace_similarity(*pair)[7, [7, 63]] for pair in pairs], axis=0)
-    near(mean, [8 / 384, 64 / 384], rtol=0.1)
-
-
 @pytest.mark.parametrize(("own", "update"), [(1, 1), (1e200, 1e200), (1e-200, 1), (1e200, 1e-100)])
 def test_amplification_by_hand(own, update):
     # Strengths (6, 8), norm 10, against (3, 4), norm 5; then 6 along e0, where W0 has 3.
@@ -151,12 +129,6 @@ def test_amplification_by_hand(own, update):
     near(lowrank.amplification(W0, delta * [1, 0], 1), 2 * update / own)
     assert lowrank.amplification(W0 * [0, 1], delta * [1, 0], 1) == np.inf
     assert lowrank.amplification(0 * W0, delta, 1) == np.inf
-
-
-def test_half_precision_is_computed_in_single_and_single_stays_single():
-    for given_type in (np.float16, np.float32):
-        lora_A, lora_B = lowrank.factor(np.eye(3, dtype=given_type), 2)
-        assert lora_A.dtype == lora_B.dtype == np.float32
 
 
 eye, ones, full = np.eye, np.ones, np.full

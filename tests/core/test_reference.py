@@ -1,4 +1,4 @@
-"""The definition: against numbers checked by hand, central differences and autograd."""
+"""The definition: against numbers checked by hand, and against autograd."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ G = np.array([[1, 2]])
 
 def test_all_by_hand():
     assert reference.delta_weight(A, B).tolist() == [[3, 6], [4, 8]]
+    assert reference.merge(W0, A, B).tolist() == [[4, 6], [4, 9]]
+    assert reference.forward(X, W0, A, B).tolist() == [[10, 13]]
+    assert reference.backward(G, X, W0, A, B).x.tolist() == [[1 + 11, 2 + 22]]
     assert reference.merge(W0, A, B, scaling=2).tolist() == [[7, 12], [8, 17]]
     # h = 1·1 + 1·2 = 3; ΔW x = (9, 12); doubled (18, 24); W0 x = (1, 1); bias (100, 200).
     assert reference.forward(X, W0, A, B, scaling=2, bias=[100, 200]).tolist() == [[119, 225]]
@@ -75,22 +78,6 @@ def test_outputs_and_gradients_equal_the_dense_expression_and_autograd(problem):
     del arrays["grad_output"]
     ours = reference.forward(**arrays, scaling=s)
     np.testing.assert_allclose(ours, y.detach(), rtol=1e-10, atol=1e-12, strict=True)
-
-
-@given(problems())
-@settings(max_examples=20)
-def test_gradients_equal_central_differences(problem):
-    arrays, s = problem
-    g = arrays.pop("grad_output")
-    gradients = reference.backward(g, **arrays, scaling=s)
-    for name, gradient in gradients._asdict().items():
-        for index in np.ndindex(gradient.shape):
-            ends = []
-            for step in (1e-4, -1e-4):  # y is linear in each argument: no truncation error
-                moved = arrays | {name: arrays[name].copy()}
-                moved[name][index] += step
-                ends.append(np.sum(g * reference.forward(**moved, scaling=s)))
-            assert abs((ends[0] - ends[1]) / 2e-4 - gradient[index]) < 1e-9 * (1 + abs(ends[0]))
 
 
 @pytest.mark.parametrize(
