@@ -1,8 +1,8 @@
 """The fast path of :class:`~lora_edu.layers.LoRALinear`: its gradients by hand, term by term.
 
-One node of autograd stands for the whole layer. For the backward pass it keeps x @ lora_A.T, and
-beside it only what is there anyway: x and the parameters. Beyond one token, no product passes
-through a temporary of the size of y. The mathematics is that of :mod:`lora_edu.reference`.
+The whole layer is one node of autograd's graph. For the backward pass it keeps x @ lora_A.T, and
+otherwise only what exists anyway: x and the parameters. For more than one token, no product needs a
+temporary of the size of y. The mathematics is that of :mod:`lora_edu.reference`.
 Letters: d = out_features, k = in_features, r = rank, n = samples (all leading dimensions of x).
 """
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import regex  # it can stop, and re cannot
+import regex  # unlike re, it has a timeout
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +22,11 @@ from lora_edu import counting, layers, variants
 from lora_edu.files import uninterrupted
 from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers
 
-# What has an adapter that PEFT knows: what it trains, and which fields of a configuration name it.
+# The layers whose adapters PEFT's files can hold.
 AdapterLayer: TypeAlias = LoRALinear | variants.DoRALinear
-PATIENCE = 2.0  # seconds for all regular expressions: those of a file may be made to take for ever
+PATIENCE = (
+    2.0  # seconds for all regular expressions: one from a file may be written to take for ever
+)
 _compiled = lru_cache(10_000)(regex.compile)  # its own cache is too small for a pattern a layer
 
 

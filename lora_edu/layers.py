@@ -24,10 +24,11 @@ class LoRALinear(nn.Module):
 
         y = x @ W0.T + bias + scaling · dropout(x) @ lora_A.T @ lora_B.T
 
-    Two paths compute it, equal but for rounding. The plain one, the equation left to autograd,
-    stands in ``forward``. The fast one, :func:`lora_edu._fused.lora_linear`, needs less memory, and
-    serves where all tensors have one dtype, as in float32 or under autocast. Of operands of mixed
-    dtypes, the sum is made in the larger one, and returned in that of ``base``.
+    Two paths compute it, with results that are equal up to rounding. The plain path is the equation
+    in ``forward``, differentiated by autograd. The fast path, :func:`lora_edu._fused.lora_linear`,
+    needs less memory, and is used where all tensors have one dtype, as in float32 or under
+    autocast. If dtypes are mixed, the sum is computed in the larger one and returned in that of
+    ``base``.
 
     ``state_dict`` holds W0, merged or not, so that no copy of the layer counts ΔW twice.
 
@@ -65,10 +66,10 @@ class LoRALinear(nn.Module):
         self.init_lora_weights: bool | str = True  # PEFT's field: "pissa" has changed the base
         self._merged: tuple[Tensor, Tensor] | None = None  # copies of the factors that were merged
         self.reset_lora_parameters()
-        base.requires_grad_(False)  # at last: nothing can fail any more
+        base.requires_grad_(False)  # the last step, because none can fail after it
 
     def reset_lora_parameters(self) -> None:
-        """Start anew: lora_A uniform in ±1/√in_features, lora_B zero, so that ΔW = 0."""
+        """Draw lora_A uniformly from ±1/√in_features, and set lora_B to zero, so that ΔW = 0."""
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B)
 
@@ -97,16 +98,17 @@ class LoRALinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """W0 + ΔW, (out_features, in_features), for code that computes with the weight by itself.
+        """W0 + ΔW, (out_features, in_features), computed at each use.
 
-        nn.TransformerEncoderLayer does so, and T5 asks for its dtype. It is made at each use.
+        It is for code that does not call the layer: nn.TransformerEncoderLayer passes the weight to
+        one kernel for the whole block, and T5 asks for its dtype.
         """
         weight = dense_weight(self.base)
         return weight if self.merged else (weight + self.delta_weight()).to(weight.dtype)
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias of ``base``, for the same."""
+        """The bias of ``base``, for the same code."""
         return self.base.bias
 
     def delta_weight(self) -> Tensor:
@@ -154,7 +156,7 @@ class LoRALinear(nn.Module):
         return {"lora_A.weight": self.lora_A.detach(), "lora_B.weight": self.lora_B.detach()}
 
     def peft_options(self) -> dict[str, object]:
-        """Return the fields of PEFT's configuration of which the layer knows best."""
+        """Return the fields of PEFT's configuration that the layer itself determines."""
         return {"init_lora_weights": self.init_lora_weights}
 
     def state_dict(self, *args: object, prefix: str = "", **kwargs: object) -> dict[str, Tensor]:
@@ -172,7 +174,7 @@ class LoRALinear(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """Return what ``print(layer)`` says beside the base layer."""
+        """Return what ``print(layer)`` says in addition to the base layer."""
         names = "in_features out_features r lora_alpha scaling lora_dropout use_rslora merged"
         return ", ".join(f"{name}={getattr(self, name)}" for name in names.split())
 
@@ -254,10 +256,10 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
 
 @contextlib.contextmanager
 def all_or_nothing(model: nn.Module) -> Iterator[None]:
-    """Put the model's modules and parameters back if the block fails or is interrupted.
+    """Restore the model's modules, parameters and attributes if the block fails or is interrupted.
 
-    It can do so for what the block *replaces*, and for what trains; numbers that the block changes
-    in place are not among it.
+    Whatever the block replaces is restored, and ``requires_grad``; numbers that it changes in place
+    are not.
     """
     own = [part for m in model.modules() for part in (vars(m), m._modules, m._parameters)]
     before: list[dict[str, Any]] = [part.copy() for part in own]

@@ -1,4 +1,4 @@
-"""NF4, the 4-bit type of QLoRA, from scratch and really packed: two weights in a byte.
+"""NF4, the 4-bit type of QLoRA, packed: two weights in a byte.
 
 A block of weights shares one number, its largest absolute value, and each weight keeps the index
 of the nearest of 16 levels. Source: Dettmers et al. 2023 (arXiv:2305.14314), section 3; the levels

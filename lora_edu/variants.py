@@ -1,8 +1,8 @@
-"""Descendants of LoRA, and one rival, each in the fewest honest lines.
+"""Variants of LoRA, and one rival, each in a few lines.
 
-rsLoRA is a flag of the layer, ``use_rslora``. The others take a model after ``add_lora``, and
-change what they are about: its optimizer's groups, its start, its form. The tests compare them with
-PEFT's. The rival is the bottleneck adapter, which cannot be merged.
+rsLoRA is a flag of the layer, ``use_rslora``. The others are applied to a model after ``add_lora``,
+and change one thing each: LoRA+ the optimizer's groups, PiSSA the start, DoRA the layers. The tests
+compare them with PEFT's. The rival is the bottleneck adapter, which cannot be merged.
 Letters: d = out_features, k = in_features, r = rank or width, n = samples (all leading
 dimensions), s = scaling.
 """
@@ -129,7 +129,7 @@ class DoRALinear(nn.Module):
         return self.lora.adapter_tensors() | {"lora_magnitude_vector": self.magnitude.detach()}
 
     def peft_options(self) -> dict[str, object]:
-        """Return the fields of PEFT's configuration of which the layer knows best."""
+        """Return the fields of PEFT's configuration that the layer itself determines."""
         return self.lora.peft_options() | {"use_dora": True}
 
 
@@ -171,7 +171,7 @@ class BottleneckAdapter(nn.Module):
         self.up = nn.Linear(r, d, device=weight.device, dtype=weight.dtype)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
-        base.requires_grad_(False)  # nothing can fail any more
+        base.requires_grad_(False)  # the last step, because none can fail after it
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, (..., d), for x, (..., k)."""

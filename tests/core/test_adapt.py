@@ -15,28 +15,21 @@ from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.layers import LoRALinear
 
 
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.query = nn.Linear(4, 6)
-        self.value = nn.Linear(4, 6)
-        self.norm = nn.LayerNorm(6)
-
-    def forward(self, x):
-        return self.norm(self.query(x) + self.value(x))
-
-
 class Model(nn.Module):
     """Two blocks of 2·(24 + 6) + 12 parameters and a head of 18 + 3: 165 in all."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.blocks = nn.ModuleList([Block(), Block()])
+        self.blocks = nn.ModuleList(nn.ModuleDict() for _ in range(2))
+        for block in self.blocks:
+            block["query"] = nn.Linear(4, 6)
+            block["value"] = nn.Linear(4, 6)
+            block["norm"] = nn.LayerNorm(6)
         self.head = nn.Linear(6, 3)
 
     def forward(self, x):
-        return self.head(self.blocks[0](x) + self.blocks[1](x))
+        return self.head(sum(b["norm"](b["query"](x) + b["value"](x)) for b in self.blocks))
 
 
 X = randn(5, 4)
@@ -195,7 +188,7 @@ def attention():
             Model,
             "blocks.0.*",
             {},
-            "target_modules: blocks.0 must be nn.Linear or Conv1D, got Block",
+            "target_modules: blocks.0 must be nn.Linear or Conv1D, got ModuleDict",
         ),
         (Model, ["norm"], {}, "blocks.0.norm must be nn.Linear or Conv1D, got LayerNorm"),
         (Model, ["value"], {"modules_to_save": ["haed"]}, "must match a module, got ['haed']"),
@@ -218,7 +211,7 @@ def test_a_failure_is_explained_and_leaves_the_model_as_it_was(model, targets, o
 
 def test_a_rank_may_be_as_large_as_a_side():
     assert adapted(wide, target_modules=["0"], r=1500)[0].lora_A.shape == (1500, 1)
-    assert adapted(r=1000).blocks[0].query.lora_A.shape == (1000, 4)
+    assert adapted(r=1000).blocks[0]["query"].lora_A.shape == (1000, 4)
 
 
 def test_tensors_that_do_not_fit_are_refused_before_there_is_memory_for_others(monkeypatch):
