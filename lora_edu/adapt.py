@@ -24,9 +24,8 @@ from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers
 
 # The layers whose adapters PEFT's files can hold.
 AdapterLayer: TypeAlias = LoRALinear | variants.DoRALinear
-PATIENCE = (
-    2.0  # seconds for all regular expressions: one from a file may be written to take for ever
-)
+# Seconds for all regular expressions together: one from a file may be written to take for ever.
+PATIENCE = 2.0
 _compiled = lru_cache(10_000)(regex.compile)  # its own cache is too small for a pattern a layer
 
 
@@ -172,16 +171,12 @@ def _plan(
 def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
     """Return the adapter layers by name; a ValueError if there is none.
 
-    A LoRALinear that is a part of another one (DoRA's) is left out: the whole speaks for it.
+    The LoRALinear inside a DoRALinear is left out, because the whole layer describes it.
     """
     lora_layers(model)
-    found: dict[str, AdapterLayer] = {}
-    parts: set[nn.Module] = set()
-    for name, module in model.named_modules():
-        if isinstance(module, AdapterLayer) and module not in parts:
-            found[name] = module
-            parts.update(model.get_submodule(name).modules())
-    return found
+    found = {n: m for n, m in model.named_modules() if isinstance(m, AdapterLayer)}
+    parts = {layer.lora for layer in found.values() if isinstance(layer, variants.DoRALinear)}
+    return {name: layer for name, layer in found.items() if layer not in parts}
 
 
 def lora_parameters(model: nn.Module) -> Iterator[nn.Parameter]:

@@ -65,7 +65,7 @@ def svd_of_product(lora_A: Array, lora_B: Array) -> Triple:
     algorithm for computing the SVD (QR first), on both sides.
     """
     lora_A, lora_B = _array("lora_A", lora_A, ndim=2), _array("lora_B", lora_B, ndim=2)
-    _check_rank(len(lora_A))
+    at_least_one("r", len(lora_A))
     if lora_B.shape[1] != len(lora_A):
         raise ValueError(f"lora_B must be (d, r), r = {len(lora_A)}, got {lora_B.shape}")
     Q_A, R_A = np.linalg.qr(lora_A.T)  # (k, r), (r, r)
@@ -163,6 +163,6 @@ def _singular_values(values: Array) -> NDArray[np.floating]:
     return S / S[0] if S[0] > 0 else S
 
 
-def _check_rank(r: int, upper: int | None = None, what: str = "") -> None:
-    if at_least_one("r", r) > (r if upper is None else upper):
+def _check_rank(r: int, upper: int, what: str) -> None:
+    if at_least_one("r", r) > upper:
         raise ValueError(f"r must be at most {upper}, {what}, got {r}")

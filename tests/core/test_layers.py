@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from helpers import assert_near, error_of, randn, relative
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -97,6 +97,7 @@ LAYOUTS = {
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:grad and param do")
+@settings(max_examples=60)
 @given(
     sizes=st.sampled_from([(5, 7, 3), (4, 6, 9), (0, 7, 3), (5, 0, 3)]),
     leading=st.lists(st.integers(0, 3), max_size=4),
