@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from lora_edu import _fused, reference
-from lora_edu.layers import LoRALinear, merge_layers
+from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers, merge_layers
 
 DOUBLE = torch.float64
 TOLERANCE = {DOUBLE: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
@@ -493,6 +493,30 @@ def test_code_that_computes_with_the_weight_itself_computes_with_lora():
         assert relative(block(x), slow) < 1e-6
     layer.base.half()
     assert layer.weight.dtype == torch.float16
+
+
+def test_a_layer_is_found_and_unloaded():
+    layer = make()
+    assert lora_layers(nn.Sequential(layer)) == {"0": layer}
+    assert "call add_lora(model, config) first" in error_of(lora_layers, layer.base)
+    assert layer.unloaded() is layer.base
+    layer.init_lora_weights = "pissa"
+    assert "PiSSA's base is only a part of W0: merge it" in error_of(layer.unloaded)
+    layer.merge()
+    assert layer.unloaded() is layer.base
+
+
+def test_what_a_block_replaces_is_restored_if_it_fails():
+    layer = make()
+    model = nn.Sequential(layer)
+    with pytest.raises(KeyboardInterrupt), all_or_nothing(model):
+        model.requires_grad_(False)
+        model.note, model[0] = "changed", nn.ReLU()
+        layer.lora_A = None
+        raise KeyboardInterrupt
+    assert model[0] is layer
+    assert "note" not in vars(model)
+    assert [n for n, p in model.named_parameters() if p.requires_grad] == ["0.lora_A", "0.lora_B"]
 
 
 def test_repr_says_what_there_is():
