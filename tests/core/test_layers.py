@@ -509,11 +509,16 @@ def test_a_layer_is_found_and_unloaded():
 def test_what_a_block_replaces_is_restored_if_it_fails():
     layer = make()
     model = nn.Sequential(layer)
-    with pytest.raises(KeyboardInterrupt), all_or_nothing(model):
+
+    @all_or_nothing(model)
+    def change():
         model.requires_grad_(False)
         model.note, model[0] = "changed", nn.ReLU()
         layer.lora_A = None
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        change()
     assert model[0] is layer
     assert "note" not in vars(model)
     assert [n for n, p in model.named_parameters() if p.requires_grad] == ["0.lora_A", "0.lora_B"]
