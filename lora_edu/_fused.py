@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch._C import _are_functorch_transforms_active  # no public name tells it, nor the next one
+from torch._C import _are_functorch_transforms_active
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.jit import is_tracing  # pyright: ignore[reportPrivateImportUsage]
@@ -30,9 +30,10 @@ def operands(layer: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tens
     has become an attribute; and where dtypes differ: beside a half-precision base the factors are
     float32. Under autocast all tensors are cast, as it would cast those of each product.
     """
-    recorded = is_compiling() or is_tracing() or _are_functorch_transforms_active()
-    if recorded or type(x) not in _PLAIN or x.is_meta or forward_ad.unpack_dual(x).primal is not x:
-        return None  # the last: within dual_level(), outside of which x comes back as it is
+    # Private names of torch, as the one of the hooks: no public function tells it as fast.
+    transformed = _are_functorch_transforms_active() or forward_ad._current_level >= 0
+    if transformed or is_compiling() or is_tracing() or type(x) not in _PLAIN or x.is_meta:
+        return None
     base = layer._modules["base"]
     hooks = base._forward_hooks or base._forward_pre_hooks or _has_any_global_hook()
     hooks = hooks or base._backward_hooks or base._backward_pre_hooks
