@@ -142,9 +142,7 @@ eye, ones, full = np.eye, np.ones, np.full
         ("truncated_svd", (full((2, 2), 1.5e308), 1), "ValueError: S must be finite, got inf"),
         ("factor", (ones((5, 3)), 4), "ValueError: r must be at most 3, min(d, k) of shape (5, 3)"),
         ("factor", (eye(3), True), "TypeError: r must be an integer, got True"),
-        ("factor", (eye(3), 2.0), "TypeError: r must be an integer, got 2.0"),
         ("factor", ("eye", 1), "TypeError: matrix must hold real numbers, got 'eye'"),
-        ("factor", ([[1j]], 1), "TypeError: matrix must hold real numbers, got [[1j]]"),
         ("factor", (ones(3), 1), "ValueError: matrix must have 2 dimensions, got shape (3,)"),
         (
             "svd_of_product",
