@@ -30,12 +30,9 @@ def loraplus_groups(model: nn.Module, lr: float, ratio: float = 16.0) -> list[di
             raise ValueError(f"{name} must be greater than 0, got {value}")
     slow, fast = [], []
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if name.endswith("lora_B") or parameter.ndim == 1:
-            fast.append(parameter)
-        else:
-            slow.append(parameter)
+        if parameter.requires_grad:
+            group = fast if name.endswith("lora_B") or parameter.ndim == 1 else slow
+            group.append(parameter)
     return [{"params": slow, "lr": lr}, {"params": fast, "lr": ratio * lr}]
 
 
