@@ -158,7 +158,7 @@ eye, ones, full = np.eye, np.ones, np.full
         ("stable_rank", ([1, -1],), "ValueError: singular_values must be at least one number >= 0"),
         ("stable_rank", ([],), "ValueError: singular_values must be at least one number >= 0"),
         ("energy_rank", ([1], 0), "ValueError: energy must be a share, 0 < energy <= 1, got 0"),
-        ("energy_rank", ([1], 90), "ValueError: energy must be a share, 0 < energy <= 1, got 90"),
+        ("energy_rank", ([1], 1.1), "ValueError: energy must be a share, 0 < energy <= 1, got 1.1"),
         (
             "subspace_similarity",
             (eye(2), eye(3)),

@@ -145,10 +145,11 @@ def test_doras_base_comes_back_and_pissas_does_not():
 # DoRA
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.integers(0, 99))
-def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, seed):
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.booleans(), st.integers(0, 99))
+def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, bias, seed):
     torch.manual_seed(seed)
-    layer, x = DoRALinear(LoRALinear(nn.Linear(k, d).double(), r, 2.0)), randn(5, k).double()
+    base, x = nn.Linear(k, d, bias=bias).double(), randn(5, k).double()
+    layer = DoRALinear(LoRALinear(base, r, 2.0))
     layer.lora.lora_B.data.normal_()
     W, bias = layer.weight, layer.lora.bias  # V may be almost nothing
     assert torch.allclose(W.norm(dim=1), layer.magnitude, atol=1e-5)
