@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -91,19 +92,30 @@ def read_adapter(directory: str | os.PathLike) -> tuple[LoraConfig, dict[str, Te
     ValueError if a file is missing, damaged, no adapter's, or asks for what is not supported.
     """
     directory = Path(directory)
-    for _ in range(100):
-        text, weights = _read(directory, CONFIG), _read(directory, WEIGHTS)
-        if _read(directory, CONFIG) == text:  # else a save came between
-            break
+    while True:
+        with _open(directory, CONFIG) as config, _open(directory, WEIGHTS) as weights:
+            with _open(directory, CONFIG) as again:
+                same = os.path.sameopenfile(config.fileno(), again.fileno())
+            if same:  # else another adapter was saved between the two
+                return _contents(directory, config, weights)
+
+
+def _contents(
+    directory: Path, config: BinaryIO, weights: BinaryIO
+) -> tuple[LoraConfig, dict[str, Tensor]]:
     path = directory / CONFIG
     try:
-        config, path = _config(text), directory / WEIGHTS
-        tensors = safetensors.torch.load(weights)
+        if os.fstat(config.fileno()).st_size > 10_000_000:
+            raise ValueError("a configuration must be at most 10 MB")
+        lora_config, path = _config(config.read()), directory / WEIGHTS
+        tensors = safetensors.torch.load(weights.read())
         named = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
         if len(named) < len(tensors):
             raise ValueError("two keys stand for one tensor")
-        return config, named
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        return lora_config, named
+    except MemoryError:
+        raise ValueError(f"{path}: no memory for it") from None
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path}: {one_line(error)}") from error
 
 
@@ -123,20 +135,18 @@ def _config(text: bytes) -> LoraConfig:
     return LoraConfig(**given)
 
 
-def _read(directory: Path, name: str) -> bytes:
-    """Read a file of the adapter: from what is committed, if a save is under way."""
+def _open(directory: Path, name: str) -> BinaryIO:
+    """Open a file of the adapter: of what is committed, if a save is under way."""
     if (directory / COMMITTED).is_symlink():
         raise ValueError(f"{directory / COMMITTED} must be no link")
     for path in (directory / COMMITTED / name, directory / name):
         try:
             if path.is_file():
-                if name == CONFIG and path.stat().st_size > 10_000_000:
-                    raise ValueError(f"{path}: a configuration must be at most 10 MB")
-                return path.read_bytes()
+                return path.open("rb")
         except FileNotFoundError:  # a save has moved it since
             continue
-        except (OSError, MemoryError) as error:
-            raise ValueError(f"{path}: {str(error) or 'no memory for it'}") from error
+        except OSError as error:
+            raise ValueError(f"{path}: {error}") from error
     raise ValueError(f"{directory / name} is no file")
 
 

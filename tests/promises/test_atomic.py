@@ -6,16 +6,19 @@ bit for bit; after Ctrl + C also the new state, where the last step was done alr
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import seen
 import torch
 from safetensors import SafetensorError
 from torch import nn
@@ -25,7 +28,7 @@ from transformers.pytorch_utils import Conv1D
 import lora_edu
 from lora_edu import adapt, variants
 from lora_edu.adapt import LoraConfig, add_lora
-from lora_edu.checkpoint import load_adapter, read_adapter, save_adapter
+from lora_edu.checkpoint import FILES, load_adapter, read_adapter, save_adapter
 from lora_edu.files import uninterrupted
 
 OURS = Path(lora_edu.__file__).parent
@@ -54,9 +57,9 @@ class Net(nn.Module):
 
 NAMES = ["a", "b", "c", "low", "wide"]
 PLAIN = LoraConfig(target_modules=NAMES, r=2, modules_to_save=["head", "norm"])
-DORA = LoraConfig(target_modules=["a", "b", "c"], r=2, use_dora=True)
-PISSA = LoraConfig(target_modules=["a", "b"], r=2, init_lora_weights="pissa")
-BOTH = replace(PISSA, use_dora=True)
+SMALL = LoraConfig(target_modules=["a", "b"], r=2)
+DORA = replace(SMALL, target_modules=["a", "b", "c"], use_dora=True)
+PISSA = replace(SMALL, init_lora_weights="pissa")
 
 
 def adapted(config=PLAIN, seed=1):
@@ -75,55 +78,28 @@ def merged():
     return model
 
 
-def state(model):
-    """All that can be seen of a model: its modules, numbers, ties, and what trains."""
-    seen = []
-    for name, module in model.named_modules():
-        own = [f"{name}: {type(module).__name__} {id(module)} {module.training}"]
-        own += sorted(key for key in vars(module) if not key.startswith("_backward"))
-        for part in (module._parameters, module._buffers):
-            for key, tensor in part.items():
-                if tensor is None:
-                    own.append(f"{key}: None")
-                    continue
-                digits = tensor.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
-                own.append((key, id(tensor), tensor.requires_grad, tensor.dtype, digits))
-        own.append(getattr(module, "merged", None))
-        own.append(getattr(module, "lora_config", None))
-        seen.append(own)
-    return seen
+def of_model(action, *arguments):
+    """Make an action on a model and a folder of one that needs no folder."""
+    return lambda model, folder: action(model, *arguments)
 
 
-def files(folder):
-    """All that can be seen of a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
+def swap_adapter(model, folder):
+    adapt.swap_adapter(model, read_adapter(folder)[1])
 
 
-ACTIONS = {  # → a model, and what is done with it; {} is a folder with an adapter in it
-    "add_lora": (Net, lambda model, folder: add_lora(model, PLAIN)),
-    "add_lora, DoRA": (Net, lambda model, folder: add_lora(model, DORA)),
-    "add_lora, PiSSA": (Net, lambda model, folder: add_lora(model, PISSA)),
-    "add_lora, both": (Net, lambda model, folder: add_lora(model, BOTH)),
+ACTIONS = {  # → a model, and what is done with it and with a folder that holds an adapter
+    "add_lora": (Net, of_model(add_lora, PLAIN)),
+    "add_lora, DoRA": (Net, of_model(add_lora, DORA)),
+    "add_lora, PiSSA": (Net, of_model(add_lora, PISSA)),
+    "add_lora, both": (Net, of_model(add_lora, replace(PISSA, use_dora=True))),
     "load_adapter": (Net, load_adapter),
-    "swap_adapter": (
-        lambda: adapted(seed=2),
-        lambda model, folder: adapt.swap_adapter(model, read_adapter(folder)[1]),
-    ),
-    "merge": (adapted, lambda model, folder: adapt.merge(model)),
-    "unmerge": (merged, lambda model, folder: adapt.unmerge(model)),
-    "unload": (adapted, lambda model, folder: adapt.unload(model)),
-    "unload, DoRA": (lambda: adapted(DORA), lambda model, folder: adapt.unload(model)),
-    "init_pissa": (
-        lambda: adapted(LoraConfig(target_modules=["a", "b"], r=2)),
-        lambda model, folder: variants.init_pissa(model),
-    ),
-    "to_dora": (
-        lambda: adapted(LoraConfig(target_modules=["a", "b"])),
-        lambda model, folder: variants.to_dora(model),
-    ),
+    "swap_adapter": (lambda: adapted(seed=2), swap_adapter),
+    "merge": (adapted, of_model(adapt.merge)),
+    "unmerge": (merged, of_model(adapt.unmerge)),
+    "unload": (adapted, of_model(adapt.unload)),
+    "unload, DoRA": (lambda: adapted(DORA), of_model(adapt.unload)),
+    "init_pissa": (lambda: adapted(SMALL), of_model(variants.init_pissa)),
+    "to_dora": (lambda: adapted(SMALL), of_model(variants.to_dora)),
     "save_adapter": (lambda: adapted(seed=3), save_adapter),
 }
 
@@ -141,6 +117,9 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     save_adapter(adapted(), folder)
     return folder
+
+
+# -- ways to fail: each at the n-th step, and each says whether it came to that step ----------
 
 
 def memory(thing):
@@ -166,39 +145,24 @@ class NoMemory(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("name", ACTIONS)
-def test_out_of_memory_at_any_step_changes_nothing(name, saved, tmp_path):
-    make, action = ACTIONS[name]
-    folder = tmp_path / "saved"
-    folder.mkdir()
-    for path in saved.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    model, n, failed = make(), 0, True
-    before, there = state(model), files(folder)
-    while failed:
-        n += 1
-        try:
-            with NoMemory(n):
-                action(model, folder)
-            failed = False
-        except torch.OutOfMemoryError:
-            assert state(model) == before, f"allocation {n}"
-            assert files(folder) == there, f"allocation {n}"
-    assert n > 1 or name.startswith("unload")  # which makes nothing
-    assert (state(model), files(folder)) != (before, there)
+def out_of_memory(n, action, *arguments):
+    try:
+        with NoMemory(n):
+            action(*arguments)
+    except torch.OutOfMemoryError:
+        return True
+    return False
 
 
-def interrupt_at(n, action, *arguments):
-    """Do ``action``, send a real SIGINT before the n-th line of our own code; return if it came."""
-    lines = [0]
+def interrupted(n, action, *arguments):
+    """Send a real SIGINT before the n-th line of our own code."""
+    lines = count(1)
 
     def trace(frame, event, argument):
         if not Path(frame.f_code.co_filename).is_relative_to(OURS):
             return None
-        if event == "line":
-            lines[0] += 1
-            if lines[0] == n:
-                signal.raise_signal(signal.SIGINT)
+        if event == "line" and next(lines) == n:
+            signal.raise_signal(signal.SIGINT)
         return trace
 
     sys.settrace(trace)
@@ -208,46 +172,62 @@ def interrupt_at(n, action, *arguments):
         return True
     finally:
         sys.settrace(None)
-    return lines[0] >= n
+    return next(lines) > n
 
 
-@pytest.mark.parametrize("name", ACTIONS)
-def test_interrupted_at_any_line_it_is_done_or_not_done(name, saved, tmp_path):
+def disk_full(n, action, *arguments):
+    """Fail at the n-th operation that writes, as each does when there is no room."""
+    writes = count(1)
+
+    def failing(function, error):
+        def write(*arguments, **options):
+            if next(writes) == n:
+                raise error("No space left on device")
+            return function(*arguments, **options)
+
+        return write
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "mkdir", failing(Path.mkdir, OSError))
+        patch.setattr(Path, "write_text", failing(Path.write_text, OSError))
+        write = failing(safetensors.torch.save_file, SafetensorError)
+        patch.setattr(safetensors.torch, "save_file", write)
+        try:
+            action(*arguments)
+        except OSError as error:
+            return "No space left on device" in str(error)
+    return False
+
+
+def outcomes(name, fail, saved, folders):
+    """Return, for each step at which it failed, whether all was as before; else it was done."""
     make, action = ACTIONS[name]
-    n, step, undone, done = 1, 1, 0, 0
+    found, n = [], 1
     while True:
-        folder = tmp_path / str(n)
-        folder.mkdir()
-        for path in saved.iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
+        folder = shutil.copytree(saved, folders / str(n))
         model = make()
-        before, there = state(model), files(folder)
-        if not interrupt_at(n, action, model, folder):
-            break
-        if (state(model), files(folder)) == (before, there):
-            undone += 1
-        else:
-            done += 1
+        before = seen.of_model(model), seen.of_folder(folder)
+        if not fail(n, action, model, folder):
+            assert (seen.of_model(model), seen.of_folder(folder)) != before
+            return found
+        found.append((seen.of_model(model), seen.of_folder(folder)) == before)
+        if not found[-1]:
             check_done(name, model, folder, make)
-        n += step
-        step = 1 + n // 40  # all of the first lines, then fewer: they repeat themselves
-    assert undone
-    assert undone + done > 5
+        n += 1 + n // 40  # all of the first steps, then fewer: they repeat themselves
 
 
 def check_done(name, model, folder, make):
     """Assert that a model (or a folder) that was changed was changed as a whole."""
+    layers = [m.merged for m in model.modules() if isinstance(m, adapt.LoRALinear)]
+    assert len(set(layers)) <= 1
+    tokens = torch.arange(8)
+    model.eval()
     if name == "save_adapter":
         _, tensors = read_adapter(folder)
         expected = adapt.adapter_tensors(make())
         assert tensors.keys() == expected.keys()
         assert all(torch.equal(tensors[key], expected[key]) for key in tensors)
-        return
-    layers = [m.merged for m in model.modules() if isinstance(m, adapt.LoRALinear)]
-    assert len(set(layers)) <= 1
-    tokens = torch.arange(8)
-    model.eval()
-    if name in ("merge", "unmerge"):
+    elif name in ("merge", "unmerge"):
         torch.testing.assert_close(model(tokens), adapted().eval()(tokens), rtol=0.1, atol=0.1)
     elif name == "init_pissa":
         torch.testing.assert_close(model(tokens), Net().eval()(tokens))
@@ -257,78 +237,127 @@ def check_done(name, model, folder, make):
         assert hasattr(model, "lora_config") == (not name.startswith("unload"))
 
 
-class Full:
-    """A disk that is full at the n-th operation that would write."""
-
-    def __init__(self, n):
-        self.left = n
-
-    def __call__(self, function, error):
-        def failing(*arguments, **options):
-            self.left -= 1
-            if self.left == 0:
-                raise error("No space left on device")
-            return function(*arguments, **options)
-
-        return failing
+@pytest.mark.parametrize("name", ACTIONS)
+def test_out_of_memory_at_any_step_changes_nothing(name, saved, tmp_path):
+    found = outcomes(name, out_of_memory, saved, tmp_path)
+    assert all(found)
+    assert found or name.startswith("unload")  # which makes nothing
 
 
-def test_a_full_disk_at_any_step_changes_nothing(saved, tmp_path, monkeypatch):
-    model, save_file, n = adapted(seed=4), safetensors.torch.save_file, 0
-    while True:
-        n += 1
-        folder = tmp_path / str(n)
-        folder.mkdir()
-        for path in saved.iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-        there, full = files(folder), Full(n)
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "mkdir", full(Path.mkdir, OSError))
-            patch.setattr(Path, "write_text", full(Path.write_text, OSError))
-            patch.setattr(safetensors.torch, "save_file", full(save_file, SafetensorError))
-            if n == 5:  # it does four such things
-                save_adapter(model, folder)
-                assert full.left == 1
-                return
-            with pytest.raises(OSError, match="No space left on device"):
-                save_adapter(model, folder)
-            assert files(folder) == there, f"operation {n}"
+# A file whose closing was interrupted is closed by Python, which says so.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("name", ACTIONS)
+def test_interrupted_at_any_line_it_is_done_or_not_done(name, saved, tmp_path):
+    found = outcomes(name, interrupted, saved, tmp_path)
+    assert any(found)
+    assert len(found) > 5
+
+
+def test_a_full_disk_at_any_step_changes_nothing(saved, tmp_path):
+    assert outcomes("save_adapter", disk_full, saved, tmp_path) == [True] * 4
+
+
+# -- other processes --------------------------------------------------------------------------
+
+
+def constant(r):
+    """Return an adapter whose rank stands in the configuration, the shapes and the values."""
+    model = add_lora(nn.Sequential(nn.Linear(64, 64)), LoraConfig(target_modules=["0"], r=r))
+    nn.init.constant_(model[0].lora_B, r)
+    return model
 
 
 def test_two_that_save_at_once_and_one_that_reads(tmp_path):
     """Each of many reads finds one adapter whole: the configuration of one, and its tensors."""
-    folder, stop, seen = tmp_path / "shared", threading.Event(), set()
-    code = textwrap.dedent("""
-        import sys, torch
-        from torch import nn
-        from lora_edu.adapt import LoraConfig, add_lora
-        from lora_edu.checkpoint import save_adapter
+    ranks, failed = set(), []
 
-        torch.set_num_threads(1)
-        r = int(sys.argv[2])
+    def write(model):
+        try:
+            for _ in range(100):
+                save_adapter(model, tmp_path)
+        except Exception as error:
+            failed.append(error)
+
+    save_adapter(constant(2), tmp_path)
+    writers = [threading.Thread(target=write, args=[constant(r)]) for r in (2, 5)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        config, tensors = read_adapter(tmp_path)
+        assert (tensors["0.lora_B.weight"] == config.r).all()
+        ranks.add(config.r)
+    assert failed == []
+    assert ranks
+    assert sorted(os.listdir(tmp_path)) == sorted(FILES)
+
+
+KILLED = textwrap.dedent("""
+    import os, resource, shutil, signal, sys
+    from pathlib import Path
+    from torch import nn
+    from lora_edu.adapt import LoraConfig, add_lora
+    from lora_edu.checkpoint import load_adapter, save_adapter
+
+    def constant(r):
         model = add_lora(nn.Sequential(nn.Linear(64, 64)), LoraConfig(target_modules=["0"], r=r))
         nn.init.constant_(model[0].lora_B, r)
-        for _ in range(100):
-            save_adapter(model, sys.argv[1])
-    """)
-    command = [sys.executable, "-c", code, str(folder)]
-    writers = [subprocess.Popen([*command, r], stderr=subprocess.PIPE) for r in ("2", "5")]
-    while not (folder / "adapter_model.safetensors").exists():
-        assert any(writer.poll() is None for writer in writers)
-    while any(writer.poll() is None for writer in writers):
-        config, tensors = read_adapter(folder)
-        assert (tensors["0.lora_B.weight"] == config.r).all()
-        seen.add(config.r)
-        stop.wait(0.001)
-    for writer in writers:
-        assert writer.communicate()[1] == b""
-        assert writer.returncode == 0
-    assert seen
-    assert sorted(os.listdir(folder)) == ["adapter_config.json", "adapter_model.safetensors"]
+        return model
+
+    root, new = Path(sys.argv[1]), constant(5)
+    save_adapter(constant(2), root / "old")
+
+    def before_operation(point):  # before the point-th operation on a file
+        seen = 0
+        def kill(event, arguments):
+            nonlocal seen
+            if event == "open" or event.startswith("os."):
+                if seen == point:
+                    os._exit(9)
+                seen += 1
+        sys.addaudithook(kill)
+
+    def while_it_writes(_):  # safetensors, into a file of a name of its own
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    def rank_after(prepare, point):
+        directory = shutil.copytree(root / "old", root / f"{prepare.__name__}{point}")
+        child = os.fork()
+        if not child:
+            prepare(point)
+            save_adapter(new, directory)
+            os._exit(0)
+        killed = os.waitpid(child, 0)[1]
+        layer = load_adapter(nn.Sequential(nn.Linear(64, 64)), directory)[0]
+        assert (layer.lora_B == layer.r).all()
+        save_adapter(new, directory)  # and the next save clears up
+        assert sorted(os.listdir(directory)) == ["adapter_config.json", "adapter_model.safetensors"]
+        assert load_adapter(nn.Sequential(nn.Linear(64, 64)), directory)[0].r == 5
+        return killed, layer.r
+
+    assert rank_after(while_it_writes, 0) == (signal.SIGXFSZ, 2)
+    killed, point = True, 0
+    while killed:
+        killed, r = rank_after(before_operation, point)
+        print(r)
+        point += 1
+""")
+
+
+@pytest.mark.seconds
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
+def test_killed_at_every_operation_on_a_file(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    ranks = list(map(int, result.stdout.split()))
+    assert len(ranks) > 5
+    assert ranks == sorted(ranks)  # the old one up to some point, then the new one
+    assert {ranks[0], ranks[-1]} == {2, 5}
 
 
 def test_ctrl_c_waits_and_then_comes():
-    done = []
+    done, handler = [], signal.getsignal(signal.SIGINT)
 
     def work():
         with uninterrupted():
@@ -338,9 +367,6 @@ def test_ctrl_c_waits_and_then_comes():
     with pytest.raises(KeyboardInterrupt):
         work()
     assert done
-    handler = signal.getsignal(signal.SIGINT)
-    with uninterrupted():
-        assert signal.getsignal(signal.SIGINT) is not handler
     assert signal.getsignal(signal.SIGINT) is handler
 
 
