@@ -20,6 +20,7 @@ import pytest
 import seen
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_net import X, tiny_net
 from torch import nn
 from torch.nn.utils import prune
 from transformers.pytorch_utils import Conv1D
@@ -45,7 +46,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Complex modules are a new feature"),
 ]
 PREFIX = "base_model.model."
-X = torch.linspace(-1, 1, 12).view(3, 4)
 
 
 def attempt(action, model, *arguments):
@@ -325,21 +325,21 @@ def check_save(folder, there, rng):
 # -- configurations ---------------------------------------------------------------------------
 
 
-def block():
-    layers = {"query": nn.Linear(4, 4), "tanh": nn.Tanh(), "value": nn.Linear(4, 4, bias=False)}
-    return nn.Sequential(OrderedDict(layers))
-
-
-def deep_net():
-    torch.manual_seed(0)
-    layers = nn.Sequential(block(), block())
-    return nn.Sequential(OrderedDict(layers=layers, head=nn.Linear(4, 3))).eval()
-
-
 ANY = [-1, 0, 1, 2, 3, 7, 10**9, 10**400, -(10**400), 2.0, 2.5, -0.5, 1e-300, 1e300]
-ANY += [math.nan, math.inf, True, False, None, "", "query", "head", ".*query", "layers.0.value"]
+ANY += [
+    math.nan,
+    math.inf,
+    True,
+    False,
+    None,
+    "",
+    "query",
+    "head",
+    ".*query",
+    "body.layers.0.value",
+]
 ANY += ["all-linear", "(", "(?i).*QUERY", "a" * 999, "(?x)query #", "0", "true", "pissa", "none"]
-ANY += ["LORA", ")|(", r"layers\.1\..*", "x\ny", [], {}, [1], [0, 1], ["query"], [None]]
+ANY += ["LORA", ")|(", r"body\.layers\.1\..*", "x\ny", [], {}, [1], [0, 1], ["query"], [None]]
 ANY += [[["query"]], ["query", "head"], {"query": 3}, {"query": "3"}, {"(": 1}, {"value": 2.5}]
 ANY += [{"a": {}}, {1: 2}]
 FINE = {
@@ -348,8 +348,13 @@ FINE = {
     "lora_alpha": [1, 0.25, 16, 3],
     "lora_dropout": [0, 0.0, 0.5],
     "use_rslora": [True, False],
-    "rank_pattern": [{}, {"query": 3}, {"^layers.1": 2, "value": 1}, {r"0\.value|1\.query": 4}],
-    "alpha_pattern": [{}, {"head": 0.5}, {"value": 3, "query": 5}, {r"layers\.\d\.query": 2}],
+    "rank_pattern": [
+        {},
+        {"query": 3},
+        {"^body.layers.1": 2, "value": 1},
+        {r"0\.value|1\.query": 4},
+    ],
+    "alpha_pattern": [{}, {"head": 0.5}, {"value": 3, "query": 5}, {r"body\.layers\.\d\.query": 2}],
     "modules_to_save": [None, ["head"], ["1.value"], []],
     "layers_to_transform": [None, [0], 1, [1, 0], [7]],
     "use_dora": [False, True],
@@ -366,11 +371,11 @@ def check_config(seed, _):
         fields[name] = rng.choice(FINE[name])
     for name in rng.sample(sorted(FINE), rng.choice([0, 0, 1, 1, 2])):
         fields[name] = rng.choice(ANY)
-    model, said = attempt(add, deep_net(), fields)
+    model, said = attempt(add, tiny_net(), fields)
     if said:
         return "refused"
     theirs = peft.LoraConfig(**copy.deepcopy(fields))
-    layers = dict(quietly(peft.get_peft_model, deep_net(), theirs).base_model.model.named_modules())
+    layers = dict(quietly(peft.get_peft_model, tiny_net(), theirs).base_model.model.named_modules())
     layers = {n: m for n, m in layers.items() if isinstance(m, peft.tuners.lora.Linear)}
     ours = adapt.lora_layers(model)
     expected = {name: (m.r["default"], m.scaling["default"]) for name, m in layers.items()}
@@ -381,16 +386,16 @@ def check_config(seed, _):
 def check_field(seed, folder):
     """Write a value into any field of a file of PEFT's: what loads has PEFT's outputs."""
     rng = random.Random(seed)
-    model = add(deep_net(), {"target_modules": ["query"], "r": 2, "lora_alpha": 6})
+    model = add(tiny_net(), {"target_modules": ["query"], "r": 2, "lora_alpha": 6})
     save_adapter(scramble(model, seed), folder)
     edit(folder, **{rng.choice(PEFTS_FIELDS): rng.choice(ANY)})
     there = seen.of_folder(folder)
-    loaded, said = attempt(load_adapter, deep_net(), folder)
+    loaded, said = attempt(load_adapter, tiny_net(), folder)
     assert seen.of_folder(folder) == there
     if said:
         return "refused"
     try:
-        theirs = quietly(peft.PeftModel.from_pretrained, deep_net(), str(folder)).eval()(X)
+        theirs = quietly(peft.PeftModel.from_pretrained, tiny_net(), str(folder)).eval()(X)
     except Exception:
         return "ours alone"
     assert close([loaded(X)], [theirs]), (folder / CONFIG).read_text()
@@ -660,7 +665,7 @@ def check_walk(seed, _):
     Precision is lost for good where a type of fewer digits was passed through.
     """
     rng = random.Random(seed)
-    model = add(deep_net(), {"target_modules": "all-linear", "r": 2, "lora_alpha": 5})
+    model = add(tiny_net(), {"target_modules": "all-linear", "r": 2, "lora_alpha": 5})
     if rng.random() < 0.3:
         variants.to_dora(model)
     scramble(model, seed)
@@ -768,7 +773,7 @@ def test_many_patterns_take_no_longer_than_patience():
     """They were compared pair by pair, and compiled anew for each layer."""
     many = {f"a{i}": 1 for i in range(3000)}
     fields = {"target_modules": ["query"], "rank_pattern": many, "alpha_pattern": many}
-    assert add(deep_net(), fields).layers[0].query.r == 8
+    assert add(tiny_net(), fields).body.layers[0].query.r == 8
 
 
 def test_dora_of_a_row_of_zeros_has_finite_gradients():
