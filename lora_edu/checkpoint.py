@@ -7,7 +7,9 @@ A directory holds ``adapter_config.json`` and ``adapter_model.safetensors``. Sou
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import BinaryIO
@@ -18,29 +20,32 @@ from torch import Tensor, nn
 
 from lora_edu import adapt
 from lora_edu.adapt import LoraConfig
-from lora_edu.files import alone, check_places, one_line, uninterrupted
+from lora_edu.files import one_line, uninterrupted
 
 CONFIG, WEIGHTS = FILES = "adapter_config.json", "adapter_model.safetensors"
-# While a save is under way: its files in the making, and then both of them, whole.
+# Folders that exist while a save is under way: for files being written, and for both complete.
 SAVING, COMMITTED = ".adapter-saving", ".adapter-committed"
 PREFIX = "base_model.model."  # of PEFT's keys; the rest is a name in adapter_tensors(model)
 
 # Fields of PEFT that change nothing in a saved adapter, and values at which others change nothing:
-# null, but for r and lora_alpha, of which it would be a mistake.
-# (Which way round a weight is stored, fan_in_fan_out, LoRALinear sees by itself.)
+# null means the default, except for r and lora_alpha, where it is an error.
+# (LoRALinear finds out by itself which way round a weight is stored: fan_in_fan_out.)
 INERT = {"auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference_mode"}
 INERT |= {"megatron_core", "peft_version", "qalora_group_size", "revision", "task_type"}
 INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none", None], "r": [], "lora_alpha": []}
 INERT_VALUES |= {"init_lora_weights": ["gaussian", False, None], "loftq_config": [{}, None]}
+# What reading a file raises that is too large, damaged, nested too deeply, or of a newer format.
+READING = (SafetensorError, OSError, MemoryError, ValueError, TypeError, KeyError, RuntimeError)
+Adapter = tuple[LoraConfig, dict[str, Tensor]]
 
 
 def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     """Write the adapter of ``model``, merged or not, as PEFT would.
 
     A ValueError if it has none, or layers of different kinds, which PEFT's files cannot describe.
-    One process at a time writes into a directory, and others wait (on Windows, see to it yourself).
-    Killed at any point, it leaves the former adapter or the new one whole for :func:`load_adapter`;
-    other files stay. (For other readers, only one of the two is new between two renames.)
+    One process at a time writes into a directory, and others wait (not so on Windows). If it is
+    killed, :func:`load_adapter` finds either the former adapter or the new one, complete. Files of
+    others are not touched. (Other readers may find one new file and one old one.)
     """
     lora_config = getattr(model, "lora_config", None)
     if lora_config is None:
@@ -53,12 +58,12 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
     config |= {"base_model_name_or_path": base and str(base), "fan_in_fan_out": conv}
     directory.mkdir(parents=True, exist_ok=True)
     saving = directory / SAVING
-    with alone(directory):
-        check_places(directory, (SAVING, COMMITTED), FILES)
+    with _lock(directory):
+        _check_places(directory)
         _finish(directory)
         try:
-            saving.mkdir(exist_ok=True)
-            _clear(saving)  # what a save left that was killed
+            shutil.rmtree(saving, ignore_errors=True)  # left by a save that was killed
+            saving.mkdir()
             # Not sorted: of the patterns, the first that matches counts.
             (saving / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             _write(adapt.adapter_tensors(model), saving / WEIGHTS)
@@ -66,9 +71,7 @@ def save_adapter(model: nn.Module, directory: str | os.PathLike) -> None:
                 os.replace(saving, directory / COMMITTED)  # from here on the new one is there
                 _finish(directory)
         except BaseException:
-            _clear(saving)
-            with contextlib.suppress(OSError):
-                saving.rmdir()
+            shutil.rmtree(saving, ignore_errors=True)
             raise
 
 
@@ -85,11 +88,12 @@ def load_adapter(model: nn.Module, directory: str | os.PathLike) -> nn.Module:
         raise ValueError(f"{directory}: {one_line(error)}") from None
 
 
-def read_adapter(directory: str | os.PathLike) -> tuple[LoraConfig, dict[str, Tensor]]:
+def read_adapter(directory: str | os.PathLike) -> Adapter:
     """Return the configuration and the tensors of a saved adapter, as ``swap_adapter`` takes them.
 
-    Nothing on disk changes, and what is saved at the same time is read as a whole, old or new. A
-    ValueError if a file is missing, damaged, no adapter's, or asks for what is not supported.
+    Nothing on disk changes. If an adapter is saved at the same time, the old one or the new one is
+    returned, never files of both. A ValueError if a file is missing, damaged, no adapter's, or asks
+    for what is not supported.
     """
     directory = Path(directory)
     while True:
@@ -100,9 +104,8 @@ def read_adapter(directory: str | os.PathLike) -> tuple[LoraConfig, dict[str, Te
                 return _contents(directory, config, weights)
 
 
-def _contents(
-    directory: Path, config: BinaryIO, weights: BinaryIO
-) -> tuple[LoraConfig, dict[str, Tensor]]:
+def _contents(directory: Path, config: BinaryIO, weights: BinaryIO) -> Adapter:
+    """Return what the open files of an adapter hold."""
     path = directory / CONFIG
     try:
         if os.fstat(config.fileno()).st_size > 10_000_000:
@@ -113,10 +116,8 @@ def _contents(
         if len(named) < len(tensors):
             raise ValueError("two keys stand for one tensor")
         return lora_config, named
-    except MemoryError:
-        raise ValueError(f"{path}: no memory for it") from None
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path}: {one_line(error)}") from error
+    except READING as error:
+        raise ValueError(f"{path}: {one_line(error) or 'no memory for it'}") from error
 
 
 def _config(text: bytes) -> LoraConfig:
@@ -160,11 +161,6 @@ def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
-def _clear(saving: Path) -> None:
-    for path in saving.glob("*"):  # all are ours: check_places has looked
-        path.unlink()
-
-
 def _peft_options(model: nn.Module) -> dict[str, object]:
     """Return what PEFT's configuration says of every layer of the model."""
     (first, layer), *others = adapt.adapter_layers(model).items()
@@ -176,10 +172,46 @@ def _peft_options(model: nn.Module) -> dict[str, object]:
     return options
 
 
+def _check_places(directory: Path) -> None:
+    """Raise an OSError if a save into ``directory`` would overwrite files of others.
+
+    The folders of a save must not be links. If they exist, they must hold nothing but files of an
+    adapter (or ``.tmp…``, which safetensors leaves if it is killed while it writes).
+    """
+    places = [directory / name for name in FILES]
+    for folder in (directory / SAVING, directory / COMMITTED):
+        if folder.is_symlink():
+            raise OSError(f"{folder} must be no link")
+        if folder.exists():
+            places += folder.iterdir()
+    for path in places:
+        if path.is_dir() or not (path.name in FILES or path.name.startswith(".tmp")):
+            raise OSError(f"{path} is in the way: it must be a file of an adapter")
+
+
 def _finish(directory: Path) -> None:
     """Move the files of a committed save to their places, also those of a save that was killed."""
-    with contextlib.suppress(FileNotFoundError):
+    if (directory / COMMITTED).exists():
         for name in FILES:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(directory / COMMITTED / name, directory / name)
         (directory / COMMITTED).rmdir()
+
+
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for this directory, and keep them out.
+
+    The lock ends with the process that holds it, and leaves no file behind. Windows has none.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -191,30 +191,43 @@ def modules(source: Any) -> dict[str, Module]:
     if config and isinstance(next(iter(config.values())), Module):
         return dict(config)
     family = config.get("family", config.get("model_type"))
-
-    def size(product: int | str) -> int:
-        factors = str(product).split("*")
-        return prod(int(f) if f.isdigit() else at_least_one(f, config[f]) for f in factors)
-
     rows = family_rows(family)
     found: dict[str, Module] = {}
     try:
-        for name, (kind, d, k, bias, tied) in rows.items():
-            held = config[tied] if isinstance(tied, str) else bool(tied)
-            if not isinstance(held, bool):
-                raise TypeError(f"{tied} must be true or false, got {held!r}")
-            module = Module(kind, size(d), size(k), size(d) if bias else 0, held)
-            before, start, end, after = NUMBERED.findall(name)[0]
-            first, many = (_whole(key, config[key]) if key else 0 for key in (start, end))
-            if many > 10_000:
-                raise ValueError(f"{end} must be at most 10_000, got {many:_}")
-            if first > many:
-                raise ValueError(f"{start} must be at most {end} = {many}, got {first}")
-            for number in range(first, many) if end else [""]:
-                found[f"{before}{number}{after}"] = module
+        for pattern, (kind, d, k, bias, tied) in rows.items():
+            d, k = _size(config, d), _size(config, k)
+            module = Module(kind, d, k, d if bias else 0, _is_tied(config, tied))
+            found.update(dict.fromkeys(_names(config, pattern), module))
     except KeyError as missing:
         raise ValueError(f"this config of a {family} model lacks {missing}") from None
     return found
+
+
+def _size(config: Mapping[str, Any], product: int | str) -> int:
+    """Return the value of a product such as "3*hidden_size"."""
+    factors = str(product).split("*")
+    return prod(int(f) if f.isdigit() else at_least_one(f, config[f]) for f in factors)
+
+
+def _is_tied(config: Mapping[str, Any], tied: bool | str) -> bool:
+    """Return whether a weight is another module's: yes, no, or what a key of the config says."""
+    value = config[tied] if isinstance(tied, str) else bool(tied)
+    if not isinstance(value, bool):
+        raise TypeError(f"{tied} must be true or false, got {value!r}")
+    return value
+
+
+def _names(config: Mapping[str, Any], pattern: str) -> list[str]:
+    """Return the names of the modules for which a row stands: one, or one for each layer."""
+    before, start, end, after = NUMBERED.findall(pattern)[0]
+    if not end:
+        return [pattern]
+    first, many = _whole(start, config[start]) if start else 0, _whole(end, config[end])
+    if many > 10_000:
+        raise ValueError(f"{end} must be at most 10_000, got {many:_}")
+    if first > many:
+        raise ValueError(f"{start} must be at most {end} = {many}, got {first}")
+    return [f"{before}{number}{after}" for number in range(first, many)]
 
 
 def _modules_of_model(model: Any) -> dict[str, Module]:

@@ -1,4 +1,9 @@
-"""What happens whole or not at all; and files of others, which may hold anything."""
+"""Atomic changes, and checks of untrusted files.
+
+A change is made completely or not at all: a file is written, a folder is replaced, and Ctrl + C
+waits until a block is done. Files and messages of others may hold anything: control characters, a
+configuration that would be built for ever.
+"""
 
 import contextlib
 import json
@@ -7,7 +12,7 @@ import re
 import secrets
 import shutil
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +21,17 @@ REPEATED = re.compile(r"(n|num)_(\w+_)?(layers?|blocks|experts|labels)|(en|de)co
 
 
 def shown(text: object) -> str:
-    """Return a text of somebody else's with escapes for the signs that would steer a terminal."""
+    """Return a text of somebody else's with its control characters escaped, for a terminal."""
     return re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], str(text))
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says in one line of at most 500 signs."""
+    """Return the message of an error in one line of at most 500 characters."""
     return " ".join(shown(error).split())[:500]
 
 
-def check_places(directory: Path, folders: Collection[str], names: Collection[str]) -> None:
-    """Raise an OSError if what is to be written into ``directory`` would meet something of others.
-
-    ``folders`` in it are no links, and hold files of these ``names`` alone, if they are there (or
-    ``.tmp…``, which a killed writer leaves); none of the names is that of a folder.
-    """
-    places = [directory / name for name in names]
-    for folder in map(directory.joinpath, folders):
-        if folder.is_symlink():
-            raise OSError(f"{folder} must be no link")
-        places += folder.iterdir() if folder.exists() else []
-    for path in places:
-        if path.is_dir() or not (path.name in names or path.name.startswith(".tmp")):
-            raise OSError(f"{path} is in the way: it must be a file of an adapter")
-
-
 def read_config(path: Path) -> Any:
-    """Return what a config.json holds, but for ``…_implementation``, which may name code to fetch.
+    """Return a config.json without its keys ``…_implementation``, which may name code to fetch.
 
     A ValueError if it is no JSON, nested too deeply, or asks for more than 10,000 parts of a kind.
     """
@@ -84,7 +73,7 @@ def write_whole(path: Path | str, content: bytes | str) -> bool:
     if path.is_file() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile's, as below.
+    # Not with tempfile, as below.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         temporary.write_bytes(data)
@@ -97,9 +86,9 @@ def write_whole(path: Path | str, content: bytes | str) -> bool:
 
 @contextlib.contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """Make a folder beside a path, in which its successor is prepared; remove it in the end.
+    """Make a temporary folder next to ``beside``, for its replacement; remove it in the end.
 
-    Not tempfile's: on Windows it tries on for ever where one may not write.
+    Not with tempfile, which on Windows tries for ever where one may not write.
     """
     made = beside.with_name(f".{beside.name}-{secrets.token_hex(8)}")
     made.mkdir()
@@ -110,7 +99,7 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
 
 
 def take_place(made: Path, place: Path) -> None:
-    """Let a folder that is ready take the place of another, which is back if it cannot."""
+    """Replace the folder ``place`` by ``made``; if that fails, put the old one back."""
     old = made.with_name("old")
     if place.exists():
         place.rename(old)
@@ -123,24 +112,8 @@ def take_place(made: Path, place: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block for this directory, and keep them out.
-
-    The lock goes with the process that holds it, and leaves nothing behind. Windows has none.
-    """
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            handle = os.open(directory, os.O_RDONLY)
-            stack.callback(os.close, handle)  # which lets the next one in
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl + C wait until the block is done."""
+    """Delay Ctrl + C until the block is done."""
     came: list[int] = []
     try:
         before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))

@@ -1,9 +1,9 @@
 """Does training fit? Bytes by kind, from shapes alone: no weights, no GPU.
 
-Weights, gradients and optimizer states are counted (:func:`lora_edu.counting.training_memory`).
-What is kept for the backward pass is what the model itself keeps: it runs once on *fake* tensors,
-which have shapes, types and storages, and no numbers. For a model that fits in memory the result is
-that of a real run to the byte (see the tests); a model of 405 billion parameters takes seconds.
+Weights, gradients and optimizer states are counted (:func:`lora_edu.counting.training_memory`). The
+activations that are kept for the backward pass are found by running the model once on *fake*
+tensors, which have shapes, types and storages, but no numbers. The result is that of a real run to
+the byte (see the tests), and takes seconds even for a model of 405 billion parameters.
 """
 
 import difflib
@@ -22,8 +22,8 @@ from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.counting import at_least_one
 
 CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
-# Bytes that cards needed beside the plan, for what it does not count: at most 1.5 GB more with LoRA
-# and 5.4 with QLoRA in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
+# Overhead in bytes: what cards needed in addition to the plan, at most 1.5 GB with LoRA and 5.4 with
+# QLoRA in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
 BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
 TEXT = "input_ids"
 # Keys of a config that say how large a model is, in the words of its family.
@@ -65,10 +65,10 @@ def build(config: Mapping[str, Any], where: str = "config", text: bool = False) 
 
 
 def silent(config: Mapping[str, Any], built: Any) -> list[str]:
-    """Return what transformers did not say when it built a config: its defaults, and what it left.
+    """Return what transformers does not say when it builds a config: defaults, and ignored keys.
 
     ``built`` is the config of the model. Named are sizes that the file does not hold, keys that
-    look like a slip of the pen, and a quantization, which changes the bytes and not the numbers.
+    look misspelt, and a quantization, which changes the bytes and not the numbers.
     """
     try:
         usual = type(built)()
@@ -198,7 +198,7 @@ def _activations(model: nn.Module, batch: int, length: int) -> int:
 
 
 def smallest_card(plan: Plan, method: str = "LoRA") -> int | None:
-    """Return the smallest of ``CARDS`` that holds a plan and what it needs ``BESIDE``; or None."""
+    """Return the smallest of ``CARDS`` that fits a plan plus its overhead ``BESIDE``; else None."""
     if method not in BESIDE:
         raise ValueError(f"method must be one of {', '.join(BESIDE)}, got {method!r}")
     total = BESIDE[method] + sum(plan.values())
