@@ -40,20 +40,14 @@ def refused(message, function, *arguments, **options):
     ("name", "arguments", "expected"),
     [
         ("dense_parameters", (100, 100), 10_000),
-        ("lora_parameters", (100, 100, 5), 1_000),
         ("lora_parameters", (3, 7, 2), 2 * 7 + 3 * 2),  # A is 2 x 7, B is 3 x 2
         ("lora_parameters", (8, 100, 9), 972),  # above the matrix it can be counted, as in PEFT
-        ("reduction", (100, 100, 5), 10.0),
-        ("break_even_rank", (100, 100), 50.0),
         ("degrees_of_freedom", (100, 100, 5), 975),
         ("adapter_parameters", (3, 7, 2), (20, 20)),
         ("adapter_parameters", (3, 7, 2, "dora"), (23, 23)),
         ("adapter_parameters", (3, 7, 2, "lora-fa"), (6, 20)),
         ("adapter_parameters", (3, 7, 2, "vera"), (5, 5)),
-        ("prefix_parameters", (8, 6), 48),
         ("bytes_of", (3, "float64"), 24),
-        ("bytes_of", (3, "float32"), 12),
-        ("bytes_of", (3, "bfloat16"), 6),
         ("bytes_of", (3, "float16"), 6),
         ("bytes_of", (3, "int8"), 3),
         ("bytes_of", (3, "int4"), 2),  # whole bytes
@@ -72,7 +66,7 @@ def test_lora_saves_exactly_below_the_break_even_rank(d, k, r):
     assert counting.lora_parameters(d, k, r) == lora_A.size + lora_B.size
     saves = lora_A.size + lora_B.size < counting.dense_parameters(d, k)
     assert saves == (Fraction(r) < Fraction(d * k, d + k))
-    assert counting.break_even_rank(d, k) == pytest.approx(float(Fraction(d * k, d + k)))
+    assert counting.break_even_rank(d, k) == float(Fraction(d * k, d + k))
     assert (counting.reduction(d, k, r) > 1) == saves
 
 
@@ -112,6 +106,7 @@ def test_bottleneck_adapters_and_prefixes_are_what_torch_would_hold():
     expected = 10 * numbers(site) + 5 * numbers(nn.LayerNorm(8))
     assert counting.bottleneck_parameters(8, 3, sites=10, layer_norms=5) == expected
     assert counting.bottleneck_parameters(8, 3, sites=1) == numbers(site)
+    assert counting.prefix_parameters(8, tokens=6) == 8 * 6
     assert counting.prefix_parameters(8, tokens=6, layers=4) == torch.zeros(4, 6, 8).numel()
 
 
@@ -200,22 +195,6 @@ def test_experts_begin_after_the_dense_layers(dense):
     found = counting.modules({**CATALOGUE["deepseek-v3"], **fields})
     assert found == counting.modules(build("deepseek-v3", **fields))
     assert sum(name.endswith("mlp.experts") for name in found) == 3 - dense
-
-
-# Keys of the file that stand for sums of keys which transformers knows
-SUMS = {
-    "qkv_heads": lambda c: c["num_attention_heads"] + 2 * c["num_key_value_heads"],
-    "qk_head_dim": lambda c: c["qk_nope_head_dim"] + c["qk_rope_head_dim"],
-    "kv_a_features": lambda c: c["kv_lora_rank"] + c["qk_rope_head_dim"],
-    "kv_b_head_dim": lambda c: c["qk_nope_head_dim"] + c["v_head_dim"],
-}
-
-
-@pytest.mark.parametrize("key", SUMS)
-def test_keys_that_stand_for_sums_are_these_sums(key):
-    configs = [config for config in CATALOGUE.values() if key in config]
-    assert len(configs) == 2
-    assert all(config[key] == SUMS[key](config) for config in configs)
 
 
 def test_a_config_object_counts_as_its_dict():
