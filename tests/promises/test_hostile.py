@@ -25,17 +25,9 @@ from torch import nn
 from torch.nn.utils import prune
 from transformers.pytorch_utils import Conv1D
 
-from lora_edu import adapt, counting, variants
+from lora_edu import adapt, checkpoint, counting, variants
 from lora_edu.adapt import LoraConfig, add_lora
-from lora_edu.checkpoint import (
-    COMMITTED,
-    CONFIG,
-    FILES,
-    SAVING,
-    WEIGHTS,
-    load_adapter,
-    save_adapter,
-)
+from lora_edu.checkpoint import COMMITTED, CONFIG, FILES, SAVING, WEIGHTS
 from lora_edu.layers import LoRALinear
 from lora_edu.variants import DoRALinear
 
@@ -117,7 +109,7 @@ def saved_adapter(folder, seed):
     fields = {"target_modules": ["a", "b"], "r": 2, "lora_alpha": 6}
     if seed % 2:
         fields["modules_to_save"] = ["norm"]
-    save_adapter(scramble(add(flat_net(), fields), seed), folder)
+    checkpoint.save_adapter(scramble(add(flat_net(), fields), seed), folder)
 
 
 def other_tensor(rng, folder):
@@ -298,7 +290,7 @@ def check_folder(seed, root):
     model = flat_net()
     model.a.weight.requires_grad_(False)  # a state of its own to come back to
     there = seen.of_folder(folder)
-    loaded, said = attempt(load_adapter, model, folder)
+    loaded, said = attempt(checkpoint.load_adapter, model, folder)
     assert seen.of_folder(folder) == there
     if not said:
         outputs, theirs = loaded(X), by_peft(folder)
@@ -312,12 +304,12 @@ def check_save(folder, there, rng):
     """Save into the folder: then it is there, and nothing of others is lost; or nothing changed."""
     new = add(flat_net(), {"target_modules": ["a"], "r": 1, "lora_alpha": rng.randint(1, 9)})
     nn.init.ones_(new.a.lora_B)
-    _, said = attempt(save_adapter, new, folder)
+    _, said = attempt(checkpoint.save_adapter, new, folder)
     left, ours = seen.of_folder(folder), {*FILES, COMMITTED, SAVING}
     if said:
         assert left == there, said
         return
-    assert torch.equal(load_adapter(flat_net(), folder)(X), new(X))
+    assert torch.equal(checkpoint.load_adapter(flat_net(), folder)(X), new(X))
     for place in (COMMITTED, SAVING):
         ours.update(f"{place}/{name}" for name in (*FILES, ".tmpAbC"))
     assert all(left[name] == own for name, own in there.items() if name not in ours)
@@ -394,10 +386,10 @@ def check_field(seed, folder):
     """Write a value into any field of a file of PEFT's: what loads has PEFT's outputs."""
     rng = random.Random(seed)
     model = add(tiny_net(), {"target_modules": ["query"], "r": 2, "lora_alpha": 6})
-    save_adapter(scramble(model, seed), folder)
+    checkpoint.save_adapter(scramble(model, seed), folder)
     edit(folder, **{rng.choice(PEFTS_FIELDS): rng.choice(ANY)})
     there = seen.of_folder(folder)
-    loaded, said = attempt(load_adapter, tiny_net(), folder)
+    loaded, said = attempt(checkpoint.load_adapter, tiny_net(), folder)
     assert seen.of_folder(folder) == there
     if said:
         return "refused"
@@ -600,9 +592,9 @@ def check_model(seed, folder):
     outputs, base = model(), Tree(seed)
     base.load_state_dict(plain)
     assert close(outputs, expected_outputs(model, base), dtype)
-    _, said = attempt(save_adapter, model, folder)
+    _, said = attempt(checkpoint.save_adapter, model, folder)
     if not said:
-        assert close(load_adapter(Tree(seed), folder)(), outputs, torch.float64)
+        assert close(checkpoint.load_adapter(Tree(seed), folder)(), outputs, torch.float64)
     merged = check_merge(model, outputs, plain, dtype)
     adapt.unload(model)
     if not merged:
@@ -718,33 +710,23 @@ def check_walked(model, expected, dtype):
 
 
 # What holds → a check of one case, how many are always checked and how many in the slow test, and
-# the outcomes that occur in each fifth.
+# outcomes that must be among those of each part.
 GENERATED = {
-    "a folder is read rightly or refused, and never changed": (
-        check_folder, 100, 2000, {"equal", "refused"},
-    ),
-    "a configuration means what it means in PEFT, or is refused": (
-        check_config, 200, 3000, {"equal", "refused"},
-    ),
-    "any value in any field of a file has PEFT's outputs, or is refused": (
-        check_field, 120, 2000, {"refused"},
-    ),
-    "any model is adapted by the equation, or refused": (
-        check_model, 150, 3000, {"equal", "refused"},
-    ),
-    "whatever is done to a model, no output is wrong in silence": (
-        check_walk, 60, 1000, {"refused"},
-    ),
-}  # fmt: skip
+    "a folder is read rightly or refused": (check_folder, 100, 2000, {"equal", "refused"}),
+    "a configuration is PEFT's or refused": (check_config, 200, 3000, {"equal", "refused"}),
+    "a field of a file is PEFT's or refused": (check_field, 120, 2000, {"equal", "refused"}),
+    "a model is right or refused": (check_model, 150, 3000, {"equal", "refused"}),
+    "no output is wrong in silence": (check_walk, 60, 1000, {"equal", "refused"}),
+}
 
 
-@pytest.mark.parametrize("fifth", [*range(5), pytest.param("more", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", [*range(5), pytest.param("more", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", GENERATED)
-def test_of_generated_cases(what, fifth, tmp_path):
+def test_of_generated_cases(what, part, tmp_path):
     check, few, many, outcomes = GENERATED[what]
     seeds = range(few, many)
-    if fifth != "more":
-        seeds = range(few * fifth // 5, few * (fifth + 1) // 5)
+    if part != "more":
+        seeds = range(few * part // 5, few * (part + 1) // 5)
     found = Counter(check(seed, tmp_path / str(seed)) for seed in seeds)
     print(found)
     assert found.keys() >= outcomes
@@ -793,5 +775,5 @@ def test_what_is_saved_whole_may_hold_other_numbers_than_real_ones(dtype, tmp_pa
         return model
 
     fields = {"target_modules": ["a"], "modules_to_save": ["norm"]}
-    save_adapter(add(make(1, 0), fields), tmp_path)
-    assert load_adapter(make(0, 0), tmp_path).norm.more.tolist() == [1, 0]
+    checkpoint.save_adapter(add(make(1, 0), fields), tmp_path)
+    assert checkpoint.load_adapter(make(0, 0), tmp_path).norm.more.tolist() == [1, 0]
