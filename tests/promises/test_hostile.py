@@ -319,35 +319,19 @@ def check_save(folder, there, rng):
 
 
 ANY = [-1, 0, 1, 2, 3, 7, 10**9, 10**400, -(10**400), 2.0, 2.5, -0.5, 1e-300, 1e300]
-ANY += [
-    math.nan,
-    math.inf,
-    True,
-    False,
-    None,
-    "",
-    "query",
-    "head",
-    ".*query",
-    "body.layers.0.value",
-]
-ANY += ["all-linear", "(", "(?i).*QUERY", "a" * 999, "(?x)query #", "0", "true", "pissa", "none"]
-ANY += ["LORA", ")|(", r"body\.layers\.1\..*", "x\ny", [], {}, [1], [0, 1], ["query"], [None]]
-ANY += [[["query"]], ["query", "head"], {"query": 3}, {"query": "3"}, {"(": 1}, {"value": 2.5}]
-ANY += [{"a": {}}, {1: 2}]
+ANY += [math.nan, math.inf, True, False, None, "", "query", "head", ".*query", "all-linear"]
+ANY += ["body.layers.0.value", "(", "(?i).*QUERY", "a" * 999, "(?x)query #", "0", "true", "pissa"]
+ANY += ["none", "LORA", ")|(", r"body\.layers\.1\..*", "x\ny", [], {}, [1], [0, 1], ["query"]]
+ANY += [[None], [["query"]], ["query", "head"], {"query": 3}, {"query": "3"}, {"(": 1}]
+ANY += [{"value": 2.5}, {"a": {}}, {1: 2}]
 FINE = {
     "target_modules": [["query"], ["value", "head"], "all-linear", r".*\.(query|value)"],
     "r": [1, 2, 5],
     "lora_alpha": [1, 0.25, 16, 3],
     "lora_dropout": [0, 0.0, 0.5],
     "use_rslora": [True, False],
-    "rank_pattern": [
-        {},
-        {"query": 3},
-        {"^body.layers.1": 2, "value": 1},
-        {r"0\.value|1\.query": 4},
-    ],
-    "alpha_pattern": [{}, {"head": 0.5}, {"value": 3, "query": 5}, {r"body\.layers\.\d\.query": 2}],
+    "rank_pattern": [{}, {"query": 3}, {"^body": 2, "value": 1}, {r"0\.value|1\.query": 4}],
+    "alpha_pattern": [{}, {"head": 0.5}, {"value": 3, "query": 5}, {r".*\.\d\.query": 2}],
     "modules_to_save": [None, ["head"], ["1.value"], []],
     "layers_to_transform": [None, [0], 1, [1, 0], [7]],
     "use_dora": [False, True],
