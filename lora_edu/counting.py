@@ -191,12 +191,14 @@ def modules(source: Any) -> dict[str, Module]:
     if config and isinstance(next(iter(config.values())), Module):
         return dict(config)
     family = config.get("family", config.get("model_type"))
-    rows = family_rows(family)
     found: dict[str, Module] = {}
     try:
-        for pattern, (kind, d, k, bias, tied) in rows.items():
+        for pattern, (kind, d, k, bias, tied) in family_rows(family).items():
+            held = config[tied] if isinstance(tied, str) else bool(tied)
+            if not isinstance(held, bool):
+                raise TypeError(f"{tied} must be true or false, got {held!r}")
             d, k = _size(config, d), _size(config, k)
-            module = Module(kind, d, k, d if bias else 0, _is_tied(config, tied))
+            module = Module(kind, d, k, d if bias else 0, held)
             found.update(dict.fromkeys(_names(config, pattern), module))
     except KeyError as missing:
         raise ValueError(f"this config of a {family} model lacks {missing}") from None
@@ -207,14 +209,6 @@ def _size(config: Mapping[str, Any], product: int | str) -> int:
     """Return the value of a product such as "3*hidden_size"."""
     factors = str(product).split("*")
     return prod(int(f) if f.isdigit() else at_least_one(f, config[f]) for f in factors)
-
-
-def _is_tied(config: Mapping[str, Any], tied: bool | str) -> bool:
-    """Return whether a weight is another module's: yes, no, or what a key of the config says."""
-    value = config[tied] if isinstance(tied, str) else bool(tied)
-    if not isinstance(value, bool):
-        raise TypeError(f"{tied} must be true or false, got {value!r}")
-    return value
 
 
 def _names(config: Mapping[str, Any], pattern: str) -> list[str]:
@@ -314,8 +308,8 @@ def count(
 ) -> Count:
     """Count an adapted model as PEFT does: sums of ``adapter_parameters`` over ``targets``.
 
-    Modules to save (named by their last letters, as in PEFT) are trained, and stand twice in
-    ``all``: the copy that trains, and the original that is kept.
+    Modules to save (matched by the end of their names, as in PEFT) are trained, and count twice in
+    ``all``: the copy that is trained, and the original that is kept.
     """
     found = modules(source)
     chosen = targets(source, target_modules, modules_to_save)

@@ -22,8 +22,8 @@ from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.counting import at_least_one
 
 CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
-# Overhead in bytes: what cards needed in addition to the plan, at most 1.5 GB with LoRA and 5.4 with
-# QLoRA in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
+# Overhead in bytes that a plan does not count: cards needed at most 1.5 GB more with LoRA, and 5.4
+# with QLoRA, in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
 BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
 TEXT = "input_ids"
 # Keys of a config that say how large a model is, in the words of its family.
@@ -199,7 +199,5 @@ def _activations(model: nn.Module, batch: int, length: int) -> int:
 
 def smallest_card(plan: Plan, method: str = "LoRA") -> int | None:
     """Return the smallest of ``CARDS`` that fits a plan plus its overhead ``BESIDE``; else None."""
-    if method not in BESIDE:
-        raise ValueError(f"method must be one of {', '.join(BESIDE)}, got {method!r}")
-    total = BESIDE[method] + sum(plan.values())
+    total = BESIDE[counting.one_of("method", method, BESIDE)] + sum(plan.values())
     return next((size for size in CARDS if total <= size * 2**30), None)
