@@ -264,6 +264,16 @@ def test_no_link_is_followed(saved, tmp_path, name):
     assert (tmp_path / CONFIG).read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", [SAVING, COMMITTED, f"{SAVING}/{CONFIG}", WEIGHTS])
+def test_what_others_have_put_in_the_way_is_named_and_kept(tmp_path, place):
+    mine = tmp_path / place / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(OSError, match="is in the way: it must be a file of an adapter"):
+        save_adapter(trained(), tmp_path)
+    assert mine.read_text() == "mine"
+
+
 def test_what_is_saved_between_two_reads_is_read_as_a_whole(saved, monkeypatch):
     """Also if the configuration is then, word for word, what it was."""
     opened, read = [], checkpoint._open
