@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lora_edu.files import shown, take_place, write_whole
+from lora_edu.files import one_line, shown, take_place, write_whole
 
 
 def refuse(*_):
@@ -57,3 +57,8 @@ def test_no_sign_that_steers_a_terminal_is_shown(text):
     assert not any(unicodedata.category(sign) == "Cc" for sign in shown(text) if sign not in "\t\n")
     harmless = "".join(sign for sign in text if unicodedata.category(sign) != "Cc")
     assert shown(harmless) == harmless
+
+
+def test_what_steers_a_terminal_is_escaped_and_an_error_is_one_line():
+    assert shown("\x07a\x9b\n") == "\\x07a\\x9b\n"
+    assert one_line(ValueError("a\n  b\x1b" + "c" * 600)) == r"a b\x1b" + "c" * 493

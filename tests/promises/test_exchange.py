@@ -67,32 +67,28 @@ MODELS = [
 def draw(seed):
     """Return a function that builds a base model, and the fields of a configuration for it."""
     rng = np.random.default_rng(seed)
-
-    def chance(share):
-        return bool(rng.random() < share)
-
     name, config, names, expression, whole = MODELS[seed % len(MODELS)]
     some = [str(name) for name in rng.choice(names, rng.integers(1, len(names) + 1), False)]
     fields = {"r": int(rng.integers(1, 9)), "lora_alpha": float(rng.choice([0.5, 1, 8, 24]))}
     fields["target_modules"] = [some, expression, "all-linear"][int(rng.integers(3))]
-    if chance(0.3):
-        fields["use_rslora"] = True
-    if chance(0.3):
-        fields["rank_pattern"] = {rf".*\.1\..*{some[0]}": int(rng.integers(1, 12)), some[-1]: 3}
-    if chance(0.3):
-        fields["alpha_pattern"] = {some[0]: 3.5, rf"{some[-1]}": 16}
-    if chance(0.4):
-        fields["modules_to_save"] = [str(name) for name in rng.choice(whole, 1 + chance(0.3))]
-    if chance(0.25) and isinstance(fields["target_modules"], list):
-        fields["layers_to_transform"] = [[0], 1, [0, 1]][int(rng.integers(3))]
-    if chance(0.25):
-        fields["lora_dropout"] = 0.3
-    if chance(0.25):
-        fields["use_dora"] = True
-    if chance(0.2):  # its r is at most that of the smallest matrix, and PEFT knows no other
-        fields |= {"init_lora_weights": "pissa", "r": 2}
+    optional = [
+        (0.3, {"use_rslora": True}),
+        (0.3, {"rank_pattern": {rf".*\.1\..*{some[0]}": int(rng.integers(1, 12)), some[-1]: 3}}),
+        (0.3, {"alpha_pattern": {some[0]: 3.5, some[-1]: 16}}),
+        (0.4, {"modules_to_save": rng.choice(whole, rng.integers(1, 3)).tolist()}),
+        (0.25, {"layers_to_transform": [[0], 1, [0, 1]][int(rng.integers(3))]}),
+        (0.25, {"lora_dropout": 0.3}),
+        (0.25, {"use_dora": True}),
+        (0.2, {"init_lora_weights": "pissa", "r": 2}),
+    ]
+    for share, more in optional:
+        if rng.random() < share:
+            fields |= more
+    if isinstance(fields["target_modules"], str):
+        fields.pop("layers_to_transform", None)
+    if "init_lora_weights" in fields:  # its rank is that of the smallest matrix, and no other
         fields.pop("rank_pattern", None)
-    low = chance(0.3) and "use_dora" not in fields  # whose norms round otherwise than PEFT's
+    low = "use_dora" not in fields and rng.random() < 0.3  # DoRA's norms round as PEFT's do not
     dtype = torch.bfloat16 if low else torch.float32
 
     def build():

@@ -644,6 +644,27 @@ def dtype_of(model):
     return next(model.parameters()).dtype
 
 
+def take_step(step, model, taken, rng):
+    """Do one thing; return the model, and what was said if it was refused."""
+    said = None
+    if step in ("merge", "unmerge"):
+        _, said = attempt(getattr(adapt, step), model)
+    elif step == "put":
+        _, said = attempt(nn.Module.load_state_dict, model, taken)
+    elif step == "copy":
+        kept, model = model, copy.deepcopy(model)
+        attempt(adapt.unmerge, kept)  # the copy does not see it
+    elif step == "cast":
+        model.to(rng.choice([torch.float32, torch.float64, torch.bfloat16]))
+    elif step == "mode":
+        model.train(rng.random() < 0.5)
+    elif step == "meta":
+        empty = copy.deepcopy(model).to("meta")
+        with torch.no_grad():
+            assert empty(X.to("meta", dtype_of(empty))).shape == (3, 3)
+    return model, said
+
+
 def check_walk(seed, _):
     """Do things in any order: after each, the outputs are those of the equation, or it was refused.
 
@@ -658,27 +679,12 @@ def check_walk(seed, _):
     taken = copy.deepcopy(model.state_dict())
     for _ in range(rng.randint(3, 9)):
         step = rng.choice(["merge", "unmerge", "copy", "cast", "take", "put", "mode", "meta"])
-        said = None
-        if step in ("merge", "unmerge"):
-            _, said = attempt(getattr(adapt, step), model)
-        elif step == "copy":
-            kept, model = model, copy.deepcopy(model)
-            attempt(adapt.unmerge, kept)  # the copy does not see it
-        elif step == "cast":
-            to = rng.choice([torch.float32, torch.float64, torch.bfloat16])
-            model, dtype = model.to(to), max(dtype, to, key=eps)
-        elif step == "take":
+        model, said = take_step(step, model, taken, rng)
+        if step == "take":
             taken = copy.deepcopy(model.state_dict())
-        elif step == "put":
-            _, said = attempt(nn.Module.load_state_dict, model, taken)
-        elif step == "mode":
-            model.train(rng.random() < 0.5)
-        elif step == "meta":
-            empty = copy.deepcopy(model).to("meta")
-            with torch.no_grad():
-                assert empty(X.to("meta", dtype_of(empty))).shape == (3, 3)
         if said:
             outcome = "refused"
+        dtype = max(dtype, dtype_of(model), key=eps)
         check_walked(model, expected, dtype)
     check_walked(adapt.merge_and_unload(model), expected, dtype)
     return outcome
