@@ -1,15 +1,15 @@
-"""What a learner wrote becomes a file of theirs, notebooks/mine/lora.py, and is used again.
+"""The learner's file notebooks/mine/lora.py: one lesson writes it, a later one reads it.
 
-Only their own copy of a lesson, which lies in ``notebooks/mine``, writes or reads it. The course's
-own page, a build and a test say what would be in it, and leave all files alone.
+Only the learner's copy of a lesson, which lies in ``notebooks/mine``, does so. The course's own
+page, a build and a test say what would be in the file, and leave all files alone.
 """
 
 import ast
 import builtins
-import importlib.util
 import inspect
 import linecache
 import os
+import runpy
 import symtable
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,27 +32,23 @@ def keep(*parts: Any) -> None:
     *parts
         What cells defined. Of all else on the page they may use modules, which the file imports.
     """
-    sources = {}
     try:
-        for part in parts:
-            sources[part.__name__] = _source(part)
+        sources = {part.__name__: _source(part) for part in parts}
         todo = [name for name, source in sources.items() if _is_stub(source)]
-        text = _file([part for part in parts if part.__name__ not in todo], sources)
-    except (ValueError, SyntaxError) as error:
+        text = _text([part for part in parts if part.__name__ not in todo], sources)
+        folder = _mine()
+        moved = _write(folder / "lora.py", text) if folder else ""
+    except (ValueError, SyntaxError, OSError) as error:
         print(f"Nothing is written: {error}")
         return
-    told = f"{len(text.splitlines())} lines: {', '.join(n for n in sources if n not in todo)}."
-    told += f" Still to be written: {', '.join(todo)}." if todo else ""
-    folder = _mine()
-    if folder is None:
+    done = ", ".join(name for name in sources if name not in todo)
+    told = f"{len(text.splitlines())} lines: {done}."
+    if todo:
+        told += f" Still to be written: {', '.join(todo)}."
+    if folder:
+        print(f"notebooks/mine/lora.py is yours now, {told}{moved}")
+    else:
         print(f"{told}\nIn your own copy of this page they become notebooks/mine/lora.py.")
-        return
-    try:
-        told += _write(folder / "lora.py", text)
-    except OSError as error:
-        print(f"Nothing is written: {error}")
-        return
-    print(f"notebooks/mine/lora.py is yours now, {told}")
 
 
 def take(name: str, instead: Any) -> Any:
@@ -62,15 +58,11 @@ def take(name: str, instead: Any) -> Any:
     not run, or has no such name. What was taken is printed.
     """
     folder = _mine()
-    path = folder / "lora.py" if folder else None
-    if path is None or not path.is_file():
+    if folder is None or not (folder / "lora.py").is_file():
         print(f"{name}: the package's. In your own copy of this page: yours, if you wrote it.")
         return instead
     try:
-        spec: Any = importlib.util.spec_from_file_location("mine_lora", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found = getattr(module, name)
+        found = runpy.run_path(str(folder / "lora.py"))[name]
     except Exception as error:  # a learner's file can fail in every way
         print(f"{name}: the package's, for lora.py fails: {type(error).__name__}: {error}")
         return instead
@@ -79,26 +71,27 @@ def take(name: str, instead: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> str:
-    """Write the file, and say where what it held before is now."""
+    """Write the file; return where its former content is now, in words, if there was other."""
     told = ""
     if os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text.encode()):
         number = 1
-        while os.path.lexists(path.with_name(f"lora-{number}.py")):
+        while os.path.lexists(aside := path.with_name(f"lora-{number}.py")):
             number += 1
-        path.rename(path.with_name(f"lora-{number}.py"))
-        told = f" What it held before is in lora-{number}.py."
+        path.rename(aside)
+        told = f" What it held before is in {aside.name}."
     write_whole(path, text)
     return told
 
 
 def _mine() -> Path | None:
     """Return the folder ``mine`` if this is a learner's own copy, and neither build nor test."""
+    if "LORA_EDU_CLAIMS" in os.environ:
+        return None
     here = Path.cwd()
-    found = [folder for folder in (here, here.parent) if folder.name == "mine"]
-    return found[0] if found and "LORA_EDU_CLAIMS" not in os.environ else None
+    return next((folder for folder in (here, here.parent) if folder.name == "mine"), None)
 
 
-def _file(parts: list[Any], sources: dict[str, str]) -> str:
+def _text(parts: list[Any], sources: dict[str, str]) -> str:
     """Put together the text of the file; a ValueError if it would miss something of the page."""
     if not parts:
         raise ValueError("all of it is still to be written")

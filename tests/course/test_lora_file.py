@@ -1,0 +1,183 @@
+"""The learner's own file: what goes into it, and that nothing else is touched."""
+
+import builtins
+import itertools
+import linecache
+import runpy
+
+import pytest
+
+from lora_edu.course import lora_file
+
+CLASS = """\
+import torch
+from torch import nn
+
+class LoRA(nn.Module):
+    '''Two strips.'''
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base   # W0
+
+    def forward(self, x):
+        return [self.base(y) for y in x]
+
+print("something else in this cell")
+"""
+TRAIN = "def train(model, batches):\n    return sum(sum(model(x)) for x in batches)\n"
+STUB = "def merge(layer):\n    'Return a plain layer.'\n    raise NotImplementedError\n"
+numbers = itertools.count()
+
+
+class Page(dict):
+    """A notebook's names, and its cells as IPython keeps them."""
+
+    def run(self, text):
+        name = f"cell-{next(numbers)}"
+        linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+        exec(compile(text, name, "exec"), self)
+
+
+@pytest.fixture
+def keep(capsys):
+    """Return a function: run cells on the page, keep what they define; return what was printed."""
+    page = Page(__builtins__=builtins)
+    for cell in (CLASS, TRAIN, STUB):
+        page.run(cell)
+
+    def run(names, *cells):
+        for cell in cells:
+            page.run(cell)
+        capsys.readouterr()
+        lora_file.keep(*(page[name] for name in names.split()))
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("LORA_EDU_CLAIMS", raising=False)
+    return folder
+
+
+def test_the_file_holds_what_stands_in_the_cells_and_runs_by_itself(keep, mine):
+    told = keep("LoRA train merge")
+    text = (mine / "lora.py").read_text()
+    lines = len(text.splitlines())
+    assert told == (
+        f"notebooks/mine/lora.py is yours now, {lines} lines: LoRA, train. Still to be written: "
+        "merge.\n"
+    )
+    assert "something else" not in text
+    assert "merge" not in text
+    assert CLASS.split("\n\n", 1)[1].split("\n\nprint")[0] in text  # comments and all
+    assert text.endswith(TRAIN)
+    found = runpy.run_path(str(mine / "lora.py"))
+    assert found["train"](found["LoRA"](abs), [[-1, 2], [3]]) == 6
+
+
+@pytest.mark.parametrize(
+    ("cell", "lines"),
+    [
+        ("def merge(a):\n    return a.base", "def merge(a):\n    return a.base\n"),
+        ("@torch.no_grad()\ndef merge(a): pass", "@torch.no_grad()\ndef merge(a): pass\n"),
+        ("import math\ndef merge(r): return math.pi * r**2", "import math\n"),
+        ("import math as also\ndef merge(): return also.pi", "import math as also\n"),
+        ("import os.path\ndef merge(): return os.sep", "import os\n"),
+        ("import xml.dom as d\ndef merge(): return d", "import xml.dom as d\n"),
+    ],
+)
+def test_what_a_function_needs_comes_along(cell, lines, keep, mine):
+    assert "train, merge.\n" in keep("train merge", cell)
+    assert lines in (mine / "lora.py").read_text()
+
+
+def test_nothing_of_an_older_file_is_lost_and_the_same_is_written_once(keep, mine):
+    """Neither bytes that are no text, nor a folder of that name."""
+    keep("train")
+    first = (mine / "lora.py").read_text()
+    keep("train")
+    assert [path.name for path in mine.iterdir()] == ["lora.py"]
+    (mine / "lora.py").write_bytes(b"\xff\xfe")
+    assert keep("train").endswith(" What it held before is in lora-1.py.\n")
+    keep("LoRA")
+    (mine / "lora.py").unlink()
+    (mine / "lora.py").mkdir()
+    keep("train")
+    assert (mine / "lora-1.py").read_bytes() == b"\xff\xfe"
+    assert (mine / "lora-2.py").read_text() == first == (mine / "lora.py").read_text()
+    assert (mine / "lora-3.py").is_dir()
+
+
+def test_a_disk_that_says_no_is_told_in_a_line(keep, mine, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lora_file, "write_whole", full)
+    assert keep("train") == "Nothing is written: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "claims", "written"),
+    [
+        ("notebooks", None, []),
+        ("mine/deeper/still", None, []),
+        ("mine", "strict", []),  # a build or a test
+        ("mine/vi", None, ["mine/lora.py"]),  # the copy of a translation
+    ],
+)
+def test_only_a_copy_in_mine_writes(folder, claims, written, keep, mine, monkeypatch):
+    other = mine.parent / folder
+    other.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(other)
+    if claims:
+        monkeypatch.setenv("LORA_EDU_CLAIMS", claims)
+    told = "notebooks/mine/lora.py is yours now" if written else "In your own copy of this page"
+    assert told in keep("train")
+    files = [path for path in mine.parent.rglob("*") if path.is_file()]
+    assert [str(path.relative_to(mine.parent)) for path in files] == written
+
+
+@pytest.mark.parametrize(
+    ("names", "cells", "said"),
+    [
+        ("step", ["lr = 0.1\ndef step(): return lr"], "step uses lr, which the file"),
+        ("merge", [], "all of it is still to be written"),
+        ("step", ["step = lambda: 1"], "<lambda> stands in no cell: run the cell that defines it"),
+        ("step", ["step = len"], "neither a function nor a class"),
+        ("Empty", ["class Empty: pass"], "neither a function nor a class with methods"),
+        ("use", ["def use(x): return merge(x)"], "use uses merge, which the file would"),
+    ],
+)
+def test_what_cannot_stand_alone_is_refused_in_a_line(names, cells, said, keep, mine):
+    told = keep(names, *cells)
+    assert told.startswith("Nothing is written: ")
+    assert told.count("\n") == 1
+    assert said in told
+    assert list(mine.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "taken", "said"),
+    [
+        ("LoRA = 'mine'\n", "mine", "LoRA: yours, from notebooks/mine/lora.py\n"),
+        (None, "theirs", "LoRA: the package's. In your own copy of this page: yours"),
+        ("", "theirs", "LoRA: the package's, for lora.py fails: KeyError: 'LoRA'\n"),
+        ("1 / 0", "theirs", "lora.py fails: ZeroDivisionError: division by zero\n"),
+        ("class (", "theirs", "lora.py fails: SyntaxError: "),
+    ],
+)
+def test_what_stands_in_the_file_is_taken_and_a_file_that_fails_is_named(
+    text, taken, said, mine, capsys, monkeypatch
+):
+    if text is not None:
+        (mine / "lora.py").write_text(text, encoding="utf-8")
+    assert lora_file.take("LoRA", "theirs") == taken
+    assert said in capsys.readouterr().out
+    monkeypatch.chdir(mine.parent)  # elsewhere, nothing is read
+    assert lora_file.take("LoRA", "theirs") == "theirs"
