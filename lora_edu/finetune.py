@@ -46,22 +46,26 @@ class Texts:
         self.content = [self.rows, self.labels]
 
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
-        """Return a classifier, its tokenizer, and what trains as a whole.
+        """Return a classifier, its tokenizer, and the names of the modules that train in full.
 
-        That is the head (new, if there is none for so many labels), and a pooler if it is new.
+        Those are the head, and whatever the folder has no weights for (a pooler, say).
         """
-        how = {"id2label": dict(enumerate(self.names)), "ignore_mismatched_sizes": True}
-        how |= {"label2id": {name: i for i, name in enumerate(self.names)}}
-        how["problem_type"] = "single_label_classification"  # whatever it was trained for
-        classifiers = transformers.AutoModelForSequenceClassification
         (model, info), tokenizer = chat.from_folder(
-            folder, classifiers, output_loading_info=True, **how
+            folder,
+            transformers.AutoModelForSequenceClassification,
+            output_loading_info=True,
+            id2label=dict(enumerate(self.names)),
+            label2id={name: i for i, name in enumerate(self.names)},
+            ignore_mismatched_sizes=True,  # a head for other labels
+            problem_type="single_label_classification",  # whatever it was trained for
         )
         if tokenizer.pad_token is None:
             raise ValueError(f"{folder}: its tokenizer has no padding token")
-        new, body = info["missing_keys"], f"{model.base_model_prefix}."
-        if other := sorted(name for name, *_ in info["mismatched_keys"] if name.startswith(body)):
-            raise ValueError(f"{folder}: {other[0]} has another shape than config.json says")
+        body = f"{model.base_model_prefix}."
+        for name, *_ in info["mismatched_keys"]:
+            if name.startswith(body):
+                raise ValueError(f"{folder}: {name} has another shape than config.json says")
+        new = info["missing_keys"]
         whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
         return model, tokenizer, sorted({name.rpartition(".")[0] for name in whole})
 
@@ -74,19 +78,18 @@ class Texts:
         shortest, text = min(zip(lengths, self.rows, strict=True))
         if min(shortest, most) <= tokenizer.num_special_tokens_to_add():
             raise ValueError(f"max_length {most} leaves no token of the text {text[:60]!r}")
-        ids = tokenizer(self.rows, truncation=True, max_length=most)["input_ids"]
-        cut = sum(length > most for length in lengths)
-        numbers = [self.names.index(name) for name in self.labels]
-        return [{"input_ids": i, "labels": n} for i, n in zip(ids, numbers, strict=True)], cut
+        examples = []
+        for text, label in zip(self.rows, self.labels, strict=True):
+            ids = tokenizer(text, truncation=True, max_length=most)["input_ids"]
+            examples.append({"input_ids": ids, "labels": self.names.index(label)})
+        return examples, sum(length > most for length in lengths)
 
-    def trainer(self, tokenizer: Any) -> dict[str, Any]:
-        """Return what this kind of data asks of the Trainer; its default makes batches, padded."""
-        return {"compute_metrics": _accuracy, "processing_class": tokenizer}
-
-    def measured(self, trainer: Any, parts: dict[str, list[Example]]) -> dict[str, Any]:
-        """Return what ``metrics`` says of the model: how many texts of each part it gets right."""
+    def metrics(
+        self, trainer: Any, train: list[Example], held_out: list[Example]
+    ) -> dict[str, Any]:
+        """Return what ``metrics.json`` says of the model: the accuracy on each part."""
         found: dict[str, Any] = {"labels": self.names}
-        for name, part in parts.items():
+        for name, part in (("train", train), ("validation", held_out)):
             accuracy = trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
             found[name] = {"texts": len(part), "accuracy": accuracy}
         return found
@@ -95,7 +98,7 @@ class Texts:
 class Chats:
     """Questions and answers, or whole conversations: the model learns to answer so.
 
-    In the loss counts what it says itself, with the token that ends it, and nothing else.
+    The loss counts the tokens of its own messages, with the one that ends each, and no others.
     """
 
     model, batch_size, max_length = "smollm2", 8, 512  # unless told otherwise
@@ -106,14 +109,14 @@ PEFT loads it too:
 
     def __init__(self, options: Namespace) -> None:
         self.rows = list(read_chats(options.data, options.prompt, options.response))
-        self.content, unlike = self.rows, sorted(set(self.rows))
-        if len(unlike) < 2:
+        self.content, different = self.rows, sorted(set(self.rows))
+        if len(different) < 2:
             raise ValueError(f"{options.data} must have two different rows, one to be held out")
-        many = max(len(unlike) // 10, 1)
-        self.held_out = set(random.Random(options.seed).sample(unlike, many))
+        many = max(len(different) // 10, 1)
+        self.held_out = set(random.Random(options.seed).sample(different, many))
 
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
-        """Return a causal model and its tokenizer; nothing trains as a whole."""
+        """Return a causal model and its tokenizer; no module trains in full."""
         model, self.tokenizer = chat.load(folder)
         return model, self.tokenizer, []
 
@@ -123,47 +126,40 @@ PEFT loads it too:
         A ValueError if nothing of an answer is left of one.
         """
         examples, cut = [], 0
-        for i, row in enumerate(self.rows):
+        for number, row in enumerate(self.rows, 1):
             try:
                 ids, labels = chat.encode(tokenizer, json.loads(row))
             except ValueError as error:
-                raise ValueError(f"conversation {i + 1}: {error}") from None
+                raise ValueError(f"conversation {number}: {error}") from None
             if all(label == -100 for label in labels[:most]):
-                raise ValueError(f"max_length {most} leaves no answer of conversation {i + 1}")
+                raise ValueError(f"max_length {most} leaves no answer of conversation {number}")
             cut += len(ids) > most
             examples.append({"input_ids": ids[:most], "labels": labels[:most]})
         return examples, cut
 
-    def trainer(self, tokenizer: Any) -> dict[str, Any]:
-        """Return what this kind of data asks of the Trainer: labels padded with -100."""
-        return {"data_collator": transformers.DataCollatorForSeq2Seq(tokenizer)}
+    def metrics(self, trainer: Any, _: list[Example], held_out: list[Example]) -> dict[str, Any]:
+        """Return what ``metrics.json`` says of the model: perplexity and some held-out answers.
 
-    def measured(self, trainer: Any, parts: dict[str, list[Example]]) -> dict[str, Any]:
-        """Return what ``metrics`` says of the model: perplexity, and answers to what it never saw.
-
-        The perplexity is exp of the mean loss of all tokens that count.
+        The perplexity is exp of the mean loss, in which each token with a label counts once.
         """
         model = trainer.model.eval()
         total, count = 0.0, 0
-        for one in parts["validation"]:
+        for one in held_out:
+            ids = torch.tensor([one["input_ids"]], device=model.device)
             labels = torch.tensor([one["labels"]], device=model.device)
             tokens = int((labels[:, 1:] != -100).sum())
             with torch.no_grad():
-                ids = torch.tensor([one["input_ids"]], device=model.device)
                 total += model(input_ids=ids, labels=labels).loss.item() * tokens
             count += tokens
         asked = [json.loads(row)[:-1] for row in sorted(self.held_out)[:SHOWN]]
         said = chat.answers(model, self.tokenizer, asked, 60)
-        answers = [[q[-1]["content"], answer] for q, answer in zip(asked, said, strict=True)]
-        return {
-            "texts": len(parts["validation"]),
-            "perplexity": math.exp(min(total / count, 700)),
-            "answers": answers,
-        }
+        pairs = [[talk[-1]["content"], answer] for talk, answer in zip(asked, said, strict=True)]
+        perplexity = math.exp(min(total / count, 700))
+        return {"texts": len(held_out), "perplexity": perplexity, "answers": pairs}
 
 
 def finetune(options: Namespace) -> dict[str, object]:
-    """Train LoRA on somebody's texts; return what ``metrics.json`` holds.
+    """Train LoRA on the user's texts; return what ``metrics.json`` holds.
 
     ``options`` are those of ``lora-edu finetune``: with ``text`` and ``label``, a head learns to
     tell labels apart; else a chat model learns to answer. The folder ``out`` gets
@@ -176,92 +172,53 @@ def finetune(options: Namespace) -> dict[str, object]:
     written then), or that the loss is not finite.
     """
     kind = Texts if options.text else Chats
-    for name in ("batch_size", "max_length"):
-        if getattr(options, name) is None:
-            setattr(options, name, getattr(kind, name))
-    for name in ("epochs", "lr", "batch_size", "max_length"):
-        if not getattr(options, name) > 0:
-            raise ValueError(f"{name} must be greater than 0, got {getattr(options, name)}")
-    if not 0 <= options.warmup < 1:
-        raise ValueError(f"warmup must be at least 0 and below 1, got {options.warmup}")
+    _complete(options, kind)
     data = kind(options)
-    folder, targets = str(options.model or assets.path(kind.model)), options.target_modules
-    # What may be another when a run goes on: of the table and the model the content counts.
-    free = ("merge", "resume", "run", "gradient_checkpointing", "data", "out", "model")
-    record = {k: v for k, v in vars(options).items() if k not in free}
-    record["table"] = hashlib.sha256(json.dumps(data.content).encode()).hexdigest()
-    record["weights"] = [assets.sha256(p) for p in sorted(Path(folder).glob("*.safetensors"))]
-    record = json.dumps(record, indent=1) + "\n"
-    out, begun = Path(options.out), Path(options.out, "settings.json")
-    again = options.resume and begun.is_file() and begun.read_text(encoding="utf-8") == record
-    if not again and out.exists() and any(out.iterdir()):
-        whose = "a run with the same options, table and model"
-        raise ValueError(f"{out} must be empty or, to --resume, hold {whose}")
+    folder, out = str(options.model or assets.path(kind.model)), Path(options.out)
+    settings = _settings(options, data.content, folder)
+    _check_out(out, settings, options.resume)
 
     transformers.set_seed(options.seed)  # the head and lora_A are drawn from it
     model, tokenizer, whole = data.load(folder)
-    lora = {"r": options.rank, "lora_alpha": options.alpha, "modules_to_save": whole or None}
-    lora["target_modules"] = targets[0] if targets == ["all-linear"] else targets
-    adapt.add_lora(model, adapt.LoraConfig(**lora))
-    if options.merge:
-        adapt.check_merge(model)  # not after hours
-    trained, total = adapt.count_parameters(model)
-    own = sum(p.numel() for p in adapt.lora_parameters(model))
-    sizes = {"frozen": total - trained, "LoRA": own, "head": trained - own}
-
+    sizes = _add_lora(model, whole, options)
     most = min(int(tokenizer.model_max_length), chat.positions(model), options.max_length)
     examples, cut = data.encode(tokenizer, most)
     try:
         model(torch.tensor([examples[0]["input_ids"]]))
     except Exception as error:  # some models look into their layers
+        targets = options.target_modules
         raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
-    parts: dict[str, list[Example]] = {"train": [], "validation": []}
-    for row, one in zip(data.rows, examples, strict=True):
-        parts["validation" if row in data.held_out else "train"].append(one)
-    args = transformers.TrainingArguments(
-        str(out / "checkpoints"), num_train_epochs=options.epochs, learning_rate=options.lr,
-        warmup_steps=options.warmup, max_grad_norm=1.0, seed=options.seed, save_steps=20,
-        save_total_limit=2, eval_strategy="epoch", logging_steps=1, logging_nan_inf_filter=False,
-        disable_tqdm=False, report_to="none", use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,  # there are none
-        # The loss of a classifier is a mean already: multiplied by the number of processes, as the
-        # Trainer does for sums over tokens, it would have gradients as many times too large.
-        average_tokens_across_devices=kind is Chats,
-    )  # fmt: skip
-    if options.gradient_checkpointing:
-        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # new, old
-        enable = next(getattr(model, name) for name in names if hasattr(model, name))
-        enable({"use_reentrant": False})
-    args.per_device_train_batch_size, rest = divmod(options.batch_size, args.world_size)
-    args.per_device_eval_batch_size = min(args.per_device_train_batch_size or 1, 8)
-    if rest:
-        raise ValueError(f"batch_size must be a multiple of {args.world_size} (processes)")
-    how = data.trainer(tokenizer)
+    train: list[Example] = []
+    held_out: list[Example] = []
+    for row, example in zip(data.rows, examples, strict=True):
+        part = held_out if row in data.held_out else train
+        part.append(example)
+    args = _arguments(options, kind)
     trainer = _Trainer(
-        model, args, train_dataset=parts["train"], eval_dataset=parts["validation"], **how
+        model,
+        args,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer if kind is Texts else None,  # with which it pads
+        data_collator=None if kind is Texts else transformers.DataCollatorForSeq2Seq(tokenizer),
+        compute_metrics=_accuracy if kind is Texts else None,
     )
     trainer.remove_callback(transformers.ProgressCallback)
     trainer.add_callback(_Progress)
     trainer.accelerator.wait_for_everyone()  # all processes have looked into out
     if args.should_save:  # the first process: it alone prints, and writes results
-        write_whole(begun, record)
-        train, held_out = map(len, parts.values())
-        print(f"texts: {train:_} train, {held_out:_} held out, {cut:_} cut to {most} tokens")
-        for part, size in sizes.items():
-            if size:
-                print(f"{part:<8} {size:>13_} numbers {4 * size:>15_} bytes")
-        if args.world_size > 1:
-            print(f"bytes all-reduced each step: {4 * trained:_}; full: {4 * (total - own):_}")
+        write_whole(out / "settings.json", settings)
+        texts = f"{len(train):_} train, {len(held_out):_} held out"
+        print(f"texts: {texts}, {cut:_} cut to {most} tokens")
+        _print_sizes(sizes, args.world_size)
+
     metrics: dict[str, Any] = {"truncated": cut, "parameters": sizes}
     if kind is Chats:
-        metrics["before"] = data.measured(trainer, parts)
+        metrics["before"] = data.metrics(trainer, train, held_out)
     trainer.train(_last(out / "checkpoints"))
     metrics["loss"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    metrics |= data.measured(trainer, parts)
-    learned = [*metrics["loss"], metrics.get("perplexity", 1.0)]  # the last step has no loss
-    if not (torch.tensor(learned).isfinite().all() and max(learned) < 1e300):
-        raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
+    metrics |= data.metrics(trainer, train, held_out)
+    _check_finite([*metrics["loss"], metrics.get("perplexity", 1.0)])  # the last step has no loss
     metrics["versions"] = {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)}
     if args.should_save:
         checkpoint.save_adapter(model.cpu(), out)
@@ -271,19 +228,126 @@ def finetune(options: Namespace) -> dict[str, object]:
         if kind is Chats:
             _compare(metrics["before"], metrics)
         labels = len(metrics.get("labels", ()))
-        print(kind.use.format(out=str(out), folder=str(folder), labels=labels))
-    # Under torchrun: a process whose group is still open when it exits may abort. When the group
-    # goes, torch holds Python's lock (the GIL) while it waits for gloo's thread; if that one needs
-    # the lock to let go of what the barrier left, both wait for ever. So it gets the time first.
-    trainer.accelerator.wait_for_everyone()
-    if args.world_size > 1:
-        time.sleep(1)
-    trainer.accelerator.end_training()
+        print(kind.use.format(out=str(out), folder=folder, labels=labels))
+    _close(trainer)
     return metrics
 
 
+def _complete(options: Namespace, kind: type[Texts | Chats]) -> None:
+    """Set what depends on the kind of data; a ValueError if a number is out of its range."""
+    for name in ("batch_size", "max_length"):
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(kind, name))
+    for name in ("epochs", "lr", "batch_size", "max_length"):
+        if not getattr(options, name) > 0:
+            raise ValueError(f"{name} must be greater than 0, got {getattr(options, name)}")
+    if not 0 <= options.warmup < 1:
+        raise ValueError(f"warmup must be at least 0 and below 1, got {options.warmup}")
+
+
+def _settings(options: Namespace, content: list[Any], folder: str) -> str:
+    """Return what two runs must share, so that one goes on from the other's checkpoints.
+
+    Of the table and the model the content counts, not where they are.
+    """
+    free = ("merge", "resume", "command", "gradient_checkpointing", "data", "out", "model")
+    settings = {name: value for name, value in vars(options).items() if name not in free}
+    settings["table"] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    settings["weights"] = [assets.sha256(p) for p in sorted(Path(folder).glob("*.safetensors"))]
+    return json.dumps(settings, indent=1) + "\n"
+
+
+def _check_out(out: Path, settings: str, resume: bool) -> None:
+    """Raise a ValueError if ``out`` holds anything but, to be resumed, a run of such settings."""
+    begun = out / "settings.json"
+    if resume and begun.is_file() and begun.read_text(encoding="utf-8") == settings:
+        return
+    if out.exists() and any(out.iterdir()):
+        whose = "a run with the same options, table and model"
+        raise ValueError(f"{out} must be empty or, to --resume, hold {whose}")
+
+
+def _add_lora(model: Any, whole: list[str], options: Namespace) -> dict[str, int]:
+    """Add LoRA to the model, in place; return how many of its numbers are of which part."""
+    names = options.target_modules
+    config = adapt.LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        target_modules=names[0] if names == ["all-linear"] else names,
+        modules_to_save=whole or None,
+    )
+    adapt.add_lora(model, config)
+    if options.merge:
+        adapt.check_merge(model)  # not after hours
+    if options.gradient_checkpointing:
+        enable = getattr(model, "activation_checkpointing_enable", None)  # its newer name
+        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    trained, total = adapt.count_parameters(model)
+    own = sum(p.numel() for p in adapt.lora_parameters(model))
+    return {"frozen": total - trained, "LoRA": own, "head": trained - own}
+
+
+def _arguments(options: Namespace, kind: type[Texts | Chats]) -> transformers.TrainingArguments:
+    """Return the arguments of the Trainer; a ValueError if the processes cannot share a batch."""
+    args = transformers.TrainingArguments(
+        str(Path(options.out) / "checkpoints"),
+        num_train_epochs=options.epochs,
+        learning_rate=options.lr,
+        warmup_steps=options.warmup,
+        seed=options.seed,
+        save_steps=20,
+        save_total_limit=2,
+        eval_strategy="epoch",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=False,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,  # there are none
+        # The Trainer multiplies a loss summed over tokens by the number of processes. A mean over
+        # texts would get gradients as many times too large.
+        average_tokens_across_devices=kind is Chats,
+    )
+    each, rest = divmod(options.batch_size, args.world_size)
+    if rest:
+        raise ValueError(f"batch_size must be a multiple of {args.world_size} (processes)")
+    args.per_device_train_batch_size = each
+    args.per_device_eval_batch_size = min(each, 8)
+    return args
+
+
+def _print_sizes(sizes: dict[str, int], processes: int) -> None:
+    """Print the numbers and bytes of each part, and what several processes exchange each step."""
+    for part, size in sizes.items():
+        if size:
+            print(f"{part:<8} {size:>13_} numbers {4 * size:>15_} bytes")
+    if processes > 1:
+        trained, full = sizes["LoRA"] + sizes["head"], sizes["frozen"] + sizes["head"]
+        print(f"bytes all-reduced each step: {4 * trained:_}; full: {4 * full:_}")
+
+
+def _check_finite(losses: list[float]) -> None:
+    """Raise a ValueError if a loss is NaN, infinite, or about to be."""
+    if not all(loss < 1e300 for loss in losses):
+        raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
+
+
+def _close(trainer: transformers.Trainer) -> None:
+    """End a run of several processes: one whose group is open when it exits may abort.
+
+    When the group goes, torch holds Python's lock (the GIL) while it waits for gloo's thread. If
+    that thread needs the lock to let go of what the barrier left, both wait for ever. So it gets
+    the time first.
+    """
+    trainer.accelerator.wait_for_everyone()
+    if trainer.args.world_size > 1:
+        time.sleep(1)
+    trainer.accelerator.end_training()
+
+
 def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
-    """Write the model with the adapter merged, whole or not at all."""
+    """Write the model with the adapter merged into the folder ``merged``, atomically."""
     with temporary_folder(out / "merged") as temporary:
         adapt.merge_and_unload(model)
         model.save_pretrained(temporary / "new")
