@@ -367,13 +367,9 @@ def talk(conversation: Conversation) -> int:
             line = input("> " if terminal else "").strip()
             if line in ("/quit", "/exit"):
                 return code
-            if line.startswith("/"):
-                print(conversation.command(line))
-            elif line:
-                finished = conversation.answer(line, lambda s: print(shown(s), end="", flush=True))
-                print()
-                if not (finished or terminal):
-                    raise KeyboardInterrupt
+            finished = _reply(conversation, line)
+            if not (finished or terminal):
+                raise KeyboardInterrupt
         except EOFError:
             return code
         except ValueError as error:
@@ -383,3 +379,14 @@ def talk(conversation: Conversation) -> int:
             if not terminal:
                 raise
             print("\n(/quit leaves)")
+
+
+def _reply(conversation: Conversation, line: str) -> bool:
+    """Print what a command or a question gives; return False if the answer was interrupted."""
+    if line.startswith("/"):
+        print(conversation.command(line))
+    elif line:
+        finished = conversation.answer(line, lambda text: print(shown(text), end="", flush=True))
+        print()
+        return finished
+    return True
