@@ -26,10 +26,13 @@ COMMAND = (
 )
 
 if __name__ == "__main__":
-    lines = (assets.path("newsgroups") / "20newsgroups-train.tab").read_text(encoding="utf-8")
-    posts = dict.fromkeys(line for line in lines.splitlines() if line.split("\t")[0] in COMP)
-    rows = [line.split("\t") for line in posts]
-    rows = [row for group in COMP for row in [r for r in rows if r[0] == group][:POSTS]]
+    table = (assets.path("newsgroups") / "20newsgroups-train.tab").read_text(encoding="utf-8")
+    posts = {group: [] for group in COMP}
+    for line in dict.fromkeys(table.splitlines()):
+        row = line.split("\t")
+        if row[0] in posts:
+            posts[row[0]].append(row)
+    rows = [row for group in COMP for row in posts[group][:POSTS]]
     with tempfile.TemporaryDirectory() as folder:
         with open(Path(folder, "posts.csv"), "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("group", "text"), *rows])
