@@ -73,7 +73,7 @@ def from_folder(folder: str | Path, kind: Any, **how: Any) -> tuple[Any, Any]:
 
 
 def positions(model: Any) -> int:
-    """Return how many tokens the model can read; very many where its configuration sets no end."""
+    """Return how many tokens the model can read: 2**31 if its configuration sets no limit."""
     most = getattr(model.config, "max_position_embeddings", None) or 0  # XLNet: -1
     for name, part in model.named_modules():
         if "position" in name and isinstance(part, nn.Embedding) and part.padding_idx is not None:
@@ -96,9 +96,9 @@ def template(tokenizer: Any, messages: Sequence[Message], answers: bool = False)
 def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
     """Return the tokens of a conversation and their labels: −100 but for what the model says.
 
-    What it says are its own messages, each with the token that ends it: who learns without that one
-    never stops. The pieces are tokenised one by one, as they are met when it answers. A ValueError
-    if a message holds that token itself, or if the template changes what it has written before.
+    That is its own messages, each with the token that ends it: a model that is trained without this
+    token never stops. The pieces are tokenised one by one, as they are when the model answers. A
+    ValueError if a message holds that token itself, or if the template changes an earlier message.
     """
     ids: list[int] = []
     labels: list[int] = []
@@ -135,8 +135,8 @@ def answers(
 ) -> list[str]:
     """Return what the model answers to each prompt (a question, or a conversation), as one batch.
 
-    Of at most ``max_tokens`` tokens; an answer that ended by itself keeps its end token, so that
-    one sees it. The likeliest token each time, or, for a ``temperature`` above 0, one drawn from
+    An answer has at most ``max_tokens`` tokens; if it ended by itself, its end token is kept, so
+    that one sees it. Each token is the likeliest one or, for a ``temperature`` above 0, drawn from
     softmax(logits / temperature) with ``seed``.
     """
     rows = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
@@ -163,7 +163,7 @@ def answers(
 
 
 def _how(max_tokens: int, temperature: float) -> dict[str, Any]:
-    """Return what ``generate`` is told beside what :func:`load` has set."""
+    """Return the arguments of ``generate`` that :func:`load` has not set already."""
     how: dict[str, Any] = {"max_new_tokens": max_tokens}
     if temperature > 0:
         how |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
@@ -367,8 +367,7 @@ def talk(conversation: Conversation) -> int:
             line = input("> " if terminal else "").strip()
             if line in ("/quit", "/exit"):
                 return code
-            finished = _reply(conversation, line)
-            if not (finished or terminal):
+            if not (_reply(conversation, line) or terminal):
                 raise KeyboardInterrupt
         except EOFError:
             return code

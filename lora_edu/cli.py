@@ -165,12 +165,9 @@ def _finetune(arguments: Namespace) -> int:
             raise ValueError(f"--{one} and --{other} go together")
     if arguments.text and arguments.prompt:
         raise ValueError("--text is for a classifier, --prompt for a chat model: not both")
-    try:
-        from lora_edu.finetune import finetune
+    from lora_edu.finetune import finetune
 
-        finetune(arguments)
-    except ImportError:  # transformers' own message is about its insides
-        raise ValueError("the Trainer needs accelerate: pip install 'lora-edu[course]'") from None
+    finetune(arguments)
     return 0
 
 
@@ -346,11 +343,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parsed(words: Sequence[str]) -> Namespace:
+def _parsed(words: list[str]) -> Namespace:
     """Return the arguments; a ValueError if one was removed, an exit with code 2 for a typo."""
+    given = [word.partition("=")[0] for word in words]
     for removed, instead in REMOVED.items():
-        command, *option = removed.split()
-        if words[:1] == [command] and {*option} <= {word.partition("=")[0] for word in words}:
+        command, _, option = removed.partition(" ")
+        if given[:1] == [command] and (option in given or not option):
             raise ValueError(f"{removed} was removed: {instead}")
     parser = _parser()
     arguments, rest = parser.parse_known_args(words)
@@ -375,13 +373,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = _parsed(sys.argv[1:] if argv is None else argv)
+        arguments = _parsed(sys.argv[1:] if argv is None else list(argv))
         run, _ = COMMANDS[arguments.command]
         code = run(arguments)
         sys.stdout.flush()
         return code
-    except ModuleNotFoundError as error:  # count and ledger may be installed alone
-        why = f"this needs {error.name}: pip install 'lora-edu[course]'"
+    except ImportError as error:  # count and ledger may be installed alone
+        name = error.name or "accelerate"  # transformers, which asks for it, sets no name
+        why = f"this needs {name}: pip install 'lora-edu[course]'"
     except (ValueError, OSError) as error:
         if _reader_has_left(error):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

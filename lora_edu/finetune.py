@@ -1,7 +1,7 @@
-"""Your own texts → an adapter: ``add_lora``, and transformers' ``Trainer`` around it.
+"""Train an adapter on the user's texts: ``add_lora``, and transformers' ``Trainer``.
 
-The Trainer brings the progress bar, warm-up, clipping, checkpoints, resuming and ``torchrun``. What
-is ours: to read the table, to hold a part of it out, to freeze, and to leave files that PEFT reads.
+The Trainer brings the progress bar, warm-up, clipping, checkpoints, resuming and ``torchrun``. This
+module reads the table, holds a part of it out, adds LoRA, and writes files that PEFT can read.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ import lora_edu
 from lora_edu import adapt, assets, chat, checkpoint
 from lora_edu.files import shown, take_place, temporary_folder, write_whole
 
-Example = dict[str, Any]  # what the Trainer takes: "input_ids" and "labels"
+Examples = list[dict[str, Any]]  # what the Trainer takes: each has "input_ids" and "labels"
 SHOWN = 3  # answers before and after
 ROLES = ("system", "user", "assistant")
 
@@ -69,7 +69,7 @@ class Texts:
         whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
         return model, tokenizer, sorted({name.rpartition(".")[0] for name in whole})
 
-    def encode(self, tokenizer: Any, most: int) -> tuple[list[Example], int]:
+    def encode(self, tokenizer: Any, most: int) -> tuple[Examples, int]:
         """Return the examples, a text each, and how many were cut to ``most`` tokens.
 
         A ValueError if nothing of a text is left in one.
@@ -78,15 +78,12 @@ class Texts:
         shortest, text = min(zip(lengths, self.rows, strict=True))
         if min(shortest, most) <= tokenizer.num_special_tokens_to_add():
             raise ValueError(f"max_length {most} leaves no token of the text {text[:60]!r}")
-        examples = []
-        for text, label in zip(self.rows, self.labels, strict=True):
-            ids = tokenizer(text, truncation=True, max_length=most)["input_ids"]
-            examples.append({"input_ids": ids, "labels": self.names.index(label)})
+        cut = tokenizer(self.rows, truncation=True, max_length=most)["input_ids"]
+        numbers = [self.names.index(label) for label in self.labels]
+        examples = [{"input_ids": i, "labels": n} for i, n in zip(cut, numbers, strict=True)]
         return examples, sum(length > most for length in lengths)
 
-    def metrics(
-        self, trainer: Any, train: list[Example], held_out: list[Example]
-    ) -> dict[str, Any]:
+    def metrics(self, trainer: Any, train: Examples, held_out: Examples) -> dict[str, Any]:
         """Return what ``metrics.json`` says of the model: the accuracy on each part."""
         found: dict[str, Any] = {"labels": self.names}
         for name, part in (("train", train), ("validation", held_out)):
@@ -120,7 +117,7 @@ PEFT loads it too:
         model, self.tokenizer = chat.load(folder)
         return model, self.tokenizer, []
 
-    def encode(self, tokenizer: Any, most: int) -> tuple[list[Example], int]:
+    def encode(self, tokenizer: Any, most: int) -> tuple[Examples, int]:
         """Return the examples, a conversation each, and how many were cut to ``most`` tokens.
 
         A ValueError if nothing of an answer is left of one.
@@ -137,7 +134,7 @@ PEFT loads it too:
             examples.append({"input_ids": ids[:most], "labels": labels[:most]})
         return examples, cut
 
-    def metrics(self, trainer: Any, _: list[Example], held_out: list[Example]) -> dict[str, Any]:
+    def metrics(self, trainer: Any, _: Examples, held_out: Examples) -> dict[str, Any]:
         """Return what ``metrics.json`` says of the model: perplexity and some held-out answers.
 
         The perplexity is exp of the mean loss, in which each token with a label counts once.
@@ -188,29 +185,19 @@ def finetune(options: Namespace) -> dict[str, object]:
     except Exception as error:  # some models look into their layers
         targets = options.target_modules
         raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
-    train: list[Example] = []
-    held_out: list[Example] = []
+    train: Examples = []
+    held_out: Examples = []
     for row, example in zip(data.rows, examples, strict=True):
         part = held_out if row in data.held_out else train
         part.append(example)
-    args = _arguments(options, kind)
-    trainer = _Trainer(
-        model,
-        args,
-        train_dataset=train,
-        eval_dataset=held_out,
-        processing_class=tokenizer if kind is Texts else None,  # with which it pads
-        data_collator=None if kind is Texts else transformers.DataCollatorForSeq2Seq(tokenizer),
-        compute_metrics=_accuracy if kind is Texts else None,
-    )
-    trainer.remove_callback(transformers.ProgressCallback)
-    trainer.add_callback(_Progress)
+    trainer = _trainer(options, model, tokenizer, train, held_out)
     trainer.accelerator.wait_for_everyone()  # all processes have looked into out
-    if args.should_save:  # the first process: it alone prints, and writes results
+    first = trainer.args.should_save  # the first process alone prints, and writes results
+    if first:
         write_whole(out / "settings.json", settings)
         texts = f"{len(train):_} train, {len(held_out):_} held out"
         print(f"texts: {texts}, {cut:_} cut to {most} tokens")
-        _print_sizes(sizes, args.world_size)
+        _print_sizes(sizes, trainer.args.world_size)
 
     metrics: dict[str, Any] = {"truncated": cut, "parameters": sizes}
     if kind is Chats:
@@ -218,9 +205,11 @@ def finetune(options: Namespace) -> dict[str, object]:
     trainer.train(_last(out / "checkpoints"))
     metrics["loss"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     metrics |= data.metrics(trainer, train, held_out)
-    _check_finite([*metrics["loss"], metrics.get("perplexity", 1.0)])  # the last step has no loss
+    losses = [*metrics["loss"], metrics.get("perplexity", 1.0)]  # the last step has no loss
+    if not all(loss < 1e300 for loss in losses):  # NaN is not less, either
+        raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
     metrics["versions"] = {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)}
-    if args.should_save:
+    if first:
         checkpoint.save_adapter(model.cpu(), out)
         if options.merge:
             _write_merged(model, tokenizer, out)
@@ -269,14 +258,10 @@ def _check_out(out: Path, settings: str, resume: bool) -> None:
 
 def _add_lora(model: Any, whole: list[str], options: Namespace) -> dict[str, int]:
     """Add LoRA to the model, in place; return how many of its numbers are of which part."""
+    lora = {"r": options.rank, "lora_alpha": options.alpha, "modules_to_save": whole or None}
     names = options.target_modules
-    config = adapt.LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        target_modules=names[0] if names == ["all-linear"] else names,
-        modules_to_save=whole or None,
-    )
-    adapt.add_lora(model, config)
+    lora["target_modules"] = "all-linear" if names == ["all-linear"] else names
+    adapt.add_lora(model, adapt.LoraConfig(**lora))
     if options.merge:
         adapt.check_merge(model)  # not after hours
     if options.gradient_checkpointing:
@@ -287,34 +272,33 @@ def _add_lora(model: Any, whole: list[str], options: Namespace) -> dict[str, int
     return {"frozen": total - trained, "LoRA": own, "head": trained - own}
 
 
-def _arguments(options: Namespace, kind: type[Texts | Chats]) -> transformers.TrainingArguments:
-    """Return the arguments of the Trainer; a ValueError if the processes cannot share a batch."""
+def _trainer(
+    options: Namespace, model: Any, tokenizer: Any, train: Examples, held_out: Examples
+) -> transformers.Trainer:
+    """Return the Trainer; a ValueError if its processes cannot share a batch evenly."""
     args = transformers.TrainingArguments(
-        str(Path(options.out) / "checkpoints"),
-        num_train_epochs=options.epochs,
-        learning_rate=options.lr,
-        warmup_steps=options.warmup,
-        seed=options.seed,
-        save_steps=20,
-        save_total_limit=2,
-        eval_strategy="epoch",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=False,
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
+        str(Path(options.out) / "checkpoints"), save_steps=20, save_total_limit=2,
+        num_train_epochs=options.epochs, learning_rate=options.lr, warmup_steps=options.warmup,
+        seed=options.seed, eval_strategy="epoch", report_to="none", disable_tqdm=False,
+        logging_steps=1, logging_nan_inf_filter=False,
+        use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,  # there are none
         # The Trainer multiplies a loss summed over tokens by the number of processes. A mean over
         # texts would get gradients as many times too large.
-        average_tokens_across_devices=kind is Chats,
-    )
+        average_tokens_across_devices=not options.text,
+    )  # fmt: skip
     each, rest = divmod(options.batch_size, args.world_size)
     if rest:
         raise ValueError(f"batch_size must be a multiple of {args.world_size} (processes)")
     args.per_device_train_batch_size = each
     args.per_device_eval_batch_size = min(each, 8)
-    return args
+    how: dict[str, Any] = {"processing_class": tokenizer, "compute_metrics": _accuracy}
+    if not options.text:
+        how = {"data_collator": transformers.DataCollatorForSeq2Seq(tokenizer)}  # pads labels, too
+    trainer = _Trainer(model, args, train_dataset=train, eval_dataset=held_out, **how)
+    trainer.remove_callback(transformers.ProgressCallback)
+    trainer.add_callback(_Progress)
+    return trainer
 
 
 def _print_sizes(sizes: dict[str, int], processes: int) -> None:
@@ -325,12 +309,6 @@ def _print_sizes(sizes: dict[str, int], processes: int) -> None:
     if processes > 1:
         trained, full = sizes["LoRA"] + sizes["head"], sizes["frozen"] + sizes["head"]
         print(f"bytes all-reduced each step: {4 * trained:_}; full: {4 * full:_}")
-
-
-def _check_finite(losses: list[float]) -> None:
-    """Raise a ValueError if a loss is NaN, infinite, or about to be."""
-    if not all(loss < 1e300 for loss in losses):
-        raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
 
 
 def _close(trainer: transformers.Trainer) -> None:

@@ -52,13 +52,8 @@ def record(arguments: Namespace) -> int:
         if arguments.out and (experiments.RECORDS / f"{name}.json").exists():
             print(experiments.beside(name, arguments.out))
         if differ:
-            _complain(differ)
-            _complain(
-                [
-                    f"The record was left as it was; the new one is {name}.new.json. "
-                    f"Rename it to {name}.json if it is the right one."
-                ]
-            )
+            kept = f"The record was left as it was; the new one is {name}.new.json."
+            _complain([*differ, f"{kept} Rename it to {name}.json if it is the right one."])
             code = 1
     return code
 
@@ -82,7 +77,7 @@ def list_records(arguments: Namespace) -> int:
             print(f"{name:<24} NOT RECORDED: {again}`")
             code = 1
             continue
-        recorded, why = experiments.read(name), experiments.stale(name)
+        why, recorded = experiments.stale(name), experiments.read(name)
         seeds = sorted({row["seed"] for row in recorded["rows"] if "seed" in row})
         runs = "   a measurement"
         if seeds:
