@@ -13,7 +13,6 @@ value now, or when somebody has raised the ``version`` because the same argument
 thing. How the code is written plays no part.
 """
 
-import contextlib
 import csv
 import functools
 import hashlib
@@ -33,10 +32,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.util import find_spec
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +113,17 @@ def experiment(
     """
 
     def register(run: Callable[..., Row]) -> Callable[..., Row]:
-        name, asked = run.__name__, _positional(run)
+        name = run.__name__
+        asked = _positional(run)
         if name in EXPERIMENTS:
             raise ValueError(f"two experiments are called {name!r}")
         if asked not in (KEYS, ("seed",), ()):
             raise TypeError(f"{name} must take {KEYS}, seed or nothing before `*`, got {asked}")
-        EXPERIMENTS[name] = Experiment(name, run, version, seeds, tolerance, compared)
+        entry = Experiment(name, run, version, seeds, tolerance, compared)
+        EXPERIMENTS[name] = entry
         if tuning is not None:
-            twin = functools.partial(run, **tuning)
-            EXPERIMENTS[f"{name}_tuning"] = Experiment(
-                f"{name}_tuning", twin, version, choosing, tolerance, compared
-            )
+            twin, tuned = f"{name}_tuning", functools.partial(run, **tuning)
+            EXPERIMENTS[twin] = replace(entry, name=twin, run=tuned, seeds=choosing)
         return run
 
     return register
@@ -182,14 +180,17 @@ def results(name: str) -> dict[str, Any]:
     tried: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
         tried.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row)
-    search = {}
+    found: dict[str, Any] = {"search": {}, "chosen": {}, "runs": {}, "mean": {}, "std": {}}
     for method, rates in tried.items():
-        search[method] = {f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()}
-    chosen = {method: _best(rates) for method, rates in tried.items()}
-    runs = {method: tried[method][lr] for method, lr in chosen.items()}
-    mean = {method: _over_seeds(statistics.fmean, of) for method, of in runs.items()}
-    std = {method: _over_seeds(statistics.stdev, of) for method, of in runs.items()}
-    return {**record, "search": search, "chosen": chosen, "runs": runs, "mean": mean, "std": std}
+        best = _best(rates)
+        found["search"][method] = {
+            f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()
+        }
+        found["chosen"][method] = best
+        found["runs"][method] = rates[best]
+        found["mean"][method] = _over_seeds(statistics.fmean, rates[best])
+        found["std"][method] = _over_seeds(statistics.stdev, rates[best])
+    return {**record, **found}
 
 
 def _best(tried: Mapping[float, Sequence[Row]]) -> float:
@@ -207,10 +208,9 @@ def _best(tried: Mapping[float, Sequence[Row]]) -> float:
 
 def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:
     """Return a statistic of each column that holds a single number; NaN where it has none."""
-    columns = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
     found = {}
-    for column in columns:
-        if column not in KEYS:
+    for column, value in rows[0].items():
+        if isinstance(value, (int, float)) and column not in KEYS:
             values = [row[column] for row in rows]
             alone = of is statistics.stdev and len(values) < 2
             found[column] = math.nan if alone else round(of(values), 6)
@@ -226,10 +226,10 @@ def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, floa
     from scipy.stats import ttest_1samp  # of [course]: the figures are drawn without it
 
     tests: dict[Any, Any] = {name: ttest_1samp(values, 0) for name, values in gaps.items()}
-    left, adjusted, last = len(tests), {}, 0.0
-    for name in sorted(tests, key=lambda name: tests[name].pvalue):
-        last = max(last, min(1.0, left * tests[name].pvalue))
-        adjusted[name], left = last, left - 1
+    adjusted, last = {}, 0.0
+    for i, name in enumerate(sorted(tests, key=lambda name: tests[name].pvalue)):
+        last = max(last, min(1.0, (len(tests) - i) * tests[name].pvalue))
+        adjusted[name] = last
     rows = []
     for name, test in tests.items():
         low, high = test.confidence_interval()
@@ -247,13 +247,10 @@ def stale(name: str) -> str | None:
     if why := _mismatch(content, entry):
         return why
     rows = _by_key(content["rows"])
-    missing = _missing(entry, rows)
-    return f"it lacks the run {missing[0]}" if missing else None if rows else "it has no run"
-
-
-def _missing(entry: Experiment, rows: Mapping[Key, Row]) -> list[Key]:
-    """Return the runs that the seeds of some rows lack."""
-    return [key for key in entry.keys(_seeds(rows)) if key not in rows]
+    if not rows:
+        return "it has no run"
+    missing = [key for key in entry.keys(_seeds(rows)) if key not in rows]
+    return f"it lacks the run {missing[0]}" if missing else None
 
 
 def _seeds(rows: Iterable[Key]) -> list[int]:
@@ -261,7 +258,7 @@ def _seeds(rows: Iterable[Key]) -> list[int]:
 
 
 def _mismatch(content: Mapping[str, Any], entry: Experiment) -> str | None:
-    """Compare version and arguments of a record, or of the first line of a part, with the code."""
+    """Compare the version and the arguments of a record with those of the code."""
     now = {"version": entry.version} | entry.arguments
     then = {"version": content["version"]} | content["arguments"]
     for argument in [*now, *then]:
@@ -301,15 +298,14 @@ def record(
     """Run an experiment for some seeds and write ``NAME.json``; return how it differs from before.
 
     The runs are independent tasks of one thread each, ``jobs`` at a time. Each is noted in
-    ``NAME.part`` when it is done: started again after an interruption, whatever it was, only what
-    is missing runs. Seeds that the record holds already, and that are not asked for, stay in it.
+    ``NAME.part.json`` when it is done: after an interruption, only what is missing runs. Seeds that
+    the record holds already, and that are not asked for, stay in it.
 
-    Where a row differs from the recorded one beyond its tolerance (see :func:`differences`), or
-    where the record was made with other arguments and holds a seed that was not run now, it is left
-    as it was, the new one is ``NAME.new.json``, and what differs is returned.
+    If a row differs from the recorded one beyond its tolerance (see :func:`differences`), or if the
+    record was made with other arguments and holds a seed that was not run now, the record is left
+    as it was, the new one is written to ``NAME.new.json``, and what differs is returned.
 
-    A ValueError if there is nothing to run, if such a new one still waits for a decision, or if
-    another process is recording the same.
+    A ValueError if there is nothing to run, or if such a new record still waits for a decision.
     """
     from tqdm.auto import tqdm
 
@@ -319,52 +315,29 @@ def record(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     if not keys:
         raise ValueError("seeds must be at least one, got none")
-    _refuse_if_one_waits(name, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _Part(folder / f"{name}.part", entry) as part:
-        todo = [key for key in keys if key not in part.rows]
-        done = len(keys) - len(todo)
-        with tqdm(
-            total=len(keys), initial=done, desc=name, unit="run", disable=not progress
-        ) as bar:
-            for key, row in _run_all(name, todo, jobs, folder):
-                part.add(key, row)
-                bar.update()
-        found = _finish(entry, {key: part.rows[key] for key in keys}, folder)
-        part.drop(keys)
-    return found
+    new, part = folder / f"{name}.new.json", folder / f"{name}.part.json"
+    if new.exists():
+        raise ValueError(f"{new} waits: rename it to {name}.json if it is right, or delete it")
+    rows = _rows_of_part(entry, folder) if part.is_file() else {}
+    todo = [key for key in keys if key not in rows]
+    how = {"desc": name, "unit": "run", "total": len(keys), "initial": len(keys) - len(todo)}
+    with tqdm(**how, disable=not progress) as bar:
+        for key, row in _run_all(name, todo, jobs, folder):
+            rows[key] = row
+            write_whole(part, _text(entry, [], rows))
+            bar.update()
+    differ = _finish(entry, {key: rows.pop(key) for key in keys}, folder)
+    if rows:  # of seeds that were not asked for
+        write_whole(part, _text(entry, [], rows))
+    else:
+        part.unlink(missing_ok=True)
+    return differ
 
 
-def merge(name: str, folders: Iterable[Path], folder: Path | None = None) -> list[str]:
-    """Make one record of what several machines recorded, whole or in part; run nothing.
-
-    ``folders`` hold ``NAME.json`` or ``NAME.part``. As in :func:`record`, the differences from the
-    record that is there are returned. A ValueError if a shard was made with another version or
-    other arguments, if two disagree, or if a seed lacks a run.
-    """
-    entry, folder = find(name), folder or RECORDS
-    _refuse_if_one_waits(name, folder)
-    rows: dict[Key, Row] = {}
-    made: list[dict[str, Any]] = []
-    for shard in folders:
-        given, why = _noted(shard / f"{name}.part", entry)
-        if why:
-            raise ValueError(f"{shard / name}.part was made otherwise: {why}")
-        if (shard / f"{name}.json").is_file():
-            whole = read(name, shard)
-            if why := _mismatch(whole, entry):
-                raise ValueError(f"{shard / name}.json was made otherwise: {why}")
-            made += whole["made"]
-            given |= _by_key(whole["rows"])
-        if not given:
-            raise ValueError(f"{shard} holds no run of {name}")
-        if disagree := differences(rows, given, entry):
-            raise ValueError(f"{shard} disagrees with the shards before it: {disagree[0]}")
-        rows |= given
-    if missing := _missing(entry, rows):
-        raise ValueError(f"no shard has the run {missing[0]} of {name}")
-    rows = {key: rows[key] for key in entry.keys(_seeds(rows))}
-    return _finish(entry, rows, folder, made)
+def _rows_of_part(entry: Experiment, folder: Path) -> dict[Key, Row]:
+    """Return the runs before an interruption: none if they were made with other arguments."""
+    content = read(f"{entry.name}.part", folder)
+    return {} if _mismatch(content, entry) else _by_key(content["rows"])
 
 
 def beside(name: str, folder: Path) -> str:
@@ -374,12 +347,6 @@ def beside(name: str, folder: Path) -> str:
     beyond = differences(own, other, find(name))
     told = f"{len(other)} runs: {same} as recorded, to the last digit;"
     return "\n".join([f"{told} {len(beyond)} beyond what another processor explains", *beyond])
-
-
-def _refuse_if_one_waits(name: str, folder: Path) -> None:
-    new = folder / f"{name}.new.json"
-    if new.exists():
-        raise ValueError(f"{new} waits: rename it to {name}.json if it is right, or delete it")
 
 
 def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
@@ -444,66 +411,46 @@ def _leaves(value: Any, at: str = "") -> dict[str, float]:
     return found
 
 
-def _finish(
-    entry: Experiment,
-    rows: Mapping[Key, Row],
-    folder: Path,
-    made: Sequence[Mapping[str, Any]] = (),
-) -> list[str]:
-    """Write the record, or beside it if it differs from the one that is there.
-
-    ``made`` is what shards say of their seeds; the others were made here, today.
-    """
-    path = folder / f"{entry.name}.json"
-    before: dict[Key, Row] = {}
-    differ: list[str] = []
-    here = set(_seeds(rows)) - {seed for each in made for seed in each["seeds"]}
-    if here or not made:
-        made = [*made, _made_here(here)]
+def _finish(entry: Experiment, rows: dict[Key, Row], folder: Path) -> list[str]:
+    """Write the record, or a new one beside it if it differs from the one that is there."""
+    path, seeds = folder / f"{entry.name}.json", _seeds(rows)
+    made, differ = [_made_now(seeds)], []
     if path.is_file():
         old = read(entry.name, folder)
         held = _by_key(old["rows"])
         if why := _mismatch(old, entry):
-            lost = sorted(set(_seeds(held)) - set(_seeds(rows)))
+            lost = sorted(set(_seeds(held)) - set(seeds))
             differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
         else:
-            before, differ = held, differences(held, rows, entry)
-            made = [*_without(old["made"], _seeds(rows)), *made]
-    rows = {**before, **rows}
-    content = {
-        "name": entry.name,
-        "version": entry.version,
-        "arguments": entry.arguments,
-        "made": made,
-        "rows": [rows[key] for key in sorted(rows, key=lambda key: key[-1:])],  # by seed
-    }
-    text = _text(content)
-    write_whole(path.with_suffix(".new.json") if differ else path, text)
+            differ = differences(held, rows, entry)
+            rows = {**held, **rows}
+            made = [*_without(old["made"], seeds), *made]
+    write_whole(path.with_suffix(".new.json") if differ else path, _text(entry, made, rows))
     return differ
 
 
-def _text(content: Mapping[str, Any]) -> str:
-    """Write a record as JSON, an argument and a run a line: what changes, a diff shows."""
-    parts = []
-    for name, value in content.items():
-        shown = json.dumps(value, ensure_ascii=False)
-        if name == "arguments":
-            lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()]
-            shown = "{\n  " + ",\n  ".join(lines) + "\n }"
-        if name in ("made", "rows"):
-            shown = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
-        parts.append(f"{json.dumps(name)}: {shown}")
+def _text(entry: Experiment, made: Sequence[Mapping[str, Any]], rows: Mapping[Key, Row]) -> str:
+    """Return a record as JSON, an argument and a run a line: a diff shows what has changed."""
+    arguments = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in entry.arguments.items()]
+    by_seed = [rows[key] for key in sorted(rows, key=lambda key: key[-1:])]
+    parts = [
+        f'"name": {json.dumps(entry.name)}',
+        f'"version": {entry.version}',
+        '"arguments": {\n  ' + ",\n  ".join(arguments) + "\n }",
+        '"made": [\n  ' + ",\n  ".join(map(json.dumps, made)) + "\n ]",
+        '"rows": [\n  ' + ",\n  ".join(map(json.dumps, by_seed)) + "\n ]",
+    ]
     return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
-def _made_here(seeds: set[int]) -> dict[str, Any]:
-    """Say of seeds that they were run today, with the libraries that are here."""
+def _made_now(seeds: list[int]) -> dict[str, Any]:
+    """Return what a record says of seeds that were run today, in this environment."""
     from importlib.metadata import version
 
     names = ("numpy", "torch", "scikit-learn", "transformers")
     versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
     today = datetime.now(timezone.utc).date().isoformat()
-    return {"date": today, "versions": versions, "seeds": sorted(seeds)}
+    return {"date": today, "versions": versions, "seeds": seeds}
 
 
 def _without(made: Iterable[Mapping[str, Any]], seeds: Sequence[int]) -> list[Mapping[str, Any]]:
@@ -514,76 +461,6 @@ def _without(made: Iterable[Mapping[str, Any]], seeds: Sequence[int]) -> list[Ma
 
 def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:
     return {tuple(row[name] for name in KEYS if name in row): row for row in rows}
-
-
-def _noted(path: Path, entry: Experiment) -> tuple[dict[Key, Row], str | None]:
-    """Return the runs in a part, and why they do not fit; what is cut off is left out."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    lines: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError):  # cut off when the process was killed
-            value = json.loads(line)
-            if isinstance(value, dict):
-                lines.append(value)
-    if not lines:
-        return {}, None
-    if lines[0].keys() != {"version", "arguments"}:
-        return {}, "it does not begin with a version and arguments"
-    why = _mismatch(lines[0], entry)
-    return ({} if why else _by_key(lines[1:])), why
-
-
-class _Part:
-    """The runs that are done, one a line, under a first line with the version and the arguments.
-
-    Whoever adds to it holds a lock on the file (where there are such locks: not on Windows).
-    """
-
-    def __init__(self, path: Path, entry: Experiment) -> None:
-        self.path, self.entry = path, entry
-        self.rows: dict[Key, Row] = {}
-
-    def __enter__(self) -> "_Part":
-        """Take the file, to add to it; a ValueError if another process has it."""
-        self._file = self.path.open("a", encoding="utf-8")
-        try:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError:
-            self._file.close()
-            raise ValueError(f"{self.path} is being written by another process") from None
-        self.rows, _ = _noted(self.path, self.entry)
-        self.drop(())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the file, if there is a run in it."""
-        if not self.rows:
-            if os.name == "nt":  # there an open file cannot be deleted
-                self._file.close()
-            self.path.unlink()
-        self._file.close()
-
-    def add(self, key: Key, row: Row) -> None:
-        """Note a run."""
-        self.rows[key] = row
-        self._write(row)
-
-    def drop(self, keys: Iterable[Key]) -> None:
-        """Begin the file anew, without these runs: they are in a record."""
-        for key in keys:
-            del self.rows[key]
-        self._file.truncate(0)
-        self._write({"version": self.entry.version, "arguments": self.entry.arguments})
-        for row in self.rows.values():
-            self._write(row)
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
 
 
 # -- running ----------------------------------------------------------------------------------
@@ -659,13 +536,13 @@ def _run_all(name: str, keys: Sequence[Key], jobs: int, beside: Path) -> Iterato
 
 
 def _end_with_the_parent() -> None:
-    """Let this process end when the one that asked for it does, be it killed, and not before."""
+    """Let this process end when its parent does, even if that is killed, and not before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    threading.Thread(target=_wait_for_the_parent, daemon=True).start()
+
+
+def _wait_for_the_parent() -> None:
     parent = multiprocessing.parent_process()
-    assert parent is not None, "only a process of a pool ends with another"
-    threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
-
-
-def _watch(sentinel: int) -> None:
-    wait([sentinel])
+    assert parent is not None, "only a process of a pool has a parent"
+    parent.join()
     os._exit(1)
