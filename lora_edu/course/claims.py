@@ -16,12 +16,10 @@ The panel's output carries its claims as metadata, which no reader sees. From th
 collects those of all lessons into ``data/claims.json``: ``lora-edu claims`` prints them.
 """
 
-import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -46,7 +44,7 @@ class Claim:
     within : float
         How far ``value`` may be from the number said; 0 is exact.
     seeds : "any" or int
-        Of whom it is said: any seed of the lesson, or so many recorded runs.
+        Its scope: any seed of the lesson, or the number of recorded runs that it is said of.
     holds : bool
         Whether ``value`` is what the text says.
     """
@@ -64,7 +62,7 @@ class Claim:
         value = self.value
         if _number(value) and self.within:  # no more digits than the tolerance has
             value = round(float(value), 1 - math.floor(math.log10(self.within)))
-        return f"“{words}”: now {shown(value)} (the text: {self.says})"
+        return f"“{words}”: now {as_text(value)} (the text: {self.says})"
 
 
 def claim(
@@ -102,8 +100,7 @@ def claim(
         Neither or both of ``said`` and an interval are given; ``within`` is wider than a unit of
         the last digit; ``seeds`` is neither.
     """
-    interval = above is not None or below is not None
-    if interval == (said is not NOTHING):
+    if (above is None and below is None) == (said is NOTHING):
         raise ValueError(f"{words!r}: give either what the text says, or above and below")
     if seeds != "any" and not (type(seeds) is int and seeds >= 1):
         raise ValueError(f"{words!r}: seeds must be 'any' or their number, got {seeds!r}")
@@ -112,26 +109,36 @@ def claim(
             value = value()
         except Exception as error:  # in a learner's hands nothing stops
             value = error
-    if interval:
-        least = -math.inf if above is None else above
-        most = math.inf if below is None else below
-        holds = _number(value) and least < value < most
-        return Claim(words, value, _interval(above, below), 0.0, seeds, bool(holds))
+    if said is NOTHING:
+        holds = _number(value) and _between(value, above, below)
+        return Claim(words, value, _interval(above, below), 0.0, seeds, holds)
     if not _number(said):
-        return Claim(words, value, shown(said), 0.0, seeds, _equal(value, said))
+        return Claim(words, value, as_text(said), 0.0, seeds, _equal(value, said))
+    within = _tolerance(words, value, said, within)
+    holds = _number(value) and _near(value, said, within)
+    return Claim(words, value, as_text(said), within, seeds, holds)
+
+
+def _between(value: Any, above: float | None, below: float | None) -> bool:
+    return bool((above is None or above < value) and (below is None or value < below))
+
+
+def _tolerance(words: str, value: Any, said: Any, within: float | None) -> float:
+    """Return how far a value may be from the number said; a ValueError as in :func:`claim`."""
     if type(said) not in (int, float):
         raise ValueError(f"{words!r}: a number is said as an int or a float, got {said!r}")
     unit = _last_digit(said)
-    exactly = type(said) is int and _number(value) and isinstance(value, Integral)
     if within is None:
-        within = 0.0 if exactly else unit / 2
+        return 0.0 if type(said) is int and isinstance(value, Integral) else unit / 2
     if not 0.0 <= within <= unit:
         raise ValueError(f"{words!r}: within must be from 0 to {unit:g}, got {within:g}")
-    if exactly and within == 0.0:
-        holds = int(value) == said
-    else:  # a number half-way between two roundings may come out a hair beyond
-        holds = _number(value) and abs(float(value) - said) <= within + 1e-9 * max(within, unit)
-    return Claim(words, value, shown(said), within, seeds, bool(holds))
+    return within
+
+
+def _near(value: Any, said: float, within: float) -> bool:
+    number = int(value) if isinstance(value, Integral) else float(value)
+    # A number half-way between two roundings may come out a hair beyond.
+    return abs(number - said) <= within + 1e-9 * _last_digit(said)
 
 
 def panel(*claims: Claim) -> "Panel":
@@ -142,84 +149,35 @@ def panel(*claims: Claim) -> "Panel":
     AssertionError
         Under ``LORA_EDU_CLAIMS``, a sentence does not hold.
     """
-    shown_now = Panel(claims)
-    _PANELS[tuple(claim.words for claim in claims)] = shown_now
-    if os.environ.get("LORA_EDU_CLAIMS") == "strict" and shown_now.false:
-        raise AssertionError("; ".join(map(str, shown_now.false)))
-    return shown_now
-
-
-_RUNS = itertools.count()  # of panels, in this kernel
+    found = Panel(claims)
+    if os.environ.get("LORA_EDU_CLAIMS") == "strict" and found.false:
+        raise AssertionError("; ".join(map(str, found.false)))
+    return found
 
 
 class Panel:
-    """What a section's claims come to; a notebook shows it as one quiet line, or as a list."""
+    """The claims of a section; a notebook shows them as one quiet line, or as a list."""
 
     def __init__(self, claims: tuple[Claim, ...]) -> None:
         self.claims = claims
-        self.order = next(_RUNS)
         self.false = [claim for claim in claims if not claim.holds]
 
     def __repr__(self) -> str:
         """Return what is shown."""
-        n = len(self.claims)
-        sentences = f"{n} sentences of this section" if n != 1 else "The one sentence held here"
-        if not self.false:
-            return f"{sentences} hold{'s' if n == 1 else ''}."
-        no_longer = f"Of {n} sentences here {len(self.false)} no longer"
-        return "\n".join([f"{no_longer} hold{'s' if len(self.false) == 1 else ''}:", *self._list()])
-
-    def _list(self) -> Iterator[str]:
-        for false in self.false:
-            yield f"  ✗ {false}"
+        n, false = len(self.claims), len(self.false)
+        if false:
+            first = f"Of {n} sentences here {false} no longer hold{'s' if false == 1 else ''}:"
+            return "\n".join([first, *(f"  ✗ {claim}" for claim in self.false)])
+        if n == 1:
+            return "The one sentence held here holds."
+        return f"{n} sentences of this section hold."
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """Return what a notebook shows, and the claims for the builder beside it."""
-        rows = [
-            {
-                "words": claim.words,
-                "value": shown(claim.value),
-                "says": claim.says,
-                "within": claim.within,
-                "seeds": claim.seeds,
-            }
-            for claim in self.claims
-        ]
+        rows = [{**vars(claim), "value": as_text(claim.value)} for claim in self.claims]
+        for row in rows:
+            del row["holds"]
         return {"text/plain": repr(self)}, {"lora_edu": {"claims": rows}}
-
-
-_PANELS: dict[tuple[str, ...], Panel] = {}  # by their words, in the order of their first run
-
-
-def puzzle(above: int) -> None:
-    """Say whether exactly one sentence of the first ``above`` panels of the page is false now.
-
-    What is below may hold what was true before a change, for nobody runs it anew.
-
-    Raises
-    ------
-    ValueError
-        ``above`` is less than 1.
-    """
-    if above < 1:
-        raise ValueError(f"above must be at least 1, got {above}")
-    panels = list(_PANELS.values())[:above]
-    orders = [panel.order for panel in panels]
-    if len(orders) < above or orders != list(range(orders[0], orders[0] + above)):
-        print(
-            "puzzle: choose Run → Run All Above Selected Cell: not every section was run just now\n"
-            "(if it was: Kernel → Restart Kernel and Run up to Selected Cell)"
-        )
-        return
-    sentences = sum(len(panel.claims) for panel in panels)
-    false = [claim for panel in panels for claim in panel.false]
-    if not false:
-        print(f"puzzle: none of the {sentences} sentences above is false")
-    elif len(false) == 1:
-        print(f"puzzle: OK: of {sentences} sentences exactly one is false now:\n  ✗ {false[0]}")
-    else:
-        print(f"puzzle: {len(false)} of {sentences} sentences are false now, not one. The first:")
-        print(*(f"  ✗ {claim}" for claim in false[:3]), sep="\n")
 
 
 def collected() -> dict[str, list[dict[str, Any]]]:
@@ -230,13 +188,13 @@ def collected() -> dict[str, list[dict[str, Any]]]:
 # -- numbers ------------------------------------------------------------------------------------
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Write a value as a reader wants it: 10,000, 1,228.8, 2.3e-16, “yes”."""
     if isinstance(value, Exception):
         why = "run the cells above" if isinstance(value, NameError) else type(value).__name__
         return f"nothing that can be computed ({why})"
     if isinstance(value, (tuple, list)):
-        return f"({', '.join(map(shown, value))})"
+        return f"({', '.join(map(as_text, value))})"
     if not _number(value):
         return " ".join(str(value).split())
     if isinstance(value, Integral):
@@ -247,10 +205,10 @@ def shown(value: Any) -> str:
 
 def _interval(above: float | None, below: float | None) -> str:
     if above is None:
-        return f"below {shown(below)}"
+        return f"below {as_text(below)}"
     if below is None:
-        return f"above {shown(above)}"
-    return f"{shown(above)} to {shown(below)}"
+        return f"above {as_text(above)}"
+    return f"{as_text(above)} to {as_text(below)}"
 
 
 def _number(value: Any) -> bool:
