@@ -7,8 +7,7 @@ counts. A line copied whole from another run holds; then the answer names that r
 
 import itertools
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -54,8 +53,8 @@ class Printout(NamedTuple):
 
     tool: str
     trainable: str
-    all: str | None
-    share: str | None
+    all: str | None = None
+    share: str | None = None
 
 
 class Way(NamedTuple):
@@ -100,59 +99,51 @@ class Judgement(NamedTuple):
 def read(text: str) -> list[Printout]:
     """Return the printouts in a text, in its order; a ValueError if there is none."""
     text = re.sub(r"\x1b\[[0-9;]{0,9}m", "", text)  # colours
-    found = []
+    found = {}  # by where they begin
     for tool, form in FORMS.items():
         for match in re.finditer(form, text, re.IGNORECASE):
-            named = {"all": None, "share": None, **match.groupdict()}
-            plain = {
-                key: value and re.sub(r"[ _]", "", value).upper() for key, value in named.items()
-            }
-            found.append((match.start(), Printout(tool, **plain)))
+            printed = {name: text for name, text in match.groupdict().items() if text}
+            numbers = {name: re.sub(r"[ _]", "", text).upper() for name, text in printed.items()}
+            found[match.start()] = Printout(tool, **numbers)
     if not found:
         raise ValueError(
             "there is no printout such as 'trainable params: 4,194,304 || all params: "
             f"6,742,609,920'; known are those of {', '.join(FORMS)}"
         )
-    return [printout for _, printout in sorted(found, key=lambda pair: pair[0])]
+    return [found[start] for start in sorted(found)]
 
 
 def judge(printout: Printout) -> Judgement:
     """Judge a printout against the models of the catalogue."""
     every = list(counting.catalogue())
     if printout.all is None:
-        ways = [way for name in every for way in _ways(name, printout) if way.usual]
-        return Judgement(HOLDS if ways else OPEN, [], sorted(ways, key=_strangeness), every)
+        ways = _ways(every, printout, any_set=False)
+        return Judgement(HOLDS if ways else OPEN, [], ways, every)
     trainable, everything = printed_value(printout.trainable), printed_value(printout.all)
     if trainable > everything or everything == 0:
         return Judgement(FAILS, ["more is trainable than there is"], [], [])
+    alone = [name for name in every if _gives(printout.all, _bases(name)[0])]
     wrong = _wrong_share(printout)
-    findings = [wrong] if wrong else []
-    models = [name for name in every if _is_base(name, printout)]
-    left = f"all - trainable = {int(everything - trainable):,}"
     if trainable == everything:
-        left, models = "everything trains", [n for n in every if _gives(printout.all, _bases(n)[0])]
-    elif alone := [n for n in every if _gives(printout.all, _bases(n)[0])]:
-        if printout.tool == "MLX":
-            left = "all (MLX counts no adapter)"
-        elif not models:
-            findings.append(f"all is {', '.join(alone)} alone: nothing was added to it")
-            wrong = "nothing was added"
+        left, models = "everything trains", alone
+    elif printout.tool == "MLX":
+        left, models = "all (MLX counts no adapter)", alone
+    else:
+        left = f"all - trainable = {int(everything - trainable):,}"
+        models = [name for name in every if _is_base(name, printout)]
+        if alone and not models:
+            wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
+    ways = _ways(models or every, printout, any_set=bool(models))
+    usual = [way for way in ways if way.usual]
+    findings = list(wrong)
     if models:
-        plain, packed = _bases(models[0])
-        stored = (
-            ", two numbers in a byte (4 bits)" if everything - trainable == packed != plain else ""
-        )
-        findings.append(f"{left}: the base of {', '.join(models)}{stored}")
+        findings.append(f"{left}: the base of {', '.join(models)}{_stored(models[0], printout)}")
+        if not usual:
+            findings.append("no usual way to the trainable (biases? some layers? other ones?)")
     elif not wrong:
         findings.append(f"{left}: the base of no model of the catalogue; {_near(printout)}")
-    ways = [way for name in models or every for way in _ways(name, printout)]
-    if not models:
-        ways = [way for way in ways if way.usual]
-    elif not any(way.usual for way in ways):
-        findings.append("no way to the trainable that is usual (biases? some layers? other ones?)")
-    known = models and any(way.usual for way in ways)
-    word = FAILS if wrong else HOLDS if known else OPEN
-    return Judgement(word, findings, sorted(ways, key=_strangeness), models)
+    known = HOLDS if models and usual else OPEN
+    return Judgement(FAILS if wrong else known, findings, ways, models)
 
 
 def _ends(printed: str) -> tuple[Fraction, Fraction]:
@@ -165,27 +156,25 @@ def _ends(printed: str) -> tuple[Fraction, Fraction]:
     return value - half, value + half
 
 
-def _wrong_share(printout: Printout) -> str:
+def _wrong_share(printout: Printout) -> list[str]:
     """Say what is wrong with a printed share; nothing if it follows from the counts."""
     assert printout.all is not None
     if printout.share is None:
-        return ""
+        return []
     (least, most), (low, high) = _ends(printout.trainable), _ends(printout.all)
     share = Fraction(Decimal(printout.share))
     exponent = Decimal(printout.share).as_tuple().exponent
     assert isinstance(exponent, int)
     digit = Fraction(10) ** max(exponent, -10)  # beyond it, floats round
     if 100 * least / high - digit <= share <= 100 * most / low + digit:
-        return ""
+        return []
     follows = 100 * printed_value(printout.trainable) / printed_value(printout.all)
-    return f"the share must be {float(follows):.4f} %, and {printout.share} is printed"
+    return [f"the share must be {float(follows):.4f} %, and {printout.share} is printed"]
 
 
 def _is_base(name: str, printout: Printout) -> bool:
-    """Whether ``all`` fits a model with the trainable on top; of a 4-bit base as it is stored."""
+    """Whether ``all`` is base + trainable of a model; a base in 4 bits counts as it is stored."""
     assert printout.all is not None
-    if printout.tool == "MLX":  # whose total leaves the adapter out
-        return _gives(printout.all, _bases(name)[0])
     trainable = printed_value(printout.trainable)
     return any(_gives(printout.all, base + trainable) for base in _bases(name))
 
@@ -196,11 +185,20 @@ def _gives(printed: str, count: int | Fraction) -> bool:
     return printed_value(printed) == count
 
 
+def _left(printout: Printout) -> Fraction:
+    assert printout.all is not None
+    return printed_value(printout.all) - printed_value(printout.trainable)
+
+
+def _stored(name: str, printout: Printout) -> str:
+    """Say that a base is stored in 4 bits, if its count shows it."""
+    plain, packed = _bases(name)
+    return ", two numbers in a byte (4 bits)" if _left(printout) == packed != plain else ""
+
+
 def _near(printout: Printout) -> str:
     """Say how far the base is from the nearest one."""
-    assert printout.all is not None
-    left = printed_value(printout.all) - printed_value(printout.trainable)
-    off = {name: int(_bases(name)[0] - left) for name in counting.catalogue()}
+    off = {name: int(_bases(name)[0] - _left(printout)) for name in counting.catalogue()}
     nearest = min(off, key=lambda name: abs(off[name]) / _bases(name)[0])
     more = "more" if off[nearest] > 0 else "fewer"
     return f"the nearest, {nearest}, has {abs(off[nearest]):,} {more}"
@@ -215,65 +213,76 @@ def _bases(name: str) -> tuple[int, int]:
 class _Sides(NamedTuple):
     """Of the modules with one last part of a name: Σ (d + k), Σ d, parameters, linear or not."""
 
-    both: int
-    rows: int
-    whole: int
-    linear: bool
+    both: int = 0
+    rows: int = 0
+    whole: int = 0
+    linear: bool = True
 
 
 @lru_cache(None)
-def _sides(name: str) -> dict[str, _Sides]:
-    found: defaultdict[str, _Sides] = defaultdict(lambda: _Sides(0, 0, 0, True))
+def _sides(name: str) -> tuple[dict[str, _Sides], int]:
+    """Return the sides by the last part of a name, and how many numbered blocks there are."""
+    found: dict[str, _Sides] = {}
+    blocks = 0
     for module_name, m in counting.modules(name).items():
+        if number := re.search(r"\.(\d+)\.", module_name):
+            blocks = max(blocks, 1 + int(number[1]))
         if m.kind in ("linear", "head", "embedding"):
             last = module_name.rpartition(".")[2]
-            old, own = found[last], m._replace(tied=False).parameters
-            sums = (old.both + m.out_features + m.in_features, old.rows + m.out_features)
-            found[last] = _Sides(*sums, old.whole + own, m.kind == "linear")
-    return dict(found)
+            both, rows, whole, _ = found.get(last, _Sides())
+            both, rows = both + m.out_features + m.in_features, rows + m.out_features
+            whole += m._replace(tied=False).parameters
+            found[last] = _Sides(both, rows, whole, m.kind == "linear")
+    return found, blocks
 
 
-@lru_cache(None)
-def _blocks(name: str) -> int:
-    """Return how many numbered blocks there are."""
-    numbers = (re.search(r"\.(\d+)\.", module) for module in counting.modules(name))
-    return 1 + max((int(number[1]) for number in numbers if number), default=0)
-
-
-def _ways(name: str, printout: Printout) -> Iterator[Way]:
-    """Yield each configuration of a model that gives a printed count of trainable parameters.
+def _ways(models: Iterable[str], printout: Printout, any_set: bool) -> list[Way]:
+    """Return the ways of some models to a trainable count, or only those that people use.
 
     Any rank to 1,024 on what people usually adapt; powers of two on any other set of layers.
     """
-    printed = printout.trainable
-    if _gives(printed, _bases(name)[0]):
-        yield Way(name, "full")
-    sides, blocks = _sides(name), _blocks(name)
-    linear = {last for last, side in sides.items() if side.linear} - {
-        s for some in SAVED for s in some
-    }
-    shares = [None] if printout.tool != "MLX" else [None, *{16, 8, 4} - {blocks}]
-    for saved in SAVED:
-        if not set(saved) <= set(sides):
-            continue
-        whole = sum(sides[last].whole for last in saved)
-        names = [last for last in sides if last not in saved]
-        every_set = itertools.chain.from_iterable(
-            itertools.combinations(names, size) for size in range(1, len(names) + 1)
-        )
-        for chosen, layers in itertools.product(every_set, shares):
-            usual = set(chosen) in USUAL or set(chosen) == linear
-            if layers is not None and not (usual and layers < blocks):
+    found = []
+    for name in models:
+        if _gives(printout.trainable, _bases(name)[0]):
+            found.append(Way(name, "full"))
+        for saved in SAVED:
+            if set(saved) <= set(_sides(name)[0]):
+                found += _adapters(name, printout, saved, any_set)
+    return sorted((way for way in found if way.usual or any_set), key=_strangeness)
+
+
+def _adapters(
+    name: str, printout: Printout, saved: tuple[str, ...], any_set: bool
+) -> Iterator[Way]:
+    """Yield each LoRA or DoRA on a model that gives a trainable count, ``saved`` trained whole."""
+    sides, blocks = _sides(name)
+    linear = {last for last, side in sides.items() if side.linear}
+    usual_sets = [*USUAL, linear.difference(*SAVED)]
+    trained = sum(sides[last].whole for last in saved)
+    names = [last for last in sides if last not in saved]
+    for size in range(1, len(names) + 1):
+        for chosen in itertools.combinations(names, size):
+            usual = set(chosen) in usual_sets
+            if not usual and not any_set:
                 continue
-            part = Fraction(layers or blocks, blocks)
-            both = sum(sides[last].both for last in chosen) * part
-            rows = sum(sides[last].rows for last in chosen) * part
-            for method, more in (("lora", whole), ("dora", whole + rows)):
-                r = round((printed_value(printed) - more) / both)
-                power_of_2 = r & (r - 1) == 0
-                if 1 <= r <= 1024 and (usual or power_of_2) and _gives(printed, r * both + more):
-                    common = usual and (power_of_2 or r <= 64)
-                    yield Way(name, method, r, chosen, saved, layers, common)
+            both = sum(sides[last].both for last in chosen)
+            rows = sum(sides[last].rows for last in chosen)
+            for layers in _last_layers(printout, blocks) if usual else (None,):
+                part = 1 if layers is None else Fraction(layers, blocks)
+                for method, more in (("lora", trained), ("dora", trained + rows * part)):
+                    r = round((printed_value(printout.trainable) - more) / (both * part))
+                    power_of_2 = r & (r - 1) == 0
+                    if not 1 <= r <= 1024 or not (usual or power_of_2):
+                        continue
+                    if _gives(printout.trainable, r * both * part + more):
+                        common = usual and (power_of_2 or r <= 64)
+                        yield Way(name, method, r, chosen, saved, layers, common)
+
+
+def _last_layers(printout: Printout, blocks: int) -> list[int | None]:
+    """Return how many of the last layers a tool may adapt: all (None), with MLX also some."""
+    some = [n for n in (16, 8, 4) if n < blocks and printout.tool == "MLX"]
+    return [None, *some]
 
 
 def _strangeness(way: Way) -> tuple[bool, bool, bool, int, int]:
