@@ -21,7 +21,7 @@ counts them.
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -244,35 +244,44 @@ def verdict(published: str, derived: int | Fraction, unit: str | None = None) ->
     return "approximate" if abs(derived - printed) <= coarse / 2 else "differs"
 
 
-def _entry(raw: dict[str, Any], sources: dict[str, str]) -> Entry:
+def _quantity(
+    raw: Mapping[str, Any], item: Mapping[str, Any], other: Quantity | None = None
+) -> Quantity:
+    """Derive a figure of an entry and judge it; a hypothesis is judged against another figure."""
+    if other is None:
+        name, published, unit = item.get("name", "value"), item["published"], item.get("unit")
+    else:
+        name, published, unit = item["text"], other.published, other.unit
     given = raw.get("given", {})
-
+    derived = derive(item["derivation"], given)
+    judged = verdict(published, derived, unit)
     can_fail = raw["kind"] != "misprint" and not raw.get("fitted", False)
+    tested = can_fail and not item.get("by_construction", False)
+    formula = _formula(item["derivation"], given)
+    return Quantity(name, published, derived, judged, unit, tested, formula)
 
-    def judged(item: dict[str, Any], name: str, published: str, unit: str | None) -> Quantity:
-        derived = derive(item["derivation"], given)
-        tested = can_fail and not item.get("by_construction", False)
-        judgement = verdict(published, derived, unit)
-        formula = _formula(item["derivation"], given)
-        return Quantity(name, published, derived, judgement, unit, tested, formula)
 
-    quantities = tuple(
-        judged(item, item.get("name", "value"), item["published"], item.get("unit"))
-        for item in raw["quantities"]
-    )
+def _entry(raw: Mapping[str, Any], sources: Mapping[str, str]) -> Entry:
+    quantities = [_quantity(raw, item) for item in raw["quantities"]]
+    against = [q for q in quantities if q.verdict == "differs"] or quantities[:1]
     hypotheses = []
     for item in raw.get("hypotheses", ()):
-        against = [q for q in quantities if q.verdict == "differs"] or quantities[:1]
-        tried = [judged(item, item["text"], q.published, q.unit) for q in against]
-        hypotheses.append(min(tried, key=lambda q: VERDICTS.index(q.verdict)))
-    worst = max((q.verdict for q in quantities), key=VERDICTS.index)
-    words = {key: raw[key] for key in ("id", "kind", "place", "model", "configuration")}
-    notes = {key: raw[key] for key in ("explanation", "note") if key in raw}
-    source = sources[raw["source"]]
+        tried = [_quantity(raw, item, quantity) for quantity in against]
+        hypotheses.append(min(tried, key=_badness))
+    keys = ("id", "kind", "place", "model", "configuration", "explanation", "note")
+    words = {key: raw.get(key, "") for key in keys}
     return Entry(
-        **words, **notes, cites=raw["source"], source=source, quantities=quantities, verdict=worst,
+        **words,
+        cites=raw["source"],
+        source=sources[raw["source"]],
+        quantities=tuple(quantities),
+        verdict=max(quantities, key=_badness).verdict,
         hypotheses=tuple(hypotheses),
-    )  # fmt: skip
+    )
+
+
+def _badness(quantity: Quantity) -> int:
+    return VERDICTS.index(quantity.verdict)
 
 
 @lru_cache(1)
@@ -288,13 +297,9 @@ def _entries() -> dict[str, Entry]:
     return {raw["id"]: _entry(raw, data["sources"]) for raw in data["entries"]}
 
 
-def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
-    """Return the entries of the ledger (of some kinds)."""
-    known = {entry.kind for entry in _entries().values()}
-    wanted = known if kinds is None else set(kinds)
-    if unknown := wanted - known:
-        raise ValueError(f"kinds must be of {', '.join(sorted(known))}, got {sorted(unknown)}")
-    return [entry for entry in _entries().values() if entry.kind in wanted]
+def ledger() -> list[Entry]:
+    """Return the entries of the ledger."""
+    return list(_entries().values())
 
 
 class Row(NamedTuple):
@@ -337,22 +342,24 @@ COLUMNS = (
 
 def lines(chosen: Mapping[str, Mapping[str, list[Row]]]) -> list[dict[str, Any]]:
     """Return tables as a list with a dict of ``COLUMNS`` for each figure."""
-    return [
-        {
-            "source": source, "table": table, "row": label, "id": entry.id, "model": entry.model,
-            "configuration": entry.configuration, "quantity": quantity.name,
-            "published": quantity.printed, "derived": quantity.number,
-            "verdict": quantity.verdict, "could_fail": quantity.tested,
-            "explanation": entry.explanation if quantity.verdict == "differs" else "",
-            "tried": "; ".join(f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses),
-            "arithmetic": quantity.arithmetic,
-            "citation": f"{entry.source}, {_place(entry, table)}",
-        }
-        for source, its_tables in chosen.items()
-        for table, rows in its_tables.items()
-        for label, entry in rows
-        for quantity in entry.quantities
-    ]  # fmt: skip
+    found = []
+    for source, its_tables in chosen.items():
+        for table, rows in its_tables.items():
+            for label, entry in rows:
+                found += [_line(source, table, label, entry, q) for q in entry.quantities]
+    return found
+
+
+def _line(source: str, table: str, label: str, entry: Entry, quantity: Quantity) -> dict[str, Any]:
+    explanation = entry.explanation if quantity.verdict == "differs" else ""
+    tried = "; ".join(f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses)
+    citation = f"{entry.source}, {_place(entry, table)}"
+    values = (
+        source, table, label, entry.id, entry.model, entry.configuration, quantity.name,
+        quantity.printed, quantity.number, quantity.verdict, quantity.tested, explanation, tried,
+        quantity.arithmetic, citation,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _place(entry: Entry, table: str) -> str:
