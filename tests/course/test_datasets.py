@@ -1,4 +1,5 @@
-import numpy as np
+"""The digits in their parts, small networks, and posts of a made-up asset."""
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -8,68 +9,23 @@ from lora_edu.course.datasets import COMP, accuracy, digits, mlp, newsgroups
 
 
 def same(one, other):
-    pairs = (pair for parts in zip(one, other, strict=True) for pair in zip(*parts, strict=True))
+    """Whether two data sets hold the same tensors in the same parts."""
+    pairs = zip(sum(one, ()), sum(other, ()), strict=True)
     return all(torch.equal(*pair) for pair in pairs)
 
 
-def test_the_split_is_disjoint_complete_and_always_the_same():
-    data = digits()
+@pytest.mark.parametrize("split", [0, 1])
+def test_each_sample_is_in_one_part_and_always_in_the_same(split):
+    data = digits(split=split)
     assert [len(y) for _, y in data] == [997, 400, 400]
     assert all(x.dtype == torch.float32 and y.dtype == torch.int64 for x, y in data)
-    rows = np.concatenate([np.column_stack([x * 16, y]) for x, y in data])
+    rows = [torch.cat([x * 16, y[:, None]], 1) for x, y in data]
     original = load_digits()
-    expected = np.column_stack([original.data, original.target])
-    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(expected, axis=0))
-    assert len(np.unique(rows, axis=0)) == len(np.unique(expected, axis=0))
+    expected = torch.tensor([[*x, y] for x, y in zip(original.data, original.target, strict=True)])
+    assert sorted(torch.cat(rows).tolist()) == sorted(expected.tolist())
     torch.manual_seed(7)
-    assert same(digits(), data)
-
-
-def test_each_part_has_every_digit():
-    assert all((torch.bincount(y, minlength=10) >= 0.07 * len(y)).all() for _, y in digits())
-
-
-def test_a_quarter_turn_is_exact_and_anticlockwise():
-    turned, upright = digits(90), digits()
-    for (x, y), (x0, y0) in zip(turned, upright, strict=True):
-        expected = torch.rot90(x0.unflatten(1, (8, 8)), 1, dims=(1, 2)).flatten(1)
-        torch.testing.assert_close(x, expected, atol=1e-6, rtol=0)
-        assert torch.equal(y, y0)
-
-
-def test_45_degrees_keep_the_middle_and_lose_the_corners():
-    x = digits(45).train[0].unflatten(1, (8, 8))
-    x0 = digits().train[0].unflatten(1, (8, 8))
-    assert x[:, 0, 0].abs().max() == 0  # the corner comes from outside the picture
-    assert x.min() >= 0
-    assert x.max() <= 1
-    assert abs(x[:, 2:6, 2:6].mean() / x0[:, 2:6, 2:6].mean() - 1) < 0.1
-
-
-def test_inverted_pixels_and_all_together():
-    for degrees in (0, 45):
-        for (x, y), (x0, y0) in zip(digits(degrees, inverted=True), digits(degrees), strict=True):
-            torch.testing.assert_close(x, 1 - x0)
-            assert torch.equal(y, y0)
-
-
-def test_shuffled_labels_keep_their_counts_and_leave_the_test_part_alone():
-    plain, shuffled = digits(45), digits(45, shuffle_labels=0)
-    assert torch.equal(plain.train[0], shuffled.train[0])
-    assert torch.equal(torch.bincount(plain.train[1]), torch.bincount(shuffled.train[1]))
-    assert (plain.train[1] == shuffled.train[1]).double().mean() < 0.2
-    assert same(plain[1:], shuffled[1:])
-    assert same(digits(45, shuffle_labels=0), shuffled)
-    assert not same(digits(45, shuffle_labels=1), shuffled)
-
-
-def test_another_split_has_the_same_digits_in_other_parts():
-    usual, other, turned = digits(), digits(split=1), digits(45, split=1)
-    assert [len(y) for _, y in other] == [len(y) for _, y in usual]
-    assert not same(other, usual)
-    everything = [torch.cat([x for x, _ in parts]) for parts in (usual, other)]
-    assert torch.equal(*(x.sum(1).sort().values for x in everything))
-    assert all(torch.equal(y, y0) for (_, y), (_, y0) in zip(turned, other, strict=True))
+    assert same(digits(split=split), data)
+    assert not same(digits(split=1 - split), data)
 
 
 @pytest.mark.parametrize("split", [-1, 1.5, "a"])
@@ -78,17 +34,52 @@ def test_a_split_is_a_seed(split):
         digits(split=split)
 
 
-def test_mlp_is_drawn_from_its_seed_alone():
+@pytest.mark.parametrize("split", [0, 1])
+def test_a_quarter_turn_is_exact_and_anticlockwise_and_moves_no_sample(split):
+    turned, upright = digits(90, split=split), digits(split=split)
+    for (x, y), (x0, y0) in zip(turned, upright, strict=True):
+        expected = torch.rot90(x0.unflatten(1, (8, 8)), 1, dims=(1, 2)).flatten(1)
+        torch.testing.assert_close(x, expected, atol=1e-6, rtol=0)
+        assert torch.equal(y, y0)
+
+
+def test_45_degrees_keep_the_middle_and_lose_the_corners():
+    turned, upright = (digits(degrees).train[0].unflatten(1, (8, 8)) for degrees in (45, 0))
+    assert turned[:, 0, 0].abs().max() == 0  # the corner comes from outside the picture
+    assert turned.min() >= 0
+    assert turned.max() <= 1
+    middles = (x[:, 2:6, 2:6].mean() for x in (turned, upright))
+    torch.testing.assert_close(*middles, rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("degrees", [0, 45])
+def test_light_and_dark_are_inverted(degrees):
+    inverted, upright = digits(degrees, inverted=True), digits(degrees)
+    for (x, y), (x0, y0) in zip(inverted, upright, strict=True):
+        torch.testing.assert_close(x, 1 - x0)
+        assert torch.equal(y, y0)
+
+
+def test_shuffled_labels_keep_their_counts_and_leave_the_other_parts_alone():
+    upright, shuffled = digits(45), digits(45, shuffle_labels=0)
+    (x, y), (x0, y0) = shuffled.train, upright.train
+    assert torch.equal(x, x0)
+    assert torch.equal(torch.bincount(y), torch.bincount(y0))
+    assert (y == y0).double().mean() < 0.2
+    assert same(shuffled[1:], upright[1:])
+    assert same(digits(45, shuffle_labels=0), shuffled)
+    assert not same(digits(45, shuffle_labels=1), shuffled)
+
+
+def test_a_network_is_drawn_from_its_seed_alone():
     torch.manual_seed(3)
-    expected = torch.rand(1)
+    model, drawn = mlp(64, 32, 16, 10, seed=0), torch.rand(1)
     torch.manual_seed(3)
-    model = mlp(64, 256, 256, 10, seed=0)
-    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(torch.rand(1), drawn)
     assert [n for n, _ in model.named_children()] == ["fc1", "relu1", "fc2", "relu2", "fc3"]
-    assert torch.equal(model.fc2.weight, mlp(64, 256, 256, 10, seed=0).fc2.weight)
-    assert not torch.equal(model.fc2.weight, mlp(64, 256, 256, 10, seed=1).fc2.weight)
-    small = mlp(64, 64, 64, 10, seed=0)
-    assert sum(p.numel() for p in small.parameters()) == 8970
+    assert model.fc2.weight.shape == (16, 32)
+    assert torch.equal(model.fc2.weight, mlp(64, 32, 16, 10, seed=0).fc2.weight)
+    assert not torch.equal(model.fc2.weight, mlp(64, 32, 16, 10, seed=1).fc2.weight)
     with pytest.raises(ValueError, match="widths must be two numbers or more"):
         mlp(3, seed=0)
 
@@ -98,9 +89,12 @@ def test_accuracy_counts_what_is_right():
     assert accuracy(torch.nn.Identity(), (x, torch.tensor([0, 1, 2, 0]))) == 0.75
 
 
+# -- posts --------------------------------------------------------------------------------------
+
+
 @pytest.fixture
 def posts(monkeypatch, tmp_path):
-    """Two groups with texts of one to twelve words, some of them twice, in place of the asset."""
+    """Two groups in place of the asset: post n has the words n, n + 1, …, n % 12 + 1 of them."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = [f"w{number}" for number in range(400)]
@@ -116,29 +110,28 @@ def posts(monkeypatch, tmp_path):
     monkeypatch.setattr(assets, "path", lambda name: tmp_path)
 
 
+def made(sizes=(40, 20, 60), **how):
+    return newsgroups(("a", "b"), sizes=sizes, **{"length": 12, **how})
+
+
 def test_posts_are_split_by_date_and_none_comes_twice(posts):
-    data = newsgroups(("a", "b"), sizes=(40, 20, 60), length=12)
-    rows = [tuple(ids.tolist()) for part in data for ids in part[0]]
+    rows = [tuple(ids.tolist()) for part in made() for ids in part[0]]
     assert len(rows) == len(set(rows)) == 120
-    first = [ids[:, 0] for ids, _, _ in data]  # the word w0 has id 2
-    assert max(first[0].max(), first[1].max()) < 2 + 60
-    assert first[2].min() >= 2 + 200
-    again = newsgroups(("a", "b"), sizes=(40, 20, 60), length=12)
-    assert same(again, data)
+    for split in (0, 1):
+        first = [ids[:, 0] - 2 for ids, _, _ in made((20, 10, 30), split=split)]  # of w0, 2
+        assert max(first[0].max(), first[1].max()) < 60
+        assert first[2].min() >= 200
 
 
-def test_a_seed_draws_the_split_and_each_part_stays_on_its_side_of_the_date(posts):
-    splits = [newsgroups(("a", "b"), sizes=(20, 10, 30), length=12, split=s) for s in (0, 1, 1)]
-    assert same(splits[1], splits[2])
-    for part, other in zip(*splits[:2], strict=True):
-        assert not torch.equal(part[0], other[0])
-    first = [ids[:, 0] for ids, _, _ in splits[1]]  # the word w0 has id 2
-    assert max(first[0].max(), first[1].max()) < 2 + 60 < 2 + 200 <= first[2].min()
+def test_a_seed_draws_the_split(posts):
+    one, other = (made((20, 10, 30), split=split) for split in (0, 1))
+    assert same(one, made((20, 10, 30)))
+    assert not any(torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
 
 
 def test_posts_are_cut_padded_and_labelled(posts):
-    for ids, mask, y in newsgroups(("a", "b"), sizes=(40, 20, 60), length=5):
-        number = (ids[:, 0] - 2) % 200  # of the row: its words are n, n + 1, …, n % 12 + 1 of them
+    for ids, mask, y in made(length=5):
+        number = (ids[:, 0] - 2) % 200
         assert ids.shape == mask.shape == (len(y), 5)
         assert torch.equal(y, number % 2)
         assert torch.equal(mask.sum(1), (number % 12 + 1).clamp(max=5))
@@ -146,15 +139,20 @@ def test_posts_are_cut_padded_and_labelled(posts):
         assert ids.dtype == mask.dtype == y.dtype == torch.int64
 
 
-def test_posts_that_are_not_there(posts):
-    with pytest.raises(ValueError, match=r"groups must be of the 20 newsgroups, got \['x'\]"):
-        newsgroups(("a", "x"))
-    with pytest.raises(ValueError, match="sizes must fit: 61 to train, got 60 posts"):
-        newsgroups(("a", "b"), sizes=(60, 1, 1))
-    with pytest.raises(ValueError, match=r"sizes must be three numbers.*, got \(-1, 2, 2\)"):
-        newsgroups(("a", "b"), sizes=(-1, 2, 2))
-    with pytest.raises(ValueError, match="length must be at least 3, got 0"):
-        newsgroups(("a", "b"), sizes=(2, 2, 2), length=0)
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"groups": ("a", "x")}, r"groups must be of the 20 newsgroups, got \['x'\]"),
+        ({"sizes": (60, 1, 1)}, "sizes must fit: 61 to train, got 60 posts"),
+        ({"sizes": (1, 1, 61)}, "sizes must fit: 61 to test, got 60 posts"),
+        ({"sizes": (-1, 2, 2)}, r"sizes must be three numbers.*, got \(-1, 2, 2\)"),
+        ({"sizes": (2, 2)}, "sizes must be three numbers"),
+        ({"sizes": (2, 2, 2), "length": 2}, "length must be at least 3, got 2"),
+    ],
+)
+def test_posts_that_are_not_there(posts, how, message):
+    with pytest.raises(ValueError, match=message):
+        newsgroups(**{"groups": ("a", "b"), **how})
 
 
 @pytest.mark.assets

@@ -11,10 +11,7 @@ from lora_edu.adapt import lora_layers
 from lora_edu.course import digits as lab
 from lora_edu.course.datasets import Digits, mlp
 
-
-@pytest.fixture
-def base():
-    return mlp(64, 12, 10, seed=0)
+base = pytest.fixture(lambda: mlp(64, 12, 10, seed=0))
 
 
 @pytest.fixture
@@ -23,11 +20,15 @@ def data():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(150, 64, generator=generator)
     y = (x @ torch.randn(64, 10, generator=generator)).argmax(1)
-    return Digits(*((x[a:b], y[a:b]) for a, b in ((0, 80), (80, 115), (115, 150))))
+    return Digits(*zip(x.split([80, 35, 35]), y.split([80, 35, 35]), strict=True))
 
 
 def weights(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def equal(one, other, rtol=0.0, atol=0.0):
+    torch.testing.assert_close(weights(one), weights(other), rtol=rtol, atol=atol)
 
 
 def test_train_takes_the_steps_of_adam(base, data):
@@ -41,7 +42,7 @@ def test_train_takes_the_steps_of_adam(base, data):
             nn.functional.cross_entropy(by_hand(x[chosen]), y[chosen]).backward()
             optimizer.step()
     assert lab.train(base, data, 0.01, seed=3, epochs=2) is base
-    torch.testing.assert_close(weights(base), weights(by_hand), rtol=1e-4, atol=1e-6)
+    equal(base, by_hand, rtol=1e-4, atol=1e-6)
 
 
 def test_a_trainer_goes_on_where_it_stopped(base, data):
@@ -50,56 +51,38 @@ def test_a_trainer_goes_on_where_it_stopped(base, data):
     more(2)
     assert len(more(3).loss) == 3 * 4
     lab.trainer(whole, data, 0.01, seed=1, size=20)(5)
-    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=0)
+    equal(parts, whole)
 
 
 def test_full_fine_tuning_moves_each_weight_and_no_bias(base, data):
-    before = weights(base)
+    before = copy.deepcopy(base)
     after = weights(lab.adapt(base, data, None, 0.01, seed=0, epochs=1))
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    moved = {name for name, weight in weights(base).items() if not torch.equal(weight, after[name])}
     assert moved == {"fc1.weight", "fc2.weight"}
-    torch.testing.assert_close(weights(base), before, rtol=0, atol=0)
+    equal(base, before)
 
 
-def test_lora_moves_its_strips_alone(base, data):
-    before, state = weights(base), torch.get_rng_state()
-    model = lab.adapt(base, data, 3, 0.01, seed=0, epochs=1)
+def test_lora_moves_its_strips_alone_and_draws_them_from_the_seed(base, data):
+    before, state = copy.deepcopy(base), torch.get_rng_state()
+    layers, again, other, wide = (
+        lora_layers(lab.adapt(base, data, 3, 0.01, seed, epochs=1, lora_alpha=alpha))
+        for seed, alpha in ((0, None), (0, None), (1, None), (0, 6))
+    )
     assert torch.equal(torch.get_rng_state(), state)
-    layers = lora_layers(model)
-    assert {name: (layer.r, layer.scaling) for name, layer in layers.items()} == {
-        "fc1": (3, 1), "fc2": (3, 1)}  # fmt: skip
+    equal(base, before)
+    assert layers.keys() == {"fc1", "fc2"}
     for name, layer in layers.items():
-        assert torch.equal(layer.base.weight, before[f"{name}.weight"])
-        assert torch.equal(layer.base.bias, before[f"{name}.bias"])
+        assert (layer.r, layer.scaling, wide[name].scaling) == (3, 1, 2)
+        equal(layer.base, before.get_submodule(name))
+        equal(layer, again[name])
+        assert not torch.equal(layer.lora_A, other[name].lora_A)
         assert layer.lora_B.abs().max() > 0
-    torch.testing.assert_close(weights(base), before, rtol=0, atol=0)
-
-
-def test_the_seed_decides_on_strips_and_order(base, data):
-    models = [lab.adapt(base, data, 2, 0.01, seed, epochs=1) for seed in (0, 0, 1)]
-    first, again, other = ([p.detach() for p in model.parameters()] for model in models)
-    assert all(map(torch.equal, first, again))
-    assert not all(map(torch.equal, first, other))
-
-
-def test_the_start_of_lora_comes_from_the_seed_alone(base, data):
-    def start(seed):
-        return weights(lab.adapt(base, data, 2, 0.01, seed, epochs=0))["fc1.lora_A"]
-
-    torch.manual_seed(7)
-    first, drawn = start(0), torch.rand(1)
-    torch.manual_seed(7)
-    assert torch.equal(drawn, torch.rand(1))
-    assert torch.equal(first, start(0))
-    assert not torch.equal(first, start(1))
 
 
 @pytest.mark.parametrize("r", [None, 2])
 def test_updates_are_what_turns_one_model_into_the_other(base, data, r):
     model = lab.adapt(base, data, r, 0.01, seed=0, epochs=2)
     deltas = lab.updates(model, base)
-    assert {name: tuple(delta.shape) for name, delta in deltas.items()} == {
-        "fc1": (12, 64), "fc2": (10, 12)}  # fmt: skip
     rebuilt = copy.deepcopy(base)
     for name, delta in deltas.items():
         assert not delta.requires_grad
@@ -110,14 +93,25 @@ def test_updates_are_what_turns_one_model_into_the_other(base, data, r):
 
 @pytest.mark.parametrize("k", [0, 1, 5, 999])
 def test_truncated_adds_the_best_approximation(base, data, k):
-    before, model = weights(base), lab.adapt(base, data, None, 0.01, seed=0, epochs=2)
+    before, model = copy.deepcopy(base), lab.adapt(base, data, None, 0.01, seed=0, epochs=2)
     deltas = lab.updates(model, base)
-    cut = weights(lab.truncated(base, deltas, k))
+    cut = lab.truncated(base, deltas, k)
     for name, delta in deltas.items():
-        U, S, Vt = np.linalg.svd(delta.numpy())
-        best = (U[:, : len(S)] * np.where(np.arange(len(S)) < k, S, 0)) @ Vt[: len(S)]
-        np.testing.assert_allclose(
-            cut[f"{name}.weight"] - before[f"{name}.weight"], best, atol=1e-6
-        )
-        assert torch.equal(cut[f"{name}.bias"], before[f"{name}.bias"])
-    torch.testing.assert_close(weights(base), before, rtol=0, atol=0)
+        U, S, Vt = np.linalg.svd(delta.numpy(), full_matrices=False)
+        best = (U * np.where(np.arange(len(S)) < k, S, 0)) @ Vt
+        old, new = before.get_submodule(name), cut.get_submodule(name)
+        np.testing.assert_allclose((new.weight - old.weight).detach(), best, atol=1e-6)
+        assert torch.equal(new.bias, old.bias)
+    equal(base, before)
+
+
+def test_a_network_is_pretrained_once_on_the_upright_digits_of_the_same_split():
+    shift = {**lab.TURNED, "split": 2}
+    pretraining = {"widths": (64, 4, 10), "lr": 1e-2, "epochs": 1, "size": 500}
+    init, trained = lab.pretrained(5, shift, pretraining)
+    assert lab.pretrained(5, shift, pretraining)[1] is trained
+    upright = lab.digits(split=2)
+    torch.testing.assert_close(lab.upright(shift), upright, rtol=0, atol=0)
+    equal(init, mlp(64, 4, 10, seed=5))
+    equal(trained, lab.pretrain(5, upright, **pretraining)[1])
+    assert not torch.equal(init.fc1.weight, trained.fc1.weight)

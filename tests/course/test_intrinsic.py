@@ -1,3 +1,5 @@
+"""A subspace against its matrix, written out; directions of a made-up spectrum."""
+
 import pytest
 import torch
 
@@ -6,7 +8,9 @@ from lora_edu.course.datasets import mlp
 from lora_edu.course.intrinsic import Subspace
 from lora_edu.course.training import fit
 
-X = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+
+def small():
+    return mlp(5, 7, 3, seed=0)
 
 
 def matrix(space):
@@ -20,13 +24,13 @@ def matrix(space):
 
 
 def test_it_starts_where_the_model_is_and_trains_z_alone():
-    model = mlp(5, 7, 3, seed=0)
-    expected, before = model(X), [p.clone() for p in model.parameters()]
+    x, model = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), small()
+    expected, before = model(x), [p.clone() for p in model.parameters()]
     space = Subspace(model, 70, seed=1)
-    assert torch.equal(space(X), expected)
+    assert torch.equal(space(x), expected)
     assert [n for n, p in space.named_parameters() if p.requires_grad] == ["z"]
-    sgd, target = torch.optim.SGD([space.z], lr=0.1), torch.zeros(6, 3)
-    history = fit(space, [(X, target)], torch.nn.functional.mse_loss, sgd, 20)
+    sgd = torch.optim.SGD([space.z], lr=0.1)
+    history = fit(space, [(x, torch.zeros(6, 3))], torch.nn.functional.mse_loss, sgd, 20)
     assert history.loss[-1] < 0.7 * history.loss[0]
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
@@ -38,36 +42,35 @@ def test_columns_have_length_1_and_come_from_the_seed():
     assert torch.equal(P, again)
     assert not torch.equal(P, other)
     assert torch.linalg.matrix_rank(P) == 100
-    density = (P != 0).double().mean().item()
-    assert density == pytest.approx(spaces[0].D ** -0.5, rel=0.1)
+    assert (P != 0).double().mean().item() == pytest.approx(spaces[0].D ** -0.5, rel=0.1)
+    assert (P > 0).double().mean().item() == pytest.approx(0.5 * spaces[0].D ** -0.5, rel=0.1)
 
 
 def test_theta_is_theta_0_plus_p_z():
-    space = Subspace(mlp(5, 7, 3, seed=0), 4, seed=1)
+    space, z = Subspace(small(), 4, seed=1), torch.tensor([1.0, -2, 3, 0.5])
     P = matrix(space)
-    z = torch.tensor([1.0, -2, 3, 0.5])
     space.z.data.copy_(z)
-    flat = torch.cat([p.flatten() for p in space.start.values()])
+    start = torch.cat([p.flatten() for p in space.start.values()])
     now = torch.cat([p.flatten() for p in space.parameters_now().values()])
-    torch.testing.assert_close(now, flat + P @ z)
+    torch.testing.assert_close(now, start + P @ z)
     g = torch.arange(space.D, dtype=torch.float32)
     (space.offset() @ g).backward()
     torch.testing.assert_close(space.z.grad, P.T @ g)
 
 
 def test_only_what_trains_is_moved():
-    model = mlp(5, 7, 3, seed=0)
+    model = small()
     model.fc1.requires_grad_(False)
-    space = Subspace(model, 3, seed=0)
+    space = Subspace(model, 1, seed=0)
     assert list(space.start) == ["fc2.weight", "fc2.bias"]
     assert space.D == 24
 
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least 1, got 0 and 4"):
-        Subspace(mlp(5, 7, 3, seed=0), 0, seed=0)
-    with pytest.raises(ValueError, match="and 0"):
-        Subspace(mlp(5, 7, 3, seed=0).requires_grad_(False), 3, seed=0)
+        Subspace(small(), 0, seed=0)
+    with pytest.raises(ValueError, match="at least 1, got 3 and 0"):
+        Subspace(small().requires_grad_(False), 3, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,5 @@ def test_bad_input_is_named():
     [([3.1, 1, 0], 1), ([2.9, 1, 0], 2), ([1.0] * 11, 10), ([0.0, 0, 0], 0)],
 )
 def test_r90_counts_directions(spectrum, directions):
-    U, _ = torch.linalg.qr(
-        torch.randn(20, len(spectrum), generator=torch.Generator().manual_seed(0))
-    )
+    U, _ = torch.linalg.qr(torch.randn(20, len(spectrum)))
     assert intrinsic.r90(U * torch.tensor(spectrum)) == directions

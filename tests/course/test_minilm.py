@@ -34,24 +34,34 @@ def cached(base, posts):
     return lab.cached(base, posts, size=16)
 
 
-def test_the_top_computes_what_the_whole_model_does(base, posts, cached):
+@pytest.fixture(scope="module")
+def whole(base, posts):
+    """What transformers gives for the posts, states included."""
     with torch.no_grad():
-        whole = base(posts[0], attention_mask=posts[1], output_hidden_states=True)
-        top = lab.Top(base)
-        torch.testing.assert_close(top(*cached[:2]), whole.logits)
-        last = whole.hidden_states[-1] * posts[1][..., None]  # what padding holds is no matter
-        torch.testing.assert_close(top.embed(*cached[:2]) * posts[1][..., None], last)
+        return base(posts[0], attention_mask=posts[1], output_hidden_states=True)
+
+
+@torch.no_grad()
+def test_the_top_computes_what_the_whole_model_does(base, posts, cached, whole):
+    top, real = lab.Top(base), posts[1][..., None]  # what padding holds is no matter
+    torch.testing.assert_close(top(*cached[:2]), whole.logits)
+    torch.testing.assert_close(top.embed(*cached[:2]) * real, whole.hidden_states[-1] * real)
 
 
 @pytest.mark.parametrize("layer", [0, 2, 5])
-def test_what_enters_a_layer_is_what_the_whole_model_gives_it(base, posts, layer):
-    with torch.no_grad():
-        whole = base(posts[0], attention_mask=posts[1], output_hidden_states=True).hidden_states
+def test_what_enters_a_layer_is_what_the_whole_model_gives_it(base, posts, whole, layer):
     hidden, mask, y = lab.cached(base, posts, size=16, layer=layer)
-    real = posts[1][..., None]  # what padding holds is no matter
-    torch.testing.assert_close(hidden * real, whole[layer] * real)
+    real = posts[1][..., None]
+    torch.testing.assert_close(hidden * real, whole.hidden_states[layer] * real)
     assert mask is posts[1]
     assert y is posts[2]
+
+
+@pytest.mark.parametrize("layers", [lab.LAYERS, (5,)])
+def test_accuracy_is_that_of_the_whole_model(base, posts, whole, layers):
+    part = lab.cached(base, posts, layer=layers[0])
+    right = (whole.logits.argmax(1) == posts[2]).double().mean()
+    assert lab.accuracy(base, part, layers) == pytest.approx(right.item())
 
 
 WAYS = [((), None, []), (lab.QUERY_VALUE, 2, ["lora_A", "lora_B"] * 4)]
@@ -70,24 +80,34 @@ def test_what_trains_moves_and_nothing_else(base, cached, modules, r, trained):
     assert moved == {*names, "classifier.weight", "classifier.bias"}
 
 
-def test_a_seed_is_a_run(base, cached):
-    runs = [
-        lab.train(
-            lab.adapt(base, seed, lab.QUERY_VALUE, 2), cached, 1e-2, seed, 1
-        ).classifier.weight
-        for seed in (0, 0, 1)
-    ]
-    assert torch.equal(runs[0], runs[1])
-    assert not torch.equal(runs[0], runs[2])
+def test_a_seed_draws_the_head_the_adapter_and_the_order(base, cached):
+    def run(seed, epochs):
+        model = lab.adapt(base, seed, lab.QUERY_VALUE, 2)
+        lab.train(model, cached, 1e-2, seed, epochs)
+        return model.classifier.weight, lab.lora_layers(model)[lab.QUERY_VALUE[0]].lora_A
+
+    for epochs in (0, 1):
+        for one, again, other in zip(*(run(seed, epochs) for seed in (0, 0, 1)), strict=True):
+            assert torch.equal(one, again)
+            assert not torch.equal(one, other)
 
 
-def test_a_seed_draws_the_head_and_the_adapter(base):
-    starts = [lab.adapt(base, seed, lab.QUERY_VALUE, 2) for seed in (0, 0, 1)]
-    heads = [start.classifier.weight for start in starts]
-    strips = [lab.lora_layers(start)[lab.QUERY_VALUE[0]].lora_A for start in starts]
-    for one, again, other in (heads, strips):
-        assert torch.equal(one, again)
-        assert not torch.equal(one, other)
+def test_rates_are_those_of_body_head_and_lora_b(base, cached, monkeypatch):
+    def rates(modules, r, **how):
+        model, seen = lab.adapt(base, 0, modules, r), {}
+        names = {parameter: name for name, parameter in model.named_parameters()}
+
+        def fit(top, batches, loss, optimizer, epochs):
+            for group in optimizer.param_groups:
+                seen.update((names[p].rpartition(".")[2], group["lr"]) for p in group["params"])
+
+        monkeypatch.setattr(lab, "fit", fit)
+        lab.train(model, cached, 1e-3, 0, **how)
+        return seen
+
+    assert rates((), None) == {"weight": 1e-3, "bias": 1e-3}
+    lora = rates(lab.QUERY_VALUE, 2, ratio=4, head_lr=0.5)
+    assert lora == {"lora_A": 1e-3, "lora_B": 4e-3, "weight": 0.5, "bias": 0.5}
 
 
 def test_updates_are_what_was_added(base, cached):
@@ -113,19 +133,16 @@ def test_other_updates_take_the_place_of_the_trained_ones(base, cached):
 
 
 def test_moments_are_those_of_what_enters_a_module(base, cached):
-    found = lab.moments(base, cached, lab.MODULES)
+    found = lab.moments(base, cached)
     hidden, mask, _ = cached
     x = hidden[mask == 1].double()  # what enters layer 4: its query, key and value
+    centred = x - x.mean(0)
     for name in lab.MODULES[:3]:
-        about_0, about_mean = found[name]
-        torch.testing.assert_close(about_0, x.T @ x)
-        torch.testing.assert_close(about_mean, (x - x.mean(0)).T @ (x - x.mean(0)))
+        torch.testing.assert_close(found[name], (x.T @ x, centred.T @ centred))
     seen = []
     last = base.get_submodule(lab.MODULES[-2])  # of the last layer: the first token alone
-    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double()))
-    with torch.no_grad():
-        lab.Top(base)(hidden, mask)
-    hook.remove()
+    with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double())):
+        lab.accuracy(base, cached)
     first = seen[0].flatten(0, 1)
     assert len(first) == len(hidden)
     torch.testing.assert_close(found[lab.MODULES[-2]][0], first.T @ first)
@@ -135,17 +152,13 @@ def test_moments_are_those_of_what_enters_a_module(base, cached):
 @pytest.mark.parametrize("shape", [(5, 8), (8, 5)])
 def test_output_directions_leave_the_least_of_the_outputs(shape):
     rng = np.random.default_rng(0)
-    delta, x = (
-        rng.standard_normal(shape),
-        rng.standard_normal((40, shape[1])) * range(1, shape[1] + 1),
-    )
-    outputs = x @ delta.T
-    tail = np.linalg.svd(outputs, compute_uv=False)
+    delta, x = rng.standard_normal(shape), rng.standard_normal((40, shape[1]))
+    x *= range(1, shape[1] + 1)
+    tail = np.linalg.svd(x @ delta.T, compute_uv=False)
     U = lab.output_directions(torch.from_numpy(delta), torch.from_numpy(x.T @ x)).numpy()
     for k in range(1, min(shape)):
-        cut = U[:, :k] @ U[:, :k].T @ delta
-        left = np.linalg.norm(outputs - x @ cut.T)
-        assert left == pytest.approx(np.linalg.norm(tail[k:]))  # Eckart and Young
+        left = delta - U[:, :k] @ U[:, :k].T @ delta
+        assert np.linalg.norm(x @ left.T) == pytest.approx(np.linalg.norm(tail[k:]))  # Eckart-Young
 
 
 def test_neighbours_are_found_by_definition(base, cached):

@@ -1,3 +1,5 @@
+"""The training loop, against steps by hand; batches that hold each sample once a pass."""
+
 import math
 
 import numpy as np
@@ -8,7 +10,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from lora_edu import reference
-from lora_edu.course.training import Batches, History, fit
+from lora_edu.course.training import Batches, fit
 from lora_edu.layers import LoRALinear
 
 
@@ -25,11 +27,14 @@ def line():
     return model, (x, 2 * x)
 
 
+def sgd(model, lr=0.1):
+    return torch.optim.SGD(model.parameters(), lr=lr)
+
+
 def test_steps_and_losses_by_hand(line):
     # w: 0, then 0 + 0.2 · 2.5 · (2 - 0) = 1, then 1.5. L = 1.25 (w - 2)²: 5, 1.25, 0.3125.
     model, data = line
-    sgd = torch.optim.SGD(model.parameters(), lr=0.2)
-    history = fit(model, [data], half_squares, sgd, epochs=3)
+    history = fit(model, [data], half_squares, sgd(model, lr=0.2), epochs=3)
     assert history.loss == pytest.approx([5, 1.25, 0.3125])
     assert model.weight.item() == pytest.approx(1.75)
     assert history.validation == []
@@ -44,8 +49,8 @@ def test_it_does_what_the_reference_does_by_hand():
     layer.lora_B.data = torch.tensor(B)
     A = layer.lora_A.detach().numpy().copy()
     data = torch.tensor(x), torch.tensor(target)
-    sgd = torch.optim.SGD([layer.lora_A, layer.lora_B], lr=0.1)
-    fit(layer, [data], half_squares, sgd, epochs=5)
+    strips = torch.optim.SGD([layer.lora_A, layer.lora_B], lr=0.1)
+    fit(layer, [data], half_squares, strips, epochs=5)
     for _ in range(5):
         G = (reference.forward(x, W0, A, B, 1.5) - target) / len(x)
         gradients = reference.backward(G, x, W0, A, B, 1.5)
@@ -58,105 +63,82 @@ def test_it_does_what_the_reference_does_by_hand():
 def test_only_what_the_optimizer_holds_is_trained():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     before = [p.detach().clone() for p in model.parameters()]
-    sgd = torch.optim.SGD(model[2].parameters(), lr=0.1)
-    fit(model, [(torch.randn(5, 3), torch.randn(5, 2))], mse_loss, sgd)
+    fit(model, [(torch.randn(5, 3), torch.randn(5, 2))], mse_loss, sgd(model[2]))
     same = [torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True)]
     assert same == [True, True, False, False]
 
 
-def test_several_inputs_any_loss_and_a_data_loader():
-    class Masked(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head = nn.Linear(3, 2)
-
+def test_a_model_may_have_several_inputs_and_a_data_loader():
+    class Masked(nn.Linear):
         def forward(self, hidden, mask):
-            return self.head((hidden * mask[..., None]).sum(1))
+            return super().forward((hidden * mask[..., None]).sum(1))
 
-    data = TensorDataset(
-        torch.randn(10, 4, 3), torch.randint(2, (10, 4)).float(), torch.randint(2, (10,))
-    )
-    model = Masked()
-    adam = torch.optim.AdamW(model.parameters(), lr=0.1)
-    history = fit(model, DataLoader(data, batch_size=4), nn.CrossEntropyLoss(), adam, epochs=20)
+    hidden, mask = torch.randn(10, 4, 3), torch.randint(2, (10, 4)).float()
+    data = TensorDataset(hidden, mask, torch.randint(2, (10,)))
+    model = Masked(3, 2)
+    loader = DataLoader(data, batch_size=4)
+    history = fit(model, loader, nn.CrossEntropyLoss(), sgd(model), epochs=20)
     assert len(history.loss) == 20 * 3
     assert np.mean(history.loss[-3:]) < np.mean(history.loss[:3])
 
 
-def test_validation_sees_eval_mode_and_no_gradients_and_the_mode_comes_back(line):
+@pytest.mark.parametrize("mode", [True, False])
+def test_it_trains_in_train_mode_and_validates_in_eval_mode_without_gradients(line, mode):
     model, data = line
     seen = []
+    model.register_forward_hook(lambda model, *_: seen.append((model.training, "step")))
 
-    def validate(validated):
-        seen.append((validated.training, torch.is_grad_enabled()))
+    def validate(model):
+        seen.append((model.training, torch.is_grad_enabled()))
         return torch.tensor(len(seen))
 
-    for mode in (True, False):
-        model.train(mode)
-        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-        history = fit(model, [data, data], half_squares, sgd, epochs=3, validate=validate)
-        assert model.training is mode
-        assert len(history.loss) == 6
-    assert seen == [(False, False)] * 6
-    assert history.validation == [4.0, 5.0, 6.0]
+    model.train(mode)
+    history = fit(model, [data, data], half_squares, sgd(model), epochs=2, validate=validate)
+    assert seen == [(True, "step"), (True, "step"), (False, False)] * 2
+    assert model.training is mode
+    assert history.validation == [3.0, 6.0]
     assert all(type(value) is float for value in history.validation)
-
-
-def test_it_trains_in_train_mode():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).eval()
-    modes = []
-    model[1].register_forward_hook(lambda module, *_: modes.append(module.training))
-    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    fit(model, [(torch.ones(3, 2), torch.ones(3, 2))], mse_loss, sgd, epochs=2)
-    assert modes == [True, True]
-    assert not model.training
 
 
 @pytest.mark.parametrize(("scale", "name"), [(math.nan, "nan"), (math.inf, "inf")])
 def test_a_loss_that_is_not_finite_stops_before_the_step(line, scale, name):
     model, (x, y) = line
     model.eval()
-    sgd = torch.optim.SGD(model.parameters(), lr=0.2)
     with pytest.raises(FloatingPointError, match=f"the loss is {name} at step 2: try a smaller lr"):
-        fit(model, [(x, y), (x, scale * y)], half_squares, sgd, epochs=5)
+        fit(model, [(x, y), (x, scale * y)], half_squares, sgd(model, lr=0.2), epochs=5)
     assert model.weight.item() == pytest.approx(1.0)  # one step, and no more
     assert not model.training
 
 
 def test_an_iterator_would_be_empty_at_the_second_epoch(line):
     model, data = line
-    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(TypeError, match="batches must be iterable anew each epoch, got generator"):
-        fit(model, (batch for batch in [data]), half_squares, sgd, epochs=2)
+        fit(model, (batch for batch in [data]), half_squares, sgd(model))
 
 
-def test_histories_do_not_share_their_lists():
-    History().loss.append(1.0)
-    assert History().loss == []
+def made(*tensors, seed=0):
+    return Batches(*tensors, size=4, generator=torch.Generator().manual_seed(seed))
 
 
 def test_batches_hold_each_sample_once_in_a_new_order_each_pass():
     x = torch.arange(10)
-    batches = Batches(x, 10 * x, size=4, generator=torch.Generator().manual_seed(0))
+    batches = made(x, 10 * x)
     assert len(batches) == 3
     passes = [list(batches) for _ in range(2)]
-    for made in passes:
-        assert [len(a) for a, _ in made] == [4, 4, 2]
-        assert all(torch.equal(b, 10 * a) for a, b in made)
-        assert torch.equal(torch.cat([a for a, _ in made]).sort().values, x)
+    for some in passes:
+        assert [len(a) for a, _ in some] == [4, 4, 2]
+        assert all(torch.equal(b, 10 * a) for a, b in some)
+        assert torch.equal(torch.cat([a for a, _ in some]).sort().values, x)
     assert not torch.equal(passes[0][0][0], passes[1][0][0])
 
 
 def test_batches_are_drawn_from_their_own_generator_alone():
-    def first_pass():
-        batches = Batches(torch.arange(50), size=7, generator=torch.Generator().manual_seed(3))
-        torch.rand(5)
-        return torch.cat([batch for (batch,) in batches])
-
-    torch.manual_seed(0)
-    one = first_pass()
-    torch.manual_seed(1)
-    assert torch.equal(one, first_pass())
+    x = torch.arange(50)
+    first, again, other = (
+        torch.cat([batch for (batch,) in made(x, seed=seed)]) for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(
