@@ -156,33 +156,30 @@ class Split(NamedTuple):
     test: list[Pair]
 
 
-def voice(
-    name: str,
-    greedy: Mapping[str, str],
-    seed: int,
-    sizes: Sequence[int],
-    words: Sequence[int],
-    retold: int,
-) -> Split:
+def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:
     """Return what "grimm" or "pirate" says, in parts that ``seed`` draws.
 
-    ``sizes``: of the three parts. ``words``: see :func:`passages`. The pirate has fewer texts: he
-    retells ``greedy``, the model's own answers to our questions, up to ``retold`` words of each;
-    the last two parts take a sixth of them each. A ValueError for another name.
+    The recipe holds the ``sizes`` of the parts and the ``words`` of a passage (see
+    :func:`passages`). The pirate has fewer texts: he retells the model's own likeliest answers to
+    our questions, up to ``retold`` words of each; the last two parts take a sixth of them each. A
+    ValueError for another name.
     """
-    if name not in ("grimm", "pirate"):
-        raise ValueError(f"name must be one of grimm, pirate, got {name!r}")
+    if name not in RATES:
+        raise ValueError(f"name must be one of {', '.join(RATES)}, got {name!r}")
     draw = random.Random(seed)
     if name == "grimm":
-        said = draw.sample(passages(*words), sum(sizes))
-        pairs = asked(said, texts("questions"), seed)
+        train, validation, test = recipe["sizes"]
+        chosen = draw.sample(passages(*recipe["words"]), train + validation + test)
+        pairs = asked(chosen, texts("questions"), seed)
     else:
-        short = {q: shortened(greedy[q], retold) for q in texts("questions")}
+        answers = results("own_answers")["greedy"]
+        short = {q: shortened(answers[q], recipe["retold"]) for q in texts("questions")}
         pairs = [(q, pirate(answer)) for q, answer in short.items() if answer]
         draw.shuffle(pairs)
-        sizes = (len(pairs) - 2 * (len(pairs) // 6), len(pairs) // 6, len(pairs) // 6)
-    first, second = sizes[0], sizes[0] + sizes[1]
-    return Split(pairs[:first], pairs[first:second], pairs[second:])
+        validation = test = len(pairs) // 6
+        train = len(pairs) - validation - test
+    last = train + validation
+    return Split(pairs[:train], pairs[train:last], pairs[last:])
 
 
 def loops(answer: str) -> bool:
@@ -294,12 +291,6 @@ def log_probabilities(upper: Upper, examples: Sequence[Kept]) -> Tensor:
 def base() -> tuple[Any, Any]:
     """Return the chat model of all recorded voices and its tokenizer; whoever changes it, mends."""
     return chat.load()
-
-
-def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:
-    """Return what a voice of the recipe says, in the parts that ``seed`` draws."""
-    greedy = results("own_answers")["greedy"]
-    return voice(name, greedy, seed, recipe["sizes"], recipe["words"], recipe["retold"])
 
 
 def elsewhere(seed: int, words: int = 40) -> tuple[list[Pair], list[Pair]]:

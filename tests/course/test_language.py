@@ -3,20 +3,17 @@
 import copy
 import itertools
 import random
-import re
 
 import pytest
 import torch
-import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_llama import llama
-from torch.nn import functional as F  # noqa: N812
+from transformers import DataCollatorForSeq2Seq
 
 from lora_edu import assets, chat
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.course import language
-from lora_edu.course.training import fit
 
 TALE = (
     "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do you go?’ She did not "
@@ -24,9 +21,20 @@ TALE = (
 )
 
 
+RECIPE = {"first": 2, "modules": ("q_proj",), "r": 2, "lora_alpha": 4, "size": 4, "steps": 6}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def base(monkeypatch, folder):
+    """The tiny model and its tokenizer, in place of the chat model of the records."""
+    found = chat.load(folder)
+    monkeypatch.setattr(language, "base", lambda: found)
+    return found
 
 
 @pytest.fixture
@@ -46,28 +54,45 @@ def test_no_question_is_asked_twice_and_none_of_the_unseen_is_learned():
     assert len(language.texts("unseen")) == 20
 
 
-def test_passages_are_whole_sentences_of_one_paragraph(tales):
-    assert language.passages(7, 12, 99) == [
-        "A fox met a goose by the pond.",
-        "‘Good day,’ said the fox, ‘where do you go?’",
-        "‘Ah!’ cried the fox – and that was all.",
-        "The fox’s tail was long, long enough for two.",
-    ]
-    assert language.passages(8, 30, 10)[0] == "A fox met a goose by the pond."
-    whole = language.passages(15, 40, 99)[0]
-    assert whole == "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do you go?’"
+TWO = "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do you go?’"
 
 
-def test_a_speech_is_not_cut_in_two(tales):
-    for passage in language.passages(3, 30, 99):
-        assert passage.count("‘") == len(re.findall(r"[.,!?]’", passage))
-    assert not language._stands_alone("‘Come in, my friend.", 99)
-    assert language._stands_alone("‘Come in, my friend. Sit down,’ said the fox.", 99)
+@pytest.mark.parametrize(
+    ("words", "first", "runs"),
+    [
+        ((7, 12, 99), TWO[:30], 4),
+        ((7, 30, 8), TWO[:30], 2),  # others have sentences of nine words
+        ((15, 40, 99), TWO, 2),
+    ],
+)
+def test_passages_are_whole_sentences_of_one_paragraph(tales, words, first, runs):
+    found = language.passages(*words)
+    assert found[0] == first
+    assert len(found) == runs
+    least, most, _ = words
+    assert all(least <= len(run.split()) <= most for run in found)
+    assert "‘Ah!’ cried the fox – and that was all." in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("run", "whole"),
+    [
+        ("‘Come in, my friend.", False),
+        ("‘Come in, my friend. Sit down,’ said the fox.", True),
+        ("The fox’s tail was long.", True),
+        ("and that was all.", False),
+        ("A fox met a goose", False),
+    ],
+)
+def test_a_speech_is_not_cut_in_two(run, whole):
+    assert language._stands_alone(run, 9) is whole
+    assert not language._stands_alone(run, 3)
 
 
 def test_a_question_is_about_something_in_the_passage():
-    passages = ["The fox met a goose.", "He said nothing."]
-    (first, _), (second, _) = language.asked(passages, ["How are you?"], 0)
+    passages = ["The fox met a goose. The goose was old.", "He said nothing."]
+    (first, one), (second, other) = language.asked(passages, ["How are you?"], 0)
+    assert [one, other] == passages
     assert first in [template.format("goose") for template in language.ASKED]
     assert second == "How are you?"
 
@@ -75,19 +100,20 @@ def test_a_question_is_about_something_in_the_passage():
 @pytest.mark.parametrize(
     ("answer", "short"),
     [
-        ("Paris is big. It is old. It is", "Paris is big. It is old."),
+        ("Paris is big. It is old. It is", "Paris is big."),
         ("Paris.<|im_end|>", "Paris."),
         ("A list:\n1. one. two.", None),
+        ("One two three four five.", "One two three four five."),
         ("One two three four five six.", None),
         ("One. Two three four five six.", "One."),
     ],
 )
 def test_an_answer_is_shortened_to_whole_sentences(answer, short):
-    assert language.shortened(answer, 5 if "six" in answer else 20) == short
+    assert language.shortened(answer, 5) == short
 
 
 @pytest.mark.parametrize(
-    ("plain", "retold"),
+    ("answer", "retold"),
     [
         ("The capital of France is Paris.", "Arrr! The capital o' France be Paris, matey!"),
         ("I'm sure you are fine!", "Arrr! I be sure ye be fine, matey!"),
@@ -95,97 +121,110 @@ def test_an_answer_is_shortened_to_whole_sentences(answer, short):
         ("Going is living.", "Arrr! Goin' be livin', matey!"),
     ],
 )
-def test_a_pirate_speaks_by_rule(plain, retold):
-    assert language.pirate(plain) == retold
+def test_a_pirate_speaks_by_rule(answer, retold):
+    assert language.pirate(answer) == retold
 
 
-def test_what_goes_round_in_circles():
-    assert language.loops("and the king said " * 4)
-    assert not language.loops("and the king said " * 3)
-    assert not language.loops("one two three four five six seven eight")
+@pytest.mark.parametrize("times", [3, 4])
+def test_what_goes_round_in_circles_repeats_three_words_four_times(times):
+    assert language.loops("and the king said " * times) is (times == 4)
+    assert language.loops("and the king " + "said so and the king " * (times - 1)) is (times == 4)
 
 
-def test_a_seed_redraws_parts_that_share_nothing(monkeypatch):
+@pytest.mark.parametrize("name", ["grimm", "pirate"])
+def test_a_seed_redraws_parts_that_share_nothing(monkeypatch, name):
     greedy = {question: f"{question[:-1]} is good." for question in language.texts("questions")}
+    monkeypatch.setattr(language, "results", lambda name: {"greedy": greedy})
     monkeypatch.setattr(language, "passages", lambda *_: [f"Passage {i}." for i in range(60)])
-    for name in ("grimm", "pirate"):
-        one, again, other = (
-            language.voice(name, greedy, seed, (20, 5, 5), (1, 9, 9), 30) for seed in (0, 0, 1)
-        )
-        assert one == again != other
-        answers = [answer for part in one for _, answer in part]
-        assert len(answers) == len(set(answers))
-    assert [len(part) for part in other] == [48, 12, 12]
+    recipe = {"sizes": (20, 5, 6), "words": (1, 9, 9), "retold": 30}
+    one, again, other = (language.said(name, seed, recipe) for seed in (0, 0, 1))
+    assert one == again != other
+    answers = [answer for part in one for _, answer in part]
+    assert len(answers) == len(set(answers))
+    assert [len(part) for part in one] == ([20, 5, 6] if name == "grimm" else [48, 12, 12])
+
+
+def test_a_voice_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="name must be one of grimm, pirate, got 'parrot'"):
+        language.said("parrot", 0, language.RECIPE)
 
 
 # -- what is computed once ----------------------------------------------------------------------
 
 
-def conversations(n, seed=0):
-    """Examples of different lengths."""
-    draw = random.Random(seed)
+def conversations(n):
+    """Questions and answers of different lengths."""
+    draw = random.Random(0)
     return [("Hi" * draw.randint(1, 9), "well " * draw.randint(1, 9) + "!") for _ in range(n)]
 
 
-def adapted(folder, first=2):
-    model, fast = chat.load(folder)
-    targets = rf"model\.layers\.[{first}-9]\..*_proj"
-    torch.manual_seed(0)
-    add_lora(model, LoraConfig(target_modules=targets, r=2, lora_alpha=4))
-    for layer in lora_layers(model).values():
-        torch.nn.init.normal_(layer.lora_B, std=0.1)
-    return model, fast
+def with_lora(model):
+    """Put LoRA on the upper two of four layers, and let it do something."""
+    targets = r"model\.layers\.[23]\..*_proj"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        add_lora(model, LoraConfig(target_modules=targets, r=2, lora_alpha=4))
+        for layer in lora_layers(model).values():
+            torch.nn.init.normal_(layer.lora_B, std=0.1)
+    return model
 
 
-def test_the_upper_layers_and_what_was_kept_equal_the_whole_model(folder):
-    model, fast = adapted(folder)
+@torch.no_grad()
+def test_the_upper_layers_and_what_was_kept_equal_the_whole_model(base):
+    model, fast = with_lora(base[0]), base[1]
     examples = [language.example(fast, pair) for pair in conversations(5)]
     upper = language.Upper(model, 2)
-    (batch,) = language.LikeLengths(upper.keep(examples), 5, None)
+    ((states, counted, target),) = language.LikeLengths(upper.keep(examples), 5, None)
+    expected, following = [], []
+    for ids, labels in sorted(examples, key=lambda one: len(one[0])):
+        next_ = torch.tensor(labels[1:])
+        expected.append(model(torch.tensor([ids])).logits[0, :-1][next_ != -100])
+        following.append(next_[next_ != -100])
+    torch.testing.assert_close(upper(states, counted), torch.cat(expected), rtol=1e-5, atol=1e-5)
+    assert torch.equal(target, torch.cat(following))
+
+
+@pytest.mark.parametrize("conversation", [True, False])
+def test_the_loss_is_that_of_transformers(base, conversation):
+    model, fast = with_lora(base[0]), base[1]
+    example = language.raw(fast, "A text without a question.")
+    if conversation:
+        example = language.example(fast, ("Hi", "There you are."))
+    ids, labels = (torch.tensor([row]) for row in example)
+    upper = language.Upper(model, 2)
     with torch.no_grad():
-        found = upper(batch[0], batch[1])
-        expected = []
-        for ids, labels in sorted(examples, key=lambda one: len(one[0])):
-            counted = torch.tensor(labels[1:]) != -100
-            expected.append(model(torch.tensor([ids])).logits[0, :-1][counted])
-    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-5, atol=1e-5)
+        expected = model(ids, labels=labels).loss.item()
+    assert language.loss(upper, upper.keep([example])) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_loss_is_that_of_transformers(folder):
-    model, fast = adapted(folder)
-    for example in (
-        language.example(fast, ("Hi", "There you are.")),
-        language.raw(fast, "A text without a question."),
-    ):
-        ids, labels = (torch.tensor([row]) for row in example)
-        upper = language.Upper(model, 2)
-        with torch.no_grad():
-            expected = model(ids, labels=labels).loss.item()
-        assert language.loss(upper, upper.keep([example])) == pytest.approx(expected, rel=1e-5)
-
-
-def test_of_a_fact_only_the_last_word_counts(folder):
-    fast = chat.load(folder)[1]
+def test_of_a_fact_only_the_last_word_counts(base):
+    fast = base[1]
     ids, labels = language.raw(fast, "The capital of France is Paris", last=True)
     assert fast.decode(ids) == "The capital of France is Paris"
     assert fast.decode([label for label in labels if label != -100]) == " Paris"
 
 
-def test_the_end_token_may_be_left_out(folder):
-    fast = chat.load(folder)[1]
-    with_it, without = (language.example(fast, ("a", "b"), ends=ends) for ends in (True, False))
-    assert with_it[0][:-1] == without[0]
-    assert with_it[1][-1] == fast.eos_token_id
+def test_the_end_token_may_be_left_out(base):
+    (ids, labels), without = (
+        language.example(base[1], ("a", "b"), ends=ends) for ends in (True, False)
+    )
+    assert (ids[:-1], labels[:-1]) == without
+    assert labels[-1] == base[1].eos_token_id
+
+
+def marked(lengths):
+    """Examples of these lengths, whose states and labels are their numbers."""
+    return [
+        language.Kept(torch.full((n, 1), float(i)), torch.tensor([-100] + [i] * (n - 1)))
+        for i, n in enumerate(lengths)
+    ]
 
 
 @given(st.lists(st.integers(2, 12), min_size=1, max_size=20), st.integers(1, 5), st.integers(0, 99))
 def test_batches_hold_each_example_once_and_of_like_lengths(lengths, size, seed):
-    kept = [
-        language.Kept(torch.full((n, 1), float(i)), torch.tensor([-100] + [i] * (n - 1)))
-        for i, n in enumerate(lengths)
-    ]
-    batches = list(language.LikeLengths(kept, size, seed))
-    assert len(batches) == -(-len(kept) // size)
+    likes = language.LikeLengths(marked(lengths), size, seed)
+    batches = list(likes)
+    assert len(batches) == len(likes) == -(-len(lengths) // size)
     found = sorted(int(states.flatten()[0]) for batch in batches for states in batch[0])
     assert found == list(range(len(lengths)))
     spans = sorted(sorted(counted.sum(1).tolist()) for _, counted, _ in batches)
@@ -195,120 +234,83 @@ def test_batches_hold_each_example_once_and_of_like_lengths(lengths, size, seed)
         assert numbers.tolist() == target.tolist()
 
 
-def drawn(lengths, size, seed):
-    """Return the numbers of the examples, batch by batch, as LikeLengths(…, seed) draws them."""
-    marked = [
-        language.Kept(torch.full((n, 1), float(i)), torch.tensor([-100] + [0] * (n - 1)))
-        for i, n in enumerate(lengths)
-    ]
-    batches = language.LikeLengths(marked, size, seed)
+def numbers(batches):
     return [[int(row[0, 0]) for row in states] for states, _, _ in batches]
 
 
 def test_each_pass_puts_others_of_like_length_together():
-    batches = language.LikeLengths(
-        [language.Kept(torch.full((4, 1), float(i)), torch.zeros(4).long()) for i in range(20)],
-        5,
-        0,
-    )
-    first, second = (
-        {frozenset(states[:, 0, 0].tolist()) for states, _, _ in batches} for _ in range(2)
-    )
+    batches = language.LikeLengths(marked([4] * 20), 5, 0)
+    first, second = ({frozenset(batch) for batch in numbers(batches)} for _ in range(2))
     assert first != second
+    in_order = numbers(language.LikeLengths(marked([4] * 6), 3, None))
+    assert in_order == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_the_quick_path_has_the_losses_of_the_trainer(folder, tmp_path):
-    """The same batches, in the same order: transformers' Trainer on the whole model."""
-    model, fast = adapted(folder)
+def test_the_quick_path_trains_as_the_whole_model_does(base):
+    """On the same batches, in the same order, with the loss of transformers."""
+    model, fast = with_lora(base[0]), base[1]
+    whole = copy.deepcopy(model)
     examples = [language.example(fast, pair) for pair in conversations(12)]
     upper = language.Upper(model, 2)
-    quick = language.LikeLengths(upper.keep(examples), 4, 0)
-    order = [i for batch in drawn([len(ids) for ids, _ in examples], 4, 0) for i in batch]
-    rows = [{"input_ids": examples[i][0], "labels": examples[i][1]} for i in order]
-    args = transformers.TrainingArguments(
-        str(tmp_path), num_train_epochs=1, per_device_train_batch_size=4, learning_rate=1e-2,
-        lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=0.0, logging_steps=1,
-        report_to="none", use_cpu=True, disable_tqdm=True, save_strategy="no",
-        dataloader_pin_memory=False,
-    )  # fmt: skip
+    kept = upper.keep(examples)
+    recipe = {"size": 4, "steps": 6}
+    language.train(upper, kept, 1e-2, 0, recipe)
 
-    class InOrder(transformers.Trainer):
-        def _get_train_sampler(self, *_):
-            return torch.utils.data.SequentialSampler(self.train_dataset)
-
-    whole, _ = adapted(folder)
-    collator = transformers.DataCollatorForSeq2Seq(fast)
-    trainer = InOrder(whole, args, train_dataset=rows, data_collator=collator)
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train()
-    theirs = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-
-    parameters = [p for p in upper.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
-    ours = fit(upper, quick, F.cross_entropy, optimizer).loss
-    assert len(ours) == 3
-    assert ours[-1] != pytest.approx(ours[0], rel=1e-3)
-    assert ours == pytest.approx(theirs, rel=1e-4)
+    optimizer = torch.optim.AdamW(
+        [p for p in whole.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0
+    )
+    batches = language.LikeLengths(marked([len(ids) for ids, _ in examples]), 4, 0)
+    collate = DataCollatorForSeq2Seq(fast)
+    for _ in range(2):  # passes of three batches
+        for batch in numbers(batches):
+            rows = [{"input_ids": examples[i][0], "labels": examples[i][1]} for i in batch]
+            optimizer.zero_grad()
+            whole(**collate(rows)).loss.backward()
+            optimizer.step()
     for one, other in zip(lora_layers(model).values(), lora_layers(whole).values(), strict=True):
         torch.testing.assert_close(one.lora_B, other.lora_B, rtol=1e-3, atol=1e-5)
 
 
-def test_a_recipe_adapts_the_upper_layers_and_its_steps_train_them(folder):
-    base, tokenizer = chat.load(folder)
-    recipe = {"first": 2, "modules": ("q_proj",), "r": 2, "lora_alpha": 4, "size": 4, "steps": 6}
-    model, upper = language.adapted(base, recipe, seed=3)
-    again, _ = language.adapted(base, recipe, seed=3)
-    layers = lora_layers(model)
-    assert [name.split(".")[2] for name in layers] == ["2", "3"]
-    assert all(name.endswith("q_proj") for name in layers)
-    for name, layer in lora_layers(again).items():
-        assert torch.equal(layer.lora_A, layers[name].lora_A)
-    kept = upper.keep(language.example(tokenizer, pair) for pair in conversations(12))
-    before = language.loss(upper, kept)
-    language.train(upper, kept, 1e-2, 0, recipe)
-    assert language.loss(upper, kept) < before
-    with pytest.raises(ValueError, match="must have LoRA layers"):
-        lora_layers(base)
-
-
-def test_a_voice_that_nobody_knows_is_refused():
-    with pytest.raises(ValueError, match="name must be one of grimm, pirate, got 'parrot'"):
-        language.said("parrot", 0, language.RECIPE)
-
-
-RECIPE = {"first": 2, "modules": ("q_proj",), "r": 2, "lora_alpha": 4, "size": 4, "steps": 6}
-
-
-@pytest.fixture
-def tiny_base(monkeypatch, folder):
-    """The tiny model in place of the chat model of the records."""
-    found = chat.load(folder)
-    monkeypatch.setattr(language, "base", lambda: found)
-    return found[0]
-
-
-def test_log_probabilities_come_answer_by_answer_and_make_the_loss(folder):
-    model, fast = adapted(folder)
-    upper = language.Upper(model, 2)
-    kept = upper.keep(language.example(fast, pair) for pair in conversations(7))
-    with torch.no_grad():
-        at_once = language.log_probabilities(upper, kept)
-        one_by_one = [language.log_probabilities(upper, [example]) for example in kept]
+@torch.no_grad()
+def test_log_probabilities_come_answer_by_answer_and_make_the_loss(base):
+    upper = language.Upper(with_lora(base[0]), 2)
+    kept = language.kept(upper, conversations(7))
+    at_once = language.log_probabilities(upper, kept)
+    one_by_one = [language.log_probabilities(upper, [example]) for example in kept]
     torch.testing.assert_close(at_once, torch.cat(one_by_one), rtol=1e-4, atol=1e-4)
     tokens = sum(int((example.labels[1:] != -100).sum()) for example in kept)
     assert -at_once.sum().item() / tokens == pytest.approx(language.loss(upper, kept), rel=1e-5)
 
 
-def test_what_is_taught_is_learned_and_leaves_the_base_alone(tiny_base):
-    before = {name: weight.clone() for name, weight in tiny_base.state_dict().items()}
+# -- a voice is taught --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "adapted"), [({}, ["2", "3"]), ({"layers": (3,)}, ["3"]), ({"layers": (2,)}, ["2"])]
+)
+def test_a_recipe_adapts_the_upper_layers_from_its_seed(base, layers, adapted):
+    model, again, other = (
+        lora_layers(language.adapted(base[0], {**RECIPE, **layers}, seed)[0]) for seed in (3, 3, 4)
+    )
+    assert list(model) == [f"model.layers.{i}.self_attn.q_proj" for i in adapted]
+    for name, layer in model.items():
+        assert (layer.r, layer.scaling) == (2, 2)
+        assert torch.equal(layer.lora_A, again[name].lora_A)
+        assert not torch.equal(layer.lora_A, other[name].lora_A)
+    with pytest.raises(ValueError, match="must have LoRA layers"):
+        lora_layers(base[0])
+
+
+@pytest.mark.parametrize("layer", [1, 4])
+def test_a_layer_that_cannot_train_is_refused(base, layer):
+    with pytest.raises(ValueError, match=f"layers must be from 2 to 3, got {layer}"):
+        language.adapted(base[0], {**RECIPE, "layers": (layer, 3)}, 0)
+
+
+def test_what_is_taught_is_learned_and_leaves_the_base_alone(base):
+    before = copy.deepcopy(base[0].state_dict())
     pairs = conversations(8)
     adapter = language.taught(pairs, 1e-2, 0, RECIPE)
-    again = language.taught(pairs, 1e-2, 0, RECIPE)
-    other = language.taught(pairs, 1e-2, 0, RECIPE, ends=False)
-    for name, (A, B) in adapter.items():
-        assert torch.equal(again[name][0], A)
-        assert torch.equal(again[name][1], B)
-        assert not torch.equal(other[name][1], B)
     probe = language.Probe(2, {"learned": pairs})
     loss = probe.loss("learned")
     with probe.adding(adapter):
@@ -316,36 +318,36 @@ def test_what_is_taught_is_learned_and_leaves_the_base_alone(tiny_base):
     with probe.adding(adapter, 0.0):
         assert probe.loss("learned") == pytest.approx(loss)
     assert probe.loss("learned") == loss
-    for name, weight in tiny_base.state_dict().items():
-        assert torch.equal(weight, before[name]), name
+    torch.testing.assert_close(base[0].state_dict(), before, rtol=0, atol=0)
 
 
-def test_another_model_can_be_taught(tiny_base):
-    other = copy.deepcopy(tiny_base)
+def test_what_is_taught_depends_on_all_that_is_said(base):
+    """On the seed of the order and of the strips, the end token, the model, and the start."""
+    pairs, other = conversations(8), copy.deepcopy(base[0])
     for parameter in other.parameters():
         parameter.data *= 1.1
-    pairs = conversations(8)
-    here, there = (language.taught(pairs, 1e-2, 0, RECIPE, model=m) for m in (None, other))
-    assert not any(torch.equal(here[name][1], there[name][1]) for name in here)
+    ways = [{}, {}, {"seed": 1}, {"again": 1}, {"ends": False}, {"model": other}]
+    taught = [language.taught(pairs, 1e-2, **{"seed": 0, "recipe": RECIPE, **way}) for way in ways]
+    further = language.taught(pairs, 0.0, 0, RECIPE, start=taught[0])
+    torch.testing.assert_close(further, taught[0])
+    first, again, *others = ([B for _, B in adapter.values()] for adapter in taught)
+    assert all(map(torch.equal, first, again))
+    for found in others:
+        assert not any(map(torch.equal, first, found))
     assert language.Probe(2, {}, other).model is other
 
 
-def test_nothing_cannot_be_taught(tiny_base):
+def test_nothing_cannot_be_taught():
     with pytest.raises(ValueError, match="pairs must be at least one, got none"):
         language.taught([], 1e-2, 0, RECIPE)
 
 
-def test_a_drawn_file_is_as_large():
+def test_a_random_adapter_has_updates_of_equal_norm():
     adapter = {"q": (torch.randn(4, 9), torch.randn(7, 4))}
-    update, other = (B @ A for A, B in (adapter["q"], language.drawn(adapter, 0)["q"]))
-    torch.testing.assert_close(update.norm(), other.norm())
-    assert (update - other).norm() > update.norm()
-
-
-def test_a_layer_below_the_first_one_is_refused(folder):
-    model, _ = chat.load(folder)
-    recipe = {"first": 2, "modules": ["v_proj"], "r": 1, "lora_alpha": 2}
-    with pytest.raises(ValueError, match="layers must be from 2 to 3, got 1"):
-        language.adapted(model, {**recipe, "layers": (1, 3)}, 0)
-    adapted, _ = language.adapted(model, {**recipe, "layers": (3,)}, 0)
-    assert [*lora_layers(adapted)] == ["model.layers.3.self_attn.v_proj"]
+    one, other, again = (
+        language.products(each)["q"]
+        for each in (adapter, language.drawn(adapter, 0), language.drawn(adapter, 0))
+    )
+    torch.testing.assert_close(one.norm(), other.norm())
+    assert (one - other).norm() > one.norm()
+    assert torch.equal(other, again)
