@@ -1,7 +1,6 @@
 """How few directions: of a matrix that hold its energy, and of all parameters that solve a task."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,64 +19,29 @@ class Subspace(nn.Module):
 
         θ = θ₀ + P z,   θ₀ (D,) the trainable parameters as they are now, P (D, d), z (d,), z₀ = 0
 
-    The columns of P are drawn from ``seed``, ``block`` at a time: each entry is ±1 with probability
-    1/√D, else 0, then they are scaled to length 1. ``model`` is frozen. A ValueError if d < 1 or
-    nothing in it trains.
+    Each entry of P is ±1 with probability 1/√D, else 0, drawn from ``seed``; then its columns are
+    scaled to length 1. ``model`` is frozen. A ValueError if d < 1 or nothing in it trains.
     Source: Li et al. 2018, Measuring the Intrinsic Dimension (arXiv:1804.08838), section 2, S7.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        d: int,
-        *,
-        seed: int,
-        block: int = 64,
-    ) -> None:
+    def __init__(self, model: nn.Module, d: int, *, seed: int) -> None:
         super().__init__()
         start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         if d < 1 or not start:
             raise ValueError(f"d, and what trains, must be at least 1, got {d} and {len(start)}")
         self.model, self.start = model.requires_grad_(False), start
-        self.D, self.d, self.seed = sum(p.numel() for p in start.values()), d, seed
-        self.block = block
+        self.D, self.d = sum(p.numel() for p in start.values()), d
         self.z = nn.Parameter(torch.zeros(d))
-        self.blocks = list(self._drawn())  # P
-
-    def _drawn(self) -> Iterator[Tensor]:
-        """Draw P in blocks, (D, ≤ block) each."""
-        generator = torch.Generator().manual_seed(self.seed)
+        u = torch.rand(d, self.D, generator=torch.Generator().manual_seed(seed)).T  # (D, d)
         half = 0.5 / math.sqrt(self.D)  # the probability of +1, and of -1
-        for first in range(0, self.d, self.block):
-            u = torch.rand(min(self.block, self.d - first), self.D, generator=generator).T
-            signs = (u < half).float() - (u >= 1 - half).float()  # (D, block)
-            yield (signs / signs.norm(dim=0).clamp(min=1)).to_sparse().coalesce()
-
-    def offset(self) -> Tensor:
-        """Return P z, (D,)."""
-        return _Project.apply(self.z, self)
+        signs = (u < half).float() - (u >= 1 - half).float()
+        self.P = signs / signs.norm(dim=0).clamp(min=1)
 
     def parameters_now(self) -> dict[str, Tensor]:
         """Return θ₀ + P z by name, each in the shape of its parameter."""
-        parts = self.offset().split([p.numel() for p in self.start.values()])
+        parts = (self.P @ self.z).split([p.numel() for p in self.start.values()])
         return {n: p + o.view_as(p) for (n, p), o in zip(self.start.items(), parts, strict=True)}
 
     def forward(self, *inputs: Any) -> Any:
         """Return what ``model`` gives with the parameters θ₀ + P z."""
         return torch.func.functional_call(self.model, self.parameters_now(), inputs)
-
-
-class _Project(torch.autograd.Function):
-    """P z and Pᵀ g, block by block, so that no P need be whole."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, space: Subspace) -> Tensor:
-        ctx.space = space
-        offset = z.new_zeros(space.D)
-        for P, part in zip(space.blocks, z.split(space.block), strict=True):
-            offset += P @ part
-        return offset  # (D,)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return torch.cat([P.T @ gradient for P in ctx.space.blocks]), None  # (d,)
