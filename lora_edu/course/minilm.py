@@ -5,10 +5,10 @@ Letters: n = texts, L = tokens of a text; d, k and r as everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -159,22 +159,18 @@ def train(
     (Where the head trains alone, that is ``lr``.) ``part`` holds what enters the first of
     ``layers``. ``ratio`` is that of LoRA+: lora_B learns at ``ratio * lr``.
     """
-    head = list(model.classifier.parameters())
-    body = [p for name, p in trained(model) if not name.endswith("lora_B")]
-    fast = [p for name, p in trained(model) if name.endswith("lora_B")]
-    groups = [{"params": body, "lr": lr}, {"params": fast, "lr": ratio * lr}]
-    groups += [{"params": head, "lr": head_lr if body + fast else lr}]
-    optimizer = torch.optim.Adam([group for group in groups if group["params"]])
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    alone = all(name.startswith("classifier.") for name in trained)
+    groups = []
+    for name, parameter in trained.items():
+        rate = ratio * lr if name.endswith("lora_B") else lr
+        if name.startswith("classifier.") and not alone:
+            rate = head_lr
+        groups.append({"params": [parameter], "lr": rate})
+    optimizer = torch.optim.Adam(groups)
     batches = Batches(*part, size=size, generator=torch.Generator().manual_seed(seed))
     fit(Top(model, layers), batches, nn.functional.cross_entropy, optimizer, epochs)
     return model
-
-
-def trained(model: MiniLM) -> Iterator[tuple[str, nn.Parameter]]:
-    """Iterate over what trains but for the head, with its name."""
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not name.startswith("classifier."):
-            yield name, parameter
 
 
 @torch.no_grad()
@@ -242,23 +238,24 @@ def moments(
 
     And the same of X less its mean row.
     """
-    rows, sums, squares = Counter(), {}, {}
+    found: dict[str, Tensor] = {}
 
-    def look(name: str, inputs: tuple[Tensor, ...]) -> None:
+    def look(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0][mask[:, : inputs[0].shape[1]] == 1].double()  # (tokens, k), no padding
-        rows[name] += len(x)
-        sums[name] = sums.get(name, 0) + x.sum(0)
-        squares[name] = squares.get(name, 0) + x.T @ x
+        x = nn.functional.pad(x, (0, 1), value=1)  # a column of ones, for the sums and the count
+        found[name] = found.get(name, 0) + x.T @ x
 
-    top, hooks = Top(model), []
-    for name in modules:
-        hook = functools.partial(lambda name, _, inputs: look(name, inputs), name)
-        hooks.append(model.get_submodule(name).register_forward_pre_hook(hook))
-    for hidden, mask in zip(part[0].split(100), part[1].split(100), strict=True):
-        top(hidden, mask)
-    for hook in hooks:
-        hook.remove()
-    return {n: (C, C - sums[n].outer(sums[n]) / rows[n]) for n, C in squares.items()}
+    with contextlib.ExitStack() as hooks:
+        for name in modules:
+            hook = functools.partial(look, name)
+            hooks.enter_context(model.get_submodule(name).register_forward_pre_hook(hook))
+        for hidden, mask in zip(part[0].split(100), part[1].split(100), strict=True):
+            Top(model)(hidden, mask)
+    moments = {}
+    for name, sums in found.items():
+        squares, total, count = sums[:-1, :-1], sums[-1, :-1], sums[-1, -1]
+        moments[name] = squares, squares - total.outer(total) / count
+    return moments
 
 
 def output_directions(delta: Tensor, moments: Tensor) -> Tensor:
