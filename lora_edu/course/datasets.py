@@ -116,38 +116,33 @@ def newsgroups(
         raise ValueError(f"sizes must be three numbers, none negative, got {sizes}")
     if length < 3:
         raise ValueError(f"length must be at least 3, got {length}")
-    folder = assets.path("newsgroups")
-    seen: set[str] = set()
-    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    for part, rows in found.items():
-        lines = (folder / f"20newsgroups-{part}.tab").read_text(encoding="utf-8").splitlines()
-        for line in lines[4:]:  # four lines of header, the last one empty
+    first: dict[str, tuple[str, str]] = {}  # text → part, group
+    for part in ("train", "test"):
+        path = assets.path("newsgroups") / f"20newsgroups-{part}.tab"
+        for line in path.read_text(encoding="utf-8").splitlines()[4:]:  # below the header
             group, text = line.split("\t")
-            if text not in seen:
-                rows.append((group, text))
-            seen.add(text)
-    unknown = set(groups) - {group for group, _ in found["train"]}
-    if unknown:
+            first.setdefault(text, (part, group))
+    if unknown := set(groups) - {group for _, group in first.values()}:
         raise ValueError(f"groups must be of the 20 newsgroups, got {sorted(unknown)}")
-    chosen = {part: [row for row in rows if row[0] in groups] for part, rows in found.items()}
-    for part, wanted in (("train", sizes[0] + sizes[1]), ("test", sizes[2])):
-        rng = np.random.default_rng(split)
-        if len(chosen[part]) < wanted:
-            raise ValueError(f"sizes must fit: {wanted} to {part}, got {len(chosen[part])} posts")
-        order = rng.permutation(len(chosen[part]))[:wanted]
-        chosen[part] = [chosen[part][place] for place in order]
     tokenizer = Tokenizer.from_file(str(assets.path("minilm") / "tokenizer.json"))
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length)
-
-    def tensors(rows: list[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
-        encoded = tokenizer.encode_batch([text for _, text in rows])
+    parts: list[Any] = []
+    for part, wanted in (("train", sizes[:2]), ("test", sizes[2:])):
+        posts = [
+            (text, groups.index(group))
+            for text, (where, group) in first.items()
+            if where == part and group in groups
+        ]
+        if len(posts) < sum(wanted):
+            raise ValueError(f"sizes must fit: {sum(wanted)} to {part}, got {len(posts)} posts")
+        order = np.random.default_rng(split).permutation(len(posts))[: sum(wanted)]
+        encoded = tokenizer.encode_batch([posts[i][0] for i in order])
         ids = torch.tensor([e.ids for e in encoded])  # (n, L)
         mask = torch.tensor([e.attention_mask for e in encoded])  # (n, L)
-        return ids, mask, torch.tensor([groups.index(group) for group, _ in rows])
-
-    train, validation = chosen["train"][: sizes[0]], chosen["train"][sizes[0] :]
-    return Texts(tensors(train), tensors(validation), tensors(chosen["test"]))
+        y = torch.tensor([posts[i][1] for i in order])  # (n,)
+        parts += zip(ids.split(wanted), mask.split(wanted), y.split(wanted), strict=True)
+    return Texts(*parts)
 
 
 @torch.no_grad()
