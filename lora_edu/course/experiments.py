@@ -352,11 +352,12 @@ def beside(name: str, folder: Path) -> str:
 def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
     """Name the runs of two recordings that differ by more than another processor can explain.
 
-    A number may differ by three standard deviations of a difference, which has √2 times the spread
-    over the seeds: of the recording in which they lie closer together, but no closer than in the
-    middle of all methods, for five may do so by chance. In any case it may by the ``tolerance`` of
-    the experiment, a count by 1. Of a list, that is its mean. Of a row, the columns that it has
-    ``compared`` are looked at, or all; none may be missing. One line a run, for the first number.
+    A number may differ by three standard deviations of a difference, √2 times the spread over the
+    seeds. That is the smaller spread of the two recordings, but at least the median of all methods,
+    because a few seeds may lie close by chance. It may always differ by the ``tolerance`` of the
+    experiment, a count by 1. A list counts as its mean. Only the columns that the experiment has
+    ``compared`` are looked at, if it names some; no column may be missing. One line a run, for the
+    first number that differs.
     """
     spreads, spreads_now = _spreads(old), _spreads(new)
     columns: dict[str, list[float]] = {}
@@ -368,17 +369,18 @@ def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experimen
         if gone := sorted(old[key].keys() - new[key].keys()):
             found.append(f"{what}: {gone[0]} is missing")
             continue
-        before, after = _leaves(old[key]), _leaves(new[key])
-        for at in before.keys() & after.keys():
+        after = _leaves(new[key])
+        for at, before in _leaves(old[key]).items():
             if entry.compared and not set(entry.compared).intersection(at.split(".")):
                 continue
-            grain = 1 if isinstance(before[at], int) else entry.tolerance
             spread = spreads.get((key[:-1], at), 0.0)
             spread = min(spread, spreads_now.get((key[:-1], at), spread))
             spread = max(spread, statistics.median(columns.get(at, [0.0])))
-            tolerance = max(3 * math.sqrt(2) * spread, grain)
-            if not abs(after[at] - before[at]) <= tolerance:  # NaN is no less and no more
-                found.append(f"{what}: {at} is {after[at]:.6g}, recorded was {before[at]:.6g}")
+            least = 1 if isinstance(before, int) else entry.tolerance
+            tolerance = max(3 * math.sqrt(2) * spread, least)
+            now = after.get(at, before)
+            if not abs(now - before) <= tolerance:  # NaN is no less and no more
+                found.append(f"{what}: {at} is {now:.6g}, recorded was {before:.6g}")
                 break
     return sorted(found)
 

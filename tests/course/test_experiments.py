@@ -369,6 +369,7 @@ def test_a_run_again_elsewhere_is_compared_with_the_record(tiny, tmp_path, capsy
         ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, None),  # it dipped elsewhere
         ({"phi": [[0.1, 0.2], [0.3]]}, {"phi": [[0.1, 0.2], [0.9]]}, "phi is 0.525, recorded was"),
         ({"a": [{"b": {"c": 0.1}}]}, {"a": [{"b": {"c": 0.4}}]}, "a.0.b.c is 0.4, recorded was"),
+        ({"x": 0.5, "y": 0.5}, {"y": 0.9, "x": 0.9}, "x is 0.9, recorded was 0.5"),
         ({"x": 0.5}, {"x": float("nan")}, "x is nan, recorded was 0.5"),
         ({"x": 0.5, "name": "a"}, {"x": 0.5}, "name is missing"),
         ({"x": 0.5, "none": []}, {"x": 0.5, "none": []}, None),
