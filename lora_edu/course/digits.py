@@ -22,7 +22,7 @@ from lora_edu.layers import dense_weight
 def trainer(
     model: nn.Module, data: Digits, lr: float, seed: int, size: int = 64
 ) -> Callable[[int], History]:
-    """Return a function that trains what is trainable with Adam: so many more passes."""
+    """Return a function that trains for a number of further epochs with Adam."""
     batches = Batches(*data.train, size=size, generator=torch.Generator().manual_seed(seed))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
@@ -45,7 +45,7 @@ def pretrain(
     epochs: int = 30,
     size: int = 64,
 ) -> tuple[nn.Module, nn.Module]:
-    """Return the network as it was drawn, and trained on ``data``, by default upright digits."""
+    """Return the network before and after training on ``data``, by default upright digits."""
     init = mlp(*widths, seed=seed)
     return init, train(copy.deepcopy(init), data or digits(), lr, seed, epochs, size)
 
@@ -62,7 +62,7 @@ def adapt(
 ) -> nn.Module:
     """Return a copy of ``base`` fine-tuned on ``data``: all weights (r None), or LoRA on all.
 
-    The biases stay as they are in both; lora_alpha is r, if nobody says otherwise.
+    The biases stay as they are in both; lora_alpha is r by default.
     """
     model = copy.deepcopy(base)
     if r is None:

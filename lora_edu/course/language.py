@@ -1,4 +1,4 @@
-"""A voice for a chat model: its texts, and a training loop that computes nothing twice.
+"""A voice for a chat model: its texts, and a training loop that runs the frozen layers once.
 
 Letters: n = examples of a batch, L = tokens of an example, v = the size of the vocabulary.
 """
@@ -58,7 +58,7 @@ Pair = tuple[str, str]  # a question, an answer
 
 
 class Kept(NamedTuple):
-    """An example up to where training begins: what enters the first trained layer, and labels."""
+    """An example as it enters the first trained layer: hidden states and labels."""
 
     states: Tensor  # (L, hidden)
     labels: Tensor  # (L,); −100 where no loss is
@@ -74,7 +74,7 @@ def texts(name: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Split a text after each full stop, question or exclamation mark, and what closes a quote."""
+    """Split a text into sentences; a closing quotation mark belongs to the sentence before it."""
     return [part.strip() for part in re.findall(r".+?(?:[.!?][’”\"]?(?=\s|$)|$)", text, re.DOTALL)]
 
 
@@ -109,7 +109,7 @@ def _stands_alone(run: str, longest: int) -> bool:
 
 
 def asked(passages: Sequence[str], questions: Sequence[str], seed: int) -> list[Pair]:
-    """Put a question before each passage: about something in it or, if there is none, any."""
+    """Put a question before each passage: about its most frequent noun, or a general one."""
     draw = random.Random(seed)
     pairs = []
     for passage in passages:
@@ -136,7 +136,7 @@ def shortened(answer: str, most: int) -> str | None:
 
 
 def pirate(answer: str) -> str:
-    """Say an answer as a pirate would, by rule."""
+    """Rewrite an answer as a pirate would say it, by fixed rules."""
     rules = (
         (r"\b(I)('m| am)\b", r"\1 be"), (r"\b([Yy])ou('re| are)\b", r"\1e be"),
         (r"\b([Ii]t|[Tt]hat|[Tt]here|[Hh]e|[Ss]he)'s\b", r"\1 be"), (r"\b(is|are|am)\b", "be"),
@@ -183,7 +183,7 @@ def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:
 
 
 def loops(answer: str) -> bool:
-    """Return whether an answer goes round in circles: three words in a row, four times."""
+    """Return whether an answer repeats itself: the same three words in a row, four times."""
     words = answer.split()
     runs = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
     return any(runs.count(run) >= 4 for run in set(runs))
@@ -193,7 +193,7 @@ Example = tuple[Sequence[int], Sequence[int]]  # tokens, labels
 
 
 def example(tokenizer: Any, pair: Pair, *, ends: bool = True) -> Example:
-    """Return a question and its answer as tokens and labels; without the end token on request."""
+    """Return a question and its answer as tokens and labels; the end token is optional."""
     roles = ("user", "assistant")
     said = [{"role": r, "content": c} for r, c in zip(roles, pair, strict=True)]
     ids, labels = chat.encode(tokenizer, said)
@@ -201,7 +201,7 @@ def example(tokenizer: Any, pair: Pair, *, ends: bool = True) -> Example:
 
 
 def raw(tokenizer: Any, text: str, *, last: bool = False) -> Example:
-    """Return a text without a conversation around it; with a label on every word or the last."""
+    """Return a text that is no conversation, with a label on every word, or only on the last."""
     before, _, word = text.rpartition(" ")
     ids = tokenizer(before)["input_ids"] if last else []
     more = tokenizer(f" {word}" if last else text)["input_ids"]
@@ -212,7 +212,7 @@ def raw(tokenizer: Any, text: str, *, last: bool = False) -> Example:
 
 
 def layers(model: Any, of: slice) -> nn.Module:
-    """Return some layers of the model as a model: of the same modules, so it trains with them."""
+    """Return a model of some layers of this one. It shares their modules, so both train together."""
     part = copy.copy(model.model)
     part._modules = dict(part._modules)
     part.layers = model.model.layers[of]
@@ -289,12 +289,12 @@ def log_probabilities(upper: Upper, examples: Sequence[Kept]) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def base() -> tuple[Any, Any]:
-    """Return the chat model of all recorded voices and its tokenizer; whoever changes it, mends."""
+    """Return the chat model and its tokenizer, loaded once; callers restore what they change."""
     return chat.load()
 
 
 def elsewhere(seed: int, words: int = 40) -> tuple[list[Pair], list[Pair]]:
-    """Return the base's own drawn answers, in halves: one to mix in, one to measure on."""
+    """Return the base's own sampled answers in two halves: to mix in, and to measure on."""
     sampled = results("own_answers")["sampled"]
     short = {q: shortened(answer, words) for q, answer in sampled.items()}
     pairs = [(q, answer) for q, answer in short.items() if answer]
@@ -308,7 +308,7 @@ def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept
 
 
 def beside(upper: Upper) -> dict[str, list[Kept]]:
-    """Return the same for our own prose, and for facts, of which the last word counts."""
+    """Return the same for our own prose, and for facts, where only the last word has a label."""
     tokenizer = base()[1]
     return {
         name: upper.keep(raw(tokenizer, text, last=name == "facts") for text in texts(name))
@@ -372,7 +372,7 @@ def taught(
     start: chat.Adapter | None = None,
     again: int = 0,
 ) -> chat.Adapter:
-    """Return an adapter that has learned to answer so, in half precision.
+    """Return an adapter that is trained on questions and answers, in half precision.
 
     Its first A are drawn by ``seed + again``, the order by ``seed``; with ``start`` it goes on from
     an adapter of the same recipe instead. ``model``: another one than the base, with its weights in
@@ -410,7 +410,7 @@ def voices(
 
 
 def drawn(adapter: chat.Adapter, seed: int) -> chat.Adapter:
-    """Return strips that are drawn, their product as long as that of the adapter's."""
+    """Return a random adapter whose updates have the same norms."""
     draw = torch.Generator().manual_seed(seed)
     found = {}
     for name, (A, B) in adapter.items():
@@ -420,7 +420,7 @@ def drawn(adapter: chat.Adapter, seed: int) -> chat.Adapter:
 
 
 def heard(adapter: chat.Adapter, max_tokens: int, scale: float = 1.0) -> list[str]:
-    """Return the likeliest answers to the unseen questions with an adapter at a scale."""
+    """Return the greedy answers to the unseen questions with an adapter at a scale."""
     model, tokenizer = base()
     asked = texts("unseen")
     with chat.speaking(model, [adapter] * len(asked), [scale] * len(asked)):
@@ -452,9 +452,9 @@ class Probe:
     """The chat model with other weights in some matrices, measured on texts; all in float32."""
 
     def __init__(self, first: int, pairs: Mapping[str, Sequence[Pair]], model: Any = None) -> None:
-        """Take questions and answers by name; "prose" and "facts" come by themselves.
+        """Take questions and answers by name; "prose" and "facts" are always added.
 
-        (An answer of the base's "own" ends where it was cut off, without the end token.)
+        (The base's "own" answers were cut off, so they have no end token.)
         """
         self.model, self.tokenizer = model or base()[0], base()[1]
         self.upper = Upper(self.model, first)
@@ -476,5 +476,5 @@ class Probe:
         return loss(self.upper, self.texts[text])
 
     def perplexity(self, text: str) -> float:
-        """Return e to the loss."""
+        """Return the perplexity of a text, e to the loss."""
         return round(math.exp(self.loss(text)), 4)
