@@ -212,7 +212,7 @@ def raw(tokenizer: Any, text: str, *, last: bool = False) -> Example:
 
 
 def layers(model: Any, of: slice) -> nn.Module:
-    """Return a model of some layers of this one. It shares their modules, so both train together."""
+    """Return a model of some layers of this one; they share modules, so both train together."""
     part = copy.copy(model.model)
     part._modules = dict(part._modules)
     part.layers = model.model.layers[of]
