@@ -81,14 +81,16 @@ def draw_block(shapes: list[Site], title: str = "") -> Figure:
         if not of_part:  # experts, say
             continue
         *inner, last = of_part
-        left, top = x, 0.0
-        stacked = part == "attention"
-        for site in inner:  # attention's lie one above the other, the MLP's side by side
-            y = top + 1 if stacked else 1.0
-            _matrix(ax, site, x, y, unit)
-            top += site.out_features / unit + 0.75 if stacked else 0
-            x += 0 if stacked else site.in_features / unit + gap
-        x += max((site.in_features for site in inner), default=0) / unit + gap if stacked else 0
+        left, y = x, 1.0
+        if part == "attention":  # one above the other
+            for site in inner:
+                _matrix(ax, site, x, y, unit)
+                y += site.out_features / unit + 0.75
+            x += max((site.in_features for site in inner), default=0) / unit + gap
+        else:  # side by side
+            for site in inner:
+                _matrix(ax, site, x, y, unit)
+                x += site.in_features / unit + gap
         _matrix(ax, last, x, 1.0, unit)
         x += last.in_features / unit + 1.3 * gap
         ax.annotate(part, ((left + x - gap) / 2, 0.32), ha="center", color=BLACK, fontweight="bold")
@@ -98,9 +100,8 @@ def draw_block(shapes: list[Site], title: str = "") -> Figure:
         ax.annotate("", (x - 0.7, 0.1), (x - 0.7, 1.0), arrowprops=arrow)
         ax.plot(x - 0.7, 0, "o", color="white", markeredgecolor=BLACK, markersize=13)
         ax.annotate("+", (x - 0.7, 0), ha="center", va="center")
-    ax.annotate(
-        f"x, {grouped(unit)} numbers a token", (0, -0.12), va="top", color=BLACK, fontsize=10
-    )
+    words = f"x, {grouped(unit)} numbers a token"
+    ax.annotate(words, (0, -0.12), va="top", color=BLACK, fontsize=10)
     ax.set_title(title, pad=24)
     ax.set(xlim=(-0.2, x + 0.3), aspect="equal")
     ax.autoscale(axis="y")
@@ -116,10 +117,11 @@ def _matrix(ax: Axes, site: Site, x: float, y: float, unit: int) -> None:
     height, width, thick = site.out_features / unit, site.in_features / unit, 0.09
     ax.add_patch(Rectangle((x, y), width, height, facecolor=BLUE, alpha=0.35, edgecolor=BLUE))
     if site.adapted:
-        for letter, hatch, left, low, wide, high in (
+        strips = [  # letter, hatch, left, low, wide, high
             ("B", "//", x + width + 0.04, y, thick, height),
             ("A", "..", x, y - 0.04 - thick, width, thick),
-        ):
+        ]
+        for letter, hatch, left, low, wide, high in strips:
             look: dict[str, Any] = {"facecolor": ORANGE, "edgecolor": VERMILION, "hatch": hatch}
             ax.add_patch(Rectangle((left, low), wide, high, **look))
             ax.annotate(letter, (left + wide + 0.03, low), fontsize=8, color=BLACK)

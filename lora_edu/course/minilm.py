@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lora_edu import assets
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
-from lora_edu.course.datasets import COMP, Texts, newsgroups
+from lora_edu.course.datasets import COMP, newsgroups
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import dense_weight
 
@@ -104,12 +104,7 @@ def encoder() -> MiniLM:
 
 @functools.lru_cache(maxsize=6)
 def cached_part(name: str, seed: int, **posts: Any) -> Part:
-    """Return a part of the posts that a seed draws, up to what enters layer 4.
-
-    A ValueError if ``name`` is none of train, validation and test.
-    """
-    if name not in Texts._fields:
-        raise ValueError(f"name must be one of {', '.join(Texts._fields)}, got {name!r}")
+    """Return a part of the posts that a seed draws, train, validation or test, up to layer 4."""
     return cached(encoder(), getattr(newsgroups(**posts, split=seed), name))
 
 
@@ -184,22 +179,18 @@ def accuracy(model: MiniLM, part: Part, layers: Sequence[int] = LAYERS) -> float
     return (_over(part, Top(model, layers)).argmax(-1) == part[2]).double().mean().item()
 
 
-def embeddings(model: MiniLM, part: Part) -> Tensor:
-    """Return sentence embeddings, the mean over a post's tokens: (n, 384)."""
-
-    def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-        tokens = Top(model).embed(hidden, mask) * mask[..., None]  # (n, L, 384)
-        return tokens.sum(1) / mask.sum(1, keepdim=True)
-
-    return _over(part, mean)
-
-
 def neighbours(model: MiniLM, part: Part) -> float:
     """Return the share of posts whose nearest other one, by cosine, is of their own group.
 
-    No head is involved.
+    Compared are sentence embeddings, the mean over a post's tokens: no head is involved.
     """
-    e, y = nn.functional.normalize(embeddings(model, part), dim=-1), part[2]
+    top = Top(model)
+
+    def embedding(hidden: Tensor, mask: Tensor) -> Tensor:
+        tokens = top.embed(hidden, mask) * mask[..., None]  # (n, L, 384)
+        return tokens.sum(1) / mask.sum(1, keepdim=True)
+
+    e, y = nn.functional.normalize(_over(part, embedding), dim=-1), part[2]
     nearest = (e @ e.T).fill_diagonal_(-2).argmax(1)  # (n,); a cosine is never below -1
     return (y[nearest] == y).double().mean().item()
 

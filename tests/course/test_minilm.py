@@ -172,8 +172,3 @@ def test_neighbours_are_found_by_definition(base, cached):
         cosines[i] = -2
         right += y[int(np.argmax(cosines))] == y[i]
     assert lab.neighbours(base, cached) == pytest.approx(right / len(e))
-
-
-def test_a_part_that_there_is_not_is_refused():
-    with pytest.raises(ValueError, match="name must be one of train, validation, test, got 'dev'"):
-        lab.cached_part("dev", 0, **lab.POSTS)
