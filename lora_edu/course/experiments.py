@@ -330,7 +330,7 @@ def record(
     if rows:  # of seeds that were not asked for
         write_whole(part, _text(entry, [], rows))
     else:
-        part.unlink(missing_ok=True)
+        part.unlink()
     return differ
 
 
