@@ -35,6 +35,8 @@ REAL = {  # a printout, and what must be among the usual ways
     "Number of trainable parameters = 124,439,808": "gpt2: all of its parameters",
     "trainable params: 151,060,480 || all params: 6,889,476,096":
         f"llama-2-7b: LoRA r = 8 on {ALL}, lm_head trained",
+    "trainable params: 2,558,525,440 || all params: 9,296,941,056":
+        f"llama-2-7b: LoRA r = 1024 on {ALL}",
     "Trainable parameters: 0.484% (2.884M/596.050M)":
         f"qwen3-0.6b: LoRA r = 8 on {ALL} in 16 layers",
     "294 K     Trainable params\n124 M     Non-trainable params\n124 M     Total params":
@@ -54,6 +56,7 @@ ALTERED = [
     ),
     ("trainable params: 10 || all params: 5", printouts.FAILS, "more is trainable than there is"),
     ("trainable params: 0 || all params: 0 || trainable%: 0", printouts.FAILS, "more is trainable"),
+    ("trainable params: 5,117,050,880 || all params: 11,855,466,496", printouts.OPEN, "no usual"),
     # True printouts of PEFT that are not of the catalogue, or of what is not looked for.
     ("trainable params: 159,744 || all params: 1,235,974,144", printouts.OPEN, "no usual way"),
     ("trainable params: 397,056 || all params: 124,734,720", printouts.OPEN, "of no model"),
@@ -108,11 +111,20 @@ def test_the_base_that_is_left_is_named(text, finding):
 def test_every_way_gives_the_count_and_what_people_do_comes_first():
     ways = judged("trainable params: 9,175,040 || all params: 3,221,924,864").ways
     assert len(ways) >= 3
-    usual = [way.usual for way in ways]
-    assert usual == sorted(usual, reverse=True)
+    order = [(not w.usual, bin(w.r).count("1") > 1, w.method == "dora") for w in ways]
+    assert order == sorted(order)
     for way in ways:
         counted = counting.count(way.model, way.r, list(way.target_modules), way.method)
         assert (counted.trainable, counted.all) == (9_175_040, 3_221_924_864)
+
+
+@pytest.mark.parametrize(("count", "known"), [("294,912", True), ("294,913", False)])
+def test_of_a_trainable_count_alone_only_usual_ways_are_told(count, known):
+    judgement = judged(f"Number of trainable parameters = {count}")
+    assert judgement.verdict == (printouts.HOLDS if known else printouts.OPEN)
+    assert judgement.findings == []
+    assert bool(judgement.ways) is known
+    assert all(way.usual for way in judgement.ways)
 
 
 def test_several_are_read_in_their_order_and_text_between_is_skipped():
