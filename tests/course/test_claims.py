@@ -170,6 +170,7 @@ def test_a_number_is_said_as_an_int_or_a_float(said):
         ("$\\Delta W$ is 18", 0.0923059, 18, "“ΔW is 18”: now 0.09 (the text: 18)"),
         ("three", (10_000, 2), (1, 2), "now (10,000, 2) (the text: (1, 2))"),
         ("so few", 12_345_678, 3, "now 12,345,678 (the text: 3)"),
+        ("few", (0.123456789, 1234567.25, 2e15), 3, "now (0.123457, 1,234,567.25, 2e+15) (the"),
         ("much", 1.0, 1234567.8, "(the text: 1,234,567.8)"),
     ],
 )

@@ -98,6 +98,7 @@ def test_rates_are_those_of_body_head_and_lora_b(base, cached, monkeypatch):
         names = {parameter: name for name, parameter in model.named_parameters()}
 
         def fit(top, batches, loss, optimizer, epochs):
+            assert (batches.size, epochs) == (16, 2)
             for group in optimizer.param_groups:
                 seen.update((names[p].rpartition(".")[2], group["lr"]) for p in group["params"])
 
