@@ -5,22 +5,41 @@ stub holds (``...``, ``None``, or a function that raises ``NotImplementedError``
 nobody has worked on runs to its end. (A grader asks for ``check_name.passed``.) A wrong answer
 raises an ``AssertionError`` that says what is wrong with it; a notebook shows that alone, without a
 traceback.
+
+Most checks *measure*: they say of what a result is made (``as_sum``, ``as_product``), which of its
+entries are right, and which arguments it ignores. Slips that are common, and that no measure tells
+apart, are listed beside what they give.
 """
 
 import copy
 import functools
+import itertools
 import linecache
 import math
 import re
+import sys
 import textwrap
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Number, Real
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from lora_edu.course.say import say
+
+SECONDS = 5  # of computing that a learner's function may take
+
+
+class NoResultError(AssertionError):
+    """A learner's function returned None, or did not end in time."""
+
+
+class _OutOfTime(BaseException):
+    """What ends a loop without an end; no ``except Exception`` of the learner's catches it."""
 
 
 def check(function: Callable[..., None]) -> Callable[..., None]:
@@ -43,10 +62,10 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
             assert not any(missing), f"answer {missing.index(True) + 1} is still to be given"
             function(*answers)
         except NotImplementedError:
-            print(f"{name}: not attempted yet")
+            print(f"{name}: {say('not attempted yet')}")
             return
         except AssertionError as error:
-            mistake = str(error)
+            mistake = say(str(error))
         if mistake is not None:  # raised here, so that the traceback shows no inner workings
             wrong = AssertionError(mistake)
             # All that a notebook shows, for IPython asks for it. By itself JupyterLab would break a
@@ -63,6 +82,10 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
 def call(answer: Callable, /, **arguments: Any) -> Any:
     """Call a learner's function for a check, and name what goes wrong on the way.
 
+    A loop without an end is stopped after ``SECONDS``, wherever the notebook runs: a trace function
+    looks at the clock at each line of the learner's. It cannot stop a single call into compiled
+    code, such as ``list(itertools.count())``, and leaves a debugger's own trace function alone.
+
     Parameters
     ----------
     answer : function
@@ -75,14 +98,16 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
     NotImplementedError
         The function raises it itself: what the stub left to do is still to be done.
     AssertionError
-        It raised another error (the message quotes the line), returned nothing, or changed what
-        it was given. Who works with torch, and is given NumPy's arrays, is given tensors instead.
+        It raised another error (the message quotes the line), or changed what it was given. Who
+        works with torch, and is given NumPy's arrays, is given tensors instead.
+    NoResultError
+        It returned nothing, or did not end.
     """
     own = getattr(answer, "__code__", None)  # None: not written in Python
     before = {name: _copy(value) for name, value in arguments.items()}
     given = ", ".join(f"{name} {_given(value)}" for name, value in arguments.items())
     try:
-        result = answer(*arguments.values())
+        result = _in_time(answer, *arguments.values())
     except NotImplementedError as error:
         *_, (deepest, _) = traceback.walk_tb(error.__traceback__)
         stub = deepest.f_code
@@ -91,6 +116,9 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
         raise AssertionError(
             f"it calls {stub.co_name}, which is still a stub: write that first"
         ) from None
+    except _OutOfTime as error:
+        endless = f"for {given} it does not end: which loop never stops?"
+        raise NoResultError(endless + _where(error, own)) from None
     except Exception as error:
         if tensors := _as_tensors(error, arguments):
             return call(answer, **tensors)
@@ -100,13 +128,36 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
         assert _equal(value, arguments[name]), (
             f"{name} itself was changed: return something new (y = a + b, not a += b)"
         )
-    assert result is not None, (
-        f"for {given} it returned None: is the `return` missing? Or never reached?"
-    )
+    if result is None:
+        raise NoResultError(
+            f"for {given} it returned None: is the `return` missing? Or never reached?"
+        )
     return result
 
 
-def _where(error: Exception, own: CodeType | None) -> str:
+def _in_time(answer: Callable, *arguments: Any) -> Any:
+    """Call a function; raise ``_OutOfTime`` if it goes on running lines of its own for too long."""
+    space = getattr(answer, "__globals__", None)  # the notebook's, which all its functions share
+    end, lines = time.process_time() + SECONDS, 0
+
+    def watch(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        if frame.f_globals is not space:
+            return None  # a library's: not to be slowed down
+        lines += 1
+        if lines > 5_000 and time.process_time() > end:  # an import may take long, in few lines
+            raise _OutOfTime
+        return watch
+
+    debugger = sys.gettrace()
+    sys.settrace(debugger or watch)
+    try:
+        return answer(*arguments)
+    finally:
+        sys.settrace(debugger)
+
+
+def _where(error: BaseException, own: CodeType | None) -> str:
     """Say on which line of the learner's an error came up: the deepest of their file or cell."""
     where = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -158,14 +209,31 @@ def _copy(value: Any) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Say whether two arguments are the same, whatever they hold."""
+    """Say whether two values are the same, whatever they hold."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, list):
+    if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))
     if hasattr(one, "detach"):
         return one.shape == other.shape and bool((one == other).all())
     return np.array_equal(one, other)
+
+
+def ignored(answer: Callable, given: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Name the arguments that make no difference to a result, and say so; else return ``""``.
+
+    ``others`` has other values for some of the arguments of ``given``. They are tried one by one.
+    """
+    result, same = call(answer, **given), []
+    for name, other in others.items():
+        try:
+            same += [name] * _equal(result, call(answer, **{**given, name: other}))
+        except (AssertionError, TypeError):  # it does make a difference
+            continue
+    return f"it is the same whatever {' and '.join(same)} may be: is it used?" * bool(same)
+
+
+# -- what a result has to be ---------------------------------------------------------------------
 
 
 def numbers(value: Any, name: str) -> NDArray:
@@ -181,38 +249,214 @@ def numbers(value: Any, name: str) -> NDArray:
     raise AssertionError(f"{name} must be a number or an array of numbers, got {kind}")
 
 
-def compare(got: NDArray, right: NDArray, name: str, why: str = "") -> None:
-    """Raise an ``AssertionError`` that quotes the first entry in which ``got`` is wrong."""
-    wrong = np.argwhere(~np.isclose(got, right))
-    if len(wrong):
-        at = tuple(map(int, wrong[0]))
-        raise AssertionError(
-            f"the shape is right, but {name}[{', '.join(map(str, at))}] is {got[at]:g} and should "
-            f"be {right[at]:g}{why}"
-        )
+def number(value: Any, name: str = "the result") -> float:
+    """Return what a learner gave as one number, or say what it is instead."""
+    array = numbers(value, name)
+    assert array.ndim == 0, f"return one number, got shape {array.shape}"
+    assert np.isfinite(array), f"{name} is {array}: is something divided by 0?"
+    return float(array)
 
 
-def compare_number(got: object, right: float, wrong: Mapping[str, float], where: str) -> None:
-    """Raise an ``AssertionError`` unless ``got`` is the right number.
+def shaped(value: Any, shape: tuple[int, ...], name: str, why: str = "") -> NDArray:
+    """Return what a learner gave as an array of this shape, or say what is wrong with its own."""
+    array = numbers(value, name)
+    turn = ": turn it (.T)" if array.shape == shape[::-1] else ""
+    assert array.shape == shape, f"{name} has shape {array.shape}, not {shape}{turn or why}"
+    odd = array[~np.isfinite(array)]
+    assert not odd.size, f"{name} holds {odd[0]}: a root of a negative number? 0 in a divisor?"
+    return array
 
-    It says which mistake of ``wrong``, words → what they give, has been made. Words that differ by
-    blanks at their end are the same for the learner.
+
+def several(value: Any, names: Sequence[str]) -> list[NDArray]:
+    """Return the arrays that a learner gave together, or say what came instead."""
+    many = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    got = f"{len(value)} values" if many else type(value).__name__
+    assert many and len(value) == len(names), (  # noqa: PT018
+        f"return {len(names)} values, {' and '.join(names)}, got {got}"
+    )
+    return [numbers(one, name) for one, name in zip(value, names, strict=True)]
+
+
+def strips(value: Any, d: int, k: int, r: int | None = None, of: str = "") -> list[NDArray]:
+    """Return lora_A (r, k) and lora_B (d, r), or say what came instead; r is any if it is None."""
+    A, B = several(value, ("lora_A", "lora_B"))
+    assert A.ndim == B.ndim == 2, f"both strips are matrices, got {A.shape} and {B.shape}"
+    rank = r or (len(A) if A.shape[1] == k else min(A.shape))
+    swapped = (A.shape, B.shape) == ((d, rank), (rank, k)) != ((rank, k), (d, rank))
+    assert not swapped, "the two are swapped: lora_A comes first, then lora_B"
+    return [shaped(A, (rank, k), "lora_A", of), shaped(B, (d, rank), "lora_B", of)]
+
+
+# -- what a result is ----------------------------------------------------------------------------
+
+
+def as_sum(
+    got: NDArray, parts: Mapping[str, NDArray], others: Mapping[str, NDArray] | None = None
+) -> dict[str, float]:
+    """Return how often each part is in an array that is a sum of them; nothing if it is none.
+
+    If the parts do not make it up, one or two of the others are taken to help.
     """
-    value = numbers(got, "the result")
-    assert value.ndim == 0, f"return one number, got shape {value.shape}"
-    if np.isclose(value, right):
+    others, found = others or {}, []
+    for many in range(3 if others else 1):
+        for more in itertools.combinations(others, many):
+            used = {**parts, **{name: others[name] for name in more}}
+            columns = np.stack([np.ravel(part) for part in used.values()], axis=1)
+            times = np.linalg.lstsq(columns, np.ravel(got), rcond=None)[0]
+            if np.allclose(columns @ times, np.ravel(got), atol=1e-6):
+                every = zip(used, times.round(5).tolist(), strict=True)
+                found.append({name: n for name, n in every if n})
+        if found:
+            return min(found, key=len)
+    return {}
+
+
+def products(**factors: NDArray) -> dict[str, NDArray]:
+    """Return what may be made of square factors by mistake: other orders, transposes, ``*``."""
+    made = factors | {f"{name}.T": factor.T for name, factor in factors.items()}
+    for one, two in itertools.product([*made], repeat=2):
+        made[f"{one} @ {two}"] = made[one] @ made[two]
+        made[f"{one} * {two}"] = made[one] * made[two]
+    return made
+
+
+def compare_sum(
+    got: NDArray,
+    right: Mapping[str, float],
+    parts: Mapping[str, NDArray],
+    others: Mapping[str, NDArray] | None = None,
+    why: str = "",
+) -> None:
+    """Raise an ``AssertionError`` unless an array is the right sum of parts; say which it is."""
+    true = sum(n * parts[name] for name, n in right.items())
+    if np.allclose(got, true):
         return
-    for why, other in wrong.items():
-        assert not np.isclose(value, other), why.strip()
-    raise AssertionError(f"{where}: {value:.4g}, should be {right:.4g}")
+    assert not lost_digits(got, true), "right but for its digits: nothing is to be rounded or cut"
+    others = {name: other for name, other in (others or {}).items() if name not in parts}
+    found = as_sum(got, parts, others)
+    if not found:
+        compare(got, true, "the result", why)
+    lost, extra = [name for name in right if name not in found], sorted(found.keys() - right.keys())
+    off = [
+        f"{name} comes {found[name]:.4g} times, not {n:.4g} times"
+        for name, n in right.items()
+        if name in found and not math.isclose(found[name], n, rel_tol=1e-4)
+    ]
+    if lost and extra:
+        off += [f"{' and '.join(extra)} in place of {' and '.join(lost)}"]
+    elif lost or extra:
+        off += [f"without {' and '.join(lost)}" if lost else f"{' and '.join(extra)} is too much"]
+    raise AssertionError(f"yours is {told(found)}: {', '.join(off)}{why}")
 
 
-def compare_named(got: NDArray, right: NDArray, wrong: Mapping[str, Any], name: str) -> None:
-    """Do the same for an array."""
-    if not np.allclose(got, right):
-        for why, other in wrong.items():
-            assert not np.allclose(got, other), why.strip()
-    compare(got, right, name)
+def told(times: Mapping[str, float]) -> str:
+    """Write a sum: ``W0 - 3 · B @ A``."""
+    text = ""
+    for name, n in times.items():
+        size = [f"{abs(n):.4g}"] if abs(n) != 1 or name == "1" else []
+        text += f" {'-' if n < 0 else '+'} {' · '.join([*size, name][: 1 if name == '1' else 2])}"
+    return text.removeprefix(" + ").replace(" - ", "-", text.startswith(" - ")) or "0"
+
+
+def as_product(values: ArrayLike, bases: Mapping[str, Any]) -> str:
+    """Write all values as one product of powers, ``2 · m · V^-1``; return nothing if none fits."""
+    values, logs = np.asarray(values), np.log([*bases.values()]).T
+    if len(values) <= len(bases) or not (values * values[0] > 0).all():
+        return ""
+    wanted = np.log(np.abs(values))
+    found = np.linalg.pinv(np.column_stack([logs, np.ones(len(values))])) @ wanted
+    powers = np.round(4 * found[:-1]) / 4  # whole, or of roots
+    factors = np.sign(values[0]) * np.exp(wanted - logs @ powers)
+    if np.ptp(factors) > 1e-4 * np.abs(factors).max():
+        return ""
+    made = [f"{name}^{n:g}" if n != 1 else name for name, n in zip(bases, powers, strict=True) if n]
+    factor = factors.mean()
+    return " · ".join(made if made and abs(factor - 1) < 1e-4 else [f"{factor:.4g}", *made])
+
+
+def compare_cut(got: NDArray, M: NDArray, r: int, times: float = 1.0) -> None:
+    """Raise an ``AssertionError`` unless a matrix is M cut to its r strongest directions.
+
+    It says which directions of M are in it, and how strong they are; ``times`` is a factor wanted.
+    """
+    U, S, Vt = np.linalg.svd(M, full_matrices=False)
+    right = (U[:, :r] * S[:r] * times) @ Vt[:r]
+    if np.allclose(got, right):
+        return
+    assert not lost_digits(got, right), "right but for its digits: nothing is to be rounded or cut"
+    for axis in (0, 1, None):
+        low = np.linalg.svd(M - M.mean(axis=axis, keepdims=True), full_matrices=False)
+        mean = (low[0][:, :r] * low[1][:r] * times) @ low[2][:r]
+        assert not np.allclose(got, mean), "no mean is to be taken away before the SVD"
+    columns = (U[:, :r] * S[:r] * times) @ Vt[:, :r].T if len(Vt) == M.shape[1] else right
+    assert not np.allclose(got, columns), "svd returns Vᵀ: its rows are the directions"
+    strengths = np.diag(U.T @ got @ Vt.T)
+    if not np.allclose((U * strengths) @ Vt, got, atol=1e-5):
+        V, U = Vt[:r], U[:, :r]
+        off = ["its rows are no mixtures of the first rows of Vᵀ"] * (
+            not np.allclose(got, got @ V.T @ V)
+        )
+        off += ["its columns are none of the first columns of U"] * (
+            not np.allclose(got, U @ U.T @ got)
+        )
+        far, best = np.linalg.norm(got / times - M), np.linalg.norm(S[r:])
+        why = " and ".join(off) or "right directions, but not in one order in both strips"
+        raise AssertionError(
+            f"it is {far:.3g} away, the {r} strongest directions {best:.3g}: {why}"
+        )
+    held = np.flatnonzero(np.abs(strengths) > 1e-6 * S[0]) + 1
+    few = f"it holds the directions {held.tolist()}, counted from the strongest, not the first {r}"
+    assert held.tolist() == [*range(1, r + 1)], few
+    made = as_product(strengths[:r], {"σ": S[:r]})
+    yours = f"{strengths[:r].round(3)}{f' = {made}' if made else ''}"
+    wanted = f"{(times * S[:r]).round(3)}{f' = {times:.4g} · σ' if times != 1 else ' = σ'}"
+    raise AssertionError(f"right directions, but with strengths {yours}, and not {wanted}")
+
+
+def slip(got: ArrayLike, slips: Iterable[tuple[str, Any]]) -> None:
+    """Raise an ``AssertionError`` with the words of the first slip that gives ``got``."""
+    for why, other in slips:
+        if np.shape(other) == np.shape(got):
+            assert not np.allclose(got, other), why
+
+
+def compare(
+    got: ArrayLike,
+    right: ArrayLike,
+    name: str,
+    why: str = "",
+    slips: Iterable[tuple[str, Any]] = (),
+) -> None:
+    """Raise an ``AssertionError`` unless ``got`` is right: it names a slip, or says what is wrong.
+
+    That is lost digits, a factor, or the first entry that is wrong, followed by ``why``.
+    """
+    got, right = np.asarray(got), np.asarray(right)
+    wrong = np.argwhere(~np.isclose(got, right))
+    if not len(wrong):
+        return
+    slip(got, slips)
+    at = tuple(map(int, wrong[0]))
+    place = f"{name}[{', '.join(map(str, at))}]" if at else name
+    first = f"{place} is {got[at]:.5g} and should be {right[at]:.5g}"
+    assert not lost_digits(got, right), f"{first}: nothing is to be rounded or cut"
+    factor = np.sum(got * right) / np.sum(right * right) if right.any() else 1.0
+    times = f": that is right times {factor:.4g}" * bool(np.allclose(got, factor * right))
+    raise AssertionError(first + times + why)
+
+
+def lost_digits(got: ArrayLike, right: ArrayLike) -> bool:
+    """Say whether a result is right but for digits that were rounded or cut away."""
+    got, right = np.asarray(got), np.asarray(right)
+    for digits in range(7):
+        unit = 10.0**-digits
+        near = np.abs(got - right).max() < unit < np.abs(right).max() / 2
+        if near and np.allclose(got, np.round(got, digits), rtol=1e-7, atol=1e-6 * unit):
+            return True
+    return False
+
+
+# -- predictions ---------------------------------------------------------------------------------
 
 
 def predict(guess: object, actual: object, *options: object) -> None:
@@ -222,8 +466,9 @@ def predict(guess: object, actual: object, *options: object) -> None:
     ----------
     guess : anything
         ``None`` while there is none: then the answer is kept back. ``"?"`` gives up. A number
-        within 1 % is near enough; ``"1,000"`` is one. Case and article of words do not matter, nor
-        the order of letters where the answer is a few capitals.
+        within 1 % is near enough; it may be written (``"about 2 000 numbers"``, ``"17 %"``,
+        ``"1,34"``, ``"3 million"``). Case and article of words do not matter, nor the order of
+        letters where the answer is a few capitals.
     actual : anything
         The answer.
     *options
@@ -231,46 +476,65 @@ def predict(guess: object, actual: object, *options: object) -> None:
         word, ``"more"`` than all of them or ``"fewer"``. A guess that is none of these keeps the
         answer back.
     """
-    if guess is None or guess is ...:
-        print('your guess first: write it in place of None ("?" gives up)')
-        return
-    if options and not _offered(guess, options):
-        print(f"your guess: one of {', '.join(map(_show, options))}")
+    typed = guess.strip() if isinstance(guess, str) else guess
+    if guess is None or guess is ... or (isinstance(typed, str) and not typed):
+        print(say('your guess first: write it in place of None ("?" gives up)'))
         return
     line = f"answer: {_show(actual)}"
-    if not (isinstance(guess, str) and guess == "?"):  # an array would compare each entry
+    if not (isinstance(typed, str) and typed == "?"):  # an array would compare each entry
         try:
-            line += f"   your guess: {_show(guess)}   {_verdict(guess, actual, options)}"
+            verdict = _verdict(guess, actual, options)
+            told = f"   your guess: {_show(guess)}   {verdict}" if verdict else ""
         except Exception:  # arrays that do not compare, numbers without end: a guess never stops
-            line += "   not quite"
-    print(line)
-
-
-def _offered(guess: Any, options: tuple[Any, ...]) -> bool:
-    """Say whether a guess is one of the words, or a number where numbers are offered, or "?"."""
-    words = ["?", *(_plain(option) for option in options if isinstance(option, str))]
-    numbers = any(not isinstance(option, str) for option in options)
-    number = numbers and not isinstance(guess, bool) and _number(guess) is not None
-    return number or (isinstance(guess, str) and _plain(guess) in words)
+            told = "" if options else "   not quite"
+        line = line + told if told else f"your guess: one of {', '.join(map(_show, options))}"
+    print(say(line))
 
 
 def _show(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _number(value: Any) -> float | None:
-    """Return a number as a float, also one that is written: ``"about 1,000"``."""
-    if isinstance(value, str):
-        value = re.sub(r"^(?:about|just) |[,_]", "", value.strip().lower())
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+ABOUT = r"^(?:about|around|roughly|approximately|nearly|almost|just|only|ca\.?|[~≈=])\s*"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+TIMES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "billion": 1e9}
+TYPED = re.compile(r"([-+]?[\d.,'’ ]*\d)(?:(e|\*\*|\^)([-+]?\d+))?\s*([%a-z× ]*)")
+BEYOND = re.compile(r"(more|over|above|>|fewer|less|under|below|<)(?: ?than)? ?(.*)")
 
 
-def _plain(guess: Any) -> Any:
-    """Return words without what does not matter: case, blanks around, an article."""
-    return re.sub(r"^(?:the|an?) ", "", guess.strip().lower()) if isinstance(guess, str) else guess
+def _readings(guess: Any) -> list[float]:
+    """Return the numbers that a guess may mean: 17 and 0.17 for ``"17 %"``, none for words."""
+    if isinstance(guess, (int, float, np.number)) and not isinstance(guess, bool):
+        return [float(guess)]
+    text = guess.strip(" .!?").lower().replace("\u00a0", " ") if isinstance(guess, str) else ""
+    text = re.sub(ABOUT, "", text).replace("_", "")
+    for digit, word in enumerate(DIGITS):
+        text = re.sub(rf"^{word}\b", str(digit), text)
+    found = TYPED.fullmatch(text)
+    if not found:
+        return []
+    core, power_sign, power, unit = found.groups()
+    core, values = re.sub(r"[ '’](?=\d{3}(?!\d))", "", core), []
+    for mark, point in ((",", "."), (".", ",")):  # 1,234.5 and 1.234,5
+        if re.fullmatch(rf"[-+]?(\d{{1,3}}([{mark}]\d{{3}})+|\d*)([{point}]\d+)?", core):
+            values.append(float(core.replace(mark, "").replace(point, ".")))
+    if power:
+        values = [n * 10.0 ** int(power) if power_sign == "e" else n ** int(power) for n in values]
+    values = [n * TIMES.get(unit.split(" ")[0], 1) for n in values]
+    return values + [n / 100 for n in values if unit.startswith("%")]
+
+
+def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
+    """Return words without what does not matter; "fewer than 5" is "fewer" where 5 is the least."""
+    if not isinstance(guess, str):
+        return guess
+    words = re.sub(r"^(?:the|an?|answer|option) ", "", guess.strip(" .!?\"'").lower())
+    numbers = [option for option in options if not isinstance(option, str)]
+    if not (found := BEYOND.fullmatch(words)) or words in map(_plain, options):
+        return words
+    word = "more" if found[1] in ("more", "over", "above", ">") else "fewer"
+    edge = [max(numbers) if word == "more" else min(numbers)] if numbers else []
+    return word if not found[2] or {*edge} & {*_readings(found[2])} else words
 
 
 def right_option(actual: Any, options: tuple[Any, ...]) -> Any:
@@ -288,33 +552,37 @@ def right_option(actual: Any, options: tuple[Any, ...]) -> Any:
 
 
 def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
-    """Say whether a guess is right; for numbers, by which factor it is off."""
-    if options:
-        right = right_option(actual, options)
-        number = _number(guess)
-        if _plain(guess) == right or (number is not None and number == _number(right)):
-            return "yes"
-    return _compared(guess, actual)
+    """Say whether a guess is right; for numbers, by which factor it is off; "" if not offered."""
+    right, readings, words = right_option(actual, options), _readings(guess), _plain(guess, options)
+    numeric = readings and any(not isinstance(option, str) for option in options)
+    if options and not numeric and words not in [_plain(o) for o in options if isinstance(o, str)]:
+        return ""
+    if isinstance(actual, (list, tuple)):
+        typed = re.findall(r"-?\d+(?:\.\d+)?", str(guess))
+        return "yes" if typed and [*map(float, typed)] == [*map(float, actual)] else "not quite"
+    if readings and not isinstance(actual, str):
+        found = [_compared(number, actual, right, options) for number in readings]
+        return min(found, key=lambda verdict: (not verdict.startswith("yes"), len(verdict)))
+    if not (isinstance(words, str) and isinstance(right, str)):
+        return "yes" if np.array_equal(guess, right) else "not quite"
+    letters = sorted(re.sub(r"\W|\band\b", "", guess.lower())) == sorted(right.lower())
+    return "yes" if words == _plain(right) or (letters and right.isupper()) else "not quite"
 
 
-def _compared(guess: Any, actual: Any) -> str:
-    """Compare as numbers, if both are; else say whether they are equal."""
-    number, right = _number(guess), _number(actual)
-    if number is None or right is None:
-        if isinstance(guess, str) and isinstance(actual, str):
-            letters = sorted(re.sub(r"\W|\band\b", "", guess.lower())) == sorted(actual.lower())
-            same = _plain(guess) == _plain(actual) or (letters and actual.isupper())
-            return "yes" if same else "not quite"
-        try:
-            same = bool(guess == actual or list(guess) == list(actual))
-        except (TypeError, ValueError):
-            same = False
-        return "yes" if same else "not quite"
-    if number == right:
+def _compared(number: float, actual: Any, right: Any, options: tuple[Any, ...]) -> str:
+    """Compare a number with the answer, and with the option that is right."""
+    if isinstance(right, str):  # "more" than all that is offered, or "fewer"
+        right = number if right_option(number, options) == right else actual
+    if number in (actual, right):
         return "yes"
-    ratio = number / right if right else 0.0
-    if not 0 < ratio < float("inf"):
+    if not (number * actual > 0 and math.isfinite(number)):
         return "not quite"
+    if math.isclose(max(number / right, right / number), 100) and min(number, right) < 1:
+        return "yes, as a share" if number < right else "yes, in per cent"
+    ratio = number / actual
     if 0.99 <= ratio <= 1.01:
-        return "near enough"
-    return f"too large: {ratio:.3g} times" if ratio > 1 else f"too small: {1 / ratio:.3g} times"
+        return "not quite" if number in options else "near enough"
+    times = max(ratio, 1 / ratio)
+    off = f"too {'large' if ratio > 1 else 'small'}: {float(f'{times:.3g}'):,g} times"
+    exact = math.isclose(times, 100) or math.isclose(times, 1000)
+    return f"{off} (exactly: is it in another notation?)" if exact else off

@@ -8,35 +8,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lora_edu.course.checks import call, check, compare_named, compare_number, numbers
+from lora_edu.course import checks as tools
 
 
-def _powers(values: Any, bases: dict[str, Any]) -> str:
-    """Return the product of powers that all values are, as `` = 2 · m · V^-1``; else nothing."""
-    made = np.log([*bases.values(), np.full(len(values), np.e)]).T
-    if len(values) < len(bases) + 2 or not (np.multiply(values, values[0]) > 0).all():
-        return ""
-    wanted = np.log(np.abs(values))
-    *powers, factor = found = np.linalg.pinv(made) @ wanted
-    text = f" = {np.sign(values[0]) * np.exp(factor):.4g}"
-    for name, power in zip(bases, np.round(powers, 3) + 0.0, strict=True):
-        text += f" · {name}" * bool(power) + f"^{power:g}" * (power not in (0, 1))
-    return text if np.allclose(made @ found, wanted, atol=1e-6) else ""
-
-
-@check
+@tools.check
 def check_plain_alpha(plain_alpha: Callable) -> None:
     """``plain_alpha(lora_alpha, r)``: with it, plain LoRA does what rsLoRA does with lora_alpha."""
-    for alpha, r in ((6.3, 10), (32.0, 24)):
-        asked = {"alpha": [alpha, 2 * alpha, alpha, alpha], "r": [r, r, 2 * r, 4 * r]}
-        got = [call(plain_alpha, lora_alpha=a, r=n) for a, n in zip(*asked.values(), strict=True)]
-        root, values = r**0.5, [numbers(one, "the result").sum() for one in got]
-        made, rule = _powers(values, asked), "rsLoRA's scale, alpha / √r, is to be yours / r"
-        why = " (in Python r**1/2 is r/2, and r**(1//2) is 1)" if "^" not in made else ""
-        wrong = {f"yours{made}, and should be alpha · r^0.5: {rule}{why}": got[0]} if made else {}
-        if abs(values[0] / (alpha * root) - 1) < 0.06:
-            wrong = {f"{values[0]:.5g} is nearly right: is something rounded or cut?": got[0]}
-        compare_number(got[0], alpha * root, wrong, f"alpha = {alpha:g}, r = {r}: {rule}. Yours")
+    asked = {"lora_alpha": [6.3, 32.0, 5.0, 16.0, 1.5], "r": [10, 24, 3, 64, 7]}
+    pairs = list(zip(*asked.values(), strict=True))
+    got = np.array([tools.number(tools.call(plain_alpha, lora_alpha=a, r=r)) for a, r in pairs])
+    right = np.array([alpha * r**0.5 for alpha, r in pairs])
+    if np.allclose(got, right):
+        return
+    alpha, r = pairs[0]
+    scales = f"rsLoRA scales by {alpha} / √{r} = {alpha / r**0.5:.4g}"
+    yours = f"lora_alpha = {alpha}, r = {r}: {scales}, plain LoRA with yours by {got[0] / r:.4g}"
+    assert not tools.lost_digits(got, right), f"{yours}: is something rounded or cut?"
+    made = tools.as_product(got, asked)
+    python = "" if "^" in made or not made else " (in Python r**1/2 is r/2, and r**(1//2) is 1)"
+    raise AssertionError(f"{yours}{f'. Yours is {made}' if made else ''}{python}")
 
 
 SHAPES = {  # of a small model with LoRA, a gate and a head; in no order that helps
@@ -73,7 +63,7 @@ def _rates(groups: Any, named: list[tuple[str, nn.Parameter]]) -> dict[str, floa
     return found
 
 
-@check
+@tools.check
 def check_loraplus_groups(loraplus_groups: Callable) -> None:
     """``loraplus_groups(named, lr, ratio)``: groups for an optimizer; lora_B learns faster."""
     for lr, ratio in ((0.5, 16.0), (0.25, 6.0)):
@@ -121,78 +111,80 @@ def _check_rates(groups: Any, named: list, lr: float, ratio: float) -> None:
         assert np.isclose(rate, right), f"{name} has lr {rate:g}, not {right:g}{why}"
 
 
-@check
+@tools.check
 def check_pissa(pissa: Callable) -> None:
     """``pissa(W0, r, s)``: A (r, k), B (d, r) and the rest, W0 less s · B @ A."""
-    for (d, k), r, s in (((5, 5), 3, 0.3), ((6, 5), 4, 2.0), ((3, 6), 1, 0.7)):
-        _check_pissa(pissa, np.random.default_rng(1).normal(size=(d, k)), d, k, r, s)
+    for d, k, r, s in ((5, 5, 3, 0.3), (6, 5, 4, 2.0), (3, 6, 1, 0.7)):
+        W0 = np.random.default_rng(1).normal(size=(d, k))
+        A, B, rest = tools.several(tools.call(pissa, W0=W0, r=r, s=s), ("A", "B", "the rest"))
+        A, B = tools.strips((A, B), d, k, r, f", for r = {r}")
+        rest = tools.shaped(rest, (d, k), "the rest")
+        _name_directions(A, B, W0)
+        tools.compare_cut(B @ A, W0, r, 1 / s)
+        lengths = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
+        are = f"A's rows have lengths {lengths[0].round(2)}, B's columns {lengths[1].round(2)}"
+        share = f"the product is right, but {are}: share σ / s, √(σ / s) in each"
+        assert np.allclose(*lengths), share
+        why = f" (s = {s}; what the strips hold has to leave W0, or the outputs change)"
+        tools.compare_sum(rest, {"W0": 1, "B @ A": -s}, {"W0": W0, "B @ A": B @ A}, why=why)
 
 
-def _check_pissa(pissa: Callable, W0: NDArray, d: int, k: int, r: int, s: float) -> None:
-    got = call(pissa, W0=W0, r=r, s=s)
-    three = isinstance(got, (tuple, list)) and len(got) == 3
-    assert three, f"return three arrays: A, B and the rest, got {type(got).__name__}"
-    A, B, rest = (numbers(one, name) for one, name in zip(got, ("A", "B", "rest"), strict=True))
-    U, sigma, Vt = np.linalg.svd(W0, full_matrices=False)
-    exchanged = (A.shape, B.shape) == ((d, r), (r, k))
-    why = "both are turned (.T)" if exchanged and _places(A.T, Vt) else "you return B first"
-    assert not exchanged, f"first A ({r}, {k}), then B ({d}, {r}): {why}"
-    for name, one, right in (("A", A, (r, k)), ("B", B, (d, r)), ("the rest", rest, (d, k))):
-        turn = ": turn it" if one.shape == right[::-1] else f", for r = {r}"
-        assert one.shape == right, f"{name} has shape {one.shape}, and must have {right}{turn}"
+def _name_directions(A: NDArray, B: NDArray, W0: NDArray) -> None:
+    """Say which singular directions the strips hold, unless they are the first ones."""
+    (U, _, Vt), r = np.linalg.svd(W0, full_matrices=False), len(A)
     known = {"rows of Vᵀ": Vt, "columns of U": U.T, "columns of Vᵀ": Vt.T, "rows of U": U}
     for name, strip, of in (("A's rows", A, "rows of Vᵀ"), ("B's columns", B.T, "columns of U")):
-        inside = np.linalg.norm(strip @ known[of][:r].T) > 0.995 * np.linalg.norm(strip)
-        found = [f"{which} {at}" for which, rows in known.items() if (at := _places(strip, rows))]
-        why = "(`svd` gives U, Σ and Vᵀ, the strongest first; `eigh` begins with the weakest)"
-        assert inside, f"{name} are {[*found, 'others'][0]}, and should be the first {r} {of} {why}"
-    product, left = B @ A, (U.T @ rest @ Vt.T).diagonal() / sigma
-    along = np.allclose(rest, U * (left * sigma) @ Vt)
-    U, sigma, Vt = U[:, :r], sigma[:r], Vt[:r]
-    held = np.diag(U.T @ product @ Vt.T)
-    made = _powers(held, {"Σ": sigma}) or ": is it one order in A and B, is anything rounded?"
-    strengths = f"in B @ A should be Σ / s = {1 / s:.4g} · Σ = {(sigma / s).round(4)}"
-    why = f"the strengths {strengths}, √(Σ / s) from each strip; they are {held.round(4)}{made}"
-    assert np.allclose(product, U * sigma / s @ Vt), why
-    lengths = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
-    are = f"A's rows have lengths {lengths[0].round(2)}, B's columns {lengths[1].round(2)}"
-    assert np.allclose(*lengths), f"the product is right, but {are}: share σ / s, √(σ / s) in each"
-    named = {
-        "that is W0: what the strips hold has to leave it, or the outputs change": W0,
-        "s is missing in W0 - s · B @ A": W0 - product,
-        f"of W0's directions the rest holds these parts: {left.round(3) + 0.0}. It should hold 0 "
-        f"of the {r} strongest, and 1 of the others": rest if along else np.inf,
-    }  # fmt: skip
-    compare_named(rest, W0 - s * product, named, "rest")
+        first = known[of][:r]
+        if np.linalg.norm(strip @ first.T) > 0.995 * np.linalg.norm(strip):
+            continue
+        found = "others"
+        for which, rows in known.items():
+            if rows.shape[1] != strip.shape[1]:
+                continue
+            along = np.abs(strip @ rows.T)
+            if (along.max(axis=1) > 0.99 * np.linalg.norm(strip, axis=1)).all():
+                found = f"{which} {(along.argmax(axis=1) + 1).tolist()}"
+                break
+        raise AssertionError(
+            f"{name} are {found}, and should be the first {r} {of} (`svd` gives U, Σ and Vᵀ, the "
+            "strongest first; `eigh` begins with the weakest)"
+        )
 
 
-def _places(strip: NDArray, rows: NDArray) -> list[int]:
-    """Return which of some directions each row of a strip has, from 1 on; none if one has none."""
-    along = np.abs(strip @ rows.T) if strip.shape[1] == rows.shape[1] else np.zeros((1, 1))
-    near = along.max(axis=1) > 0.99 * np.linalg.norm(strip, axis=1)
-    return (along.argmax(axis=1) + 1).tolist() if near.all() else []
-
-
-@check
+@tools.check
 def check_dora_weight(dora_weight: Callable) -> None:
     """``dora_weight(W0, lora_A, lora_B, scaling, magnitude)``: the rows of V, made so long."""
     rng = np.random.default_rng(0)
-    for d, k, r, s in ((5, 5, 5, 3.0), (6, 3, 2, 0.5), (3, 5, 1, 2.0)):
+    for d, k, r, s in ((6, 6, 6, 3.0), (6, 3, 2, 0.5), (3, 5, 1, 2.0)):
         W0, A, B = (rng.normal(size=shape) for shape in ((d, k), (r, k), (d, r)))
-        m = rng.permutation(d) + 1.0
-        got = call(dora_weight, W0=W0, lora_A=A, lora_B=B, scaling=s, magnitude=m)
-        got, V = numbers(got, "W"), W0 + s * B @ A
-        assert got.shape == W0.shape, f"W must have shape {W0.shape}, got {got.shape}"
+        m = rng.permutation(d) + 2.0
+        got = tools.call(dora_weight, W0=W0, lora_A=A, lora_B=B, scaling=s, magnitude=m)
+        got, V = tools.shaped(got, (d, k), "W"), W0 + s * B @ A
         right = (m / _lengths(V))[:, None] * V
-        if np.isfinite(got).all() and not np.allclose(got, right):
-            _name_factors(got, W0, s * B @ A, s, m)
-        slips = {"W is turned round: an output is a row, so take .T": right.T} if d == k else {}
-        for name, other in {"A @ B": A @ B, "its .T": (B @ A).T}.items() if d == k == r else ():
-            V = W0 + s * other
-            slips[f"B comes first: lora_B @ lora_A, not {name}"] = (m / _lengths(V))[:, None] * V
-        near = "Is anything rounded?" if np.allclose(got, right, atol=0.1) else "V is W0 + s BA"
-        slips[f"row by row, W is not made of W0's row and of that of BA alone. {near}"] = got
-        compare_named(got, right, slips, "W")
+        if np.allclose(got, right):
+            continue
+        assert not tools.lost_digits(got, right), (
+            "W is right but for its digits: nothing is to be rounded"
+        )
+        if d == k:
+            tools.slip(got, [("W is turned round: an output is a row, so take .T", right.T)])
+            others = tools.products(lora_A=A, lora_B=B)
+            wrong = {name: W0 + s * other for name, other in others.items()} | {
+                "W0.T": W0.T + V - W0
+            }
+            del wrong["lora_B @ lora_A"]
+            tools.slip(
+                got / _lengths(got)[:, None],
+                [
+                    (
+                        f"in V the update is not lora_B @ lora_A: it holds {name}",
+                        M / _lengths(M)[:, None],
+                    )
+                    for name, M in wrong.items()
+                ],
+            )
+        _name_factors(got, W0, s * B @ A, s, m)
+        raise AssertionError("row by row, W is not made of W0's row and of that of BA alone")
 
 
 def _lengths(V: NDArray) -> NDArray:
@@ -200,35 +192,44 @@ def _lengths(V: NDArray) -> NDArray:
 
 
 def _name_factors(got: NDArray, W0: NDArray, delta: NDArray, s: float, m: NDArray) -> None:
-    """Name the mistake where W is made of W0 and the update, or of V, but with other factors."""
-    V = W0 + delta
-    rows, factors = _lengths(V), got / V
-    on = np.ptp(factors, axis=1).max() > 1e-4 and np.linalg.matrix_rank(factors, 1e-4) == 1
-    why = "but m and ‖V‖ belong to rows: axis=1, and [:, None]"
-    assert not on, f"a number lies on each *column* of V, {why}"
-    done = np.all(np.isclose(got, (m / rows)[:, None] * V), axis=1)
-    stay = any(np.allclose(got[~done], one[~done]) for one in (V, W0, 0 * V))
+    """Say of what the rows of W are made: of W0's and the update's, or of V with other lengths."""
+    V, rows = W0 + delta, _lengths(W0 + delta)
+    ratios = got / V
+    on = np.ptp(ratios, axis=1).max() > 1e-4 and np.linalg.matrix_rank(ratios, 1e-4) == 1
+    columns = "but m and ‖V‖ belong to rows: axis=1, and [:, None]"
+    assert not on, f"a number lies on each *column* of V, {columns}"
+    done = np.isclose(got, (m / rows)[:, None] * V).all(axis=1)
     ready = f"only rows {np.flatnonzero(done)} are done: is the `return` inside the loop?"
-    assert not (done[0] and stay), ready
-    both = np.stack([W0, delta], axis=2)  # (d, k, 2)
-    found = np.linalg.pinv(both) @ got[..., None]  # (d, 2, 1)
-    a, b = found[..., 0].T.round(9) + 0.0  # no -0
-    if not np.allclose(both @ found, got[..., None]):
+    assert not done.any(), ready
+    parts = [
+        tools.as_sum(row, {"W0": one, "BA": other})
+        for row, one, other in zip(got, W0, delta / s, strict=True)
+    ]
+    if not all(parts):
         return
-    assert a.any(), "W0 is missing: V is W0 + s BA"
-    assert not np.allclose(a + 1, b), "W0 is taken off: return the weight, not its change"
-    same = a.all() and np.ptp(b / np.where(a, a, 1)) < 1e-6
-    why = f"its length {rows[0]:.3f} divides both, and m = {m[0]:g} multiplies both"
-    assert same, f"row 0 is {a[0]:.3f} · W0 {b[0]:+.3f} · s BA: add the two first, to V; {why}"
-    mixed = f"{s * b[0] / a[0]:+.3g} · BA, and should be W0 {s:+.3g} · BA, for scaling = {s:g}"
-    assert np.allclose(a, b), f"your V is W0 {mixed} (and r = {np.linalg.matrix_rank(delta)})"
-    named = {
-        "whole matrix: each row has its own": np.linalg.norm(V),
+    first = f"row 0 of yours is {tools.told(parts[0])}"
+    a, b = (np.array([part.get(name, 0) for part in parts]) for name in ("W0", "BA"))
+    assert not np.allclose(a, m / rows - 1, atol=1e-4), f"{first}: return the weight, no change"
+    assert a.any(), f"{first}: W0 is missing in V"
+    mixed = b / np.where(a, a, 1)
+    same = np.ptp(mixed) < 1e-3
+    both = f"length {rows[0]:.3f} divides both, and m = {m[0]:g} multiplies both"
+    assert same, f"{first}: add W0 and {s:g} · BA first, to V; its {both}"
+    assert abs(mixed[0] - s) < 1e-3, (
+        f"{first}: your V is W0 {mixed[0]:+.3g} · BA, and should be W0 {s:+.3g} · BA, for scaling "
+        f"= {s:g}"
+    )
+    lengths = a * rows
+    norms = {
+        "the whole matrix: each row has its own": np.full(len(m), np.linalg.norm(V)),
         "columns, laid on the rows: sum along axis=1": np.resize(_lengths(V.T), len(m)),
         "rows, but as a sum of absolute values": np.abs(V).sum(axis=1),
-    } | {f"first {n} numbers of a row alone": _lengths(V[:, :n]) for n in range(1, V.shape[1])}
-    for why, norm in named.items():
-        assert not np.allclose(a * rows, m * rows / norm), f"that is the norm of the {why}"
-    made = _powers(a * rows, {"m": m, "‖V‖": rows, "‖W0‖": _lengths(W0)})
-    wrong = f"{(a * rows).round(3)}{made}, not m = {m}: V / ‖V‖ has length 1, m times it length m"
-    raise AssertionError(f"the rows point right, but have lengths {wrong}")
+    }
+    tools.slip(
+        got, [(f"that is the norm of {of}", (m / n)[:, None] * V) for of, n in norms.items()]
+    )
+    made = tools.as_product(lengths, {"m": m, "‖V‖": rows, "‖W0‖": _lengths(W0)})
+    raise AssertionError(
+        f"the rows point right, but have lengths {lengths.round(3)}{f' = {made}' if made else ''}, "
+        f"not m = {m}: V / ‖V‖ has length 1, m times it length m"
+    )

@@ -1,7 +1,6 @@
 """Checks: the jury's votes, a control, an update cut by its outputs, a fair comparison."""
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu.course.checks import call, check, numbers
+from lora_edu.course import checks as tools
 from lora_edu.course.datasets import digits
 from lora_edu.course.digits import adapt, pretrain, updates
 from lora_edu.course.intrinsic import r90
@@ -53,7 +52,7 @@ def directions(start: str, degrees: float, labels: str, lr: float, epochs: int) 
     return r90(updates(adapt(before, data, None, lr, 0, epochs=epochs), before)["fc2"])
 
 
-@check
+@tools.check
 def check_control(control: Mapping[str, Any]) -> None:
     """``control`` is the usual run with another start, and nothing else; it is run."""
     usual = {"start": "pretrained", "degrees": 45, "labels": "right", "lr": 1e-3, "epochs": 30}
@@ -108,11 +107,11 @@ def _table(settings: Sequence[float], runs: NDArray) -> dict[float, list[float]]
     return dict(sorted(zip(settings, runs.tolist(), strict=True)))
 
 
-@check
+@tools.check
 def check_fair(fair: Callable) -> None:
     """``fair(full, lora)``: full minus LoRA on test, run by run, each at its own chosen setting."""
-    held, test = np.array([*SETTINGS.values()]), np.random.default_rng(3).uniform(size=(2, 9, 4))
-    test = (0.6 + 0.2 * test).round(4)
+    runs, held = 24, np.array([*SETTINGS.values()])  # so many runs that a sum has one reading
+    test = (0.6 + 0.2 * np.random.default_rng(3).uniform(size=(2, 9, runs))).round(4)
     test[:, 4] += 0.1
     (on_full, on_lora), gap = test, (0.02, 0.01)  # between the two on validation
     full = {"validation": _table(OF_FULL, held), "test": _table(OF_FULL, on_full)}
@@ -120,143 +119,139 @@ def check_fair(fair: Callable) -> None:
     for method, best in ((full, OF_FULL[6]), (lora, OF_LORA[6])):  # a setting has no fixed place
         other = {best: OF_FULL[8], OF_FULL[8]: best}
         method["test"] = {(s := other.get(at, at)): method["test"][s] for at in method["test"]}
-    got = numbers(call(fair, full=full, lora=lora), "the result")
+    got = tools.numbers(tools.call(fair, full=full, lora=lora), "the result")
     a, b = test[:, 6]
     right = a - b
-    assert not np.allclose(got, right.mean()), "that is their mean: return one gap a run"
+    if np.allclose(got, right.mean()):
+        raise AssertionError("that is their mean: return one gap a run")
     assert got.ndim, "return one gap a run, not a single number"
     assert not np.isin(got, OF_FULL + OF_LORA).all(), "those are settings: what gaps have they?"
-    wrong = {
-        "a gap may be negative: no absolute value": abs(right),
-        "those are a hundred times too large: plain differences": 100 * right,
-        "that says who wins: return by how much": right > 0,
-        "the order of the runs must stay: run by run": np.sort(right),
-        "the order of the runs must stay, or other networks are compared": np.sort(a) - np.sort(b),
-        "run by run: no mean is subtracted": a - b.mean(),
-        "the best of each single run is chosen on test: one setting for all runs": (
-            on_full.max(axis=0) - on_lora.max(axis=0)
-        ),
-        "that is the mean over all settings: choose one": np.subtract(*test.mean(axis=1)),
-        "that is the accuracy of full alone": a,
-        "that is the accuracy of LoRA alone": b,
-        "that is a ratio: subtract": a / b,
-        "the gaps were divided by full: differences alone": right / a,
-        "those are the gaps on validation": np.array(gap),
-    }
-    for why, value in wrong.items():
-        assert value.shape != got.shape or not np.allclose(got, value), why
-    assert got.shape == (4,), f"return a gap for each of the four runs on test, got {got.shape}"
-    for (i, first), (j, second) in itertools.product(enumerate(SETTINGS), repeat=2):
-        for one in test:
-            assert not np.allclose(got, one[i] - one[j]), "a method minus itself: full minus LoRA"
-        assert not np.allclose(got, on_lora[i] - on_full[j]), "it is turned over: full minus LoRA"
-        if np.allclose(got, on_full[i] - on_lora[j]):
-            assert i == 6, f"the setting of full, {OF_FULL[i]}, {first}"
-            assert j == 6, f"the setting of LoRA, {OF_LORA[j]}, {second}"
-            return
-    near = np.allclose(got, right, atol=0.011)
-    assert not near, f"something is rounded, {got.round(4)}: take the numbers as they are"
-    raise AssertionError(
-        f"full is best at {OF_FULL[6]}, LoRA at {OF_LORA[6]}. In the first run on test they have "
-        f"{a[0]:.4f} and {b[0]:.4f} right, a gap of {right[0]:.4f}: got {got[0]:.4f}"
+    best_runs = on_full.max(axis=0) - on_lora.max(axis=0)
+    tools.slip(
+        got,
+        [
+            ("a gap may be negative: no absolute value", abs(right)),
+            ("that says who wins: return by how much", right > 0),
+            ("the order of the runs must stay: run by run", np.sort(right)),
+            ("sorted, other networks are compared: run by run", np.sort(a) - np.sort(b)),
+            ("the best of each single run is chosen on test: one setting for all runs", best_runs),
+            ("that is a ratio: subtract", a / b),
+            ("the gaps were divided by full: differences alone", right / a),
+            ("those are the gaps on validation", gap),
+        ],
     )
+    each = f"return a gap for each of the {runs} runs on test, got {got.shape}"
+    assert got.shape == (runs,), each
+    parts = {f"full at {rate}": row for rate, row in zip(OF_FULL, on_full, strict=True)}
+    parts |= {f"LoRA at {rate}": row for rate, row in zip(OF_LORA, on_lora, strict=True)}
+    assert got.any(), "a method minus itself is 0: full minus LoRA"
+    times = tools.as_sum(got, parts | {"a number": np.ones(runs)})
+    _name_sum(times)
+    tools.compare(
+        got, right, "the gaps", ": is it full minus LoRA, each at its setting of the best mean?"
+    )
+
+
+def _name_sum(times: dict[str, float]) -> None:
+    """Say what is wrong with the runs of which the gaps are made."""
+    many = f"{len(times)} settings are mixed in it: choose one for each method"
+    assert len(times) <= 3, many
+    yours = f"yours is {tools.told(times)}"
+    assert "a number" not in times, f"{yours}: run by run, no mean is subtracted"
+    for method, sign, rates in (("full", 1, OF_FULL), ("LoRA", -1, OF_LORA)):
+        used = {at: n for at, n in times.items() if at.startswith(method)}
+        assert len(used) == bool(times), f"{yours}: it should be one of full minus one of LoRA"
+        for at, n in used.items():
+            setting = [*SETTINGS][rates.index(float(at.split()[-1]))]
+            plain = "it should be full minus LoRA, not turned over, not scaled"
+            assert n == sign, f"{yours}: {plain}"
+            right = setting == "is right"
+            assert right, f"{yours}: the setting of {method}, {at.split()[-1]}, {setting}"
 
 
 # -- exercise 3: cut where it counts -------------------------------------------------------------
 
 
-@check
+@tools.check
 def check_cut_by_outputs(cut: Callable) -> None:
     """``cut(delta, x, r)`` has rank r, and the least ‖x Dᵀ - x deltaᵀ‖ of all such D."""
     rng = np.random.default_rng(0)
     for (d, k, n), r in (((5, 5, 5), 2), ((5, 4, 30), 3), ((4, 6, 30), 2)):
         delta = rng.standard_normal((d, k))
         x = rng.standard_normal((n, k)) * np.geomspace(1, 20, k) + 1  # some inputs are larger
-        result = call(cut, delta=delta, x=x, r=r)
+        result = tools.call(cut, delta=delta, x=x, r=r)
         assert not isinstance(result, tuple), "return D, one matrix: not its parts"
-        got = numbers(result, "the result")
-        square = d == k
-        assert got.ndim == 2, f"return D, of the shape of delta, {delta.shape}, got {got.shape}"
-        assert square or got.shape == delta.shape, (
-            f"it must have the shape of delta, {delta.shape}, got {got.shape}"
-        )
-        U, S, Vt = np.linalg.svd(delta @ x.T, full_matrices=False)
-        values, V = np.linalg.eigh(x.T @ x)
-        root = V * np.sqrt(values) @ V.T
-        sizes, right = np.linalg.norm(x, axis=0), U[:, :r] @ U[:, :r].T @ delta
-        wrong = {
-            "that is the best cut of delta itself: the inputs play no part in it": _cut(delta, r),
-            "that is the cut of the outputs: undo x, for an update is wanted": _cut(delta @ x.T, r),
-            "that is the cut of the outputs, turned over: undo x": _cut(x @ delta.T, r),
-            "x came in twice: the outputs are delta xᵀ": _along(delta @ x.T @ x, delta, r),
-            "the directions of the inputs were kept: take those of the outputs": (
-                _along(x.T, delta.T, r).T
-            ),
-            "the update is missing: U Uᵀ alone keeps the directions": U[:, :r] @ U[:, :r].T,
-            "all directions were kept: take the first r": delta,
-            "it is transposed": right.T,
-            "that is what the cut leaves out: keep the r strongest": delta - right,
-            "the weakest directions were kept: the first r are the strongest": (
-                U[:, -r:] @ U[:, -r:].T @ delta
-            ),
-            "the strongest direction is left out: counting begins at 0": (
-                U[:, 1 : r + 1] @ U[:, 1 : r + 1].T @ delta
-            ),
-            "the mean of the inputs was taken off: the outputs contain it": (
-                _along(delta @ (x - x.mean(axis=0)).T, delta, r)
-            ),
-            "the root of xᵀx was multiplied in and not taken off": _cut(delta @ root, r),
-            "the root of xᵀx came in twice: its inverse takes it off": _cut(delta @ root, r) @ root,
-            "each input was weighed alone: they move together": _cut(delta * sizes, r) / sizes,
-            "the singular values are missing in the cut outputs": (
-                (U[:, :r] @ Vt[:r]) @ np.linalg.pinv(x).T
-            ),
-            "the singular values came in twice": (
-                (U[:, :r] * S[:r] ** 2) @ Vt[:r] @ np.linalg.pinv(x).T
-            ),
-        }
-        if square:  # slips that otherwise do not fit
-            columns = np.linalg.svd(x @ delta.T)[2][:, :r]
-            wrong |= {
-                "an input is a row of x: delta @ x.T, or x @ delta.T": _along(delta @ x, delta, r),
-                "the outputs are x @ delta.T: transpose delta": _along((x @ delta).T, delta, r),
-                "the left vectors of x @ delta.T belong to the examples": (
-                    _along(x @ delta.T, delta, r)
-                ),
-                "svd returns V transposed: its rows are the directions": columns
-                @ columns.T
-                @ delta,
-                "the projector belongs to the left of delta": delta @ U[:, :r] @ U[:, :r].T,
-                "delta and x are swapped: the order is delta, x, r": _along(x @ delta.T, x, r),
-                "x * delta multiplies entry by entry: x @ delta.T": (
-                    _along((x * delta).T, delta, r)
-                ),
-            }
-        for m in range(1, n):
-            wrong[f"all rows of x: only {m} of {n} are used"] = _along(delta @ x[:m].T, delta, r)
-        for why, value in wrong.items():
-            if value.shape == got.shape and got.any():  # a slip may come with a factor, as 1 / n
-                assert not np.allclose(got, value * (np.sum(got * value) / np.sum(value**2))), why
-        assert got.shape == delta.shape, f"D has the shape of delta, {delta.shape}: got {got.shape}"
+        got = tools.shaped(result, (d, k), "D", ": that of delta")
+        right = _along(delta @ x.T, delta, r)
+        if np.allclose(got, right):
+            continue
+        rounded = "right but for its digits: are its numbers rounded?"
+        assert not tools.lost_digits(got, right), rounded
         rank = np.linalg.matrix_rank(got, tol=1e-5 * np.abs(delta).max())
-        rounded = " (are its numbers rounded?)" if np.allclose(got, right, atol=0.01) else ""
-        assert rank <= r, f"its rank must be at most {r}, got {rank}{rounded}"
+        slips = [
+            ("all directions were kept: take the first r", delta),
+            ("that is what the cut leaves out: keep the r strongest", delta - right),
+            *_slips(delta, x, r),
+            *(_square_slips(delta, x, r) if d == k == n else []),
+        ]
+        # A slip may come with a factor, as 1 / n: all are compared at the same length.
+        tools.slip(_unit(got), [(why, _unit(D)) for why, D in slips])
+        assert rank <= r, f"its rank must be at most {r}, got {rank}"
         assert rank == r, f"its rank is {rank}: with {r} directions the outputs would change less"
-        least, change = np.sqrt(np.sum(S[r:] ** 2)), np.linalg.norm(x @ (got - delta).T)
-        factor, U, V = np.sum(got * right) / np.sum(right**2), *np.linalg.svd(delta)[::2]
-        own, struck = np.abs(U.T @ got @ V.T) > 1e-6, np.isclose(got, delta) | np.isclose(got, 0)
-        turned, projected = _along(right, got, r), _along(got, delta, r)
-        forms = {
-            f"that is right times {factor:.3g}: why": np.allclose(got, factor * right),
-            "numbers of delta are kept or struck: which directions mix all outputs": struck.all(),
-            "delta's own directions are kept: do the outputs, delta xᵀ, have those": own.sum() == r,
-            "right directions, wrong weights: is x undone, or a root": np.allclose(got, turned),
-            "cut to r directions, as it should be; but to which": np.allclose(got, projected),
-            "does D fit all inputs": True,
-        }
-        form = next(form for form, holds in forms.items() if holds)
-        off = f"The outputs change by {change:.3g}, and {least:.3g} is possible"
-        assert change < least * (1 + 1e-5), f"the rank is right; {form}? {off}"
+        U, _, Vt = np.linalg.svd(delta)
+        own = "delta's own directions are kept: do the outputs, delta xᵀ, have those?"
+        assert np.sum(abs(U.T @ got @ Vt.T) > 1e-6) != r, own
+        kept = np.isclose(got, delta) | np.isclose(got, 0)
+        struck = "numbers of delta are kept or struck, and directions mix all outputs"
+        assert not kept.all(), struck
+        try:
+            tools.compare_cut(got @ x.T, delta @ x.T, r)
+        except AssertionError as error:
+            raise AssertionError(f"of the outputs, delta xᵀ, {error}") from None
+
+
+def _slips(delta: NDArray, x: NDArray, r: int) -> list[tuple[str, NDArray]]:
+    """Return what mistakes make of an update: other directions are kept, or of another matrix."""
+    outputs, sizes = delta @ x.T, np.linalg.norm(x, axis=0)
+    values, V = np.linalg.eigh(x.T @ x)
+    root, centred = V * np.sqrt(values) @ V.T, x - x.mean(axis=0)
+    own = "delta's own directions are kept: the inputs play no part"
+    return [
+        (own, _cut(delta, r)),
+        ("the inputs' directions were kept: take the outputs'", _along(x.T, delta.T, r).T),
+        ("the mean of the inputs was taken off", _along(delta @ centred.T, delta, r)),
+        ("x came in twice: the outputs are delta xᵀ", _along(outputs @ x, delta, r)),
+        ("each input was weighed alone: they move together", _cut(delta * sizes, r) / sizes),
+        ("the root of xᵀx was multiplied in and not taken off", _cut(delta @ root, r)),
+        ("the root of xᵀx came in twice: its inverse undoes it", _cut(delta @ root, r) @ root),
+        *(
+            (f"all rows of x: only {m} of {len(x)} are used", _along(delta @ x[:m].T, delta, r))
+            for m in range(1, len(x))
+        ),
+    ]
+
+
+def _square_slips(delta: NDArray, x: NDArray, r: int) -> list[tuple[str, NDArray]]:
+    """Return what comes of slips that only fit where all is square."""
+    outputs = delta @ x.T
+    U, columns = (np.linalg.svd(M)[which][:, :r] for M, which in ((outputs, 0), (outputs.T, 2)))
+    return [
+        ("it is transposed", (U @ U.T @ delta).T),
+        ("the update is missing: U Uᵀ alone keeps the directions", U @ U.T),
+        ("the projector belongs to the left of delta", delta @ U @ U.T),
+        ("that is the cut of the outputs: undo x, for an update is wanted", _cut(outputs, r)),
+        ("that is the cut of the outputs, turned over: undo x", _cut(outputs.T, r)),
+        ("an input is a row of x: transpose x, or delta", _along(delta @ x, delta, r)),
+        ("the outputs are x @ delta.T: transpose delta", _along((x @ delta).T, delta, r)),
+        ("the left vectors of x @ delta.T belong to the examples", _along(outputs.T, delta, r)),
+        ("svd returns V transposed: its rows are the directions", columns @ columns.T @ delta),
+        ("delta and x are swapped: the order is delta, x, r", _along(outputs.T, x, r)),
+        ("x * delta multiplies entry by entry: x @ delta.T", _along((x * delta).T, delta, r)),
+    ]
+
+
+def _unit(matrix: NDArray) -> NDArray:
+    return matrix / max(np.linalg.norm(matrix), 1e-12)
 
 
 def _cut(matrix: NDArray, r: int) -> NDArray:

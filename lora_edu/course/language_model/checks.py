@@ -1,6 +1,5 @@
 """Checks of lesson 09, and the blind test on the learner's own voice."""
 
-import itertools
 import math
 import operator
 import random
@@ -9,7 +8,9 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lora_edu.course.checks import call, check, compare_number
+import numpy as np
+
+from lora_edu.course.checks import call, check, number, slip
 
 MASKED = -100
 
@@ -43,8 +44,8 @@ def _compare(labels: list[int], right: list[int], ids: list[int], where: str) ->
         "the answer has none; that way round the question is learned":
             ids[:start] + [MASKED] * (n - start),
     }  # fmt: skip
-    for why, slip in slips.items():
-        assert labels != slip, where + why
+    for why, wrong_labels in slips.items():
+        assert labels != wrong_labels, where + why
     marked = [i for i, label in enumerate(labels) if label != MASKED]
     yes = marked and {*labels} <= {MASKED, 0, 1}
     assert not yes, f"{where}a label is the token itself, or -100, not a yes or no"
@@ -105,57 +106,97 @@ def check_example(example: Callable) -> None:
 
 @check
 def check_perplexity(perplexity: Callable) -> None:
-    """Check the perplexity of a text from the log-probabilities of its tokens, and its labels."""
+    """Check the perplexity of a text from the log-probabilities of its tokens, and its labels.
+
+    Its logarithm is a sum of the log-probabilities: by how much each counts is measured.
+    """
     tried = (
         ([-0.2, -3.0, -1.52, -2.91, -1.13], [MASKED, MASKED, 7, 9, 3]),
         ([-2.03, -0.11, -0.47, -1.21, -2.5, -0.64], [MASKED, 3, 0, MASKED, 8, 2]),
         ([-6.0, -0.25], [MASKED, 1]),
     )
     for log_p, labels in tried:
-        tokens = list(zip(log_p, labels, strict=True))
-        counted = [one for one, label in tokens if label != MASKED]
-        n, total = len(counted), sum(counted)
-        loss = -total / n
-        means = {
-            "that counts the question as well: leave out where the label is -100": log_p,
-            "that counts the question, and not the answer":
-                [one for one, label in tokens if label == MASKED],
-            "log_p[i] and labels[i] are of the same token: nothing is to be shifted":
-                [one for i, one in enumerate(log_p[:-1]) if labels[i + 1] != MASKED],
-            "only the first token with a label counts: is `return` inside the loop?": counted[:1],
-            "0 is a token like any other: only -100 is left out":
-                [one for one, label in tokens if label > 0],
-            "with lists, log_p[labels != -100] is log_p[1]: choose one by one": log_p[1:2],
-        } | {
-            f"that counts {[*some]} of log_p: a token counts if it has a label, and only then": some
-            for size in range(1, len(log_p)) for some in itertools.combinations(log_p, size)
-        }  # fmt: skip
-        wrong = {
-            "a perplexity is at least 1: turn the sign round": math.exp(-loss),
-            "that is the loss, in nats; the perplexity is e to it": loss,
-            "that is the mean of log_p: the perplexity is e to minus that": -loss,
-            "divide by the number of tokens with a label, not by that of all":
-                math.exp(-total / len(log_p)),
-            "sum over the tokens with a label, not over all": math.exp(-sum(log_p) / n),
-            "take the mean over the tokens, not the sum": math.exp(-total),
-            "log_p are natural logarithms: e to the mean, not 2": 2**loss,
-            "log_p are natural logarithms: e to the mean, not 10": 10**loss,
-            "take the mean first, then e to it: the mean of single perplexities is another":
-                sum(math.exp(-one) for one in counted) / n,
-            "take the mean of log_p first: one over the mean p is another number":
-                n / sum(map(math.exp, counted)),
-        }  # fmt: skip
-        wrong |= {why: math.exp(-sum(some) / len(some)) for why, some in means.items() if some}
-        for k in range(1, 8):
-            wrong[f"the sum is right: divide it by {n}, not by {k}"] = math.exp(-total / k)
-            near, e_near = round(loss, k), round(math.exp(loss), k - 1)
-            wrong[f"that is e to {near}: the loss is rounded, keep all its digits"] = math.exp(near)
-            wrong[f"{e_near:g} is rounded: keep all digits"] = e_near
-        halves = [one / 2 for one in log_p]
-        value, other = (call(perplexity, log_p=some, labels=labels) for some in (log_p, halves))
-        wrong["it is the same for any log_p: which number is fixed, and should not be?"] = other
-        where = f"for log_p = {log_p}, labels = {labels} (so {counted} count)"
-        compare_number(value, math.exp(loss), wrong, where)
+        counted = [one for one, label in zip(log_p, labels, strict=True) if label != MASKED]
+        loss = -sum(counted) / len(counted)
+        value = number(call(perplexity, log_p=log_p, labels=labels))
+        if math.isclose(value, math.exp(loss), rel_tol=1e-5):
+            continue
+        asked = f"for log_p = {log_p}, labels = {labels} (so {counted} count)"
+        slip(
+            value,
+            [
+                (
+                    "take the mean first, then e to it: the mean of single perplexities is another",
+                    sum(math.exp(-one) for one in counted) / len(counted),
+                ),
+                (
+                    "take the mean of log_p first: one over the mean p is another number",
+                    len(counted) / sum(map(math.exp, counted)),
+                ),
+                ("log_p[labels != -100] of lists is log_p[1]: one by one", math.exp(-log_p[1])),
+                *(
+                    (f"{value:g} is rounded: keep all digits", round(math.exp(loss), n))
+                    for n in range(7)
+                ),
+                *(
+                    (
+                        f"the loss is rounded, to {round(loss, n)}: keep all its digits",
+                        math.exp(round(loss, n)),
+                    )
+                    for n in range(7)
+                ),
+            ],
+        )
+        _measure(perplexity, value, log_p, labels)
+        less = ". A perplexity is at least 1: which sign is wrong?" if value < 1 else ""
+        raise AssertionError(f"{asked}: {value:.5g}, should be {math.exp(loss):.5g}{less}")
+
+
+def _measure(perplexity: Callable, value: float, log_p: list[float], labels: list[int]) -> None:
+    """Say by how much each log-probability counts, in the result or in its logarithm."""
+    step = 0.01
+
+    def slopes(of: Callable[[float], float]) -> list[float]:
+        """Return by how much a function of the result rises with each; nothing if it is curved."""
+        found = []
+        for i in range(len(log_p)):
+            low, high = (
+                number(
+                    call(
+                        perplexity,
+                        log_p=[*log_p[:i], log_p[i] + by, *log_p[i + 1 :]],
+                        labels=labels,
+                    )
+                )
+                for by in (-step, step)
+            )
+            if min(low, high, value) <= 0 and of is math.log:
+                return []
+            found.append((of(high) - of(low)) / 2 / step)
+            if abs(of(high) + of(low) - 2 * of(value)) > 1e-6 * max(1, abs(of(value))):
+                return []
+        return found
+
+    n = len(labels) - labels.count(MASKED)
+    right = [0 if label == MASKED else -1 / n for label in labels]
+    plain, made = slopes(lambda result: result), slopes(math.log)
+    assert not (made and not any(made)), "it is the same for any log_p: are they used?"
+    assert not (plain and np.allclose(plain, right)), (
+        "that is the loss, in nats; the perplexity is e to it"
+    )
+    line = f"yours is {{}}a sum in which log_p counts {np.round(plain or made, 3).tolist()} times"
+    assert not plain, f"{line.format('')}: the perplexity is e to the mean, with a minus"
+    if not made:
+        return
+    ratio = sum(made) / sum(right)
+    base = np.allclose(made, np.multiply(right, ratio))
+    two = (base and np.isclose(ratio, math.log(2))) or (base and np.isclose(ratio, math.log(10)))
+    assert not two, f"log_p are natural logarithms: e to the mean, not {math.exp(ratio):.0f}"
+    sign = " A perplexity is at least 1: which sign is wrong?" if value < 1 else ""
+    raise AssertionError(
+        f"{line.format('e to ')}. The labels are {labels}: {n} tokens count, all as much, and no "
+        f"other.{sign}"
+    )
 
 
 @check

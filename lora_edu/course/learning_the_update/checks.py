@@ -1,8 +1,9 @@
 """Checks: a step by hand, a layer to repair, merge, the smallest rank that will do."""
 
 import copy
+import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lora_edu.course.checks import call, check, numbers
+from lora_edu.course import checks as tools
 from lora_edu.files import one_line
 
 # -- questions ------------------------------------------------------------------------------------
@@ -30,43 +31,48 @@ def same_as(curves: Mapping[str, Sequence[float]]) -> str:
 X, A, T, LR = np.array([1, 2]), np.array([1, 1]), np.array([6, 6]), 0.1  # W0 changes nothing
 
 
-@check
+# What makes a step of another length or sense: how many times the right one it is.
+FACTORS = {
+    -1: "the sign: a step goes against the slope",
+    -10: "that is the slope: a step goes lr = 0.1 times it, downhill",
+    10: "the slope against its sign, but not times lr = 0.1",
+    1 / 3: "that is lr times G: where is h, which B multiplies?",
+    -1 / 3: "that is lr times G: where is h, and which way is downhill?",
+    2 / 3: "h is a sum, 1 + 2 = 3",
+    2: "the loss halves the squares: the slope is y - t times h, not twice that",
+    1 / 2: "the loss is a sum over the outputs, not their mean",
+    0: "it has not moved: its slope is G times h, and neither is 0",
+}
+
+
+@tools.check
 def check_step(lora_A: Any, lora_B: Any) -> None:
     """Each is two numbers: the strips after one step from B = 0."""
-    G, right_A = X - T, A  # from lora_B = 0, lora_A does not move
-    right = -LR * G * (A @ X)
-    got_A, got = numbers(lora_A, "lora_A").ravel(), numbers(lora_B, "lora_B").ravel()
+    right_A, right = A, -LR * (X - T) * (A @ X)  # from lora_B = 0, lora_A does not move
+    got_A, got = tools.numbers(lora_A, "lora_A").ravel(), tools.numbers(lora_B, "lora_B").ravel()
     for name, value in (("lora_A", got_A), ("lora_B", got)):
         assert value.size == 2, f"{name} holds two numbers, got {value.size}"
     swapped = np.allclose(got_A, right) and np.allclose(got, right_A)
     assert not swapped, "the two are swapped: lora_A comes first"
     old_B, old_slope = np.array([2, 1]), (X + 3 * np.array([2, 1]) - T) * 3
-    slips = {
-        "the sign: a step goes against the slope": -right,
-        "that is the slope: a step goes lr = 0.1 times it, downhill": -right / LR,
-        "the slope against its sign, but not times lr = 0.1": right / LR,
-        "that is lr times G: where is h, which B multiplies?": -LR * G,
-        "that is lr times G: where is h, and which way is downhill?": LR * G,
-        "h is A x = 3, not x": -LR * G * X,
-        "h is a sum, 1 + 2 = 3": -LR * G * 2,
-        "each output has an error of its own": right[[0, 0]],
-        "this B starts at zero, not at the (2, 1) of the example": old_B - LR * old_slope,
-        "B starts at zero here: there is nothing to add to": old_B + right,
-        "G is y - t, and with B = 0 y is x alone": -LR * old_slope,
-        "G is y - t, and y is x here, not 0": LR * T * (A @ X),
-        "the loss halves the squares: the slope is y - t times h, not twice that": 2 * right,
-        "the loss is a sum over the outputs, not their mean": right / 2,
-        "that is after two steps": right - LR * (X + 3 * right - T) * 3,
-        "the other way round: the upper output comes first": right[::-1],
-        "those are rounded: whole numbers are not asked for": right.round(),
-        "it has not moved: its slope is G times h, and neither is 0": 0 * right,
-    }
-    for why, slip in slips.items():
-        assert not np.allclose(got, slip), f"lora_B: got {_list(got)}: {why}"
+    slips = [
+        *((why, factor * right) for factor, why in FACTORS.items()),
+        ("h is A x = 3, not x", -LR * (X - T) * X),
+        ("each output has an error of its own", right[[0, 0]]),
+        ("this B starts at zero, not at the (2, 1) of the example", old_B - LR * old_slope),
+        ("B starts at zero here: there is nothing to add to", old_B + right),
+        ("G is y - t, and with B = 0 y is x alone", -LR * old_slope),
+        ("G is y - t, and y is x here, not 0", LR * T * (A @ X)),
+        ("that is after two steps", right - LR * (X + 3 * right - T) * 3),
+        ("the other way round: the upper output comes first", right[::-1]),
+        ("those are rounded: whole numbers are not asked for", right.round()),
+    ]
+    asked = f"lora_B: got {_list(got)}"
+    tools.slip(got, [(f"{asked}: {why}", value) for why, value in slips])
     fits = np.isclose(got, right)
     assert fits.all(), (
-        f"lora_B: got {_list(got)}, {fits.sum()} of them right. Three numbers make a step: "
-        "G = y - t, h = A x, and lr = 0.1. Which of them is another with you?"
+        f"{asked}, {fits.sum()} of them right. Three numbers make a step: G = y - t, h = A x, and "
+        "lr = 0.1. Which of them is another with you?"
     )
     assert got_A.any(), "lora_A: got [0, 0]: that is its change: where is it now?"
     assert np.allclose(got_A, right_A), (
@@ -97,14 +103,14 @@ class Suspect(nn.Module):
         return self.base(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
 
 
-@check
+@tools.check
 @torch.random.fork_rng()
 def check_repaired(repaired: Callable) -> None:
     """``repaired(base, r, lora_alpha)`` is a Suspect that starts at W0 and trains A and B alone."""
     torch.manual_seed(0)
     base = nn.Linear(4, 6, dtype=torch.float64)
     x, t = torch.randn(20, 4, dtype=torch.float64), torch.randn(20, 6, dtype=torch.float64)
-    layer = call(repaired, base=base, r=2, lora_alpha=8)
+    layer = tools.call(repaired, base=base, r=2, lora_alpha=8)
     assert isinstance(layer, Suspect), f"return a Suspect, repaired: got {type(layer).__name__}"
     try:
         _examine(layer, base, 2, x, t)
@@ -152,131 +158,138 @@ def _examine(layer: Suspect, base: nn.Linear, r: int, x: Tensor, t: Tensor) -> N
 # -- merge ---------------------------------------------------------------------------------------
 
 
-@check
+@tools.check
 @torch.random.fork_rng()
 def check_merge(merge: Callable) -> None:
     """``merge(layer)`` is a new nn.Linear with the outputs of layer, a LoRA."""
     torch.manual_seed(0)
-    for d, k, r, bias in [(4, 4, 4, False), (5, 3, 2, True)]:
+    for d, k, r, bias in [(6, 6, 6, False), (5, 3, 2, True)]:
         layer = Suspect(nn.Linear(k, d, bias, dtype=torch.float64), r, lora_alpha=5 * r)
         layer.base.requires_grad_(False)
         layer.lora_A = nn.Parameter(layer.lora_A)
         W0, A, B = (p.detach().clone() for p in (layer.base.weight, layer.lora_A, layer.lora_B))
-        delta = B @ A
-        try:
-            merged = call(merge, layer=layer)
-        except AssertionError as error:
-            graph = re.search("non-leaf|leaf Variable", str(error))
-            assert not graph, "PyTorch records what you do to the weight: `with torch.no_grad():`"
-            alien = d == k and "size" in str(error)  # for all matrices of this layer are square
-            hint = ". Here base is 4 × 4: is the page's one in it?" * alien
-            raise AssertionError(f"{error}{hint}") from None
-        assert not isinstance(merged, Tensor), "that is a weight: return an nn.Linear that has it"
-        assert not isinstance(merged, Suspect), "that is the LoRA layer: return a plain nn.Linear"
-        assert type(merged) is nn.Linear, f"return an nn.Linear, got {type(merged).__name__}"
+        merged = _merged(merge, layer, d == k)
         W = merged.weight
         shape = f"its weight is {tuple(W.shape)} of {W.dtype}, that of base {(d, k)} of {W0.dtype}"
         assert (W.shape, W.dtype) == (W0.shape, W0.dtype), shape
         sizes = merged.in_features, merged.out_features
         assert sizes == (k, d), f"nn.Linear takes the inputs first: that is {sizes}, not {(k, d)}"
         assert W.is_leaf, "its weight remembers how it was made: use `with torch.no_grad():`"
-        s = ((W - W0) * delta).sum().item() / (delta * delta).sum().item()
-        why = f"lora_B @ lora_A is added {s:.3g} times, and should be scaling = 5 times (r = {r})"
-        assert not torch.allclose(W - W0, s * delta) or round(s, 6) == 5, why
-        slips = {"W0 is missing": 5 * delta, "scaling is of the update alone": 5 * (W0 + delta)}
-        if d == k:
-            slips["that is lora_A @ lora_B; ΔW is lora_B @ lora_A"] = W0 + 5 * A @ B
-            slips["the update is transposed"] = W0 + 5 * delta.T
-            slips["all of it is transposed: nn.Linear(k, d) holds (d, k)"] = (W0 + 5 * delta).T
-        for why, slip in slips.items():
-            assert not torch.allclose(W, slip), why
-        off = (W - W0 - 5 * delta).abs().max().item()
-        near = f"its weight is up to {off:.2g} off: to W0 add scaling, times lora_B @ lora_A"
-        assert torch.allclose(W, W0 + 5 * delta), near
+        arrays = {"W0": W0.numpy(), "lora_A": A.numpy(), "lora_B": B.numpy()}
+        parts = {"W0": W0.numpy(), "lora_B @ lora_A": (B @ A).numpy()}
+        others = tools.products(**arrays) if d == k else {}
+        scaled = f" (r = {r}, scaling = 5)"
+        right = {"W0": 1, "lora_B @ lora_A": 5}
+        tools.compare_sum(W.detach().numpy(), right, parts, others, scaled)
         own, kept = ([0] * d if b is None else b.tolist() for b in (merged.bias, layer.base.bias))
         assert any(own) or not bias, "the bias of base is missing"
         assert own == kept, "its bias is not that of base: nn.Linear draws one at random"
         assert torch.equal(layer.base.weight, W0), (
             "layer has changed: its base holds the update, and layer adds it once more. Copy base"
         )
-        strips, after = (torch.cat([a, b.T], 1) for a, b in ((A, B), (layer.lora_A, layer.lora_B)))
-        assert torch.equal(after, strips), "layer has changed: its strips hold other numbers now"
+        same = torch.equal(layer.lora_A, A) and torch.equal(layer.lora_B, B)
+        assert same, "layer has changed: its strips hold other numbers now"
+
+
+def _merged(merge: Callable, layer: Suspect, square: bool) -> nn.Linear:
+    """Call the learner's function; refuse what is no plain nn.Linear."""
+    try:
+        merged = tools.call(merge, layer=layer)
+    except AssertionError as error:
+        recorded = re.search("non-leaf|leaf Variable", str(error))
+        assert not recorded, "PyTorch records what you do to the weight: `with torch.no_grad():`"
+        alien = square and "size" in str(error)  # for all matrices of this layer are square
+        hint = ". Here base is 6 × 6: is the page's one in it?" if alien else ""
+        raise AssertionError(f"{error}{hint}") from None
+    assert not isinstance(merged, Tensor), "that is a weight: return an nn.Linear that has it"
+    assert not isinstance(merged, Suspect), "that is the LoRA layer: return a plain nn.Linear"
+    assert type(merged) is nn.Linear, f"return an nn.Linear, got {type(merged).__name__}"
+    return merged
 
 
 # -- the smallest rank ---------------------------------------------------------------------------
 
 
 def _floors(values: NDArray) -> NDArray:
-    """Return the sums of values[r:], for r from 1 to all of them."""
-    return np.array([values[r:].sum() for r in range(1, len(values) + 1)])
+    """Return the sums of values[r:], for r from 1 to 3."""
+    return np.array([values[r:].sum() for r in (1, 2, 3)])
 
 
-@check
+@tools.check
 def check_smallest_rank(smallest_rank: Callable) -> None:
-    """``smallest_rank(delta, x, loss)``: the least r ≥ 1 whose floor is at most loss."""
+    """``smallest_rank(delta, x, loss)``: the least r ≥ 1 whose floor is at most loss.
+
+    Where its answer changes from r to more, there a floor of the learner's own is: these are found
+    by bisection, and compared.
+    """
     n, d, k = 40, 4, 6
     delta = np.eye(d, k) * (5, 4, 3, 2, 0, 0)  # four directions, each of one input
     rng = np.random.default_rng(0)
     x = np.linalg.qr(rng.standard_normal((n, k)))[0] * n**0.5 * (0.1, 3, 0.3, 2, 1, 1)
     seen = np.array([12, 4, 0.9, 0.5]) * n**0.5  # the singular values of x delta.T
     tail = seen**2 / (2 * n)
-    none, floors = tail.sum(), _floors(tail)  # of r = 0; of r = 1, 2, 3, 4
-    sizes = (3, 1.08, 0.999, 0.93, 0.6)
-    losses = [round(floor * size, 4) for floor in floors[:3] for size in sizes]
-    losses += [2.5 * none, 1.1 * none, 0]  # 0: only full rank will do, and it exactly
 
-    def least(floors: Iterable[float]) -> NDArray:
-        least = [[r for r, floor in enumerate(floors, 1) if floor <= loss] for loss in losses]
-        return np.array([ranks[0] if ranks else np.nan for ranks in least])
+    def ask(loss: float, delta: NDArray = delta, x: NDArray = x) -> int:
+        r = tools.number(tools.call(smallest_rank, delta=delta, x=x, loss=loss), "the rank")
+        says = f"for loss = {loss:.3g} it says {r:.4g}"
+        assert r == int(r), f"{says}, which is no rank: is it a floor? Return its r"
+        assert r >= 1, f"{says}: no adapter has a rank below 1"
+        return int(r)
 
-    def ask(delta: NDArray, x: NDArray = x) -> NDArray:
-        got = []
-        for loss in losses:
-            try:
-                r = numbers(call(smallest_rank, delta=delta, x=x, loss=loss), "the rank")
-            except AssertionError as error:
-                if "returned None" not in str(error):
-                    raise
-                r = np.array(np.nan)
-            assert not r.ndim, f"one rank is asked for, got shape {r.shape}"
-            got.append(float(r))
-        return np.array(got)
+    def floors(**others: NDArray) -> NDArray:
+        return np.array([_edge(functools.partial(ask, **others), r) for r in (1, 2, 3)])
 
-    over = {"1": 1, "2": 2, "n": n, "twice d": 2 * d, "twice k": 2 * k, "twice the page's n": 200}
-    slips = {f"divide by 2n, n = len(x), not by {m}": floors * 2 * n / v for m, v in over.items()}
-    slips |= {
-        "the floor adds up squares: σ², not σ": _floors(seen / (2 * n)),
-        "first square each σ, then add": _floors(seen) ** 2 / (2 * n),
-        "the floor is the sum of squares, without its root": np.sqrt(floors),
-        "all that is left counts together, not each σ alone": [*tail[1:], 0],
-        "the floor is the sum of what is left, not its mean": floors / (3, 2, 1, 1),
-        "the mean of what is left is not over n: take the sum, over 2n": n * floors / (3, 2, 1, 1),
-        "that adds up what r directions keep: σ[r:] is what they leave": np.cumsum(tail),
-        "svd gives the largest σ first: what r directions leave is σ[r:]": _floors(tail[::-1]),
-        "the floor is a loss, not a share of one": floors / none,
-        "one fewer would do: after r directions σ[r:] is left": [none, *floors],
-        "one too few: do you count directions, or take an index?": floors[1:],
-    }  # fmt: skip
-    got, want = ask(delta), least(floors)
-    assert not np.isnan(got).all(), "it returned None, whatever the loss: is the `return` missing?"
-    if np.nanmax(got) > 1 and not np.array_equal(got, want):
-        top = np.nanargmax(got)
-        says = f"it says {got[top]:g} for loss = {losses[top]:.3g}, and again for"
-        assert not np.array_equal(got, ask(delta * np.eye(d)[:, :1]), equal_nan=True), (
-            f"{says} a delta of rank 1, where 1 will do: does it look at the delta that comes in?"
-        )
-        assert not np.array_equal(got, ask(delta, x[:, ::-1].copy()), equal_nan=True), (
-            f"{says} x with its columns in another order: floors belong to x @ delta.T, not to ΔW"
-        )
-    for why, slip in slips.items():  # of what says 0, too
-        assert not np.array_equal(np.maximum(got, 1)[:-1], least(slip)[:-1], equal_nan=True), why
-    assert not np.allclose(got, floors[want.astype(int) - 1]), "that is the floor: return its r"
-    told = ", ".join(f"{floor:.3g}" for floor in floors)
-    never = "".join(f". It never returns {r:g}" for r in sorted({*want} - {*got})[:1])
-    for loss, r, right in zip(losses, got, want, strict=True):
-        says = f"for loss = {loss:.3g} it says {'None' if np.isnan(r) else f'{r:g}'}"
-        assert not r < 1, f"{says}: no adapter has a rank below 1"
-        assert r == right, (
-            f"{says}, not {right:g}: floors must be <= loss, and from r = 1 on are {told}{never}"
-        )
-    assert ask(0 * delta)[-1] == 1, "if delta and loss are 0, 1 will do: `at most` is <=, not <"
+    try:
+        ranks = ask(0.01), ask(78.0)
+    except tools.NoResultError as error:
+        falls = "A floor is made of what r directions *leave*, σ[r:]: with r it falls, to 0"
+        raise AssertionError(f"{error} {falls}") from None
+    kept = f"rank {ranks[0]} for loss 0.01, and {ranks[1]} for 78, where fewer will do"
+    assert ranks[0] >= ranks[1], f"{kept}: σ[:r] is what r directions keep, σ[r:] what they leave"
+
+    got, right, left = floors(), _floors(tail), (3, 2, 1)
+    told = f"your floors for r = 1, 2, 3 are {got.round(4)}"
+    if not np.allclose(got, right):
+        others = {"delta": delta * np.eye(d)[:, :1], "x": x[:, ::-1].copy()}
+        same = [name for name, other in others.items() if np.allclose(floors(**{name: other}), got)]
+        assert not same, f"{told} whatever {' and '.join(same)} may be: they are of x @ delta.T"
+    slips = [
+        ("the floor adds up squares: σ², not σ", _floors(seen / (2 * n))),
+        ("first square each σ, then add", _floors(seen) ** 2 / (2 * n)),
+        ("the floor is the sum of squares, without its root", right**0.5),
+        ("all that is left counts together, not each σ alone", tail[1:]),
+        ("the floor is the sum of what is left, not its mean", right / left),
+        ("the mean of what is left is not over n: take the sum, over 2n", n * right / left),
+        ("svd gives the largest σ first: what r directions leave is σ[r:]", _floors(tail[::-1])),
+        ("the floor is a loss, not a share of one", right / tail.sum()),
+        ("one fewer would do: after r directions σ[r:] is left", (tail.sum(), *right[:2])),
+        ("one too few: do you count directions, or take an index?", (*right[1:], 0)),
+    ]
+    tools.slip(got, [(f"{told}: {why}", of_slip) for why, of_slip in slips])
+    times = got[0] / right[0]
+    by = f"you divide by {2 * n / max(times, 1e-9):.4g}, and 2n is {2 * n} here, n = len(x)"
+    assert times == 1 or not np.allclose(got, times * right) or np.allclose(got, right), (
+        f"{told}, {times:.4g} times the right ones: {by}"
+    )
+    assert np.allclose(got, right), f"{told}, and should be {right.round(4)}: which are in them?"
+    assert ranks == (4, 1), f"for loss = 0.01 and 78 it says {ranks}, not (4, 1)"
+    for delta_now, full in ((delta, 4), (0 * delta, 1)):
+        only = f"for loss = 0 and a delta of rank {full if full > 1 else 0}"
+        try:
+            r = ask(0.0, delta_now)
+        except tools.NoResultError as error:
+            raise AssertionError(f"{error} The last floor is 0: `at most` is <=") from None
+        assert r == full, f"{only} it says {r}, not {full}: `at most` is <=, not <"
+
+
+def _edge(ask: Callable[[float], int], r: int) -> float:
+    """Return the loss up to which more than r is asked for, by bisection."""
+    low, high = 1e-4, 1e6
+    if ask(low) <= r:
+        return 0.0
+    if ask(high) > r:
+        return np.inf
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if ask(middle) > r else (low, middle)
+    return high

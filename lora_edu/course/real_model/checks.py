@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu.course.checks import call, check, compare, numbers
+from lora_edu.course import checks as tools
 
 
 def _share(score: NDArray, y: NDArray) -> float:
@@ -14,78 +14,86 @@ def _share(score: NDArray, y: NDArray) -> float:
     return float(np.mean(y[nearest] == y))
 
 
-@check
+@tools.check
 def check_neighbours(neighbours: Callable) -> None:
     """``neighbours(e, y)``: the share of rows whose nearest other row, by cosine, has their y."""
-
-    def ask(e: NDArray, y: NDArray) -> float:
-        got = numbers(call(neighbours, e=e, y=y), "the result")
-        assert got.ndim == 0, f"return one number, got shape {got.shape}"
-        return float(got)
-
-    unnamed, family, before = "", "", 0.0
+    unnamed = ""
     for rows, columns in ((101, 101), (40, 4)):  # so many that no two mistakes give one share
         rng, y = np.random.default_rng(2510), np.arange(rows) % 4 % 3  # one group is larger
         e = np.eye(columns)[y] + 0.4 * rng.standard_normal((rows, columns))
         e *= rng.uniform(0.2, 5, (rows, 1))
-        length, less = np.linalg.norm(e, axis=1, keepdims=True), e - e.mean(0)
-        unit, apart = e / length, np.abs(e[:, None] - e)
-        cosines = unit @ unit.T
-        order = np.argsort(cosines - 9e9 * np.eye(rows))  # first itself, then from far to near
-        right, above = _share(cosines, y), np.argmax(np.triu(cosines, 1), axis=1)
-        later = np.sum((y[np.argmax(cosines - 9e9 * np.tri(rows), axis=1)] == y)[:-1])
-        strips = {  # what stands in place of rows of length 1
-            "long rows win: divide each row by its length, on both sides of the product": e,
-            "divide each *row* by its length, not each column": e / np.linalg.norm(e, axis=0),
-            "a length is the *root* of the sum of squares": e / length**2,
-            "a length is the *root* of the sum of squares ": e / np.abs(e).sum(1)[:, None],
-            "no mean is to be taken away": less / np.linalg.norm(less, axis=1)[:, None],
-        }
-        if rows == columns:
-            strips["the cosines are between rows: e @ e.T"] = unit.T
-            strips["divide each *row* by its own length: keepdims=True"] = e / length.T
-        not_all = "compare each row with all others, not only with later ones"
-        distance = "that is by distance, and length counts: divide each row by its length"
-        wrong = [
-            ("each finds itself: leave it out (or is the `return` inside the loop?)", 1.0),
-            *((why, _share(strip @ strip.T, y)) for why, strip in strips.items()),
-            *((distance, _share(-(apart**power).sum(-1), y)) for power in (1, 2)),
-            ("no mean is to be taken away", _share(np.asarray(np.corrcoef(e)), y)),
-            ("the nearest is that of the largest cosine, not the least", _share(-cosines, y)),
-            ("opposite is not near: no absolute value", _share(np.abs(cosines), y)),
-            ("compare y[nearest] with y, not the row's number", np.mean(order[:, -1] == y)),
-            *((not_all, n) for n in (later / rows, (later + 1) / rows, np.mean(y[above] == y))),
-            ("only the first row counts: is the `return` inside the loop?", 1 / rows),
-            *(("the nearest alone, no second", np.mean(y[order[:, n]] == y)) for n in (2, -2)),
-            ("a share is of 1, not of 100", 100 * right),
-            ("that is the share whose neighbour is of another group", 1 - right),
-            *(("do not round the share", round(right, digits)) for digits in (1, 2)),
-        ]
-        got = ask(e, y)
-        if not unnamed and not np.isclose(got, right):
-            for why, other in wrong:
-                assert not np.isclose(got, other), why.strip()
-            hits, over = round(rows * right), rows * right / got if got else 0.5
-            if np.isclose(over, round(over)):
-                family = f", or {hits} / {rows}; yours is {hits} / {over:.0f}: divide by n"
-            elif not np.isclose(rows * got, round(rows * got)):
-                family = f"; times {rows} yours is no whole number: count rows, each as 1 or as 0 "
-                family += "(is its neighbour's y its own?), then divide by n, not group by group"
-            unnamed, before = f"for {rows} rows: {got:.4g}, should be {right:.4g}{family}", got
+        unit = e / np.linalg.norm(e, axis=1, keepdims=True)
+        got, right = tools.number(tools.call(neighbours, e=e, y=y)), _share(unit @ unit.T, y)
+        if unnamed or np.isclose(got, right):
+            continue
+        tools.slip(got, _neighbour_slips(e, unit, y, right))
+        assert not tools.lost_digits(got, right), "do not round the share"
+        same = tools.ignored(
+            neighbours, {"e": e, "y": y}, {"e": rng.permutation(e), "y": y * (y > 1)}
+        )
+        assert not same, f"{got:.4g}: {same}"
+        over = rows * right / got if got else 0.5
+        unnamed = (
+            f"for {rows} rows: {got:.4g}, should be {right:.4g}, or {round(rows * right)} / {rows}"
+        )
+        if np.isclose(over, round(over)):
+            raise AssertionError(
+                f"{unnamed}; yours is {rows * right:.0f} / {over:.0f}: divide by n"
+            )
+        assert np.isclose(rows * got, round(rows * got)), (
+            f"{unnamed}; times {rows} yours is no whole number: count rows, each as 1 or as 0 (is "
+            "its neighbour's y its own?), then divide by n, not group by group"
+        )
     itself = "all cosines are negative; does each find itself? Rule it out by -np.inf, not by 0"
     twin = "two are alike; leave out the row itself, by its place, and no other: no twin"
     for rows, groups, near, right, hint in (
         ([[2, 0], [-1, 3], [-1, -2]], [0, 1, 0], [1, 0, 0], 1 / 3, itself),
         ([[1, 0], [2, 0], [0, 1], [-1, 4]], [0, 1, 1, 1], [1, 0, 3, 2], 1 / 2, twin),
     ):
-        got = ask(np.array(rows, float), np.array(groups))
-        assert not (unnamed and got == before), f"{got:.4g} whatever e and y are: use them"
-        assert not family, unnamed
+        got = tools.number(tools.call(neighbours, e=np.array(rows, float), y=np.array(groups)))
         assert np.isclose(got, right), (
             f"for the rows {rows} of groups {groups}: {got:.4g}, should be {right:.4g}, "
             f"for the nearest are rows {near}: {'which does yours find?' if unnamed else hint}"
         )
     assert not unnamed, unnamed
+
+
+def _neighbour_slips(e: NDArray, unit: NDArray, y: NDArray, right: float) -> list:
+    """Return what mistakes make of the share."""
+    n, cosines, apart = len(y), unit @ unit.T, np.abs(e[:, None] - e)
+    order = np.argsort(cosines - 9e9 * np.eye(n))  # first itself, then from far to near
+    later = np.sum((y[np.argmax(cosines - 9e9 * np.tri(n), axis=1)] == y)[:-1])
+    less, columns = e - e.mean(axis=0), e / np.linalg.norm(e, axis=0)
+    long = np.linalg.norm(e, axis=1, keepdims=True)
+    scores = [
+        ("long rows win: divide each row by its length, on both sides of the product", e @ e.T),
+        ("divide each *row* by its length, not each column", columns @ columns.T),
+        ("a length is the *root* of the sum of squares", (unit / long) @ (unit / long).T),
+        ("no mean is to be taken away", np.asarray(np.corrcoef(e))),
+        ("no mean is to be taken away", (less @ less.T) / np.linalg.norm(less, axis=1)),
+        ("that is by distance: divide each row by its length", -(apart**2).sum(axis=-1)),
+        ("that is by distance: divide each row by its length", -apart.sum(axis=-1)),
+        ("the nearest is that of the largest cosine, not the least", -cosines),
+        ("opposite is not near: no absolute value", np.abs(cosines)),
+    ]
+    if e.shape[0] == e.shape[1]:
+        scores += [
+            ("the cosines are between rows: e @ e.T", unit.T @ unit),
+            ("divide each *row* by its own length: keepdims=True", (e / long.T) @ (e / long.T).T),
+        ]
+    return [
+        ("each finds itself: leave it out (or is the `return` inside the loop?)", 1.0),
+        *((why, _share(score, y)) for why, score in scores),
+        ("compare y[nearest] with y, not the row's number", np.mean(order[:, -1] == y)),
+        *(
+            ("compare each row with all others, not only with later ones", (later + m) / n)
+            for m in (0, 1)
+        ),
+        ("only the first row counts: is the `return` inside the loop?", 1 / n),
+        ("the nearest alone, no second", np.mean(y[order[:, -2]] == y)),
+        ("a share is of 1, not of 100", 100 * right),
+        ("that is the share whose neighbour is of another group", 1 - right),
+    ]
 
 
 ALL = "compare each with *all* others, whether they stand before it or after"
@@ -110,12 +118,12 @@ SETTINGS = (  # learned, kept, and what decides; those who come so far know what
 )
 
 
-@check
+@tools.check
 def check_frontier(frontier: Callable) -> None:
     """``frontier(learned, kept)``: for each setting, whether no other beats it."""
 
     def ask(learned: NDArray, kept: NDArray) -> NDArray:
-        got = numbers(call(frontier, learned=learned, kept=kept), "the result")
+        got = tools.numbers(tools.call(frontier, learned=learned, kept=kept), "the result")
         assert got.shape == learned.shape, (
             f"shape {got.shape}: one True or False for each of the {len(learned)} settings (not "
             "their places; and no `return` inside a loop)"
@@ -124,7 +132,7 @@ def check_frontier(frontier: Callable) -> None:
         assert not odd, f"True or False for each setting, got {odd[0]:g}"
         return got
 
-    for number, (learned, kept, why) in enumerate(SETTINGS):
+    for place, (learned, kept, why) in enumerate(SETTINGS):
         pairs = list(zip(learned, kept, strict=True))
         beaten = [
             [p for p in pairs if p != own and p[0] >= own[0] and p[1] >= own[1]] for own in pairs
@@ -136,26 +144,25 @@ def check_frontier(frontier: Callable) -> None:
         i = np.flatnonzero(got != right)[0]
         says = f"{pairs[i]} is beaten by {beaten[i][0]}" if got[i] else f"nobody beats {pairs[i]}"
         x, y = np.random.default_rng(0).random((2, 20))
-        if number < 6 and not np.array_equal(
-            ask(x, y), ask(np.exp(9 * x) - 50, -9 * np.exp(-9 * y))
-        ):
+        stretched = ask(np.exp(9 * x) - 50, -9 * np.exp(-9 * y))  # nobody comes ahead by that
+        if place < 6 and not np.array_equal(ask(x, y), stretched):
             why = AMOUNT
-        elif number == 0:
+        elif place == 0:
             why = FIRST.get(tuple(got), why)
-        elif number == 2 and sum(got) == sum(right):
+        elif place == 2 and sum(got) == sum(right):
             why = ORDER
         raise AssertionError(f"for learned {learned} and kept {kept}, {says}: {why}")
 
 
-@check
+@tools.check
 def check_delta_from_file(delta: Callable) -> None:
     """``delta(tensors, name, lora_alpha)`` is ΔW of one layer, from the tensors PEFT saves."""
     import torch
 
     rng, key = np.random.default_rng(0), "base_model.model.{}.lora_{}.weight".format
-    query, value = "{}.attention.self.query", "{}.attention.self.value"
     layers = [
-        f"bert.encoder.layer.{of}" for of in (query.format(4), query.format(5), value.format(4))
+        f"bert.encoder.layer.{layer}.attention.self.{which}"
+        for layer, which in ((4, "query"), (5, "query"), (4, "value"))
     ]
     for r, d, alpha in ((3, 3, 10), (2, 5, 7)):  # square first: a wrong order has a value too
         shapes = {"A": (r, d), "B": (d, r)}
@@ -163,56 +170,27 @@ def check_delta_from_file(delta: Callable) -> None:
         for name in layers:
             tensors = {k: torch.tensor(array, dtype=torch.float32) for k, array in arrays.items()}
             try:
-                given = call(delta, tensors=tensors, name=name, lora_alpha=alpha)
+                given = tools.call(delta, tensors=tensors, name=name, lora_alpha=alpha)
             except AssertionError as error:
                 hint = f"; one key is {next(iter(arrays))!r}" if "KeyError" in str(error) else ""
                 raise AssertionError(f"{error}{hint}") from None
-            strips = {n: [arrays[key(n, p)] for p in "AB"] for n in layers}
+            got = tools.shaped(given, (d, d), "ΔW", ": it is lora_B @ lora_A")
+            strips = {n: (arrays[key(n, "A")], arrays[key(n, "B")]) for n in layers}
             A, B = strips[name]
-            got, right = numbers(given, "ΔW"), alpha / r * B @ A
-            assert got.shape == (d, d), f"shape {got.shape}: ΔW is lora_B @ lora_A, {(d, d)}"
-            scalings = {
-                "the scaling is missing: lora_alpha / r": 1,
-                f"the scaling is lora_alpha / r; here r is {r}": alpha,
-                "the scaling is lora_alpha / r: lora_alpha is missing": 1 / r,
-                "the scaling is lora_alpha / r, not lora_alpha / √r": alpha / r**0.5,
-                "the scaling comes once: not on lora_A and on lora_B": (alpha / r) ** 2,
-                "the scaling is lora_alpha / r, not r / lora_alpha": r / alpha,
-                "lora_alpha / r is no whole number here: no //, no rounding": alpha // r,
-                f"lora_alpha is {alpha} here: it is an argument": 32 / r,
-                "not minus": -alpha / r,
+            part, others = (
+                {"lora_B @ lora_A": B @ A},
+                tools.products(lora_A=A, lora_B=B) if r == d else {},
+            )
+            others |= {
+                f"lora_B of {n} @ lora_A of {m}": strips[n][1] @ strips[m][0]
+                for n, m in itertools.product(layers, repeat=2)
+                if {n, m} != {name}
             }
-            times = _times(got, B @ A)
-            if times and not np.allclose(got, right):
-                for why, scaling in scalings.items():
-                    assert not np.isclose(times, scaling), why
-                over = alpha / times
-                rank = f"r is {r} here, not {over:.0f}: it is the number of rows of lora_A"
-                assert not np.isclose(over, round(over)), rank
-                raise AssertionError(
-                    f"lora_B @ lora_A comes {times:.4g} times: the scaling is lora_alpha / r, here "
-                    f"{alpha} / {r}. Is a number fixed that must change?"
-                )
-            wrong = [("transposed: ΔW is lora_B @ lora_A", right.T)]
-            for n, m in itertools.product(layers, repeat=2):
-                if (n, m) != (name, name):
-                    other = strips[n][1] @ strips[m][0]
-                    wrong += [(f"that is another layer: its name is {name!r}", other)]
-            if r == d:
-                entry = "a product of matrices is @; * multiplies entry by entry"
-                neither = "ΔW is lora_B @ lora_A: each once, and neither transposed"
-                wrong += [(entry, M * N) for M in (B, B.T) for N in (A, A.T)]
-                transposed = B.T @ A, B @ A.T, A.T @ B, A @ B.T
-                wrong += [(neither, M) for M in (*transposed, A @ A, B @ B)]
-                wrong += [("in the wrong order: ΔW is lora_B @ lora_A", A @ B)]
-            for why, other in wrong if not np.allclose(got, right) else ():
-                assert _times(got, other) is None, why
-            rounded = "right but for the decimals: no rounding, no whole numbers"
-            assert np.allclose(got, right) or np.abs(got - right).max() > 1, rounded
-            compare(got, right, "ΔW", ": are both strips of this layer, and is it lora_B @ lora_A?")
-
-
-def _times(got: NDArray, other: NDArray) -> float | None:
-    """Return how many times another matrix this is, or None."""
-    times = float(np.sum(got * other) / np.sum(other * other))
-    return times if np.allclose(got, times * other) else None
+            times = tools.as_sum(got, part).get("lora_B @ lora_A", alpha / r)
+            assert np.isclose(times, alpha / r, rtol=1e-4), (
+                f"lora_B @ lora_A comes {times:.4g} times: lora_alpha / {alpha / times:.4g}. "
+                f"The scaling is lora_alpha / r: here lora_alpha is {alpha}, and r is {r}, the "
+                "number of rows of lora_A"
+            )
+            asked = f" (the name is {name!r})"
+            tools.compare_sum(got, {"lora_B @ lora_A": alpha / r}, part, others, asked)

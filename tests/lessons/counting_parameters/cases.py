@@ -1,7 +1,5 @@
 """Answers to the exercises; the wrong ones were given by readers of the lesson."""
 
-import numpy as np
-
 from lora_edu.course.counting_parameters import checks
 
 
@@ -9,183 +7,138 @@ def shares(width, kv):
     return kv / width, (kv + width) / (2 * width)
 
 
-def forged(printouts, base, one_rank):
-    return [i for i, (t, a) in enumerate(printouts) if a - t != base or t % one_rank]
+def with_lora(share):
+    """An answer whose share of the weights is right."""
+    return lambda width, kv: (kv / width, share(width, kv))
+
+
+def forged(printouts, base, one):
+    return [i for i, (t, a) in enumerate(printouts) if a - t != base or t % one]
+
+
+def by(rule):
+    """An answer that finds those for which ``rule(trainable, all, base, one_rank)``."""
+    return lambda printouts, base, one: [
+        i for i, (t, a) in enumerate(printouts) if rule(t, a, base, one)
+    ]
+
+
+def listed_twice(printouts, base, one):
+    tests = by(lambda t, a, base, one: a - t != base), by(lambda t, a, base, one: t % one)
+    return [i for test in tests for i in test(printouts, base, one)]
 
 
 def largest(shapes, budget, size):
     return budget // (size * sum(d + k for d, k in shapes))
 
 
-def first_only(printouts, base, one_rank):
-    for i, (trainable, everything) in enumerate(printouts):
-        if everything - trainable != base or trainable % one_rank:
-            return [i]
-    return []
+def costing(cost):
+    """An answer for which one rank costs ``cost(shapes, size)``."""
+    return lambda shapes, budget, size: int(budget / cost(shapes, size))
 
 
 CASES = {
     checks.check_shares_left: (
-        lambda width, kv_width: shares(width, kv_width),
+        shares,
         {
-            "brackets": (
-                lambda w, kv: (kv / w, (w + kv) / 2 * w),
-                "that is right times 16,777,216",
+            "not 0.625; it is 0.5 · kv_width · width + 0.5 · width²": (
+                with_lora(lambda w, kv: (w + kv) / 2 * w)
             ),
-            "per cent": (lambda w, kv: tuple(100 * s for s in shares(w, kv)), "per cent"),
-            "turned": (lambda w, kv: shares(w, kv)[::-1], "the weights' share first"),
-            "A shrinks": (lambda w, kv: (kv / w, kv / w), "lora_A is as wide as before"),
-            "squared": (lambda w, kv: ((kv / w) ** 2, 0.5), "the columns stay width"),
-            "saved": (lambda w, kv: tuple(1 - s for s in shares(w, kv)), "shares that are saved"),
-            "one saved": (lambda w, kv: (kv / w, 1 - shares(w, kv)[1]), "that share is saved"),
-            "inverse": (lambda w, kv: (w / kv, 1), "full over shared"),
-            "counts": (lambda w, kv: (kv * w, kv + w), "that is a count of weights"),
-            "edge": (lambda w, kv: ((kv + w) / (2 * w),) * 2, "weights are rows · columns"),
-            "one width": (lambda w, kv: (kv / w, (kv + w) / w), "LoRA has width + width"),
-            "one number": (lambda w, kv: kv / w, "return two shares"),
-            "a text": (lambda w, kv: (f"{kv / w}", 1), "a share is a number"),
-            "a constant": (lambda w, kv: (0.25, 0.625), "is a number fixed that must change?"),
-            "Llama's width": (
-                lambda w, kv: (kv / w, (4096 + kv) / 8192),
-                "of LoRA's numbers, 0.625, should be 0.5625: right for (4096, 1024), not here",
+            "it is width^-1 · kv_width: count LoRA's numbers, r (d + k)": (
+                with_lora(lambda w, kv: kv / w)
             ),
-            "whole division": (lambda w, kv: (kv // w, (kv + w) // (2 * w)), "divide with /"),
-            "rounded": (lambda w, kv: tuple(round(s, 4) for s in shares(w, kv)), "do not round"),
-            "r d + k": (
-                lambda w, kv: (kv / w, (8 * kv + w) / (8 * w + w)),
-                "4096 × 4096 becomes 1024 × 4096: count r (d + k) on both",
+            "it is 0.75 + 0.25 · kv_width / width": with_lora(lambda w, kv: (3 + kv / w) / 4),
+            "which is right there alone; it is 0.5 + 0.00012 · kv_width": (
+                with_lora(lambda w, kv: (4096 + kv) / 8192)
             ),
-            "all four": (lambda w, kv: (kv / w, (3 + kv / w) / 4), "q and o are not asked for"),
+            "is 0.375, not 0.625: that share is saved": with_lora(
+                lambda w, kv: 1 - shares(w, kv)[1]
+            ),
+            "per cent": lambda w, kv: tuple(100 * share for share in shares(w, kv)),
+            "the weights' share comes first": lambda w, kv: shares(w, kv)[::-1],
+            "shares that are saved": lambda w, kv: tuple(1 - share for share in shares(w, kv)),
+            "of the weights your share for (4096, 1024) is 0.0625, not 0.25; it is width^-2": (
+                lambda w, kv: ((kv / w) ** 2, 0.5)
+            ),
+            "of the weights your share for (4096, 1024) is 0, not 0.25: do not round": (
+                lambda w, kv: (kv // w, (kv + w) // (2 * w))
+            ),
+            "right there alone: do not": lambda w, kv: [round(share, 4) for share in shares(w, kv)],
+            "return 2 values, the weights' share and": lambda w, kv: kv / w,
+            "the weights' share must be a number": lambda w, kv: (f"{kv / w}", 1),
         },
     ),
     checks.check_forged: (
         forged,
         {
-            "the sound": (
-                lambda p, base, one: [i for i in range(len(p)) if i not in forged(p, base, one)],
-                "these are the sound ones",
+            "30 / 12 is 2.5, not whole. You call forged 3 of 3 with a wrong difference, 0 of 2": (
+                by(lambda t, a, base, one: a - t != base)
             ),
-            "difference": (
-                lambda p, base, one: [i for i, (t, a) in enumerate(p) if a - t != base],
-                "(30, 1030) with base 1,000 and one rank 12, is forged: 30 is no multiple of 12",
+            "is forged: 1,000 - 24 is 976, not the base": by(lambda t, a, base, one: t % one),
+            "0 of 3 with a wrong difference, 0 of 2 with a wrong rank, 1 of 1 with both": (
+                by(lambda t, a, base, one: a - t != base and t % one)
             ),
-            "ranks": (
-                lambda p, base, one: [i for i, (t, _) in enumerate(p) if t % one],
-                "is forged: 1,000 - 24 is 976, not the base",
+            "3,833,857 / 425,984 is 9.00000235": (
+                by(lambda t, a, base, one: a - t != base or abs(t / one - round(t / one)) > 1e-3)
             ),
-            "and": (
-                lambda p, base, one: [i for i, (t, a) in enumerate(p) if a - t != base and t % one],
-                "one broken rule is enough",
+            "1,120 - 120 is 1,000, the base, and 120 / 12 is 10. You call forged 2 of 2": (
+                by(
+                    lambda t, a, base, one: (
+                        a - t != base or t / one not in [2**n for n in range(11)]
+                    )
+                )
             ),
-            "without the last": (lambda *a: forged(*a)[:-1], "was the last one looked at?"),
-            "from 1": (lambda *a: [i + 1 for i in forged(*a)], "count from 0"),
-            "the pairs": (lambda p, *a: [p[i] for i in forged(p, *a)], "positions alone"),
-            "first only": (first_only, "only the first is returned"),
-            "none": (lambda *a: [], "position 0, (24, 1000) with"),
-            "all": (lambda p, *a: list(range(len(p))), "1,012 - 12 is 1,000, the base"),
-            "the page's": (lambda *a: [1, 3], "judge the list that you get"),
-            "out of range": (lambda *a: [-1, *forged(*a)], "there is no position -1"),
-            "listed twice": (
-                lambda p, base, one: [
-                    i for i, (t, a) in enumerate(p) for bad in (a - t != base, t % one) if bad
-                ],
-                "position 3 stands twice",
+            "these are the sound ones": (
+                lambda p, base, one: [i for i in range(len(p)) if i not in forged(p, base, one)]
             ),
-            "flags": (
-                lambda p, *a: [i in forged(p, *a) for i in range(len(p))],
-                "not a flag for each",
-            ),
-            "np.where": (lambda *a: (np.array(forged(*a)),), "positions alone"),
-            "texts": (lambda *a: [str(i) for i in forged(*a)], "positions are whole numbers"),
-            "how many": (lambda *a: len(forged(*a)), "return a list of positions"),
-            "too small only": (
-                lambda p, base, one: [i for i, (t, a) in enumerate(p) if a - t < base or t % one],
-                "1,048 - 36 is 1,012, not the base",
-            ),
-            "powers of two": (
-                lambda p, base, one: [
-                    i
-                    for i, (t, a) in enumerate(p)
-                    if a - t != base or t / one not in [2**n for n in range(11)]
-                ],
-                "120 is 10 · 12",
-            ),
-            "rounded": (
-                lambda p, base, one: [
-                    i for i, (t, a) in enumerate(p) if a - round(t / one) * one != base
-                ],
-                "1,024 - 30 is 994",
-            ),
-            "nearly whole": (
-                lambda p, base, one: [
-                    i
-                    for i, (t, a) in enumerate(p)
-                    if a - t != base or abs(t / one - round(t / one)) > 1e-3
-                ],
-                "3,833,857 is no multiple of 425,984",
-            ),
+            "was the last one looked at?": lambda *a: forged(*a)[:-1],
+            "only the first is returned": lambda *a: forged(*a)[:1],
+            "count from 0": lambda *a: [i + 1 for i in forged(*a)],
+            "judge the list that you get": lambda *a: [1, 3],
+            "there is no position -1": lambda *a: [-1, *forged(*a)],
+            "stands twice in [0, 2, 3, 3": listed_twice,
+            "positions alone": lambda p, *a: [p[i] for i in forged(p, *a)],
+            "not a flag for each": lambda p, *a: [i in forged(p, *a) for i in range(len(p))],
+            "positions are whole numbers": lambda *a: [str(i) for i in forged(*a)],
+            "return a list of positions": lambda *a: len(forged(*a)),
         },
     ),
     checks.check_largest_rank: (
         largest,
         {
-            "one more": (lambda *a: largest(*a) + 1, "too many"),
-            "not whole": (
-                lambda shapes, budget, size: budget / (size * sum(map(sum, shapes))),
-                "a rank is a whole number",
+            "costs you 5,040 bytes, not 10,080: yours is Σ d + Σ k": (
+                costing(lambda shapes, size: sum(map(sum, shapes)))
             ),
-            "no bytes": (
-                lambda shapes, budget, size: budget // sum(map(sum, shapes)),
-                "each number takes 2 bytes",
+            "yours is Σ (d + k) / size": costing(lambda shapes, size: sum(map(sum, shapes)) / size),
+            "yours is 2 · Σ d + 2 · Σ k": costing(lambda shapes, size: 2 * sum(map(sum, shapes))),
+            "yours is size · (d + k) of the first shape": (
+                costing(lambda shapes, size: size * sum(shapes[0]))
             ),
-            "times": (
-                lambda shapes, budget, size: budget * size // sum(map(sum, shapes)),
-                "do not multiply",
+            "yours is size · (d + k) of the last shape": (
+                costing(lambda shapes, size: size * sum(shapes[-1]))
             ),
-            "first": (lambda s, b, size: largest(s[:1], b, size), "only the first shape"),
-            "last": (lambda s, b, size: largest(s[-1:], b, size), "only the last shape"),
-            "B only": (
-                lambda s, b, size: b // (size * sum(d for d, _ in s)),
-                "lora_A is missing",
+            "yours is size · (d + k) of the smallest shape": (
+                lambda s, budget, size: sum(budget // (size * sum(one)) for one in s)
             ),
-            "A only": (
-                lambda s, b, size: b // (size * sum(k for _, k in s)),
-                "lora_B is missing",
+            "yours is size · (d + k) of the largest shape": (
+                costing(lambda shapes, size: size * max(map(sum, shapes)))
             ),
-            "its size": (
-                lambda s, b, size: largest(s, b, size) * size * sum(map(sum, s)),
-                "that is the size in bytes",
+            "yours is size · Σ d": costing(lambda shapes, size: size * sum(d for d, _ in shapes)),
+            "yours is size · Σ k": costing(lambda shapes, size: size * sum(k for _, k in shapes)),
+            "yours is size · Σ d k": costing(lambda s, size: size * sum(d * k for d, k in s)),
+            "shapes that differ": costing(lambda s, size: size * sum(map(sum, {*s}))),
+            "yours is size": lambda s, budget, size: budget // size * sum(map(sum, s)),
+            "you return 1 for a budget of 1 byte": lambda *a: largest(*a) + 1,
+            "a budget of as many is enough": lambda s, budget, size: largest(s, budget - 1, size),
+            "whatever budget may be": lambda s, budget, size: size * sum(map(sum, s)),
+            "rounded to megabytes": lambda s, b, size: largest(s, b // 10**6 * 10**6, size),
+            "is the size in bytes, and not the rank": (
+                lambda s, budget, size: largest(s, budget, size) * size * sum(map(sum, s))
             ),
-            "its cost": (lambda s, b, size: size * sum(map(sum, s)), "how often does it fit?"),
-            "area": (
-                lambda s, b, size: b // (size * sum(d * k for d, k in s)),
-                "r d k is no count of LoRA's",
-            ),
-            "squares": (lambda s, b, size: b // (size * sum(2 * d for d, _ in s)), "no square"),
-            "a set": (lambda s, b, size: largest({*s}, b, size), "the same shape in another block"),
-            "no brackets": (
-                lambda s, b, size: b // size * sum(map(sum, s)),
-                "without brackets",
-            ),
-            "each alone": (
-                lambda s, b, size: sum(b // (size * sum(one)) for one in s),
-                "all share one budget",
-            ),
-            "two bytes": (lambda s, b, size: largest(s, b, 2), "is a number of theirs fixed?"),
-            "megabytes": (
-                lambda s, b, size: largest(s, b // 10**6 * 10**6, size),
-                "rounded to megabytes",
-            ),
-            "at least 1": (lambda *a: max(1, largest(*a)), "too many"),
-            "strictly less": (
-                lambda s, b, size: largest(s, b - 1, size),
-                "7 fits, but 8 fits too",
-            ),
-            "up to 64": (
-                lambda *a: min(64, largest(*a)),
-                "64 fits, but 2136 fits too (for the lists",
-            ),
-            "a text": (lambda *a: str(largest(*a)), "return a number"),
+            "64 fits, but 2136 fits too: 64 is a power": lambda *a: min(64, largest(*a)),
+            "70 fits, but 2136 fits too: does a search end": lambda *a: min(70, largest(*a)),
+            "a rank is a whole number": lambda s, b, size: b / (size * sum(map(sum, s))),
+            "the rank must be a number": lambda *a: str(largest(*a)),
         },
     ),
 }

@@ -1,8 +1,7 @@
 """Answers to the exercises."""
 
 import numpy as np
-import torch
-from lessons import in_place, loses_return
+from lessons import in_place
 
 from lora_edu.course.inside_the_update import checks
 
@@ -11,15 +10,15 @@ def svd(M):
     return np.linalg.svd(M, full_matrices=False)
 
 
-def cut(A, B, r):
+def cut(A, B, r, power=1):
     U, S, Vt = svd(B @ A)
-    return Vt[:r], U[:, :r] * S[:r]
+    return Vt[:r], U[:, :r] * S[:r] ** power
 
 
-def cut_with(A, B, r, left=lambda S: S, right=lambda S: S**0, at=slice):
+def weakest(A, B, r):
     U, S, Vt = svd(B @ A)
-    which = at(r)
-    return right(S[which])[:, None] * Vt[which], U[:, which] * left(S[which])
+    last = slice(len(A) - r, len(A))
+    return Vt[last], U[:, last] * S[last]
 
 
 def cut_columns(A, B, r):
@@ -27,37 +26,31 @@ def cut_columns(A, B, r):
     return Vt[:, :r].T, U[:, :r] * S[:r]
 
 
-def cut_apart(A, B, r, both=True):
-    A_low, B_low = (np.matmul(*cut(np.eye(M.shape[1]), M, r)[::-1]) for M in (A, B))
-    return cut(A_low, B_low if both else B, r)
+def cut_apart(A, B, r):
+    low_A, low_B = (np.matmul(*cut(np.eye(M.shape[1]), M, r)[::-1]) for M in (A, B))
+    return cut(low_A, low_B, r)
 
 
-def longest(A):
-    return np.argsort(-np.linalg.norm(A, axis=1))
+def longest(A, B, r):
+    most = np.argsort(-np.linalg.norm(A, axis=1))[:r]
+    return A[most], B[:, most]
 
 
-def left(A):
-    return svd(A)[0].T
+def directions(A):
+    return svd(A)[2]
 
 
-def overlap(A_1, A_2, i, j, over=min, power=2, directions=lambda A: svd(A)[2]):
-    V_1, V_2 = directions(A_1)[:i], directions(A_2)[:j]
-    return np.linalg.norm(V_1 @ V_2.T) ** power / over(i, j)
+def overlap(A_1, A_2, i, j, of=directions, over=min):
+    return np.sum((of(A_1)[:i] @ of(A_2)[:j].T) ** 2) / over(i, j)
 
 
-def overlap_of_columns(A_1, A_2, i, j):
-    V_1, V_2 = (np.linalg.svd(A)[2] for A in (A_1, A_2))
-    return np.linalg.norm(V_1[:, :i].T @ V_2[:, :j]) ** 2 / min(i, j)
+def of_cosines(value):
+    """An answer that is ``value(cosines)``, divided by min(i, j)."""
+    return lambda A, B, i, j: value(directions(A)[:i] @ directions(B)[:j].T) / min(i, j)
 
 
-def overlap_spectral(A_1, A_2, i, j):
-    return np.linalg.norm(svd(A_1)[2][:i] @ svd(A_2)[2][:j].T, 2) ** 2 / min(i, j)
-
-
-def overlap_plain(A_1, A_2, i, j, square=False, absolute=False):
-    cosines = svd(A_1)[2][:i] @ svd(A_2)[2][:j].T
-    total = np.abs(cosines).sum() if absolute else cosines.sum()
-    return (total**2 if square else total) / min(i, j)
+def from_columns(A_1, A_2, i, j):
+    return np.sum((directions(A_1)[:, :i].T @ directions(A_2)[:, :j]) ** 2) / min(i, j)
 
 
 def one_adapter(A_1, B_1, A_2, B_2, weight, first=1.0, of_A=1.0, of_B=None):
@@ -69,163 +62,92 @@ def crossed(A_1, B_1, A_2, B_2, weight):
     return np.concatenate([A_2, A_1]), np.concatenate([B_1, weight * B_2], axis=1)
 
 
-def whole(A_1, B_1, A_2, B_2, weight):
-    total = B_1 @ A_1 + weight * B_2 @ A_2
-    return np.eye(total.shape[1]), total
-
-
 def cut_back(A_1, B_1, A_2, B_2, weight):
-    return cut(*whole(A_1, B_1, A_2, B_2, weight), len(A_1))
-
-
-def cut_in_torch(A, B, r):
-    U, S, Vt = torch.linalg.svd(B @ A, full_matrices=False)
-    return Vt[:r], U[:, :r] * S[:r]
-
-
-def joined_in_torch(A_1, B_1, A_2, B_2, weight):
-    return torch.cat([A_1, A_2]), torch.cat([B_1, weight * B_2], 1)
+    total = B_1 @ A_1 + weight * B_2 @ A_2
+    return cut(np.eye(total.shape[1]), total, len(A_1))
 
 
 CASES = {
     checks.check_cut: (
         cut,
         {
-            "first rows": (lambda A, B, r: (A[:r], B[:, :r]), "that keeps the first rows of A"),
-            "last rows": (lambda A, B, r: (A[-r:], B[:, -r:]), "that keeps the last rows of A"),
-            "no values": (
-                lambda A, B, r: cut_with(A, B, r, left=lambda S: S**0),
-                "the singular values are missing",
+            "that keeps the first rows of A": lambda A, B, r: (A[:r], B[:, :r]),
+            "that keeps the last rows of A": lambda A, B, r: (A[-r:], B[:, -r:]),
+            "that keeps the longest rows": longest,
+            "strengths [1. 1. 1.] = 1, and not": lambda A, B, r: cut(A, B, r, power=0),
+            "= σ^0.5, and not [44.739 31.773  9.09 ] = σ": lambda A, B, r: cut(A, B, r, power=0.5),
+            "it holds the directions [4, 5, 6], counted from the strongest": weakest,
+            "its rows are the directions, not its columns": cut_columns,
+            "cut the product, not A and B one by one": cut_apart,
+            "not of lora_A @ lora_B": lambda A, B, r: (directions(A @ B)[:r] @ A, B[:, :r]),
+            "the rows of lora_A are those of Vᵀ": lambda A, B, r: (
+                svd(B @ A)[0][:, :r].T,
+                B[:, :r],
             ),
-            "twice": (lambda A, B, r: cut_with(A, B, r, right=lambda S: S), "in both strips"),
-            "one root": (
-                lambda A, B, r: cut_with(A, B, r, left=np.sqrt),
-                "in one strip",
+            "its columns are none of the first columns of U": lambda A, B, r: (
+                cut(A, B, r)[0],
+                B[:, :r],
             ),
-            "weakest": (
-                lambda A, B, r: cut_with(A, B, r, at=lambda r: slice(len(A) - r, len(A))),
-                "these are the weakest",
-            ),
-            "columns": (cut_columns, "its rows are the directions"),
-            "one by one": (cut_apart, "cut the product, not A and B one by one"),
-            "best B for those rows": (
-                lambda A, B, r: (A[:r], B @ A @ np.linalg.pinv(A[:r])),
-                "that keeps the first rows of A",
-            ),
-            "longest": (
-                lambda A, B, r: (A[longest(A)[:r]], B[:, longest(A)[:r]]),
-                "that keeps the longest rows",
-            ),
-            "A @ B": (
-                lambda A, B, r: (svd(A @ B)[2][:r] @ A, B @ svd(A @ B)[0][:, :r]),
-                "not of lora_A @ lora_B",
-            ),
-            "one value lost": (
-                lambda A, B, r: cut_with(A, B, r, left=lambda S: S * (S[-1] < S)),
-                "each direction has its own",
-            ),
-            "as long as the whole": (
-                lambda A, B, r: cut_with(A, B, r, left=lambda S: 1.01 * S),
-                "1.01 times the nearest",
-            ),
-            "on their sides": (
-                lambda A, B, r: [strip.T for strip in cut(A, B, r)],
-                "lora_A has shape (6, 3), should be (3, 6)",
-            ),
-            "turned": (lambda A, B, r: cut(A, B, r)[::-1], "lora_A comes first"),
-            "not cut": (lambda A, B, r: (A, B), "r = 3 directions"),
-            "product": (lambda A, B, r: np.matmul(*cut(A, B, r)[::-1]), "return two arrays"),
-            "in place": (lambda A, B, r: (in_place(A, 1.0), B), "lora_A itself was changed"),
-            "no return": (loses_return, "is the `return` missing?"),
+            "the two are swapped": lambda A, B, r: cut(A, B, r)[::-1],
+            "not (3, 6): r = 3 directions": lambda A, B, r: (A, B),
+            "return 2 values": lambda A, B, r: np.matmul(*cut(A, B, r)[::-1]),
+            "lora_A itself was changed": lambda A, B, r: (in_place(A, 1.0), B),
         },
     ),
     checks.check_overlap: (
         overlap,
         {
-            "no square": (lambda *a: overlap(*a, power=1), "square each cosine"),
-            "sum squared": (
-                lambda *a: overlap_plain(*a, square=True),
-                "then sum",
+            "the sum of squares^0.5": of_cosines(np.linalg.norm),
+            "the plain sum (square each cosine, then sum), squared": of_cosines(
+                lambda c: c.sum() ** 2
             ),
-            "plain sum": (overlap_plain, "square each cosine"),
-            "absolute": (lambda *a: overlap_plain(*a, absolute=True), "not absolute values"),
-            "undivided": (
-                lambda *a: overlap(*a, over=lambda *_: 1),
-                "divided by 1: divide by min(i, j)",
+            "should be 0.415: square each cosine, then sum": of_cosines(np.sum),
+            "the sum of absolute values": of_cosines(lambda c: abs(c).sum()),
+            "the largest singular value": of_cosines(lambda c: np.linalg.norm(c, 2) ** 2),
+            "the sum of singular values": of_cosines(lambda c: np.linalg.norm(c, "nuc")),
+            "[1, 2] of A_1 with [1, 2, 3] of A_2, divided by 1;": (
+                lambda *a: overlap(*a, over=lambda i, j: 1)
             ),
-            "max": (lambda *a: overlap(*a, over=max), "divided by 3: divide by min(i, j), here 2"),
-            "mean": (lambda *a: overlap(*a, over=lambda i, j: i * j), "divided by 6: divide"),
-            "rows": (lambda *a: overlap(*a, directions=lambda A: A), "take the SVD first"),
-            "columns": (overlap_of_columns, "the directions are its rows"),
-            "cut first": (
-                lambda A, B, i, j: overlap(A[:i], B[:j], i, j),
-                "the SVD of *all* of A first",
+            "divided by 3; asked are": lambda *a: overlap(*a, over=max),
+            "directions [4, 5] of A_1 with [3, 4, 5]": (
+                lambda *a: overlap(*a, of=lambda A: directions(A)[::-1])
             ),
-            "spectral": (overlap_spectral, "without a second argument"),
-            "less": (lambda *a: 1 - overlap(*a), "1 less"),
-            "a matrix": (lambda A_1, A_2, i, j: A_1 @ A_2.T, "got shape (7, 7)"),
-            "left": (lambda A, B, i, j: overlap(A, B, i, j, directions=left), "*right* singular"),
-            "weakest": (
-                lambda *a: overlap(*a, directions=lambda A: svd(A)[2][::-1]),
-                "not the last",
-            ),
-            "one more": (lambda A, B, i, j: overlap(A, B, i + 1, j + 1), "not [0:3] and [0:4]"),
-            "above chance": (
-                lambda *a: overlap(*a) - max(a[2:]) / a[0].shape[1],
-                "leave chance out",
-            ),
-            "chance": (lambda A, B, i, j: max(i, j) / 384, "whatever A_1 and A_2 are"),
-            "rounded": (lambda *a: round(overlap(*a), 2), "do not round"),
-            "no return": (loses_return, "is the `return` missing?"),
+            "[1, 2, 3] of A_1 with [1, 2, 3, 4]": lambda A, B, i, j: overlap(A, B, i + 1, j + 1),
+            "[1, 2, 3] of A_1 with [1, 2] of A_2": lambda A, B, i, j: overlap(B, A, i, j),
+            "only the pairs [(1, 1), (2, 2)]": of_cosines(lambda c: np.sum(np.diag(c) ** 2)),
+            "yours is 1 less the sum": lambda *a: 1 - overlap(*a),
+            "yours is 2 more than the sum": lambda *a: 2 + overlap(*a),
+            "the rows of A (take the SVD first)": lambda *a: overlap(*a, of=lambda A: A),
+            "take that of all of A, then cut": lambda A, B, i, j: overlap(A[:i], B[:j], i, j),
+            "the columns of Vᵀ": from_columns,
+            "Uᵀ (the *right* singular": lambda *a: overlap(*a, of=lambda A: svd(A)[0]),
+            "whatever A_1 and A_2 may be": lambda A, B, i, j: max(i, j) / 384,
+            "do not round": lambda *a: round(overlap(*a), 2),
+            "return one number": lambda A, B, i, j: A @ B.T,
+            "i = 4, j = 1 it is": lambda *a: overlap(*a, over=lambda i, j: i),
+            "which directions do you take": of_cosines(lambda c: np.sum(c**4)),
         },
     ),
     checks.check_one_adapter: (
         one_adapter,
         {
-            "strips added": (
-                lambda A_1, B_1, A_2, B_2, w: (A_1 + A_2, B_1 + w * B_2),
-                "strips added",
+            "B_1 @ A_2 and B_2 @ A_1 is too much": (
+                lambda A_1, B_1, A_2, B_2, w: (A_1 + A_2, B_1 + w * B_2)
             ),
-            "no weight": (lambda *a: one_adapter(*a, of_B=1.0), "the weight is missing"),
-            "both": (
-                lambda A_1, B_1, A_2, B_2, w: one_adapter(A_1, B_1, A_2, B_2, w, of_A=w),
-                "not in both",
+            "B_2 @ A_2 comes 1 times, not 3 times (weight = 3; each": (
+                lambda *a: one_adapter(*a, of_B=1.0)
             ),
-            "all": (
-                lambda A_1, B_1, A_2, B_2, w: one_adapter(A_1, B_1, A_2, B_2, w, first=w),
-                "to the second alone",
+            "B_2 @ A_2 comes 9 times": lambda *a: one_adapter(*a, of_A=a[4]),
+            "B_1 @ A_1 comes 3 times, not 1 times": lambda *a: one_adapter(*a, first=a[4]),
+            "B_1 @ A_2 and B_2 @ A_1 in place of": crossed,
+            "lora_A has shape (2, 5), not (4, 5): the 2 rows of A_1 above the 2 of A_2": cut_back,
+            "both strips are matrices": lambda A_1, B_1, A_2, B_2, w: (
+                np.stack([A_1, A_2]),
+                np.stack([B_1, w * B_2]),
             ),
-            "of the first": (
-                lambda A_1, B_1, A_2, B_2, w: one_adapter(A_1, B_1, A_2, B_2, w, first=w, of_B=1.0),
-                "not to the first",
-            ),
-            "root": (
-                lambda *a: one_adapter(*a, of_B=abs(a[4]) ** 0.5),
-                "in one strip only",
-            ),
-            "crossed": (crossed, "each B must meet its own A"),
-            "mixed": (
-                lambda A_1, B_1, A_2, B_2, w: one_adapter(A_1, B_1, A_2, B_2, w, first=1 - w),
-                "the first has 1",
-            ),
-            "whole": (whole, "lora_A has shape"),
-            "cut back": (cut_back, "with fewer, something is lost"),
-            "side by side": (
-                lambda A_1, B_1, A_2, B_2, w: (np.hstack([A_1, A_2]), np.vstack([B_1, w * B_2])),
-                "lora_A has shape (2, 10), should be (4, 5): the 2 rows",
-            ),
-            "half": (
-                lambda *a: one_adapter(*a, of_B=0.5),
-                "B_2 @ A_2 0.5 times: should be 1 and 3",
-            ),
-            "stacked": (
-                lambda A_1, B_1, A_2, B_2, w: (np.stack([A_1, A_2]), np.stack([B_1, w * B_2])),
-                "a strip has two axes",
-            ),
-            "no number": (lambda *a: one_adapter(*a, of_B=np.nan), "lora_B holds nan"),
-            "turned": (lambda *a: one_adapter(*a)[::-1], "lora_A comes first"),
-            "product": (lambda *a: np.matmul(*one_adapter(*a)[::-1]), "return two arrays"),
-            "no return": (loses_return, "is the `return` missing?"),
+            "lora_B holds nan": lambda *a: one_adapter(*a, of_B=np.nan),
+            "the two are swapped": lambda *a: one_adapter(*a)[::-1],
+            "return 2 values": lambda *a: np.matmul(*one_adapter(*a)[::-1]),
         },
     ),
 }
