@@ -51,29 +51,9 @@ def check_cut(cut: Callable) -> None:
         tools.compare_cut(new_B @ new_A, M, r)
 
 
-def _other_sums(A_1: NDArray, A_2: NDArray, i: int, j: int) -> dict[str, float]:
-    """Return what mistakes take instead of cosines between right singular vectors."""
-    (U_1, s_1, V_1), (U_2, s_2, V_2) = _svd(A_1), _svd(A_2)
-    long_1, long_2 = s_1[:, None] * V_1, s_2[:, None] * V_2
-    cosines = V_1[:i] @ V_2[:j].T
-    products = {
-        "the rows of A (take the SVD first)": A_1[:i] @ A_2[:j].T,
-        "the SVD of the first rows (take that of all of A, then cut)": (
-            _svd(A_1[:i])[2] @ _svd(A_2[:j])[2].T
-        ),
-        "vectors times singular values (the vectors alone)": long_1[:i] @ long_2[:j].T,
-        "the columns of Vᵀ (svd returns Vᵀ: the directions are its rows)": V_1[:, :i].T
-        @ V_2[:, :j],
-        "U (the *right* singular vectors are the rows of Vᵀ)": U_1[:, :i].T @ U_2[:, :j],
-        "Uᵀ (the *right* singular vectors are the rows of Vᵀ)": U_1[:i] @ U_2[:j].T,
-    }
-    sums = {f"the sum of squares of {of}": np.sum(M**2) for of, M in products.items()}
-    sums["the sum of squares"] = np.sum(cosines**2)
-    sums["the sum of absolute values (square each cosine)"] = np.abs(cosines).sum()
-    sums["the plain sum (square each cosine, then sum), squared"] = cosines.sum() ** 2
-    sums["the sum of singular values (squares are asked for)"] = np.linalg.norm(cosines, "nuc")
-    sums["the largest singular value (norm(M, 2), not norm(M))"] = np.linalg.norm(cosines, 2)
-    return sums
+def _times(one: NDArray, two: NDArray) -> NDArray:
+    """Return the products of all rows of two matrices, for many pairs of them."""
+    return one @ two.swapaxes(1, 2)
 
 
 @tools.check
@@ -82,32 +62,56 @@ def check_overlap(overlap: Callable) -> None:
 
     Over many examples it is a sum of squared cosines: which of them are in it, and how often?
     """
-    rng, n, i, j = np.random.default_rng(0), 5, 2, 3
-    pairs = rng.standard_normal((40, 2, n, 8))
-    got = np.array(
-        [tools.number(tools.call(overlap, A_1=A_1, A_2=A_2, i=i, j=j)) for A_1, A_2 in pairs]
-    )
-    squares = np.array([(_svd(A_1)[2] @ _svd(A_2)[2].T) ** 2 for A_1, A_2 in pairs])
-    right = squares[:, :i, :j].sum(axis=(1, 2)) / i
-    if not np.allclose(got, right):
-        shown = f"i = {i}, j = {j}: {got[0]:.4g}, should be {right[0]:.4g}"
-        assert np.ptp(got) > 1e-9, f"{shown}: it is the same whatever A_1 and A_2 may be"
-        assert not tools.lost_digits(got, right), f"{shown}: do not round"
-        each = {(a, b): squares[:, a, b] for a, b in np.ndindex(n, n)}
-        _name_pairs(tools.as_sum(got, each | {(-1, -1): np.ones(len(got))}), i, j)
-        rows = [_other_sums(A_1, A_2, i, j) for A_1, A_2 in pairs]
-        for name in rows[0]:
-            made = tools.as_product(got, {name: [row[name] for row in rows]})
-            assert name not in made, f"{shown}. Yours is {made}"
-        cosines = [_svd(A_1)[2][:i].sum(0) @ _svd(A_2)[2][:j].sum(0) for A_1, A_2 in pairs]
-        tools.slip(got, [(f"{shown}: square each cosine, then sum", np.divide(cosines, i))])
-        raise AssertionError(f"{shown}: which directions do you take, and what of their cosines?")
-    A_1, A_2 = rng.standard_normal((4, 12)), rng.standard_normal((6, 12))
-    for i, j in ((3, 3), (4, 1)):
-        share = tools.number(tools.call(overlap, A_1=A_1, A_2=A_2, i=i, j=j))
-        right = np.sum((_svd(A_1)[2][:i] @ _svd(A_2)[2][:j].T) ** 2) / min(i, j)
-        only = f"right for square A and i < j; for (4, 12) and (6, 12), i = {i}, j = {j} it is"
-        assert np.isclose(share, right), f"{only} {share:.4g}, not {right:.4g}: divide by min(i, j)"
+    n, i, j, rng = 5, 2, 3, np.random.default_rng(0)
+    A_1, A_2 = rng.standard_normal((2, 40, n, 8))
+    (U_1, s_1, V_1), (U_2, s_2, V_2) = _svd(A_1), _svd(A_2)
+    got = np.array([_overlap(overlap, *pair, i, j) for pair in zip(A_1, A_2, strict=True)])
+    all_pairs = _times(V_1, V_2)
+    cosines = all_pairs[:, :i, :j]
+    right = np.sum(cosines**2, axis=(1, 2)) / i
+    if np.allclose(got, right):
+        A_1, A_2 = rng.standard_normal((4, 12)), rng.standard_normal((6, 12))
+        for i, j in ((3, 3), (4, 1)):
+            share = _overlap(overlap, A_1, A_2, i, j)
+            right = np.sum((_svd(A_1)[2][:i] @ _svd(A_2)[2][:j].T) ** 2) / min(i, j)
+            only = f"right for i = 2, j = 3, but not for i = {i}, j = {j}: {share:.4g}"
+            assert np.isclose(share, right), f"{only}, should be {right:.4g}: divide by min(i, j)"
+        return
+    shown = f"i = {i}, j = {j}: {got[0]:.4g}, should be {right[0]:.4g}"
+    assert np.ptp(got) > 1e-9, f"{shown}: it is the same whatever A_1 and A_2 may be"
+    assert not tools.lost_digits(got, right), f"{shown}: do not round"
+    each = {(a, b): all_pairs[:, a, b] ** 2 for a, b in np.ndindex(n, n)}
+    _name_pairs(tools.as_sum(got, each | {(-1, -1): np.ones(len(got))}), i, j)
+    long_1, long_2, svd = s_1[..., None] * V_1, s_2[..., None] * V_2, "(take the SVD first)"
+    first = _times(_svd(A_1[:, :i])[2], _svd(A_2[:, :j])[2])
+    columns = V_1[:, :, :i].swapaxes(1, 2) @ V_2[:, :, :j]
+    left = U_1[:, :, :i].swapaxes(1, 2) @ U_2[:, :, :j]
+    squares = {
+        f"the rows of A {svd}": _times(A_1[:, :i], A_2[:, :j]),
+        "the SVD of the first rows (take that of all of A, then cut)": first,
+        "vectors times singular values (the vectors alone)": _times(long_1[:, :i], long_2[:, :j]),
+        "the columns of Vᵀ (svd returns Vᵀ: the directions are its rows)": columns,
+        "U (the *right* singular vectors are the rows of Vᵀ)": left,
+        "Uᵀ (the *right* singular vectors are the rows of Vᵀ)": _times(U_1[:, :i], U_2[:, :j]),
+        "squares (once)": cosines**2,
+    }
+    sums = {f"the sum of squares of {of}": np.sum(M**2, (1, 2)) for of, M in squares.items()}
+    sums["the sum of squares"] = np.sum(cosines**2, (1, 2))
+    sums["the sum of absolute values (square each cosine)"] = np.sum(abs(cosines), (1, 2))
+    sums["the plain sum (square each cosine, then sum), squared"] = np.sum(cosines, (1, 2)) ** 2
+    values = np.linalg.svd(cosines, compute_uv=False)
+    sums["the sum of singular values (squares are asked for)"] = values.sum(axis=1)
+    sums["the largest singular value (norm(M, 2), not norm(M))"] = values[:, 0]
+    for name, inner in sums.items():
+        made = tools.as_product(got, {name: inner})
+        assert name not in made, f"{shown}. Yours is {made}"
+    plain = np.sum(cosines, (1, 2)) / i
+    tools.slip(got, [(f"{shown}: square each cosine, then sum", plain)])
+    raise AssertionError(f"{shown}: which directions do you take, and what of their cosines?")
+
+
+def _overlap(overlap: Callable, A_1: NDArray, A_2: NDArray, i: int, j: int) -> float:
+    return tools.number(tools.call(overlap, A_1=A_1, A_2=A_2, i=i, j=j))
 
 
 def _name_pairs(times: dict[tuple[int, int], float], i: int, j: int) -> None:

@@ -116,87 +116,56 @@ def check_perplexity(perplexity: Callable) -> None:
         ([-6.0, -0.25], [MASKED, 1]),
     )
     for log_p, labels in tried:
-        counted = [one for one, label in zip(log_p, labels, strict=True) if label != MASKED]
-        loss = -sum(counted) / len(counted)
+        some = [one for one, label in zip(log_p, labels, strict=True) if label != MASKED]
+        loss, single = -sum(some) / len(some), [math.exp(-one) for one in some]
         value = number(call(perplexity, log_p=log_p, labels=labels))
         if math.isclose(value, math.exp(loss), rel_tol=1e-5):
             continue
-        asked = f"for log_p = {log_p}, labels = {labels} (so {counted} count)"
-        slip(
-            value,
-            [
-                (
-                    "take the mean first, then e to it: the mean of single perplexities is another",
-                    sum(math.exp(-one) for one in counted) / len(counted),
-                ),
-                (
-                    "take the mean of log_p first: one over the mean p is another number",
-                    len(counted) / sum(map(math.exp, counted)),
-                ),
-                ("log_p[labels != -100] of lists is log_p[1]: one by one", math.exp(-log_p[1])),
-                *(
-                    (f"{value:g} is rounded: keep all digits", round(math.exp(loss), n))
-                    for n in range(7)
-                ),
-                *(
-                    (
-                        f"the loss is rounded, to {round(loss, n)}: keep all its digits",
-                        math.exp(round(loss, n)),
-                    )
-                    for n in range(7)
-                ),
-            ],
-        )
+        first = "take the mean first, then e to it"
+        slips = [
+            (f"{first}: the mean of single perplexities is another", sum(single) / len(some)),
+            (f"{first}: one over the mean p is another", len(some) / sum(map(math.exp, some))),
+            ("log_p[labels != -100] of lists is log_p[1]: one by one", math.exp(-log_p[1])),
+        ]
+        for n in range(7):
+            whole, near = round(math.exp(loss), n), round(loss, n)
+            slips.append((f"{whole:g} is rounded: keep all digits", whole))
+            slips.append((f"the loss is rounded, to {near}: keep all its digits", math.exp(near)))
+        slip(value, slips)
         _measure(perplexity, value, log_p, labels)
-        less = ". A perplexity is at least 1: which sign is wrong?" if value < 1 else ""
-        raise AssertionError(f"{asked}: {value:.5g}, should be {math.exp(loss):.5g}{less}")
+        sign = "" if value >= 1 else ". A perplexity is at least 1: which sign is wrong?"
+        asked = f"for log_p = {log_p}, labels = {labels} (so {some} count)"
+        raise AssertionError(f"{asked}: {value:.5g}, should be {math.exp(loss):.5g}{sign}")
 
 
 def _measure(perplexity: Callable, value: float, log_p: list[float], labels: list[int]) -> None:
     """Say by how much each log-probability counts, in the result or in its logarithm."""
-    step = 0.01
+    step, moved = 0.01, np.array(log_p) + 0.01 * np.kron(np.eye(len(log_p)), [[-1], [1]])
+    ends = [number(call(perplexity, log_p=one, labels=labels)) for one in moved.tolist()]
+    low, high = np.array(ends).reshape(-1, 2).T
 
-    def slopes(of: Callable[[float], float]) -> list[float]:
-        """Return by how much a function of the result rises with each; nothing if it is curved."""
-        found = []
-        for i in range(len(log_p)):
-            low, high = (
-                number(
-                    call(
-                        perplexity,
-                        log_p=[*log_p[:i], log_p[i] + by, *log_p[i + 1 :]],
-                        labels=labels,
-                    )
-                )
-                for by in (-step, step)
-            )
-            if min(low, high, value) <= 0 and of is math.log:
-                return []
-            found.append((of(high) - of(low)) / 2 / step)
-            if abs(of(high) + of(low) - 2 * of(value)) > 1e-6 * max(1, abs(of(value))):
-                return []
-        return found
+    def slopes(at: Any, low: Any, high: Any) -> list[float]:
+        """Return by how much the result rises with each; nothing if it is curved."""
+        straight = np.allclose(low + high, 2 * at, rtol=1e-6)
+        return ((high - low) / 2 / step).round(3).tolist() if straight else []
 
+    plain = slopes(value, low, high)
+    positive = min(*ends, value) > 0
+    made = slopes(np.log(value), np.log(low), np.log(high)) if positive else []
+    assert np.any(plain) or not plain, "it is the same for any log_p: are they used?"
     n = len(labels) - labels.count(MASKED)
-    right = [0 if label == MASKED else -1 / n for label in labels]
-    plain, made = slopes(lambda result: result), slopes(math.log)
-    assert not (made and not any(made)), "it is the same for any log_p: are they used?"
-    assert not (plain and np.allclose(plain, right)), (
-        "that is the loss, in nats; the perplexity is e to it"
-    )
-    line = f"yours is {{}}a sum in which log_p counts {np.round(plain or made, 3).tolist()} times"
+    right = np.array([0 if label == MASKED else -1 / n for label in labels])
+    nats = "that is the loss, in nats; the perplexity is e to it"
+    assert not (plain and np.allclose(plain, right, atol=1e-3)), nats
+    line = f"yours is {{}}a sum in which log_p counts {plain or made} times"
     assert not plain, f"{line.format('')}: the perplexity is e to the mean, with a minus"
-    if not made:
-        return
-    ratio = sum(made) / sum(right)
-    base = np.allclose(made, np.multiply(right, ratio))
-    two = (base and np.isclose(ratio, math.log(2))) or (base and np.isclose(ratio, math.log(10)))
-    assert not two, f"log_p are natural logarithms: e to the mean, not {math.exp(ratio):.0f}"
-    sign = " A perplexity is at least 1: which sign is wrong?" if value < 1 else ""
-    raise AssertionError(
-        f"{line.format('e to ')}. The labels are {labels}: {n} tokens count, all as much, and no "
-        f"other.{sign}"
-    )
+    if made:
+        for base in (2, 10):
+            other = f"log_p are natural logarithms: e to the mean, not {base}"
+            assert not np.allclose(made, right * math.log(base), atol=1e-3), other
+        sign = "" if value >= 1 else " A perplexity is at least 1: which sign is wrong?"
+        count = f"The labels are {labels}: {n} tokens count, all as much, and no other.{sign}"
+        raise AssertionError(f"{line.format('e to ')}. {count}")
 
 
 @check

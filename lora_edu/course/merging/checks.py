@@ -8,46 +8,12 @@ from numpy.typing import NDArray
 from lora_edu.course import checks as tools
 
 
-def _pair(n: int, k: int, size: float, seed: int) -> tuple[NDArray, NDArray]:
-    rng = np.random.default_rng(seed)
-    W0 = rng.uniform(0.5, 2) * rng.standard_normal((n, k))
-    return W0.astype(np.float16), (size * rng.standard_normal((n, k))).astype(np.float32)
+def _total(arrays: NDArray) -> NDArray:
+    return arrays.sum(axis=(1, 2))
 
 
-def _measured(W0: NDArray, delta: NDArray) -> tuple[dict[str, float], dict[str, float]]:
-    """Return lengths of which a share may be made, and what slips give; the right one first."""
-    stored, half, d = W0.astype(float), delta.astype(np.float16), delta.astype(float)
-    step, norm = (W0 + delta).astype(np.float16) - stored, np.linalg.norm
-    dot, whole, to_whole = np.sum(step * d), np.sum(d**2), np.round(W0 + delta) - stored
-    taken = (W0 - delta).astype(np.float16) - stored
-    lengths = {
-        "⟨step, ΔW⟩": dot,
-        "‖ΔW‖": norm(d),
-        "‖step‖": norm(step),
-        "‖step - ΔW‖": norm(step - d),
-        "‖W0‖": norm(stored),
-        "σ₁(ΔW)": norm(d, 2),
-        "their number": d.size,
-    }
-    slips = {
-        "right": dot / whole,
-        "more than ΔW can arrive, too: do not cut the share at 1": min(dot / whole, 1.0),
-        "multiply entry by entry, and sum: @ is the product of matrices": (step @ d).sum() / whole,
-        "multiply entry by entry: step @ ΔW.T is a product": np.sum(step @ d.T) / whole,
-        "multiply the step by ΔW, entry by entry, before you sum": step.sum() / d.sum(),
-        "that is the share of weights that move, however far": np.mean(step != 0),
-        "that is the share of weights that stay": np.mean(step == 0),
-        "‖ΔW‖² is the sum of the squares, not the square of the sum": dot / d.sum() ** 2,
-        "take the step, W - W0, not W itself": np.sum((stored + step) * d) / whole,
-        "the update is to be added, W0 + delta": np.sum(taken * d) / whole,
-        "sum over all weights, then divide: that is a mean of shares": np.mean(step / d),
-        "multiply the step by ΔW: amounts have no side": abs(step).sum() / abs(d).sum(),
-        "np.round goes to whole numbers: .astype(W0.dtype)": np.sum(to_whole * d) / whole,
-        "float16 cannot hold such squares: round the sum, then take more digits": (
-            np.sum((W0 + half - W0) * half) / np.sum(half * half)
-        ),
-    }
-    return lengths, slips
+def _length(arrays: NDArray) -> NDArray:
+    return _total(arrays.astype(float) ** 2) ** 0.5
 
 
 @tools.check
@@ -56,39 +22,63 @@ def check_arrived(arrived: Callable) -> None:
 
     Over many examples, what is returned is a product of powers of lengths, or a known slip.
     """
-    sizes = (0.0006, 0.001, 0.0003, 0.002, 0.0008, 0.0004, 0.0012, 0.0005, 0.0007)
-    pairs = [_pair(12 + i % 3, 12 + i % 3, size, i) for i, size in enumerate(sizes)]
-    got = np.array(
-        [tools.number(tools.call(arrived, W0=W0, delta=d), "the share") for W0, d in pairs]
-    )
-    rows = [_measured(*pair) for pair in pairs]
-    lengths = {name: np.array([row[0][name] for row in rows]) for name in rows[0][0]}
-    slips = {why: np.array([row[1][why] for row in rows]) for why in rows[0][1]}
-    right = slips.pop("right")
+    rng, half, many = np.random.default_rng(3), np.float16, (9, 12, 12)
+    W0 = (rng.uniform(0.5, 2, (9, 1, 1)) * rng.standard_normal(many)).astype(half)
+    sizes = rng.permutation(np.geomspace(0.0003, 0.002, 9))[:, None, None]
+    delta = (sizes * rng.standard_normal(many)).astype(np.float32)
+    got = np.array([_share(arrived, *pair) for pair in zip(W0, delta, strict=True)])
+    stored, d, low = W0.astype(float), delta.astype(float), delta.astype(half)
+    step, narrow = (W0 + delta).astype(half) - stored, W0 + low - W0
+    dot, whole = _total(step * d), _total(d**2)
+    right = dot / whole
     if np.allclose(got, right, 2e-4):
-        W0, delta = _pair(40, 25, 0.0003, 3)
-        step = (W0 + delta).astype(np.float16).astype(float) - W0
-        share = tools.number(tools.call(arrived, W0=W0, delta=delta), "the share")
-        wide = f"right for squares, but for {W0.shape} it is {share:.4g}"
-        assert np.isclose(share, np.sum(step * delta) / np.sum(delta**2), 2e-4), wide
+        _share(arrived, np.ones((4, 3), half), np.ones((4, 3), np.float32))  # not only squares
         return
+    slips = {
+        "more than ΔW can arrive, too: do not cut the share at 1": right.clip(max=1),
+        "a sum above and below, or a mean above and below": right / d[0].size,
+        "multiply entry by entry, and sum: @ is the product of matrices": _total(step @ d) / whole,
+        "multiply entry by entry: step @ ΔW.T is a product": (
+            _total(step @ d.swapaxes(1, 2)) / whole
+        ),
+        "multiply the step by ΔW, entry by entry, before you sum": _total(step) / _total(d),
+        "that is the share of weights that move, however far": np.mean(step != 0, axis=(1, 2)),
+        "that is the share of weights that stay": np.mean(step == 0, axis=(1, 2)),
+        "‖ΔW‖² is the sum of the squares, not the square of the sum": dot / _total(d) ** 2,
+        "take the step, W - W0, not W itself": _total((stored + step) * d) / whole,
+        "the update is to be added": _total(((W0 - delta).astype(half) - stored) * d) / whole,
+        "sum over all weights, then divide: that is a mean of shares": _total(step / d) / 144,
+        "multiply the step by ΔW: amounts have no side": _total(abs(step)) / _total(abs(d)),
+        "np.round goes to whole numbers: .astype(W0.dtype)": (
+            _total((np.round(W0 + delta) - stored) * d) / whole
+        ),
+        "float16 cannot hold such squares: round the sum, then take more digits": (
+            _total(narrow * low) / _total(low * low)
+        ),
+    }
     tools.slip(got, slips.items())
     assert np.ptp(got), f"it is {got[0]:.4g} whatever W0 and delta may be: are they used?"
     nearly = "nearly all arrives: round the sum (astype returns it, W stays), not delta alone"
     assert not np.allclose(got, 1, atol=2e-3), nearly
     assert not np.allclose(got, 100 * right, atol=0.6), "a share is of 1, not of 100"
     shown = f"for the first W0 and delta it is {got[0]:.5g}, should be {right[0]:.5g}"
+    lengths = {"⟨step, ΔW⟩": dot, "‖ΔW‖": _length(d), "‖step‖": _length(step)}
+    lengths |= {"‖step - ΔW‖": _length(step - d), "‖W0‖": _length(W0)}
+    lengths |= {"σ₁(ΔW)": np.linalg.norm(d, 2, axis=(1, 2))}
     made, less = tools.as_product(got, lengths), tools.as_product(1 - got, lengths)
     assert not made, f"{shown}: yours is {made}. The step is W - W0: which share of ΔW is it?"
     assert "·" not in less, f"{shown}: yours is 1 less {less}, which is not what arrives"
     rounded = np.allclose(got, right, atol=0.06) and np.allclose(got, got.round(3))
     assert not rounded, f"{shown}: return all digits"
-    W0, delta = np.float16([[1, 2], [2, 2]]), np.float32([[7, 4], [4, 4]]) / 10_000
-    now = tools.number(tools.call(arrived, W0=W0, delta=delta), "the share")
+    now = _share(arrived, half([[1, 2], [2, 2]]), np.float32([[7, 4], [4, 4]]) / 10_000)
     raise AssertionError(
         "W0 = [[1, 2], [2, 2]], delta = [[7, 4], [4, 4]] / 10,000: W - W0 is 0.00098, and zeros; "
         f"9.8 · 7 / (7² + 3 · 4²) = 0.7 arrives; you return {now:.4g}; and {shown}"
     )
+
+
+def _share(arrived: Callable, W0: NDArray, delta: NDArray) -> float:
+    return tools.number(tools.call(arrived, W0=W0, delta=delta), "the share")
 
 
 WAYS = ("to the nearest", "down", "up", "to 0, its digits cut off")

@@ -101,7 +101,7 @@ CASES = {
             "the plain sum (square each cosine, then sum), squared": of_cosines(
                 lambda c: c.sum() ** 2
             ),
-            "should be 0.415: square each cosine, then sum": of_cosines(np.sum),
+            "should be 0.3787: square each cosine, then sum": of_cosines(np.sum),
             "the sum of absolute values": of_cosines(lambda c: abs(c).sum()),
             "the largest singular value": of_cosines(lambda c: np.linalg.norm(c, 2) ** 2),
             "the sum of singular values": of_cosines(lambda c: np.linalg.norm(c, "nuc")),
@@ -124,8 +124,9 @@ CASES = {
             "whatever A_1 and A_2 may be": lambda A, B, i, j: max(i, j) / 384,
             "do not round": lambda *a: round(overlap(*a), 2),
             "return one number": lambda A, B, i, j: A @ B.T,
-            "i = 4, j = 1 it is": lambda *a: overlap(*a, over=lambda i, j: i),
-            "which directions do you take": of_cosines(lambda c: np.sum(c**4)),
+            "i = 4, j = 1: ": lambda *a: overlap(*a, over=lambda i, j: i),
+            "the sum of squares of squares (once)": of_cosines(lambda c: np.sum(c**4)),
+            "which directions do you take": of_cosines(lambda c: np.sum(c**3)),
         },
     ),
     checks.check_one_adapter: (

@@ -125,7 +125,7 @@ CASES = {
             "yours is ⟨step, ΔW⟩ · σ₁(ΔW)^-2": (
                 of(lambda step, d: np.sum(step * d) / np.linalg.norm(d, 2) ** 2)
             ),
-            "ΔW‖^-2 · their number^-1": lambda W0, d: arrived(W0, d) / d.size,
+            "a sum above and below": lambda W0, d: arrived(W0, d) / d.size,
             "yours is ⟨step, ΔW⟩ · ‖W0‖^-2": (
                 lambda W0, d: np.sum(step_of(W0, d) * d) / norm(W0.astype(float)) ** 2
             ),
