@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lora_edu.course.say import say
 
-SECONDS = 5  # of computing that a learner's function may take
+SECONDS = 3  # of computing that a learner's function may take
 
 
 class NoResultError(AssertionError):

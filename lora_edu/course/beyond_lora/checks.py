@@ -24,8 +24,13 @@ def check_plain_alpha(plain_alpha: Callable) -> None:
     scales = f"rsLoRA scales by {alpha} / √{r} = {alpha / r**0.5:.4g}"
     yours = f"lora_alpha = {alpha}, r = {r}: {scales}, plain LoRA with yours by {got[0] / r:.4g}"
     assert not tools.lost_digits(got, right), f"{yours}: is something rounded or cut?"
-    made = tools.as_product(got, asked)
-    python = "" if "^" in made or not made else " (in Python r**1/2 is r/2, and r**(1//2) is 1)"
+    logs = asked | {"log2(r)": np.log2(asked["r"])}
+    made = tools.as_product(got, asked) or tools.as_product(got, logs)
+    python = (
+        ""
+        if "^" in made or "log" in made or not made
+        else " (in Python r**1/2 is r/2, and r**(1//2) is 1)"
+    )
     raise AssertionError(f"{yours}{f'. Yours is {made}' if made else ''}{python}")
 
 
@@ -224,6 +229,8 @@ def _name_factors(got: NDArray, W0: NDArray, delta: NDArray, s: float, m: NDArra
         "the whole matrix: each row has its own": np.full(len(m), np.linalg.norm(V)),
         "columns, laid on the rows: sum along axis=1": np.resize(_lengths(V.T), len(m)),
         "rows, but as a sum of absolute values": np.abs(V).sum(axis=1),
+        "rows of W0 + BA: the scaling is in V, too": _lengths(W0 + delta / s),
+        "rows of the update alone": _lengths(delta),
     }
     tools.slip(
         got, [(f"that is the norm of {of}", (m / n)[:, None] * V) for of, n in norms.items()]

@@ -164,6 +164,7 @@ def check_largest_rank(largest_rank: Callable) -> None:
         "(d + k) of the last shape": lambda shapes: sum(shapes[-1]),
         "(d + k) of the smallest shape": lambda shapes: min(map(sum, shapes)),
         "(d + k) of the largest shape": lambda shapes: max(map(sum, shapes)),
+        "the mean of d + k": lambda shapes: np.mean(shapes) * 2,
         "(d + k) of shapes that differ (a set keeps one)": lambda shapes: sum(map(sum, {*shapes})),
     }
     sizes = np.array([size for _, size in lists])
@@ -181,6 +182,8 @@ def check_largest_rank(largest_rank: Callable) -> None:
     assert cost.max() > 1, always
     fits = f"{asked} a rank of 1 costs {right[0]} bytes, and a budget of as many is enough for it"
     assert not np.array_equal(cost, right + 1), fits
+    half = f"{asked} half of the bytes of a rank are enough for you: round down"
+    assert not np.allclose(cost, right / 2, atol=2), half
     assert (cost % 10**6).any(), "is the budget rounded to megabytes? Keep bytes"
     try:
         tools.compare_sum(cost, dict.fromkeys(both, 1), both, others)

@@ -257,6 +257,7 @@ def check_smallest_rank(smallest_rank: Callable) -> None:
         ("the floor adds up squares: σ², not σ", _floors(seen / (2 * n))),
         ("first square each σ, then add", _floors(seen) ** 2 / (2 * n)),
         ("the floor is the sum of squares, without its root", right**0.5),
+        ("the floor is the sum of squares over 2n, without a root", (right / (2 * n)) ** 0.5),
         ("all that is left counts together, not each σ alone", tail[1:]),
         ("the floor is the sum of what is left, not its mean", right / left),
         ("the mean of what is left is not over n: take the sum, over 2n", n * right / left),
