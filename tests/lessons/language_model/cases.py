@@ -116,7 +116,9 @@ PERPLEXITIES = {
     ),
     "natural logarithms: e to the mean, not 2": of_counted(lambda some: 2 ** loss(some)),
     "natural logarithms: e to the mean, not 10": of_counted(lambda some: 10 ** loss(some)),
-    "the mean of single perplexities": of_counted(lambda some: sum(math.exp(-p) for p in some) / len(some)),
+    "the mean of single perplexities": of_counted(
+        lambda some: sum(math.exp(-p) for p in some) / len(some)
+    ),
     "one over the mean p": of_counted(lambda some: len(some) / sum(map(math.exp, some))),
     "yours is a sum in which log_p counts [0.0, 0.0, 0.333, 0.333, 0.333]": (
         of_counted(lambda some: -loss(some))

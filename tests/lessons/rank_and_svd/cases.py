@@ -38,6 +38,13 @@ def rows_of(M, error):
     return None
 
 
+def all_but_the_last(M, error):
+    S = values(M)
+    enough = (r for r in range(1, len(S)) if np.linalg.norm(S[r:]) <= error * np.linalg.norm(S))
+    r = next(enough, None)
+    return r and lowrank.factor(M, r)
+
+
 def random(shape):
     return np.random.default_rng(1).standard_normal(shape)
 
@@ -100,6 +107,7 @@ CASES = {
             "yours are [5, 4, 4, 4], enough are [4, 2, 2, 3]": strips(
                 lambda S, e: right_rank(S, e**2)
             ),
+            "it returned None: is the `return` missing? Or never reached?": all_but_the_last,
             "strengths [1. 1. 1. 1.] = 1, and not [20. 10.  5.  3.] = σ": with_strengths(0),
             "= σ^2, and not": with_strengths(2),
             "its rows are no mixtures of the first rows of Vᵀ and its columns are none": rows_of,
