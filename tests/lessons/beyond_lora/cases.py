@@ -130,7 +130,7 @@ CASES = {
             "strengths [3.428 1.579 1.366] = σ, and not [11.425  5.262  4.553] = 3.333": without_s,
             "= 3.333 · σ^0.5": pissa_with(of_B=lambda x: x**0 / 0.3**0.5),
             "[1. 1. 1.] = 1": pissa_with(of_A=lambda x: x**0, of_B=lambda x: x**0),
-            "A's rows are rows of Vᵀ [3, 4, 5]": pissa_with(at=lambda r: slice(-r, None)),
+            "the directions [3, 4, 5]": pissa_with(at=lambda r: slice(-r, None)),
             "[11.4  5.3  4.6]": pissa_with(of_A=lambda x: x.round(1), of_B=lambda x: x**0),
             "share σ / s": pissa_with(of_A=lambda x: x**0, of_B=lambda x: x),
             "yours is W0: without B @ A": pissa_with(rest=lambda W0, A, B, s: W0),
@@ -140,7 +140,10 @@ CASES = {
             "the two are swapped": lambda *a: [pissa(*a)[place] for place in (1, 0, 2)],
             "lora_A has shape (2, 5), not (3, 5), for r = 3": lambda W0, r, s: pissa(W0, 2, s),
             "return 3 values": lambda *a: pissa(*a)[:2],
-            "A's rows are others": lambda *a: (pissa(*a)[0] + 1, *pissa(*a)[1:]),
+            "its rows are no mixtures of the first rows of Vᵀ": lambda *a: (
+                pissa(*a)[0] + 1,
+                *pissa(*a)[1:],
+            ),
         },
     ),
     checks.check_dora_weight: (
@@ -170,8 +173,10 @@ CASES = {
                 [dora_weight(W0, *rest)[:1], W0[1:]]
             ),
             "an output is a row": lambda *a: dora_weight(*a).T,
-            "it holds lora_A @ lora_B": lambda W0, A, B, s, m: dora_weight(W0, B, A, s, m),
-            "it holds W0.T": lambda W0, *rest: (
+            "not lora_B @ lora_A, but lora_A @ lora_B": lambda W0, A, B, s, m: dora_weight(
+                W0, B, A, s, m
+            ),
+            "in V it is W0, not W0.T": lambda W0, *rest: (
                 dora_weight(W0.T, *rest) if len(W0) == len(W0.T) else W0
             ),
             "right but for its digits": lambda *a: dora_weight(*a).round(2),
