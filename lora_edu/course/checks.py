@@ -384,10 +384,6 @@ def compare_cut(got: NDArray, M: NDArray, r: int, times: float = 1.0) -> None:
     if np.allclose(got, right):
         return
     assert not lost_digits(got, right), "right but for its digits: nothing is to be rounded or cut"
-    for axis in (0, 1, None):
-        low = np.linalg.svd(M - M.mean(axis=axis, keepdims=True), full_matrices=False)
-        mean = (low[0][:, :r] * low[1][:r] * times) @ low[2][:r]
-        assert not np.allclose(got, mean), "no mean is to be taken away before the SVD"
     columns = (U[:, :r] * S[:r] * times) @ Vt[:, :r].T if len(Vt) == M.shape[1] else right
     assert not np.allclose(got, columns), "svd returns Vᵀ: its rows are the directions"
     strengths = np.diag(U.T @ got @ Vt.T)

@@ -12,6 +12,7 @@ from lora_edu.course import checks as tools
 from lora_edu.course.datasets import digits
 from lora_edu.course.digits import adapt, pretrain, updates
 from lora_edu.course.intrinsic import r90
+from lora_edu.course.say import say
 
 VERDICTS = ("won", "lost", "cannot tell")
 _VOTES: dict[str, str] = {}  # when → what, in the order of the page
@@ -24,15 +25,16 @@ def vote(guess: object, when: str) -> None:
     it is written: nobody is stopped from having an opinion.
     """
     if guess is None or guess is ...:
-        print('your vote first: write "won", "lost" or "cannot tell" in place of None')
+        print(say('your vote first: write "won", "lost" or "cannot tell" in place of None'))
         return
     _VOTES[when] = "–" if guess == "?" else str(guess)
     width = max(map(len, _VOTES))
-    print("the bet is ...")
+    print(say("the bet is ..."))
     for moment, voted in _VOTES.items():
         print(f"  {moment:<{width}}   {voted}")
     if list(_VOTES.values()).count("cannot tell") > 1:
-        print("cannot tell, again? Write down what you would have to see: a witness may bring it")
+        again = "cannot tell, again? Write down what you would have to see: a witness may bring it"
+        print(say(again))
 
 
 # -- exercise 1: a control that could refute a claim ---------------------------------------------
@@ -76,7 +78,8 @@ def check_control(control: Mapping[str, Any]) -> None:
         "whatever comes out, the claim can stand"
     )
     was, now = directions(**usual), directions(**control)
-    print(f"directions for 90 %: {was} from the pretrained network, {now} from a random one")
+    found = f"directions for 90 %: {was} from the pretrained network, {now} from a random one"
+    print(say(found))
 
 
 def _same(one: Any, other: Any) -> bool:

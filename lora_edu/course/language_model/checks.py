@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lora_edu.course.checks import call, check, number, slip
+from lora_edu.course.say import say
 
 MASKED = -100
 
@@ -204,5 +205,5 @@ def score(guess: object, right: str) -> str:
     """Say how many letters of a guess are right; or that it is none."""
     chosen = {*guess.upper()} if isinstance(guess, str) else set()
     if len(chosen & {*string.ascii_uppercase}) != len(right):
-        return f"no {len(right)} letters, no score"
-    return f"{len(chosen & {*right})} of {len(right)} are yours"
+        return say(f"no {len(right)} letters, no score")
+    return say(f"{len(chosen & {*right})} of {len(right)} are yours")
