@@ -44,13 +44,6 @@ def on_validation(full, lora):
     return runs[0] - runs[1]
 
 
-def by_place(full, lora):
-    def place(method):
-        return [*method["test"].values()][[*method["validation"]].index(best(method))]
-
-    return np.subtract(place(full), place(lora))
-
-
 # -- a cut by outputs ----------------------------------------------------------------------------
 
 
@@ -98,10 +91,6 @@ def weighed(delta, x, r):
     return plain(delta * sizes, r) / sizes
 
 
-def undone(power):
-    return lambda delta, x, r: plain(delta @ x.T, r, power) @ np.linalg.pinv(x).T
-
-
 CASES = {
     checks.check_control: (
         USUAL | {"start": "random"},
@@ -123,16 +112,6 @@ CASES = {
             "the setting of full, 0.001, comes first": (
                 lambda full, lora: at(full, 0.001) - alone(lora)
             ),
-            "the setting of full, 0.1, is the largest number, as `max`": (
-                lambda full, lora: at(full, max(full["test"])) - at(lora, max(lora["test"]))
-            ),
-            "has the best first run": chosen_by(list),
-            "has the one luckiest run": chosen_by(max),
-            "is the worst": chosen_by(lambda runs: -sum(runs)),
-            "of LoRA, 0.05, is the best one of the other method": (
-                lambda full, lora: at(full, best(full)) - at(lora, best(full))
-            ),
-            "look it up by its name": by_place,
             "the best of each single run is chosen on test": anew,
             "18 settings are mixed in it": all_settings,
             "not turned over, not scaled": lambda full, lora: fair(lora, full),
@@ -176,8 +155,6 @@ CASES = {
             "it is transposed": lambda *a: cut(*a).T,
             "strengths [-115.429  -24.307] = -1 · σ": lambda *a: -cut(*a),
             "directions [2, 3], counted": lambda delta, x, r: along(delta @ x.T, delta, r, 1),
-            "with strengths [1. 1.] = 1": undone(0),
-            "= σ^2": undone(2),
             "the mean of the inputs": lambda delta, x, r: cut(delta, x - x.mean(0), r),
             "only 2 of 5 are used": lambda delta, x, r: cut(delta, x[:r], r),
             "x came in twice": lambda delta, x, r: along(delta @ x.T @ x, delta, r),
