@@ -418,6 +418,32 @@ def test_the_first_wrong_entry_is_shown(got, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda U, S, Vt: (U * S**2) @ Vt, "strengths [16.  9.  4.] = σ^2, and not [4. 3. 2.] = σ"),
+        (lambda U, S, Vt: (U * S) @ Vt[::-1], "not in one order in both strips"),
+        (
+            lambda U, S, Vt: U[:, :2] @ Vt[:2],
+            "it holds the directions [1, 2], counted from the stro",
+        ),
+        (
+            lambda U, S, Vt: (U * S) @ Vt + 1,
+            "it is 5.17 away, the 3 strongest directions 1: its rows",
+        ),
+    ],
+)
+def test_a_cut_is_told_which_directions_it_holds(made, message):
+    rng = np.random.default_rng(0)
+    U, Vt = (np.linalg.qr(rng.standard_normal((5, 4)))[0] for _ in range(2))
+    M = (U * (4, 3, 2, 1)) @ Vt.T
+    U, S, Vt = np.linalg.svd(M, full_matrices=False)
+    checks.compare_cut((U[:, :3] * S[:3]) @ Vt[:3], M, 3)
+    with pytest.raises(AssertionError) as caught:
+        checks.compare_cut(made(U[:, :3], S[:3], Vt[:3]), M, 3)
+    assert message in str(caught.value)
+
+
 def test_an_argument_that_makes_no_difference_is_named():
     given_now, others = {"a": 1, "b": [2]}, {"a": 5, "b": [6]}
     assert checks.ignored(lambda a, b: b, given_now, others) == (

@@ -66,6 +66,9 @@ CASES = {
                 by(lambda t, a, base, one: a - t != base)
             ),
             "is forged: 1,000 - 24 is 976, not the base": by(lambda t, a, base, one: t % one),
+            "3,833,857 / 425,984 is 9.00000235": (
+                by(lambda t, a, base, one: a - t != base or abs(t / one - round(t / one)) > 1e-3)
+            ),
             "these are the sound ones": (
                 lambda p, base, one: [i for i in range(len(p)) if i not in forged(p, base, one)]
             ),

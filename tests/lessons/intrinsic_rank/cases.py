@@ -44,6 +44,13 @@ def on_validation(full, lora):
     return runs[0] - runs[1]
 
 
+def by_place(full, lora):
+    def place(method):
+        return [*method["test"].values()][[*method["validation"]].index(best(method))]
+
+    return np.subtract(place(full), place(lora))
+
+
 # -- a cut by outputs ----------------------------------------------------------------------------
 
 
@@ -112,6 +119,7 @@ CASES = {
             "the setting of full, 0.001, comes first": (
                 lambda full, lora: at(full, 0.001) - alone(lora)
             ),
+            "look it up by its name": by_place,
             "the best of each single run is chosen on test": anew,
             "18 settings are mixed in it": all_settings,
             "not turned over, not scaled": lambda full, lora: fair(lora, full),

@@ -32,6 +32,11 @@ CASES = {
                 (A_GOOD, [[1, 0], [1, 0], *B_GOOD[2:]])
             ),
             "mixes 2 1 2 there": ([[1, 0, 1], [1, 1, 1]], B_GOOD),
+            "line 4 of the seven is 0 0 0; your hi_B mixes 1 0 1": (
+                (A_GOOD, [*B_GOOD[:3], [1, 0], *B_GOOD[4:]])
+            ),
+            "All is nearly right: is it rounded?": (A_GOOD, 0.9 * np.array(B_GOOD)),
+            "H stands above I": (A_GOOD, B_GOOD[::-1]),
             "the empty one too: yours has 6": (A_GOOD, [*B_GOOD[:3], *B_GOOD[4:]]),
             "a row of hi_A is as long as a line of HI": (np.transpose(A_GOOD), B_GOOD),
             "r differs": (A_GOOD, np.ones((7, 3))),

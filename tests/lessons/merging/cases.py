@@ -84,6 +84,15 @@ def the_page(W0, deltas, use):
     return W0
 
 
+def second_name(W0, deltas, use):
+    kept = W0
+    for delta in deltas:
+        W0 += delta
+        use(W0)
+        W0 = kept
+    return W0
+
+
 def using(weights):
     """An answer that uses ``weights(W0, delta)``."""
 
@@ -157,6 +166,7 @@ CASES = {
         serve,
         {
             "update 1: the weights have drifted": the_page,
+            "update 1: on top of the one before": second_name,
             "it must be back to the last bit": serves_drift_at_the_end_only,
             "update 0: the update was rounded, and the sum": (
                 lambda W0, deltas, use: serve(W0, deltas.astype(W0.dtype), use)

@@ -60,6 +60,11 @@ def beaten_if(beats):
     return lambda learned, kept: frontier(learned, kept, beats)
 
 
+def without_twins(learned, kept):
+    pairs = list(zip(learned, kept, strict=True))
+    return frontier(learned, kept) & [pairs.count(pair) == 1 for pair in pairs]
+
+
 def strips(tensors, name, prefix="base_model.model."):
     return (tensors[f"{prefix}{name}.lora_{part}.weight"] for part in "AB")
 
@@ -109,6 +114,7 @@ CASES = {
             "each is as good as itself": beaten_if(lambda x, y, a, b: a >= x and b >= y),
             "equal in one and better in the other": beaten_if(lambda x, y, a, b: a > x and b > y),
             "a small lead is a lead": lambda x, y: frontier(x.round(2), y.round(2)),
+            "two equal settings do not beat each other": without_twins,
             "one True or False for each": lambda x, y: np.flatnonzero(frontier(x, y)),
             "True or False for each setting, got 0.6": lambda x, y: x,
             "(0.2, 0.5) is beaten by (0.6, 0.8)": lambda x, y: np.ones(len(x), bool),
