@@ -5,6 +5,9 @@ numbers, and is cheap; the second draws them with Matplotlib, and only draws. No
 figure, and assert on the numbers; ``lora-edu figures`` writes all of them into a folder, with a
 gallery. What is compared later is numbers and words, never pixels: those differ between two
 versions of a font renderer.
+
+How a picture looks is an argument of ``Entry.draw``, not a second drawing: a style (light, dark or
+for slides), the language of its texts, and its width.
 """
 
 import importlib
@@ -12,18 +15,22 @@ import inspect
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
+from lora_edu.counting import one_of
 from lora_edu.course import LESSONS
-from lora_edu.course.plots import STYLE, small_png
+from lora_edu.course.plots import AT_NIGHT, ENLARGED, STYLE, STYLES, recolour, small_png
 from lora_edu.files import write_whole
 
 Numbers = dict[str, Any]
@@ -32,6 +39,7 @@ ROUNDING = 1e-9  # of the largest: what is smaller may be rounding, which differ
 SAMPLES = 200  # of an array that is drawn, about as many; of one below twice that, all
 # What a file of each format is told, so that the same picture gives the same bytes: no date.
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+WORDS = Path(__file__).parent / "data" / "picture_words.json"  # language → text → translation
 
 
 # -- the registry -----------------------------------------------------------------------------
@@ -54,15 +62,55 @@ class Entry:
         self.__doc__ = draw.__doc__  # this and the next for whoever asks a notebook for help
         self.__signature__ = inspect.signature(numbers)
 
-    def draw(self, numbers: Numbers) -> Figure:
-        """Draw what ``numbers`` returned, in the course's style."""
-        with plt.rc_context(STYLE):
-            return self._draw(numbers)
+    def draw(
+        self,
+        numbers: Numbers,
+        *,
+        style: str = "light",
+        language: str = "en",
+        width: float | None = None,
+    ) -> Figure:
+        """Draw what ``numbers`` returned.
 
-    def picture(self, numbers: Numbers, kind: str) -> bytes:
-        """Draw it as a file in the format ``kind``; the same numbers give the same bytes."""
-        fig, buffer = self.draw(numbers), io.BytesIO()
-        with plt.rc_context({**STYLE, "svg.hashsalt": self.name, "pdf.fonttype": 42}):
+        Parameters
+        ----------
+        numbers : dict
+            What ``self.numbers`` returned.
+        style : str
+            ``"light"``, the course's; ``"dark"``; or ``"slides"``, enlarged: a text of 11 points
+            has 18.
+        language : str
+            The texts of the picture are replaced as ``picture_words.json`` says. A text that it
+            lacks stays English.
+        width : float, optional
+            In inches. Texts and lines keep their size in points. A picture that Matplotlib lays out
+            keeps its height; one whose parts are placed keeps its proportions.
+
+        Raises
+        ------
+        ValueError
+            The style or the language is unknown, or the width not positive.
+        """
+        one_of("style", style, STYLES)
+        words = {"en": {}, **json.loads(WORDS.read_text(encoding="utf-8"))}
+        one_of("language", language, words)
+        with plt.rc_context(STYLES[style]):
+            fig = self._draw(numbers)
+            if width is not None:
+                _resize(fig, width / ENLARGED if style == "slides" else width)
+            if words[language]:
+                _translate(fig, words[language])
+        if style == "dark":
+            recolour(fig, AT_NIGHT)
+        return fig
+
+    def picture(self, numbers: Numbers, kind: str, *, style: str = "light", **look: Any) -> bytes:
+        """Draw it as a file in the format ``kind``; the same numbers give the same bytes.
+
+        The other arguments are those of ``draw``.
+        """
+        fig, buffer = self.draw(numbers, style=style, **look), io.BytesIO()
+        with plt.rc_context({**STYLES[style], "svg.hashsalt": self.name, "pdf.fonttype": 42}):
             fig.savefig(buffer, format=kind, metadata=UNDATED[kind])
         plt.close(fig)
         return small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
@@ -71,6 +119,37 @@ class Entry:
         """Return the picture of ``numbers(...)``, and these without the NumPy arrays."""
         numbers = self.numbers(*args, **kwargs)
         return self.draw(numbers), _told(numbers)
+
+
+def _resize(fig: Figure, width: float) -> None:
+    """Make a figure ``width`` inches wide."""
+    before, height = fig.get_size_inches()
+    if fig.get_layout_engine() is None:
+        height *= width / before
+    fig.set_size_inches(width, height)
+
+
+def _translate(fig: Figure, words: Mapping[str, str]) -> None:
+    """Replace the texts of a figure; those of an axis are made anew from its labels."""
+    for axis in fig.findobj(Axis):
+        before = [label.get_text() for label in axis.get_ticklabels()]
+        after = [translated(text, words) for text in before]
+        if after != before:
+            axis.set_ticks(axis.get_ticklocs(), after)
+    for text in fig.findobj(Text):
+        text.set_text(translated(text.get_text(), words))
+
+
+def translated(text: str, words: Mapping[str, str]) -> str:
+    """Return a text as the first row of a table that fits it says, or else as it is.
+
+    ``{}`` stands for any part of the text, which stays: ``"row {} of {}"``.
+    """
+    for before, after in words.items():
+        pattern = re.escape(before).replace(r"\{\}", "(.+)")
+        if found := re.fullmatch(pattern, text):
+            return after.format(*found.groups())
+    return text
 
 
 def _told(numbers: Numbers) -> Numbers:
@@ -148,17 +227,13 @@ def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Fig
 
 def load() -> dict[str, Entry]:
     """Import the figures of every lesson; return them in the lessons' order, name → entry."""
-    modules = [f"lora_edu.course.{lesson}.figures" for lesson in LESSONS]
-    for module in modules:
-        if find_spec(module):
-            importlib.import_module(module)
-
+    for lesson in LESSONS:
+        if find_spec(f"lora_edu.course.{lesson}.figures"):
+            importlib.import_module(f"lora_edu.course.{lesson}.figures")
     # Whoever imports one lesson first registers it first; the gallery must not depend on that.
-    def lesson(name: str) -> int:
-        module = FIGURES[name].numbers.__module__
-        return modules.index(module) if module in modules else len(modules)
-
-    return {name: FIGURES[name] for name in sorted(FIGURES, key=lesson)}
+    order = {lesson: place for place, lesson in enumerate(LESSONS)}
+    entries = sorted(FIGURES.values(), key=lambda entry: order.get(entry.lesson, len(order)))
+    return {entry.name: entry for entry in entries}
 
 
 # -- writing and checking a folder of them ----------------------------------------------------

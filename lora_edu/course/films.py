@@ -36,7 +36,7 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from lora_edu.course.figures import Entry, Numbers
-from lora_edu.course.plots import STYLE
+from lora_edu.course.plots import STYLE, heatmap
 
 Scene = Callable[[Figure | SubFigure, Numbers], Callable[[int], None]]
 
@@ -57,6 +57,19 @@ def place(
     """Add axes to a scene, for which all lengths are inches, from its lower left corner."""
     across, up = stage.bbox.width / stage.dpi, stage.bbox.height / stage.dpi
     return stage.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def one_matrix(name: str) -> Scene:
+    """Return the scene of one square in which frame i is the i-th matrix of ``numbers[name]``.
+
+    The square has a side of 2 inches and a margin of 0.1; colours run from -1 to 1.
+    """
+
+    def scene(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+        image = heatmap(place(stage, 0.1, 0.1, 2, 2), numbers[name][0], 1)
+        return lambda i: image.set_data(numbers[name][i])
+
+    return scene
 
 
 def strip(scene: Scene, numbers: Numbers, size: tuple[float, float]) -> Figure:

@@ -1,4 +1,4 @@
-"""The look of the course: one style, two palettes, a few primitives.
+"""The look of the course: its styles, two palettes, a few primitives.
 
 Colours are safe for colour-blind readers (cividis for matrices; Okabe and Ito's palette for
 lines) and never stand alone: lines also differ in dash or marker, and carry their names.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import io
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.image import AxesImage
 from matplotlib.path import Path
 from matplotlib.rcsetup import cycler
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -47,6 +50,24 @@ STYLE: dict[RcKeyType, Any] = {
     "legend.frameon": False,
     "image.cmap": "cividis",
     "image.interpolation": "nearest",
+}
+
+NIGHT, PALE = "#121212", "#F2F2F2"
+AT_NIGHT = {BLACK: PALE, GREY: "#A6A6A6", BLUE: "#56B4E9"}  # what would be too dark on it
+ENLARGED = 18 / 11  # on slides, so that a text of 11 points has 18
+STYLES: dict[str, dict[RcKeyType, Any]] = {
+    "light": STYLE,
+    "dark": {
+        **STYLE,
+        "figure.facecolor": NIGHT,
+        "axes.facecolor": NIGHT,
+        "axes.edgecolor": PALE,
+        "axes.labelcolor": PALE,
+        "text.color": PALE,
+        "xtick.color": PALE,
+        "ytick.color": PALE,
+    },
+    "slides": {**STYLE, "figure.dpi": 100 * ENLARGED, "savefig.dpi": 200 * ENLARGED},
 }
 
 
@@ -77,6 +98,39 @@ def heatmap(ax: Axes, matrix: NDArray, limit: float) -> AxesImage:
     for spine in ax.spines.values():
         spine.set_visible(True)
     return image
+
+
+def recolour(fig: Figure, colours: Mapping[str, str]) -> None:
+    """Replace colours of a drawn figure: those of lines, areas and words, not those of matrices.
+
+    Words on a matrix stay as they are, too: they were chosen for the cells behind them.
+    """
+    for artist in fig.findobj():
+        if isinstance(artist, Text) and artist.axes is not None and artist.axes.images:
+            continue
+        for part in ("color", "facecolor", "edgecolor", "markeredgecolor"):
+            found = getattr(artist, f"get_{part}", lambda: "none")()
+            shades = {to_hex(shade).upper() for shade in to_rgba_array(found) if shade[3]}
+            if len(shades) == 1 and (shade := shades.pop()) in colours:
+                getattr(artist, f"set_{part}")(colours[shade])
+
+
+def note(
+    ax: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], **style: Any
+) -> None:
+    """Write a text beside a point; ``shift`` says how far to the right and up, in points."""
+    ax.annotate(text, at, shift, textcoords="offset points", **style)
+
+
+def runs(
+    ax: Axes, x: ArrayLike, each: NDArray, look: str, color: str, label: str, alpha: float = 0.25
+) -> None:
+    """Draw each run as faint marks, and their mean as a line; ``each`` is (runs, len(x)).
+
+    ``look`` is a marker and a dash, as in ``"o--"``.
+    """
+    ax.plot(x, each.T, look[0], color=color, markersize=3.5, alpha=alpha)
+    ax.plot(x, each.mean(axis=0), look, color=color, label=label)
 
 
 class Canvas:

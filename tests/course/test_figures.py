@@ -1,3 +1,4 @@
+import inspect
 import io
 import json
 import re
@@ -9,21 +10,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lora_edu.cli import main
-from lora_edu.course import figures, plots
+from lora_edu.course import figures, films, plots
 from lora_edu.course.matrix_example import figures as example
 
 ROOT = Path(__file__).parents[2]
+DRAWN_WITH = re.search(r"(?m)^matplotlib==(.+)", (ROOT / "constraints.txt").read_text())[1]
+GALLERY = "README.md: the gallery is missing or stale"
 
 
 @pytest.fixture
-def one_figure(monkeypatch):
-    """A registry that holds a single cheap figure, whose numbers can be changed."""
-    state = {"value": 1.0, "path": np.array([0.0, 1.0]), "under": {"a": [1, 2.0], "b": "words"}}
+def shown(monkeypatch):
+    """The numbers of the only figure in the registry, which is cheap; they can be changed."""
+    numbers = {"value": 1.0, "path": np.array([0.0, 1.0]), "under": {"a": [1, 2.0], "b": "words"}}
     figures.load()
     monkeypatch.setattr(figures, "FIGURES", {})
 
-    @figures.figure(lambda: dict(state))
+    @figures.figure(lambda: dict(numbers))
     def tiny(numbers):
         """Show a
         point.
@@ -32,11 +34,20 @@ def one_figure(monkeypatch):
         and a path.
         """
         fig, ax = plt.subplots(figsize=(1, 1))
-        ax.plot([numbers["value"]], "o")
+        ax.plot([numbers["value"]], "o", color=plots.BLACK)
         ax.plot(np.ravel(numbers["path"])[:9])
+        ax.set_title("row 3 of 4")
         return fig
 
-    return state
+    return numbers
+
+
+@pytest.fixture
+def written(tmp_path, shown):
+    """A folder into which this figure is drawn."""
+    assert list(figures.write(tmp_path)) == [("tiny", True)]
+    assert figures.check(tmp_path) == []
+    return tmp_path
 
 
 def forbid_drawing(monkeypatch):
@@ -52,129 +63,186 @@ def test_committed_figures_are_what_the_code_would_draw(monkeypatch):
     assert figures.check(ROOT / "figures") == []
 
 
-DRAWN_WITH = re.search(r"(?m)^matplotlib==(.+)", (ROOT / "constraints.txt").read_text())[1]
+def opened(png):
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.convert("RGB"), float)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(mpl.__version__ != DRAWN_WITH, reason=f"drawn with Matplotlib {DRAWN_WITH}")
 @pytest.mark.parametrize("name", figures.load())
 def test_a_committed_picture_is_what_its_code_draws(name):
-    """Numbers may be as they were, and what draws them another: no record tells."""
+    """Equal numbers do not tell that the drawing has changed."""
     entry = figures.FIGURES[name]
-    with Image.open(ROOT / "figures" / f"{name}.png") as committed:
-        before = np.asarray(committed.convert("RGB"), float)
-    drawn = Image.open(io.BytesIO(entry.picture(entry.numbers(), "png"))).convert("RGB")
-    now = np.asarray(drawn, float)
+    before = opened((ROOT / "figures" / f"{name}.png").read_bytes())
+    now = opened(entry.picture(entry.numbers(), "png"))
     assert now.shape == before.shape, f"run `lora-edu figures --only {name}`"
     off = np.abs(now - before).max(axis=2) > 40  # of 255
     assert off.sum() < 100, f"run `lora-edu figures --only {name}`"
 
 
-def test_a_figure_is_called_as_one_function_and_returns_its_numbers(one_figure):
+@pytest.mark.parametrize("name", figures.load())
+def test_a_figure_has_finite_numbers_words_and_frames(name):
+    """What `check` finds equal to the numbers of today."""
+    text = (ROOT / "figures" / "data" / f"{name}.json").read_text(encoding="utf-8")
+    record = json.loads(text, parse_constant=lambda found: pytest.fail(f"{name} holds {found}"))
+    assert len(record["shows"]) > 40
+    assert len(record["alt"]) > 100, "an alt text describes the picture, it does not name it"
+    assert not re.search(r"\{\w|array\(", record["alt"])
+    captions = record["numbers"].get("captions", ["none"])
+    moments = record["numbers"].get("moments", [0])
+    assert len(captions) <= films.MOST_FRAMES
+    assert moments == sorted(set(moments) & {*range(len(captions))})
+    picture = (ROOT / "figures" / f"{name}.png").read_bytes()
+    assert len(picture) < 200_000
+    assert opened(picture).shape[1] <= 2600  # pixels, of 13 inches
+
+
+# -- drawing --------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_called_as_one_function_and_returns_its_numbers(shown):
     tiny = figures.FIGURES["tiny"]
-    fig, numbers = tiny()
+    with plt.rc_context({"axes.spines.top": True}):
+        fig, numbers = tiny()
     assert numbers == {"value": 1.0, "under": {"a": [1, 2.0], "b": "words"}}  # but for the array
     assert [list(line.get_ydata()) for line in fig.axes[0].lines] == [[1.0], [0.0, 1.0]]
     assert (tiny.shows, tiny.alt) == ("Show a point.", "A point at {value:g}, and a path.")
-
-
-def test_a_figure_is_drawn_in_the_style_of_the_course(one_figure):
-    with plt.rc_context({"axes.spines.top": True}):
-        fig, _ = figures.FIGURES["tiny"]()
-    assert not fig.axes[0].spines["top"].get_visible()
-
-
-def test_a_notebook_is_told_what_a_figure_takes():
-    import inspect
-
+    assert not fig.axes[0].spines["top"].get_visible(), "drawn in the reader's style"
     assert list(inspect.signature(example.matrix_anatomy).parameters) == ["W0", "lora_A", "lora_B"]
-    assert "to scale and on one colour scale" in example.matrix_anatomy.__doc__
 
 
-def test_writing_again_changes_nothing(tmp_path, one_figure):
-    assert list(figures.write(tmp_path)) == [("tiny", True)]
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*.*")}
-    assert list(figures.write(tmp_path)) == [("tiny", False)]
-    assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*.*")}
-    assert figures.check(tmp_path) == []
-    assert "![A point at 1, and a path.](tiny.png)" in (tmp_path / "README.md").read_text()
-    assert "Show a point." in (tmp_path / "README.md").read_text()
+def test_a_dark_picture_is_pale_on_dark(shown):
+    fig = figures.FIGURES["tiny"].draw(shown, style="dark")
+    point, path = fig.axes[0].lines
+    assert point.get_color() == fig.axes[0].title.get_color() == plots.PALE
+    assert path.get_color() == plots.AT_NIGHT[plots.BLUE]
+    assert fig.get_facecolor() == mpl.colors.to_rgba(plots.NIGHT)
+    assert not plots.AT_NIGHT.keys() & plots.AT_NIGHT.values()  # none is replaced twice
 
 
-def test_checking_draws_nothing(tmp_path, one_figure, monkeypatch):
-    list(figures.write(tmp_path))
-    forbid_drawing(monkeypatch)
-    assert figures.check(tmp_path) == []
-    one_figure["value"] = 2.0
-    assert "tiny: stale, its numbers.value changed" in figures.check(tmp_path)
-    with pytest.raises(AssertionError, match="something is drawn"):
-        list(figures.write(tmp_path))
-
-
-def test_only_draws_the_named_one_anew(tmp_path, one_figure):
-    list(figures.write(tmp_path))
-    assert list(figures.write(tmp_path, ["tiny"])) == [("tiny", True)]
-    with pytest.raises(ValueError, match="no figure is called 'huge'; there are tiny"):
-        list(figures.write(tmp_path, ["huge"]))
-
-
-def test_a_last_digit_is_no_change_and_a_real_one_is(tmp_path, one_figure):
-    list(figures.write(tmp_path))
-    one_figure["value"] = 1.0 + 1e-9
-    one_figure["under"] = {"a": (1, 2.0 - 1e-9), "b": "words"}
-    assert figures.check(tmp_path) == []
-    one_figure["value"] = 1.0 + 2e-6
-    assert figures.check(tmp_path) == ["tiny: stale, its numbers.value changed"]
-    assert list(figures.write(tmp_path)) == [("tiny", True)]
-    assert figures.check(tmp_path) == []
+def test_words_on_a_matrix_keep_their_colours(shown):
+    fig, axes = plt.subplots(1, 2)
+    axes[0].imshow([[0]])
+    texts = [ax.text(0, 0, "1", color=plots.BLACK) for ax in axes]
+    see_through = fig.subfigures(1, 1).patch
+    before = see_through.get_facecolor()
+    plots.recolour(fig, plots.AT_NIGHT)
+    assert [text.get_color() for text in texts] == [plots.BLACK, plots.PALE]
+    assert see_through.get_facecolor() == before
 
 
 @pytest.mark.parametrize(
-    ("under", "changed"),
+    ("look", "inches", "pixels"),
     [
-        ({"a": [1, 2.1], "b": "words"}, "under.a"),
-        ({"a": [1.5, 2.5], "b": "words"}, "under.a"),  # once, and not for each number
-        ({"a": [1, 2.0, 3], "b": "words"}, "under.a"),
-        ({"a": [1, 2.0], "b": "others"}, "under.b"),
-        ({"a": [1, 2.0]}, "under.b"),
-        ({"a": [1, 2.0], "b": "words", "c": 0}, "under.c"),
-        (1, "under"),
+        ({}, (1, 1), (200, 200)),
+        ({"width": 0.5}, (0.5, 0.5), (100, 100)),  # nothing lays it out: its proportions stay
+        ({"style": "slides"}, (1, 1), (327, 327)),
+        ({"style": "slides", "width": 1.8}, (1.1, 1.1), (360, 360)),
+        ({"style": "dark", "width": 2}, (2, 2), (400, 400)),
     ],
 )
-def test_the_number_that_changed_is_named(tmp_path, one_figure, under, changed):
-    list(figures.write(tmp_path))
-    one_figure["under"] = under
-    assert figures.check(tmp_path) == [f"tiny: stale, its numbers.{changed} changed"]
+def test_a_picture_is_as_wide_as_asked_and_its_letters_keep_their_size(shown, look, inches, pixels):
+    tiny = figures.FIGURES["tiny"]
+    fig = tiny.draw(shown, **look)
+    assert fig.get_size_inches() == pytest.approx(inches)
+    assert fig.axes[0].title.get_fontsize() == 12
+    assert opened(tiny.picture(shown, "png", **look)).shape[:2] == pixels
+    fig.set_layout_engine("constrained")
+    figures._resize(fig, 9)
+    assert fig.get_size_inches() == pytest.approx((9, inches[1]))
 
 
-def test_what_is_only_drawn_is_compared_as_well(tmp_path, one_figure):
-    list(figures.write(tmp_path))
-    one_figure["path"] = np.array([0.0, 1.0 + 1e-9])
-    assert figures.check(tmp_path) == []
-    one_figure["path"] = np.array([1.0, 0.0])  # as large as before
-    assert figures.check(tmp_path) == ["tiny: stale, its drawn.path.numbers changed"]
-    one_figure["path"] = np.array([[0.0, 1.0]])
-    assert figures.check(tmp_path) == ["tiny: stale, its drawn.path.shape changed"]
-    one_figure["under"] = {"a": np.zeros(2)}  # an array stands by itself
+def test_texts_are_translated_with_their_numbers(shown):
+    fig = figures.FIGURES["tiny"].draw(shown, language="vi")
+    assert fig.axes[0].get_title() == "hàng 3 trên 4"
+    words = {"{} rows": "{} hàng", "row {}, $B$": "$B$, hàng {}"}
+    fig.axes[0].set_xticks([0, 1], ["2 rows", "row 7, $B$"])
+    figures._translate(fig, words)
+    fig.canvas.draw()
+    drawn = [label.get_text() for label in fig.axes[0].get_xticklabels()]
+    assert drawn == ["2 hàng", "$B$, hàng 7"]
+    assert figures.translated("many rows more", words) == "many rows more"
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        ({"style": "loud"}, "style must be one of light, dark, slides, got 'loud'"),
+        ({"language": "xx"}, "language must be one of en, vi, got 'xx'"),
+        ({"width": -1}, "positive"),
+    ],
+)
+def test_an_unknown_look_is_refused(shown, look, message):
+    with pytest.raises(ValueError, match=message):
+        figures.FIGURES["tiny"].draw(shown, **look)
+
+
+# -- a folder of them -----------------------------------------------------------------------------
+
+
+def test_writing_again_changes_nothing(written):
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in written.rglob("*.*")}
+    assert list(figures.write(written)) == [("tiny", False)]
+    assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in written.rglob("*.*")}
+    gallery = (written / "README.md").read_text()
+    assert "![A point at 1, and a path.](tiny.png)" in gallery
+    assert "Show a point." in gallery
+
+
+def test_only_draws_the_named_one_anew(written):
+    figures.FIGURES["tiny"].shows = "Show two."
+    assert list(figures.write(written, ["tiny"])) == [("tiny", True)]
+    assert figures.check(written) == []  # the gallery, too
+    with pytest.raises(ValueError, match="no figure is called 'huge'; there are tiny"):
+        list(figures.write(written, ["huge"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"value": 1.0 + 1e-9}, None),  # a last digit
+        ({"value": 1.0 + 2e-6}, "numbers.value"),
+        ({"under": {"a": (1, 2.0 - 1e-9), "b": "words"}}, None),
+        ({"under": {"a": [1, 2.1], "b": "words"}}, "numbers.under.a"),
+        ({"under": {"a": [1.5, 2.5], "b": "words"}}, "numbers.under.a"),  # once, not twice
+        ({"under": {"a": [1, 2.0, 3], "b": "words"}}, "numbers.under.a"),
+        ({"under": {"a": [1, 2.0], "b": "others"}}, "numbers.under.b"),
+        ({"under": {"a": [1, 2.0]}}, "numbers.under.b"),
+        ({"under": {"a": [1, 2.0], "b": "words", "c": 0}}, "numbers.under.c"),
+        ({"under": 1}, "numbers.under"),
+        ({"path": np.array([0.0, 1.0 + 1e-9])}, None),
+        ({"path": np.array([1.0, 0.0])}, "drawn.path.numbers"),  # as large as before
+        ({"path": np.array([[0.0, 1.0]])}, "drawn.path.shape"),
+    ],
+)
+def test_the_number_that_changed_is_named(written, shown, changes, part):
+    shown.update(changes)
+    assert figures.check(written) == ([f"tiny: stale, its {part} changed"] if part else [])
+    assert list(figures.write(written)) == [("tiny", part is not None)]
+    assert figures.check(written) == []
+
+
+def test_an_array_stands_by_itself(written, shown):
+    shown["under"] = {"a": np.zeros(2)}
     with pytest.raises(TypeError, match="ndarray is not JSON serializable"):
-        figures.check(tmp_path)
+        figures.check(written)
 
 
 @pytest.fixture
-def drawn_matrix(tmp_path, one_figure):
-    """The folder of a figure of a matrix (100, 100) of noise, and the matrix, to be changed."""
-    matrix = one_figure["path"] = np.random.default_rng(0).standard_normal((100, 100))
-    matrix[3] = 0
+def noise(tmp_path, shown):
+    """A matrix (100, 100), which is drawn into ``tmp_path``."""
+    shown["path"] = np.random.default_rng(0).standard_normal((100, 100))
+    shown["path"][3] = 0
     list(figures.write(tmp_path))
-    return tmp_path, matrix
+    return shown["path"]
 
 
-def test_another_processor_changes_no_matrix(drawn_matrix):
-    folder, matrix = drawn_matrix
+def test_another_processor_changes_no_matrix(tmp_path, noise):
     rng = np.random.default_rng(1)
-    matrix *= 1 + 1e-15 * rng.standard_normal(matrix.shape)
-    matrix += 1e-14 * rng.standard_normal(matrix.shape)  # so that the zeros are none
-    assert figures.check(folder) == []
+    noise *= 1 + 1e-15 * rng.standard_normal(noise.shape)
+    noise += 1e-14 * rng.standard_normal(noise.shape)  # so that the zeros are none
+    assert figures.check(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -190,60 +258,41 @@ def test_another_processor_changes_no_matrix(drawn_matrix):
         (lambda M: M.reshape(50, 200), "shape"),
     ],
 )
-def test_a_change_of_a_matrix_is_seen(drawn_matrix, one_figure, change, seen):
-    folder, matrix = drawn_matrix
-    one_figure["path"] = change(matrix)
-    assert f"tiny: stale, its drawn.path.{seen} changed" in figures.check(folder)
-
-
-def test_a_record_of_a_matrix_is_short_and_of_all_its_columns(drawn_matrix):
-    folder, matrix = drawn_matrix
-    summary = json.loads((folder / "data" / "tiny.json").read_text())["drawn"]["path"]
-    assert summary["numbers"] == pytest.approx(matrix.ravel()[:: summary["every"]])
-    assert len(summary["numbers"]) <= 400
-    assert len({at % 100 for at in range(0, matrix.size, summary["every"])}) == 100
+def test_a_change_of_a_matrix_is_seen(tmp_path, shown, noise, change, seen):
+    shown["path"] = change(noise)
+    assert f"tiny: stale, its drawn.path.{seen} changed" in figures.check(tmp_path)
 
 
 @pytest.mark.parametrize(("size", "every"), [(1, 1), (399, 1), (400, 3), (12_080, 61)])
-def test_of_few_numbers_all_are_recorded(tmp_path, one_figure, size, every):
-    one_figure["path"] = np.arange(size)
+def test_every_nth_number_is_recorded_of_few_all(tmp_path, shown, size, every):
+    shown["path"] = np.arange(size)
     list(figures.write(tmp_path))
     summary = json.loads((tmp_path / "data" / "tiny.json").read_text())["drawn"]["path"]
     assert (summary["every"], summary["numbers"]) == (every, list(range(0, size, every)))
+    assert len({at % 100 for at in summary["numbers"]}) == min(100, len(summary["numbers"]))
 
 
 @pytest.mark.parametrize(
     ("part", "words"), [("alt", "A point at {value:.3f}."), ("shows", "Show two.")]
 )
-def test_other_words_are_named_and_written(tmp_path, one_figure, part, words):
-    list(figures.write(tmp_path))
+def test_other_words_are_named_and_written(written, part, words):
     setattr(figures.FIGURES["tiny"], part, words)
-    gallery = "README.md: the gallery is missing or stale"
-    assert figures.check(tmp_path) == [f"tiny: stale, its {part} changed", gallery]
-    assert list(figures.write(tmp_path)) == [("tiny", True)]
-    assert figures.check(tmp_path) == []
+    assert figures.check(written) == [f"tiny: stale, its {part} changed", GALLERY]
+    assert list(figures.write(written)) == [("tiny", True)]
+    assert figures.check(written) == []
 
 
-def test_the_gallery_follows_the_one_that_is_drawn(tmp_path, one_figure):
-    list(figures.write(tmp_path))
-    figures.FIGURES["tiny"].shows = "Show two."
-    list(figures.write(tmp_path, ["tiny"]))
-    assert figures.check(tmp_path) == []
-
-
-def test_another_style_is_named_and_draws_all_anew(tmp_path, one_figure, monkeypatch):
-    list(figures.write(tmp_path))
+def test_another_style_is_named_and_draws_all_anew(written, monkeypatch):
     monkeypatch.setitem(plots.STYLE, "font.size", 12)
     stale = ["every figure: stale, the style's font.size changed"]
-    assert figures.check(tmp_path) == stale
-    list(figures.write(tmp_path, ["tiny"]))  # one of them: so the others are still stale
-    assert figures.check(tmp_path) == stale
-    assert list(figures.write(tmp_path)) == [("tiny", True)]
-    assert figures.check(tmp_path) == []
-    assert list(figures.write(tmp_path)) == [("tiny", False)]
+    assert figures.check(written) == stale
+    list(figures.write(written, ["tiny"]))  # one of them: so the others are still stale
+    assert figures.check(written) == stale
+    assert list(figures.write(written)) == [("tiny", True)]
+    assert figures.check(written) == []
 
 
-def test_a_run_that_is_interrupted_is_not_taken_for_a_whole_one(tmp_path, one_figure):
+def test_a_run_that_is_interrupted_is_not_taken_for_a_whole_one(tmp_path, shown):
     figures.figure(lambda: {})(lambda _: None)  # it draws no figure, which stops the writing
     for _ in range(2):
         writing = figures.write(tmp_path)
@@ -252,100 +301,59 @@ def test_a_run_that_is_interrupted_is_not_taken_for_a_whole_one(tmp_path, one_fi
             next(writing)
 
 
-def test_the_same_code_in_other_words_leaves_everything_fresh(tmp_path, one_figure, monkeypatch):
-    list(figures.write(tmp_path))
-    monkeypatch.setattr(figures, "FIGURES", {})
-
-    @figures.figure(lambda: one_figure)
-    def tiny(shown):  # another comment
-        """Show a point.
-
-        A point at {value:g}, and a path.
-        """
-        picture, axes = plt.subplots(
-            figsize=(1, 1),
-        )
-        axes.plot(
-            [shown["value"]],
-            "o",
-        )
-        axes.plot(shown["path"])
-        return picture
-
-    assert figures.check(tmp_path) == []
-    assert list(figures.write(tmp_path)) == [("tiny", False)]
-
-
-def spoil_record(folder):
-    path = folder / "data" / "tiny.json"
-    path.write_text(path.read_text()[:-20])
-
-
-def spoil_keys(folder):
-    path = folder / "data" / "tiny.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "code": "0"}))
-
-
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("file", "content", "problem"),
     [
-        (lambda f: (f / "tiny.png").unlink(), "tiny: the picture is missing"),
-        (lambda f: (f / "data" / "tiny.json").unlink(), "missing or damaged"),
-        (spoil_record, "tiny: the numbers behind it are missing or damaged"),
-        (spoil_keys, "tiny: stale, its code changed"),  # what no record holds
-        (lambda f: (f / "data" / "tiny.json").write_text("[]"), "missing or damaged"),
-        (lambda f: (f / "data" / "style.json").unlink(), "every figure: stale, the style it was"),
-        (lambda f: (f / "orphan.png").touch(), "orphan.png: belongs to no figure"),
-        (lambda f: (f / "data" / "old.json").touch(), "old.json: belongs to no figure"),
-        (lambda f: (f / "old.csv").touch(), "old.csv: belongs to no figure"),
-        (lambda f: (f / "ledger.csv").unlink(), "ledger.csv: the table is missing or stale"),
-        (lambda f: (f / "ledger.md").write_text("mine"), "ledger.md: the table is missing or"),
-        (lambda f: (f / "README.md").write_text("mine"), "the gallery is missing or stale"),
-        (lambda f: (f / "README.md").write_bytes(b"\xff"), "the gallery is missing or stale"),
-        (lambda f: (f / "tiny.png").write_bytes(b""), "tiny: the picture is missing, or none"),
+        ("tiny.png", None, "tiny: the picture is missing, or none"),
+        ("tiny.png", b"", "tiny: the picture is missing, or none"),
+        ("data/tiny.json", None, "tiny: the numbers behind it are missing or damaged"),
+        ("data/tiny.json", b'{"name": ', "tiny: the numbers behind it are missing or damaged"),
+        ("data/tiny.json", b"[]", "tiny: the numbers behind it are missing or damaged"),
+        ("data/style.json", None, "every figure: stale, the style it was drawn in is missing"),
+        ("orphan.png", b"", "orphan.png: belongs to no figure"),
+        ("data/old.json", b"", "old.json: belongs to no figure"),
+        ("old.csv", b"", "old.csv: belongs to no figure"),
+        ("ledger.csv", None, "ledger.csv: the table is missing or stale"),
+        ("ledger.md", b"mine", "ledger.md: the table is missing or stale"),
+        ("README.md", b"mine", GALLERY),
+        ("README.md", b"\xff", GALLERY),
     ],
 )
-def test_check_names_what_is_wrong(tmp_path, one_figure, spoil, problem):
-    list(figures.write(tmp_path))
-    spoil(tmp_path)
-    found = figures.check(tmp_path)
-    assert len(found) == 1
-    assert problem in found[0]
+def test_check_names_what_is_wrong(written, file, content, problem):
+    if content is None:
+        (written / file).unlink()
+    else:
+        (written / file).write_bytes(content)
+    (found,) = figures.check(written)
+    assert found.startswith(problem)
 
 
-def test_two_figures_cannot_share_a_name(one_figure):
+def test_no_two_share_a_name(shown):
     def tiny(numbers):
         return None
 
     with pytest.raises(ValueError, match="two figures are called 'tiny'"):
         figures.figure(lambda: {})(tiny)
+    with pytest.raises(ValueError, match=r"two tables are called 'ledger\.csv'"):
+        figures.table("ledger.csv", "")(lambda: "")
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])
-def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, one_figure, kind, monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # a date, if one were written
-    first = list(figures.export(tmp_path / "a", kind))
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
-    second = list(figures.export(tmp_path / "b", kind, ["tiny"]))
-    assert (first, second) == ([tmp_path / "a" / f"tiny.{kind}"], [tmp_path / "b" / f"tiny.{kind}"])
-    assert first[0].read_bytes() == second[0].read_bytes()
-    assert first[0].read_bytes().startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
-    assert b"/Type3" not in first[0].read_bytes(), "fonts that publishers refuse"
+def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, shown, kind, monkeypatch):
+    files = []
+    for folder, date, only in (("a", "0", None), ("b", "1000000000", ["tiny"])):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", date)  # a date, if one were written
+        files += figures.export(tmp_path / folder, kind, only)
+    assert files == [tmp_path / "a" / f"tiny.{kind}", tmp_path / "b" / f"tiny.{kind}"]
+    first, second = (file.read_bytes() for file in files)
+    assert first == second
+    assert first.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    assert b"/Type3" not in first, "fonts that publishers refuse"
     assert [path.name for path in (tmp_path / "a").iterdir()] == [f"tiny.{kind}"]
     assert plt.get_fignums() == []
 
 
-def test_each_figure_says_what_it_shows_in_words():
-    for entry in figures.load().values():
-        assert len(entry.shows) > 40
-        assert len(entry.alt) > 100, "an alt text describes the picture, it does not name it"
-
-
 def test_small_png_keeps_the_picture():
-    import io
-
-    from PIL import Image
-
     fig, _ = example.matrix_anatomy()
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png")
@@ -353,17 +361,4 @@ def test_small_png_keeps_the_picture():
     small = plots.small_png(large)
     assert len(small) < len(large) / 2
     assert small == plots.small_png(large)
-    pictures = [np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), float) for p in (large, small)]
-    assert np.abs(pictures[0] - pictures[1]).mean() < 2  # of 255
-
-
-def test_the_command_draws_the_figures_and_then_finds_nothing_to_do(tmp_path, capsys, monkeypatch):
-    two = {name: figures.load()[name] for name in ("matrix_anatomy", "rank_and_noise")}
-    monkeypatch.setattr(figures, "FIGURES", two)
-    out = str(tmp_path / "figures")
-    assert main(["figures", "--out", out]) == 0
-    assert "matrix_anatomy" in capsys.readouterr().out
-    assert main(["figures", "--check", "--out", out]) == 0
-    (tmp_path / "figures" / "matrix_anatomy.png").unlink()
-    assert main(["figures", "--check", "--out", out]) == 1
-    assert "matrix_anatomy: the picture is missing" in capsys.readouterr().err
+    assert np.abs(opened(large) - opened(small)).mean() < 2  # of 255

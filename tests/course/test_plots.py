@@ -10,12 +10,16 @@ from scipy import ndimage
 from lora_edu.course import plots
 
 
-def test_equal_numbers_get_equal_colours_in_each_heatmap():
-    fig = plots.heatmaps({"a": np.full((4, 4), 0.5), "b": np.diag([0.5, 3.0])}, limit=2.0)
+def test_heatmaps_have_one_scale_and_whole_pixels_and_leave_the_style_where_it_was():
+    before = plt.rcParams["figure.dpi"], plt.rcParams["font.size"]
+    fig = plots.heatmaps({"a": np.full((20, 30), 0.5), "b": np.diag([0.5, 3.0])}, limit=2.0)
+    assert (plt.rcParams["figure.dpi"], plt.rcParams["font.size"]) == before
     first, second = (ax.images[0] for ax in fig.axes)
     assert first.to_rgba(0.5) == second.to_rgba(0.5)
     assert second.to_rgba(3.0) == second.to_rgba(2.0)  # beyond the limit: the last colour
     assert [ax.get_title() for ax in fig.axes] == ["a", "b"]
+    box = fig.axes[0].get_window_extent()
+    assert (box.width, box.height) == pytest.approx((90, 60))  # cells of 3 pixels
 
 
 def test_thousands_are_apart_in_every_language():
@@ -23,17 +27,26 @@ def test_thousands_are_apart_in_every_language():
     assert plots.grouped(0.5) == "0.5"
 
 
-def test_cells_are_whole_pixels():
-    fig = plots.heatmaps({"a": np.zeros((20, 30))}, limit=1.0)
-    box = fig.axes[0].get_window_extent()
-    assert box.width == pytest.approx(90)  # 30 cells of 3 pixels
-    assert box.height == pytest.approx(60)
+def test_runs_are_faint_and_their_mean_is_named():
+    each = np.array([[0.0, 1.0], [1.0, 3.0]])
+    _, ax = plt.subplots()
+    plots.runs(ax, [3, 4], each, "s--", plots.GREEN, "LoRA", alpha=0.1)
+    *faint, mean = ax.lines
+    assert [list(line.get_ydata()) for line in faint] == each.tolist()
+    assert list(mean.get_ydata()) == [0.5, 2.0]
+    assert {line.get_marker() for line in ax.lines} == {"s"}
+    assert [line.get_linestyle() for line in ax.lines] == ["None", "None", "--"]
+    assert [line.get_alpha() for line in ax.lines] == [0.1, 0.1, None]
+    assert ax.get_legend_handles_labels()[1] == ["LoRA"]
 
 
-def test_the_style_is_left_where_it_was():
-    before = plt.rcParams["figure.dpi"]
-    plots.heatmaps({"a": np.zeros((2, 2))}, limit=1.0)
-    assert plt.rcParams["figure.dpi"] == before
+def test_a_note_stands_so_many_points_from_its_place():
+    fig, ax = plt.subplots(dpi=72)
+    plots.note(ax, "here", (0.5, 0.5), (20, -8), ha="left", va="bottom")
+    fig.canvas.draw()
+    box = ax.texts[0].get_window_extent()
+    x, y = ax.transData.transform((0.5, 0.5))
+    assert (box.x0 - x, box.y0 - y) == pytest.approx((20, -8), abs=1)
 
 
 @pytest.mark.parametrize(("text", "rank"), [("I", 1), ("L", 2), ("H", 2), ("LILI", 2), ("E", 4)])
@@ -44,19 +57,15 @@ def test_letters_of_upright_and_level_strokes_have_a_low_rank(text, rank):
     assert np.linalg.matrix_rank(drawn) == rank
 
 
-def test_letters_fill_the_square_but_for_a_margin_and_holes_stay_empty():
-    drawn = plots.letters("O", size=50)
-    assert drawn[25, 25] == 0
-    inked = np.argwhere(drawn > 0)
-    assert inked.min() == 3  # 6 % of 50
-    assert inked.max() == 46
-    for text, parts in [
-        ("U", 1),
-        ("Ư", 1),
-        ("O", 2),
-        ("PHƯƠNG", 3),
-    ]:  # of the ground: no other hole
-        assert ndimage.label(plots.letters(text, size=200) == 0)[1] == parts, text
+@pytest.mark.parametrize(("text", "parts"), [("U", 1), ("Ư", 1), ("O", 2), ("PHƯƠNG", 3)])
+def test_holes_of_letters_stay_empty_and_nothing_else(text, parts):
+    """Count the parts of the ground."""
+    assert ndimage.label(plots.letters(text, size=200) == 0)[1] == parts
+
+
+def test_letters_fill_the_square_but_for_a_margin():
+    inked = np.argwhere(plots.letters("O", size=50) > 0)
+    assert (inked.min(), inked.max()) == (3, 46)  # 6 % of 50
     assert np.allclose(plots.letters("T"), plots.letters("T")[:, ::-1])  # a symmetric letter
     assert plots.letters("L")[0:50, 50:].sum() == 0  # row 0 is at the top
     assert ndimage.label(plots.letters("I I").sum(axis=0) > 0)[1] == 2  # a blank stays blank
@@ -74,19 +83,19 @@ def test_letters_are_as_wide_as_the_font_says():
     ink = np.flatnonzero(np.diff(plots.letters("III", size=400).sum(axis=0) > 1))
     first, second, third = ink[::2]
     assert third - second == pytest.approx(second - first, abs=1)
-    stroke = ink[1] - ink[0]
     bar = TextPath((0, 0), "I", size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+    stroke = ink[1] - first
     assert (second - first) / stroke == pytest.approx(762 / 2048 / bar.get_extents().width, 0.01)
 
 
 @pytest.mark.parametrize(
     ("text", "size", "message"),
     [
-        ("", 9, "a letter, got ''"),
-        (" ", 9, "a letter"),
-        ("\u200b", 9, "a letter"),
-        ("A李", 9, "no '李'"),
-        ("A", 0, "size must"),
+        ("", 9, "text must hold a letter, got ''"),
+        (" ", 9, "text must hold a letter, got ' '"),
+        ("\u200b", 9, "text must hold a letter"),
+        ("A李", 9, "DejaVu Sans has no '李': take"),
+        ("A", 0, "size must be at least 1, got 0"),
     ],
 )
 def test_letters_that_cannot_be_drawn_are_refused(text, size, message):
@@ -99,6 +108,8 @@ def test_a_canvas_counts_in_cells_of_the_matrices():
     canvas.place(np.zeros((5, 8)), 2, 1, limit=1)
     canvas.place(np.zeros(6), 14, 1, limit=1, thick=3)
     canvas.arrow((1, 1), (2, 2))
+    canvas.write("here", 5, 2)
     boxes = [ax.get_position().bounds for ax in canvas.fig.axes if ax.images]
     assert np.allclose(boxes, [(0.1, 0.1, 0.4, 0.5), (0.7, 0.1, 0.15, 0.6)])
-    plt.close(canvas.fig)
+    assert canvas.fig.texts[0].get_position() == (0.25, 0.2)
+    assert list(canvas.fig.get_size_inches()) == pytest.approx([0.6, 0.3])
