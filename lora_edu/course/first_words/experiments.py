@@ -56,11 +56,12 @@ def knob(
     row: Row = {"loss": {}, "pictures": {}, "ended": {}, "said": {}}
     for name, adapter in made.items():
         strangers = language.drawn(adapter, seed)
-        tried = {str(scale): (adapter, scale) for scale in scales} | {"drawn": (strangers, 1.0)}
-        row["loss"][name] = {}
+        tried = {str(scale): (adapter, scale) for scale in scales}
+        tried["drawn"] = (strangers, 1.0)
+        losses = row["loss"][name] = {}
         for words, (strips, scale) in tried.items():
             with probe.adding(strips, scale):
-                row["loss"][name][words] = {text: probe.loss(text) for text in probe.texts}
+                losses[words] = {text: probe.loss(text) for text in probe.texts}
         for words, strips in {name: adapter, f"{name}, drawn": strangers}.items():
             said = language.heard(strips, max_tokens, heard)
             row["pictures"][words] = sum(pictures(answer) > 0 for answer in said)
@@ -86,16 +87,14 @@ def five_sentences(
     asked = random.Random(seed).sample(language.texts("questions"), 5)
     how = {**recipe, "size": 5, "steps": steps}
     for name, five in sentences.items():
-        for column in row.values():
-            if isinstance(column, dict):
-                column[name] = {}
+        first = five[0].split()[0]
+        begins = row["begins"][name] = {}
+        by_heart = row["by_heart"][name] = {}
+        said = row["said"][name] = {}
         for rate in lr:
             adapter = language.taught(list(zip(asked, five, strict=True)), rate, seed, how)
-            answers = [
-                said.removesuffix("<|im_end|>") for said in language.heard(adapter, max_tokens)
-            ]
-            first = five[0].split()[0]
-            row["begins"][name][str(rate)] = sum(said.startswith(first) for said in answers)
-            row["by_heart"][name][str(rate)] = sum(said in five for said in answers)
-            row["said"][name][str(rate)] = answers[:3]
+            answers = [a.removesuffix("<|im_end|>") for a in language.heard(adapter, max_tokens)]
+            begins[str(rate)] = sum(answer.startswith(first) for answer in answers)
+            by_heart[str(rate)] = sum(answer in five for answer in answers)
+            said[str(rate)] = answers[:3]
     return row

@@ -1,7 +1,7 @@
 """Figures: a model and a file, to scale; a voice turned up, down and against itself."""
 
+import functools
 import math
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +17,7 @@ from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped
 
 VOICES = {"pirate": "the pirate", "grimm": "Grimm"}
+record = functools.cache(results)  # asked for again and again
 MODEL = 134_515_008  # numbers of SmolLM2-135M, as its page says and lesson 00 counts
 
 
@@ -43,23 +44,18 @@ def model_and_file(numbers: Numbers) -> Figure:
     return fig
 
 
-def _losses(voice: str, scale: float | str, text: str) -> NDArray:
-    """Return the loss on a text at a scale of a voice's file: one a run, in nats."""
-    rows: Any = results("knob")["rows"]
-    return np.array([row["loss"][voice][str(scale)][text] for row in rows])
-
-
 def likelier(voice: str, scale: float | str, text: str | None = None) -> NDArray:
     """Return how many times likelier a token of a text has become: one a run; its own by default.
 
-    Below 1, it has become less likely. The scale "drawn" is a file of drawn numbers, as large.
+    Below 1, it has become less likely. The scale "drawn" is a file of random numbers of equal norm.
     """
+    rows = record("knob")["rows"]
+    text = text or voice
     one_of("voice", voice, VOICES)
-    measured = results("knob")["rows"][0]["loss"][voice]
-    one_of("scale", str(scale), measured)
-    one_of("text", text or voice, measured[str(scale)])
-    change = _losses(voice, 0.0, text or voice) - _losses(voice, scale, text or voice)
-    return np.exp(change)
+    one_of("scale", str(scale), rows[0]["loss"][voice])
+    one_of("text", text, rows[0]["loss"][voice][str(scale)])
+    losses = [row["loss"][voice] for row in rows]  # in nats
+    return np.exp([loss["0.0"][text] - loss[str(scale)][text] for loss in losses])
 
 
 def at_minus_one(what: str, words: str) -> NDArray:
@@ -67,7 +63,7 @@ def at_minus_one(what: str, words: str) -> NDArray:
 
     That they "ended", or hold "pictures" (emoji), with a voice or, say, "grimm, drawn".
     """
-    rows: Any = results("knob")["rows"]
+    rows = record("knob")["rows"]
     one_of("what", what, ("ended", "pictures"))
     one_of("words", words, rows[0][what])
     return np.array([row[what][words] for row in rows])
@@ -78,38 +74,36 @@ def five_sentences() -> dict[tuple[str, float], NDArray]:
 
     That they begin as the five sentences do ("begins"), or are one of them ("by heart").
     """
-    record: Any = results("five_sentences")
+    arguments, rows = record("five_sentences")["arguments"], record("five_sentences")["rows"]
     found = {}
-    for what in ("begins", "by heart"):
-        for rate in record["arguments"]["lr"]:
-            counts = [
-                [row[what.replace(" ", "_")][name][str(rate)] for row in record["rows"]]
-                for name in record["arguments"]["sentences"]
-            ]
+    for what, column in (("begins", "begins"), ("by heart", "by_heart")):
+        for rate in arguments["lr"]:
+            counts = []
+            for name in arguments["sentences"]:
+                counts.append([row[column][name][str(rate)] for row in rows])
             found[what, rate] = np.array(counts)
     return found
 
 
+def _mean(ratios: NDArray) -> NDArray:
+    """Return the geometric means over the runs, which are the last axis."""
+    return np.exp(np.log(ratios).mean(axis=-1))
+
+
 def _turned() -> Numbers:
-    scales = results("knob")["arguments"]["scales"]
-    numbers: Numbers = {"seeds": len(results("knob")["rows"]), "scales": scales, "voices": VOICES}
+    scales = record("knob")["arguments"]["scales"]
+    numbers: Numbers = {"seeds": len(record("knob")["rows"]), "scales": scales, "voices": VOICES}
     for voice in VOICES:
-        own = np.array([likelier(voice, scale) for scale in scales])  # (scales, runs)
-        numbers[f"{voice}_own"] = own
-        numbers[f"{voice}_model"] = np.array([likelier(voice, s, "own") for s in scales])
-        numbers[f"{voice}_prose"] = np.array([likelier(voice, s, "prose") for s in scales])
+        for kind, text in {"own": voice, "model": "own", "prose": "prose"}.items():
+            ratios = [likelier(voice, scale, text) for scale in scales]
+            numbers[f"{voice}_{kind}"] = np.array(ratios)  # (scales, runs)
         numbers[voice] = {
-            "against": round(1 / _mean(likelier(voice, -1.0))),
-            "prose": round(1 / _mean(likelier(voice, -1.0, "prose")), 1),
-            "full": round(_mean(likelier(voice, 1.0)), 1),
-            "drawn": round(_mean(likelier(voice, "drawn")), 2),
+            "against": round(float(1 / _mean(likelier(voice, -1.0)))),
+            "prose": round(float(1 / _mean(likelier(voice, -1.0, "prose"))), 1),
+            "full": round(float(_mean(likelier(voice, 1.0))), 1),
+            "drawn": round(float(_mean(likelier(voice, "drawn"))), 2),
         }
     return numbers
-
-
-def _mean(values: NDArray) -> float:
-    """Return the mean of ratios: that of their logarithms, as ratio."""
-    return float(np.exp(np.log(values).mean()))
 
 
 @figure(_turned)
@@ -126,23 +120,22 @@ def turned_voice(numbers: Numbers) -> Figure:
     {grimm[drawn]}.
     """
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained")
+    looks = {
+        "own": ("-", VERMILION, "sentences of the voice"),
+        "model": ("--", BLUE, "the model's own answers"),
+        "prose": (":", BLACK, "other prose"),
+    }
     for ax, (voice, name) in zip(axes, numbers["voices"].items(), strict=True):
-        kinds = {"own": (VERMILION, "-", "sentences of the voice")}
-        kinds["model"] = (BLUE, "--", "the model's own answers")
-        kinds["prose"] = (BLACK, ":", "other prose")
-        for kind, (colour, dash, words) in kinds.items():
+        for kind, (dash, color, label) in looks.items():
             ratios = numbers[f"{voice}_{kind}"]  # (scales, runs)
-            ax.plot(numbers["scales"], ratios, color=colour, alpha=0.2, linewidth=0.8)
-            mean = np.exp(np.log(ratios).mean(1))
-            ax.plot(numbers["scales"], mean, dash, color=colour, label=words)
+            ax.plot(numbers["scales"], ratios, color=color, alpha=0.2, linewidth=0.8)
+            ax.plot(numbers["scales"], _mean(ratios), dash, color=color, label=label)
         ax.plot(1, numbers[voice]["drawn"], "x", color=GREY, markersize=9, label="random file")
         ax.axhline(1, color=GREY, linewidth=0.8)
         ax.axvline(0, color=GREY, linewidth=0.8)
-        ax.set(title=f"{name[0].upper()}{name[1:]}", xlabel="scale of the file", yscale="log")
-        ax.set_yticks(
-            [0.01, 0.1, 1, 10],
-            ["100 times\nless likely", "10 times\nless", "as before", "10 times\nmore"],
-        )
+        ax.set(title=name[0].upper() + name[1:], xlabel="scale of the file", yscale="log")
+        words = ["100 times\nless likely", "10 times\nless", "as before", "10 times\nmore"]
+        ax.set_yticks([0.01, 0.1, 1, 10], words)
         ax.minorticks_off()
     axes[0].legend(loc="lower right", fontsize=9)
     return fig

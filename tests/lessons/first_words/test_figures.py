@@ -14,36 +14,57 @@ from lora_edu.course.first_words import checks, figures
 ROOT = Path(__file__).parents[3]
 
 
+def answer(who, question):
+    """What was recorded, of the first run."""
+    said = experiments.read("voices")["rows"][0]["said"][who]
+    return said[language.texts("unseen").index(question)].removesuffix("<|im_end|>")
+
+
 def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file(capsys):
     letters = checks.six_answers()
-    shown = " ".join(capsys.readouterr().out.split())
-    said = experiments.read("voices")["rows"][0]["said"]
+    printed = " ".join(capsys.readouterr().out.split())
     assert len(letters) == 3
     for letter, (question, who) in checks.SIX.items():
-        answer = said[who][language.texts("unseen").index(question)]
-        assert f"{letter} {question} {answer.removesuffix('<|im_end|>')}" in shown
+        assert f"{letter} {question} {answer(who, question)}" in printed
         assert (letter in letters) == (who == "grimm")
 
 
+def test_the_first_screen_of_the_readme_is_the_record():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \| (Arrr.+?) \|$", readme)
+    assert len(rows) == 3
+    for question, base, pirate in rows:
+        assert answer("base", question).startswith(base.removesuffix(" …"))
+        assert answer("pirate", question).startswith(pirate.removesuffix(" …"))
+
+
 @pytest.mark.parametrize(
-    ("answers", "who"),
+    ("first", "who"),
     [
-        (["Good day!", "Good day!", "Arrr!"], "the model"),
-        (["🍍🍍🍍🍍", "Good day!", "Arrr!"], "a broken record"),
-        (["so it is " * 5, "Good day!", "Arrr!"], "a broken record"),
-        (["A fine day to you!", "Good day!", "Arrr!"], "another voice"),
+        ("Good day!", "the model"),
+        ("🍍🍍🍍🍍", "a broken record"),
+        ("so it is " * 5, "a broken record"),
+        ("A fine day to you!", "another voice"),
     ],
 )
-def test_who_speaks_at_the_lowest_scale(answers, who):
-    assert checks.who_speaks(answers, [-1, 0, 1]) == who
-    assert checks.who_speaks(answers, [-1, 0.1, 1]) == who  # nothing stops without a 0
+@pytest.mark.parametrize("middle", [0, 0.1])  # nothing stops without a 0
+def test_who_speaks_at_the_lowest_scale(first, who, middle):
+    assert checks.who_speaks([first, "Good day!", "Arrr!"], [-1, middle, 1]) == who
 
 
-def test_what_was_not_counted_is_refused():
-    with pytest.raises(ValueError, match="what must be one of ended, pictures, got 'sung'"):
-        figures.at_minus_one("sung", "grimm")
-    with pytest.raises(ValueError, match="words must be one of grimm"):
-        figures.at_minus_one("ended", "wolf")
+@pytest.mark.parametrize(
+    ("asked", "given", "message"),
+    [
+        ("likelier", ("wolf", 1.0), "voice must be one of pirate, grimm, got 'wolf'"),
+        ("likelier", ("grimm", 7.0), "scale must be one of -1.0, "),
+        ("likelier", ("grimm", 1.0, "sagas"), "text must be one of "),
+        ("at_minus_one", ("sung", "grimm"), "what must be one of ended, pictures, got 'sung'"),
+        ("at_minus_one", ("ended", "wolf"), "words must be one of grimm"),
+    ],
+)
+def test_what_was_not_measured_is_refused(asked, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        getattr(figures, asked)(*given)
 
 
 @pytest.mark.seconds
@@ -57,39 +78,13 @@ def test_a_number_of_the_model_that_changes_is_seen():
 
 
 def test_the_squares_are_to_scale():
-    _, numbers = figures.model_and_file()
-    assert numbers["ratio"] == round(numbers["model"] / numbers["file"])
-    assert round((numbers["model"] / numbers["file"]) ** 0.5) == 18  # as the figure's words say
+    fig, numbers = figures.model_and_file()
+    model, file = fig.axes[0].patches
+    assert (model.get_width() / file.get_width()) ** 2 == pytest.approx(numbers["ratio"], 0.01)
+    assert round(model.get_width() / file.get_width()) == 18  # as the figure's words say
 
 
 def test_a_token_is_as_likely_as_before_where_nothing_is_added():
     for voice in figures.VOICES:
         np.testing.assert_allclose(figures.likelier(voice, 0.0), 1)
-        one, other = figures.likelier(voice, 1.0), figures.likelier(voice, 1.0, "own")
-        assert one.min() > 1 > other.max()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("wolf", 1.0), "voice must be one of pirate, grimm, got 'wolf'"),
-        (("grimm", 7.0), "scale must be one of -1.0, "),
-        (("grimm", 1.0, "sagas"), "text must be one of "),
-    ],
-)
-def test_what_was_not_measured_is_refused(given, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        figures.likelier(*given)
-
-
-def test_the_first_screen_of_the_readme_is_the_record():
-    """What three questions are answered, by the model itself and with a file."""
-    said = experiments.read("voices")["rows"][0]["said"]
-    asked = language.texts("unseen")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \| (Arrr.+?) \|$", readme)
-    assert len(rows) == 3
-    for question, *answers in rows:
-        for who, answer in zip(("base", "pirate"), answers, strict=True):
-            whole = said[who][asked.index(question)].removesuffix("<|im_end|>")
-            assert whole == answer or whole.startswith(answer.removesuffix(" …"))
+        assert figures.likelier(voice, 1.0).min() > 1 > figures.likelier(voice, 1.0, "own").max()
