@@ -1,10 +1,9 @@
 """Figures: a circle becomes an ellipse, a ball a sheet, a picture grows, a square turns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
@@ -29,22 +28,28 @@ def _errors(matrix: NDArray) -> NDArray:
 DIAL, TURN = (2.2, 2.2), (6.4, 3.3)  # inches, as all lengths below: width, height
 
 
+def _on_circle(degrees: Iterable[float]) -> NDArray:
+    """Return the points of the circle of radius 1 at these angles: (2, n)."""
+    angles = np.radians([*degrees])
+    return np.stack([np.cos(angles), np.sin(angles)])
+
+
 def _turning(machine: Given = None) -> Numbers:
     """Send a unit input through a machine (2, 2), at every 7.5° of half a circle."""
     machine = MACHINE if machine is None else np.asarray(machine)
     if machine.shape != (2, 2) or not np.isfinite(machine).all():
         raise ValueError(f"machine must hold 2 × 2 finite numbers, got {machine.tolist()}")
-    angles = 7.5 * np.arange(24)
-    inputs = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))])  # (2, 24)
+    angles = [7.5 * i for i in range(24)]
+    inputs = _on_circle(angles)  # (2, 24)
     outputs = machine @ inputs  # (2, 24)
-    lengths = np.linalg.norm(outputs, axis=0)  # (24,)
-    told = zip(angles.tolist(), lengths.tolist(), strict=True)
+    lengths = np.linalg.norm(outputs, axis=0).tolist()
+    told = zip(angles, lengths, strict=True)
     return {
         "captions": [f"{angle:g}°: in 1, out {length:.2f}" for angle, length in told],
         "moments": [0, 6, 12, 18],
-        "angles": angles.tolist(),
-        "lengths": lengths.tolist(),
-        "reach": 1.1 * max(1.0, *lengths.tolist()),
+        "angles": angles,
+        "lengths": lengths,
+        "reach": 1.1 * max(1.0, *lengths),
         "machine": machine,
         "inputs": inputs,
         "outputs": outputs,
@@ -54,20 +59,21 @@ def _turning(machine: Given = None) -> Numbers:
 def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], None]:
     """Draw the circle and the ellipse, with the input and the output of the frame as hands."""
     ax = films.place(stage, 0.1, 0.1, side, side)
-    ax.set(xlim=(-numbers["reach"], numbers["reach"]), ylim=(-numbers["reach"], numbers["reach"]))
+    reach = numbers["reach"]
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
     ax.axis("off")
-    round_once = np.radians(np.arange(0, 361, 3))
-    circle = np.stack([np.cos(round_once), np.sin(round_once)])  # (2, 121)
+    circle = _on_circle(range(0, 361, 3))  # (2, 121)
     ax.plot(*circle, "--", color=BLUE, linewidth=1.2)
     ax.plot(*(numbers["machine"] @ circle), color=VERMILION, linewidth=1.2)
-    (put_in,) = ax.plot(
-        0, 0, "o-", color=BLUE, linewidth=1.5, markersize=5, markevery=[1], zorder=3
-    )
-    (come_out,) = ax.plot(0, 0, "s-", color=VERMILION, linewidth=4, markersize=8, markevery=[1])
+    thin = {"color": BLUE, "linewidth": 1.5, "markersize": 5, "zorder": 3}
+    (put_in,) = ax.plot(0, 0, "o-", markevery=[1], **thin)
+    thick = {"color": VERMILION, "linewidth": 4, "markersize": 8}
+    (come_out,) = ax.plot(0, 0, "s-", markevery=[1], **thick)
 
     def show(i: int) -> None:
         for hand, ends in ((put_in, numbers["inputs"]), (come_out, numbers["outputs"])):
-            hand.set_data([0, ends[0, i]], [0, ends[1, i]])
+            x, y = ends[:, i]
+            hand.set_data([0, x], [0, y])
 
     return show
 
@@ -130,19 +136,20 @@ def ball_to_sheet(numbers: Numbers) -> Figure:
     flat sheet: one axis is 0. Right, at rank 1, a line: two are 0.
     """
     fig = plt.figure(figsize=(9, 3.2))
-    across, down = np.meshgrid(np.radians(np.arange(0, 361, 15)), np.radians(np.arange(0, 181, 15)))
-    ball = np.stack([np.cos(across) * np.sin(down), np.sin(across) * np.sin(down), np.cos(down)])
-    names = {3: "an egg", 2: "a sheet", 1: "a line"}
-    for i, (r, product) in enumerate(zip(numbers["ranks"], numbers["products"], strict=True)):
+    down = np.radians(np.arange(0, 181, 15))[:, None]
+    x, y = _on_circle(range(0, 361, 15))  # (25,) each
+    ball = np.stack([x * np.sin(down), y * np.sin(down), np.cos(down) + 0 * x])  # (3, 13, 25)
+    for i, name in enumerate(("an egg", "a sheet", "a line")):
+        r, product = numbers["ranks"][i], numbers["products"][i]
         ax = fig.add_axes((0.01 + 0.33 * i, 0, 0.31, 0.88), projection="3d")
-        x, y, z = np.einsum("ij,jab->iab", product, ball)
+        surface = np.einsum("ij,jab->iab", product, ball)  # (3, 13, 25)
         look = {"edgecolor": VERMILION, "linewidth": 1.0 if r == 1 else 0.4, "shade": r == 3}
-        ax.plot_surface(x, y, z, color="#F6C9A5", rstride=1, cstride=1, **look)
-        ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticklabels=[], yticklabels=[])
-        ax.set(zticklabels=[])
+        ax.plot_surface(*surface, color="#F6C9A5", rstride=1, cstride=1, **look)
+        ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
+        ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
         ax.view_init(elev=38, azim=-60)
         ax.set_box_aspect((1, 1, 1))
-        ax.set_title(f"rank {r}: {names[r]}")
+        ax.set_title(f"rank {r}: {name}")
     return fig
 
 
@@ -171,36 +178,39 @@ def _weaving(image: Given = None) -> Numbers:
     if not image.any():
         raise ValueError(f"image must hold a number other than 0, got {image.size} zeros")
     rank = int(np.linalg.matrix_rank(image))
-    later = np.linspace(min(rank, 20), rank, 5).round().astype(int).tolist()
-    shown = sorted({*range(1, min(rank, 20) + 1), *later})
-    errors = np.where(np.arange(rank + 1) < rank, _errors(image)[: rank + 1], 0)  # no rounding
-    moments = sorted({1, 2, 4, 16, rank} & set(shown))
+    first = min(rank, 20)
+    later = np.linspace(first, rank, 5).round().astype(int).tolist()
+    ranks = sorted({*range(1, first + 1), *later})
+    moments = sorted({1, 2, 4, 16, rank} & set(ranks))
+    errors = np.append(_errors(image)[:rank], 0)  # at the full rank only rounding is left
+    weaves, sums = [], []
+    for r in ranks:
+        weaves.append(S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]))
+        sums.append((U[:, :r] * S[:r]) @ Vt[:r])
     return {
-        "captions": [f"r = {r}: {errors[r]:.0%} off" for r in shown],
-        "moments": [shown.index(r) for r in moments],
+        "captions": [f"r = {r}: {errors[r]:.0%} off" for r in ranks],
+        "moments": [ranks.index(r) for r in moments],
         "told": ", ".join(f"{errors[r]:.0%} at {r}" for r in moments),
         "rank": rank,
-        "ranks": shown,
-        "errors": [round(errors[r], 6) for r in shown],
+        "ranks": ranks,
+        "errors": errors[ranks].round(6).tolist(),
         "curve": errors,
         "image": image,
-        "weaves": np.stack([S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in shown]),
-        "sums": np.stack([(U[:, :r] * S[:r]) @ Vt[:r] for r in shown]),
+        "weaves": np.stack(weaves),
+        "sums": np.stack(sums),
     }
 
 
-def _so_far(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the sum of the first weaves."""
-    image = heatmap(films.place(stage, 0.1, 0.1, 2, 2), numbers["sums"][0], 1)
-    return lambda i: image.set_data(numbers["sums"][i])
+_so_far = films.one_matrix("sums")
 
 
 def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     """Draw the last weave, the sum so far and what is left, and under them the error."""
-    squares: list[Axes] = [films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2) for n in range(3)]
-    images = [heatmap(ax, numbers["image"], 1) for ax in squares]
-    for ax, words in zip(squares[1:], ("all so far", "what is left"), strict=True):
-        ax.set_title(words, fontsize=11)
+    images = []
+    for n, words in enumerate(("", "all so far", "what is left")):
+        square = films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2)
+        square.set_title(words, fontsize=11)
+        images.append(heatmap(square, numbers["image"], 1))
     ax = films.place(stage, 0.75, 0.55, 5.95, 0.75)
     ax.plot(numbers["curve"], color=GREY)
     (dot,) = ax.plot(0, 1, "o", color=VERMILION, markersize=8, clip_on=False)
@@ -208,10 +218,10 @@ def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
 
     def show(i: int) -> None:
         r, so_far = numbers["ranks"][i], numbers["sums"][i]
-        squares[0].set_title(f"weave {r}", fontsize=11)
-        parts = numbers["weaves"][i], so_far, numbers["image"] - so_far
-        for image, part in zip(images, parts, strict=True):
-            image.set_data(part)
+        images[0].axes.set_title(f"weave {r}", fontsize=11)
+        images[0].set_data(numbers["weaves"][i])
+        images[1].set_data(so_far)
+        images[2].set_data(numbers["image"] - so_far)
         dot.set_data([r], [numbers["curve"][r]])
 
     return show
@@ -279,10 +289,7 @@ def _turned() -> Numbers:
     }
 
 
-def _tilted(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the square at the angle of the frame."""
-    image = heatmap(films.place(stage, 0.1, 0.1, 2, 2), numbers["squares"][0], 1)
-    return lambda i: image.set_data(numbers["squares"][i])
+_tilted = films.one_matrix("squares")
 
 
 def _tilted_and_counted(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
