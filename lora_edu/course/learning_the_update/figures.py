@@ -1,6 +1,7 @@
 """Figures: a saddle, a word that lights up, ranks and noise."""
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,16 +11,7 @@ from numpy.typing import NDArray
 from lora_edu.course import films
 from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    VERMILION,
-    heatmap,
-    letters,
-)
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, letters
 
 Stage = Figure | SubFigure
 
@@ -95,6 +87,15 @@ STRENGTHS = (3.0, 2.0, 1.0)
 STILL, FRAME = (2.45, 2.0), (7.4, 4.0)  # inches, as all lengths below: width, height
 
 
+def _check(name: str, value: Any, least: float, most: float) -> None:
+    """Refuse what is no number from ``least`` to ``most``, and no integer where these are."""
+    whole = isinstance(least, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise TypeError(f"{name} must be {'an integer' if whole else 'a number'}, got {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, got {value}")
+
+
 def lighting_up(
     r: int = 5, start: float = 0.01, lr: float = 0.01, steps: int = 1200, seed: int = 12
 ) -> Numbers:
@@ -104,20 +105,16 @@ def lighting_up(
     ``theory``: the same by ln(4σ / ‖A v‖²) / (2σ lr). ``spare``: the largest beyond the third. A
     TypeError for what is no number, a ValueError beyond the bounds: larger ones shoot off.
     """
-    bounds = {"r": (r, 1, 1000), "steps": (steps, 1, 100_000)}
-    bounds |= {"start": (start, 1e-9, 5.0), "lr": (lr, 1e-6, 0.02)}
-    for name, (value, least, most) in bounds.items():
-        whole = isinstance(least, int)
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            kind = "an integer" if whole else "a number"
-            raise TypeError(f"{name} must be {kind}, got {value!r}")
-        if not least <= value <= most:
-            raise ValueError(f"{name} must be from {least:g} to {most:g}, got {value}")
+    _check("r", r, 1, 1000)
+    _check("steps", steps, 1, 100_000)
+    _check("start", start, 1e-9, 5.0)
+    _check("lr", lr, 1e-6, 0.02)
     delta = hidden_word()  # (d, k)
     d, k = delta.shape
-    A = start * np.random.default_rng(seed).standard_normal((r, k)) / k**0.5
-    in_A = np.sum((A @ np.linalg.svd(delta)[2][:3].T) ** 2, axis=0)  # (3,): ‖A v‖²
-    B, strips, curves = np.zeros((d, r)), [], []
+    A, B = start * np.random.default_rng(seed).standard_normal((r, k)) / k**0.5, np.zeros((d, r))
+    sizes = np.sum((A @ np.linalg.svd(delta)[2][:3].T) ** 2, axis=0)  # (3,): ‖A v‖²
+    theory = np.log(4 * np.array(STRENGTHS) / sizes) / (2 * np.array(STRENGTHS) * lr)
+    strips, curves = [], []
     for _ in range(steps + 1):
         strips.append((A, B))
         R_A, R_B = np.linalg.qr(A.T)[1], np.linalg.qr(B)[1]  # of BA, a small core: lesson 02
@@ -125,25 +122,22 @@ def lighting_up(
         G = B @ A - delta  # white inputs: L = ½ ‖BA - ΔW*‖²
         A, B = A - lr * B.T @ G, B - lr * G @ A.T
     heights = np.array(curves)  # (steps + 1, r)
-    half, theory, done = [], [], np.zeros(steps + 1)
-    for height, sigma, size in zip(heights.T, STRENGTHS, in_A, strict=False):
-        there = height >= sigma / 2
-        half.append(int(np.argmax(there)) if there.any() else steps + 1)
-        theory.append(float(np.log(4 * sigma / size) / (2 * sigma * lr)))
-        done += np.minimum(height / sigma, 1)
+    shares = np.minimum(heights[:, :3] / STRENGTHS[:r], 1)  # (steps + 1, 3), or fewer
+    half = [int(np.argmax(up)) if up.any() else steps + 1 for up in (shares >= 0.5).T]
     # Frames at equal distances of what is done, not of time: at first nothing is to be seen.
+    done = shares.sum(axis=1)
     marks = np.linspace(0, done.max(), films.MOST_FRAMES)
     frames = sorted({int(np.argmax(done >= mark - 1e-9)) for mark in marks})
     lit = [sum(step >= s for s in half) for step in frames]
-    near = [int(np.argmin(np.abs(done[frames] - goal))) for goal in (0, 0.5, 1, 2, 3)]
+    moments = sorted({int(np.argmin(np.abs(done[frames] - goal))) for goal in (0, 0.5, 1, 2, 3)})
     return {
         "captions": [f"step {step}: {n} of 3 lit" for step, n in zip(frames, lit, strict=True)],
-        "moments": sorted(set(near)),
-        "told": ", ".join(f"at step {frames[i]}" for i in sorted(set(near))),
+        "moments": moments,
+        "told": ", ".join(f"at step {frames[i]}" for i in moments),
         "r": r,
         "when": ", ".join(map(str, half)),
         "half": half,
-        "theory": [round(t, 6) for t in theory],
+        "theory": theory[:r].round(6).tolist(),
         "spare": round(float(heights[-1, 3:].max(initial=0)), 6),
         "frames": frames,
         "delta": delta,
@@ -155,21 +149,17 @@ def lighting_up(
 
 def _strips(stage: Stage, numbers: Numbers, low: float = 0.1) -> Callable[[int], None]:
     """Draw A above, B at the left and BA; ``low`` is how far above the edge."""
-    strips = numbers["lora_A"], numbers["lora_B"]
-    limit = max(float(np.abs(strip).max()) for strip in strips)
-    flat = films.place(stage, 0.4, low + 1.4, 1.95, 0.25)
-    tall = films.place(stage, 0.1, low, 0.25, 1.3)
+    lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
+    limit = float(max(np.abs(lora_A).max(), np.abs(lora_B).max()))
+    flat = heatmap(films.place(stage, 0.4, low + 1.4, 1.95, 0.25), lora_A[0], limit)
+    tall = heatmap(films.place(stage, 0.1, low, 0.25, 1.3), lora_B[0], limit)
     square = films.place(stage, 0.4, low, 1.95, 1.3)
-    images = [
-        heatmap(flat, strips[0][0], limit),
-        heatmap(tall, strips[1][0], limit),
-        heatmap(square, numbers["delta"], float(np.abs(numbers["delta"]).max())),
-    ]
+    product = heatmap(square, delta, float(np.abs(delta).max()))
 
     def show(i: int) -> None:
-        A, B = strips[0][i], strips[1][i]
-        for image, matrix in zip(images, (A, B, B @ A), strict=True):
-            image.set_data(matrix)
+        flat.set_data(lora_A[i])
+        tall.set_data(lora_B[i])
+        product.set_data(lora_B[i] @ lora_A[i])
 
     return show
 
@@ -222,20 +212,22 @@ def _recorded() -> Numbers:
     """Average the recorded runs, and count at which rank each missed least."""
     record = results("planted")
     rows, ranks = record["rows"], record["arguments"]["ranks"]
-    missed, stopped = (np.array([row[name] for row in rows]) for name in ("missed", "stopped"))
-    best = missed.argmin(axis=2)  # of (seeds, noises, ranks)
+    missed = np.array([row["missed"] for row in rows])  # (seeds, noises, ranks)
+    stopped = np.array([row["stopped"] for row in rows])
     clean = np.array([row["losses"][0] for row in rows])  # (seeds, ranks)
-    low = [i for i, r in enumerate(ranks) if r < 3]
-    over = clean[:, low] / np.array([row["floors"] for row in rows])[:, low]
+    floors = np.array([row["floors"] for row in rows])
+    low = sum(r < 3 for r in ranks)  # these cannot hold the update
+    best = missed.argmin(axis=2)  # (seeds, noises)
+    mean = missed.mean(axis=0)
     return {
         "ranks": ranks,
         "noises": record["arguments"]["noises"],
         "seeds": len(rows),
-        "mean": missed.mean(axis=0).round(4).tolist(),
-        "least": [ranks[i] for i in missed.mean(axis=0).argmin(axis=1)],
+        "mean": mean.round(4).tolist(),
+        "least": [ranks[i] for i in mean.argmin(axis=1)],
         "best": [np.bincount(column, minlength=len(ranks)).tolist() for column in best.T],
-        "over_floor": round(float(over.max()), 5),
-        "left": round(float(clean[:, len(low) :].max()), 9),
+        "over_floor": round(float((clean[:, :low] / floors[:, :low]).max()), 5),
+        "left": round(float(clean[:, low:].max()), 9),
         "stopped": stopped.mean(axis=0).round(4).tolist(),
         "missed": missed,
     }
@@ -255,15 +247,16 @@ def rank_and_noise(numbers: Numbers) -> Figure:
     """
     fig, ax = plt.subplots(figsize=(7.4, 4.4), layout="constrained")
     at = np.arange(len(numbers["ranks"]))
-    looks = [("o-", BLUE, "no noise"), ("s-", ORANGE, "some noise"), ("^-", VERMILION, "much")]
-    for n, (style, color, words) in enumerate(looks):
+    looks = [("o-", BLUE), ("s-", ORANGE), ("^-", VERMILION)]
+    words = ["no noise", "some noise: {:g}", "much: {:g}"]
+    for n, (look, color) in enumerate(looks):
         for missed in np.maximum(numbers["missed"][:, n], 1e-4):
-            ax.plot(at, missed, style[0], color=color, alpha=0.12)
-        label = words if n == 0 else f"{words}: {numbers['noises'][n]:g}"
-        ax.plot(at, np.maximum(numbers["mean"][n], 1e-4), style, color=color, label=label)
+            ax.plot(at, missed, look[0], color=color, alpha=0.12)
+        label = words[n].format(numbers["noises"][n])
+        ax.plot(at, np.maximum(numbers["mean"][n], 1e-4), look, color=color, label=label)
         if n > 0:
             hollow = {"markerfacecolor": "white", "linewidth": 1.2, "label": "… stopped in time"}
-            ax.plot(at, numbers["stopped"][n], style[0] + ":", color=color, **hollow)
+            ax.plot(at, numbers["stopped"][n], look[0] + ":", color=color, **hollow)
     ax.set(yscale="log", xlabel="rank of the adapter (r)", ylim=(7e-5, 10))
     ax.set(ylabel="share of the update that is missed")
     ax.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.0001\nor less", "0.001", "0.01", "0.1", "1"])

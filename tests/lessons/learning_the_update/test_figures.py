@@ -1,5 +1,7 @@
 """The figures and the records: what they show, against theory and against torch."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -27,6 +29,9 @@ def test_walks_end_in_a_valley_or_on_the_saddle():
     assert 20 < numbers["waited"] < numbers["steps"]
 
 
+# -- a film: each direction lights up at its time -------------------------------------------------
+
+
 def test_each_step_of_the_film_is_one_of_sgd():
     """White inputs: x = √k I, so that x^T x / n is the identity."""
     numbers, word = figures.lighting_up(steps=300), torch.tensor(figures.hidden_word())
@@ -40,30 +45,35 @@ def test_each_step_of_the_film_is_one_of_sgd():
     fit(layer, [(x, t)], lambda y, t: ((y - t) ** 2).sum() / 120, sgd, numbers["frames"][-1])
     assert layer.lora_A.detach().numpy() == pytest.approx(numbers["lora_A"][-1])
     assert layer.lora_B.detach().numpy() == pytest.approx(numbers["lora_B"][-1])
-    S = torch.linalg.svdvals(layer.delta_weight())[:5]
-    assert S.detach().numpy() == pytest.approx(numbers["heights"][numbers["frames"][-1]], abs=1e-9)
 
 
 def test_the_directions_light_up_when_theory_says_and_spare_ones_never():
     numbers = figures.directions_light_up.numbers()
     assert numbers["half"] == sorted(numbers["half"])
-    for n, (half, theory) in enumerate(zip(numbers["half"], numbers["theory"], strict=True)):
+    for n, half in enumerate(numbers["half"]):
         assert numbers["heights"][half, n] >= figures.STRENGTHS[n] / 2
         assert numbers["heights"][half - 1, n] < figures.STRENGTHS[n] / 2
-        assert half == pytest.approx(theory, rel=0.05)
+        assert half == pytest.approx(numbers["theory"][n], rel=0.05)
     assert numbers["spare"] < 1e-4
     assert numbers["heights"][-1, :3] == pytest.approx([3, 2, 1], rel=0.01)
-    assert len(numbers["frames"]) <= 24
 
 
-@pytest.mark.seconds
-@pytest.mark.parametrize("r", [1, 2, 3, 7])
-def test_the_film_takes_other_ranks(r):
+@pytest.mark.parametrize("r", [1, 2, 3, 5, 7])
+def test_a_frame_shows_the_strips_their_product_and_the_heights(r):
     numbers = figures.lighting_up(r)
-    assert numbers["lora_A"].shape == (len(numbers["frames"]), r, 60)
-    assert len(numbers["half"]) == min(r, 3)
+    assert len(numbers["half"]) == len(numbers["theory"]) == min(r, 3)
     assert numbers["captions"][-1].endswith(f"{min(r, 3)} of 3 lit")
-    assert len(figures.film_of_light(r).html) < 200_000
+    assert len(numbers["frames"]) <= 24
+    fig = plt.figure(figsize=figures.FRAME)
+    figures._strips_and_heights(fig, numbers)(12)
+    flat, tall, square, hidden, chart = fig.axes
+    A, B, product = (np.array(ax.images[0].get_array()) for ax in (flat, tall, square))
+    assert (A.shape, B.shape) == ((r, 60), (40, r))
+    assert product == pytest.approx(B @ A)
+    assert np.array(hidden.images[0].get_array()) == pytest.approx(figures.hidden_word())
+    step, heights = chart.lines[-1].get_data()
+    assert set(step) == {numbers["frames"][12]}
+    assert heights == pytest.approx(np.linalg.svd(product, compute_uv=False)[:r], abs=1e-9)
 
 
 def test_what_has_not_lit_up_at_the_end_is_not_counted():
@@ -72,67 +82,53 @@ def test_what_has_not_lit_up_at_the_end_is_not_counted():
     assert numbers["captions"][-1] == "step 1200: 2 of 3 lit"
 
 
+@pytest.mark.parametrize("r", [1, 5, 60])
+def test_nothing_shoots_off_at_the_bounds(r):
+    heights = figures.lighting_up(r, 5, 0.02, 300)["heights"]
+    assert np.isfinite(heights).all()
+    assert heights.max() < 4
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "error", "message"),
+    ("name", "value", "message"),
     [
-        ("r", 0, ValueError, "r must be from 1 to 1000, got 0"),
-        ("r", 2.5, TypeError, "r must be an integer, got 2.5"),
-        ("r", True, TypeError, "r must be an integer, got True"),
-        ("start", 0.0, ValueError, "start must be from 1e-09 to 5, got 0.0"),
-        ("start", 1e-300, ValueError, "got 1e-300"),
-        ("start", 6.0, ValueError, "got 6.0"),
-        ("start", float("nan"), ValueError, "got nan"),
-        ("start", "small", TypeError, "start must be a number, got 'small'"),
-        ("lr", 1.0, ValueError, "lr must be from 1e-06 to 0.02, got 1.0"),
-        ("steps", 0, ValueError, "steps must be from 1 to 100000, got 0"),
+        ("r", 0, "r must be from 1 to 1000, got 0"),
+        ("r", 2.5, "r must be an integer, got 2.5"),
+        ("r", True, "r must be an integer, got True"),
+        ("start", 0.0, "start must be from 1e-09 to 5, got 0.0"),
+        ("start", 6.0, "start must be from 1e-09 to 5, got 6.0"),
+        ("start", float("nan"), "start must be from 1e-09 to 5, got nan"),
+        ("start", "small", "start must be a number, got 'small'"),
+        ("lr", 1.0, "lr must be from 1e-06 to 0.02, got 1.0"),
+        ("steps", 0, "steps must be from 1 to 100000, got 0"),
     ],
 )
-def test_a_film_that_shows_nothing_is_refused(name, value, error, message):
-    with pytest.raises(error, match=message):
+def test_a_film_that_shows_nothing_is_refused(name, value, message):
+    error = TypeError if "must be a" in message else ValueError
+    with pytest.raises(error, match=re.escape(message)):
         figures.lighting_up(**{name: value})
 
 
-@pytest.mark.parametrize("r", [1, 5, 60])
-def test_nothing_shoots_off_at_the_bounds(r):
-    numbers = figures.lighting_up(r, 5, 0.02, 300)
-    assert np.isfinite(numbers["heights"]).all()
-    assert numbers["heights"].max() < 4
-
-
-def test_a_frame_shows_the_strips_their_product_and_the_heights():
-    numbers = figures.directions_light_up.numbers()
-    fig = plt.figure(figsize=figures.FRAME)
-    figures._strips_and_heights(fig, numbers)(12)
-    flat, tall, square, hidden, chart = fig.axes
-    A, B, product = (np.array(ax.images[0].get_array()) for ax in (flat, tall, square))
-    assert product == pytest.approx(B @ A)
-    assert np.array(hidden.images[0].get_array()) == pytest.approx(figures.hidden_word())
-    step, heights = chart.lines[-1].get_data()
-    assert set(step) == {numbers["frames"][12]}
-    assert heights == pytest.approx(np.linalg.svd(product, compute_uv=False)[:5], abs=1e-9)
-
-
-# -- the record ----------------------------------------------------------------------------------
+# -- the record -----------------------------------------------------------------------------------
 
 
 def test_no_run_beats_its_floor_and_the_planted_rank_reaches_zero():
     for row in results("planted")["rows"]:
-        for floor, loss in zip(row["floors"], row["losses"][0], strict=True):
-            assert loss >= floor * (1 - 1e-9)
+        assert np.all(np.array(row["losses"][0]) >= np.array(row["floors"]) * (1 - 1e-9))
         assert row["floors"][2] < 1e-20
 
 
 def test_more_steps_lead_to_the_best_fit_of_rank_r_to_noisy_labels():
     """Reduced-rank regression knows it without a step: least squares, then cut on the inputs."""
     rng = np.random.default_rng(0)
-    row = experiments.planted(0)
+    row = experiments.planted(0, ranks=(1, 2, 3), noises=(0.3,))
     U, V = (np.linalg.qr(rng.standard_normal((rows, 3)))[0] for rows in (40, 60))
     delta = (U * [3, 2, 1]) @ V.T
     x, error = rng.standard_normal((100, 60)), rng.standard_normal((100, 40))
-    plain = np.linalg.lstsq(x, x @ delta.T + 0.3 * error, rcond=None)[0].T  # (40, 60)
-    V = np.linalg.svd(x @ plain.T)[2]
-    for r, missed in zip([1, 2, 3], row["missed"][1], strict=False):
-        best = V[:r].T @ V[:r] @ plain
+    fitted = np.linalg.lstsq(x, x @ delta.T + 0.3 * error, rcond=None)[0].T  # (40, 60)
+    U = np.linalg.svd(fitted @ x.T)[0]
+    for r, missed in enumerate(row["missed"][0], start=1):
+        best = U[:, :r] @ U[:, :r].T @ fitted
         assert missed == pytest.approx(np.sum((best - delta) ** 2) / 14, rel=0.02)
 
 
@@ -141,12 +137,6 @@ def test_the_figure_counts_where_the_record_is_best():
     assert [sum(counts) for counts in numbers["best"]] == [20, 20, 20]
     assert numbers["best"][1] == [0, 0, 20, 0, 0, 0]
     assert numbers["least"][1:] == [3, 2]
-    assert numbers["mean"][1][5] == pytest.approx(
-        np.mean([row["missed"][1][5] for row in results("planted")["rows"]]), abs=1e-4
-    )
-
-
-# -- questions -----------------------------------------------------------------------------------
 
 
 def test_the_rate_that_doubling_alpha_equals_is_found():
