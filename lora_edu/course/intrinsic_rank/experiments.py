@@ -5,7 +5,7 @@ What an experiment reports was chosen by its twin, ``NAME_tuning``, with seeds o
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,25 +40,25 @@ PATIENT_GRID = {"full": LR[1:5]} | {
 }
 # What is reported: what the tuning chose, and on turned digits other rates, to see what is kept.
 TURNED_RATES = {
-    "full": LR[:6], "r=1 alpha=1": LR[3:6], "r=2 alpha=8": LR[4:5], "r=4 alpha=4": LR[2:6],
-    "r=8 alpha=128": LR[3:4], "r=16 alpha=16": LR[2:6], "r=16 alpha=1024": LR[:3],
+    "full": LR[:6], "r=1 alpha=1": LR[3:6], "r=2 alpha=8": (1e-2,), "r=4 alpha=4": LR[2:6],
+    "r=8 alpha=128": (3e-3,), "r=16 alpha=16": LR[2:6], "r=16 alpha=1024": LR[:3],
     "r=64 alpha=64": LR[1:4],
 }  # fmt: skip
 INVERTED_RATES = {
-    "full": LR[2:5], "r=1 alpha=1": LR[5:6], "r=4 alpha=4": LR[4:5], "r=16 alpha=16": LR[4:5],
-    "r=1 alpha=1024": LR[2:3], "r=4 alpha=1024": LR[2:3], "r=16 alpha=1024": LR[2:3],
+    "full": LR[2:5], "r=1 alpha=1": (3e-2,), "r=4 alpha=4": (1e-2,), "r=16 alpha=16": (1e-2,),
+    "r=1 alpha=1024": (1e-3,), "r=4 alpha=1024": (1e-3,), "r=16 alpha=1024": (1e-3,),
 }  # fmt: skip
 PATIENT_RATES = {
-    "full": LR[2:3], "r=1 alpha=1": LR[4:5], "r=4 alpha=4": LR[4:5], "r=16 alpha=16": LR[3:4],
-    "r=1 alpha=64": LR[2:3], "r=16 alpha=1024": LR[2:3],
+    "full": (1e-3,), "r=1 alpha=1": (1e-2,), "r=4 alpha=4": (1e-2,), "r=16 alpha=16": (3e-3,),
+    "r=1 alpha=64": (1e-3,), "r=16 alpha=1024": (1e-3,),
 }  # fmt: skip
 HEART_RATES = {
-    "width=64 r=1 scale=1": LR[4:5], "width=64 r=3 scale=8": LR[3:4],
-    "width=256 r=1 scale=1": LR[4:5], "width=256 r=4 scale=64": LR[2:3],
-    "width=256 r=16 scale=8": LR[3:4], "width=256 r=1 examples=300 scale=1": LR[4:5],
-    "width=256 r=1 classes=2 scale=1": LR[4:5],
-    "full": LR[2:3], "full right": LR[2:3],
-    "full classes=2": LR[2:3], "full right classes=2": LR[2:3],
+    "width=64 r=1 scale=1": (1e-2,), "width=64 r=3 scale=8": (3e-3,),
+    "width=256 r=1 scale=1": (1e-2,), "width=256 r=4 scale=64": (1e-3,),
+    "width=256 r=16 scale=8": (3e-3,), "width=256 r=1 examples=300 scale=1": (1e-2,),
+    "width=256 r=1 classes=2 scale=1": (1e-2,),
+    "full": (1e-3,), "full right": (1e-3,),
+    "full classes=2": (1e-3,), "full right classes=2": (1e-3,),
 }  # fmt: skip
 
 
@@ -83,66 +83,49 @@ def cut_by_outputs(delta: Tensor, x: Tensor, k: int) -> Tensor:
 
 
 def _shift(
-    method: str, lr: float, seed: int, data: Settings, training: Settings, cuts: Sequence[int],
-    pretraining: Settings,
-) -> Row:  # fmt: skip
-    """Fine-tune on another task; measure the update, and what is left of the old task."""
-    data = {**data, "split": seed}
-    _, base = pretrained(seed, data, pretraining)
-    (_, how), now, before = settings(method), task(**data), upright(data)
-    model = adapt(base, now, how.get("r"), lr, seed, **training, lora_alpha=how.get("alpha"))
-    deltas = updates(model, base)
-    row = {
-        "validation": accuracy(model, now.validation),
-        "test": accuracy(model, now.test),
-        "upright": accuracy(model, before.test),
-        "r90": r90(deltas["fc2"]),
-    }
-    if how:
+    name: str, rates: Settings, data: Settings, training: Settings, grid: Settings
+) -> Callable[..., Row]:
+    """Make the experiment ``name``: fine-tune on another task; see what is left of the old one."""
+
+    def run(
+        method: str, lr: float, seed: int, *, rates: Settings = rates, data: Settings = data,
+        training: Settings = training, cuts: Sequence[int] = CUTS,
+        pretraining: Settings = PRETRAINING,
+    ) -> Row:  # fmt: skip
+        data = {**data, "split": seed}
+        _, base = pretrained(seed, data, pretraining)
+        (_, how), now, before = settings(method), task(**data), upright(data)
+        model = adapt(base, now, how.get("r"), lr, seed, **training, lora_alpha=how.get("alpha"))
+        deltas = updates(model, base)
+        row = {
+            "validation": accuracy(model, now.validation),
+            "test": accuracy(model, now.test),
+            "upright": accuracy(model, before.test),
+            "r90": r90(deltas["fc2"]),
+        }
+        if not how:  # full fine-tuning
+            entering = inputs(model, now.train[0])
+            row |= {
+                "before": accuracy(base, now.test),
+                "upright_before": accuracy(base, before.test),
+                "cut": [accuracy(truncated(base, deltas, k), now.test) for k in cuts],
+                "cut_by_outputs": [],
+            }
+            for k in cuts:
+                cut = copy.deepcopy(base)
+                for layer, delta in deltas.items():
+                    near = cut_by_outputs(delta, entering[layer], k)
+                    dense_weight(cut.get_submodule(layer)).data += near
+                row["cut_by_outputs"].append(accuracy(cut, now.test))
         return row
-    entering = inputs(model, now.train[0])
-    by_outputs = []
-    for k in cuts:
-        cut = copy.deepcopy(base)
-        for name, delta in deltas.items():
-            near = cut_by_outputs(delta, entering[name], k)
-            dense_weight(cut.get_submodule(name)).data += near
-        by_outputs.append(accuracy(cut, now.test))
-    return row | {
-        "before": accuracy(base, now.test),
-        "upright_before": accuracy(base, before.test),
-        "cut": [accuracy(truncated(base, deltas, k), now.test) for k in cuts],
-        "cut_by_outputs": by_outputs,
-    }
+
+    run.__name__ = name
+    return experiment(seeds=range(20), tuning={"rates": grid, "cuts": ()})(run)
 
 
-@experiment(seeds=range(20), tuning={"rates": GRID | {"r=64 alpha=64": LR[1:5]}, "cuts": ()})
-def turned(
-    method: str, lr: float, seed: int, *, rates: Settings = TURNED_RATES, data: Settings = TURNED,
-    training: Settings = TRAINING, cuts: Sequence[int] = CUTS, pretraining: Settings = PRETRAINING,
-) -> Row:  # fmt: skip
-    """Turn the digits."""
-    return _shift(method, lr, seed, data, training, cuts, pretraining)
-
-
-@experiment(seeds=range(20), tuning={"rates": GRID, "cuts": ()})
-def inverted(
-    method: str, lr: float, seed: int, *, rates: Settings = INVERTED_RATES,
-    data: Settings = INVERTED, training: Settings = TRAINING, cuts: Sequence[int] = CUTS,
-    pretraining: Settings = PRETRAINING,
-) -> Row:  # fmt: skip
-    """Turn light and dark."""
-    return _shift(method, lr, seed, data, training, cuts, pretraining)
-
-
-@experiment(seeds=range(20), tuning={"rates": PATIENT_GRID, "cuts": ()})
-def patient(
-    method: str, lr: float, seed: int, *, rates: Settings = PATIENT_RATES,
-    data: Settings = INVERTED, training: Settings = LONG, cuts: Sequence[int] = CUTS,
-    pretraining: Settings = PRETRAINING,
-) -> Row:  # fmt: skip
-    """Turn light and dark, and train five times as long."""
-    return _shift(method, lr, seed, data, training, cuts, pretraining)
+turned = _shift("turned", TURNED_RATES, TURNED, TRAINING, GRID | {"r=64 alpha=64": LR[1:5]})
+inverted = _shift("inverted", INVERTED_RATES, INVERTED, TRAINING, GRID)
+patient = _shift("patient", PATIENT_RATES, INVERTED, LONG, PATIENT_GRID)
 
 
 # -- learning by heart ---------------------------------------------------------------------------

@@ -2,24 +2,18 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu import lowrank
 from lora_edu.course.experiments import intervals, results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, runs
 
-
-@functools.cache
-def record(name: str) -> dict[str, Any]:
-    """Return a record and what follows from it, read once: they are asked for again and again."""
-    return results(name)
+record = functools.cache(results)  # asked for again and again
 
 
 def column(name: str, key: str) -> NDArray:
@@ -50,35 +44,37 @@ def best_of(name: str, words: str) -> str:
     return max(tried, key=lambda method: max(np.mean(v) for v in search[method].values()))
 
 
-def _runs(ax: Axes, x: Any, each: NDArray, style: str, color: str, label: str) -> None:
-    """Draw each run faintly as marks, and their mean as a line; each (seeds, len(x))."""
-    ax.plot(x, np.transpose(each), style[0], color=color, markersize=3.5, alpha=0.25)
-    ax.plot(x, np.mean(each, axis=0), style, color=color, label=label)
-
-
 # -- how many directions -------------------------------------------------------------------------
 
 
 def _heights(matrices: Mapping[str, NDArray] | None = None) -> Numbers:
     """Return the singular values as shares of the norm: of these matrices, or of the record."""
-    if matrices is not None:
-        if not 1 <= len(matrices) <= 3:
-            raise ValueError(f"matrices must be one to three, got {len(matrices)}")
-        sigma = {name: np.linalg.svd(m, compute_uv=False) for name, m in matrices.items()}
-        return {
-            "places": list(range(1, 1 + max(map(len, sigma.values())))),
-            "heights": {n: (s / max(np.linalg.norm(s), 1e-30)).tolist() for n, s in sigma.items()},
-            "r90": {name: lowrank.energy_rank(s) for name, s in sigma.items()},
-        }
-    names = {"update": "the update", "W0": "the weight $W_0$", "noise": "noise"}
+    if matrices is None:
+        return _recorded_heights()
+    if not 1 <= len(matrices) <= 3:
+        raise ValueError(f"matrices must be one to three, got {len(matrices)}")
+    sigma = {name: np.linalg.svd(m, compute_uv=False) for name, m in matrices.items()}
+    return {
+        "places": list(range(1, 1 + max(map(len, sigma.values())))),
+        "heights": {n: (s / max(np.linalg.norm(s), 1e-30)).tolist() for n, s in sigma.items()},
+        "r90": {name: lowrank.energy_rank(s) for name, s in sigma.items()},
+    }
+
+
+def _recorded_heights() -> Numbers:
     rows = record("one_change")["rows"]
-    heights = {n: np.mean([row["heights"][n] for row in rows], axis=0) for n in names}
-    r90 = column("one_change", "passes")[:, 1], *(column("one_change", n) for n in ("W0", "noise"))
+    labels = {"update": "the update", "W0": "the weight $W_0$", "noise": "noise"}
+    counts = {
+        "update": column("one_change", "passes")[:, 1],
+        "W0": column("one_change", "W0"),
+        "noise": column("one_change", "noise"),
+    }
+    heights = {n: np.mean([row["heights"][n] for row in rows], axis=0) for n in labels}
     return {
         "places": record("one_change")["arguments"]["places"],
-        "heights": {label: heights[name].round(6).tolist() for name, label in names.items()},
-        "r90": {label: float(n.mean()) for label, n in zip(names.values(), r90, strict=True)},
-        "first": [round(float(each[0]), 3) for each in heights.values()],
+        "heights": {labels[name]: of.round(6).tolist() for name, of in heights.items()},
+        "r90": {labels[name]: float(of.mean()) for name, of in counts.items()},
+        "first": [round(float(of[0]), 3) for of in heights.values()],
         "seeds": len(rows),
     }
 
@@ -96,10 +92,11 @@ def heights_of_the_update(numbers: Numbers) -> Figure:
     """
     fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
     looks = [("-", VERMILION), ("--", BLUE), (":", GREY)]
-    for (name, heights), (style, color) in zip(numbers["heights"].items(), looks, strict=False):
-        n = numbers["r90"][name]
-        ax.loglog(numbers["places"], heights, style, color=color, label=f"{name}: {n:.3g}")
-        ax.plot(n, np.interp(n, numbers["places"], heights), "o", color=color, markersize=8)
+    places = numbers["places"]
+    for name, (dash, color) in zip(numbers["heights"], looks, strict=False):
+        heights, n = numbers["heights"][name], numbers["r90"][name]
+        ax.loglog(places, heights, dash, color=color, label=f"{name}: {n:.3g}")
+        ax.plot(n, np.interp(n, places, heights), "o", color=color, markersize=8)
     ax.set(xlabel="direction, the strongest first", ylabel="singular value σ, share of the norm")
     ax.set(ylim=(1e-4, 1), title="few directions, or many? (left of a dot: 90 % of the energy)")
     ax.legend(loc="lower left", title="directions for 90 %")
@@ -131,12 +128,11 @@ def classes_taught(numbers: Numbers) -> Figure:
     """
     fig, ax = plt.subplots(figsize=(6.5, 4.0), layout="constrained")
     classes = np.array(numbers["classes"])
-    ax.fill_between(
-        classes, classes - 1, classes, color=GREY, alpha=0.3, label="classes, or one less"
-    )
-    _runs(ax, classes - 0.08, numbers["pretraining"], "o-", BLUE, "pretraining's update")
+    band = {"color": GREY, "alpha": 0.3, "label": "classes, or one less"}
+    ax.fill_between(classes, classes - 1, classes, **band)
+    runs(ax, classes - 0.08, numbers["pretraining"], "o-", BLUE, "pretraining's update")
     label = "fine-tuning's, after ten classes"
-    _runs(ax, classes + 0.08, numbers["tuned"], "s--", VERMILION, label)
+    runs(ax, classes + 0.08, numbers["tuned"], "s--", VERMILION, label)
     ax.set(xlabel="classes", ylabel="directions for 90 %", xticks=classes, ylim=0)
     ax.set_title("pretraining's update knows how many classes it was taught")
     ax.legend(loc="lower right")
@@ -155,13 +151,13 @@ def _ways() -> Numbers:
     ranks, rates = arguments["cuts"], arguments["rates"]["full"]
     trained = [reported("turned", best_of("turned", f"r={r}")) for r in ranks]
     each = {"LoRA": np.stack(trained, axis=1)}  # (seeds, ranks)
-    for words, key in (("cut by outputs", "cut_by_outputs"), ("cut", "cut")):
+    for key in ("cut_by_outputs", "cut"):
         tried = np.stack([at("turned", "full", lr, key) for lr in rates])  # (rates, seeds, ranks)
         best = tried.mean(axis=1).argmax(axis=0)  # (ranks,)
-        each[words] = np.stack([tried[lr, :, r] for r, lr in enumerate(best)], axis=1)
+        each[key.replace("_", " ")] = tried[best, :, range(len(ranks))].T
     return {
         "ranks": ranks,
-        "mean": {name: np.round(values.mean(axis=0), 3).tolist() for name, values in each.items()},
+        "mean": {name: values.mean(axis=0).round(3).tolist() for name, values in each.items()},
         "full": round(float(reported("turned", "full").mean()), 3),
         "seeds": len(trained[0]),
         "each": np.stack(list(each.values())),  # (ways, seeds, ranks)
@@ -178,10 +174,10 @@ def cut_or_trained(numbers: Numbers) -> Figure:
     level line: full fine-tuning, {full}.
     """
     fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
+    steps = range(len(numbers["ranks"]))
     looks = [("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE)]
-    steps = np.arange(len(numbers["ranks"]))
-    for name, each, (style, color) in zip(numbers["mean"], numbers["each"], looks, strict=True):
-        _runs(ax, steps, each, style, color, name)
+    for name, each, (look, color) in zip(numbers["mean"], numbers["each"], looks, strict=True):
+        runs(ax, steps, each, look, color, name)
     ax.axhline(numbers["full"], color=BLACK, linewidth=1, label="full fine-tuning")
     ax.set(xlabel="rank", ylabel="right on turned digits", ylim=(0, 1.02))
     ax.set_xticks(steps, numbers["ranks"])
@@ -193,19 +189,18 @@ def cut_or_trained(numbers: Numbers) -> Figure:
 def best_way(r: int) -> str:
     """Return which of LoRA, cut and cut by outputs is right most often at a rank, on average."""
     numbers = _ways()
-    at_r = {
-        n: numbers["mean"][n][numbers["ranks"].index(r)] for n in ("LoRA", "cut by outputs", "cut")
-    }
-    return max(at_r, key=lambda name: at_r[name])
+    place = numbers["ranks"].index(r)
+    return max(numbers["mean"], key=lambda way: numbers["mean"][way][place])
 
 
 def _frontier() -> Numbers:
     """Average what each method learns of the turned digits and keeps of the upright ones."""
     curves: dict[str, list[list[float]]] = {}
     for method, rates in record("turned")["arguments"]["rates"].items():
+        curve = curves.setdefault(method.split()[0], [])
         for lr in rates:
-            point = [float(at("turned", method, lr, key).mean()) for key in ("test", "upright")]
-            curves.setdefault(method.split(" ")[0], []).append([round(p, 3) for p in point])
+            means = [at("turned", method, lr, key).mean() for key in ("test", "upright")]
+            curve.append([round(float(mean), 3) for mean in means])
     return {
         "curves": curves,
         "before": round(float(reported("turned", "full", "upright_before").mean()), 3),
@@ -225,12 +220,16 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
     and that of rank 64 above: up to {kept[r=64]} kept, and full fine-tuning {kept[full]}.
     """
     fig, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
-    looks = {"full": ("o-", BLACK), "r=1": ("^", BLUE), "r=4": ("s", ORANGE), "r=16": ("D", GREEN)}
-    looks["r=64"] = ("*", VERMILION)
-    for name, (style, color) in looks.items():
-        learned, kept = np.transpose(numbers["curves"][name])
+    looks = {
+        "full": ("o-", BLACK),
+        "r=1": ("^", BLUE),
+        "r=4": ("s", ORANGE),
+        "r=16": ("D", GREEN),
+        "r=64": ("*", VERMILION),
+    }
+    for name, (look, color) in looks.items():
         label = "full fine-tuning" if name == "full" else f"LoRA, {name}"
-        ax.plot(learned, kept, style, color=color, label=label)
+        ax.plot(*np.transpose(numbers["curves"][name]), look, color=color, label=label)
     ax.set(xlabel="right on turned digits", ylabel="still right on upright digits", ylim=(0, 1))
     ax.set_title("up and to the right is better")
     ax.legend(loc="upper left")
@@ -243,18 +242,20 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
 def _grids() -> Numbers:
     """Average what the tuning on inverted digits got right, alpha by rate."""
     tuning = record("inverted_tuning")
-    rates, grids = [f"{lr:g}" for lr in tuning["arguments"]["rates"]["r=1 alpha=1"]], {}
-    for r in ("r=1", "r=4", "r=16"):
-        methods = [method for method in tuning["search"] if method.startswith(f"{r} ")]
-        tried = [[np.mean(tuning["search"][m][lr]) for lr in rates] for m in methods]
-        grids[r] = np.array(tried)  # (alphas, rates)
+    search = tuning["search"]  # method → rate → what is right, one a seed
+    rates = [f"{lr:g}" for lr in tuning["arguments"]["rates"]["r=1 alpha=1"]]
+    scales = [1, 4, 16, 64, 256, 1024]
+    grids = {}
+    for r in (1, 4, 16):
+        methods = [search[f"r={r} alpha={r * scale}"] for scale in scales]
+        grids[f"r={r}"] = np.array([[np.mean(of[lr]) for lr in rates] for of in methods])
     return {
         "rates": rates,
-        "scales": [1, 4, 16, 64, 256, 1024],
+        "scales": scales,
         "usual": {r: round(float(grid[0].max()), 3) for r, grid in grids.items()},
         "best": {r: round(float(grid.max()), 3) for r, grid in grids.items()},
-        "full": round(max(float(np.mean(v)) for v in tuning["search"]["full"].values()), 3),
-        "seeds": len(tuning["search"]["full"]["0.001"]),
+        "full": round(max(float(np.mean(of)) for of in search["full"].values()), 3),
+        "seeds": len(search["full"]["0.001"]),
         "grids": np.stack(list(grids.values())),  # (ranks, alphas, rates)
     }
 
@@ -274,10 +275,10 @@ def alpha_and_rate(numbers: Numbers) -> Figure:
     for ax, name, grid in zip(axes, numbers["best"], numbers["grids"], strict=True):
         ax.imshow(grid, vmin=0, vmax=1, origin="lower", aspect="auto")
         for (i, j), right in np.ndenumerate(grid):
-            weight = "bold" if right == grid.max() else "normal"
-            color = "white" if right < 0.6 else "black"
-            words = f"{right:.2f}".removeprefix("0")
-            ax.text(j, i, words, ha="center", va="center", color=color, weight=weight, fontsize=9)
+            text = ax.text(j, i, f"{right:.2f}".removeprefix("0"), ha="center", va="center")
+            text.set(color="white" if right < 0.6 else "black", fontsize=9)
+            if right == grid.max():
+                text.set_weight("bold")
         ax.set_title(f"LoRA, {name}")
         ax.set_xticks(range(len(rates)), rates, rotation=45)
         ax.set(xlabel="learning rate")
@@ -306,55 +307,51 @@ def capacity(case: str) -> tuple[int, float, float]:
 def changed() -> dict[str, float]:
     """Return what is changed → the directions of full fine-tuning's update, mean of all seeds."""
     arguments = record("one_change")["arguments"]
-    found = {"nothing": column("one_change", "passes")[:, 1].mean()}
-    found["the start: random"] = column("one_change", "start").mean()
+    found = {"nothing": float(column("one_change", "passes")[:, 1].mean())}
+    found["the start: random"] = float(column("one_change", "start").mean())
     grids = {"rate": "lrs", "passes": "passes", "turn": "degrees", "width": "widths"}
     for what, argument in grids.items():
-        means = column("one_change", what).mean(axis=0)
-        found |= {f"{what}: {v:g}": m for v, m in zip(arguments[argument], means, strict=True)}
-    return {name: float(mean) for name, mean in found.items()}
+        for i, value in enumerate(arguments[argument]):
+            found[f"{what}: {value:g}"] = float(column("one_change", what)[:, i].mean())
+    return found
 
 
 def gaps() -> dict[str, NDArray]:
     """Return each comparison that the lesson makes → its gaps, one a seed."""
+    found = {}
     ways = _ways()
-    trained, cut = ways["each"][:2]  # (seeds, ranks)
-    full = reported("turned", "full")
-    rank = {r: place for place, r in enumerate(ways["ranks"])}
-    found = {f"turned: full - LoRA r={r}": full - trained[:, rank[r]] for r in (1, 4, 16)}
+    trained = dict(zip(ways["ranks"], ways["each"][0].T, strict=True))  # rank → (seeds,)
+    cut = dict(zip(ways["ranks"], ways["each"][1].T, strict=True))
+    for r in (1, 4, 16):
+        found[f"turned: full - LoRA r={r}"] = reported("turned", "full") - trained[r]
     for r in (1, 4, 8, 16):
-        found[f"turned: LoRA r={r} - cut by outputs"] = trained[:, rank[r]] - cut[:, rank[r]]
+        found[f"turned: LoRA r={r} - cut by outputs"] = trained[r] - cut[r]
+    # Equal on validation, by the choosing seeds: the rate of full fine-tuning, LoRA and its rate.
     pairs = {"r=16": (1e-3, "r=16 alpha=1024", 3e-4), "r=64": (3e-4, "r=64 alpha=64", 3e-4)}
-    for r, (lr, method, of_lora) in pairs.items():  # equal on validation, by the choosing seeds
+    for r, (lr, method, of_lora) in pairs.items():
         for words, key in (("turned", "test"), ("upright", "upright")):
             gap = at("turned", "full", lr, key) - at("turned", method, of_lora, key)
             found[f"{words}, as much learned: full - LoRA {r}"] = gap
     for r in (1, 16):
         for passes, name in ((30, "inverted"), (150, "patient")):
-            best = reported(name, "full")
-            for words, method in (
-                ("α = r", f"r={r} alpha={r}"),
-                ("α chosen", best_of(name, f"r={r}")),
-            ):
-                gap = best - reported(name, method)
-                found[f"inverted, {passes} passes: full - LoRA r={r}, {words}"] = gap
-    few, many = (column("taught", name)[:, 0] for name in ("tuned", "pretraining"))
-    found["directions: fine-tuning - pretraining"] = few - many
+            full, words = reported(name, "full"), f"inverted, {passes} passes: full - LoRA r={r}"
+            found[f"{words}, α = r"] = full - reported(name, f"r={r} alpha={r}")
+            found[f"{words}, α chosen"] = full - reported(name, best_of(name, f"r={r}"))
+    fine_tuning, pretraining = column("taught", "tuned"), column("taught", "pretraining")
+    found["directions: fine-tuning - pretraining"] = fine_tuning[:, 0] - pretraining[:, 0]
     rates = column("one_change", "rate")
     found["directions: rate 0.01 - rate 0.0003"] = rates[:, -1] - rates[:, 0]
-    senseless, right = (at("by_heart", m, 1e-3, "r90") for m in ("full", "full right"))
-    found["directions: senseless - right labels"] = senseless - right
-    held = {
-        "rank 1, width 256 - width 64": ("width=256 r=1", "width=64 r=1"),
-        "rank 3, width 64 - rank 1, width 256": ("width=64 r=3", "width=256 r=1"),
-        "997 in two classes - 300 in ten": (
-            "width=256 r=1 classes=2",
-            "width=256 r=1 examples=300",
-        ),
-    }
-    for words, pair in held.items():
-        one, other = (reported("by_heart", best_of("by_heart", c), "validation") for c in pair)
-        found[f"bits: {words}"] = one - other
+    right = at("by_heart", "full right", 1e-3, "r90")
+    found["directions: senseless - right labels"] = at("by_heart", "full", 1e-3, "r90") - right
+
+    def bits(case: str) -> NDArray:
+        return reported("by_heart", best_of("by_heart", case), "validation")
+
+    one = bits("width=256 r=1")
+    found["bits: rank 1, width 256 - width 64"] = one - bits("width=64 r=1")
+    found["bits: rank 3, width 64 - rank 1, width 256"] = bits("width=64 r=3") - one
+    few = bits("width=256 r=1 examples=300")
+    found["bits: 997 in two classes - 300 in ten"] = bits("width=256 r=1 classes=2") - few
     return found
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lora_edu.course.datasets import Digits, accuracy, mlp
-from lora_edu.course.experiments import find, results
+from lora_edu.course.experiments import find, results, settings
 from lora_edu.course.intrinsic_rank import experiments as lab
 
 # Of these, each with the alpha or scale that the choosing seeds found best, runs are reported.
@@ -37,11 +37,21 @@ def test_other_seeds_report_what_the_choosing_seeds_found_best(name):
 
 
 def test_a_method_says_its_settings():
-    assert lab.settings("full")[1] == lab.settings("full right")[1] == {}
-    assert lab.settings("r=4 alpha=64")[1] == {"r": 4, "alpha": 64}
+    assert settings("full")[1] == settings("full right")[1] == {}
+    assert settings("r=4 alpha=64")[1] == {"r": 4, "alpha": 64}
 
 
-# -- cuts ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("method", "of_full"), [("full", True), ("r=2 alpha=2", False)])
+def test_a_run_on_another_task_reports_its_cuts_only_of_full_fine_tuning(method, of_full):
+    short = {"data": {**lab.TURNED}, "training": {"epochs": 1, "size": 64}, "cuts": (1, 64)}
+    row = find("turned").run(method, 1e-3, 0, pretraining={**lab.PRETRAINING, "epochs": 1}, **short)
+    assert ("cut" in row) == ("cut_by_outputs" in row) == of_full
+    if of_full:
+        for name in ("cut", "cut_by_outputs"):
+            assert row[name][1] == pytest.approx(row["test"], abs=0.01)  # all directions are left
+
+
+# -- cuts -----------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(0, 10**6))
@@ -58,54 +68,36 @@ def test_the_cut_by_outputs_is_the_cut_of_delta_times_the_root_of_c(d, k, r, see
 
 def test_the_inputs_of_each_layer_are_those_that_reach_it():
     model, x = mlp(64, 12, 11, 10, seed=0), torch.rand(5, 64)
-    found = {}
-    for name, part in model.named_children():
-        if isinstance(part, nn.Linear):
-            part.register_forward_pre_hook(
-                lambda _, given, name=name: found.update({name: given[0]})
-            )
-    model(x)
     reached = lab.inputs(model, x)
-    assert reached.keys() == found.keys() == {"fc1", "fc2", "fc3"}
-    assert all(torch.equal(reached[name], found[name]) for name in found)
+    assert list(reached) == ["fc1", "fc2", "fc3"]
+    assert reached["fc1"] is x
+    assert torch.equal(reached["fc2"], torch.relu(model.fc1(x)))
+    assert torch.equal(model.fc3(reached["fc3"]), model(x))
 
 
-# -- learning by heart ---------------------------------------------------------------------------
+# -- learning by heart ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def scripted(monkeypatch):
-    """Let `memorise` see these accuracies instead of training for them."""
-
-    def script(*values):
-        calls, left = [], iter(values)
-        monkeypatch.setattr(lab, "trainer", lambda *_: calls.append)
-        monkeypatch.setattr(lab, "accuracy", lambda *_: next(left))
-        monkeypatch.setattr(lab, "bits", lambda *_: 7.0)
-        curve, held = lab.memorise(
-            None, Digits(None, None, None), 0.1, 0, size=250, passes=100, checks=15
-        )
-        assert held == [7.0] * len(curve)
-        return curve, calls
-
-    return script
-
-
-def test_memorise_ends_when_all_is_right(scripted):
-    assert scripted(0.5, 0.9, 1.0, 0.3) == ([0.5, 0.9, 1.0], [100, 100, 100])
-
-
-def test_memorise_ends_when_three_checks_bring_nothing(scripted):
-    assert scripted(0.2, 0.5, 0.505, 0.4, 0.509, 0.9)[0] == [0.2, 0.5, 0.505, 0.4, 0.509]
-
-
-def test_memorise_goes_on_through_a_dip(scripted):
-    assert scripted(0.2, 0.5, 0.3, 0.4, 0.52, 0.4, 0.6, 1.0)[0][-1] == 1
-
-
-def test_memorise_ends_at_its_last_check(scripted):
-    curve, _ = scripted(*np.linspace(0.1, 0.9, 30))
-    assert len(curve) == 15
+@pytest.mark.parametrize(
+    ("seen", "checks"),
+    [
+        ([0.5, 0.9, 1.0, 0.3], 3),  # all is right
+        ([0.2, 0.5, 0.505, 0.4, 0.509, 0.9], 5),  # three checks brought nothing
+        ([0.2, 0.5, 0.3, 0.4, 0.52, 0.4, 0.6, 1.0], 8),  # through a dip
+        (np.linspace(0.1, 0.9, 30), 15),  # no more checks
+    ],
+)
+def test_memorise_ends_when_nothing_more_is_learned(seen, checks, monkeypatch):
+    """It sees these accuracies instead of training for them."""
+    trained, left = [], iter(seen)
+    monkeypatch.setattr(lab, "trainer", lambda *_: trained.append)
+    monkeypatch.setattr(lab, "accuracy", lambda *_: next(left))
+    monkeypatch.setattr(lab, "bits", lambda *_: 7.0)
+    data = Digits(None, None, None)
+    curve, held = lab.memorise(None, data, 0.1, 0, size=250, passes=100, checks=15)
+    assert curve == list(seen[:checks])
+    assert held == [7.0] * checks
+    assert trained == [100] * checks
 
 
 def test_memorise_learns_what_can_be_learned():
@@ -121,8 +113,8 @@ def test_memorise_learns_what_can_be_learned():
 
 def test_a_model_that_guesses_holds_no_bits():
     x, y = torch.rand(50, 64), torch.arange(50) % 10
-    silent = mlp(64, 12, 10, seed=0)
-    nn.init.zeros_(silent.fc2.weight), nn.init.zeros_(silent.fc2.bias)
+    silent = nn.Linear(64, 10)
+    nn.init.zeros_(silent.weight), nn.init.zeros_(silent.bias)
     assert lab.bits(silent, (x, y), 10) == pytest.approx(0, abs=1e-4)
 
 
