@@ -2,37 +2,29 @@
 
 import csv
 import io
+from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 
 from lora_edu import counting
-from lora_edu.course import blocks
+from lora_edu.course import blocks, ledger
 from lora_edu.course.figures import Numbers, figure, table
-from lora_edu.course.ledger import (
-    COLUMNS,
-    FUNCTIONS,
-    Entry,
-    ledger,
-    lines,
-    misfits,
-    sources,
-    tables,
-)
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, note
 
 
 def _block() -> Numbers:
     """Take the shapes of one block of Llama 3.1 8B, q and v adapted."""
     shapes = blocks.sites("llama-3.1-8b", ["q_proj", "v_proj"])
-    matrices = [site.out_features * site.in_features for site in shapes]
-    mlp = sum(n for n, site in zip(matrices, shapes, strict=True) if site.part == "MLP")
+    sizes = {"attention": 0, "MLP": 0}
+    for site in shapes:
+        sizes[site.part] += site.out_features * site.in_features
     return {
         "sites": [list(site) for site in shapes],
         "matrices": len(shapes),
-        "mlp_share": mlp / sum(matrices),
+        "mlp_share": sizes["MLP"] / sum(sizes.values()),
     }
 
 
@@ -59,26 +51,27 @@ GROUPS = {  # what a row of the figure holds
 }
 
 
-def _group(entry: Entry) -> str:
+def _group(entry: ledger.Entry) -> str:
     return next(name for name, holds in GROUPS.items() if holds(entry))
 
 
 def _ratios() -> Numbers:
     """Divide each published figure that could fail by the derived one, group by group."""
     groups: dict[str, dict[str, list]] = {}
-    for entry in ledger():
-        tested = [q for q in entry.quantities if q.tested]
-        both = groups.setdefault(_group(entry), {"agree": [], "differ": []}) if tested else {}
-        for quantity in tested:
-            both["differ" if quantity.verdict == "differs" else "agree"].append(quantity.ratio)
-    worst = [[_group(entry), quantity.ratio] for entry, quantity in misfits()[:10]]
-    figures = sum(len(some) for both in groups.values() for some in both.values())
+    for entry in ledger.ledger():
+        for quantity in entry.quantities:
+            if quantity.tested:
+                both = groups.setdefault(_group(entry), {"agree": [], "differ": []})
+                kind = "differ" if quantity.verdict == "differs" else "agree"
+                both[kind].append(quantity.ratio)
+    misfits = ledger.misfits()
+    worst = [[_group(entry), quantity.ratio] for entry, quantity in misfits[:10]]
     return {
         "groups": groups,
         "worst": worst,
-        "figures": figures,
-        "misfits": len(misfits()),
-        "near": sum(abs(quantity.ratio - 1) < 0.1 for _, quantity in misfits()),
+        "figures": sum(len(of["agree"]) + len(of["differ"]) for of in groups.values()),
+        "misfits": len(misfits),
+        "near": sum(abs(quantity.ratio - 1) < 0.1 for _, quantity in misfits),
         "most": worst[0][1],
         "least": min(ratio for _, ratio in worst),
     }
@@ -93,32 +86,30 @@ def published_over_derived(numbers: Numbers) -> Figure:
     of 1. Crosses are the {misfits} that differ: {near} of them by less than a tenth. The ten
     farthest are numbered, from {least:.2f} to {most:.2f}.
     """
-    names = [name for name in GROUPS if name in numbers["groups"]]
+    groups = numbers["groups"]
+    names = [name for name in GROUPS if name in groups]
     fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
     ax.axvline(1, color=GREY, linewidth=1)
+    looks = {"agree": ("o", BLUE, 0.12), "differ": ("X", VERMILION, 0)}
     for row, name in enumerate(names):
-        for kind, marker, color, above in (
-            ("agree", "o", BLUE, 0.12),
-            ("differ", "X", VERMILION, 0),
-        ):
-            ratios = numbers["groups"][name][kind]
+        for kind, (marker, color, above) in looks.items():
+            ratios = groups[name][kind]
             heights = row + above + np.linspace(-0.25, 0.0, len(ratios))
-            label = {"agree": "agrees", "differ": "differs"}[kind] if row == 0 else None
+            label = f"{kind}s" if row == 0 else None
             ax.plot(ratios, heights, marker, color=color, alpha=0.7, markersize=6, label=label)
-    labels: dict[tuple[str, float], list[str]] = {}  # those that all but coincide share one
-    for number, (name, ratio) in enumerate(numbers["worst"], 1):
-        labels.setdefault((name, round(ratio, 1)), []).append(str(number))
-    for (name, _), numbered in labels.items():
-        ratio = numbers["worst"][int(numbered[0]) - 1][1]
-        at = (ratio, names.index(name) - 0.3)
-        ax.annotate(", ".join(numbered), at, (0, 6), textcoords="offset points", ha="center",
-                    color=BLACK, fontweight="bold")  # fmt: skip
-    counts = [sum(map(len, numbers["groups"][name].values())) for name in names]
-    ax.set_yticks(range(len(names)), [f"{n} ({c})" for n, c in zip(names, counts, strict=True)])
+    places: dict[tuple[str, float], list[int]] = {}  # those that all but coincide share one
+    for i, (name, ratio) in enumerate(numbers["worst"]):
+        places.setdefault((name, round(ratio, 1)), []).append(i)
+    for (name, _), here in places.items():
+        at = numbers["worst"][here[0]][1], names.index(name) - 0.3
+        words = ", ".join(str(i + 1) for i in here)
+        note(ax, words, at, (0, 6), ha="center", color=BLACK, fontweight="bold")
+    labels = [f"{n} ({len(groups[n]['agree']) + len(groups[n]['differ'])})" for n in names]
+    ax.set_yticks(range(len(names)), labels)
     ax.set(xscale="log", xlabel="published / derived", ylim=(len(names) - 0.4, -0.7))
     ax.xaxis.set_major_locator(FixedLocator([0.75, 1, 1.25, 1.5, 2, 3, 4]))
-    ax.xaxis.set_major_formatter(FixedFormatter(["0.75", "1", "1.25", "1.5", "2", "3", "4"]))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
     ax.legend(loc="lower right")
     ax.set_title("Most of these figures follow from the shapes")
     return fig
@@ -130,7 +121,7 @@ def _accounts() -> Numbers:
     told = {"paper": (350e9, 35e6, [4, 4], 2), "talk": (1e12, 25e6, [1, 1], 6)}
     numbers: Numbers = {}
     for name, (full, small, ranks, size) in told.items():
-        adapter = FUNCTIONS["square_lora"]("gpt3-175b", ranks)
+        adapter = ledger.FUNCTIONS["square_lora"]("gpt3-175b", ranks)
         numbers[f"{name}_full"] = base * size / 1e9
         numbers[f"{name}_adapter"] = adapter * size / 1e6
         numbers[f"{name}_ratio"] = base / adapter
@@ -158,7 +149,7 @@ def gpt3_one_terabyte(numbers: Numbers) -> Figure:
         ax.plot(numbers[f"{name}_told"], [row, row], "X", color=VERMILION, markersize=7)
         ratio, size = grouped(round(numbers[f"{name}_ratio"])), numbers[f"{name}_bytes"]
         text = f"{ratio} times smaller, {size} bytes a number"
-        ax.annotate(text, (5e9, row), (0, 6), textcoords="offset points", ha="center")
+        note(ax, text, (5e9, row), (0, 6), ha="center")
     ax.plot([], [], "o", color=BLUE, markersize=13, markerfacecolor="white", label="derived")
     ax.plot([], [], "X", color=VERMILION, label="published")
     ax.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.2))
@@ -178,13 +169,11 @@ def memory_bars(plans: dict[str, dict[str, dict[str, int]]]) -> Figure:
         bottom = np.zeros(len(plan))
         for part, (color, hatch) in zip(plan["full"], looks, strict=True):
             heights = np.array([parts[part] for parts in plan.values()]) / 1e9
-            ax.bar(list(plan), heights, bottom=bottom, color=color, hatch=hatch, label=part,
-                   edgecolor="white", linewidth=0)  # fmt: skip
+            bars = ax.bar(list(plan), heights, bottom=bottom, color=color, hatch=hatch, label=part)
+            plt.setp(bars, edgecolor="white", linewidth=0)
             bottom += heights
-        for at, total in enumerate(bottom):
-            ax.annotate(
-                f"{total:.0f}", (at, total), (0, 3), textcoords="offset points", ha="center"
-            )
+        for place, total in enumerate(bottom):
+            note(ax, f"{total:.0f}", (place, total), (0, 3), ha="center")
         ax.set_title(title)
     axes[0].set_ylabel("GB")
     axes[-1].legend(fontsize=10)
@@ -195,9 +184,9 @@ def memory_bars(plans: dict[str, dict[str, dict[str, int]]]) -> Figure:
 def ledger_csv() -> str:
     """Write the ledger as CSV, one row for each figure, as ``lora-edu ledger --csv`` prints it."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, ledger.COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines(tables()))
+    writer.writerows(ledger.lines(ledger.tables()))
     return text.getvalue()
 
 
@@ -209,37 +198,34 @@ Made by `lora-edu figures`; see lesson 05 and `lora-edu ledger`.
 *approximate*: to a round number such as 10,000; *differs*: none of these. What was
 tried for a figure that differs is judged in the same way."""
 
+HEAD = "| row | configuration | published | derived | verdict |"
+
 
 @table("ledger.md", "The same as a table to read, by source, with what was tried for each misfit.")
 def ledger_markdown() -> str:
     """Write the ledger as Markdown: the tables of each source, and the misfits explained."""
     text = [LEDGER]
-    published, cited = tables(), sources()
-    for source in published:
+    cited = ledger.sources()
+    for source, published in ledger.tables().items():
         text += ["", f"## {source}: {cited[source]}"]
-        for name, rows in published[source].items():
-            text += [
-                "",
-                f"### {name}",
-                "",
-                "| row | configuration | published | derived | verdict |",
-            ]
-            text += ["|---|---|---:|---:|---|"]
-            notes: dict[str, int] = {}
+        for name, rows in published.items():
+            text += ["", f"### {name}", "", HEAD, "|---|---|---:|---:|---|"]
+            entries = {entry.id: entry for _, entry in rows}
+            differ = [entry for entry in entries.values() if entry.verdict == "differs"]
+            numbered = {entry.id: f" [{n}]" for n, entry in enumerate(differ, 1)}
             for label, entry in rows:
-                how = f"{entry.model}, {entry.configuration}"
-                for q in entry.quantities:
-                    row = label if label != entry.configuration else entry.id
-                    row = f"{row}, {q.name}" if len(entry.quantities) > 1 else row
-                    mark = ""
-                    if q.verdict == "differs":
-                        mark = f" [{notes.setdefault(entry.id, len(notes) + 1)}]"
-                    text.append(
-                        f"| {row} | {how} | {q.printed} | {q.counted} | {q.verdict}{mark} |"
-                    )
-            for entry in {entry.id: entry for _, entry in rows}.values():
-                if entry.verdict == "differs":
-                    tried = [f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses]
-                    why = f"[{notes[entry.id]}] {entry.reason} Tried: {'; '.join(tried)}."
-                    text += ["", why]
+                text += _rows(label, entry, numbered.get(entry.id, ""))
+            for n, entry in enumerate(differ, 1):
+                tried = [f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses]
+                text += ["", f"[{n}] {entry.reason} Tried: {'; '.join(tried)}."]
     return "\n".join(text) + "\n"
+
+
+def _rows(label: str, entry: ledger.Entry, number: str) -> Iterator[str]:
+    """Yield a row for each quantity of an entry; ``number`` is that of its explanation."""
+    name = entry.id if label == entry.configuration else label
+    how = f"{entry.model}, {entry.configuration}"
+    for q in entry.quantities:
+        row = f"{name}, {q.name}" if len(entry.quantities) > 1 else name
+        mark = number if q.verdict == "differs" else ""
+        yield f"| {row} | {how} | {q.printed} | {q.counted} | {q.verdict}{mark} |"
