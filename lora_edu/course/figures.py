@@ -285,26 +285,22 @@ def _changes(old: Any, new: Any, part: str = "") -> Iterator[str]:
         yield part
 
 
+def _stale(path: Path, content: dict[str, Any]) -> list[str]:
+    """Say in which parts a JSON file does not hold this content."""
+    stored = _read(path)
+    if not stored:
+        return [f"{path.name}: missing or damaged"]
+    changed = dict.fromkeys(_changes(stored, content))
+    return [f"{path.name}: stale, its {part} changed" for part in changed]
+
+
 def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
     """Say how the picture of a figure and its record in ``folder`` are not what they should be."""
-    name, problems = record["name"], []
-    picture = folder / f"{name}.png"
+    picture = folder / f"{record['name']}.png"
+    problems = _stale(folder / "data" / f"{record['name']}.json", record)
     if not picture.is_file() or not picture.read_bytes().startswith(b"\x89PNG"):
-        problems.append(f"{name}: the picture is missing, or none")
-    stored = _read(folder / "data" / f"{name}.json")
-    if not stored:
-        return [*problems, f"{name}: the numbers behind it are missing or damaged"]
-    changed = dict.fromkeys(_changes(stored, record))
-    return problems + [f"{name}: stale, its {part} changed" for part in changed]
-
-
-def _restyled(folder: Path) -> list[str]:
-    """Say which settings of the style are not those that the figures were drawn with."""
-    stored = _read(folder / "data" / "style.json")
-    if not stored:
-        return ["every figure: stale, the style it was drawn in is missing or damaged"]
-    changed = dict.fromkeys(_changes(stored, _style()))
-    return [f"every figure: stale, the style's {setting} changed" for setting in changed]
+        problems.append(f"{picture.name}: missing, or no picture")
+    return problems
 
 
 def _text(value: dict[str, Any]) -> str:
@@ -329,6 +325,11 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _texts(records: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return the gallery and the tables, file name → content."""
+    return {"README.md": _gallery(records)} | {name: text() for name, (_, text) in TABLES.items()}
+
+
 def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tuple[str, bool]]:
     """Draw the figures into ``folder``; yield each name and whether it was drawn.
 
@@ -339,8 +340,8 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     Parameters
     ----------
     folder : path
-        Gets ``NAME.png``, ``data/NAME.json``, ``README.md`` and, when all are drawn, the tables
-        and ``data/style.json``.
+        Gets ``NAME.png`` and ``data/NAME.json``; ``README.md`` and the tables when it holds all
+        figures; and ``data/style.json`` when all were asked for.
     only : names, optional
         Which figures to draw; all by default.
 
@@ -350,7 +351,7 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
         ``only`` holds a name that no figure has.
     """
     folder, records = Path(folder), {}
-    all_anew = only is not None or bool(_restyled(folder))
+    all_anew = only is not None or bool(_stale(folder / "data" / "style.json", _style()))
     for entry in _select(only):
         numbers = entry.numbers()
         record = records[entry.name] = _record(entry, numbers)
@@ -362,11 +363,10 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     # Of those not drawn now, what the folder holds of them.
     every = [records.get(name) or _read(folder / "data" / f"{name}.json") for name in load()]
     if all(every):
-        write_whole(folder / "README.md", _gallery(every))
-    if only is None:
-        for name, (_, text) in TABLES.items():
-            write_whole(folder / name, text())
-        write_whole(folder / "data" / "style.json", _text(_style()))  # last: all are drawn in it
+        for name, text in _texts(every).items():
+            write_whole(folder / name, text)
+    if only is None:  # last, when all are drawn in it
+        write_whole(folder / "data" / "style.json", _text(_style()))
 
 
 def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> Iterator[Path]:
@@ -403,21 +403,17 @@ def check(folder: Path | str) -> list[str]:
     """
     folder = Path(folder)
     records = [_record(entry, entry.numbers()) for entry in load().values()]
-    problems = _restyled(folder)
+    problems = _stale(folder / "data" / "style.json", _style())
     for record in records:
         problems += _problems(folder, record)
-    for name, (_, text) in TABLES.items():
-        if not _holds(folder / name, text()):
-            problems.append(f"{name}: the table is missing or stale")
-    known = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "json")} | TABLES.keys()
-    files = [*folder.glob("*.png"), *folder.glob("*.csv"), *folder.glob("data/*.json")]
-    for path in files:
-        if path.name not in known | {"style.json"}:
+    for name, text in _texts(records).items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            problems.append(f"{name}: missing or stale")
+    known = {"style.json", *TABLES}
+    for name in FIGURES:
+        known |= {f"{name}.png", f"{name}.json"}
+    for path in [*folder.glob("*.png"), *folder.glob("*.csv"), *folder.glob("data/*.json")]:
+        if path.name not in known:
             problems.append(f"{path.name}: belongs to no figure")
-    if not _holds(folder / "README.md", _gallery(records)):
-        problems.append("README.md: the gallery is missing or stale")
     return problems
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
