@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lora_edu.course.datasets import Digits, accuracy, mlp
-from lora_edu.course.experiments import find, results, settings
+from lora_edu.course.experiments import find, results
 from lora_edu.course.intrinsic_rank import experiments as lab
 
 # Of these, each with the alpha or scale that the choosing seeds found best, runs are reported.
@@ -36,19 +36,12 @@ def test_other_seeds_report_what_the_choosing_seeds_found_best(name):
     assert not seeds & choosing
 
 
-def test_a_method_says_its_settings():
-    assert settings("full")[1] == settings("full right")[1] == {}
-    assert settings("r=4 alpha=64")[1] == {"r": 4, "alpha": 64}
-
-
-@pytest.mark.parametrize(("method", "of_full"), [("full", True), ("r=2 alpha=2", False)])
-def test_a_run_on_another_task_reports_its_cuts_only_of_full_fine_tuning(method, of_full):
-    short = {"data": {**lab.TURNED}, "training": {"epochs": 1, "size": 64}, "cuts": (1, 64)}
-    row = find("turned").run(method, 1e-3, 0, pretraining={**lab.PRETRAINING, "epochs": 1}, **short)
-    assert ("cut" in row) == ("cut_by_outputs" in row) == of_full
-    if of_full:
-        for name in ("cut", "cut_by_outputs"):
-            assert row[name][1] == pytest.approx(row["test"], abs=0.01)  # all directions are left
+def test_a_run_on_another_task_reports_cuts_of_full_fine_tuning_only():
+    short = {"cuts": (1, 64), "training": {"epochs": 1, "size": 64}}
+    short["pretraining"] = {**lab.PRETRAINING, "epochs": 1, "widths": (64, 8, 8, 10)}
+    row = lab.turned("full", 1e-3, 0, **short)
+    assert row["cut"][1] == row["cut_by_outputs"][1] == row["test"]  # all directions are left
+    assert "cut" not in lab.turned("r=2 alpha=2", 1e-3, 0, **short)
 
 
 # -- cuts -----------------------------------------------------------------------------------------

@@ -28,17 +28,6 @@ def test_the_heights_of_matrices_are_shares_of_their_norm():
     assert still["heights"] == {"nothing has moved": [0.0, 0.0]}
 
 
-def test_the_recorded_heights_and_counts_are_means_of_all_runs():
-    numbers = figures.heights_of_the_update.numbers()
-    rows = results("one_change")["rows"]
-    first = statistics.fmean(row["heights"]["W0"][0] for row in rows)
-    assert numbers["first"][1] == pytest.approx(first, abs=6e-4)
-    assert numbers["r90"]["noise"] == statistics.fmean(row["noise"] for row in rows)
-    found = figures.changed()
-    assert found["turn: 90"] == pytest.approx(statistics.fmean(row["turn"][2] for row in rows))
-    assert found["nothing"] == found["turn: 45"] == found["passes: 30"] == found["rate: 0.001"]
-
-
 def test_cut_or_trained_takes_what_validation_chose_and_for_a_cut_what_suits_it_best():
     numbers = figures.cut_or_trained.numbers()
     tuning = results("turned_tuning")
@@ -55,18 +44,6 @@ def test_cut_or_trained_takes_what_validation_chose_and_for_a_cut_what_suits_it_
         cuts = [np.mean([r[key] for r in rows if r["lr"] == lr], axis=0) for lr in rates]
         assert numbers["mean"][words] == pytest.approx(np.max(cuts, axis=0), abs=6e-4)
     assert [figures.best_way(r) for r in (1, 16)] == ["LoRA", "cut by outputs"]
-
-
-def test_the_frontier_and_the_maps_hold_each_rate():
-    curves = figures.learning_and_forgetting.numbers()["curves"]
-    assert len(curves["full"]) == 6
-    assert curves["full"][0] == [mean("turned", "full", 1e-4, key) for key in ("test", "upright")]
-    assert curves["r=64"][2][1] == mean("turned", "r=64 alpha=64", 3e-3, "upright")
-    numbers = figures.alpha_and_rate.numbers()
-    at = numbers["rates"].index("0.003")
-    validation = mean("inverted_tuning", "r=4 alpha=16", 0.003, "validation")
-    assert numbers["grids"][1, 1, at] == validation  # rank 4, α = 4 r
-    assert numbers["best"]["r=16"] >= numbers["usual"]["r=16"]
 
 
 def test_the_table_of_evidence_is_a_paired_t_test_with_holms_correction():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from lora_edu.course.experiments import results
 from lora_edu.course.learning_the_update import checks, experiments, figures
 from lora_edu.course.training import fit
 from lora_edu.layers import LoRALinear
@@ -112,12 +111,6 @@ def test_a_film_that_shows_nothing_is_refused(name, value, message):
 # -- the record -----------------------------------------------------------------------------------
 
 
-def test_no_run_beats_its_floor_and_the_planted_rank_reaches_zero():
-    for row in results("planted")["rows"]:
-        assert np.all(np.array(row["losses"][0]) >= np.array(row["floors"]) * (1 - 1e-9))
-        assert row["floors"][2] < 1e-20
-
-
 def test_more_steps_lead_to_the_best_fit_of_rank_r_to_noisy_labels():
     """Reduced-rank regression knows it without a step: least squares, then cut on the inputs."""
     rng = np.random.default_rng(0)
@@ -130,13 +123,6 @@ def test_more_steps_lead_to_the_best_fit_of_rank_r_to_noisy_labels():
     for r, missed in enumerate(row["missed"][0], start=1):
         best = U[:, :r] @ U[:, :r].T @ fitted
         assert missed == pytest.approx(np.sum((best - delta) ** 2) / 14, rel=0.02)
-
-
-def test_the_figure_counts_where_the_record_is_best():
-    numbers = figures.rank_and_noise.numbers()
-    assert [sum(counts) for counts in numbers["best"]] == [20, 20, 20]
-    assert numbers["best"][1] == [0, 0, 20, 0, 0, 0]
-    assert numbers["least"][1:] == [3, 2]
 
 
 def test_the_rate_that_doubling_alpha_equals_is_found():
