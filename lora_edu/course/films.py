@@ -13,20 +13,21 @@ no kernel: its frames are the values to choose from.
     def learning(numbers):
         return films.strip(scene, numbers, (2.4, 2.4))
 
-    def film_of_learning(*args):
-        return films.player(learning, steps(*args), scene, (2.4, 2.4))
+    film_of_learning = films.film(learning, scene, (2.4, 2.4))
 
 Beside what is drawn, such numbers hold ``captions``, a text for each frame, and ``moments``, the
 frames of the strip, counted from 0.
 """
 
 import base64
+import functools
 import html
 import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -152,6 +153,19 @@ def player(
         found = f"this one has {len(page) // 1000}: show fewer frames, or smaller ones"
         raise ValueError(f"a player may have {MOST_BYTES // 1000} kB, {found}")
     return Player(page)
+
+
+def film(entry: Entry, scene: Scene, size: tuple[float, float]) -> Callable[..., Player]:
+    """Return the function that makes the film of a figure; it takes what ``entry.numbers`` takes.
+
+    With an argument, the numbers are a learner's own. For the others see `player`.
+    """
+
+    def film_of(*args: Any, **kwargs: Any) -> Player:
+        own = any(value is not None for value in (*args, *kwargs.values()))
+        return player(entry, entry.numbers(*args, **kwargs), scene, size, own=own)
+
+    return functools.update_wrapper(film_of, entry.numbers, ("__module__", "__doc__"))
 
 
 def _sheet(scene: Scene, numbers: Numbers, size: tuple[float, float]) -> bytes:

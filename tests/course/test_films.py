@@ -114,9 +114,10 @@ def test_a_player_holds_each_frame_once_and_in_order_and_without_scripts_the_str
     assert plt.get_fignums() == []
 
 
-def test_a_film_of_a_learners_numbers_tells_its_captions(grey):
-    page = Page(films.player(grey, shades(2), scene, SIZE, own=True))
+def test_a_film_takes_what_its_figure_takes_and_tells_the_captions_of_a_learners(grey):
+    page = Page(films.film(grey, scene, SIZE)(2))
     assert page.tags["img"]["alt"] == "shade 0; shade 1"
+    assert films.film(grey, scene, SIZE)().html == films.player(grey, shades(), scene, SIZE).html
 
 
 def test_a_sheet_keeps_the_colour_of_a_dot(grey):

@@ -199,10 +199,7 @@ def directions_light_up(numbers: Numbers) -> Figure:
     return films.strip(_strips, numbers, STILL)
 
 
-def film_of_light(r: int = 5, start: float = 0.01) -> films.Player:
-    """Return the film of the hidden word, at rank r, from ``start`` times the usual lora_A."""
-    numbers = lighting_up(r, start)
-    return films.player(directions_light_up, numbers, _strips_and_heights, FRAME)
+film_of_light = films.film(directions_light_up, _strips_and_heights, FRAME)
 
 
 # -- ranks, with noise and without ---------------------------------------------------------------

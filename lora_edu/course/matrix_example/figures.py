@@ -343,11 +343,8 @@ def five_rows_paint_a_hundred(numbers: Numbers) -> Figure:
     return films.strip(_square, numbers, MOMENT)
 
 
-def film_of_rows(lora_A: Given = None, lora_B: Given = None) -> films.Player:
-    """Return the film of these moments and those between, with the mixing of each row."""
-    return films.player(
-        five_rows_paint_a_hundred, _painting(lora_A, lora_B), _frame, FRAME, own=lora_A is not None
-    )
+# These moments and those between, with the mixing of each row.
+film_of_rows = films.film(five_rows_paint_a_hundred, _frame, FRAME)
 
 
 # -- a film: a name, direction by direction ------------------------------------------------------
@@ -384,8 +381,4 @@ def a_name_by_its_directions(numbers: Numbers) -> Figure:
     return films.strip(_writing, numbers, SQUARE)
 
 
-def film_of_name(target: Given = None) -> films.Player:
-    """Return the film of the name, a frame for each number of directions."""
-    return films.player(
-        a_name_by_its_directions, _name(target), _writing, SQUARE, own=target is not None
-    )
+film_of_name = films.film(a_name_by_its_directions, _writing, SQUARE)

@@ -108,11 +108,7 @@ def circle_to_ellipse(numbers: Numbers) -> Figure:
     return films.strip(_dial, numbers, DIAL)
 
 
-def film_of_turning(machine: Given = None) -> films.Player:
-    """Return the film: an input goes half around, and its output with it."""
-    return films.player(
-        circle_to_ellipse, _turning(machine), _dial_and_length, TURN, own=machine is not None
-    )
+film_of_turning = films.film(circle_to_ellipse, _dial_and_length, TURN)
 
 
 # -- a ball through strips of rank 3, 2 and 1 ----------------------------------------------------
@@ -239,11 +235,7 @@ def weave_by_weave(numbers: Numbers) -> Figure:
     return films.strip(_so_far, numbers, STILL)
 
 
-def film_of_weaves(image: Given = None) -> films.Player:
-    """Return the film: each weave, the sum so far, what is left, and the error."""
-    return films.player(
-        weave_by_weave, _weaving(image), _weave_sum_rest, WEAVES, own=image is not None
-    )
+film_of_weaves = films.film(weave_by_weave, _weave_sum_rest, WEAVES)
 
 
 # -- a film: a square that turns -----------------------------------------------------------------
@@ -323,6 +315,4 @@ def square_that_turns(numbers: Numbers) -> Figure:
     return films.strip(_tilted, numbers, STILL)
 
 
-def film_of_the_square() -> films.Player:
-    """Return the film of the square that turns, with the directions counted."""
-    return films.player(square_that_turns, _turned(), _tilted_and_counted, TURNS)
+film_of_the_square = films.film(square_that_turns, _tilted_and_counted, TURNS)
