@@ -38,29 +38,24 @@ def matrix_example(
     return W0, lora_A, lora_B
 
 
-def _or_example(*given: Given) -> tuple[NDArray, NDArray, NDArray]:
+def _or_example(*given: Given) -> Numbers:
     """Return W0, lora_A and lora_B as they are given, or ``matrix_example()`` if one is not."""
     W0, lora_A, lora_B = given
     if W0 is None or lora_A is None or lora_B is None:
-        return matrix_example()
-    return W0, lora_A, lora_B
+        W0, lora_A, lora_B = matrix_example()
+    (d, k), r = W0.shape, len(lora_A)
+    return {"d": d, "k": k, "r": r, "W0": W0, "lora_A": lora_A, "lora_B": lora_B}
 
 
 def _anatomy(W0: Given = None, lora_A: Given = None, lora_B: Given = None) -> Numbers:
     """Count what is in W0 (d, k) and in BA; without arguments, of ``matrix_example()``."""
-    W0, lora_A, lora_B = _or_example(W0, lora_A, lora_B)
-    d, k = W0.shape
-    delta = lora_B @ lora_A  # (d, k)
+    numbers = _or_example(W0, lora_A, lora_B)
+    delta = numbers["lora_B"] @ numbers["lora_A"]  # (d, k)
     return {
-        "d": d,
-        "k": k,
-        "r": len(lora_A),
-        "numbers_in_factors": lora_A.size + lora_B.size,
+        **numbers,
+        "numbers_in_factors": numbers["lora_A"].size + numbers["lora_B"].size,
         "numbers_in_update": delta.size,
-        "colour_limit": 2.0 * float(np.std(W0 + delta)),
-        "W0": W0,
-        "lora_A": lora_A,
-        "lora_B": lora_B,
+        "colour_limit": 2.0 * float(np.std(numbers["W0"] + delta)),
         "delta": delta,
     }
 
@@ -106,19 +101,14 @@ def matrix_anatomy(numbers: Numbers) -> Figure:
 
 def _flow(W0: Given = None, lora_A: Given = None, lora_B: Given = None) -> Numbers:
     """Send an x (k,) through W0 (d, k), and through A and B; without arguments, the example's."""
-    W0, lora_A, lora_B = _or_example(W0, lora_A, lora_B)
-    (d, k), r = W0.shape, len(lora_A)
+    numbers = _or_example(W0, lora_A, lora_B)
+    d, k, r = numbers["d"], numbers["k"], numbers["r"]
     return {
-        "d": d,
-        "k": k,
-        "r": r,
+        **numbers,
         "work_of_W0": counting.dense_multiply_adds(d, k),
         "work_of_A": r * k,
         "work_of_B": d * r,
         "x": np.random.default_rng(0).standard_normal(k),
-        "W0": W0,
-        "lora_A": lora_A,
-        "lora_B": lora_B,
     }
 
 
@@ -237,19 +227,19 @@ MOMENT, FRAME = (2.85, 3.1), (7.7, 3.1)  # inches, as all lengths below: width, 
 
 def _painting(lora_A: Given = None, lora_B: Given = None) -> Numbers:
     """Choose rows of BA from the first to the last; by default those of ``matrix_example()``."""
-    _, lora_A, lora_B = _or_example(lora_A, lora_A, lora_B)
+    if lora_A is None or lora_B is None:
+        _, lora_A, lora_B = matrix_example()
     d, r = lora_B.shape
     delta = lora_B @ lora_A  # (d, k)
     frames = min(d, films.MOST_FRAMES)
-    rows = [round(row) for row in np.linspace(1, d, frames).tolist()]
-    moments = sorted({round(frame) for frame in np.linspace(0, frames - 1, 4).tolist()})
+    rows = np.linspace(1, d, frames).round().astype(int).tolist()
     return {
         "d": d,
         "k": lora_A.shape[1],
         "r": r,
         "rows": rows,
         "captions": [f"row {row} of {d}" for row in rows],
-        "moments": moments,
+        "moments": sorted(set(np.linspace(0, frames - 1, 4).round().astype(int).tolist())),
         "colour_limit": 2.0 * float(max(np.std(lora_A), np.std(delta))),
         "longest_bar": float(np.abs(lora_B).max()) if lora_B.any() else 1.0,
         "lora_A": lora_A,
