@@ -83,13 +83,14 @@ def cut_by_outputs(delta: Tensor, x: Tensor, k: int) -> Tensor:
 
 
 def _shift(
-    name: str, rates: Settings, data: Settings, training: Settings, grid: Settings
-) -> Callable[..., Row]:
+    name: str, rates: Settings, data: Settings, training: Settings, grid: Settings,
+    cuts: Sequence[int] = CUTS,
+) -> Callable[..., Row]:  # fmt: skip
     """Make the experiment ``name``: fine-tune on another task; see what is left of the old one."""
 
     def run(
         method: str, lr: float, seed: int, *, rates: Settings = rates, data: Settings = data,
-        training: Settings = training, cuts: Sequence[int] = CUTS,
+        training: Settings = training, cuts: Sequence[int] = cuts,
         pretraining: Settings = PRETRAINING,
     ) -> Row:  # fmt: skip
         data = {**data, "split": seed}
