@@ -63,13 +63,9 @@ class Entry:
         self.__signature__ = inspect.signature(numbers)
 
     def draw(
-        self,
-        numbers: Numbers,
-        *,
-        style: str = "light",
-        language: str = "en",
-        width: float | None = None,
-    ) -> Figure:
+        self, numbers: Numbers, *,
+        style: str = "light", language: str = "en", width: float | None = None,
+    ) -> Figure:  # fmt: skip
         """Draw what ``numbers`` returned.
 
         Parameters
