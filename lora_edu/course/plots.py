@@ -21,7 +21,7 @@ from matplotlib.ft2font import LoadFlags
 from matplotlib.image import AxesImage
 from matplotlib.path import Path
 from matplotlib.rcsetup import cycler
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.textpath import TextPath
 from numpy.typing import ArrayLike, NDArray
 
@@ -53,7 +53,7 @@ STYLE: dict[RcKeyType, Any] = {
 }
 
 NIGHT, PALE = "#121212", "#F2F2F2"
-AT_NIGHT = {BLACK: PALE, GREY: "#A6A6A6", BLUE: "#56B4E9"}  # what would be too dark on it
+AT_NIGHT = {BLACK: PALE, "#FFFFFF": NIGHT, GREY: "#A6A6A6", BLUE: "#56B4E9"}
 ENLARGED = 18 / 11  # on slides, so that a text of 11 points has 18
 STYLES: dict[str, dict[RcKeyType, Any]] = {
     "light": STYLE,
@@ -105,10 +105,12 @@ def recolour(fig: Figure, colours: Mapping[str, str]) -> None:
 
     Words on a matrix stay as they are, too: they were chosen for the cells behind them.
     """
-    for artist in fig.findobj():
+    artists = fig.findobj()
+    artists += [text.arrow_patch for text in fig.findobj(Annotation) if text.arrow_patch]
+    for artist in artists:
         if isinstance(artist, Text) and artist.axes is not None and artist.axes.images:
             continue
-        for part in ("color", "facecolor", "edgecolor", "markeredgecolor"):
+        for part in ("color", "facecolor", "edgecolor", "markeredgecolor", "markerfacecolor"):
             found = getattr(artist, f"get_{part}", lambda: "none")()
             shades = {to_hex(shade).upper() for shade in to_rgba_array(found) if shade[3]}
             if len(shades) == 1 and (shade := shades.pop()) in colours:

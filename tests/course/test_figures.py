@@ -130,8 +130,13 @@ def test_words_on_a_matrix_keep_their_colours_and_what_is_transparent_stays_so()
     fig, axes = plt.subplots(1, 2)
     axes[0].imshow([[0]])
     texts = [ax.text(0, 0, "1", color=plots.BLACK) for ax in axes]
+    arrow = axes[1].annotate("", (0, 0), (1, 1), arrowprops={"color": plots.BLACK}).arrow_patch
+    (hollow,) = axes[1].plot(1, 1, "o", color=plots.GREEN, markerfacecolor="white")
     part = fig.subfigures(1, 1)
     plots.recolour(fig, plots.AT_NIGHT)
+    assert mpl.colors.same_color(arrow.get_facecolor(), plots.PALE)
+    assert (hollow.get_markeredgecolor(), hollow.get_color()) == (plots.GREEN, plots.GREEN)
+    assert hollow.get_markerfacecolor() == plots.NIGHT
     assert [text.get_color() for text in texts] == [plots.BLACK, plots.PALE]
     assert part.get_facecolor() == (0, 0, 0, 0)
 

@@ -107,9 +107,10 @@ def test_a_canvas_counts_in_cells_of_the_matrices():
     canvas = plots.Canvas(20, 10)
     canvas.place(np.zeros((5, 8)), 2, 1, limit=1)
     canvas.place(np.zeros(6), 14, 1, limit=1, thick=3)
+    canvas.place(np.zeros(6), 18, 1, limit=1)
     canvas.arrow((1, 1), (2, 2))
     canvas.write("here", 5, 2)
     boxes = [ax.get_position().bounds for ax in canvas.fig.axes if ax.images]
-    assert np.allclose(boxes, [(0.1, 0.1, 0.4, 0.5), (0.7, 0.1, 0.15, 0.6)])
+    assert np.allclose(boxes, [(0.1, 0.1, 0.4, 0.5), (0.7, 0.1, 0.15, 0.6), (0.9, 0.1, 0.05, 0.6)])
     assert canvas.fig.texts[0].get_position() == (0.25, 0.2)
     assert list(canvas.fig.get_size_inches()) == pytest.approx([0.6, 0.3])
