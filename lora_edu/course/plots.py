@@ -253,3 +253,11 @@ def small_png(png: bytes) -> bytes:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def panels(width: float, height: float, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
+    """Return a figure, in inches, and its axes: one, or an array of ``columns``.
+
+    Their labels get the room that they need. ``how``: more for ``plt.subplots``.
+    """
+    return plt.subplots(1, columns, figsize=(width, height), layout="constrained", **how)

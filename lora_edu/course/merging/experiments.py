@@ -1,12 +1,12 @@
 """Experiments: two voices swapped by merging, merged into four bits, and served."""
 
 import copy
-import functools
 import math
 import platform
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -24,25 +24,24 @@ from lora_edu.quantize import NF4
 from lora_edu.variants import BottleneckAdapter
 
 FRANCE = "What is the capital of France?"
-Weights = dict[str, Tensor]  # of the adapted layers
-
-
-def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
-    """Return an update with the numbers of this one, its rows and columns in a new order."""
-    found = {}
-    for name, (A, B) in adapter.items():
-        rows = torch.randperm(len(B), generator=draw)
-        columns = torch.randperm(A.shape[1], generator=draw)
-        found[name] = B[rows] @ A[:, columns]
-    return found
+Weights = Mapping[str, Tensor]  # of the adapted layers
+Store = Callable[[Tensor], Tensor]  # a matrix as some type holds it
 
 
 class Probe(language.Probe):
-    """Asks the model, too, with other weights in the adapted layers."""
+    """The chat model with other weights in the adapted layers, measured and asked."""
 
-    def answer(self, question: str = FRANCE, max_tokens: int = 24) -> str:
-        """Return what it answers, the likeliest token each time."""
-        return chat.answers(self.model, self.tokenizer, [question], max_tokens)[0]
+    def weights(self, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Return a copy of what the layers hold now."""
+        return {n: self.model.get_submodule(n).weight.detach().clone() for n in layers}
+
+    def answer(self, question: str = FRANCE) -> str:
+        """Return the beginning of its answer, the likeliest token each time."""
+        return self.answers([question])[0]
+
+    def answers(self, questions: Sequence[str]) -> list[str]:
+        """Return the first 24 tokens of its answers, the likeliest each time."""
+        return chat.answers(self.model, self.tokenizer, questions, 24)
 
     @torch.no_grad()
     def paris(self) -> float:
@@ -54,6 +53,8 @@ class Probe(language.Probe):
         return round(self.model(ids).logits[0, -1].softmax(-1)[word].item(), 5)
 
 
+# -- swaps ----------------------------------------------------------------------------------------
+
 ALIKE = {"dtype": "bfloat16", "who": "voices", "times": 1, "keep": False}
 SWAPS = {
     "two voices": ALIKE,
@@ -63,6 +64,16 @@ SWAPS = {
     "strangers": {**ALIKE, "who": "strangers"},
     "strangers, float32": {**ALIKE, "who": "strangers", "dtype": "float32"},
 }
+
+
+def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
+    """Return an update with the numbers of this one, its rows and columns in a new order."""
+    found = {}
+    for name, (A, B) in adapter.items():
+        rows = torch.randperm(len(B), generator=draw)
+        columns = torch.randperm(A.shape[1], generator=draw)
+        found[name] = B[rows] @ A[:, columns]
+    return found
 
 
 @experiment(seeds=range(3), tolerance=0.05, compared=("paris", "prose"))
@@ -83,32 +94,28 @@ def swapped(
     voices = language.voices(seed, lr, recipe)
     changes = {name: language.products(adapter) for name, adapter in voices.items()}
     probe = Probe(recipe["first"], {"pirate": language.said("pirate", seed, recipe).test})
-    model = probe.model
-    start = {n: model.get_submodule(n).weight.detach().clone() for n in changes["pirate"]}
+    start = probe.weights(changes["pirate"])
     row: Row = {}
     for name, how in swaps.items():
-        dtype, draw = getattr(torch, how["dtype"]), random.Random(seed)
+        dtype = getattr(torch, how["dtype"])
+        draw = random.Random(seed)
         order = torch.Generator().manual_seed(seed)
         W0 = {n: w.to(dtype) for n, w in start.items()}
-        W, found = dict(W0), {"off": [], "changed": [], "paris": [], "prose": []}
-        found |= {"pirate": [], "says": [], "others": []}
-        before: list[str] = []
+        W = dict(W0)
+        heard: list[list[str]] = []
+        found: dict[str, list[Any]] = {}
         for done in range(rounds[-1] + 1):
             if done in rounds:
-                off = sum((W[n].double() - W0[n].double()).square().sum() for n in W0)
-                whole = sum(w.double().square().sum() for w in W0.values())
-                changed = sum(int((W[n] != W0[n]).sum()) for n in W0)
-                found["off"].append(float(f"{math.sqrt(off / whole):.3g}"))
-                found["changed"].append(round(changed / sum(w.numel() for w in W0.values()), 4))
                 probe.put({n: (W[n] + changes["pirate"][n]).to(dtype) for n in W})
-                found["pirate"].append(probe.perplexity("pirate"))
+                now = {**_drift(W0, W), "pirate": probe.perplexity("pirate")}
                 probe.put(W)
-                found["paris"].append(probe.paris())
-                found["prose"].append(probe.perplexity("prose"))
-                found["says"].append(probe.answer())
-                heard = chat.answers(model, probe.tokenizer, language.texts("unseen"), 24)
-                before = before or heard
-                found["others"].append(sum(map(str.__eq__, before, heard)))
+                now["paris"] = probe.paris()
+                now["prose"] = probe.perplexity("prose")
+                now["says"] = probe.answer()
+                heard.append(probe.answers(language.texts("unseen")))
+                now["others"] = sum(a == b for a, b in zip(heard[0], heard[-1], strict=True))
+                for key, value in now.items():
+                    found.setdefault(key, []).append(value)
             who = draw.choice([*voices])
             new = changes[who] if how["who"] == "voices" else _stranger(voices[who], order)
             for n in W:
@@ -118,6 +125,18 @@ def swapped(
         row[name] = found
     probe.put(start)
     return row
+
+
+def _drift(W0: Weights, W: Weights) -> dict[str, float]:
+    """Return how far the weights are from W₀, and the share of them that are not W₀'s."""
+    off = sum((W[n].double() - W0[n].double()).square().sum() for n in W0)
+    whole = sum(w.double().square().sum() for w in W0.values())
+    changed = sum(int((W[n] != W0[n]).sum()) for n in W0)
+    numbers = sum(w.numel() for w in W0.values())
+    return {"off": float(f"{math.sqrt(off / whole):.3g}"), "changed": round(changed / numbers, 4)}
+
+
+# -- four bits ------------------------------------------------------------------------------------
 
 
 def outcome(W0: Tensor, delta: Tensor, W: Tensor) -> tuple[float, float, float]:
@@ -137,7 +156,8 @@ def in_4_bits(
 ) -> Tensor:
     """Round to 16 even levels between the least and the largest weight of each block (Q4_1).
 
-    With ``draw`` it rounds up or down by chance, the more often up the nearer that level is.
+    With ``draw`` it rounds up or down by chance, the more often up the nearer that level is
+    (stochastic rounding).
     """
     blocks = W.reshape(-1, block)
     least = blocks.amin(1, keepdim=True)
@@ -148,14 +168,22 @@ def in_4_bits(
 
 
 def _off_its_levels(W: Tensor, draw: torch.Generator) -> Tensor:
-    """Return weights up to half a step away from the levels that these stand on."""
+    """Return weights up to half a step away from those of a matrix that is in 4 bits."""
     blocks = W.reshape(-1, 32)
     step = (blocks.amax(1, keepdim=True) - blocks.amin(1, keepdim=True)) / 15
     return (blocks + step * (torch.rand(blocks.shape, generator=draw) - 0.5)).reshape(W.shape)
 
 
+def _as_it_is(W: Tensor) -> Tensor:
+    return W
+
+
 def _in_nf4(W: Tensor) -> Tensor:
     return NF4.quantize(W).dequantize()
+
+
+def _in_bfloat16(W: Tensor) -> Tensor:
+    return W.bfloat16().float()
 
 
 @experiment(seeds=range(3), tolerance=0.05, compared=("said",))
@@ -168,52 +196,45 @@ def requantised(
 
     A way is a base W₀, and what is stored of W₀ + ΔW. Of each matrix, layer by layer: ``arrived``,
     ⟨W - W₀, ΔW⟩ / ‖ΔW‖², and ``error``, ‖W - W₀ - ΔW‖ / ‖ΔW‖. ``still``: the share of weights that
-    do not move. ``said``: the perplexity of the voice's own test texts. The model's weights stand
-    on the levels of Q4_1; other bases are rounded to NF4 before, or moved off their levels.
-    ``faint``: the pirate, trained at smaller rates, and merged into bfloat16.
+    do not move. ``said``: the perplexity of the voice's own test texts. The weights of the model
+    are levels of Q4_1; other bases are rounded to NF4 before, or moved off their levels. ``faint``:
+    the pirate, trained at smaller rates, and merged into bfloat16.
     """
     voices = language.voices(seed, lr, recipe)
-    probe = Probe(
-        recipe["first"], {name: language.said(name, seed, recipe).test for name in voices}
-    )
-    layers = [*voices["grimm"]]
-    own = {n: probe.model.get_submodule(n).weight.detach().clone() for n in layers}
+    texts = {name: language.said(name, seed, recipe).test for name in voices}
+    probe = Probe(recipe["first"], texts)
+    own = probe.weights(voices["grimm"])
     coarse = {n: _in_nf4(w) for n, w in own.items()}
+    half = {n: _in_bfloat16(w) for n, w in own.items()}
     dice = torch.Generator().manual_seed(seed)
-    half = {n: w.bfloat16().float() for n, w in own.items()}
     moved = {n: _off_its_levels(w, dice) for n, w in own.items()}
-    ways: dict[str, tuple[Weights, Callable[[Tensor], Tensor]]] = {
-        "apart": (own, lambda W: W),
-        "bfloat16": (half, lambda W: W.bfloat16().float()),
+    ways: dict[str, tuple[Weights, Store]] = {
+        "apart": (own, _as_it_is),
+        "bfloat16": (half, _in_bfloat16),
         "4 bits": (own, in_4_bits),
-        "4 bits, dice": (own, lambda W: in_4_bits(W, dice)),
+        "4 bits, dice": (own, partial(in_4_bits, draw=dice)),
         "4 bits, other levels": (own, _in_nf4),
-        "5 bits": (own, lambda W: in_4_bits(W, levels=32)),
-        "off its levels, apart": (moved, lambda W: W),
+        "5 bits": (own, partial(in_4_bits, levels=32)),
+        "off its levels, apart": (moved, _as_it_is),
         "off its levels, 4 bits": (moved, in_4_bits),
-        "NF4, apart": (coarse, lambda W: W),
+        "NF4, apart": (coarse, _as_it_is),
         "NF4": (coarse, _in_nf4),
         "NF4, other levels": (coarse, in_4_bits),
     }
     row: Row = {"sizes": {}}
-    for name, weights in (("base", own), ("base in NF4", coarse)):
+    for name, weights in {"base": own, "base in NF4": coarse}.items():
         probe.put(weights)
-        row[name] = {"said": {voice: probe.perplexity(voice) for voice in voices}}
-        row[name] |= {"prose": probe.perplexity("prose"), "answer": probe.answer(question)}
+        said = {voice: probe.perplexity(voice) for voice in voices}
+        answer = probe.answer(question)
+        row[name] = {"said": said, "prose": probe.perplexity("prose"), "answer": answer}
     for voice, adapter in voices.items():
-        deltas = language.products(adapter)
-        sizes = [deltas[n].norm() / own[n].norm() for n in layers]
-        row["sizes"][voice] = [round(size.item(), 5) for size in sizes]
+        update = language.products(adapter)
+        row["sizes"][voice] = [round(size, 5) for size in _sizes(update, own)]
         for way, (base, store) in ways.items():
-            merged = {n: store(base[n] + deltas[n]) for n in layers}
-            told = [outcome(base[n], deltas[n], merged[n]) for n in layers]
-            arrived, error, still = zip(*told, strict=True)
-            count = [deltas[n].numel() for n in layers]
+            merged = {n: store(base[n] + delta) for n, delta in update.items()}
             probe.put(merged)
             row.setdefault(way, {})[voice] = {
-                "arrived": [round(share, 4) for share in arrived],
-                "error": [round(part, 4) for part in error],
-                "still": round(fmean(still, count), 4),
+                **_outcomes(base, update, merged),
                 "said": probe.perplexity(voice),
                 "prose": probe.perplexity("prose"),
                 "answer": probe.answer(question),
@@ -221,20 +242,43 @@ def requantised(
     row["faint"] = {}
     for rate in fainter:
         probe.put(own)  # or it would learn on top of what was merged last
-        deltas = language.products(language.trained("pirate", rate, seed, recipe))
-        merged = {n: (half[n] + delta).bfloat16().float() for n, delta in deltas.items()}
-        size = fmean(float(deltas[n].norm() / own[n].norm()) for n in layers)
-        arrived = fmean(outcome(half[n], deltas[n], merged[n])[0] for n in layers)
-        now = {"size": float(f"{size:.3g}"), "arrived": round(arrived, 4)}
-        for key, weights in (("apart", {n: own[n] + deltas[n] for n in layers}), ("said", merged)):
-            probe.put(weights)
-            now[key] = probe.perplexity("pirate")
-        row["faint"][f"{rate:g}"] = now
+        update = language.products(language.trained("pirate", rate, seed, recipe))
+        merged = {n: _in_bfloat16(half[n] + delta) for n, delta in update.items()}
+        arrived = [outcome(half[n], delta, merged[n])[0] for n, delta in update.items()]
+        size = fmean(_sizes(update, own))
+        probe.put({n: own[n] + delta for n, delta in update.items()})
+        apart = probe.perplexity("pirate")
+        probe.put(merged)
+        row["faint"][f"{rate:g}"] = {
+            "size": float(f"{size:.3g}"),
+            "arrived": round(fmean(arrived), 4),
+            "apart": apart,
+            "said": probe.perplexity("pirate"),
+        }
     probe.put(own)
     return row
 
 
-def _with_bottlenecks(base: Any, layers: Sequence[str]) -> Any:
+def _sizes(update: Weights, own: Weights) -> list[float]:
+    """Return ‖ΔW‖ / ‖W₀‖ of each matrix."""
+    return [float(delta.norm() / own[n].norm()) for n, delta in update.items()]
+
+
+def _outcomes(base: Weights, update: Weights, merged: Weights) -> Row:
+    """Return what of each update has arrived, its error, and the share of all that did not move."""
+    told = [outcome(base[n], delta, merged[n]) for n, delta in update.items()]
+    count = [delta.numel() for delta in update.values()]
+    return {
+        "arrived": [round(arrived, 4) for arrived, _, _ in told],
+        "error": [round(error, 4) for _, error, _ in told],
+        "still": round(fmean([still for _, _, still in told], count), 4),
+    }
+
+
+# -- time -----------------------------------------------------------------------------------------
+
+
+def _with_bottlenecks(base: Any, layers: Iterable[str]) -> Any:
     """Return a copy with bottleneck adapters at these layers, as many numbers as strips of r = 4.
 
     3.42 numbers wide they would have just as many: in four of the ten blocks they are 4 wide, else
@@ -243,8 +287,8 @@ def _with_bottlenecks(base: Any, layers: Sequence[str]) -> Any:
     model = copy.deepcopy(base)
     for name in layers:
         width = 4 if name.split(".")[2] in ("22", "24", "26", "28") else 3
-        parent, _, child = name.rpartition(".")
         layer = BottleneckAdapter(model.get_submodule(name), width)
+        parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer)
     return model.eval()
 
@@ -261,60 +305,65 @@ def served(
     its own (here of equal numbers, on which no time depends): as one batch, or in turn. ``ratio``
     is over the first of a case in the same round: quartiles. ``added``: how many numbers.
     """
-    base = copy.deepcopy(
-        language.base()[0]
-    )  # so that all lie in memory alike: loaded, it is mapped
+    loaded, _ = language.base()
+    base = copy.deepcopy(loaded)  # which is mapped from a file: its copies lie in memory alike
     own = chat.adapter(base, chat.SHIPPED / voice)
     apart = load_adapter(copy.deepcopy(base), chat.SHIPPED / voice)
-    models = {"base": base, "copy": copy.deepcopy(base)}
-    models |= {"merged": merge_and_unload(copy.deepcopy(apart)), "apart": apart}
-    models["bottleneck"] = _with_bottlenecks(base, [*own])
+    models = {
+        "base": base,
+        "copy": copy.deepcopy(base),
+        "merged": merge_and_unload(copy.deepcopy(apart)),
+        "apart": apart,
+        "bottleneck": _with_bottlenecks(base, own),
+    }
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, (customers, long), generator=draw)
+    weights = {name: base.get_submodule(name).weight for name in own}
+    start = {name: weight.clone() for name, weight in weights.items()}
     changes = language.products(own)
-    weights = {n: base.get_submodule(n).weight for n in own}
-    start = {n: weight.clone() for n, weight in weights.items()}
 
     def write(model: Any, rows: int) -> None:
         given = ids[:rows, :prompt]
         how = {"min_new_tokens": tokens, "max_new_tokens": tokens}
         model.generate(given, attention_mask=torch.ones_like(given), **how)
 
-    def apart_for(rows: int) -> None:
+    def with_adapters(rows: int) -> None:
         with chat.speaking(base, [own] * rows):
             write(base, rows)
 
-    def merged_for_one() -> None:
-        for n, weight in weights.items():
-            weight.copy_(start[n] + changes[n])
-        write(base, 1)
-        for n, weight in weights.items():
-            weight.copy_(start[n])
-
-    def in_turn(call: Callable[..., None], *given: int) -> None:
+    def in_turn() -> None:
         for _ in range(customers):
-            call(*given)
+            with_adapters(1)
+
+    def merged_in_turn() -> None:
+        for _ in range(customers):
+            for name, weight in weights.items():
+                weight.copy_(start[name] + changes[name])
+            write(base, 1)
+            for name, weight in weights.items():
+                weight.copy_(start[name])
 
     cases: dict[str, dict[str, Callable[[], object]]] = {
-        "read": {n: functools.partial(m, ids[:1]) for n, m in models.items()},
-        "write": {n: functools.partial(write, m, 1) for n, m in models.items()},
-        "write 8": {n: functools.partial(write, m, customers) for n, m in models.items()},
+        "read": {name: partial(model, ids[:1]) for name, model in models.items()},
+        "write": {name: partial(write, model, 1) for name, model in models.items()},
+        "write 8": {name: partial(write, model, customers) for name, model in models.items()},
         "customers": {
-            "base, one batch": functools.partial(write, base, customers),
-            "own adapters, one batch": functools.partial(apart_for, customers),
-            "own adapters, in turn": functools.partial(in_turn, apart_for, 1),
-            "merged, in turn": functools.partial(in_turn, merged_for_one),
+            "base, one batch": partial(write, base, customers),
+            "own adapters, one batch": partial(with_adapters, customers),
+            "own adapters, in turn": in_turn,
+            "merged, in turn": merged_in_turn,
         },
     }
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    found = {}
     for case, calls in cases.items():
         many = turns if case == "customers" else rounds
         timings = compare(calls, many, 0.01, clock=time.process_time)
         first = next(iter(calls))
-        ratio = {name: [round(q, 4) for q in timings.ratio(name, first)] for name in calls}
-        seconds = {name: [float(f"{s:.4g}") for s in row] for name, row in timings.seconds.items()}
-        found[case] = {"ratio": ratio, "seconds": seconds}
-    plain = sum(p.numel() for p in base.parameters())
-    added = {n: sum(p.numel() for p in m.parameters()) - plain for n, m in models.items()}
+        found[case] = {
+            "ratio": {name: [round(q, 4) for q in timings.ratio(name, first)] for name in calls},
+            "seconds": {n: [float(f"{s:.4g}") for s in of] for n, of in timings.seconds.items()},
+        }
+    numbers = {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
+    added = {n: count - numbers["base"] for n, count in numbers.items()}
     return {"processor": platform.machine(), "threads": 1, "added": added, "cases": found}

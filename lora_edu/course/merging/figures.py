@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,15 +12,26 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lora_edu.counting import one_of
 from lora_edu.course import films
-from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.merging.experiments import in_4_bits, outcome
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, letters
+from lora_edu.course.plots import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    heatmap,
+    letters,
+    panels,
+)
+from lora_edu.course.recorded import column, record
 
 Stage = Figure | SubFigure
-Store = Callable[[Tensor], Tensor]
 COLOURS = {"grimm": (BLUE, "Grimm"), "pirate": (VERMILION, "the pirate")}
+LAW = 0.425 * 0.5  # the mean error of rounding, in steps between two numbers of a type near 1
 
 
 def _digits(values: Iterable[float]) -> list[float]:
@@ -27,13 +39,10 @@ def _digits(values: Iterable[float]) -> list[float]:
     return [float(f"{value:.3g}") for value in values]
 
 
-def _to(dtype: torch.dtype) -> Store:
-    return lambda W: W.to(dtype).to(W.dtype)
-
-
 # -- a film: a merge being rounded ---------------------------------------------------------------
 
 STILL, FRAME = (2.6, 2.1), (8.4, 3.0)  # inches: width, height
+MOMENTS = (1, 0.02, 0.005, 0.001, 1e-4)  # sizes
 
 
 def rounding(dtype: str = "bfloat16") -> Numbers:
@@ -50,29 +59,26 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
     W0 = torch.from_numpy(np.random.default_rng(0).standard_normal(word.shape)).to(kind).double()
     delta = word * (W0.norm() / word.norm())
     sizes = np.geomspace(1, 1e-4, films.MOST_FRAMES)
-    kept, told = [], []
+    kept, told, captions = [], [], []
     for size in sizes:
         W = (W0 + size * delta).to(kind).double()
+        arrived, error, still = outcome(W0, size * delta, W)
         kept.append((W - W0) / size)
-        told.append(outcome(W0, size * delta, W))
+        told.append((arrived, error, still))
+        captions.append(f"size {size:.2g}: {arrived:.0%} arrives, {still:.0%} stay")
+    moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in MOMENTS]
     arrived, error, still = np.transpose(told)
-    captions = [
-        f"size {size:.2g}: {a:.0%} arrives, {s:.0%} stay"
-        for size, a, s in zip(sizes, arrived, still, strict=True)
-    ]
-    moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in (1, 0.02, 0.005, 0.001, 1e-4)]
-    name = str(kind).removeprefix("torch.")
     return {
         "captions": captions,
         "moments": moments,
-        "dtype": name,
+        "dtype": str(kind).removeprefix("torch."),
         "weights": W0.numel(),
         "told": "; ".join(captions[i] for i in moments),
         "sizes": sizes,
         "arrived": arrived,
         "still": still,
         "error": error,
-        "law": np.minimum(1, 0.425 * torch.finfo(kind).eps / 2 / sizes),
+        "law": np.minimum(1, LAW * torch.finfo(kind).eps / sizes),
         "delta": delta.numpy(),
         "kept": torch.stack(kept).numpy(),
     }
@@ -93,19 +99,20 @@ def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     show_kept = _kept(stage, numbers, left=2.75, side=2.5)
     stage.axes[1].set_title(f"what {numbers['dtype']} kept", fontsize=11)
     ax = films.place(stage, 6.0, 0.65, 2.2, 1.95)
-    dots = []
-    ax.plot(numbers["sizes"], numbers["law"], ":", color=BLACK, label="error, by the law")
+    sizes = numbers["sizes"]
+    ax.plot(sizes, numbers["law"], ":", color=BLACK, label="error, by the law")
     curves = {"error": (GREEN, "error"), "arrived": (BLUE, "arrived"), "still": (VERMILION, "stay")}
+    dots = {}
     for key, (color, words) in curves.items():
-        ax.plot(numbers["sizes"], numbers[key], color=color, linewidth=1, label=words)
-        dots += ax.plot(numbers["sizes"][:1], numbers[key][:1], "o", color=color)
+        ax.plot(sizes, numbers[key], color=color, linewidth=1, label=words)
+        (dots[key],) = ax.plot(sizes[:1], numbers[key][:1], "o", color=color)
     ax.set(xscale="log", xlim=(1.5, 7e-5), ylim=(-0.03, 1.06), xlabel="size of $\\Delta W$")
     ax.legend(loc="center left", fontsize=8)
 
     def show(i: int) -> None:
         show_kept(i)
-        for dot, key in zip(dots, curves, strict=True):
-            dot.set_data(numbers["sizes"][i : i + 1], numbers[key][i : i + 1])
+        for key, dot in dots.items():
+            dot.set_data(sizes[i : i + 1], numbers[key][i : i + 1])
 
     return show
 
@@ -128,14 +135,17 @@ def film_of_rounding(dtype: str = "bfloat16") -> films.Player:
 
 # -- two curves, and where real updates are ------------------------------------------------------
 
+
+def _to(W: Tensor, dtype: torch.dtype) -> Tensor:
+    return W.to(dtype).to(W.dtype)
+
+
 SIZES = [10 ** (-n / 4) for n in range(17)]  # 1 to 0.0001
 KINDS = {
-    "float16": (_to(torch.float16), "s", ORANGE),
-    "bfloat16": (_to(torch.bfloat16), "o", VERMILION),
+    "float16": (partial(_to, dtype=torch.float16), "s", ORANGE),
+    "bfloat16": (partial(_to, dtype=torch.bfloat16), "o", VERMILION),
     "4 bits": (in_4_bits, "D", BLUE),
 }
-
-
 SEVEN = ("query", "key", "value", "output", "gate", "up", "down")
 
 
@@ -145,16 +155,16 @@ def _real() -> dict[str, tuple[NDArray, Sequence[str]]]:
     The voices of all recorded seeds; MiniLM's at their best rates, means of eight runs; GPT-3's one
     matrix from the norms in LoRA's Table 7, of ΔW and of W_q.
     """
-    runs = results("minilm")["runs"]
-    full, lora = (
-        np.mean([run["sizes"] for run in runs[method]], axis=0)
-        for method in ("full", "LoRA q,v r=8")
-    )
+
+    def minilm(method: str) -> NDArray:
+        lr = record("minilm")["chosen"][method]
+        return column("minilm", "sizes", method=method, lr=lr).mean(axis=0)
+
     return {
         "the voice of Grimm": (four_bits("sizes", "grimm"), SEVEN),
         "the voice of the pirate": (four_bits("sizes", "pirate"), SEVEN),
-        "MiniLM, full": (full, [kind for kind in SEVEN if kind != "gate"]),
-        "MiniLM, LoRA r = 8": (lora, ["query", "value"]),
+        "MiniLM, full": (minilm("full"), ["query", "key", "value", "output", "up", "down"]),
+        "MiniLM, LoRA r = 8": (minilm("LoRA q,v r=8"), ["query", "value"]),
         "GPT-3, r = 64": (np.array([3.57 / 61.95]), ["query"]),
         "GPT-3, r = 4": (np.array([6.91 / 61.95]), ["query"]),
     }
@@ -167,11 +177,11 @@ def real_sizes() -> dict[str, list[float]]:
 
 def by_module() -> dict[str, dict[str, float]]:
     """Return the same sizes by the kind of matrix: means over layers and runs."""
-    means = {name: of.reshape(-1, len(kinds)).mean(axis=0) for name, (of, kinds) in _real().items()}
-    return {
-        name: dict(zip(kinds, means[name].tolist(), strict=True))
-        for name, (_, kinds) in _real().items()
-    }
+    found = {}
+    for name, (sizes, kinds) in _real().items():
+        means = sizes.reshape(-1, len(kinds)).mean(axis=0)
+        found[name] = dict(zip(kinds, means.tolist(), strict=True))
+    return found
 
 
 def _outcomes(kinds: Sequence[str] = tuple(KINDS)) -> Numbers:
@@ -183,16 +193,18 @@ def _outcomes(kinds: Sequence[str] = tuple(KINDS)) -> Numbers:
     delta = torch.from_numpy(rng.standard_normal((256, 8)) @ rng.standard_normal((8, 256))).float()
     numbers: Numbers = {"sizes": _digits(SIZES), "real": real_sizes()}
     for name in kinds:
-        store, *_ = KINDS[name]
+        store = KINDS[name][0]
         W0 = store(drawn)
-        scaled = [size * W0.norm() / delta.norm() * delta for size in SIZES]
-        told = [outcome(W0, change, store(W0 + change)) for change in scaled]
+        told = []
+        for size in SIZES:
+            change = size * W0.norm() / delta.norm() * delta
+            told.append(outcome(W0, change, store(W0 + change)))
         arrived, error, _ = zip(*told, strict=True)
         numbers[name] = {"arrived": _digits(arrived), "error": _digits(error)}
-    for way in {"bfloat16", "4 bits"}.intersection(kinds):
-        for key in ("arrived", "error"):
-            dots = [(four_bits("sizes", v), four_bits(way, v, key)) for v in COLOURS]
-            numbers[f"{way}, {key}"] = np.stack(dots, axis=1).reshape(2, -1)  # size, and value
+        if name != "float16":  # which no voice was merged into
+            for key in ("arrived", "error"):
+                dots = [(four_bits("sizes", v), four_bits(name, v, key)) for v in COLOURS]
+                numbers[f"{name}, {key}"] = np.stack(dots, axis=1).reshape(2, -1)  # size, and value
     return numbers
 
 
@@ -211,19 +223,18 @@ def what_arrives(numbers: Numbers) -> Figure:
     fig.subplots_adjust(left=0.08, right=0.98, bottom=0.12, top=0.72, wspace=0.25)
     for ax, key in zip(axes, ("error", "arrived"), strict=True):
         for name, (_, marker, color) in KINDS.items():
-            if name not in numbers:
-                continue
-            ax.plot(numbers["sizes"], numbers[name][key], marker + "-", color=color, label=name)
+            if name in numbers:
+                ax.plot(numbers["sizes"], numbers[name][key], marker + "-", color=color, label=name)
             if f"{name}, {key}" in numbers:
                 ax.plot(*numbers[f"{name}, {key}"], ".", color=color, alpha=0.15)
         ax.set(xscale="log", xlabel="size, $\\|\\Delta W\\|\\,/\\,\\|W_0\\|$")
         ax.invert_xaxis()
-        bars = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+        above = {"transform": ax.get_xaxis_transform(), "clip_on": False}
         for i, (name, ends) in enumerate(numbers["real"].items()):
             high = 1.05 + 0.06 * i
-            ax.plot(ends, [high] * 2, "|-", color=BLACK, linewidth=3, **bars)
-            if ax is axes[1]:
-                ax.text(8e-5, high, name, ha="right", va="center", fontsize=9, **bars)
+            ax.plot(ends, [high, high], "|-", color=BLACK, linewidth=3, **above)
+            if key == "arrived":
+                ax.text(8e-5, high, name, ha="right", va="center", fontsize=9, **above)
     axes[0].set(yscale="log", ylim=(1e-3, 9), ylabel="error, 1: as large as $\\Delta W$")
     axes[1].set(ylim=(-0.03, 1.08), ylabel="share of $\\Delta W$ that arrives")
     axes[0].legend()
@@ -242,10 +253,10 @@ LINES = {
 
 def _swaps() -> Numbers:
     """Return how far the weights are from W₀ after each number of swaps: the mean of the runs."""
-    record = results("swapped")
-    numbers: Numbers = {"rounds": record["arguments"]["rounds"][1:], "runs": len(record["rows"])}
+    found = record("swapped")
+    numbers: Numbers = {"rounds": found["arguments"]["rounds"][1:], "runs": len(found["rows"])}
     for name in LINES:
-        numbers[name] = _digits(np.mean([row[name]["off"][1:] for row in record["rows"]], axis=0))
+        numbers[name] = _digits(column("swapped", name, "off").mean(axis=0)[1:])
     return numbers
 
 
@@ -258,12 +269,12 @@ def many_swaps(numbers: Numbers) -> Figure:
     voices from {two voices[0]:.1g} to {two voices[3]:.1g}, level at the end. In float32 the
     former end at {strangers, float32[3]:.0e}, the latter at {two voices, float32[3]:.0e}.
     """
-    fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
+    fig, ax = panels(7.5, 4.0)
     rounds = numbers["rounds"]
+    beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 10}
     for name, (style, color, words) in LINES.items():
         ax.plot(rounds, numbers[name], style, color=color)
-        ax.annotate(words, (rounds[-1], numbers[name][-1]), xytext=(8, 0), color=color,
-                    textcoords="offset points", va="center", fontsize=10)  # fmt: skip
+        ax.annotate(words, (rounds[-1], numbers[name][-1]), color=color, **beside)
     ax.set(xscale="log", yscale="log", xlim=(0.8, 6e4), xticks=rounds)
     ax.set_xticks(rounds, [f"{n:,}" for n in rounds])
     ax.minorticks_off()
@@ -283,12 +294,14 @@ class Asked(NamedTuple):
 
 def asked() -> list[Asked]:
     """Return a line for each way of swapping and number of swaps."""
-    record, lines = results("swapped"), []
-    rows = record["rows"]
-    for way in record["arguments"]["swaps"]:
-        for i, swaps in enumerate(record["arguments"]["rounds"]):
-            columns = [[row[way][key][i] for row in rows] for key in ("paris", "prose", "pirate")]
-            lines.append(Asked(way, swaps, *columns))
+    arguments = record("swapped")["arguments"]
+    lines = []
+    for way in arguments["swaps"]:
+        for i, swaps in enumerate(arguments["rounds"]):
+            keys = ("paris", "prose", "pirate")
+            lines.append(
+                Asked(way, swaps, *(column("swapped", way, key, i).tolist() for key in keys))
+            )
     return lines
 
 
@@ -315,21 +328,20 @@ BASES = {
 
 def four_bits(way: str, voice: str, key: str = "said") -> NDArray:
     """Return a column of the record, one a run, or for each matrix: (runs, matrices)."""
-    rows = results("requantised")["rows"]
     if way == "sizes":
-        return np.array([row["sizes"][voice] for row in rows])
-    base = way.startswith("base")
-    return np.array([row[way][key][voice] if base else row[way][voice][key] for row in rows])
+        return column("requantised", way, voice)
+    path = (key, voice) if way.startswith("base") else (voice, key)
+    return column("requantised", way, *path)
 
 
 def columns(way: str) -> list[NDArray]:
     """Return what arrives, the error, and three perplexities: of prose, the pirate's, Grimm's."""
     said = [four_bits(way, voice) for voice in ("pirate", "grimm")]
     if way.startswith("base"):
-        prose = np.array([row[way]["prose"] for row in results("requantised")["rows"]])
-        return [np.zeros(1), np.ones(1), prose, *said]
-    both = [[four_bits(way, voice, key) for voice in COLOURS] for key in ("arrived", "error")]
-    return [*map(np.array, both), four_bits(way, "pirate", "prose"), *said]
+        return [np.zeros(1), np.ones(1), column("requantised", way, "prose"), *said]
+    arrived = np.array([four_bits(way, voice, "arrived") for voice in COLOURS])
+    error = np.array([four_bits(way, voice, "error") for voice in COLOURS])
+    return [arrived, error, four_bits(way, "pirate", "prose"), *said]
 
 
 def _perplexities() -> Numbers:
@@ -347,18 +359,13 @@ def voice_in_four_bits(numbers: Numbers) -> Figure:
     4 bits again {grimm[4 bits][0]:.0f} and {pirate[4 bits][0]:.0f}: most of the way back. With dice
     {grimm[4 bits, dice][0]:.0f} and {pirate[4 bits, dice][0]:.1f}.
     """
-    fig, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    fig, ax = panels(7.5, 3.6)
     for shift, (voice, (color, words)) in zip((0.12, -0.12), COLOURS.items(), strict=True):
-        for i, way in enumerate(WAYS):
-            values = numbers[voice][way]
-            if i == 0:
-                ax.text(max(values) * 1.1, i + shift, words, color=color, va="center")
+        for i, values in enumerate(numbers[voice].values()):
             ax.plot(values, [i + shift] * len(values), "o", color=color, alpha=0.7)
-    ax.set(
-        xscale="log",
-        xlim=(2.5, 150),
-        xlabel="perplexity of the voice's own texts (low: the voice is there)",
-    )
+        ax.text(max(numbers[voice]["base"]) * 1.1, shift, words, color=color, va="center")
+    ax.set(xscale="log", xlim=(2.5, 150))
+    ax.set_xlabel("perplexity of the voice's own texts (low: the voice is there)")
     ax.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
     ax.set_yticks(range(len(WAYS)), WAYS.values())
     ax.invert_yaxis()
@@ -383,8 +390,9 @@ def ratio(case: str, name: str) -> tuple[float, float, float]:
     Of the ratios in the same round. The interval ends at the k-th least and the k-th largest of n,
     with the largest k for which k - 1 of n tosses of a coin or fewer come up in 2.5 % at most.
     """
-    seconds = results("served")["cases"][case]["seconds"]
-    ratios = np.sort(np.divide(seconds[name], next(iter(seconds.values()))))
+    seconds = record("served")["cases"][case]["seconds"]
+    first = next(iter(seconds.values()))
+    ratios = np.sort(np.divide(seconds[name], first))
     n, k, tail = len(ratios), 0, 0.5 ** len(ratios)
     while tail <= 0.025:
         k += 1
@@ -392,10 +400,16 @@ def ratio(case: str, name: str) -> tuple[float, float, float]:
     return float(np.median(ratios)), float(ratios[k - 1]), float(ratios[n - k])
 
 
+def speed(case: str, name: str) -> float:
+    """Return the tokens that a recorded call writes in a second, the median of its rounds."""
+    served = record("served")
+    return served["arguments"]["tokens"] / float(np.median(served["cases"][case]["seconds"][name]))
+
+
 def _served() -> Numbers:
     """Return the recorded times of eight customers, over those of the base alone."""
     ratios = {name: list(ratio("customers", name)) for name in CALLS}
-    return {"customers": results("served")["arguments"]["customers"], "ratio": ratios}
+    return {"customers": record("served")["arguments"]["customers"], "ratio": ratios}
 
 
 @figure(_served)
@@ -409,43 +423,44 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
     {ratio[merged, in turn][0]:.1f}.
     """
     fig = plt.figure(figsize=(9.6, 3.4))
-    ax = fig.add_axes((0.01, 0.02, 0.42, 0.96))
-    ax.set(xlim=(0, 10), ylim=(0, 8), aspect="equal")
-    ax.axis("off")
-    hues = (BLUE, ORANGE, GREEN, VERMILION)
-    ax.add_patch(plt.Rectangle((3.0, 5.0), 2.6, 2.6, color=GREY, alpha=0.5))
-    ax.text(4.3, 6.3, "$W_0$, once", ha="center", va="center", fontsize=11)
-    for i, hue in enumerate(hues):
-        up = 6.9 - 0.45 * i
-        for left in (0.2, 7.6):
-            ax.add_patch(plt.Rectangle((left, up), 1.9, 0.32, color=hue))
-        low = 3.6 - 1.0 * i
-        ax.add_patch(plt.Rectangle((3.0, low + 0.22), 1.6, 0.22, color=hue))  # A, flat
-        ax.add_patch(plt.Rectangle((5.3, low - 0.1), 0.22, 0.85, color=hue))  # B, upright
-        ax.plot([1.15, 1.15, 2.9], [5.4, low + 0.33, low + 0.33], color=GREY, linewidth=0.8)
-        ax.plot([4.65, 5.25], [low + 0.33] * 2, color=GREY, linewidth=0.8)
-        ax.plot([5.6, 8.55, 8.55], [low + 0.33, low + 0.33, 5.4], color=GREY, linewidth=0.8)
-    arrow = {"arrowstyle": "-|>", "color": BLACK}
-    ax.annotate("", (2.95, 6.3), (2.15, 6.3), arrowprops=arrow)
-    ax.annotate("", (7.55, 6.3), (5.65, 6.3), arrowprops=arrow)
-    ax.text(1.15, 7.35, "a row a customer", ha="center", fontsize=10)
-    ax.text(8.55, 7.35, "outputs, added", ha="center", fontsize=10)
-    ax.text(3.8, 0.1, "$A$", ha="center", fontsize=10)
-    ax.text(5.4, 0.1, "$B$", ha="center", fontsize=10)
+    _draw_batch(fig.add_axes((0.01, 0.02, 0.42, 0.96)))
     bars = fig.add_axes((0.5, 0.2, 0.47, 0.68))
     for i, (name, words) in enumerate(CALLS.items()):
         middle, low, high = numbers["ratio"][name]
         bars.barh(i, middle, 0.42, color=GREY)
         bars.plot([low, high], [i, i], color=BLACK)
         bars.text(0, i - 0.28, f" {words}: {middle:.2f}", va="bottom", fontsize=9)
-    bars.set(
-        yticks=[], xlabel=f"time of {numbers['customers']} customers (the base in one batch: 1)"
-    )
-    bars.set(ylim=(len(CALLS) - 0.5, -0.75))
+    bars.set(yticks=[], ylim=(len(CALLS) - 0.5, -0.75))
+    bars.set_xlabel(f"time of {numbers['customers']} customers (the base in one batch: 1)")
     return fig
 
 
-def speed(case: str, name: str) -> float:
-    """Return the tokens that a recorded call writes in a second, the median of its rounds."""
-    record = results("served")
-    return record["arguments"]["tokens"] / float(np.median(record["cases"][case]["seconds"][name]))
+def _draw_batch(ax: Any) -> None:
+    """Draw the rows of a batch going through W₀ together, and through strips of their own."""
+
+    def box(left: float, bottom: float, width: float, height: float, **look: Any) -> None:
+        ax.add_patch(plt.Rectangle((left, bottom), width, height, **look))
+
+    ax.set(xlim=(0, 10), ylim=(0, 8), aspect="equal")
+    ax.axis("off")
+    box(3.0, 5.0, 2.6, 2.6, color=GREY, alpha=0.5)
+    ax.text(4.3, 6.3, "$W_0$, once", ha="center", va="center", fontsize=11)
+    line = {"color": GREY, "linewidth": 0.8}
+    for i, hue in enumerate((BLUE, ORANGE, GREEN, VERMILION)):
+        row = 6.9 - 0.45 * i
+        box(0.2, row, 1.9, 0.32, color=hue)
+        box(7.6, row, 1.9, 0.32, color=hue)
+        low = 3.6 - 1.0 * i
+        middle = low + 0.33
+        box(3.0, low + 0.22, 1.6, 0.22, color=hue)  # A, flat
+        box(5.3, low - 0.1, 0.22, 0.85, color=hue)  # B, upright
+        ax.plot([1.15, 1.15, 2.9], [5.4, middle, middle], **line)
+        ax.plot([4.65, 5.25], [middle, middle], **line)
+        ax.plot([5.6, 8.55, 8.55], [middle, middle, 5.4], **line)
+    arrow = {"arrowstyle": "-|>", "color": BLACK}
+    ax.annotate("", (2.95, 6.3), (2.15, 6.3), arrowprops=arrow)
+    ax.annotate("", (7.55, 6.3), (5.65, 6.3), arrowprops=arrow)
+    words = {"a row a customer": (1.15, 7.35), "outputs, added": (8.55, 7.35)}
+    words |= {"$A$": (3.8, 0.1), "$B$": (5.4, 0.1)}
+    for text, (across, up) in words.items():
+        ax.text(across, up, text, ha="center", fontsize=10)

@@ -1,0 +1,33 @@
+"""Columns of the records, as arrays: one value a run."""
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_edu.course.experiments import Row, results
+
+
+@functools.cache
+def record(name: str) -> dict[str, Any]:
+    """Return a record and what follows from it, as :func:`results` does, read once."""
+    return results(name)
+
+
+def runs(name: str, **settings: Any) -> list[Row]:
+    """Return the rows of a record: those with these ``settings`` (method, lr), or all of them."""
+    return [row for row in record(name)["rows"] if settings.items() <= row.items()]
+
+
+def column(name: str, *path: Any, **settings: Any) -> NDArray:
+    """Return the value at the end of a ``path`` of keys in each of :func:`runs`: (runs, ...)."""
+    values: list[Any] = runs(name, **settings)
+    for key in path:
+        values = [value[key] for value in values]
+    return np.array(values)
+
+
+def rounded(values: NDArray, digits: int = 3) -> float:
+    """Return the mean of some numbers, rounded."""
+    return round(float(values.mean()), digits)
