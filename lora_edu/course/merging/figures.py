@@ -12,7 +12,6 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_edu.counting import one_of
 from lora_edu.course import films
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.merging.experiments import in_4_bits, outcome

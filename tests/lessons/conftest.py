@@ -1,0 +1,37 @@
+"""A chat model of four layers in the place of the recorded one: its experiments take seconds."""
+
+import pytest
+from tiny_llama import llama
+
+from lora_edu import chat
+from lora_edu.course import language
+from lora_edu.course.experiments import KEYS, find, read
+
+RECIPE = language.RECIPE | {"first": 2, "sizes": (8, 4, 4), "steps": 4}
+
+
+def names(value):
+    """Return the names in a row, at each depth, and the types of what they stand for."""
+    if isinstance(value, dict):
+        return {name: names(item) for name, item in value.items()}
+    return type(value)
+
+
+@pytest.fixture
+def tiny_run(tmp_path, monkeypatch):
+    """Return a function that runs an experiment on the small model, and returns its row.
+
+    It has what the row of the same key has in the record, with other numbers.
+    """
+    model, texts = chat.load(llama(tmp_path)), language.texts
+    monkeypatch.setattr(language, "base", lambda: model)
+    monkeypatch.setattr(language, "texts", lambda name: texts(name)[:8])
+
+    def run(name, *key, **arguments):
+        row = find(name).run(*key, recipe=RECIPE, **arguments)
+        rows = {tuple(r[k] for k in KEYS if k in r): r for r in read(name)["rows"]}
+        recorded = {k: value for k, value in rows[key].items() if k not in KEYS}
+        assert names(row) == names(recorded)
+        return row
+
+    return run
