@@ -255,9 +255,11 @@ def small_png(png: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def panels(width: float, height: float, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
-    """Return a figure, in inches, and its axes: one, or an array of ``columns``.
+def panels(
+    width: float, height: float, columns: int = 1, rows: int = 1, **how: Any
+) -> tuple[Figure, Any]:
+    """Return a figure, in inches, and its axes: one, or an array of them.
 
     Their labels get the room that they need. ``how``: more for ``plt.subplots``.
     """
-    return plt.subplots(1, columns, figsize=(width, height), layout="constrained", **how)
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **how)

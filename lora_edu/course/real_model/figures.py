@@ -1,31 +1,17 @@
 """Figures: learning against forgetting, the directions of real updates, an update cut."""
 
-import functools
 from collections.abc import Iterable
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lora_edu.course.experiments import intervals, results
+from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, panels
+from lora_edu.course.recorded import column, record, rounded
 
 PARTS = ("query", "key", "value", "output", "up", "down")
-
-
-@functools.cache
-def record(name: str) -> dict[str, Any]:
-    """Return a record and what follows from it, read once."""
-    return results(name)
-
-
-def at(name: str, method: str, lr: float, key: str) -> NDArray:
-    """Return what a method gave at one rate, seed by seed, (seeds,) or (seeds, n)."""
-    rows = record(name)["rows"]
-    return np.array([row[key] for row in rows if (row["method"], row["lr"]) == (method, lr)])
 
 
 def chosen(method: str) -> float:
@@ -43,9 +29,12 @@ def moved(method: str, lr: float, part: str = "test", name: str = "minilm") -> t
     Learned: right on the posts of a part, less what the head alone gets right there. Kept: of the
     posts of other groups with a neighbour of their own, less what the untouched encoder has.
     """
-    head = at(name, "head", chosen("head"), part), at(name, "head", chosen("head"), "neighbours")
-    own = at(name, method, lr, part), at(name, method, lr, "neighbours")
-    return own[0] - head[0], own[1] - head[1]
+    head = chosen("head")
+    learned, kept = (
+        column(name, key, method=method, lr=lr) - column(name, key, method="head", lr=head)
+        for key in (part, "neighbours")
+    )
+    return learned, kept
 
 
 # -- learning against forgetting -----------------------------------------------------------------
@@ -54,6 +43,10 @@ def moved(method: str, lr: float, part: str = "test", name: str = "minilm") -> t
 def _settings() -> list[tuple[str, float]]:
     rates = record("minilm")["arguments"]["rates"]
     return [(method, lr) for method in rates if "passes" not in method for lr in rates[method]]
+
+
+def _head(key: str) -> float:
+    return rounded(column("minilm", key, method="head", lr=chosen("head")))
 
 
 def _frontier(part: str = "test", own: Iterable[tuple[float, float]] = ()) -> Numbers:
@@ -65,23 +58,22 @@ def _frontier(part: str = "test", own: Iterable[tuple[float, float]] = ()) -> Nu
     except (TypeError, ValueError):
         raise ValueError(f"own must be a list of pairs (learned, kept), got {own!r}") from None
     curves: dict[str, list[list[float]]] = {}
-    clouds = []
-    ahead: dict[str, float] = {}
     best: dict[str, list[float]] = {}
+    clouds = []
     for method, lr in _settings():
         both = moved(method, lr, part)
+        means = [rounded(each, 4) for each in both]
         clouds.append(np.transpose(both))  # (seeds, 2)
-        curves.setdefault(method, []).append([round(float(x.mean()), 4) for x in both])
-        learned = float(moved(method, lr, "validation")[0].mean())
-        if learned > ahead.get(method, -1):
-            ahead[method], best[method] = learned, curves[method][-1]
+        curves.setdefault(method, []).append(means)
+        if lr == chosen(method):
+            best[method] = means
     return {
         "curves": curves,
         "part": part,
         "seeds": len(clouds[0]),
         "settings": len(clouds),
-        "before": round(float(at("minilm", "head", chosen("head"), "neighbours").mean()), 3),
-        "head": round(float(at("minilm", "head", chosen("head"), part).mean()), 3),
+        "before": _head("neighbours"),
+        "head": _head(part),
         "best": best,
         "own": own,
         "clouds": np.stack(clouds),  # (settings, seeds, 2)
@@ -101,21 +93,21 @@ def real_frontier(numbers: Numbers) -> Figure:
     two layers {best[full]}, of the queries and values alone {best[full q,v]}; LoRA of rank 8 on
     queries and values {best[LoRA q,v r=8]}, of rank 64 on all linear layers {best[LoRA all r=64]}.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
-    looks = {"full": ("o-", BLACK), "r=1": ("^:", ORANGE), "r=8": ("s--", BLUE)}
-    looks["r=64"] = ("D-.", GREEN)
-    panels = {"q,v": axes[0], "all": axes[1]}  # full fine-tuning is that of all
+    fig, axes = panels(11, 4.6, 2, sharey=True)
+    looks = {"r=1": ("^:", ORANGE), "r=8": ("s--", BLUE), "r=64": ("D-.", GREEN)}
+    titles = {"q,v": "queries and values: 4 matrices", "all": "all 12 matrices"}
+    shown = dict(zip(titles, axes, strict=True))
     clouds = iter(numbers["clouds"])
     for method, curve in numbers["curves"].items():
-        words = [*method.split(), "all", ""]  # "LoRA q,v r=8", "full q,v" or "full"
-        style, color = looks.get(words[2], looks["full"])
-        label = "trained fully" if words[0] == "full" else f"LoRA, {words[2]}"
         runs = np.concatenate([next(clouds) for _ in curve])
         if method == "head":
             continue
-        panels[words[1]].plot(*runs.T, style[0], color=color, markersize=3, alpha=0.25)
-        panels[words[1]].plot(*np.transpose(curve), style, color=color, label=label)
-    for ax, title in zip(axes, ("queries and values: 4 matrices", "all 12 matrices"), strict=True):
+        ax = shown["q,v" if "q,v" in method else "all"]  # "LoRA q,v r=8", "full q,v" or "full"
+        style, color = looks.get(method.split()[-1], ("o-", BLACK))
+        label = f"LoRA, {method.split()[-1]}" if "LoRA" in method else "trained fully"
+        ax.plot(*runs.T, style[0], color=color, markersize=3, alpha=0.25)
+        ax.plot(*np.transpose(curve), style, color=color, label=label)
+    for ax, title in zip(axes, titles.values(), strict=True):
         ax.plot(0, 0, "o", color=GREY, markersize=9, label="the head alone")
         for number, dot in enumerate(numbers["own"], 1):
             star = {"markersize": 24, "color": VERMILION, "markeredgecolor": BLACK, "zorder": 4}
@@ -125,10 +117,10 @@ def real_frontier(numbers: Numbers) -> Figure:
         ax.set(xlabel=f"right on {numbers['part']} posts, above the head alone", title=title)
         ax.set(xlim=(-0.05, 0.12), ylim=(-0.13, 0.035))
         ax.axhline(0, color=GREY, linewidth=0.6)
-    for panel, method in {"q,v": "full q,v", "all": "full"}.items():
-        rates = [lr for name, lr in _settings() if name == method]
+    for ax, method in zip(axes, ("full q,v", "full"), strict=True):
+        rates = record("minilm")["arguments"]["rates"][method]
         for lr, at_rate in zip(rates, numbers["curves"][method], strict=True):
-            panels[panel].annotate(f"  {lr:.5f}".rstrip("0"), at_rate, fontsize=9, va="bottom")
+            ax.annotate(f"  {lr:.5f}".rstrip("0"), at_rate, fontsize=9, va="bottom")
     axes[0].set_ylabel("change in neighbours kept")
     axes[1].legend(loc="lower left", fontsize=10)
     return fig
@@ -136,38 +128,35 @@ def real_frontier(numbers: Numbers) -> Figure:
 
 def better(learned: float, kept: float, part: str = "validation") -> list[str]:
     """Return the recorded settings whose means are better than a dot in both."""
-    found = []
-    for method, lr in _settings():
-        means = [float(each.mean()) for each in moved(method, lr, part)]
-        if means[0] > learned and means[1] > kept:
-            found.append(f"{method}, rate {lr:g}")
-    return found
+    names, all_learned, all_kept = means(part)
+    return names[(all_learned > learned) & (all_kept > kept)].tolist()
 
 
 # -- inside the update ---------------------------------------------------------------------------
 
 
+def _of_full(key: str) -> NDArray:
+    return column("minilm_updates", key, method="full", lr=chosen("full"))
+
+
 def _spectra() -> Numbers:
     """Average the singular values of twelve weights, of their updates, and count directions."""
-    lr = chosen("full")
-    counts = {
-        name: at("minilm_updates", "full", lr, name) for name in ("r90", "r90_W0", "r90_noise")
-    }
-    lora = at("minilm_updates", "LoRA q,v r=64", chosen("LoRA q,v r=64"), "r90")  # (seeds, 4)
-    heights = {n: at("minilm_updates", "full", lr, n).mean(0) for n in ("heights", "heights_W0")}
-    means = {name: each.mean(0).round(1).tolist() for name, each in counts.items()}
+    small = "LoRA q,v r=64"
+    lora = column("minilm_updates", "r90", method=small, lr=chosen(small))  # (seeds, 4)
+    update = _of_full("r90").mean(0).round(1).tolist()
     return {
-        "update": means["r90"],
-        "W0": means["r90_W0"],
-        "noise": means["r90_noise"],
-        "least": min(means["r90"]),
-        "most": max(means["r90"]),
+        "update": update,
+        "W0": _of_full("r90_W0").mean(0).round(1).tolist(),
+        "noise": _of_full("r90_noise").mean(0).round(1).tolist(),
+        "least": min(update),
+        "most": max(update),
         "lora": lora.mean(0).round(1).tolist(),
         "lora_most": int(lora.max()),
         "places": record("minilm_updates")["arguments"]["places"],
         "seeds": len(lora),
-        "heights": np.stack([heights["heights"], heights["heights_W0"]]),  # (2, 12, places)
-        "each": counts["r90"],
+        # (2, 12, places)
+        "heights": np.stack([_of_full(key).mean(0) for key in ("heights", "heights_W0")]),
+        "each": _of_full("r90"),
     }
 
 
@@ -181,18 +170,16 @@ def real_spectra(numbers: Numbers) -> Figure:
     Updates, layer 4 first: {update}. Weights: {W0}. Noise: {noise[0]:.0f} for square matrices,
     {noise[4]:.0f} for the others. LoRA's updates at rank 64, on queries and values: {lora}.
     """
-    fig, axes = plt.subplots(
-        2, 6, figsize=(12, 4.6), layout="constrained", sharex=True, sharey=True
-    )
+    fig, axes = panels(12, 4.6, 6, rows=2, sharex=True, sharey=True)
     updates, weights = numbers["heights"]
     for i, ax in enumerate(axes.flat):
         ax.loglog(numbers["places"], weights[i], "--", color=BLUE, label="weight")
         ax.loglog(numbers["places"], updates[i], "-", color=VERMILION, label="update")
-        counts = f"{numbers['update'][i]:.0f}", f"{numbers['W0'][i]:.0f}"
-        for up, count, color in zip((0.22, 0.06), counts, (VERMILION, BLUE), strict=True):
-            ax.text(0.06, up, count, color=color, transform=ax.transAxes, weight="bold")
-        if i < len(PARTS):
-            ax.set_title(PARTS[i])
+        bold = {"transform": ax.transAxes, "weight": "bold"}
+        ax.text(0.06, 0.22, f"{numbers['update'][i]:.0f}", color=VERMILION, **bold)
+        ax.text(0.06, 0.06, f"{numbers['W0'][i]:.0f}", color=BLUE, **bold)
+    for ax, part in zip(axes[0], PARTS, strict=True):
+        ax.set_title(part)
     axes[0, 0].set(ylim=(1e-3, 1.3), ylabel="layer 4")
     axes[1, 0].set(ylabel="layer 5")
     axes[0, 5].legend(fontsize=9)
@@ -203,29 +190,28 @@ def real_spectra(numbers: Numbers) -> Figure:
 
 def sizes(method: str) -> list[int]:
     """Return ‖ΔW‖/‖W₀‖ at a method's best rate, in %: the least and the most of its matrices."""
-    means = 100 * at("minilm", method, chosen(method), "sizes").mean(axis=0)
+    means = 100 * column("minilm", "sizes", method=method, lr=chosen(method)).mean(axis=0)
     return [round(float(means.min())), round(float(means.max()))]
 
 
-WAYS = {"cut": "strongest in the update", "cut_by_outputs": "strongest in the outputs"}
-WAYS["cut_centred"] = "outputs, less their mean"
+WAYS = {
+    "cut": "strongest in the update",
+    "cut_by_outputs": "strongest in the outputs",
+    "cut_centred": "outputs, less their mean",
+}
 
 
 def _cuts() -> Numbers:
     """Collect what is right when only k directions of each full update are kept."""
-    lr = chosen("full")
-    whole = at("minilm_updates", "full", lr, "test")
-    each = np.stack(
-        [at("minilm_updates", "full", lr, name) for name in WAYS]
-    )  # (ways, seeds, cuts)
-    means = {name: cut.mean(0).round(3).tolist() for name, cut in zip(WAYS, each, strict=True)}
+    each = {way: _of_full(way) for way in WAYS}  # (seeds, cuts)
+    whole = _of_full("test")
     return {
         "cuts": record("minilm_updates")["arguments"]["cuts"],
-        "mean": means,
-        "full": round(float(whole.mean()), 3),
-        "head": round(float(at("minilm", "head", chosen("head"), "test").mean()), 3),
+        "mean": {way: runs.mean(0).round(3).tolist() for way, runs in each.items()},
+        "full": rounded(whole),
+        "head": _head("test"),
         "seeds": len(whole),
-        "each": each,
+        "each": np.stack([*each.values()]),  # (ways, seeds, cuts)
         "whole": whole,
     }
 
@@ -239,14 +225,12 @@ def real_cut(numbers: Numbers) -> Figure:
     the largest outputs: {mean[cut_by_outputs]}; with outputs that vary most: {mean[cut_centred]}.
     Level lines: the whole update {full}, the head alone {head}.
     """
-    fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
-    looks = [("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE)]
+    fig, ax = panels(7.5, 4.0)
+    looks = (("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE))
     steps = np.arange(len(numbers["cuts"]))
-    for (name, mean), each, (style, color) in zip(
-        numbers["mean"].items(), numbers["each"], looks, strict=True
-    ):
-        ax.plot(steps, each.T, style[0], color=color, markersize=3.5, alpha=0.25)
-        ax.plot(steps, mean, style, color=color, label=WAYS[name])
+    for way, runs, (style, color) in zip(WAYS, numbers["each"], looks, strict=True):
+        ax.plot(steps, runs.T, style[0], color=color, markersize=3.5, alpha=0.25)
+        ax.plot(steps, numbers["mean"][way], style, color=color, label=WAYS[way])
     ax.axhline(numbers["full"], color=BLACK, linewidth=1, label="the whole update")
     ax.axhline(numbers["head"], color=GREY, linestyle=":", label="the head alone")
     ax.set(xlabel="directions kept in each matrix", ylabel="right on test posts")
@@ -256,13 +240,20 @@ def real_cut(numbers: Numbers) -> Figure:
     return fig
 
 
+def left_of_the_update(k: int) -> str:
+    """Return what full updates cut to k directions come nearest to, on test: "all" or "head"."""
+    numbers = _cuts()
+    kept = numbers["mean"]["cut"][numbers["cuts"].index(k)]
+    return "all" if numbers["full"] - kept < abs(kept - numbers["head"]) else "head"
+
+
 # -- how we know ---------------------------------------------------------------------------------
 
 
 def means(part: str = "test") -> tuple[NDArray, NDArray, NDArray]:
     """Return the recorded settings: their names, what each learned and what it kept, on average."""
-    both = [[each.mean() for each in moved(*setting, part)] for setting in _settings()]
     names = [f"{method}, rate {lr:g}" for method, lr in _settings()]
+    both = [[each.mean() for each in moved(*setting, part)] for setting in _settings()]
     return np.array(names), *np.transpose(both)
 
 
@@ -279,11 +270,13 @@ def as_much(method: str, of: str, key: str) -> float | None:
     ``key``: "validation" for as much learned, "neighbours" for as much kept; of the rates up to its
     own best one, for beyond it a method learns less and forgets more. None if they are 0.02 apart.
     """
-    goal = at("minilm", method, chosen(method), key).mean()
-    rates = [lr for lr in record("minilm")["arguments"]["rates"][of] if lr <= chosen(of)]
-    apart = {lr: abs(float(at("minilm", of, lr, key).mean() - goal)) for lr in rates}
-    nearest = min(apart, key=lambda lr: apart[lr])
-    return nearest if apart[nearest] < 0.02 else None
+    goal = column("minilm", key, method=method, lr=chosen(method)).mean()
+    apart = {}
+    for lr in record("minilm")["arguments"]["rates"][of]:
+        if lr <= chosen(of):
+            apart[abs(column("minilm", key, method=of, lr=lr).mean() - goal)] = lr
+    nearest = min(apart)
+    return apart[nearest] if nearest < 0.02 else None
 
 
 PAIRS = {
@@ -302,12 +295,12 @@ QUESTIONS = (
 def gaps() -> dict[tuple[str, str], NDArray]:
     """Return (question, pair) → full minus LoRA on test, one a seed, where a rate fits."""
     found = {}
-    for words, (full, small) in PAIRS.items():
-        rates = [chosen(full)] * 2 + [as_much(small, full, k) for k in ("neighbours", "validation")]
+    for pair, (full, small) in PAIRS.items():
+        best, lora = chosen(full), moved(small, chosen(small))
+        rates = (best, best, as_much(small, full, "neighbours"), as_much(small, full, "validation"))
         for question, lr, which in zip(QUESTIONS, rates, (0, 1, 0, 1), strict=True):
             if lr is not None:
-                lora = moved(small, chosen(small))
-                found[question, words] = moved(full, lr)[which] - lora[which]
+                found[question, pair] = moved(full, lr)[which] - lora[which]
     return found
 
 
@@ -320,21 +313,26 @@ def redrawn(times: int = 1000) -> float:
     """Return in what share of draws, with replacement, of the seeds a LoRA setting is unbeaten."""
     both = np.array([moved(*setting) for setting in _settings()])  # (settings, 2, seeds)
     lora = np.array([method.startswith("LoRA") for method, _ in _settings()])
-    draws = np.random.default_rng(0).integers(both.shape[2], size=(times, both.shape[2]))
-    return float(np.mean([on_frontier(*both[..., d].mean(-1).T)[lora].any() for d in draws]))
+    seeds = both.shape[2]
+    unbeaten = 0
+    for drawn in np.random.default_rng(0).integers(seeds, size=(times, seeds)):
+        learned, kept = both[:, :, drawn].mean(axis=2).T
+        unbeaten += bool(on_frontier(learned, kept)[lora].any())
+    return unbeaten / times
 
 
 def tried() -> list[tuple[str, float, float, float]]:
     """Return what else the choosing seeds tried: setting, rate, right on validation, kept."""
+    tuning = record("minilm_tuning")
     small = "LoRA q,v r=8"
-    best = record("minilm_tuning")["chosen"]
-    settings = [(m, float(best[m])) for m in (f"{small} alpha=8", small, f"{small} alpha=128")]
-    rates = record("minilm_tuning")["arguments"]["rates"]
-    for slow in [method for method in rates if method.endswith(", slow head")]:
-        settings += [(slow.removesuffix(", slow head"), rates[slow][0]), (slow, rates[slow][0])]
+    alphas = (f"{small} alpha=8", small, f"{small} alpha=128")
+    settings = [(method, float(tuning["chosen"][method])) for method in alphas]
+    for slow, rates in tuning["arguments"]["rates"].items():
+        if slow.endswith(", slow head"):
+            settings += [(slow.removesuffix(", slow head"), rates[0]), (slow, rates[0])]
     found = []
     for method, lr in settings:
-        right = at("minilm_tuning", method, lr, "validation").mean()
+        right = column("minilm_tuning", "validation", method=method, lr=lr).mean()
         _, kept = moved(method, lr, "validation", "minilm_tuning")
         found.append((method, lr, float(right), float(kept.mean())))
     return found
@@ -342,13 +340,6 @@ def tried() -> list[tuple[str, float, float, float]]:
 
 def spread(part: str = "validation") -> tuple[float, float]:
     """Return how far a run lies from the mean of its setting, learned and kept: the median."""
-    deviations = [[each.std(ddof=1) for each in moved(*setting, part)] for setting in _settings()]
+    deviations = [np.std(moved(*setting, part), axis=1, ddof=1) for setting in _settings()]
     learned, kept = np.median(deviations, axis=0)
     return float(learned), float(kept)
-
-
-def left_of_the_update(k: int) -> str:
-    """Return what full updates cut to k directions come nearest to, on test: "all" or "head"."""
-    numbers = _cuts()
-    kept = numbers["mean"]["cut"][numbers["cuts"].index(k)]
-    return "all" if numbers["full"] - kept < abs(kept - numbers["head"]) else "head"

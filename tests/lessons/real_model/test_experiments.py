@@ -1,0 +1,37 @@
+"""Runs on few posts: what trains, what is kept of an update, what an update is."""
+
+import pytest
+
+from lora_edu.course import minilm
+from lora_edu.course.real_model import experiments
+
+POSTS = minilm.POSTS | {"sizes": (32, 16, 16)}
+ELSEWHERE = minilm.ELSEWHERE_POSTS | {"sizes": (32, 0, 0)}
+
+
+@pytest.mark.seconds
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("method", "trained"),
+    [("head", 0), ("full q,v, 6 passes", 4), ("LoRA all r=8", 12)],
+)
+def test_the_size_of_each_update_that_trained_is_told(method, trained):
+    row = experiments.minilm(method, 1e-3, 0, posts=POSTS, elsewhere=ELSEWHERE)
+    assert row.keys() - {"sizes"} == {"validation", "test", "neighbours"}
+    sizes = row.get("sizes", [])
+    assert len(sizes) == trained
+    assert all(0 < size < 2 for size in sizes)
+
+
+@pytest.mark.seconds
+@pytest.mark.assets
+def test_all_directions_of_an_update_are_the_update():
+    row = experiments.minilm_updates("full", 1e-3, 0, posts=POSTS, cuts=(384,))
+    for way in ("cut", "cut_by_outputs", "cut_centred"):
+        assert row[way] == [row["test"]]
+    assert len(row["r90"]) == 12
+    for weight, noise in zip(row["r90_W0"], row["r90_noise"], strict=True):
+        assert weight < noise
+    small = experiments.minilm_updates("LoRA q,v r=8", 1e-3, 0, posts=POSTS)
+    assert max(small["r90"]) <= 8
+    assert small["heights"][0][4] == 0  # of the 16th direction
