@@ -10,11 +10,11 @@ from lora_edu.course.experiments import KEYS, find, read
 RECIPE = language.RECIPE | {"first": 2, "sizes": (8, 4, 4), "steps": 4}
 
 
-def names(value):
-    """Return the names in a row, at each depth, and the types of what they stand for."""
-    if isinstance(value, dict):
-        return {name: names(item) for name, item in value.items()}
-    return type(value)
+def names(value, depth=2):
+    """Return the names in a row, and those in what they stand for."""
+    if isinstance(value, dict) and depth:
+        return {name: names(item, depth - 1) for name, item in value.items()}
+    return None
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ posts, the head, the start and the order. The chat model and the encoder are giv
 import copy
 import functools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -46,51 +46,57 @@ def cuts(
     deltas: Deltas, r: int, seed: int, knob: Sequence[float] = KNOB, drawn: int = 2
 ) -> Iterator[tuple[str, Deltas]]:
     """Iterate over what may be left of an update of rank r: (words, ΔW by name)."""
-    draw, picks = torch.Generator().manual_seed(seed), random.Random(seed)
+    draw = torch.Generator().manual_seed(seed)
+    yield "none", {}
+    yield "all", deltas
+    for scale in knob:
+        yield f"knob {scale:g}", _times(scale, deltas)
+    yield from _directions(deltas, r, draw)
+    yield "stranger", {name: _shuffled(delta, draw) for name, delta in deltas.items()}
+    for words, names in _groups(deltas, random.Random(seed), drawn).items():
+        yield words, {name: delta for name, delta in deltas.items() if name in names}
+
+
+def _directions(deltas: Deltas, r: int, draw: torch.Generator) -> Iterator[tuple[str, Deltas]]:
+    """Keep some directions of each matrix, or a direction that is not its own."""
     svd = {name: torch.linalg.svd(delta, full_matrices=False) for name, delta in deltas.items()}
-    kinds = {name: name.rpartition(".")[2] for name in deltas}
-    layers = {name: int(name.split(".")[2]) for name in deltas}
-
-    def directions(*which: int) -> Deltas:
-        at = list(which)
-        return {n: (U[:, at] * S[at]) @ Vt[at] for n, (U, S, Vt) in svd.items()}
-
-    def where(keep: Any) -> Deltas:
-        return {name: delta for name, delta in deltas.items() if keep(name)}
 
     def unit(n: int) -> Tensor:
         x = torch.randn(n, generator=draw)
         return x / x.norm()
 
-    yield "none", {}
-    yield "all", deltas
-    for scale in knob:
-        yield f"knob {scale:g}", {name: scale * delta for name, delta in deltas.items()}
-    yield "strongest", directions(0)
-    yield "without strongest", directions(*range(1, r))
+    for words, at in {"strongest": [0], "without strongest": list(range(1, r))}.items():
+        yield words, {name: (U[:, at] * S[at]) @ Vt[at] for name, (U, S, Vt) in svd.items()}
     outputs = {name: U[:, :r] @ unit(r) for name, (U, _, _) in svd.items()}
-    yield "drawn of its span", {n: u.outer(u @ deltas[n]) for n, u in outputs.items()}
-    largest = {name: (S[0], U[:, 1], Vt[1]) for name, (U, S, Vt) in svd.items()}
-    yield "second, as large", {n: s * u.outer(v) for n, (s, u, v) in largest.items()}
+    yield "drawn of its span", {name: u.outer(u @ deltas[name]) for name, u in outputs.items()}
+    yield "second, as large", {n: S[0] * U[:, 1].outer(Vt[1]) for n, (U, S, Vt) in svd.items()}
     anywhere = {n: S[0] * unit(len(U)).outer(unit(Vt.shape[1])) for n, (U, S, Vt) in svd.items()}
     yield "drawn anywhere", anywhere
-    yield "stranger", {n: _shuffled(delta, draw) for n, delta in deltas.items()}
-    for layer in sorted({*layers.values()}):
-        yield f"layer {layer}", where(lambda n, of=layer: layers[n] == of)
-        yield f"without layer {layer}", where(lambda n, of=layer: layers[n] != of)
-    for kind in LINEAR:
-        yield kind, where(lambda n, of=kind: kinds[n] == of)
-    middle = sorted({*layers.values()})[len({*layers.values()}) // 2]
-    yield "lower half", where(lambda n: layers[n] < middle)
-    yield "upper half", where(lambda n: layers[n] >= middle)
-    yield "attention", where(lambda n: "attn" in n)
-    yield "MLP", where(lambda n: "mlp" in n)
+
+
+def _groups(names: Iterable[str], picks: random.Random, drawn: int) -> dict[str, Set[str]]:
+    """Return groups of matrices: by layer, by kind, halves, and some that are drawn."""
+    every = sorted(names)
+    layer = {name: int(name.split(".")[2]) for name in every}
+    kind = {name: name.rpartition(".")[2] for name in every}
+    layers = sorted({*layer.values()})
+    found: dict[str, Set[str]] = {}
+    for one in layers:
+        found[f"layer {one}"] = {name for name in every if layer[name] == one}
+        found[f"without layer {one}"] = {name for name in every if layer[name] != one}
+    for one in LINEAR:
+        found[one] = {name for name in every if kind[name] == one}
+    middle = layers[len(layers) // 2]
+    found["lower half"] = {name for name in every if layer[name] < middle}
+    found["upper half"] = {name for name in every if layer[name] >= middle}
+    found["attention"] = {name for name in every if "attn" in name}
+    found["MLP"] = {name for name in every if "mlp" in name}
     for number in range(drawn):
-        places = {kind: picks.choice(sorted({*layers.values()})) for kind in LINEAR}
-        one_of_each = {name for name in deltas if layers[name] == places[kinds[name]]}
-        yield f"one of each kind {number}", where(lambda n, of=one_of_each: n in of)
-        half = {*picks.sample(sorted(deltas), len(deltas) // 2)}
-        yield f"drawn half {number}", where(lambda n, of=half: n in of)
+        at = {one: picks.choice(layers) for one in LINEAR}
+        of_each_kind = {name for name in every if layer[name] == at[kind[name]]}
+        found[f"one of each kind {number}"] = of_each_kind
+        found[f"drawn half {number}"] = {*picks.sample(every, len(every) // 2)}
+    return found
 
 
 def resembled(W0: Tensor, W: Tensor, k: int) -> Tensor:
@@ -213,38 +219,49 @@ def two_voices(
     turned down.
     """
     voices = language.voices(seed, lr, recipe)
-    patient = Patient(seed, voices, voices["pirate"], {**recipe, "answers": answers})
     pirate, grimm = voices["pirate"], voices["grimm"]
+    patient = Patient(seed, voices, pirate, {**recipe, "answers": answers})
     deltas = {name: language.products(adapter) for name, adapter in voices.items()}
     row: Row = {"cuts": {}, "sums": {}, "multiple": {}, "beside": {}}
     for name, update in deltas.items():
         first = {n: cut_to(delta, 1) for n, delta in update.items()}
-        turned_down = {f"knob {s:g}": _times(s, update) for s in more}
-        turned_down |= {f"strongest, {s:g}": _times(s, first) for s in less}
+        turned_down = {f"knob {scale:g}": _times(scale, update) for scale in more}
+        turned_down |= {f"strongest, {scale:g}": _times(scale, first) for scale in less}
         row["cuts"][name] = {w: patient.losses(left, name) for w, left in turned_down.items()}
     total = {n: deltas["pirate"][n] + deltas["grimm"][n] for n in patient.start}
-    sums = {"none": {}, **deltas, "updates": total, "updates, half": _times(0.5, total)}
-    sums["updates, cut to 4"] = {n: cut_to(d, recipe["r"]) for n, d in total.items()}
+    sums = {
+        "none": {},
+        **deltas,
+        "updates": total,
+        "updates, half": _times(0.5, total),
+        "updates, cut to 4": {n: cut_to(delta, recipe["r"]) for n, delta in total.items()},
+    }
     draw = torch.Generator().manual_seed(seed)
-    whole = sum(float(d.square().sum()) for d in total.values())
-    pairs = {"strips": pirate} | {f"strips, turned {i}": turned(pirate, draw) for i in range(drawn)}
+    pairs = {"strips": pirate}
+    for number in range(drawn):
+        pairs[f"strips, turned {number}"] = turned(pirate, draw)
     for words, strips in pairs.items():
         sums[words] = strips_added(strips, grimm)
-        part = sum(float((sums[words][n] * total[n]).sum()) for n in total) / whole
-        rest = sum(float((sums[words][n] - part * total[n]).square().sum()) for n in total)
-        row["multiple"][words], row["beside"][words] = (
-            round(part, 4),
-            round((rest / whole) ** 0.5, 4),
-        )
+        row["multiple"][words], row["beside"][words] = _projected(sums[words], total)
     part = row["multiple"]["strips"]
     sums["strips, their part"] = _times(part, total)
     sums["strips, the length"] = _times(1 / part, sums["strips"])
     row["sums"] = {words: patient.losses(update, *voices) for words, update in sums.items()}
-    cosine = torch.nn.functional.cosine_similarity
-    alike = {n: cosine(pirate[n][0].flatten(), grimm[n][0].flatten(), dim=0) for n in total}
-    row["alike"] = [round(value.item(), 4) for value in alike.values()]
+    row["alike"] = []
+    for name in total:
+        A, other = (voice[name][0].flatten() for voice in (pirate, grimm))
+        cosine = torch.nn.functional.cosine_similarity(A, other, dim=0)
+        row["alike"].append(round(cosine.item(), 4))
     patient.put({})
     return row
+
+
+def _projected(update: Deltas, onto: Deltas) -> tuple[float, float]:
+    """Return the multiple of ``onto`` that an update holds, and the length of the rest over it."""
+    whole = sum(float(delta.square().sum()) for delta in onto.values())
+    part = sum(float((update[n] * delta).sum()) for n, delta in onto.items()) / whole
+    rest = sum(float((update[n] - part * d).square().sum()) for n, d in onto.items())
+    return round(part, 4), round((rest / whole) ** 0.5, 4)
 
 
 # -- MiniLM -------------------------------------------------------------------------------------
@@ -296,70 +313,81 @@ def opened(
     ΔW, or all of it.
     """
     how = {**methods[method]}
-    here, draw = cached_part("train", seed, **posts), torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(seed)
+    here = cached_part("train", seed, **posts)
     if how.pop("shuffled", False):
         here = _shuffled_labels(here, draw)
     model = train(adapt(encoder(), seed, QUERY_VALUE, **how), here, lr, seed, **training)
     deltas = {n: d.double() for n, d in updates(model, encoder(), QUERY_VALUE).items()}
-    plain = merge_and_unload(model) if "r" in how else model
+    whole = merge_and_unload(model) if "r" in how else model
     test, others = cached_part("test", seed, **posts), cached_part("train", seed, **elsewhere)
 
-    def measured(update: Deltas) -> list[float]:
-        other = replaced(plain, encoder(), update)
+    def judged(update: Deltas) -> list[float]:
+        other = replaced(whole, encoder(), update)
         return [round(accuracy(other, test), 4), round(neighbours(other, others), 4)]
 
-    row: Row = {"validation": accuracy(plain, cached_part("validation", seed, **posts))}
-    row |= {"all": measured(deltas), "sizes": [], "between": []}
     strangers = {n: _shuffled(delta, draw) for n, delta in deltas.items()}
-    r = how.get("r", 8)
+    row: Row = {
+        "validation": accuracy(whole, cached_part("validation", seed, **posts)),
+        "all": judged(deltas),
+        "sizes": [],
+        "between": [_between(n, delta, how.get("r", 8)) for n, delta in deltas.items()],
+    }
     for name, delta in deltas.items():
-        W0, own = _weights()[name]
-        U, S, Vt = torch.linalg.svd(delta)
-        held = (U[:, :r].T @ W0 @ Vt[:r].T).norm()
-        row["sizes"].append(round((delta.norm() / W0.norm()).item(), 5))
-        norms = (S[:r].norm(), held, own.S[:r].norm())
-        row["between"].append([round(float(norm / W0.norm()), 6) for norm in norms])
-    for who, update in (("intruders", deltas), ("strangers", strangers)):
-        sums = [(_weights()[n][0], _weights()[n][0] + delta) for n, delta in update.items()]
-        best = torch.stack([resembled(W0, W, ks[-1]) for W0, W in sums])  # (4, k)
+        size = delta.norm() / _weights()[name][0].norm()
+        row["sizes"].append(round(size.item(), 5))
+    for who, update in {"intruders": deltas, "strangers": strangers}.items():
+        best = torch.stack([_resembled(n, delta, ks[-1]) for n, delta in update.items()])  # (4, k)
         row[who] = {str(e): [int((best[:, :k] < e).sum()) for k in ks] for e in epsilons}
     if method == "r=8" and lr >= cut_from:
-        row["stranger"] = measured(strangers)
-        row["cut"] = [measured({n: cut_to(d, k) for n, d in deltas.items()}) for k in ranks]
+        row["stranger"] = judged(strangers)
+        row["cut"] = [judged({n: cut_to(d, k) for n, d in deltas.items()}) for k in ranks]
     if method == "r=8" and lr >= scaled_from:
-        row |= _scaled(deltas, scales, epsilon, k, draw, measured)
+        parts = _parts(deltas, epsilon, k, draw)
+        row["found"] = sum(len(at) for at in parts.pop("found").values())
+        row["scaled"] = {
+            words: [judged({n: deltas[n] + (s - 1) * part[n] for n in deltas}) for s in scales]
+            for words, part in parts.items()
+        }
     return row
 
 
-def _scaled(
-    deltas: Deltas,
-    scales: Sequence[float],
-    epsilon: float,
-    k: int,
-    draw: torch.Generator,
-    measured: Callable[[Deltas], list[float]],
-) -> Row:
-    """Scale intruders, as many others of the first 3 k, as many directions of ΔW, or all."""
+def _between(name: str, delta: Tensor, r: int) -> list[float]:
+    """Return ‖ΔW‖, ‖Uᵀ W₀ V‖, and the most that r directions hold, over ‖W₀‖."""
+    W0, own = _weights()[name]
+    U, S, Vt = torch.linalg.svd(delta)
+    held = (U[:, :r].T @ W0 @ Vt[:r].T).norm()
+    return [round(float(n / W0.norm()), 6) for n in (S[:r].norm(), held, own.S[:r].norm())]
+
+
+def _resembled(name: str, delta: Tensor, k: int) -> Tensor:
+    W0, _ = _weights()[name]
+    return resembled(W0, W0 + delta, k)
+
+
+def _parts(deltas: Deltas, epsilon: float, k: int, draw: torch.Generator) -> dict[str, Deltas]:
+    """Return intruders, as many others of the first 3 k, as many directions of ΔW, and all of it.
+
+    As matrices by name; and ``found``, the places of the intruders.
+    """
     parts: dict[str, dict[str, Tensor]] = {"intruders": {}, "others": {}, "strongest": {}}
-    found = 0
+    found = {}
     for name, delta in deltas.items():
-        W0 = _weights()[name][0]
-        tuned, best = torch.linalg.svd(W0 + delta), resembled(W0, W0 + delta, 3 * k)
-        of = (best[:k] < epsilon).nonzero()[:, 0].tolist()
-        rest = (best >= epsilon).nonzero()[:, 0].tolist()  # of the first 3 k: k may hold few
-        pick = torch.randperm(len(rest), generator=draw)[: len(of)].tolist()
-        own = torch.linalg.svd(delta)
-        whose = {"intruders": (tuned, of), "others": (tuned, [rest[i] for i in pick])}
-        whose["strongest"] = (own, list(range(len(of))))
-        for words, (matrix, at) in whose.items():
-            parts[words][name] = (matrix.U[:, at] * matrix.S[at]) @ matrix.Vh[at]
-        found += len(of)
-    parts["knob"] = dict(deltas)
-    scaled = {
-        words: [measured({n: deltas[n] + (s - 1) * part[n] for n in deltas}) for s in scales]
-        for words, part in parts.items()
-    }
-    return {"found": found, "scaled": scaled}
+        tuned = torch.linalg.svd(_weights()[name][0] + delta)
+        best = _resembled(name, delta, 3 * k)
+        at = (best[:k] < epsilon).nonzero()[:, 0]
+        rest = (best >= epsilon).nonzero()[:, 0]  # of the first 3 k: k may hold few
+        others = rest[torch.randperm(len(rest), generator=draw)[: len(at)]]
+        parts["intruders"][name] = _sum_of(tuned, at)
+        parts["others"][name] = _sum_of(tuned, others)
+        parts["strongest"][name] = _sum_of(torch.linalg.svd(delta), torch.arange(len(at)))
+        found[name] = at
+    return {**parts, "knob": deltas, "found": found}
+
+
+def _sum_of(svd: Any, at: Tensor) -> Tensor:
+    """Return the sum of some directions of a matrix, by their places."""
+    return (svd.U[:, at] * svd.S[at]) @ svd.Vh[at]
 
 
 PARTNERS = ("same", "other strips", "other seed", "other groups", "shuffled labels")
@@ -382,35 +410,35 @@ def alike(
     the trained lora_A, matrix by matrix, for each i of the small one and the j of ``at``;
     ``untrained``: the same before the first step; ``updates``: the same of ΔW.
     """
-    part = cached_part("train", seed, **posts)
-    shuffled = _shuffled_labels(part, torch.Generator().manual_seed(seed))
-    small, large = (methods[f"r={r}"] for r in ranks)
+    here = cached_part("train", seed, **posts)
     strange = cached_part("train", seed, **others)
+    shuffled = _shuffled_labels(here, torch.Generator().manual_seed(seed))
+    texts = {"other groups": strange, "shuffled labels": shuffled}
+    small, large = (methods[f"r={r}"] for r in ranks)
     start = adapt(encoder(), seed, QUERY_VALUE, **small)
     first = copy.deepcopy(start)
-    one = train(start, part, lr, seed, **training)
+    one = train(start, here, lr, seed, **training)
     row: Row = {"strips": {}, "updates": {}, "untrained": {}}
     for words in partners:
         other = seed if words == "same" else seed + apart
+        order = seed if words == "other strips" else other
         start = adapt(encoder(), other, QUERY_VALUE, **large)
         if words == "other strips":
             start.classifier.load_state_dict(first.classifier.state_dict())
-        row["untrained"][words] = _similar(first, start, at)
-        order = seed if words in ("same", "other strips") else other
-        texts = {"other groups": strange, "shuffled labels": shuffled}.get(words, part)
-        two = train(start, texts, lr, order, **training)
-        row["strips"][words] = _similar(one, two, at)
+        row["untrained"][words] = _overlaps(_strips(first), _strips(start), at)
+        two = train(start, texts.get(words, here), lr, order, **training)
+        row["strips"][words] = _overlaps(_strips(one), _strips(two), at)
         row["updates"][words] = _overlaps(updates(one, encoder()), updates(two, encoder()), at)
     return row
 
 
-def _similar(one: Any, other: Any, at: Sequence[int]) -> list[list[list[float]]]:
-    """Return φ(i, j) of lora_A for all i and some j, matrix by matrix."""
-    strips = [{n: lora.lora_A.detach() for n, lora in lora_layers(m).items()} for m in (one, other)]
-    return _overlaps(*strips, at)
+def _strips(model: Any) -> Deltas:
+    """Return lora_A by name."""
+    return {name: layer.lora_A.detach() for name, layer in lora_layers(model).items()}
 
 
 def _overlaps(one: Deltas, other: Deltas, at: Sequence[int]) -> list[list[list[float]]]:
+    """Return φ(i, j) of two adapters for all i and some j, matrix by matrix."""
     found = []
     for name in QUERY_VALUE:
         phi = lowrank.subspace_similarity(one[name].double(), other[name].double())

@@ -1,8 +1,7 @@
 """Figures: the layers of a voice, cuts beside a knob, two subspaces, a ceiling, intruders."""
 
-import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,19 +11,15 @@ from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
 from lora_edu.course import films
-from lora_edu.course.experiments import intervals, results
+from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
+from lora_edu.course.recorded import column, record, rounded
+from lora_edu.course.recorded import runs as rows
 
 LAYERS = tuple(range(20, 30))
 KINDS = ("q", "k", "v", "o", "gate", "up", "down")
 VOICES = {"pirate": "the pirate", "grimm": "Grimm"}
-
-
-@functools.cache
-def rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows of a record, read once."""
-    return results(name)["rows"]
 
 
 # -- a voice, cut -------------------------------------------------------------------------------
@@ -33,11 +28,13 @@ def rows(name: str) -> list[dict[str, Any]]:
 def loss(voice: str, cut: str, text: str | None = None) -> NDArray:
     """Return the loss on a text, the voice's own by default, after a cut: one a run, in nats."""
     one_of("voice", voice, VOICES)
-    cuts = {name: rows(name)[0]["cuts"][voice] for name in ("two_voices", "surgery")}
-    one_of("cut", cut, [words for of in cuts.values() for words in of])
-    name = "surgery" if cut in cuts["surgery"] else "two_voices"
-    one_of("text", text or voice, cuts[name][cut])
-    return np.array([row["cuts"][voice][cut][text or voice] for row in rows(name)])
+    recorded = {}
+    for name in ("two_voices", "surgery"):
+        recorded |= dict.fromkeys(rows(name)[0]["cuts"][voice], name)
+    name = recorded[one_of("cut", cut, recorded)]
+    text = text or voice
+    one_of("text", text, rows(name)[0]["cuts"][voice][cut])
+    return column(name, "cuts", voice, cut, text)
 
 
 def left(voice: str, cut: str) -> NDArray:
@@ -53,9 +50,8 @@ def price(voice: str, cut: str, text: str = "own") -> NDArray:
 
 def knob() -> list[tuple[float, str]]:
     """Return the scales of the whole adapter that were measured, and what they are called."""
-    of = {"surgery": "knob", "two_voices": "more"}
-    scales = sorted(s for name, key in of.items() for s in results(name)["arguments"][key])
-    return [(0.0, "none"), *((scale, f"knob {scale:g}") for scale in scales), (1.0, "all")]
+    scales = record("surgery")["arguments"]["knob"] + record("two_voices")["arguments"]["more"]
+    return [(0.0, "none"), *((scale, f"knob {scale:g}") for scale in sorted(scales)), (1.0, "all")]
 
 
 def better(voice: str, cut: str) -> NDArray:
@@ -64,11 +60,15 @@ def better(voice: str, cut: str) -> NDArray:
     Between two scales of the knob the line is straight in the root of the price, which grows with
     the square of the scale. (Straight in the price, it would lie too low where cuts are cheap.)
     """
-    shares = np.array([left(voice, words) for _, words in knob()])  # (scales, runs)
-    prices = np.array([price(voice, words) for _, words in knob()])
-    roots = (np.sqrt(np.maximum(0, each)) for each in (price(voice, cut), prices.T))
-    runs = zip(*roots, shares.T, strict=True)
-    return left(voice, cut) - [np.interp(x, *each) for x, *each in runs]
+
+    def root(words: str) -> NDArray:
+        return np.sqrt(np.maximum(0, price(voice, words)))
+
+    scales = [words for _, words in knob()]
+    shares = np.transpose([left(voice, words) for words in scales])  # (runs, scales)
+    roots = np.transpose([root(words) for words in scales])
+    runs = zip(root(cut), roots, shares, strict=True)
+    return left(voice, cut) - [np.interp(x, *line) for x, *line in runs]
 
 
 def bargains() -> dict[tuple[str, str], tuple[float, float, float, float]]:
@@ -82,27 +82,23 @@ def drawn(voice: str) -> NDArray:
     return np.array([left(voice, f"one of each kind {number}") for number in range(2)])
 
 
-def _mean(values: NDArray, digits: int = 3) -> float:
-    return round(float(values.mean()), digits)
-
-
 def _layers() -> Numbers:
     numbers: Numbers = {"seeds": len(rows("surgery")), "voices": VOICES}
-    modules = results("surgery")["arguments"]["recipe"]["modules"]
+    modules = record("surgery")["arguments"]["recipe"]["modules"]
     for voice in VOICES:
-        alone = [left(voice, f"layer {layer}") for layer in LAYERS]
-        without = [left(voice, f"without layer {layer}") for layer in LAYERS]
-        kinds = [left(voice, kind) for kind in modules]
+        alone = np.array([left(voice, f"layer {layer}") for layer in LAYERS])  # (10, runs)
+        without = np.array([left(voice, f"without layer {layer}") for layer in LAYERS])
+        kinds = np.array([left(voice, kind) for kind in modules])  # (7, runs)
         numbers[voice] = {
-            "most_alone": max(_mean(each, 2) for each in alone),
-            "least_without": min(_mean(each, 2) for each in without),
-            "most_of_a_kind": max(_mean(each, 2) for each in kinds),
-            "tenth": _mean(left(voice, "knob 0.1"), 2),
-            "nine_tenths": _mean(left(voice, "knob 0.9"), 2),
+            "most_alone": max(rounded(each, 2) for each in alone),
+            "least_without": min(rounded(each, 2) for each in without),
+            "most_of_a_kind": max(rounded(each, 2) for each in kinds),
+            "tenth": rounded(left(voice, "knob 0.1"), 2),
+            "nine_tenths": rounded(left(voice, "knob 0.9"), 2),
             "drawn": round(float(drawn(voice).max()), 2),
         }
-        numbers[f"{voice}_layers"] = np.array([alone, without])  # (2, 10, runs)
-        numbers[f"{voice}_kinds"] = np.array(kinds)  # (7, runs)
+        numbers[f"{voice}_layers"] = np.array([alone, without])
+        numbers[f"{voice}_kinds"] = kinds
     return numbers
 
 
@@ -120,24 +116,26 @@ def layers_of_a_voice(numbers: Numbers) -> Figure:
     and {grimm[nine_tenths]}; a dotted one, the most of sixteen
     sets of one matrix of each kind, from layers drawn: {pirate[drawn]} and {grimm[drawn]}.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
+    fig, axes = panels(11, 4.4, 2, sharey=True)
     places = np.arange(len(LAYERS))
     kinds = len(LAYERS) + 1 + np.arange(len(KINDS))
     for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
         alone, without = numbers[f"{voice}_layers"]
-        groups = [("all but this layer", places, without, "o", VERMILION)]
-        groups += [("this layer alone", places, alone, "s", BLUE)]
-        groups += [("this kind alone", kinds, numbers[f"{voice}_kinds"], "D", GREEN)]
-        for label, at, shares, marker, color in groups:
+        groups = {
+            "all but this layer": (places, without, "o", VERMILION),
+            "this layer alone": (places, alone, "s", BLUE),
+            "this kind alone": (kinds, numbers[f"{voice}_kinds"], "D", GREEN),
+        }
+        for label, (at, shares, marker, color) in groups.items():
             ax.plot(at, shares, marker, color=color, alpha=0.2, markersize=3)
             ax.plot(at, shares.mean(1), marker, color=color, markersize=8, label=label)
-        turned_down = {"linestyle": "--", "color": GREY, "linewidth": 1.2}
-        ax.axhline(
-            numbers[voice]["tenth"], **turned_down, label="the whole, turned down: 0.1 and 0.9"
-        )
-        ax.axhline(numbers[voice]["nine_tenths"], **turned_down)
-        most = {"linestyle": ":", "label": "seven matrices, layers drawn: the most"}
-        ax.axhline(numbers[voice]["drawn"], color=GREY, linewidth=1.2, **most)
+        told = numbers[voice]
+        line = {"color": GREY, "linewidth": 1.2}
+        label = "the whole, turned down: 0.1 and 0.9"
+        ax.axhline(told["tenth"], linestyle="--", **line, label=label)
+        ax.axhline(told["nine_tenths"], linestyle="--", **line)
+        label = "seven matrices, layers drawn: the most"
+        ax.axhline(told["drawn"], linestyle=":", **line, label=label)
         ax.axhline(1, color=GREY, linewidth=0.6)
         ax.set_xticks([*places, *kinds], [*LAYERS, *KINDS], rotation=60)
         ax.set(xlabel="layer  |  kind of matrix", title=words, ylim=(-0.02, 1.12))
@@ -163,7 +161,7 @@ def _knob() -> Numbers:
     numbers["scales"] = [scale for scale, _ in knob()]
     for voice in VOICES:
         numbers[voice] = {
-            words: [_mean(price(voice, words)), _mean(left(voice, words))]
+            words: [rounded(price(voice, words)), rounded(left(voice, words))]
             for words in (*CUTS, "all", "knob 0.5", "drawn anywhere", "stranger")
         }
         line = [[price(voice, words), left(voice, words)] for _, words in knob()]
@@ -185,7 +183,7 @@ def cuts_and_a_knob(numbers: Numbers) -> Figure:
     {grimm[without strongest][1]} at {pirate[without strongest][0]} and
     {grimm[without strongest][0]}; further cuts are other marks.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    fig, axes = panels(11, 4.6, 2, sharey=True)
     for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
         prices, shares = numbers[f"{voice}_knob"].mean(-1).T
         ax.plot(prices, shares, ".-", color=BLACK, label="the knob: all of it, turned down")
@@ -223,7 +221,7 @@ def losses(words: str) -> NDArray:
     one_of("words", words, [*rows("two_voices")[0]["sums"], *TAUGHT])
     name, part = ("surgery", "taught") if words in TAUGHT else ("two_voices", "sums")
     texts = ("pirate", "grimm", "own", "facts")
-    return np.array([[row[part][words][text] for text in texts] for row in rows(name)])
+    return np.stack([column(name, part, words, text) for text in texts], axis=1)
 
 
 def perplexities(words: str) -> NDArray:
@@ -254,28 +252,26 @@ def alike(partner: str, matrix: int | None = None, of: str = "strips") -> NDArra
     one_of("partner", partner, PARTNERS)
     one_of("matrix", matrix, (0, 1, 2, 3, None))
     one_of("of", of, ("strips", "updates"))
-    which = ("untrained", "same") if partner == "untrained" else (of, partner)
-    phi = np.array([row[which[0]][which[1]] for row in rows("alike")])  # (runs, 4, 8, 7)
+    path = ("untrained", "same") if partner == "untrained" else (of, partner)
+    phi = column("alike", *path)  # (runs, 4, 8, 7)
     return phi.mean(1) if matrix is None else phi[:, matrix]
 
 
 def chance() -> NDArray:
     """Return φ(i, j) of two random subspaces of 384 directions, on average: (8, 7)."""
-    at = results("alike")["arguments"]["at"]
-    return np.maximum.outer(np.arange(1, 9), at) / 384
+    return np.maximum.outer(np.arange(1, 9), record("alike")["arguments"]["at"]) / 384
 
 
 def _subspaces(partners: Iterable[str] = PARTNERS, matrix: int | None = 0) -> Numbers:
     partners = [partners] if isinstance(partners, str) else [*partners]
-    found = {partner: alike(partner, matrix) for partner in partners}
-    at = results("alike")["arguments"]["at"]
+    found = {partner: alike(partner, matrix) for partner in partners}  # (runs, 8, 7)
     return {
         "partners": partners,
         "matrix": "mean of four" if matrix is None else f"layer {MATRICES[matrix]}",
-        "at": at,
+        "at": record("alike")["arguments"]["at"],
         "seeds": len(rows("alike")),
-        "first": {name: _mean(phi[:, 0, 0], 2) for name, phi in found.items()},
-        "whole": {name: _mean(phi[:, -1, -1], 2) for name, phi in found.items()},
+        "first": {name: rounded(phi[:, 0, 0], 2) for name, phi in found.items()},
+        "whole": {name: rounded(phi[:, -1, -1], 2) for name, phi in found.items()},
         "phi": np.array([phi.mean(0) for phi in found.values()]),  # (partners, 8, 7)
         "chance": chance(),
     }
@@ -293,40 +289,38 @@ def two_subspaces(numbers: Numbers) -> Figure:
     {first[other seed]}; on other groups {first[other groups]}; on shuffled labels
     {first[shuffled labels]}. Last: chance, max(i, j) / 384.
     """
-    panels = [*numbers["partners"], "chance"]
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    size = (2.9 * columns + 0.4, 2.3 * lines + 0.4)
-    fig, grid = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
-    maps = [*numbers["phi"], numbers["chance"]]
-    for ax, name, phi in zip(grid.flat, panels, maps, strict=False):
-        _map(ax, phi, numbers)
-        ax.set_title(PARTNERS.get(name, name), fontsize=11)
-    for ax in list(grid.flat)[len(panels) :]:
+    names = [*numbers["partners"], "chance"]
+    columns = min(4, len(names))
+    lines = math.ceil(len(names) / columns)
+    fig, grid = panels(2.9 * columns + 0.4, 2.3 * lines + 0.4, columns, lines, squeeze=False)
+    for ax in grid.flat[len(names) :]:
         ax.axis("off")
+    for ax, name, phi in zip(grid.flat, names, [*numbers["phi"], numbers["chance"]], strict=False):
+        _map(ax, phi, numbers["at"])
+        ax.set_title(PARTNERS.get(name, name), fontsize=11)
     fig.supxlabel("first j directions of the adapter of rank 64", fontsize=11)
     fig.supylabel("first i of rank 8", fontsize=11)
     return fig
 
 
-def _map(ax: Axes, phi: NDArray, numbers: Numbers) -> None:
+def _map(ax: Axes, phi: NDArray, at: Sequence[int]) -> None:
     """Draw φ as a heat map, with its numbers."""
     ax.clear()
-    shown = phi[np.array(AT) - 1]  # (4, 7)
-    ax.imshow(shown, vmin=0, vmax=1, aspect="auto")
-    for (line, column), value in np.ndenumerate(shown):
+    cells = phi[np.array(AT) - 1]  # (4, 7)
+    ax.imshow(cells, vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(cells):
         text = f"{value:.2f}".lstrip("0") if value < 0.995 else "1"
         color = "white" if value < 0.6 else "black"
-        ax.text(column, line, text, ha="center", va="center", color=color, fontsize=8)
-    ax.set_xticks(range(len(numbers["at"])), numbers["at"], fontsize=9)
+        ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
+    ax.set_xticks(range(len(at)), at, fontsize=9)
     ax.set_yticks(range(len(AT)), AT, fontsize=9)
 
 
 def a_convincing_picture() -> tuple[Figure, int]:
     """Draw the map of one pair, and do not say of which; return how many steps it was trained."""
     with plt.rc_context(STYLE):
-        fig, ax = plt.subplots(figsize=(5.2, 2.8), layout="constrained")
-        _map(ax, alike("untrained", 0)[0], {"at": results("alike")["arguments"]["at"]})
+        fig, ax = panels(5.2, 2.8)
+        _map(ax, alike("untrained", 0)[0], record("alike")["arguments"]["at"])
         ax.set(xlabel="first j directions of the adapter of rank 64", ylabel="first i of rank 8")
         ax.set_title("two adapters, one matrix")
     return fig, 0  # "untrained"
@@ -335,11 +329,11 @@ def a_convincing_picture() -> tuple[Figure, int]:
 def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
     """Draw the map of one pair after the other, and chance beside it."""
     pair, other = (films.place(stage, left, 0.55, 3.4, 2.0) for left in (0.6, 4.5))
-    _map(other, numbers["chance"], numbers)
+    _map(other, numbers["chance"], numbers["at"])
     other.set_title("chance", fontsize=11)
 
     def show(i: int) -> None:
-        _map(pair, numbers["phi"][i], numbers)
+        _map(pair, numbers["phi"][i], numbers["at"])
         pair.set_title(PARTNERS[numbers["partners"][i]], fontsize=11)
         pair.set(xlabel="first j of rank 64", ylabel="first i of rank 8")
 
@@ -349,12 +343,13 @@ def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable
 def film_of_partners(matrix: int | None = 0) -> films.Player:
     """Return the maps of all pairs as a film: less and less in common."""
     numbers = _subspaces(matrix=matrix)
+    first, whole = numbers["first"], numbers["whole"]
     captions = [
-        f"{PARTNERS[name]}: φ(1, 1) = {numbers['first'][name]}, φ(8, 64) = {numbers['whole'][name]}"
-        for name in numbers["partners"]
+        f"{words}: φ(1, 1) = {first[name]}, φ(8, 64) = {whole[name]}"
+        for name, words in PARTNERS.items()
     ]
-    told = {"captions": captions, "moments": [*range(len(captions))]}
-    return films.player(two_subspaces, numbers | told, _trained_and_chance, (8.2, 3.0))
+    numbers |= {"captions": captions, "moments": [*range(len(captions))]}
+    return films.player(two_subspaces, numbers, _trained_and_chance, (8.2, 3.0))
 
 
 # -- amplification --------------------------------------------------------------------------------
@@ -363,16 +358,18 @@ def film_of_partners(matrix: int | None = 0) -> films.Player:
 # LoRA's Table 7 (Hu et al. 2021), as printed: norms of one matrix of GPT-3, 12,288 wide, of its
 # update, and of what it holds between the update's first r directions, or between its own.
 WIDTH, NORM = 12_288, 61.95
-TABLE_7 = {4: {"update": 6.91, "held": 0.32, "most": 21.67}}
-TABLE_7[64] = {"update": 3.57, "held": 1.90, "most": 37.71}
+TABLE_7 = {
+    4: {"update": 6.91, "held": 0.32, "most": 21.67},
+    64: {"update": 3.57, "held": 1.90, "most": 37.71},
+}
+RANKS = (1, 4, 8, 64)
 
 
-def _opened(method: str, lr: float) -> list[dict[str, Any]]:
-    """Return the rows of a setting of MiniLM's, run by run."""
-    rates = results("opened")["arguments"]["rates"]
-    one_of("method", method, rates)
-    one_of("lr", lr, rates[method])
-    return [row for row in rows("opened") if (row["method"], row["lr"]) == (method, lr)]
+def _opened(key: str, method: str, lr: float) -> NDArray:
+    """Return a column of MiniLM's record for a method and one of its rates."""
+    rates = record("opened")["arguments"]["rates"]
+    one_of("lr", lr, rates[one_of("method", method, rates)])
+    return column("opened", key, method=method, lr=lr)
 
 
 def held(r: int, shuffled: bool = False) -> NDArray:
@@ -380,35 +377,40 @@ def held(r: int, shuffled: bool = False) -> NDArray:
 
     In ‖W₀‖: what W₀ holds between the r directions of the update, and between its own first r.
     """
-    method = f"r={r}, shuffled" if shuffled else f"r={r}"
-    return np.array([row["between"] for row in _opened(method, 1e-3)])
+    return _opened("between", f"r={r}, shuffled" if shuffled else f"r={r}", 1e-3)
 
 
 def _ceilings() -> Numbers:
+    ours = {r: held(r) for r in RANKS}
     bars: dict[str, dict[int, list[float]]] = {"MiniLM": {}, "GPT-3": {}}
-    for r in (1, 4, 8, 64):
-        _, between, most = np.exp(np.log(held(r)).mean((0, 1)))  # geometric means
-        bars["MiniLM"][r] = [r / 384, float(between), float(most)]
+    for r, norms in ours.items():
+        means = np.exp(np.log(norms).mean((0, 1)))  # geometric
+        bars["MiniLM"][r] = [r / 384, *means[1:].tolist()]
     for r, norms in TABLE_7.items():
         bars["GPT-3"][r] = [r / WIDTH, norms["held"] / NORM, norms["most"] / NORM]
-    told = {
-        name: {
-            f"r{r}": {
-                "times": round(found / chance, 1),
-                "most": round(most / chance),
-                "share": round(100 * found / most, 1),
-            }
-            for r, (chance, found, most) in of.items()
+    return {
+        "seeds": len(ours[8]),
+        "bars": bars,
+        "factor": {
+            f"r{r}": round(float(np.median(norms[..., 0] / norms[..., 1])), 1)
+            for r, norms in ours.items()
+        },
+        "minilm": _times_chance(bars["MiniLM"]),
+        "gpt3": _times_chance(bars["GPT-3"]),
+        "dots": np.array([norms[..., 1] for norms in ours.values()]),  # (ranks, runs, 4)
+    }
+
+
+def _times_chance(bars: dict[int, list[float]]) -> Numbers:
+    """Return how many times chance is found, and is the most; and the found share of the most."""
+    told = {}
+    for r, (chance, found, most) in bars.items():
+        told[f"r{r}"] = {
+            "times": round(found / chance, 1),
+            "most": round(most / chance),
+            "share": round(100 * found / most, 1),
         }
-        for name, of in bars.items()
-    }
-    ours = {r: held(r) for r in (1, 4, 8, 64)}
-    factor = {f"r{r}": round(float(np.median(x[..., 0] / x[..., 1])), 1) for r, x in ours.items()}
-    return {"seeds": len(ours[8]), "bars": bars, "factor": factor} | {
-        "minilm": told["MiniLM"],
-        "gpt3": told["GPT-3"],
-        "dots": np.array([x[..., 1] for x in ours.values()]),  # (ranks, runs, 4)
-    }
+    return told
 
 
 @figure(_ceilings)
@@ -421,23 +423,22 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
     {minilm[r4][times]} times chance of {minilm[r4][most]} possible, {minilm[r4][share]} % of the
     most; for GPT-3 {gpt3[r4][times]} times of {gpt3[r4][most]}, {gpt3[r4][share]} %.
     """
-    fig, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    place, ticks = 0.0, []
+    fig, ax = panels(8, 4.2)
+    place, ticks = 0.0, {}
     dots = iter(numbers["dots"])
-    for name, color in (("MiniLM", BLUE), ("GPT-3", VERMILION)):
+    for name, color in {"MiniLM": BLUE, "GPT-3": VERMILION}.items():
+        bar = {"color": color, "linewidth": 9, "alpha": 0.25, "solid_capstyle": "butt"}
         for r, (chance, found, most) in numbers["bars"][name].items():
-            bar = {"linewidth": 9, "alpha": 0.25, "solid_capstyle": "butt"}
-            ax.plot([place, place], [chance, most], color=color, **bar)
+            ax.plot([place, place], [chance, most], **bar)
             if name == "MiniLM":
-                of = next(dots).ravel()
-                ax.plot(
-                    place + np.linspace(-0.12, 0.12, len(of)), of, ".", color=GREY, markersize=3
-                )
+                each = next(dots).ravel()
+                across = place + np.linspace(-0.12, 0.12, len(each))
+                ax.plot(across, each, ".", color=GREY, markersize=3)
             ax.plot(place, found, "o", color=color, markersize=9)
             ax.annotate(f" {100 * found / most:.1f} %", (place + 0.14, found), fontsize=10)
-            ticks.append((place, f"{name}\nr = {r}"))
-            place += 1.0
-    ax.set_xticks(*zip(*ticks, strict=True))
+            ticks[place] = f"{name}\nr = {r}"
+            place += 1
+    ax.set_xticks([*ticks], ticks.values())
     ax.set(yscale="log", xlim=(-0.5, place), ylabel="held by the weight, share of its norm")
     ax.set_title("from chance (lower end) to the most possible (upper end)")
     return fig
@@ -448,29 +449,29 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
 
 def sizes(method: str, lr: float) -> NDArray:
     """Return ‖ΔW‖ / ‖W₀‖ of MiniLM's four matrices, run by run: (runs, 4)."""
-    return np.array([row["sizes"] for row in _opened(method, lr)])
+    return _opened("sizes", method, lr)
 
 
 def counted(
     method: str, lr: float, who: str = "intruders", epsilon: float = 0.5, k: int = 10
 ) -> NDArray:
     """Return how many of the first k directions of four matrices resemble none of W₀'s, a run."""
-    arguments = results("opened")["arguments"]
+    arguments = record("opened")["arguments"]
     one_of("who", who, ("intruders", "strangers"))
     one_of("epsilon", epsilon, arguments["epsilons"])
-    one_of("k", k, arguments["ks"])
-    at = arguments["ks"].index(k)
-    return np.array([row[who][f"{epsilon:g}"][at] for row in _opened(method, lr)])
+    at = arguments["ks"].index(one_of("k", k, arguments["ks"]))
+    return np.array([counts[f"{epsilon:g}"][at] for counts in _opened(who, method, lr)])
 
 
 def scaled(lr: float) -> dict[str, NDArray]:
     """Return what is scaled → right on test posts, neighbours: (scales, 2, runs); last, whole."""
     one_of("lr", lr, {row["lr"] for row in rows("opened") if "scaled" in row})
-    chosen = _opened("r=8", lr)
-    return {
-        words: np.array([[*row["scaled"][words], row["all"]] for row in chosen]).transpose(1, 2, 0)
-        for words in chosen[0]["scaled"]
-    }
+    whole = _opened("all", "r=8", lr)  # (runs, 2)
+    found = {}
+    for words in LOOKS:
+        parts = column("opened", "scaled", words, method="r=8", lr=lr)  # (runs, scales, 2)
+        found[words] = np.append(parts, whole[:, None], axis=1).transpose(1, 2, 0)
+    return found
 
 
 LOOKS: Mapping[str, Sequence[str]] = {
@@ -482,25 +483,23 @@ LOOKS: Mapping[str, Sequence[str]] = {
 
 
 def _intruders() -> Numbers:
-    arguments = results("opened")["arguments"]
-    epsilons, rates = arguments["epsilons"], (1e-3, 3e-3, 1e-2)
-    counts = [
-        [
-            [_mean(counted("r=8", lr, who, e), 2) for e in epsilons]
-            for who in ("intruders", "strangers")
-        ]
-        for lr in rates
-    ]
-    roads = {words: np.array([scaled(lr)[words].mean(-1) for lr in rates[1:]]) for words in LOOKS}
+    arguments = record("opened")["arguments"]
+    rates = (1e-3, 3e-3, 1e-2)
+
+    def means(lr: float, who: str) -> list[float]:
+        return [rounded(counted("r=8", lr, who, e), 2) for e in arguments["epsilons"]]
+
+    roads = [[scaled(lr)[words].mean(-1) for lr in rates[1:]] for words in LOOKS]
     return {
         "seeds": len(counted("r=8", 1e-3)),
-        "epsilons": epsilons,
+        "epsilons": arguments["epsilons"],
         "rates": rates,
         "scales": [*arguments["scales"], 1.0],
-        "at_half": {f"{lr:g}": _mean(counted("r=8", lr), 1) for lr in rates},
-        "stranger": {f"{lr:g}": _mean(counted("r=8", lr, "strangers"), 1) for lr in rates},
-        "counts": np.array(counts),  # (rates, 2, epsilons)
-        "roads": np.stack(list(roads.values())),  # (what, rates, scales, 2)
+        "at_half": {f"{lr:g}": rounded(counted("r=8", lr), 1) for lr in rates},
+        "stranger": {f"{lr:g}": rounded(counted("r=8", lr, "strangers"), 1) for lr in rates},
+        # (rates, 2, epsilons)
+        "counts": np.array([[means(lr, "intruders"), means(lr, "strangers")] for lr in rates]),
+        "roads": np.array(roads),  # (what, rates, scales, 2)
     }
 
 
@@ -515,16 +514,16 @@ def intruders_scaled(numbers: Numbers) -> Figure:
     from 1 down to 0: the intruders, the strongest directions of the update, the whole update, or
     others of the first thirty directions.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
-    for lr, (own, strange), color in zip(
-        numbers["rates"], numbers["counts"], (GREEN, BLUE, VERMILION), strict=True
-    ):
-        axes[0].plot(numbers["epsilons"], own, "o-", color=color, label=f"rate {lr:g}")
-        axes[0].plot(numbers["epsilons"], strange, "x--", color=color)
+    fig, axes = panels(12, 4.2, 3)
+    colors = (GREEN, BLUE, VERMILION)
+    for lr, counts, color in zip(numbers["rates"], numbers["counts"], colors, strict=True):
+        axes[0].plot(numbers["epsilons"], counts[0], "o-", color=color, label=f"rate {lr:g}")
+        axes[0].plot(numbers["epsilons"], counts[1], "x--", color=color)
     axes[0].plot([], [], "x--", color=GREY, label="the stranger")
     axes[0].set(xlabel="how strict: ε", ylabel="intruders among 40", title="how many")
     axes[0].legend(fontsize=10)
-    for ax, lr, place in zip(axes[1:], numbers["rates"][1:], (0, 1), strict=True):
+    for place, lr in enumerate(numbers["rates"][1:]):
+        ax = axes[1 + place]
         for (style, color, label), roads in zip(LOOKS.values(), numbers["roads"], strict=True):
             ax.plot(*roads[place].T, style, color=color, label=label)
         ax.plot(*numbers["roads"][0][place][-1], "*", color=BLACK, markersize=15)
