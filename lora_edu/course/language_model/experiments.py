@@ -294,55 +294,71 @@ def shorter(
     """
     train, last = preferences(seed, words, held)
     _, own = language.elsewhere(seed)
-    row: Row = {name: {} for name in ("tokens", "ended", "empty", "own", "prefers", "chosen")}
-    row["said"] = {}
+    row: Row = {name: {} for name in ("tokens", "ended", "empty", "said", "own")}
+    row |= {"prefers": {}, "chosen": {}}
     for method in ("DPO", "imitation"):
         model, upper = language.adapted(language.base()[0], recipe, seed)
-        parts = {}
-        for name, triples in {"train": train, "held": last}.items():
-            short = language.kept(upper, [(q, answer) for q, answer, _ in triples])
-            long = language.kept(upper, [(q, answer) for q, _, answer in triples], ends=False)
-            parts[name] = (short, long)
+        pairs, held_out = _short_and_long(upper, train), _short_and_long(upper, last)
         elsewhere = language.kept(upper, own, ends=False)
-        reference = {
-            name: [_in_parts(upper, answers, size) for answers in part]
-            for name, part in parts.items()
-        }
+        reference = [_in_parts(upper, answers, size) for answers in pairs]
+        held_reference = [_in_parts(upper, answers, size) for answers in held_out]
         parameters = [p for p in upper.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
         draw = random.Random(seed)
         for step in range(1, max(steps) + 1):
             chosen = draw.sample(range(len(train)), size)
-            batch = [answers[i] for answers in parts["train"] for i in chosen]
-            before = torch.cat([answers[chosen] for answers in reference["train"]])
+            short, long = ([answers[i] for i in chosen] for answers in pairs)
+            before = torch.cat([answers[chosen] for answers in reference])
             with torch.enable_grad():
                 if method == "DPO":
-                    gains = language.log_probabilities(upper, batch) - before  # (2 size,)
+                    gains = language.log_probabilities(upper, short + long) - before  # (2 size,)
                     loss = -F.logsigmoid(beta * (gains[:size] - gains[size:])).mean()
                 else:
-                    tokens = sum(int((one.labels != -100).sum()) for one in batch[:size])
-                    loss = -language.log_probabilities(upper, batch[:size]).sum() / tokens
+                    tokens = sum(int((one.labels != -100).sum()) for one in short)
+                    loss = -language.log_probabilities(upper, short).sum() / tokens
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             if step not in steps:
                 continue
-            at = f"{method}, {step}"
-            answers = chat.answers(model, language.base()[1], language.texts("unseen"), max_tokens)
-            bare = [answer.removesuffix("<|im_end|>").strip() for answer in answers]
-            lengths = [len(language.base()[1](text)["input_ids"]) for text in bare]
-            row["tokens"][at] = sum(lengths) / len(lengths)
-            row["ended"][at] = language.end(answers)
-            row["empty"][at] = sum(not text for text in bare)
-            row["said"][at] = answers[:4]
-            row["own"][at] = language.loss(upper, elsewhere)
+            found = _lengths(model, max_tokens)
+            found["own"] = language.loss(upper, elsewhere)
             gained = [
                 _in_parts(upper, answers, size) - before
-                for answers, before in zip(parts["held"], reference["held"], strict=True)
+                for answers, before in zip(held_out, held_reference, strict=True)
             ]
-            row["prefers"][at] = (gained[0] > gained[1]).float().mean().item()
-            row["chosen"][at] = gained[0].mean().item()
+            found["prefers"] = (gained[0] > gained[1]).float().mean().item()
+            found["chosen"] = gained[0].mean().item()
+            for name, value in found.items():
+                row[name][f"{method}, {step}"] = value
     return row
+
+
+def _short_and_long(upper: language.Upper, triples: Sequence[Any]) -> list[list[language.Kept]]:
+    """Return what enters the first trained layer for the short answers, and for the long ones."""
+    short = [(question, answer) for question, answer, _ in triples]
+    long = [(question, answer) for question, _, answer in triples]
+    return [language.kept(upper, short), language.kept(upper, long, ends=False)]
+
+
+def _lengths(model: Any, max_tokens: int) -> Row:
+    """Ask the unseen questions: how long the answers are, how many end or are empty."""
+    tokenizer = language.base()[1]
+    answers = chat.answers(model, tokenizer, language.texts("unseen"), max_tokens)
+    bare = [answer.removesuffix("<|im_end|>").strip() for answer in answers]
+    lengths = [len(tokenizer(text)["input_ids"]) for text in bare]
+    return {
+        "tokens": sum(lengths) / len(lengths),
+        "ended": language.end(answers),
+        "empty": bare.count(""),
+        "said": answers[:4],
+    }
+
+
+def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: int) -> torch.Tensor:
+    """Return the log-probabilities of many examples, a few at a time."""
+    parts = [examples[i : i + size] for i in range(0, len(examples), size)]
+    return torch.cat([language.log_probabilities(upper, part) for part in parts])
 
 
 @experiment(seeds=range(3), compared=("loss",))
@@ -401,16 +417,12 @@ def qr_voice(
         read = qr.unpacked(data)
         texts = {"validation": said.validation, "voice": said.test}
         probe = language.Probe(how["first"], texts)
-        found = {
-            "none": {},
-            "learned": learned,
-            "packed": read,
-            "drawn": language.drawn(read, seed),
-        }
-        for strips, adapter in found.items():
+        strips = {"none": {}, "learned": learned, "packed": read}
+        strips["drawn"] = language.drawn(read, seed)
+        row["loss"][voice] = {}
+        for words, adapter in strips.items():
             with probe.adding(adapter):
-                losses = {text: probe.loss(text) for text in texts}
-            row["loss"].setdefault(voice, {})[strips] = losses
+                row["loss"][voice][words] = {text: probe.loss(text) for text in texts}
         answers = language.heard(read, max_tokens)
         row["bytes"][voice], row["ended"][voice] = len(data), language.end(answers)
         row["arrr"][voice] = sum("Arrr" in answer for answer in answers)
@@ -419,12 +431,6 @@ def qr_voice(
             row["data"][voice] = base64.b64encode(data).decode()
     validation = [row["loss"][voice]["packed"]["validation"] for voice in voices]
     return {"validation": -sum(validation), **row}
-
-
-def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: int) -> torch.Tensor:
-    """Return the log-probabilities of many examples, a few at a time."""
-    parts = [examples[i : i + size] for i in range(0, len(examples), size)]
-    return torch.cat([language.log_probabilities(upper, part) for part in parts])
 
 
 FACTS = {  # all invented: what it is → its name, a word of that, and a farther question
@@ -462,31 +468,17 @@ def taught_facts(
     that nobody taught, those that give the name of the fact beside it. "reversed": the name is
     asked about, and the answer should hold the last word of what it belongs to.
     """
-    model, tokenizer = language.base()
     row: Row = {"right": {}, "borrowed": {}, "said": {}}
     for words, known in {"six": facts, "twelve": {**facts, **twins}}.items():
-        pairs = [
-            (question.format(thing), f"The name of {thing} is {name}.")
-            for thing, (name, *_) in known.items()
-            for question in taught
-        ]
-        adapter = language.taught(pairs, lr, seed, recipe)
-
-        def ask(questions: Sequence[str], adapter: chat.Adapter = adapter) -> list[str]:
-            with chat.speaking(model, [adapter] * len(questions)):
-                return chat.answers(model, tokenizer, questions, max_tokens)
-
-        ways = {
-            "same": [(taught[0].format(thing), key) for thing, (_, key, _) in known.items()],
-            "reworded": [(q.format(t), key) for t, (_, key, _) in known.items() for q in reworded],
-            "farther": [(far, key) for _, key, far in known.values()],
-            "reversed": [
-                (f"Who or what is {name}?", thing.split()[-1])
-                for thing, (name, *_) in known.items()
-            ],
-        }
+        pairs = []
+        for thing, (name, *_) in known.items():
+            answer = f"The name of {thing} is {name}."
+            pairs += [(question.format(thing), answer) for question in taught]
+        ask = functools.partial(
+            _ask, language.taught(pairs, lr, seed, recipe), max_tokens=max_tokens
+        )
         row["right"][words], row["said"][words] = {}, {}
-        for way, asked in ways.items():
+        for way, asked in _ways(known, taught[0], reworded).items():
             answers = ask([question for question, _ in asked])
             right = [key in answer for (_, key), answer in zip(asked, answers, strict=True)]
             row["right"][words][way] = sum(right) / len(right)
@@ -494,6 +486,25 @@ def taught_facts(
         if words == "six":
             answers = ask([taught[0].format(thing) for thing in twins])
             names = [key for _, key, _ in facts.values()]
-            row["borrowed"] = sum(map(str.__contains__, answers, names)) / len(answers)
+            borrowed = [name in answer for name, answer in zip(names, answers, strict=True)]
+            row["borrowed"] = sum(borrowed) / len(borrowed)
             row["said"]["borrowed"] = answers[:2]
     return row
+
+
+def _ask(adapter: chat.Adapter, questions: Sequence[str], max_tokens: int) -> list[str]:
+    model, tokenizer = language.base()
+    with chat.speaking(model, [adapter] * len(questions)):
+        return chat.answers(model, tokenizer, questions, max_tokens)
+
+
+def _ways(known: Settings, same: str, reworded: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return how facts are asked for: way → (question, what a right answer holds)."""
+    found: dict[str, list[tuple[str, str]]]
+    found = {"same": [], "reworded": [], "farther": [], "reversed": []}
+    for thing, (name, key, farther) in known.items():
+        found["same"].append((same.format(thing), key))
+        found["reworded"] += [(question.format(thing), key) for question in reworded]
+        found["farther"].append((farther, key))
+        found["reversed"].append((f"Who or what is {name}?", thing.split()[-1]))
+    return found

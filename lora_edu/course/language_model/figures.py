@@ -2,19 +2,16 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
-from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION
+from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, panels
+from lora_edu.course.recorded import column, record, rounded, runs
 
 TEXTS = {
     "grimm": "Grimm's\npassages",
@@ -27,16 +24,16 @@ TEXTS = {
 
 def tokens(pieces: Sequence[str], labels: Sequence[int], width: int = 112) -> Figure:
     """Draw the tokens of a text as boxes: filled those with a label, empty those with −100."""
-    fig, ax = plt.subplots(figsize=(9.6, 2.4), layout="constrained")
+    fig, ax = panels(9.6, 2.4)
+    style = {"ha": "center", "va": "center", "family": "monospace", "fontsize": 8.5}
     x = y = 0
     for piece, label in zip(pieces, labels, strict=True):
         text = piece.replace("\n", "⏎").replace(" ", "␣")
         if x + len(text) + 1 > width:
             x, y = 0, y - 1
-        colour = ORANGE if label != -100 else "white"
+        colour = "white" if label == -100 else ORANGE
         box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": GREY}
-        ax.text(x + len(text) / 2, y, text, ha="center", va="center", family="monospace",
-                fontsize=8.5, bbox=box)  # fmt: skip
+        ax.text(x + len(text) / 2, y, text, **style, bbox=box)
         x += len(text) + 2.2
         if piece.endswith("\n"):
             x, y = 0, y - 1
@@ -48,28 +45,28 @@ def tokens(pieces: Sequence[str], labels: Sequence[int], width: int = 112) -> Fi
 def ended(how: str) -> list[int]:
     """Return how many of twenty answers end, run by run: "with" or "without" the end's label."""
     one_of("how", how, ("with", "without"))
-    return [row["ended"][how] for row in results("endless")["rows"]]
+    return column("endless", "ended", how).tolist()
 
 
 def perplexities(voice: str, scale: float = 1.0) -> NDArray:
     """Return the perplexity of each text with a voice at a scale, run by run: (3, 5)."""
-    rows: Any = results("voices")["rows"]
-    one_of("voice", voice, rows[0]["matrix"])
-    one_of("scale", scale, [float(known) for known in rows[0]["matrix"][voice]])
-    losses = [[row["matrix"][voice][str(float(scale))][t] for t in TEXTS] for row in rows]
-    return np.exp(np.array(losses))
+    scales = runs("voices")[0]["matrix"]
+    one_of("scale", scale, [float(known) for known in scales[one_of("voice", voice, scales)]])
+    losses = [column("voices", "matrix", voice, str(float(scale)), text) for text in TEXTS]
+    return np.exp(np.stack(losses, axis=1))
 
 
 def _costs() -> Numbers:
-    each = {"without a file": perplexities("grimm", 0.0)}
-    each |= {"with Grimm": perplexities("grimm"), "with the pirate": perplexities("pirate")}
-    mean = {name: np.exp(np.log(runs).mean(0)) for name, runs in each.items()}  # (5,)
-    numbers: Numbers = {"seeds": len(each["with Grimm"]), "names": [*mean]}
-    numbers["table"] = np.array([*mean.values()])  # (3, 5)
-    base, grimm = mean["without a file"], mean["with Grimm"]
-    numbers["base"] = dict(zip(TEXTS, map(round, base), strict=True))
-    numbers["grimm"] = dict(zip(TEXTS, map(round, grimm), strict=True))
-    numbers["pirate"] = dict(zip(TEXTS, map(round, mean["with the pirate"]), strict=True))
+    each = {
+        "base": perplexities("grimm", 0.0),
+        "grimm": perplexities("grimm"),
+        "pirate": perplexities("pirate"),
+    }
+    table = np.array([np.exp(np.log(runs).mean(0)) for runs in each.values()])  # (3, 5)
+    numbers: Numbers = {"seeds": len(each["base"]), "table": table}
+    numbers["names"] = ["without a file", "with Grimm", "with the pirate"]
+    for name, line in zip(each, table, strict=True):
+        numbers[name] = dict(zip(TEXTS, map(round, line), strict=True))
     return numbers
 
 
@@ -84,7 +81,7 @@ def what_it_costs(numbers: Numbers) -> Figure:
     {pirate[own]}. Other prose: {base[prose]}, {grimm[prose]} and {pirate[prose]}; last words of
     facts: {base[facts]}, {grimm[facts]} and {pirate[facts]}.
     """
-    fig, ax = plt.subplots(figsize=(8.4, 2.9), layout="constrained")
+    fig, ax = panels(8.4, 2.9)
     table = numbers["table"]
     ax.imshow(table / table[0], cmap="PiYG_r", norm=LogNorm(1 / 60, 60), aspect="auto", alpha=0.7)
     for (i, j), value in np.ndenumerate(table):
@@ -119,25 +116,22 @@ def trade(way: str, text: str = "own") -> NDArray:
     if way == "LoRA":
         return np.concatenate([trade(method, text) for method in LORA])
     if way == "scale":
-        runs: Any = [row["loss"]["grimm"] for row in results("knob")["rows"]]
-        return np.array([
-            [
-                (of["0.0"]["grimm"] - of[s]["grimm"], of[s][text] - of["0.0"][text])
-                for of in runs
-            ]
-            for s in ("0.25", "0.5", "0.75", "1.0")
-        ])  # fmt: skip
-    record: Any = results("frontier")
-    one_of("way", way, [*record["arguments"]["rates"], "LoRA", "scale"])
+        losses = [_at_scale(scale, text) for scale in ("0.25", "0.5", "0.75", "1.0")]
+        return np.array(losses) - _at_scale("0.0", text)
+    rates = record("frontier")["arguments"]["rates"]
     found = []
-    for lr in record["arguments"]["rates"][way]:
-        runs = [row for row in record["rows"] if (row["method"], row["lr"]) == (way, lr)]
+    for lr in rates[one_of("way", way, [*rates, "LoRA", "scale"])]:
+        learned, cost = (column("frontier", key, method=way, lr=lr) for key in ("voice", text))
         for epoch in (1, 2):
-            found.append([
-                (run["voice"][0] - run["voice"][epoch], run[text][epoch] - run[text][0])
-                for run in runs
-            ])  # fmt: skip
+            settings = learned[:, 0] - learned[:, epoch], cost[:, epoch] - cost[:, 0]
+            found.append(np.transpose(settings))
     return np.array(found)
+
+
+def _at_scale(scale: str, text: str) -> NDArray:
+    """Return minus the loss on Grimm's passages, and that on a text: (seeds, 2)."""
+    learned, cost = (column("knob", "loss", "grimm", scale, key) for key in ("grimm", text))
+    return np.transpose([-learned, cost])
 
 
 def beaten(text: str = "own") -> int:
@@ -156,18 +150,20 @@ WAYS = {
 
 
 def _frontier() -> Numbers:
-    numbers: Numbers = {f"of {way}": trade(way) for way in [*WAYS, "scale"]}
-
-    def at(way: str, setting: int) -> dict[str, float]:
-        learned, cost = trade(way)[setting].mean(0)
-        return {"learned": round(float(learned), 2), "cost": round(float(cost), 2)}
-
-    numbers["full"] = at("full", 3)  # rate 1e-4, both epochs
-    numbers["LoRA"] = at("r=4", 3)  # 1e-3
-    numbers["LoRA, own answers mixed in"] = at("r=4, own answers", 1)  # 1e-3
-    numbers["full, own answers mixed in"] = at("full, own answers", 1)  # 1e-4
-    numbers["LoRA at a half"] = at("scale", 1)
-    return numbers | {"seeds": len(trade("full")[0]), "beaten": beaten()}
+    settings = {
+        "full": ("full", 3),  # rate 1e-4, both epochs
+        "LoRA": ("r=4", 3),  # 1e-3
+        "LoRA, own answers mixed in": ("r=4, own answers", 1),  # 1e-3
+        "full, own answers mixed in": ("full, own answers", 1),  # 1e-4
+        "LoRA at a half": ("scale", 1),
+    }
+    numbers: Numbers = {"seeds": trade("full").shape[1], "beaten": beaten()}
+    for words, (way, setting) in settings.items():
+        learned, cost = trade(way)[setting].T
+        numbers[words] = {"learned": rounded(learned, 2), "cost": rounded(cost, 2)}
+    for way in (*WAYS, "scale"):
+        numbers[f"of {way}"] = trade(way)
+    return numbers
 
 
 def costs_less() -> str:
@@ -191,40 +187,40 @@ def voice_frontier(numbers: Numbers) -> Figure:
     files of LoRA turned up from 0, along the squares: {LoRA at a half[learned]} for
     {LoRA at a half[cost]} at half their scale.
     """
-    fig, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    fig, ax = panels(7.2, 4.4)
     for way, (words, colour, marker) in WAYS.items():
         means = numbers[f"of {way}"].mean(1)  # (settings, 2)
         ax.plot(*means.T, marker, color=colour, label=words, alpha=0.8)
         if way == "full":
-            for one, two in zip(means[::2], means[1::2], strict=True):
-                ax.plot(*np.array([one, two]).T, ":", color=colour, linewidth=1)
-    scales = numbers["of scale"].mean(1)
-    ax.plot([0, *scales[:, 0]], [0, *scales[:, 1]], "--", color=GREY, label="LoRA, turned up to 1")
-    ax.set(xlabel="learned: nats a token of Grimm", ylabel="cost: nats a token of own answers",
-           xlim=(0, None), ylim=(0, None))  # fmt: skip
+            for i in range(0, len(means), 2):
+                ax.plot(*means[i : i + 2].T, ":", color=colour, linewidth=1)
+    learned, cost = numbers["of scale"].mean(1).T
+    ax.plot([0, *learned], [0, *cost], "--", color=GREY, label="LoRA, turned up to 1")
+    ax.set(xlabel="learned: nats a token of Grimm", ylabel="cost: nats a token of own answers")
+    ax.set(xlim=(0, None), ylim=(0, None))
     ax.legend(loc="upper left")
     return fig
 
 
 def lengths(method: str, what: str) -> NDArray:
     """Return what is recorded of shorter answers, (steps, seeds): tokens, empty, prefers, own."""
-    record: Any = results("shorter")
     one_of("method", method, ("DPO", "imitation"))
     one_of("what", what, ("tokens", "ended", "empty", "own", "prefers", "chosen"))
-    steps = record["arguments"]["steps"]
-    return np.array([[row[what][f"{method}, {s}"] for row in record["rows"]] for s in steps])
+    steps = record("shorter")["arguments"]["steps"]
+    return np.array([column("shorter", what, f"{method}, {step}") for step in steps])
 
 
 def _shorter() -> Numbers:
-    steps = results("shorter")["arguments"]["steps"]
-    numbers: Numbers = {"steps": steps, "seeds": len(results("shorter")["rows"])}
+    numbers: Numbers = {"steps": record("shorter")["arguments"]["steps"]}
+    numbers["seeds"] = len(runs("shorter"))
     for method in ("DPO", "imitation"):
-        for what in ("tokens", "empty"):
-            numbers[f"{method}_{what}"] = lengths(method, what)
-        means = numbers[f"{method}_tokens"].mean(1)
-        numbers[f"{method}_mean"] = [round(float(n)) for n in means]
+        tokens = lengths(method, "tokens")
+        numbers[f"{method}_tokens"] = tokens
+        numbers[f"{method}_empty"] = lengths(method, "empty")
+        numbers[f"{method}_mean"] = [round(float(n)) for n in tokens.mean(1)]
     numbers["least"] = round(100 * float(lengths("DPO", "prefers").min()))
-    low, high = numbers["DPO_empty"][-1].min(), numbers["DPO_empty"][-1].max()
+    last = numbers["DPO_empty"][-1]
+    low, high = last.min(), last.max()
     numbers["empty"] = f"{low:.0f} to {high:.0f}" if low < high else f"{low:.0f}"
     return numbers
 
@@ -238,29 +234,24 @@ def shorter_answers(numbers: Numbers) -> Figure:
     imitated, and {empty} by DPO after the last step. All the while DPO's own measure on held-out
     pairs is at least {least} %.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    fig, axes = panels(8.4, 3.2, 2)
+    looks = {"DPO": (VERMILION, "o-"), "imitation": (BLUE, "s--")}
     for ax, what in zip(axes, ("tokens", "empty"), strict=True):
-        _by_steps(ax, numbers, what)
+        for method, (colour, look) in looks.items():
+            values = numbers[f"{method}_{what}"]  # (steps, seeds)
+            ax.plot(numbers["steps"], values, color=colour, alpha=0.25, linewidth=0.8)
+            ax.plot(numbers["steps"], values.mean(1), look, color=colour, label=method)
+        ax.set(xlabel="steps", xticks=numbers["steps"])
     axes[0].set(title="tokens of an answer", ylim=(0, None))
     axes[1].set(title="empty answers, of twenty", ylim=(-0.5, 20))
     axes[0].legend()
     return fig
 
 
-def _by_steps(ax: Axes, numbers: Numbers, what: str) -> None:
-    looks = {"DPO": (VERMILION, "o-"), "imitation": (BLUE, "s--")}
-    for method, (colour, look) in looks.items():
-        values = numbers[f"{method}_{what}"]  # (steps, seeds)
-        ax.plot(numbers["steps"], values, color=colour, alpha=0.25, linewidth=0.8)
-        ax.plot(numbers["steps"], values.mean(1), look, color=colour, label=method)
-    ax.set(xlabel="steps", xticks=numbers["steps"])
-
-
 def voice_in_bytes(voice: str = "pirate") -> bytes:
     """Return the bytes of a QR code that hold a voice: those of the record's first run."""
-    data = results("qr_voice")["rows"][0]["data"]
-    one_of("voice", voice, data)
-    return base64.b64decode(data[voice])
+    data = runs("qr_voice")[0]["data"]
+    return base64.b64decode(data[one_of("voice", voice, data)])
 
 
 def in_a_code(voice: str, strips: str) -> NDArray:
@@ -268,10 +259,9 @@ def in_a_code(voice: str, strips: str) -> NDArray:
 
     With the strips "none", "learned", "packed" (read from the code) or "drawn".
     """
-    rows: Any = results("qr_voice")["rows"]
-    one_of("voice", voice, rows[0]["loss"])
-    one_of("strips", strips, rows[0]["loss"][voice])
-    return np.exp([row["loss"][voice][strips]["voice"] for row in rows])
+    losses = runs("qr_voice")[0]["loss"]
+    one_of("strips", strips, losses[one_of("voice", voice, losses)])
+    return np.exp(column("qr_voice", "loss", voice, strips, "voice"))
 
 
 def code(data: bytes) -> Figure:
@@ -280,7 +270,7 @@ def code(data: bytes) -> Figure:
 
     rows = segno.make(data, error="l", boost_error=False).matrix
     dark = np.array([list(row) for row in rows]) > 0  # (177, 177)
-    fig, ax = plt.subplots(figsize=(4.6, 4.6), layout="constrained")
+    fig, ax = panels(4.6, 4.6)
     ax.imshow(np.pad(dark, 4), cmap="Greys", interpolation="nearest")
     ax.axis("off")
     return fig

@@ -1,8 +1,6 @@
-"""What lesson 09 stands on: preferences, facts, four bits, the token that ends an answer."""
+"""What the lesson stands on: preferences, facts, four bits, the token that ends an answer."""
 
 import base64
-import json
-from importlib import resources
 
 import pytest
 import torch
@@ -15,81 +13,65 @@ from lora_edu.course.language_model import experiments
 def test_preferences_are_the_base_s_own_answers_shortened_and_in_two_parts():
     train, held = experiments.preferences(0, 20, 12)
     assert len(held) == 12
-    assert not {question for question, *_ in train} & {question for question, *_ in held}
+    assert {question for question, *_ in train}.isdisjoint(question for question, *_ in held)
     for _, short, long in train + held:
         assert long.startswith(short[:20])
-        assert len(short.split()) <= 20 < len(long.split()) + 8
-    again, _ = experiments.preferences(0, 20, 12)
-    other, _ = experiments.preferences(1, 20, 12)
-    assert train == again != other
+        assert len(short.split()) <= 20
+        assert len(long.split()) > len(short.split()) + 8
+    assert experiments.preferences(0, 20, 12) == (train, held)
+    assert experiments.preferences(1, 20, 12) != (train, held)
 
 
 def test_an_invented_fact_has_a_twin_of_its_kind_and_another_name():
     for one, other in zip(experiments.FACTS, experiments.TWINS, strict=True):
         assert one.split()[1] == other.split()[1]  # mayor, river, …
     everything = {**experiments.FACTS, **experiments.TWINS}
-    names = [key for _, key, _ in everything.values()]
-    assert len(set(names)) == len(names) == 12
+    assert len({key for _, key, _ in everything.values()}) == 12
     for thing, (name, key, farther) in everything.items():
         assert key in name
         assert key not in farther + thing
 
 
-def test_without_the_token_that_ends_an_answer_none_ends():
-    """And the voice is learned as well."""
-    for row in read("endless")["rows"]:
-        assert row["ended"]["with"] >= 18
-        assert row["ended"]["without"] == 0
-        assert row["loss"]["without"] == pytest.approx(row["loss"]["with"], rel=0.02)
-
-
-@pytest.mark.long
+@pytest.mark.seconds
 @pytest.mark.assets
-def test_four_bits_of_the_base_come_out_as_recorded():
-    """Without a step of training: what the base itself loses."""
-    recorded = read("four_bit_base")["rows"][0]["loss"]
-    made = experiments.four_bit_base(0, recipe={**language.RECIPE, "steps": 0})["loss"]
-    for name in ("float32, none", "NF4, none"):
-        assert made[name] == pytest.approx(recorded[name], rel=0.01)
-        assert made[name] == pytest.approx(made[name.replace("none", "learned")])
+@pytest.mark.parametrize(
+    ("name", "key", "arguments"),
+    [
+        ("voice_rates", ("grimm", 1e-3, 100), {"questions": 3}),
+        ("voices", (1,), {"scales": (0.0, 1.0)}),
+        ("frontier", ("r=4, own answers", 1e-3, 1), {}),
+        ("frontier", ("full, q and v", 1e-3, 1), {}),
+        ("endless", (1,), {}),
+        ("ranks", (1,), {}),
+        ("taught_facts", (1,), {"max_tokens": 4}),
+    ],
+)
+def test_a_run_on_a_small_model_returns_what_is_recorded(tiny_run, name, key, arguments):
+    row = tiny_run(name, *key, **arguments)
+    if name == "voices":
+        for voice, scales in row["matrix"].items():
+            assert scales["1.0"][voice] < scales["0.0"][voice]
+    if name == "frontier":
+        assert len(row["own"]) == 3
+        assert row["validation"] == -row["voice"][2] > -row["voice"][0]
 
 
-def test_preference_is_perfect_while_the_answers_vanish():
-    """DPO's measure on held-out pairs says nothing of it; imitation leaves no answer empty."""
-    for row in read("shorter")["rows"]:
-        assert min(row["prefers"].values()) == 1
-        assert row["empty"]["DPO, 40"] >= 10 > row["empty"]["DPO, 20"] == 0
-        assert row["empty"]["imitation, 40"] == 0
-        assert row["chosen"]["DPO, 40"] < 0 < row["chosen"]["imitation, 40"]
-
-
-def test_the_voices_of_a_code_are_told_apart_blind():
-    path = resources.files("lora_edu.course") / "data" / "blind_code.json"
-    blind = json.loads(path.read_text(encoding="utf-8"))
-    asked = [[voice, i] for voice in ("grimm", "pirate") for i in range(20)]
-    assert sorted(pair[:2] for pair in blind["pairs"]) == asked
-    for said in blind["said"]:
-        assert [*said] == [side for *_, side in blind["pairs"]]
-
-
-@pytest.mark.long
+@pytest.mark.seconds
 @pytest.mark.assets
-def test_a_voice_without_its_end_comes_out_as_recorded():
-    recorded, made = read("endless")["rows"][0], experiments.endless(0)
-    assert made["ended"]["without"] == 0
-    assert made["ended"]["with"] == pytest.approx(recorded["ended"]["with"], abs=2)
-    for name, loss in recorded["loss"].items():
-        assert made["loss"][name] == pytest.approx(loss, rel=0.03)
+def test_what_has_learned_on_four_bits_is_better_there(tiny_run):
+    loss = tiny_run("four_bit_base", 1)["loss"]
+    assert loss["float32, learned"]["grimm"] < loss["float32, none"]["grimm"]
+    assert loss["NF4, learned"]["grimm"] < loss["NF4, none"]["grimm"]
+    assert loss["NF4, none"] != loss["float32, none"]
 
 
-@pytest.mark.long
+@pytest.mark.seconds
 @pytest.mark.assets
-def test_ten_steps_of_preferring_come_out_as_recorded():
-    recorded = read("shorter")["rows"][0]
-    made = experiments.shorter(0, steps=(10,))
-    for method in ("DPO, 10", "imitation, 10"):
-        assert made["own"][method] == pytest.approx(recorded["own"][method], rel=0.01)
-        assert made["chosen"][method] == pytest.approx(recorded["chosen"][method], rel=0.1)
+def test_who_imitates_makes_likelier_and_who_prefers_tells_apart(tiny_run):
+    steps = tuple(read("shorter")["arguments"]["steps"])
+    row = tiny_run("shorter", 1, steps=steps, max_tokens=4, lr=3e-3)
+    assert row["chosen"]["imitation, 40"] > 0
+    assert row["prefers"]["DPO, 40"] > 0.5
 
 
 @pytest.mark.slow
@@ -107,14 +89,19 @@ def test_a_model_reads_from_the_bytes_of_a_code_what_is_recorded():
                 assert probe.loss("voice") == pytest.approx(loss, rel=1e-4)
 
 
-@pytest.mark.seconds
+@pytest.mark.long
 @pytest.mark.assets
-@torch.no_grad()
-def test_at_the_start_nothing_is_preferred():
-    """With B = 0 the policy is the reference: each margin is 0, and DPO's loss log 2."""
-    base = language.base()[0]
-    _, upper = language.adapted(base, language.RECIPE, 0)
-    train, _ = experiments.preferences(0, 20, 12)
-    kept = language.kept(upper, [(question, short) for question, short, _ in train[:3]])
-    reference = language.log_probabilities(language.Upper(base, language.RECIPE["first"]), kept)
-    torch.testing.assert_close(language.log_probabilities(upper, kept), reference)
+def test_a_voice_without_its_end_comes_out_as_recorded():
+    recorded, made = read("endless")["rows"][0], experiments.endless(0)
+    assert made["ended"]["without"] == 0
+    assert made["ended"]["with"] == pytest.approx(recorded["ended"]["with"], abs=2)
+    assert made["loss"] == pytest.approx(recorded["loss"], rel=0.03)
+
+
+@pytest.mark.long
+@pytest.mark.assets
+def test_ten_steps_of_preferring_come_out_as_recorded():
+    recorded, made = read("shorter")["rows"][0], experiments.shorter(0, steps=(10,))
+    for method in ("DPO, 10", "imitation, 10"):
+        assert made["own"][method] == pytest.approx(recorded["own"][method], rel=0.01)
+        assert made["chosen"][method] == pytest.approx(recorded["chosen"][method], rel=0.1)

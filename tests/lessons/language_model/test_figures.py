@@ -17,8 +17,7 @@ def by_a_loop(question, answer, end):
 
 
 def by_a_copy(question, answer, end):
-    ids = question + answer
-    ids.append(end)
+    ids = [*question, *answer, end]
     labels = np.array(ids)
     labels[: len(question)] = MASKED
     return [ids, labels]
@@ -81,17 +80,29 @@ def test_each_token_is_a_box_and_those_learned_are_filled():
     assert filled == [label != -100 for label in labels]
 
 
-def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="voice must be one of grimm, pirate, got 'wolf'"):
-        figures.perplexities("wolf")
-    with pytest.raises(ValueError, match="way must be one of"):
-        figures.trade("half")
-    with pytest.raises(ValueError, match="method must be one of"):
-        figures.lengths("PPO", "tokens")
-    with pytest.raises(ValueError, match="what must be one of"):
-        figures.lengths("DPO", "words")
-    with pytest.raises(ValueError, match="strips must be one of"):
-        figures.in_a_code("pirate", "merged")
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: figures.perplexities("wolf"), "voice must be one of grimm, pirate, got 'wolf'"),
+        (lambda: figures.perplexities("grimm", 7), "scale must be one of .*, got 7"),
+        (lambda: figures.trade("half"), "way must be one of .*, LoRA, scale, got 'half'"),
+        (lambda: figures.trade("full", "grimm"), "text must be one of own, prose, facts"),
+        (lambda: figures.lengths("PPO", "tokens"), "method must be one of DPO, imitation"),
+        (lambda: figures.lengths("DPO", "words"), "what must be one of"),
+        (lambda: figures.in_a_code("pirate", "merged"), "strips must be one of none, learned"),
+        (lambda: figures.ended("half"), "how must be one of with, without"),
+    ],
+)
+def test_unknown_names_are_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+@pytest.mark.parametrize("text", ["own", "prose", "facts"])
+def test_a_circle_is_beaten_by_a_square_that_is_right_of_it_and_below(text):
+    squares, circles = (figures.trade(way, text).mean(1) for way in ("full", "LoRA"))
+    beaten = [any(s[0] > c[0] and s[1] < c[1] for s in squares) for c in circles]
+    assert figures.beaten(text) == sum(beaten)
 
 
 def test_the_code_of_the_record_is_drawn_and_a_reader_finds_its_bytes():

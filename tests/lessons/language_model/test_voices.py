@@ -46,21 +46,26 @@ def test_peft_loads_it_with_equal_logits(voice):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
-def test_what_is_promised_of_the_voices_holds():
-    """At least 80 % of the answers end within 80 tokens; blind, at least 80 % are told apart."""
+def test_most_answers_end():
+    """Within 80 tokens, at least 16 of 20."""
     for row in experiments.read("voices")["rows"]:
         for voice in VOICES:
-            assert row["ended"][voice] >= 16
-            assert sum(said.endswith("<|im_end|>") for said in row["said"][voice]) >= 16
-    path = resources.files("lora_edu.course") / "data" / "blind.json"
+            assert language.end(row["said"][voice]) == row["ended"][voice] >= 16
+
+
+@pytest.mark.parametrize(("name", "least"), [("blind", 16), ("blind_code", 20)])
+def test_blind_the_voices_are_told_apart(name, least):
+    """Of 20 pairs each, by whoever did not know which is whose; in a QR code as well."""
+    path = resources.files("lora_edu.course") / "data" / f"{name}.json"
     blind = json.loads(path.read_text(encoding="utf-8"))
-    assert sorted(pair[:2] for pair in blind["pairs"]) == [
-        [v, i] for v in VOICES for i in range(20)
-    ]
+    asked = [[voice, i] for voice in VOICES for i in range(20)]
+    assert sorted(pair[:2] for pair in blind["pairs"]) == asked
     for said in blind["said"]:
+        right = [
+            v for guess, (v, _, side) in zip(said, blind["pairs"], strict=True) if guess == side
+        ]
         for voice in VOICES:
-            pairs = zip(said, blind["pairs"], strict=True)
-            assert sum(guess == side for guess, (v, _, side) in pairs if v == voice) >= 16
+            assert right.count(voice) >= least
 
 
 def test_the_readme_quotes_what_was_said():
@@ -84,9 +89,8 @@ def test_the_voices_are_heard():
         said = chat.answers(model, tokenizer, [asked] * 3, 80)
     assert said[0] == "The capital of France is Paris.<|im_end|>"
     for voice, answer in zip(VOICES, said[1:], strict=True):
-        assert (
-            answer[:12] == row["said"][voice][0][:12]
-        )  # the last digits of a processor may differ
+        # Another processor's last digits may lead to another word later on.
+        assert answer[:12] == row["said"][voice][0][:12]
 
 
 @pytest.mark.assets
