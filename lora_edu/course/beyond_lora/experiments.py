@@ -53,8 +53,13 @@ def grid(
     return {f"{kind} r={r} alpha={alpha}": rates for kind, of in alphas.items() for alpha in of}
 
 
+def alone(chosen: Mapping[str, float]) -> dict[str, Sequence[float]]:
+    """Return each method with the one rate that was chosen for it."""
+    return {method: (lr,) for method, lr in chosen.items()}
+
+
 HALF_DECADES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-LR, SLOW, WIDE = (HALF_DECADES[i:j] for i, j in ((0, 6), (1, 4), (1, 5)))
+LR, SLOW, WIDE = HALF_DECADES[:6], HALF_DECADES[1:4], HALF_DECADES[1:5]
 
 # -- digits ---------------------------------------------------------------------------------------
 
@@ -70,22 +75,44 @@ GRID = {"full": LR} | grid(ALPHAS, LR)
 GRID |= grid({"lora": (8, 64, 512, 2048, 8192, 32768)}, LR, r=64)
 GRID |= grid({"pissa": (1,), "random start": (1,)}, HALF_DECADES[1:])
 # What is reported: what the tuning chose, with alpha = 8 and with the best alpha.
-TURNED_RATES = {
-    "full": (1e-2,), "lora r=8 alpha=8": (1e-2,), "lora r=8 alpha=512": (1e-3,),
-    "rslora r=8 alpha=8": (1e-2,), "lora+ r=8 alpha=8": (3e-3,), "lora+ r=8 alpha=32": (1e-3,),
-    "dora r=8 alpha=8": (3e-2,), "dora r=8 alpha=32": (1e-2,), "pissa r=8 alpha=8": (3e-3,),
-    "pissa r=8 alpha=128": (3e-3,), "random start r=8 alpha=8": (1e-2,),
-    "random start r=8 alpha=32": (3e-3,), "lora r=64 alpha=8": (1e-2,),
-    "lora r=64 alpha=64": (3e-3,), "lora r=64 alpha=8192": (3e-4,),
-}  # fmt: skip
-INVERTED_RATES = {
-    "full": (1e-2,), "lora r=8 alpha=8": (1e-2,), "lora r=8 alpha=2048": (1e-3,),
-    "rslora r=8 alpha=8": (3e-3,), "lora+ r=8 alpha=8": (1e-3,), "lora+ r=8 alpha=128": (1e-3,),
-    "dora r=8 alpha=8": (1e-2,), "dora r=8 alpha=2048": (3e-3,), "pissa r=8 alpha=8": (1e-2,),
-    "pissa r=8 alpha=128": (1e-3,), "random start r=8 alpha=8": (1e-2,),
-    "random start r=8 alpha=1": (3e-2,), "lora r=64 alpha=8": (1e-2,),
-    "lora r=64 alpha=64": (3e-3,), "lora r=64 alpha=8192": (3e-4,),
-}  # fmt: skip
+TURNED_RATES = alone(
+    {
+        "full": 1e-2,
+        "lora r=8 alpha=8": 1e-2,
+        "lora r=8 alpha=512": 1e-3,
+        "rslora r=8 alpha=8": 1e-2,
+        "lora+ r=8 alpha=8": 3e-3,
+        "lora+ r=8 alpha=32": 1e-3,
+        "dora r=8 alpha=8": 3e-2,
+        "dora r=8 alpha=32": 1e-2,
+        "pissa r=8 alpha=8": 3e-3,
+        "pissa r=8 alpha=128": 3e-3,
+        "random start r=8 alpha=8": 1e-2,
+        "random start r=8 alpha=32": 3e-3,
+        "lora r=64 alpha=8": 1e-2,
+        "lora r=64 alpha=64": 3e-3,
+        "lora r=64 alpha=8192": 3e-4,
+    }
+)
+INVERTED_RATES = alone(
+    {
+        "full": 1e-2,
+        "lora r=8 alpha=8": 1e-2,
+        "lora r=8 alpha=2048": 1e-3,
+        "rslora r=8 alpha=8": 3e-3,
+        "lora+ r=8 alpha=8": 1e-3,
+        "lora+ r=8 alpha=128": 1e-3,
+        "dora r=8 alpha=8": 1e-2,
+        "dora r=8 alpha=2048": 3e-3,
+        "pissa r=8 alpha=8": 1e-2,
+        "pissa r=8 alpha=128": 1e-3,
+        "random start r=8 alpha=8": 1e-2,
+        "random start r=8 alpha=1": 3e-2,
+        "lora r=64 alpha=8": 1e-2,
+        "lora r=64 alpha=64": 3e-3,
+        "lora r=64 alpha=8192": 3e-4,
+    }
+)
 
 
 def adapt(base: nn.Module, kind: str, seed: int, r: int = 8, alpha: float = 8) -> nn.Module:
@@ -112,21 +139,25 @@ def _descendant(
 ) -> Row:  # fmt: skip
     """Fine-tune the digits' network as one of LoRA's descendants."""
     data = {**data, "split": seed}
-    _, base = pretrained(seed, data, pretraining)
     now = task(**data)
+    _, base = pretrained(seed, data, pretraining)
     kind, numbers = settings(method)
     model = adapt(base, kind, seed, **numbers)
     groups = loraplus_groups(model, lr, training["ratio"] if kind == "lora+" else 1)
+    optimizer = torch.optim.Adam(groups, fused=True)
     generator = torch.Generator().manual_seed(seed)
     batches = Batches(*now.train, size=training["size"], generator=generator)
-    history = fit(
-        model, batches, nn.functional.cross_entropy, torch.optim.Adam(groups, fused=True),
-        training["epochs"], validate=lambda model: accuracy(model, now.validation),
-    )  # fmt: skip
+    loss, epochs = nn.functional.cross_entropy, training["epochs"]
+
+    def validate(model: nn.Module) -> float:
+        return accuracy(model, now.validation)
+
+    history = fit(model, batches, loss, optimizer, epochs, validate=validate)
     row: Row = {"validation": history.validation[-1]}
     if "test" in parts:
-        old = accuracy(model, upright(data).test)
-        row |= {"test": accuracy(model, now.test), "upright": old, "curve": history.validation}
+        row["test"] = accuracy(model, now.test)
+        row["upright"] = accuracy(model, upright(data).test)
+        row["curve"] = history.validation
     return row
 
 
@@ -156,9 +187,13 @@ def descendants_inverted(
 
 
 BATCH_GRID = grid({"lora": (8, 128, 512, 2048)}, LR[:5]) | grid({"pissa": (8,)}, LR[1:])
-BATCH_RATES = {
-    "lora r=8 alpha=8": (3e-3,), "lora r=8 alpha=128": (1e-3,), "pissa r=8 alpha=8": (3e-3,),
-}  # fmt: skip
+BATCH_RATES = alone(
+    {
+        "lora r=8 alpha=8": 3e-3,
+        "lora r=8 alpha=128": 1e-3,
+        "pissa r=8 alpha=8": 3e-3,
+    }
+)
 
 
 @experiment(seeds=range(20), tuning={"rates": BATCH_GRID, "parts": ("validation",)})
@@ -188,14 +223,25 @@ REAL_GRID = {
     "nf4 r=8 alpha=32": WIDE, "nf4 head": (2e-2, 5e-2, 1e-1, 2e-1),
     "head": (2e-2, 5e-2, 1e-1, 2e-1),
 }  # fmt: skip
-REAL_RATES = {
-    "lora r=8 alpha=8": (3e-3,), "lora r=8 alpha=32": (3e-3,), "lora+ r=8 alpha=8": (1e-3,),
-    "lora+ r=8 alpha=2": (3e-3,), "dora r=8 alpha=8": (1e-2,), "dora r=8 alpha=32": (3e-3,),
-    "pissa r=8 alpha=8": (3e-3,), "pissa r=8 alpha=128": (1e-3,),
-    "random start r=8 alpha=32": (3e-3,), "nf4 r=8 alpha=32": (3e-3,), "nf4 head": (1e-1,),
-    "head": (1e-1,), "lora attention r=45 alpha=32": (1e-3,), "lora mlp r=36 alpha=32": (1e-3,),
-    "lora all r=20 alpha=32": (1e-3,),
-}  # fmt: skip
+REAL_RATES = alone(
+    {
+        "lora r=8 alpha=8": 3e-3,
+        "lora r=8 alpha=32": 3e-3,
+        "lora+ r=8 alpha=8": 1e-3,
+        "lora+ r=8 alpha=2": 3e-3,
+        "dora r=8 alpha=8": 1e-2,
+        "dora r=8 alpha=32": 3e-3,
+        "pissa r=8 alpha=8": 3e-3,
+        "pissa r=8 alpha=128": 1e-3,
+        "random start r=8 alpha=32": 3e-3,
+        "nf4 r=8 alpha=32": 3e-3,
+        "nf4 head": 1e-1,
+        "head": 1e-1,
+        "lora attention r=45 alpha=32": 1e-3,
+        "lora mlp r=36 alpha=32": 1e-3,
+        "lora all r=20 alpha=32": 1e-3,
+    }
+)
 REAL_STEPS = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 
@@ -224,10 +270,11 @@ def descendants_minilm(
     ``nf4``: the weights of both layers are rounded before. ``head``: nothing else trains.
     """
     kind, numbers = settings(method)
-    kind, _, place = kind.partition(" ") if kind.startswith("lora ") else (kind, "", "")
-    base = rounded(copy.deepcopy(minilm.encoder())) if kind.startswith("nf4") else minilm.encoder()
+    base = minilm.encoder()
+    if kind.startswith("nf4"):
+        base = rounded(copy.deepcopy(base))
     if numbers:
-        modules = placed.get(place, minilm.QUERY_VALUE)
+        modules = placed.get(kind.removeprefix("lora "), minilm.QUERY_VALUE)
         model = minilm.adapt(base, seed, modules, numbers["r"], numbers["alpha"])
     else:
         model = minilm.adapt(base, seed)
@@ -237,9 +284,9 @@ def descendants_minilm(
             CHANGES[kind](model)
     here = minilm.cached_part("train", seed, **posts)
     minilm.train(model, here, lr, seed, **training, ratio=ratio if kind == "lora+" else 1)
-    row: Row = {
-        part: minilm.accuracy(model, minilm.cached_part(part, seed, **posts)) for part in parts
-    }
+    row: Row = {}
+    for part in parts:
+        row[part] = minilm.accuracy(model, minilm.cached_part(part, seed, **posts))
     row["neighbours"] = minilm.neighbours(model, minilm.cached_part("train", seed, **elsewhere))
     return row
 

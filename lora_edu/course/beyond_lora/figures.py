@@ -1,20 +1,18 @@
 """Figures: curves without names, gains with and without care, a row of DoRA, rates."""
 
-import functools
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.pyplot import rc_context
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
 from lora_edu.course.beyond_lora.experiments import rounding_error as rounding_error  # for the page
 from lora_edu.course.beyond_lora.experiments import settings
-from lora_edu.course.experiments import intervals, results
+from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
+from lora_edu.course.recorded import column, record, rounded
 
 TASKS = {"inverted": "inverted digits", "turned": "turned digits", "minilm": "MiniLM, newsgroups"}
 KINDS = {
@@ -31,33 +29,27 @@ SECRET = {"A": "dora", "B": "lora+", "C": "pissa", "D": "lora", "E": "random sta
 RECORDED = {task: f"descendants_{task}" for task in TASKS} | {"small batches": "small_batches"}
 
 
-@functools.cache
-def _record(task: str, tuning: bool) -> dict[str, Any]:
-    """Return a record of the descendants, read once."""
-    one_of("task", task, RECORDED)
-    return results(f"{RECORDED[task]}_tuning" if tuning else RECORDED[task])
-
-
 def searched(task: str) -> dict[str, dict[float, float]]:
     """Return what was tried: method → rate → right on validation, a mean."""
-    search = _record(task, True)["search"]
-    return {
-        m: {float(lr): float(np.mean(of)) for lr, of in rates.items()}
-        for m, rates in search.items()
-    }
+    one_of("task", task, RECORDED)
+    found: dict[str, dict[float, float]] = {}
+    for method, rates in record(f"{RECORDED[task]}_tuning")["search"].items():
+        found[method] = {float(lr): float(np.mean(each)) for lr, each in rates.items()}
+    return found
 
 
 def chosen(task: str, kind: str, alpha: int | None = None, r: int = 8) -> tuple[str, float]:
     """Return the method and rate that did best on validation: of all alphas of a kind, or one."""
     found = {}
     for method, rates in searched(task).items():
-        of, numbers = settings(method)
-        fits = of == kind and numbers.get("r", r) == r
+        known, numbers = settings(method)
+        fits = known == kind and numbers.get("r", r) == r
         if fits and alpha in (None, numbers.get("alpha")):
-            found |= {(method, lr): score for lr, score in rates.items()}
+            for lr, right in rates.items():
+                found[method, lr] = round(right, 9)
     if not found:
         raise ValueError(f"nothing was tried of {kind!r} with alpha={alpha} and r={r}")
-    return max(found, key=lambda one: round(found[one], 9))
+    return max(found, key=found.__getitem__)
 
 
 def right(
@@ -65,11 +57,10 @@ def right(
 ) -> NDArray:
     """Return what runs at the chosen setting gave, one a seed: (seeds,), or (seeds, passes)."""
     method, lr = chosen(task, kind, alpha, r)
-    rows = _record(task, False)["rows"]
-    found = [row[what] for row in rows if (row["method"], row["lr"]) == (method, lr)]
-    if not found:
+    found = column(RECORDED[task], what, method=method, lr=lr)
+    if not len(found):
         raise ValueError(f"{method} at rate {lr:g} is not recorded")
-    return np.array(found)
+    return found
 
 
 ORIGINAL = 8  # the alpha of all, if nobody tunes it
@@ -80,10 +71,12 @@ def gaps(task: str) -> dict[tuple[str, bool], NDArray]:
 
     Not tuned: alpha is 8 in both. Tuned: each has its own. The rate is chosen in both cases.
     """
-    found, tried = {}, {settings(method)[0] for method in searched(task)}
-    for kind in [kind for kind in ("rslora", "lora+", "pissa", "dora") if kind in tried]:
-        found[kind, False] = right(task, kind, ORIGINAL) - right(task, "lora", ORIGINAL)
-        if kind != "rslora":
+    tried = {settings(method)[0] for method in searched(task)}
+    found = {}
+    for kind in ("rslora", "lora+", "pissa", "dora"):
+        if kind in tried:
+            found[kind, False] = right(task, kind, ORIGINAL) - right(task, "lora", ORIGINAL)
+        if kind in tried and kind != "rslora":
             found[kind, True] = right(task, kind) - right(task, "lora")
     return found
 
@@ -118,22 +111,21 @@ def by_rank(task: str, words: str) -> NDArray:
 
 
 def _curves() -> Numbers:
-    numbers: Numbers = {"last": {}, "kinds": [*SECRET.values()]}
-    curves = []
-    for kind in SECRET.values():
-        of = right("inverted", kind, what="curve")  # (seeds, passes)
-        curves.append(of)
-        numbers["last"][kind] = round(float(of[:, -1].mean()), 3)
-    full = right("inverted", "full", what="curve")[:, -1].mean()
-    numbers |= {"seeds": len(curves[0]), "full": round(float(full), 3)}
-    return {**numbers, "curves": np.array(curves)}  # (kinds, seeds, passes)
+    curves = {kind: right("inverted", kind, what="curve") for kind in SECRET.values()}
+    return {
+        "last": {kind: rounded(each[:, -1]) for kind, each in curves.items()},
+        "kinds": [*curves],
+        "seeds": len(curves["lora"]),
+        "full": rounded(right("inverted", "full", what="curve")[:, -1]),
+        "curves": np.array([*curves.values()]),  # (kinds, seeds, passes)
+    }
 
 
 def _draw(numbers: Numbers, labels: dict[str, str]) -> Figure:
-    fig, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    fig, ax = panels(8, 4.4)
     for kind, curves in zip(numbers["kinds"], numbers["curves"], strict=True):
-        look = {"color": KINDS[kind][1], "label": labels[kind]}
-        ax.plot(range(1, curves.shape[1] + 1), curves.mean(0), **look)
+        passes = range(1, curves.shape[1] + 1)
+        ax.plot(passes, curves.mean(0), color=KINDS[kind][1], label=labels[kind])
     ax.axhline(numbers["full"], color=GREY, linestyle="--", linewidth=1)
     ax.set(xlabel="passes", ylabel="right on validation", ylim=(0, 1))
     ax.legend(loc="lower right")
@@ -153,7 +145,7 @@ def five_curves(numbers: Numbers) -> Figure:
 
 def blind() -> Figure:
     """Draw the same curves with letters for names."""
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         return _draw(_curves(), {kind: letter for letter, kind in SECRET.items()})
 
 
@@ -167,13 +159,13 @@ STUDENT = {8: 2.364624, 20: 2.093024}
 def _gains() -> Numbers:
     numbers: Numbers = {"tasks": TASKS, "seeds": {}}
     for task in TASKS:
-        numbers[task], runs = {}, len(right(task, "lora"))
-        for (kind, tuned), of in gaps(task).items():
-            half = STUDENT[runs] * of.std(ddof=1) / runs**0.5
-            ends = (of.mean(), of.mean() - half, of.mean() + half)
-            name = f"{kind}, {'tuned' if tuned else 'alpha 8'}"
-            numbers[task][name] = [round(100 * float(each), 1) for each in ends]
-        numbers["seeds"][task] = runs
+        numbers[task] = {}
+        for (kind, tuned), each in gaps(task).items():
+            seeds = numbers["seeds"][task] = len(each)
+            half = STUDENT[seeds] * each.std(ddof=1) / seeds**0.5
+            name = f"{kind}, tuned" if tuned else f"{kind}, alpha 8"
+            ends = np.array([each.mean(), each.mean() - half, each.mean() + half])
+            numbers[task][name] = [round(end, 1) for end in (100 * ends).tolist()]
     return numbers
 
 
@@ -190,19 +182,16 @@ def gains_and_care(numbers: Numbers) -> Figure:
     {turned[pissa, alpha 8][0]} and {turned[pissa, tuned][0]}. MiniLM: PiSSA
     {minilm[pissa, alpha 8][0]} and {minilm[pissa, tuned][0]}.
     """
-    size = {"figsize": (11, 3.4), "layout": "constrained", "sharey": True}
-    fig, axes = plt.subplots(1, len(numbers["tasks"]), **size)
+    fig, axes = panels(11, 3.4, len(numbers["tasks"]), sharey=True)
     kinds = ("dora", "pissa", "lora+", "rslora")
     for ax, (task, title) in zip(axes, numbers["tasks"].items(), strict=True):
-        for place, kind in enumerate(kinds):
-            for tuned, up in (("alpha 8", 0.14), ("tuned", -0.14)):
-                if f"{kind}, {tuned}" not in numbers[task]:
-                    continue
-                mean, low, high = numbers[task][f"{kind}, {tuned}"]
-                color = KINDS[kind][1]
-                inside = color if tuned == "tuned" else "white"
-                ax.plot([low, high], [place + up] * 2, color=color, linewidth=2)
-                ax.plot(mean, place + up, "o", color=color, markerfacecolor=inside, markersize=8)
+        for name, (mean, low, high) in numbers[task].items():
+            kind, tuned = name.split(", ")
+            color = KINDS[kind][1]
+            inside = color if tuned == "tuned" else "white"
+            up = kinds.index(kind) + (-0.14 if tuned == "tuned" else 0.14)
+            ax.plot([low, high], [up, up], color=color, linewidth=2)
+            ax.plot(mean, up, "o", color=color, markerfacecolor=inside, markersize=8)
         ax.axvline(0, color=GREY, linewidth=1)
         ax.set(title=title, xlabel="points above plain LoRA")
         ax.set_yticks(range(len(kinds)), [KINDS[kind][0] for kind in kinds])
@@ -216,17 +205,19 @@ def gains_and_care(numbers: Numbers) -> Figure:
 
 
 def _row() -> Numbers:
-    row, direction, steps = np.array([1.8, 0.7]), np.array([-0.35, 0.94]), np.linspace(-1.5, 1.5, 7)
-    tips = row + steps[:, None] * direction  # (7, 2)
-    m = float(np.linalg.norm(row))
-    turned = m * tips / np.linalg.norm(tips, axis=1, keepdims=True)
+    row, direction = np.array([1.8, 0.7]), np.array([-0.35, 0.94])
+    tips = row + np.linspace(-1.5, 1.5, 7)[:, None] * direction  # (7, 2)
     lengths = np.linalg.norm(tips, axis=1)
-    numbers = {
+    m = float(np.linalg.norm(row))
+    return {
         "m": round(m, 2),
         "shortest": round(lengths.min(), 2),
         "longest": round(lengths.max(), 2),
+        "row": row,
+        "direction": direction,
+        "lora": tips,
+        "dora": m * tips / lengths[:, None],
     }
-    return {**numbers, "row": row, "direction": direction, "lora": tips, "dora": turned}
 
 
 @figure(_row)
@@ -238,7 +229,7 @@ def a_row_of_dora(numbers: Numbers) -> Figure:
     {shortest} to {longest}. Right, DoRA: the tip moves around a circle of radius m = {m}, and m
     itself can be changed.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(9.4, 4.2), layout="constrained", sharey=True)
+    fig, axes = panels(9.4, 4.2, 2, sharey=True)
     row, m = numbers["row"], float(np.linalg.norm(numbers["row"]))
     for ax, name in zip(axes, ("lora", "dora"), strict=True):
         for tip in numbers[name]:
@@ -275,17 +266,14 @@ RATED = {
 
 
 def _rates() -> Numbers:
-    numbers: Numbers = {
-        "reached": {},
-        "labels": {name: words for name, (words, *_) in RATED.items()},
-    }
+    numbers: Numbers = {"labels": {name: words for name, (words, *_) in RATED.items()}}
+    numbers["seeds"] = len(record("descendants_turned_tuning")["search"]["full"]["0.001"])
+    numbers["reached"] = {}
     for task in ("turned", "inverted"):
         found = {name: searched(task)[name] for name in RATED}
-        numbers[task] = {
-            name.replace("lora ", ""): max(of, key=of.__getitem__) for name, of in found.items()
-        }
-        numbers["reached"][task] = found
-    return {**numbers, "seeds": len(_record("turned", True)["search"]["full"]["0.001"])}
+        best = {n.replace("lora ", ""): max(of, key=of.__getitem__) for n, of in found.items()}
+        numbers["reached"][task], numbers[task] = found, best
+    return numbers
 
 
 @figure(_rates)
@@ -298,7 +286,7 @@ def learning_rate_gap(numbers: Numbers) -> Figure:
     full {inverted[full]:g}, LoRA {inverted[r=8 alpha=8]:g}, {inverted[r=8 alpha=32]:g} and
     {inverted[r=8 alpha=512]:g}; of rank 64 {inverted[r=64 alpha=8]:g}.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(10.0, 3.8), sharey=True, layout="constrained")
+    fig, axes = panels(10, 3.8, 2, sharey=True)
     for ax, task in zip(axes, ("turned", "inverted"), strict=True):
         for name, (words, style, color) in RATED.items():
             of = numbers["reached"][task][name]
@@ -328,8 +316,9 @@ def placed(words: str, what: str = "test") -> NDArray:
 
 def rates_of_minilm() -> dict[str, float]:
     """Return the best rates of lesson 07's search: full fine-tuning, and LoRA with alpha = 32."""
-    chosen = results("minilm_tuning")["chosen"]
-    return {name: chosen[name] for name in ("full", *(f"LoRA all r={r}" for r in (1, 8, 64)))}
+    chosen = record("minilm_tuning")["chosen"]
+    small = [f"LoRA all r={r}" for r in (1, 8, 64)]
+    return {name: chosen[name] for name in ("full", *small)}
 
 
 # -- evidence -------------------------------------------------------------------------------------
