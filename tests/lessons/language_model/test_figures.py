@@ -86,11 +86,8 @@ def test_each_token_is_a_box_and_those_learned_are_filled():
         (lambda: figures.perplexities("wolf"), "voice must be one of grimm, pirate, got 'wolf'"),
         (lambda: figures.perplexities("grimm", 7), "scale must be one of .*, got 7"),
         (lambda: figures.trade("half"), "way must be one of .*, LoRA, scale, got 'half'"),
-        (lambda: figures.trade("full", "grimm"), "text must be one of own, prose, facts"),
         (lambda: figures.lengths("PPO", "tokens"), "method must be one of DPO, imitation"),
-        (lambda: figures.lengths("DPO", "words"), "what must be one of"),
         (lambda: figures.in_a_code("pirate", "merged"), "strips must be one of none, learned"),
-        (lambda: figures.ended("half"), "how must be one of with, without"),
     ],
 )
 def test_unknown_names_are_refused(call, says):
