@@ -65,13 +65,25 @@ def _directions(deltas: Deltas, r: int, draw: torch.Generator) -> Iterator[tuple
         x = torch.randn(n, generator=draw)
         return x / x.norm()
 
-    for words, at in {"strongest": [0], "without strongest": list(range(1, r))}.items():
-        yield words, {name: (U[:, at] * S[at]) @ Vt[at] for name, (U, S, Vt) in svd.items()}
-    outputs = {name: U[:, :r] @ unit(r) for name, (U, _, _) in svd.items()}
-    yield "drawn of its span", {name: u.outer(u @ deltas[name]) for name, u in outputs.items()}
-    yield "second, as large", {n: S[0] * U[:, 1].outer(Vt[1]) for n, (U, S, Vt) in svd.items()}
-    anywhere = {n: S[0] * unit(len(U)).outer(unit(Vt.shape[1])) for n, (U, S, Vt) in svd.items()}
+    yield "strongest", {name: _sum_of(one, [0]) for name, one in svd.items()}
+    others = [*range(1, r)]
+    yield "without strongest", {name: _sum_of(one, others) for name, one in svd.items()}
+    of_its_span, second, anywhere = {}, {}, {}
+    for name, delta in deltas.items():
+        output = svd[name].U[:, :r] @ unit(r)
+        of_its_span[name] = output.outer(output @ delta)
+    for name, (U, S, Vt) in svd.items():
+        rows, columns = deltas[name].shape
+        second[name] = S[0] * U[:, 1].outer(Vt[1])
+        anywhere[name] = S[0] * unit(rows).outer(unit(columns))
+    yield "drawn of its span", of_its_span
+    yield "second, as large", second
     yield "drawn anywhere", anywhere
+
+
+def _sum_of(svd: Any, at: Sequence[int]) -> Tensor:
+    """Return the sum of some directions of a matrix, by their places."""
+    return (svd.U[:, at] * svd.S[at]) @ svd.Vh[at]
 
 
 def _groups(names: Iterable[str], picks: random.Random, drawn: int) -> dict[str, Set[str]]:
@@ -113,7 +125,11 @@ def _shuffled(delta: Tensor, draw: torch.Generator) -> Tensor:
 
 def strips_added(one: chat.Adapter, other: chat.Adapter) -> Deltas:
     """Return (B₁ + B₂)(A₁ + A₂), by name."""
-    return {n: (one[n][1] + other[n][1]) @ (one[n][0] + other[n][0]) for n in one}
+    found = {}
+    for name, (A, B) in one.items():
+        other_A, other_B = other[name]
+        found[name] = (B + other_B) @ (A + other_A)
+    return found
 
 
 def turned(adapter: chat.Adapter, draw: torch.Generator) -> chat.Adapter:
@@ -135,8 +151,16 @@ def cut_to(delta: Tensor, r: int) -> Tensor:
     return (U[:, :r] * S[:r]) @ Vt[:r]
 
 
+def _cut(deltas: Deltas, r: int) -> Deltas:
+    return {name: cut_to(delta, r) for name, delta in deltas.items()}
+
+
 def _times(scale: float, deltas: Deltas) -> Deltas:
     return {name: scale * delta for name, delta in deltas.items()}
+
+
+def _plus(one: Deltas, other: Deltas) -> Deltas:
+    return {name: delta + other[name] for name, delta in one.items()}
 
 
 class Patient:
@@ -181,21 +205,27 @@ def surgery(
     patient = Patient(seed, voices, voices["pirate"], {**recipe, "answers": answers})
     row: Row = {"cuts": {}, "sizes": {}, "intruders": {}}
     for name, adapter in voices.items():
-        update, start = language.products(adapter), patient.start
-        ratio = [(update[n].norm() / W0.norm()).item() for n, W0 in start.items()]
-        row["sizes"][name] = [round(size, 5) for size in ratio]
-        best = torch.stack([resembled(W0, W0 + update[n], k) for n, W0 in start.items()])
-        row["intruders"][name] = {str(e): int((best < e).sum()) for e in epsilons}
-        row["cuts"][name] = {
-            words: patient.losses(left, name)
-            for words, left in cuts(update, recipe["r"], seed, knob, drawn)
-        }
+        update = language.products(adapter)
+        row["sizes"][name], best = [], []
+        for matrix, W0 in patient.start.items():
+            size = update[matrix].norm() / W0.norm()
+            row["sizes"][name].append(round(size.item(), 5))
+            best.append(resembled(W0, W0 + update[matrix], k))
+        intruders = {str(e): int((torch.stack(best) < e).sum()) for e in epsilons}
+        row["intruders"][name] = intruders
+        row["cuts"][name] = {}
+        for words, left in cuts(update, recipe["r"], seed, knob, drawn):
+            row["cuts"][name][words] = patient.losses(left, name)
     patient.put({})
     further = language.trained("grimm", lr["grimm"], seed, recipe, start=voices["pirate"])
-    patient.put(language.products(voices["pirate"]))
+    pirate = language.products(voices["pirate"])
+    patient.put(pirate)
     second = language.products(language.trained("grimm", lr["grimm"], seed, recipe, again=again))
-    ways = {"further": language.products(further), "second alone": second}
-    ways["on top"] = {n: B @ A + second[n] for n, (A, B) in voices["pirate"].items()}
+    ways = {
+        "further": language.products(further),
+        "second alone": second,
+        "on top": _plus(pirate, second),
+    }
     row["taught"] = {words: patient.losses(update, *voices) for words, update in ways.items()}
     patient.put({})
     return row
@@ -224,17 +254,17 @@ def two_voices(
     deltas = {name: language.products(adapter) for name, adapter in voices.items()}
     row: Row = {"cuts": {}, "sums": {}, "multiple": {}, "beside": {}}
     for name, update in deltas.items():
-        first = {n: cut_to(delta, 1) for n, delta in update.items()}
+        first = _cut(update, 1)
         turned_down = {f"knob {scale:g}": _times(scale, update) for scale in more}
         turned_down |= {f"strongest, {scale:g}": _times(scale, first) for scale in less}
         row["cuts"][name] = {w: patient.losses(left, name) for w, left in turned_down.items()}
-    total = {n: deltas["pirate"][n] + deltas["grimm"][n] for n in patient.start}
+    total = _plus(deltas["pirate"], deltas["grimm"])
     sums = {
         "none": {},
         **deltas,
         "updates": total,
         "updates, half": _times(0.5, total),
-        "updates, cut to 4": {n: cut_to(delta, recipe["r"]) for n, delta in total.items()},
+        "updates, cut to 4": _cut(total, recipe["r"]),
     }
     draw = torch.Generator().manual_seed(seed)
     pairs = {"strips": pirate}
@@ -269,10 +299,19 @@ def _projected(update: Deltas, onto: Deltas) -> tuple[float, float]:
 ALPHA = 32
 LR = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 METHODS: dict[str, dict[str, Any]] = {"full": {}}
-METHODS |= {f"r={r}": {"r": r, "lora_alpha": ALPHA} for r in (1, 4, 8, 64)}
-METHODS |= {f"r={r}, shuffled": {**METHODS[f"r={r}"], "shuffled": True} for r in (4, 64)}
-OPENED = {"full": LR[:3], "r=1": LR[2:3], "r=4": LR[2:3], "r=8": LR[1:], "r=64": LR[2:4]}
-OPENED |= {"r=4, shuffled": LR[2:3], "r=64, shuffled": LR[2:3]}
+for r in (1, 4, 8, 64):
+    METHODS[f"r={r}"] = {"r": r, "lora_alpha": ALPHA}
+for r in (4, 64):
+    METHODS[f"r={r}, shuffled"] = {**METHODS[f"r={r}"], "shuffled": True}
+OPENED = {
+    "full": LR[:3],
+    "r=1": LR[2:3],
+    "r=4": LR[2:3],
+    "r=8": LR[1:],
+    "r=64": LR[2:4],
+    "r=4, shuffled": LR[2:3],
+    "r=64, shuffled": LR[2:3],
+}
 TRAINING = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 
@@ -341,14 +380,14 @@ def opened(
         row[who] = {str(e): [int((best[:, :k] < e).sum()) for k in ks] for e in epsilons}
     if method == "r=8" and lr >= cut_from:
         row["stranger"] = judged(strangers)
-        row["cut"] = [judged({n: cut_to(d, k) for n, d in deltas.items()}) for k in ranks]
+        row["cut"] = [judged(_cut(deltas, k)) for k in ranks]
     if method == "r=8" and lr >= scaled_from:
         parts = _parts(deltas, epsilon, k, draw)
         row["found"] = sum(len(at) for at in parts.pop("found").values())
-        row["scaled"] = {
-            words: [judged({n: deltas[n] + (s - 1) * part[n] for n in deltas}) for s in scales]
-            for words, part in parts.items()
-        }
+        row["scaled"] = {}
+        for words, part in parts.items():
+            less = [_plus(deltas, _times(scale - 1, part)) for scale in scales]
+            row["scaled"][words] = [judged(update) for update in less]
     return row
 
 
@@ -356,8 +395,9 @@ def _between(name: str, delta: Tensor, r: int) -> list[float]:
     """Return ‖ΔW‖, ‖Uᵀ W₀ V‖, and the most that r directions hold, over ‖W₀‖."""
     W0, own = _weights()[name]
     U, S, Vt = torch.linalg.svd(delta)
-    held = (U[:, :r].T @ W0 @ Vt[:r].T).norm()
-    return [round(float(n / W0.norm()), 6) for n in (S[:r].norm(), held, own.S[:r].norm())]
+    held = U[:, :r].T @ W0 @ Vt[:r].T
+    norms = [each.norm() / W0.norm() for each in (S[:r], held, own.S[:r])]
+    return [round(norm.item(), 6) for norm in norms]
 
 
 def _resembled(name: str, delta: Tensor, k: int) -> Tensor:
@@ -375,19 +415,14 @@ def _parts(deltas: Deltas, epsilon: float, k: int, draw: torch.Generator) -> dic
     for name, delta in deltas.items():
         tuned = torch.linalg.svd(_weights()[name][0] + delta)
         best = _resembled(name, delta, 3 * k)
-        at = (best[:k] < epsilon).nonzero()[:, 0]
+        at = (best[:k] < epsilon).nonzero()[:, 0].tolist()
         rest = (best >= epsilon).nonzero()[:, 0]  # of the first 3 k: k may hold few
-        others = rest[torch.randperm(len(rest), generator=draw)[: len(at)]]
+        others = rest[torch.randperm(len(rest), generator=draw)[: len(at)]].tolist()
         parts["intruders"][name] = _sum_of(tuned, at)
         parts["others"][name] = _sum_of(tuned, others)
-        parts["strongest"][name] = _sum_of(torch.linalg.svd(delta), torch.arange(len(at)))
+        parts["strongest"][name] = _sum_of(torch.linalg.svd(delta), [*range(len(at))])
         found[name] = at
     return {**parts, "knob": deltas, "found": found}
-
-
-def _sum_of(svd: Any, at: Tensor) -> Tensor:
-    """Return the sum of some directions of a matrix, by their places."""
-    return (svd.U[:, at] * svd.S[at]) @ svd.Vh[at]
 
 
 PARTNERS = ("same", "other strips", "other seed", "other groups", "shuffled labels")

@@ -196,16 +196,19 @@ def frontier(
     mixed = [states["mixed"][i % len(states["mixed"])] for i in range(n)]
     row: Row = {name: [language.loss(upper, states[name])] for name in texts}
 
-    def measured(_: object) -> float:
+    def validate(_: object) -> float:
         for name in texts:
             row[name].append(language.loss(upper, states[name]))
         return row["voice"][-1]
 
-    parameters = [p for p in upper.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     batches = language.LikeLengths(states["train"][n:] + mixed, how["size"], seed)
-    fit(upper, batches, F.cross_entropy, optimizer, epochs, validate=measured)
+    fit(upper, batches, F.cross_entropy, _adamw(upper, lr), epochs, validate=validate)
     return {"validation": -row["voice"][-1], **row}
+
+
+def _adamw(upper: language.Upper, lr: float) -> torch.optim.Optimizer:
+    parameters = [p for p in upper.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
 
 
 # -- what lesson 09 goes on to --------------------------------------------------------------------
@@ -242,7 +245,6 @@ def four_bit_base(
     second.
     """
     said = language.said("grimm", seed, recipe)
-    texts = {"grimm": said.test, "own": language.elsewhere(seed)[1]}
     base = language.base()[0]
     coarse = copy.deepcopy(base)
     for layer in coarse.model.layers:
@@ -251,17 +253,31 @@ def four_bit_base(
                 module.weight.data = NF4.quantize(module.weight).dequantize()
     learned = language.taught(said.train, lr, seed, recipe)
     on_it = language.taught(said.train, lr, seed, recipe, model=coarse)
-    found: dict[str, dict[str, float]] = {}
-    tried: dict[str, tuple[Any, dict[str, chat.Adapter]]] = {
-        "float32": (base, {"none": {}, "learned": learned}),
-        "NF4": (coarse, {"none": {}, "learned": on_it, "moved": learned}),
+    probe = _grimm_and_own(said, seed, recipe, base)
+    found = {
+        "float32, none": _losses_with(probe, {}),
+        "float32, learned": _losses_with(probe, learned),
     }
-    for name, (model, adapters) in tried.items():
-        probe = language.Probe(recipe["first"], texts, model)
-        for words, adapter in adapters.items():
-            with probe.adding(adapter):
-                found[f"{name}, {words}"] = {text: probe.loss(text) for text in texts}
+    probe = _grimm_and_own(said, seed, recipe, coarse)
+    for words, adapter in {"none": {}, "learned": on_it, "moved": learned}.items():
+        found[f"NF4, {words}"] = _losses_with(probe, adapter)
     return {"loss": found}
+
+
+def _grimm_and_own(
+    said: language.Split, seed: int, recipe: Settings, model: Any = None
+) -> language.Probe:
+    """Measure on Grimm's test passages, and on the base's own answers to other questions."""
+    texts = {"grimm": said.test, "own": language.elsewhere(seed)[1]}
+    return language.Probe(recipe["first"], texts, model)
+
+
+def _losses_with(
+    probe: language.Probe, adapter: chat.Adapter, texts: Sequence[str] = ("grimm", "own")
+) -> dict[str, float]:
+    """Return the loss on each text with an adapter."""
+    with probe.adding(adapter):
+        return {text: probe.loss(text) for text in texts}
 
 
 def preferences(seed: int, words: int, held: int) -> tuple[list[Any], list[Any]]:
@@ -302,8 +318,7 @@ def shorter(
         elsewhere = language.kept(upper, own, ends=False)
         reference = [_in_parts(upper, answers, size) for answers in pairs]
         held_reference = [_in_parts(upper, answers, size) for answers in held_out]
-        parameters = [p for p in upper.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+        optimizer = _adamw(upper, lr)
         draw = random.Random(seed)
         for step in range(1, max(steps) + 1):
             chosen = draw.sample(range(len(train)), size)
@@ -368,13 +383,12 @@ def ranks(
 ) -> Row:  # fmt: skip
     """Teach Grimm's voice at other ranks; alpha is twice the rank. ``loss``: rank → text → nats."""
     said = language.said("grimm", seed, recipe)
-    texts = {"grimm": said.test, "own": language.elsewhere(seed)[1]}
-    probe = language.Probe(recipe["first"], texts)
-    found = {"0": {text: probe.loss(text) for text in texts}}
+    probe = _grimm_and_own(said, seed, recipe)
+    found = {"0": _losses_with(probe, {})}
     for rank in r:
         how = {**recipe, "r": rank, "lora_alpha": 2 * rank}
-        with probe.adding(language.taught(said.train, lr, seed, how)):
-            found[str(rank)] = {text: probe.loss(text) for text in texts}
+        adapter = language.taught(said.train, lr, seed, how)
+        found[str(rank)] = _losses_with(probe, adapter)
     return {"loss": found}
 
 
@@ -419,10 +433,7 @@ def qr_voice(
         probe = language.Probe(how["first"], texts)
         strips = {"none": {}, "learned": learned, "packed": read}
         strips["drawn"] = language.drawn(read, seed)
-        row["loss"][voice] = {}
-        for words, adapter in strips.items():
-            with probe.adding(adapter):
-                row["loss"][voice][words] = {text: probe.loss(text) for text in texts}
+        row["loss"][voice] = {w: _losses_with(probe, a, [*texts]) for w, a in strips.items()}
         answers = language.heard(read, max_tokens)
         row["bytes"][voice], row["ended"][voice] = len(data), language.end(answers)
         row["arrr"][voice] = sum("Arrr" in answer for answer in answers)

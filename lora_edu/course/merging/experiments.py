@@ -204,29 +204,13 @@ def requantised(
     texts = {name: language.said(name, seed, recipe).test for name in voices}
     probe = Probe(recipe["first"], texts)
     own = probe.weights(voices["grimm"])
-    coarse = {n: _in_nf4(w) for n, w in own.items()}
-    half = {n: _in_bfloat16(w) for n, w in own.items()}
-    dice = torch.Generator().manual_seed(seed)
-    moved = {n: _off_its_levels(w, dice) for n, w in own.items()}
-    ways: dict[str, tuple[Weights, Store]] = {
-        "apart": (own, _as_it_is),
-        "bfloat16": (half, _in_bfloat16),
-        "4 bits": (own, in_4_bits),
-        "4 bits, dice": (own, partial(in_4_bits, draw=dice)),
-        "4 bits, other levels": (own, _in_nf4),
-        "5 bits": (own, partial(in_4_bits, levels=32)),
-        "off its levels, apart": (moved, _as_it_is),
-        "off its levels, 4 bits": (moved, in_4_bits),
-        "NF4, apart": (coarse, _as_it_is),
-        "NF4": (coarse, _in_nf4),
-        "NF4, other levels": (coarse, in_4_bits),
-    }
+    ways = _ways(own, torch.Generator().manual_seed(seed))
     row: Row = {"sizes": {}}
-    for name, weights in {"base": own, "base in NF4": coarse}.items():
+    for name, weights in {"base": own, "base in NF4": ways["NF4"][0]}.items():
         probe.put(weights)
-        said = {voice: probe.perplexity(voice) for voice in voices}
-        answer = probe.answer(question)
-        row[name] = {"said": said, "prose": probe.perplexity("prose"), "answer": answer}
+        row[name] = {"said": {voice: probe.perplexity(voice) for voice in voices}}
+        row[name]["prose"] = probe.perplexity("prose")
+        row[name]["answer"] = probe.answer(question)
     for voice, adapter in voices.items():
         update = language.products(adapter)
         row["sizes"][voice] = [round(size, 5) for size in _sizes(update, own)]
@@ -243,20 +227,43 @@ def requantised(
     for rate in fainter:
         probe.put(own)  # or it would learn on top of what was merged last
         update = language.products(language.trained("pirate", rate, seed, recipe))
-        merged = {n: _in_bfloat16(half[n] + delta) for n, delta in update.items()}
-        arrived = [outcome(half[n], delta, merged[n])[0] for n, delta in update.items()]
-        size = fmean(_sizes(update, own))
-        probe.put({n: own[n] + delta for n, delta in update.items()})
-        apart = probe.perplexity("pirate")
-        probe.put(merged)
-        row["faint"][f"{rate:g}"] = {
-            "size": float(f"{size:.3g}"),
-            "arrived": round(fmean(arrived), 4),
-            "apart": apart,
-            "said": probe.perplexity("pirate"),
-        }
+        row["faint"][f"{rate:g}"] = _faint(probe, own, update)
     probe.put(own)
     return row
+
+
+def _ways(own: Weights, dice: torch.Generator) -> dict[str, tuple[Weights, Store]]:
+    """Return the bases, and what is stored of a sum: those of the model, rounded or moved."""
+    coarse = {n: _in_nf4(w) for n, w in own.items()}
+    half = {n: _in_bfloat16(w) for n, w in own.items()}
+    moved = {n: _off_its_levels(w, dice) for n, w in own.items()}
+    return {
+        "apart": (own, _as_it_is),
+        "bfloat16": (half, _in_bfloat16),
+        "4 bits": (own, in_4_bits),
+        "4 bits, dice": (own, partial(in_4_bits, draw=dice)),
+        "4 bits, other levels": (own, _in_nf4),
+        "5 bits": (own, partial(in_4_bits, levels=32)),
+        "off its levels, apart": (moved, _as_it_is),
+        "off its levels, 4 bits": (moved, in_4_bits),
+        "NF4, apart": (coarse, _as_it_is),
+        "NF4": (coarse, _in_nf4),
+        "NF4, other levels": (coarse, in_4_bits),
+    }
+
+
+def _faint(probe: Probe, own: Weights, update: Weights) -> dict[str, float]:
+    """Merge a small update of the pirate into bfloat16; compare with the voice apart."""
+    half = {n: _in_bfloat16(w) for n, w in own.items()}
+    merged = {n: _in_bfloat16(half[n] + delta) for n, delta in update.items()}
+    arrived = [outcome(half[n], delta, merged[n])[0] for n, delta in update.items()]
+    size = fmean(_sizes(update, own))
+    found = {"size": float(f"{size:.3g}"), "arrived": round(fmean(arrived), 4)}
+    apart = {n: own[n] + delta for n, delta in update.items()}
+    for key, weights in {"apart": apart, "said": merged}.items():
+        probe.put(weights)
+        found[key] = probe.perplexity("pirate")
+    return found
 
 
 def _sizes(update: Weights, own: Weights) -> list[float]:
@@ -318,14 +325,39 @@ def served(
     }
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, (customers, long), generator=draw)
+    cases = {"read": {name: partial(model, ids[:1]) for name, model in models.items()}}
+    cases |= _writing(models, own, ids[:, :prompt], tokens)
+    torch.set_num_threads(1)
+    found = {}
+    for case, calls in cases.items():
+        many = turns if case == "customers" else rounds
+        timings = compare(calls, many, 0.01, clock=time.process_time)
+        first = next(iter(calls))
+        found[case] = {
+            "ratio": {name: [round(q, 4) for q in timings.ratio(name, first)] for name in calls},
+            "seconds": {n: [float(f"{s:.4g}") for s in of] for n, of in timings.seconds.items()},
+        }
+    numbers = {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
+    added = {n: count - numbers["base"] for n, count in numbers.items()}
+    return {"processor": platform.machine(), "threads": 1, "added": added, "cases": found}
+
+
+def _writing(
+    models: Mapping[str, Any], own: chat.Adapter, ids: Tensor, tokens: int
+) -> dict[str, dict[str, Callable[[], object]]]:
+    """Return what is timed: each model writes for one, and for all; the base for all in four ways.
+
+    ``ids``, (customers, prompt): what they ask.
+    """
+    base, customers = models["base"], len(ids)
     weights = {name: base.get_submodule(name).weight for name in own}
     start = {name: weight.clone() for name, weight in weights.items()}
     changes = language.products(own)
 
     def write(model: Any, rows: int) -> None:
-        given = ids[:rows, :prompt]
+        mask = torch.ones_like(ids[:rows])
         how = {"min_new_tokens": tokens, "max_new_tokens": tokens}
-        model.generate(given, attention_mask=torch.ones_like(given), **how)
+        model.generate(ids[:rows], attention_mask=mask, **how)
 
     def with_adapters(rows: int) -> None:
         with chat.speaking(base, [own] * rows):
@@ -343,8 +375,7 @@ def served(
             for name, weight in weights.items():
                 weight.copy_(start[name])
 
-    cases: dict[str, dict[str, Callable[[], object]]] = {
-        "read": {name: partial(model, ids[:1]) for name, model in models.items()},
+    return {
         "write": {name: partial(write, model, 1) for name, model in models.items()},
         "write 8": {name: partial(write, model, customers) for name, model in models.items()},
         "customers": {
@@ -354,16 +385,3 @@ def served(
             "merged, in turn": merged_in_turn,
         },
     }
-    torch.set_num_threads(1)
-    found = {}
-    for case, calls in cases.items():
-        many = turns if case == "customers" else rounds
-        timings = compare(calls, many, 0.01, clock=time.process_time)
-        first = next(iter(calls))
-        found[case] = {
-            "ratio": {name: [round(q, 4) for q in timings.ratio(name, first)] for name in calls},
-            "seconds": {n: [float(f"{s:.4g}") for s in of] for n, of in timings.seconds.items()},
-        }
-    numbers = {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
-    added = {n: count - numbers["base"] for n, count in numbers.items()}
-    return {"processor": platform.machine(), "threads": 1, "added": added, "cases": found}

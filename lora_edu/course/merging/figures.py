@@ -270,10 +270,10 @@ def many_swaps(numbers: Numbers) -> Figure:
     """
     fig, ax = panels(7.5, 4.0)
     rounds = numbers["rounds"]
-    beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 10}
+    label = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 10}
     for name, (style, color, words) in LINES.items():
         ax.plot(rounds, numbers[name], style, color=color)
-        ax.annotate(words, (rounds[-1], numbers[name][-1]), color=color, **beside)
+        ax.annotate(words, (rounds[-1], numbers[name][-1]), color=color, **label)
     ax.set(xscale="log", yscale="log", xlim=(0.8, 6e4), xticks=rounds)
     ax.set_xticks(rounds, [f"{n:,}" for n in rounds])
     ax.minorticks_off()
