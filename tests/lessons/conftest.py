@@ -1,10 +1,10 @@
-"""A chat model of four layers in the place of the recorded one: its experiments take seconds."""
+"""What makes an experiment of minutes one of seconds: a chat model of four layers, few posts."""
 
 import pytest
 from tiny_llama import llama
 
 from lora_edu import chat
-from lora_edu.course import language
+from lora_edu.course import language, minilm
 from lora_edu.course.experiments import KEYS, find, read
 
 RECIPE = language.RECIPE | {"first": 2, "sizes": (8, 4, 4), "steps": 4}
@@ -35,3 +35,12 @@ def tiny_run(tmp_path, monkeypatch):
         return row
 
     return run
+
+
+@pytest.fixture
+def few():
+    """Return settings of MiniLM's experiments: a few posts in the place of a thousand."""
+    return {
+        "posts": minilm.POSTS | {"sizes": (32, 16, 16)},
+        "elsewhere": minilm.ELSEWHERE_POSTS | {"sizes": (32, 0, 0)},
+    }

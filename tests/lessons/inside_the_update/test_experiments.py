@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lora_edu import lowrank
-from lora_edu.course import language, minilm
+from lora_edu.course import language
 from lora_edu.course.experiments import differences, find, read, run
 from lora_edu.course.inside_the_update import experiments
 from lora_edu.course.language import LINEAR
@@ -138,15 +138,10 @@ def test_strips_of_one_start_hold_a_multiple_of_the_updates(tiny_run):
     assert row["multiple"]["strips, turned 0"] < 1.5
 
 
-POSTS = minilm.POSTS | {"sizes": (32, 16, 16)}
-ELSEWHERE = minilm.ELSEWHERE_POSTS | {"sizes": (32, 0, 0)}
-
-
 @pytest.mark.seconds
 @pytest.mark.assets
-def test_scaled_by_one_a_part_is_whole():
-    how = {"scales": (1.0,), "ranks": (8,)}
-    row = experiments.opened("r=8", 1e-2, 0, posts=POSTS, elsewhere=ELSEWHERE, **how)
+def test_scaled_by_one_a_part_is_whole(few):
+    row = experiments.opened("r=8", 1e-2, 0, **few, scales=(1.0,), ranks=(8,))
     assert row["cut"] == [row["all"]]
     for values in row["scaled"].values():
         assert values == [row["all"]]
@@ -161,10 +156,9 @@ def test_scaled_by_one_a_part_is_whole():
 
 @pytest.mark.seconds
 @pytest.mark.assets
-def test_adapters_of_one_seed_begin_with_the_same_directions():
+def test_adapters_of_one_seed_begin_with_the_same_directions(few):
     """In the first matrix: what is drawn for the others then depends on the rank."""
-    others = experiments.OTHER_POSTS | {"sizes": (32, 0, 0)}
-    row = experiments.alike(0, posts=POSTS, others=others, partners=("same", "other strips"))
+    row = experiments.alike(0, posts=few["posts"], partners=("same", "other strips"))
     chance = [64 / 384] * 3
     for words, first in {"same": 1, "other strips": 64 / 384}.items():
         overlaps = [phi[7][6] for phi in row["untrained"][words]]

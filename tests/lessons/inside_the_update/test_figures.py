@@ -32,6 +32,13 @@ def test_a_cut_is_compared_with_the_knob_at_its_price(monkeypatch, share, ahead)
     assert figures.better("a voice", "cut") == pytest.approx([ahead])
 
 
+def test_perplexities_are_of_the_mean_loss():
+    nats = figures.losses("on top")  # (runs, texts)
+    assert figures.perplexities("on top") == pytest.approx(np.exp(nats.mean(axis=0)))
+    row = figures.rows("surgery")[2]["taught"]["on top"]
+    assert nats[2].tolist() == [row[text] for text in ("pirate", "grimm", "own", "facts")]
+
+
 def test_chance_is_what_random_subspaces_have():
     rng = np.random.default_rng(0)
     V, W = (np.linalg.qr(rng.standard_normal((384, n)))[0] for n in (8, 64))

@@ -2,11 +2,7 @@
 
 import pytest
 
-from lora_edu.course import minilm
 from lora_edu.course.real_model import experiments
-
-POSTS = minilm.POSTS | {"sizes": (32, 16, 16)}
-ELSEWHERE = minilm.ELSEWHERE_POSTS | {"sizes": (32, 0, 0)}
 
 
 @pytest.mark.seconds
@@ -15,8 +11,8 @@ ELSEWHERE = minilm.ELSEWHERE_POSTS | {"sizes": (32, 0, 0)}
     ("method", "trained"),
     [("head", 0), ("full q,v, 6 passes", 4), ("LoRA all r=8", 12)],
 )
-def test_the_size_of_each_update_that_trained_is_told(method, trained):
-    row = experiments.minilm(method, 1e-3, 0, posts=POSTS, elsewhere=ELSEWHERE)
+def test_the_size_of_each_update_that_trained_is_told(few, method, trained):
+    row = experiments.minilm(method, 1e-3, 0, **few)
     assert row.keys() - {"sizes"} == {"validation", "test", "neighbours"}
     sizes = row.get("sizes", [])
     assert len(sizes) == trained
@@ -25,12 +21,12 @@ def test_the_size_of_each_update_that_trained_is_told(method, trained):
 
 @pytest.mark.seconds
 @pytest.mark.assets
-def test_all_directions_of_an_update_are_the_update():
-    row = experiments.minilm_updates("full", 1e-3, 0, posts=POSTS, cuts=(384,))
+def test_all_directions_of_an_update_are_the_update(few):
+    row = experiments.minilm_updates("full", 1e-3, 0, posts=few["posts"], cuts=(384,))
     for way in ("cut", "cut_by_outputs", "cut_centred"):
         assert row[way] == [row["test"]]
     assert len(row["r90"]) == 12
     assert max(row["r90"]) < min(row["r90_noise"])
-    small = experiments.minilm_updates("LoRA q,v r=8", 1e-3, 0, posts=POSTS)
+    small = experiments.minilm_updates("LoRA q,v r=8", 1e-3, 0, posts=few["posts"])
     assert max(small["r90"]) <= 8
     assert small["heights"][0][4] == 0  # of the 16th direction
