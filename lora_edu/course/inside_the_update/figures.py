@@ -465,10 +465,10 @@ def counted(
 
 def scaled(lr: float) -> dict[str, NDArray]:
     """Return what is scaled → right on test posts, neighbours: (scales, 2, runs); last, whole."""
-    one_of("lr", lr, {row["lr"] for row in rows("opened") if "scaled" in row})
-    whole = _opened("all", "r=8", lr)  # (runs, 2)
+    recorded = {row["lr"]: row["scaled"] for row in rows("opened") if "scaled" in row}
+    whole = _opened("all", "r=8", one_of("lr", lr, recorded))  # (runs, 2)
     found = {}
-    for words in LOOKS:
+    for words in recorded[lr]:
         parts = column("opened", "scaled", words, method="r=8", lr=lr)  # (runs, scales, 2)
         found[words] = np.append(parts, whole[:, None], axis=1).transpose(1, 2, 0)
     return found
