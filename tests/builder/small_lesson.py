@@ -1,6 +1,12 @@
 """A lesson of a few cells, which the tests build, or spoil and see refused."""
 
 import json
+import shutil
+
+import nbformat
+from builder.lint import check
+from builder.source import read_source
+from builder.translate import digest
 
 FRONT = """---
 jupytext:
@@ -22,32 +28,28 @@ def code(name, body, *labels):
     )
 
 
-def spoil(cells, name, new):
-    return [new if f'"{name}"' in cell or f":id: {name}\n" in cell else cell for cell in cells]
-
-
 SOLVED = "def double(x):\n    return 2 * x\n\ncheck_double(double)"
-
-
 CHECK = """from lora_edu.course.checks import check
+from lora_edu.course.claims import claim, panel
 
 @check
 def check_double(double):
     assert double(2) == 4, f"double(2) is 4, got {double(2)}"
 """
-
-
+PANEL = """# What this section says, held to its numbers (click to read)
+panel(
+    claim("The sum is 5", 2 + 3, 5)
+)"""
 GOOD = [
     text("title", "# 07 · A small lesson\n\nIn 2021 somebody added 2 and 3."),
     code("parameters", "SEED = 0", "parameters"),
-    text("first", "## 1 · Adding\n\nThe sum is 5."),
+    text("first", "## 1 · Adding\n\nThe *sum* is 5."),
     code("sum", "print(2 + 3)"),
     code("check", CHECK),
     code("exercise", SOLVED, "exercise"),
     text("a-hint", "Think of 5.", "hint"),
+    code("claims", PANEL, "claims"),
 ]
-
-
 TERMS = """
 | English | x | never |
 |---|---|---|
@@ -55,10 +57,56 @@ TERMS = """
 | sum total | tổng cộng | |
 | ## Further | ## Mở rộng | |
 """
-
-
 VIETNAMESE = {
     "title": "# 07 · Một bài nhỏ\n\nNăm 2021 có người cộng 2 với 3.",
     "first": "## 1 · Cộng\n\nTổng là 5.",
     "a-hint": "Hãy nghĩ đến 5.",
 }
+
+
+class Lesson:
+    """A course whose only lesson is 07_small, in a folder."""
+
+    def __init__(self, root):
+        self.root, self.folder = root, root / "notebooks"
+        self.source = self.folder / "src" / "07_small.md"
+        self.rendered = self.folder / "src" / "vi" / "07_small.md"
+        self.notebook = self.folder / "07_small.ipynb"
+
+    def write(self, *cells):
+        """Write the source; return its path."""
+        self.source.parent.mkdir(parents=True, exist_ok=True)
+        self.source.write_text(FRONT + "".join(cells), encoding="utf-8")
+        return self.source
+
+    def translate(self, **other):
+        """Write the Vietnamese of the good lesson; cells that are other than right by their ids."""
+        english = {cell.id: cell for cell in read_source(self.source).cells}
+        parts = [FRONT.split("kernelspec")[0] + "---\n"]
+        for name, body in {**VIETNAMESE, **other}.items():
+            if body is not None:
+                quoted = digest(english[name].source) if name in english else "0"
+                parts.append(f'\n+++ {{"id": "{name}", "en": "{quoted}"}}\n\n{body}\n')
+        self.rendered.parent.mkdir(exist_ok=True)
+        self.rendered.with_name("terms.md").write_text(TERMS, encoding="utf-8")
+        self.rendered.write_text("".join(parts), encoding="utf-8")
+
+    def edit(self, old, new, path=None):
+        """Replace a piece of the source, or of another file."""
+        path = path or self.source
+        before = path.read_text(encoding="utf-8")
+        assert old in before
+        path.write_text(before.replace(old, new, 1), encoding="utf-8")
+
+    def page(self, language=""):
+        """Read the built notebook."""
+        return nbformat.read(self.folder / language / self.notebook.name, as_version=4)
+
+    def problems(self):
+        """Return what the static check says, but for the lesson's size."""
+        return check(self.source, size=False)
+
+    def copy(self, root):
+        """Return a copy in another folder."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Lesson(root)

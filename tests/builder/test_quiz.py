@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import replace
 
 import build
 import pytest
@@ -12,6 +11,7 @@ from builder.editions import own_edition, reading_edition
 from builder.quiz import FINAL, KINDS, Choice, Question
 from builder.slides import markdown
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
+from small_lesson import code, text
 
 QUIZZES = quiz.read_quizzes(NOTEBOOKS / "src")
 ALL = [question for questions in QUIZZES.values() for question in questions]
@@ -25,22 +25,18 @@ GOOD = {
 
 
 def test_each_lesson_has_five_questions_and_the_end_twenty():
-    lessons = [slug(path) for path in sources()]
-    assert [*QUIZZES] == [*lessons, FINAL]
+    lessons = {slug(path): path for path in sources()}
+    *parts, final = QUIZZES
+    assert (parts, final) == (list(lessons), FINAL)
     for lesson in lessons:
         assert [question.kind for question in QUIZZES[lesson]] == KINDS, lesson
-    final = QUIZZES[FINAL]
-    assert len(final) == 20
-    assert {question.lesson for question in final} >= set(lessons[1:])
-    assert {question.kind for question in final} == set(KINDS)
-    asks = [question.ask for question in ALL]
-    assert len(set(asks)) == len(asks) == 75
-
-
-def test_each_question_names_a_cell_of_its_lesson():
-    cells = {slug(path): {cell.id for cell in read_source(path).cells} for path in sources()}
+    assert len(QUIZZES[FINAL]) == 20
+    assert {question.lesson for question in QUIZZES[FINAL]} >= set(parts[1:])
+    assert {question.kind for question in QUIZZES[FINAL]} == set(KINDS)
+    assert len({question.ask for question in ALL}) == len(ALL) == 75
     for question in ALL:
-        assert question.cell in cells[question.lesson], question.ask
+        cells = read_source(lessons[question.lesson]).lines
+        assert question.cell in cells, question.ask
 
 
 def test_neither_place_nor_length_gives_the_right_choice_away():
@@ -53,22 +49,40 @@ def test_neither_place_nor_length_gives_the_right_choice_away():
     assert all(3 <= len(question.choices) <= 4 for question in chosen)
 
 
+@pytest.mark.parametrize("edition", [reading_edition, own_edition])
 @pytest.mark.parametrize("path", sources(), ids=slug)
-def test_a_lesson_ends_with_its_questions_folded(path):
-    for edition in (reading_edition, own_edition):
-        *cells, last = edition(read_source(path)).cells
-        ids = [cell.id for cell in cells]
-        assert last.id == "quiz"
-        assert last.source.startswith("<details><summary>Five questions")
-        assert last.source.count("<details>") == last.source.count("</details>") == 6
-        for question in QUIZZES[slug(path)]:
-            assert question.ask in last.source
-            assert f"**{question.answer}.** {question.why}" in last.source
-            at = ids.index(question.cell)
-            said = "\n".join(c.source for c in cells[:at] if c.cell_type == "markdown")
-            first = re.match("##+ .+", cells[at].source)
-            (*_, above) = re.findall(r"(?m)^##+ (.+)", f"{said}\n{first[0] if first else ''}")
-            assert f"{question.why} (see *{above}*)" in last.source
+def test_a_lesson_ends_with_its_questions_folded(path, edition):
+    last = edition(read_source(path)).cells[-1]
+    assert last.id == "quiz"
+    assert last.source.startswith("<details><summary>Five questions")
+    assert last.source.count("<details>") == last.source.count("</details>") == 6
+    for question in QUIZZES[slug(path)]:
+        assert question.ask in last.source
+        assert f"**{question.answer}.** {question.why} (see *" in last.source
+        for choice in question.choices:
+            assert choice.text in last.source
+            assert choice.why in last.source
+
+
+@pytest.mark.parametrize(
+    ("cell", "where"),
+    [
+        ("opening", "cell `opening`"),
+        ("first", "see *1 · Adding*"),
+        ("sum", "see *More*"),
+        ("b", "see *Last*"),
+    ],
+)
+def test_an_answer_says_below_which_heading_its_cell_stands(lesson, cell, where):
+    first, second = "## 1 · Adding\n\n### More", "Words.\n\n## Last"
+    lesson.write(
+        text("opening", "# Small"), text("first", first), code("sum", "1"), text("a", second),
+        code("b", "1"),
+    )  # fmt: skip
+    asked = [{**GOOD, "kind": kind, "cell": cell} for kind in KINDS]
+    (lesson.source.parent / "quizzes.yml").write_text(yaml.safe_dump({"small": asked}))
+    last = reading_edition(read_source(lesson.source)).cells[-1]
+    assert last.source.count(f"**B.** One adds. ({where})") == 5
 
 
 # -- for Moodle, read back by the rules of its own reader ------------------------------------------
@@ -78,7 +92,7 @@ TEXT = re.compile(rf"::({SIGN}+)::\[html\]({SIGN}+) \{{(#?)\n(.+)\n\}}", re.DOTA
 ANSWER = re.compile(rf"(?m)^([=~])({SIGN}+(?::[\d.]+)?)(?:#(?!#)({SIGN}+))?$")
 
 
-def plain(text):
+def unescaped(text):
     """Undo GIFT's escapes, and the HTML."""
     text = re.sub(r"\\(.)", r"\1", text)
     text = re.sub(r"\\\((.*?)\\\)", r"$\1$", text)
@@ -92,31 +106,27 @@ def test_moodle_reads_back_what_was_written(part):
     assert first == "$CATEGORY: $course$/top/LoRA/LoRA"
     assert len(blocks) == len(QUIZZES[part])
     for block, question in zip(blocks, QUIZZES[part], strict=True):
-        match = TEXT.fullmatch(block)
-        assert match is not None, block
-        _, ask, numeric, body = match.groups()
+        _, ask, numeric, body = TEXT.fullmatch(block).groups()
         answers, _, why = body.partition("\n####")
-        assert plain(ask) == question.ask
-        assert plain(why) == question.why
+        assert unescaped(ask) == question.ask
+        assert unescaped(why) == question.why
         assert bool(numeric) == (question.number is not None)
         found = ANSWER.findall(answers)
         assert len(found) == answers.count("\n") + 1
         if question.number is not None:
             assert found == [("=", f"{question.number:g}:{question.tolerance:g}", "")]
         else:
-            read = [Choice(plain(t), sign == "=", plain(why)) for sign, t, why in found]
+            read = [Choice(unescaped(t), sign == "=", unescaped(why)) for sign, t, why in found]
             assert tuple(read) == question.choices
 
 
 def test_signs_of_gift_and_of_html_are_escaped():
     ask = r"Is $a_{1} = \nu < 2$ in `x ~ y: {#}`, *really*?"
     question = Question("number", ask, "So: 2 = 2.", "x", "y", number=0.25, tolerance=0.01)
-    text = sheets.gift("small", [question])
-    assert "=0.25:0.01" in text
-    assert r"\\(a_\{1\} \= \\nu &lt; 2\\)" in text  # "\n" alone would be a line break
-    match = TEXT.search(text)
-    assert match is not None
-    assert plain(match[2]) == ask
+    written = sheets.gift("small", [question])
+    assert "=0.25:0.01" in written
+    assert r"\\(a_\{1\} \= \\nu &lt; 2\\)" in written  # "\n" alone would be a line break
+    assert unescaped(TEXT.search(written)[2]) == ask
 
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -125,41 +135,52 @@ def test_signs_of_gift_and_of_html_are_escaped():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "riddle"}, "there is no kind 'riddle'"),
-        ({"why": None, "cel": "sum"}, "holds kind, ask, why, cell"),
-        ({"lesson": "merging"}, "`lesson` stands in the final"),
-        ({"number": 5}, "either choices or a number"),
-        ({"choices": None}, "either choices or a number"),
+        ({"kind": "riddle"}, "there is no kind 'riddle'; there are ['concept', 'prediction', "),
+        ({"why": None, "cel": "sum"}, "holds kind, ask, why, cell, and choices or a number"),
+        ({"lesson": "merging"}, "`lesson` stands in the final, and there alone"),
+        ({"number": 5}, "holds either choices or a number"),
+        ({"choices": None}, "holds either choices or a number"),
         ({"choices": None, "number": "5"}, "number and tolerance are numbers"),
         ({"choices": [{"right": "5"}, {"right": "V"}]}, "just one choice is `right`"),
         ({"choices": [{"wrong": "6", "why": "No."}]}, "just one choice is `right`"),
-        ({"choices": [{"right": "5"}, {"wrong": "6"}]}, "or `wrong` and says `why`"),
-        ({"choices": [{"right": 5}]}, "or `wrong` and says `why`"),
+        ({"choices": [{"right": "5"}, {"wrong": "6"}]}, "a choice is `right`, or `wrong` and says"),
+        ({"choices": [{"right": 5}]}, "a choice is `right`, or `wrong` and says `why` one takes"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused(tmp_path, change, message):
     entry = {**GOOD, **change}
     entry = {key: value for key, value in entry.items() if value is not None}
     (tmp_path / "quizzes.yml").write_text(yaml.safe_dump({"small": [GOOD, entry]}))
-    with pytest.raises(BuildError, match=f"quizzes.yml: small, question 2: .*{message}"):
+    with pytest.raises(BuildError) as caught:
+        quiz.read_quizzes(tmp_path)
+    assert str(caught.value).startswith(f"quizzes.yml: small, question 2: {message}")
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [("a: [", "no YAML"), ("a: b", "holds the slugs"), ("- a", "holds the slugs"), (None, None)],
+)
+def test_a_file_that_is_none_is_refused_and_none_is_needed(tmp_path, written, message):
+    if written is None:
+        assert quiz.read_quizzes(tmp_path) == {}
+        return
+    (tmp_path / "quizzes.yml").write_text(written)
+    with pytest.raises(BuildError, match=f"quizzes.yml: {message}"):
         quiz.read_quizzes(tmp_path)
 
 
-def test_a_lesson_refuses_four_questions_and_a_cell_that_it_has_not():
-    source = read_source(sources(["01"])[0])
-    *first, last = QUIZZES["matrix_example"]
-    with pytest.raises(BuildError, match=r"kinds are concept, .*; got .*number, misconception$"):
-        quiz.quiz_cell(first, "en", source.cells)
-    with pytest.raises(BuildError, match=r"matrix_example, question 5: .* no cell 'nowhere'"):
-        quiz.quiz_cell([*first, replace(last, cell="nowhere")], "en", source.cells)
-
-
-def test_a_file_that_is_none_is_refused_and_none_is_needed(tmp_path):
-    assert quiz.read_quizzes(tmp_path) == {}
-    for text, message in (("a: [", "no YAML"), ("a: b", "holds the slugs"), ("- a", "holds")):
-        (tmp_path / "quizzes.yml").write_text(text)
+def test_a_lesson_refuses_four_questions_and_a_cell_that_it_has_not(lesson):
+    lesson.write(code("sum", "print(2 + 3)"))
+    asked = [{**GOOD, "kind": kind} for kind in KINDS]
+    for cell, count, message in (
+        ("sum", 4, r"kinds are concept, .*; got .*number, misconception$"),
+        ("nowhere", 5, r"small, question 1: the lesson has no cell 'nowhere'"),
+    ):
+        asked[0]["cell"] = cell
+        written = yaml.safe_dump({"small": asked[:count]})
+        (lesson.source.parent / "quizzes.yml").write_text(written)
         with pytest.raises(BuildError, match=message):
-            quiz.read_quizzes(tmp_path)
+            reading_edition(read_source(lesson.source))
 
 
 def test_the_command_writes_both_forms(tmp_path, capsys):
@@ -170,13 +191,13 @@ def test_the_command_writes_both_forms(tmp_path, capsys):
     assert {"03_learning_the_update.gift.txt", "final.gift.txt", "final.html"} <= names
     page = (tmp_path / "final.html").read_text(encoding="utf-8")
     asks, _, answers = page.partition("<h2>Answers</h2>")
+    numbers = {slug(path): path.stem[:2] for path in sources()}
     for number, question in enumerate(QUIZZES[FINAL], start=1):
+        why = markdown(question.why).removeprefix("<p>").removesuffix("</p>\n")
         assert f"<strong>{number}.</strong>" in asks
-        assert markdown(question.why) not in asks
-        assert f"<strong>{number}.</strong> <strong>{question.answer}.</strong>" in answers
-        assert markdown(question.why).removeprefix("<p>").removesuffix("</p>\n") in answers
-        stem = next(path.stem for path in sources() if slug(path) == question.lesson)
-        assert f"(see <em>{stem[:2]}, " in answers
+        assert why not in asks
+        assert f"<strong>{number}.</strong> <strong>{question.answer}.</strong> {why}" in answers
+        assert f"(see <em>{numbers[question.lesson]}, " in answers
     assert "<math" in asks
     words = re.sub("<[^>]+>", "", asks.partition("</style>")[2])
     assert not re.search(r"[*`$]", words), "Markdown is left"

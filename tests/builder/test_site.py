@@ -28,10 +28,8 @@ def text(name, source, *named):
     return V4.new_markdown_cell(source, id=name, metadata={"tags": list(named)})
 
 
-def code(name, source, *named, printed=None, picture=None):
-    found = []
-    if printed is not None:
-        found.append(V4.new_output("stream", text=printed))
+def code(name, source, *named, printed="", picture=None):
+    found = [V4.new_output("stream", text=printed)] if printed else []
     if picture is not None:
         data = {"image/png": base64.b64encode(picture).decode(), "text/plain": "<Figure>"}
         found.append(V4.new_output("display_data", data=data))
@@ -39,18 +37,18 @@ def code(name, source, *named, printed=None, picture=None):
 
 
 def paged(*cells):
+    """Return the page of a lesson, the page behind it, and its pictures."""
     page = Page("en", "01_matrix_example", Pictures("img/"))
     lesson, proof = lesson_page(V4.new_notebook(cells=list(cells)), page)
     return "\n\n".join(lesson), "\n\n".join(proof), page.pictures.files
 
 
 def test_what_needs_a_kernel_is_not_on_the_page():
+    stub = "def f():\n    raise NotImplementedError"
     lesson, _, _ = paged(
         code("setup", "SEED = 0", "parameters"),
         code("slider", "interact(f)", "live"),
-        code(
-            "try", "def f():\n    raise NotImplementedError", "exercise", printed="check: not yet"
-        ),
+        code("try", stub, "exercise", printed="check: not yet"),
         code("shown", "print(1)", printed="one <two>\n\nthree\n"),
         code("claims-1", "panel()", "claims", printed="2 sentences hold"),
         text("quiz", "<details>questions</details>", "quiz"),
@@ -64,57 +62,56 @@ def test_what_needs_a_kernel_is_not_on_the_page():
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
-    [(1e-8, "0.00000001"), (1e-4, "0.0001"), (1.0, "1"), (40_000, "40,000"), ("fewer", "fewer")],
-)
-def test_what_there_is_to_choose_from_is_in_figures(value, words):
-    assert in_figures(value) == words
-
-
-@pytest.mark.parametrize(
-    ("written", "said"),
+    ("written_as", "written", "said"),
     [
-        (r"$\lVert M \rVert_F$, **bold**", "‖M ‖F, bold"),
-        (r"$\sum \sigma_i u_i v_i^\top$", "∑σi ui viᵀ"),
-        (r"$\Delta W = s\,BA$ in [05](05_x.ipynb)", "ΔW = sBA in 05"),
-        (r"`lora_A`, $\alpha / \sqrt r$", "lora_A, α/ √r"),
+        (in_figures, 1e-8, "0.00000001"),
+        (in_figures, 1e-4, "0.0001"),
+        (in_figures, 1.0, "1"),
+        (in_figures, 40_000, "40,000"),
+        (in_figures, "fewer", "fewer"),
+        (plain, r"$\lVert M \rVert_F$, **bold**", "‖M ‖F, bold"),
+        (plain, r"$\sum \sigma_i u_i v_i^\top$", "∑σi ui viᵀ"),
+        (plain, r"$\Delta W = s\,BA$ in [05](05_x.ipynb)", "ΔW = sBA in 05"),
+        (plain, r"`lora_A`, $\alpha / \sqrt r$", "lora_A, α/ √r"),
+        (appendix.size, "0.35M", 350_000),
+        (appendix.size, "1.2 TB", 1.2e12),
+        (appendix.size, "25%", 0.25),
+        (appendix.size, "9,437,184", 9_437_184),
+        (appendix.size, "4K", 4000),
+        (appendix.size, "7B", 7e9),
     ],
 )
-def test_formulas_in_plain_words(written, said):
-    assert plain(written) == said
+def test_numbers_and_formulas_in_plain_words_and_sizes(written_as, written, said):
+    assert written_as(written) == said
 
 
-def asked(*following):
-    question = code(
-        "ask", 'guess = "?"\npredict(guess, 5, "more", 1_000)', "predict", printed="answer: 5"
-    )
-    lesson, _, _ = paged(text("why", "**Predict.** How many?"), question, *following)
-    before, hidden, after = re.fullmatch(
-        r"(?s)(.*)<details class=\"predict\">(.*?)</details>(.*)", lesson
-    ).groups()
-    assert "predict(" not in before
-    assert ">more</button><button" in before
-    assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
-    assert before.count("data-right") == 1
-    assert "answer: 5" in hidden
-    return hidden, after
+SHOWN = code("c", "show()", printed="five")
+TOLD = text("f", "figure: 5", "figure-text")
 
 
 @pytest.mark.parametrize(
     ("following", "kept", "told"),
     [
         ([text("a", "It is 5.\n\nNow 6."), text("b", "End.")], ["It is 5."], ["Now 6.", "End."]),
-        ([code("c", "show()", printed="five"), text("a", "5.")], ["show()", "five", "5."], []),
+        ([SHOWN, text("a", "5.")], ["show()", "five", "5."], []),
         ([text("h", "## Next\n\nwords")], [], ["## Next"]),
         ([text("a", "**So what?** Words."), text("b", "More.")], [], ["**So what?**", "More."]),
         ([code("e", "x = ...", "exercise")], [], ["x = ..."]),
-        ([text("f", "figure: 5", "figure-text"), text("a", "So 5.")], ["figure: 5", "So 5."], []),
+        ([TOLD, text("a", "So 5.")], ["figure: 5", "So 5."], []),
         ([], [], []),
     ],
     ids=["explained", "shown", "heading", "another matter", "exercise", "figure", "the end"],
-)  # fmt: skip
+)
 def test_a_question_hides_its_answer_and_what_explains_it(following, kept, told):
-    hidden, after = asked(*following)
+    asked = 'guess = "?"\npredict(guess, 5, "more", 1_000)'
+    question = code("ask", asked, "predict", printed="answer: 5")
+    lesson, _, _ = paged(text("why", "**Predict.** How many?"), question, *following)
+    before, hidden, after = re.split(r'<details class="predict">|</details>', lesson)
+    assert "predict(" not in before
+    assert ">more</button><button" in before
+    assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
+    assert before.count("data-right") == 1
+    assert "answer: 5" in hidden
     assert [each for each in kept if each not in hidden] == []
     assert [each for each in told if each not in after] == []
 
@@ -124,10 +121,8 @@ def test_a_picture_is_small_described_and_late():
         code("plot", "x = f()\nplt.show()", picture=png(40, 30)),
         text("plot-text", '**In the figure:** $x$ is "up"', "figure-text"),
     )
-    assert (
-        '<img src="img/01-plot.webp" width="40" height="30" loading="lazy" decoding="async" '
-        'alt="In the figure: x is &quot;up&quot;">'
-    ) in lesson
+    image = '<img src="img/01-plot.webp" width="40" height="30" loading="lazy" decoding="async"'
+    assert f'{image} alt="In the figure: x is &quot;up&quot;">' in lesson
     with Image.open(io.BytesIO(files["01-plot.webp"])) as kept:
         assert kept.size == (40, 30)
         assert kept.convert("RGB").getpixel((0, 0)) == (10, 200, 30)  # no loss
@@ -151,13 +146,11 @@ def test_a_film_takes_the_place_of_its_stills():
 
 
 def test_the_proof_has_a_page_of_its_own():
-    lesson, proof, _ = paged(
-        text("start", "# Title"), text("know", "## How we know\n\nruns"), code("runs", "table()"),
-        text("closing", "## What you can say now"),
-    )  # fmt: skip
+    know = [text("know", "## How we know\n\nruns"), code("runs", "table()")]
+    lesson, proof, _ = paged(text("start", "# Title"), *know, text("end", "## What you can say"))
     assert "runs" not in lesson
     assert "table()" in proof
-    assert "What you can say now" in lesson
+    assert "What you can say" in lesson
 
 
 def test_questions_say_where_the_lesson_shows_it():
@@ -171,29 +164,38 @@ def test_questions_say_where_the_lesson_shows_it():
 
 # -- links ------------------------------------------------------------------------------------
 
+KNOW = '04 <a href="../notebooks/know/04_intrinsic_rank.html#cell-know">How we know</a>'
+ENGLISH = '<a href="../../en/notebooks/02_rank_and_svd.html">02</a>'
+
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    return staging.Stage("en", tmp_path_factory.mktemp("stage"))
+def stages(tmp_path_factory):
+    return {each: staging.Stage(each, tmp_path_factory.mktemp(each)) for each in ("en", "vi")}
 
 
 @pytest.mark.parametrize(
-    ("written", "on_the_site"),
+    ("language", "written", "there"),
     [
-        ("[a](SETUP.md#a-smaller-download)", "[a](../notebooks/SETUP.md#a-smaller-download)"),
-        ("[a](../README.md#begin)", "[a](../index.md#begin)"),
-        ("[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
-        ("[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
-        ("`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
-        (
-            "[04](04_intrinsic_rank.ipynb) `know`",
-            '04 <a href="../notebooks/know/04_intrinsic_rank.html#cell-know">How we know</a>',
-        ),
+        ("en", "[a](SETUP.md#a-smaller)", "[a](../notebooks/SETUP.md#a-smaller)"),
+        ("en", "[a](../README.md#begin)", "[a](../index.md#begin)"),
+        ("en", "[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
+        ("en", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
+        ("en", "`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
+        ("en", "[04](04_intrinsic_rank.ipynb) `know`", KNOW),
+        # where there is no page in Vietnamese, to the English one
+        ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
+        ("vi", "[01](01_matrix_example.ipynb) `title`", "../notebooks/01_matrix_example.html"),
+        ("vi", "[07](07_real_model.ipynb) `title`", "../../en/notebooks/07_real_model.html"),
     ],
 )
-def test_links_lead_where_the_pages_are(stage, written, on_the_site):
-    place = "notebooks/TEACHING"
-    assert stage.relinked(written, "notebooks/TEACHING.md", place, Pictures("")) == on_the_site
+def test_links_lead_where_the_pages_are(stages, language, written, there):
+    folder = "notebooks" if language == "en" else f"notebooks/{language}"
+    source = f"{folder}/TEACHING.md"
+    found = stages[language].relinked(written, source, "notebooks/TEACHING", Pictures(""))
+    if there.endswith(".html"):
+        assert f'<a href="{there}#cell-title">' in found
+    else:
+        assert found == there
 
 
 @pytest.mark.parametrize(
@@ -203,21 +205,9 @@ def test_links_lead_where_the_pages_are(stage, written, on_the_site):
         ("[01](01_matrix_example.ipynb) `gone`", "01_matrix_example, which has no cell gone"),
     ],
 )
-def test_a_link_to_nothing_is_refused(stage, written, problem):
+def test_a_link_to_nothing_is_refused(stages, written, problem):
     with pytest.raises(BuildError, match=re.escape(problem)):
-        stage.relinked(written, "notebooks/TEACHING.md", "notebooks/TEACHING", Pictures(""))
-
-
-def test_a_translation_leads_to_english_where_it_has_no_page(tmp_path):
-    stage = staging.Stage("vi", tmp_path)
-    there = stage.relinked(
-        "[02](../02_rank_and_svd.ipynb)", "notebooks/vi/x.ipynb", "notebooks/x", Pictures("")
-    )
-    assert there == '<a href="../../en/notebooks/02_rank_and_svd.html">02</a>'
-    for lesson, root in (("01_matrix_example", "../"), ("07_real_model", "../../en/")):
-        link = f"[x]({lesson}.ipynb) `title`".replace("[x]", f"[{lesson[:2]}]")
-        there = stage.relinked(link, "notebooks/vi/x.ipynb", "notebooks/x", Pictures(""))
-        assert f'<a href="{root}notebooks/{lesson}.html#cell-title">' in there
+        stages["en"].relinked(written, "notebooks/TEACHING.md", "notebooks/TEACHING", Pictures(""))
 
 
 def test_dead_links_and_other_hosts_are_named(tmp_path):
@@ -254,34 +244,17 @@ def test_the_ledger_has_every_figure():
     assert all(f'<td data-value="{row["derived"]}">' in page for row in rows)
     assert page.count("<option>differs</option>") == 1
     assert len(set(re.findall('<tr id="([^"]+)"', page))) == len({row["id"] for row in rows})
-    assert page.count("could not have come out otherwise") == sum(
-        row["could_fail"] == "False" for row in rows
-    )
+    certain = sum(row["could_fail"] == "False" for row in rows)
+    assert page.count("could not have come out otherwise") == certain
     assert '<a href="#C21">C21</a>' in page  # a reason that names another entry leads there
 
 
-@pytest.mark.parametrize(
-    ("printed", "number"),
-    [
-        ("0.35M", 350_000),
-        ("1.2 TB", 1.2e12),
-        ("25%", 0.25),
-        ("9,437,184", 9_437_184),
-        ("4K", 4000),
-        ("7B", 7e9),
-    ],
-)
-def test_what_is_printed_sorts_by_its_size(printed, number):
-    assert appendix.size(printed) == number
-
-
-def test_each_term_of_the_glossary_is_a_place(stage):
+def test_each_term_of_the_glossary_is_a_place(stages):
+    stage, written = stages["en"], (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
     stage.beside("notebooks/GLOSSARY.md", "notebooks/GLOSSARY")
     page = (stage.folder / "notebooks/GLOSSARY.md").read_text(encoding="utf-8")
     places = re.findall(r'<span id="(term-[a-z0-9-]+)">', page)
-    rows = re.findall(
-        r"(?m)^\| (?!term |---)", (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
-    )
+    rows = re.findall(r"(?m)^\| (?!term |---)", written)
     assert len(places) == len(set(places)) == len(rows) > 70
 
 
@@ -293,11 +266,11 @@ def test_the_first_page_has_the_voice_and_the_roads():
         appendix.landing("# Title\n\n## Begin\n\n## The lessons\n")
 
 
-def test_what_stands_behind_a_lesson_has_each_claim(stage):
-    stem = "01_matrix_example"
+def test_what_stands_behind_a_lesson_has_each_claim(stages):
+    stage, stem = stages["en"], "01_matrix_example"
     stage.lesson(stem, staging.lessons("en")[stem])
     page = (stage.folder / f"notebooks/know/{stem}.md").read_text(encoding="utf-8")
     notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
-    panels = [c for c in notebook.cells if "claims" in tags(c)]
-    claims = sum(len(c.outputs[0].metadata["lora_edu"]["claims"]) for c in panels)
+    panels = [cell for cell in notebook.cells if "claims" in tags(cell)]
+    claims = sum(len(cell.outputs[0].metadata["lora_edu"]["claims"]) for cell in panels)
     assert page.count("<td>any seed</td>") + page.count("<td>this seed</td>") == claims > 40

@@ -13,43 +13,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_lesson import GOOD, code, text
 
-lessons = pytest.mark.parametrize("source", sources(), ids=slug)
+SECTION = re.compile(r"(?s)<section>\n(.*?)\n</section>")
 
 
-@lessons
-def test_each_lesson_has_slides_that_need_no_network(source):
-    page = slides.page(source)
-    assert 8 <= page.count("<section>") <= 40
-    assert page.count("<section>") == page.count("</section>")
-    assert not re.search(r"<link|<iframe|<script[^>]*src|@import|url\(", page)
-    sources = re.findall(r'<img src="(.{22})', page)
-    assert set(sources) == {"data:image/png;base64,"}
-    text = re.sub(r"(?s)<script>.*|<style>.*?</style>|<pre.*?</pre>|<code.*?</code>", "", page)
-    assert "$" not in text  # every formula is drawn
+def slides_of(path):
+    """Return the insides of the sections of a page."""
+    return SECTION.findall(path.read_text(encoding="utf-8"))
 
 
-translations = [(path, language) for path in sources() for language in languages(path)]
+@pytest.mark.parametrize("source", sources(), ids=slug)
+def test_each_lesson_has_slides_that_need_no_network_and_so_has_each_translation(
+    source, tmp_path, capsys
+):
+    assert build.main(["--slides", source.stem, "--out", str(tmp_path)]) == 0
+    own = [f"{language}/{source.stem}.html" for language in languages(source)]
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")]
+    assert sorted(found) == [f"{source.stem}.html", *own]
+    english = slides_of(tmp_path / found[0])
+    assert 8 <= len(english) <= 40
+    for name in found:
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        language = name[:2] if "/" in name else "en"
+        assert page.startswith(f'<!doctype html>\n<html lang="{language}">')
+        assert len(slides_of(tmp_path / name)) == page.count("<section>") == len(english)
+        assert not re.search(r"<link|<iframe|<script[^>]*src|@import|url\(", page)
+        assert set(re.findall(r'<img src="(.{22})', page)) == {"data:image/png;base64,"}
+        text = re.sub(r"(?s)<script>.*|<style>.*?</style>|<pre.*?</pre>|<code.*?</code>", "", page)
+        assert "$" not in text  # every formula is drawn
 
 
-@pytest.mark.parametrize(("source", "language"), translations, ids=lambda part: str(part)[-20:])
-def test_each_translation_has_the_slides_of_its_lesson(source, language):
-    page = slides.page(source, language)
-    assert f'<html lang="{language}">' in page
-    english = slides.slides(slides.built(source))
-    assert len(slides.slides(slides.built(source, language))) == len(english)
-
-
-def test_slides_begin_where_the_cells_say(lesson):
-    cells = [
+def test_slides_begin_where_the_cells_say(lesson, tmp_path):
+    lesson.write(
         text("title", "# 07 · Small & good", "slide"),
         code("sum", "print(2 + 3)", "slide"),
         text("left-out", "Not on a slide."),
         text("formula", "It is $2 + 3$:\n\n$$x^2$$", "fragment"),
-    ]
-    source = lesson(cells)
-    small = read_source(source)
-    built = execute.execute(reading_edition(small), small)
-    title, second = slides.slides(built)
+    )
+    execute.build(lesson.source)
+    assert build.main(["--slides", "07", "--out", str(tmp_path)]) == 0
+    title, second = slides_of(tmp_path / "07_small.html")
     assert "Small &amp; good" in title
     assert "class=step" not in title
     assert second.count("class=step") == 2  # the output, the formula
@@ -60,34 +62,33 @@ def test_slides_begin_where_the_cells_say(lesson):
 
 
 def test_a_picture_has_a_slide_of_its_own_with_what_is_printed_after_it(lesson):
-    cells = [
+    lesson.write(
         code("plot", "plt.plot([1, 2])\nplt.show()\nprint(2 + 3)", "slide"),
         text("plot-text", "**In the figure:** a *line*.", "figure-text"),
         text("after", "So it rises.", "fragment"),
-    ]
-    notebook = reading_edition(read_source(lesson(cells)))
+    )
+    notebook = reading_edition(read_source(lesson.source))
     notebook.cells[0].outputs = [
         nbformat.v4.new_output("stream", text="before\n"),
         nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"}),
         nbformat.v4.new_output("stream", text="5\n"),
     ]
     plot, picture, after = slides.slides(notebook)
-    assert "<img" not in plot + after
     assert plot == '<div><pre class="output">before</pre></div>'  # the picture says what is done
     assert picture.count("<img") == 1
     assert 'alt="In the figure: a line."' in picture
     assert picture.endswith('<div class=step><pre class="output">5</pre></div>')
     assert "So it rises" in after
+    assert "<img" not in after
     notebook.cells[0].source = "fig, shown = figures.plot()\nplt.show()"
     notebook.cells[0].outputs.pop(0)
     assert slides.slides(notebook) == [picture, after]
 
 
-@given(
-    st.lists(st.text("ab ", max_size=30), min_size=1, max_size=40),
-    st.integers(3, 12),
-    st.integers(8, 20),
-)
+ROWS = st.lists(st.text("ab ", max_size=30), min_size=1, max_size=40)
+
+
+@given(ROWS, st.integers(3, 12), st.integers(8, 20))
 def test_pieces_hold_each_line_and_fit_a_slide(rows, most, wide):
     found = slides.pieces("\n".join(rows), most, wide)
     kept = [row for piece in found for row in piece.splitlines() if row.strip()]
@@ -97,87 +98,76 @@ def test_pieces_hold_each_line_and_fit_a_slide(rows, most, wide):
         assert sum(lines) <= most or len(lines) <= 2  # two rows may be wider than the slide
 
 
-def test_code_is_cut_where_one_would_cut_it():
-    code = '''class A:
-    """Say
-
-    what."""
-
-    def one(self):
-        return 1
-
-    def two(self):
-        return 2'''
-    first, second = slides.pieces(code, 8, 82)
-    assert first.endswith("return 1")
-    assert second.startswith("    def two")
-    assert slides.pieces(code, 4, 82)[0].endswith('what."""')  # not within the docstring
-    later = 'x = 1\ny = 2\nz = 3\ndef f():\n    """Say\n\n    what."""'
-    assert slides.pieces(later, 6, 82)[0] == "x = 1\ny = 2\nz = 3"
+HEAD = 'class A:\n    """Say\n\n    what."""'
+FIRST = f"{HEAD}\n\n    def one(self):\n        return 1"
+SECOND = "    def two(self):\n        return 2"
 
 
-def test_the_slides_of_a_class_are_its_frames(lesson):
-    source = lesson(
-        [
-            text("title", "# 07 · Small"),
-            code("sum", "import math\n\nprint(2 + 3)"),
-            code("film", "print(2)", "live"),
-            code("still", "print(2)"),
-            text("end", "The end."),
-        ]
-    )
-    execute.build(source)
-    script = source.parents[1] / "CLASS.md"
-    cell = "[07](07_small.ipynb) `sum`"
-    script.write_text(
-        f"# A class\n\nDraw.\n\n> ## Vote\n>\n> $2 + 3$ is\n>\n> {cell}\n\nSay.\n\n> The end.\n"
-    )
-    assert slides.frames(script.read_text()) == [f"## Vote\n\n$2 + 3$ is\n\n{cell}", "The end."]
-    page = slides.class_page(script)
-    assert page.count("<section>") == 2
-    assert '<pre class="output">5</pre>' in page
-    assert "import" not in page.partition("<section>")[2]  # a class sees no code
-    assert "Draw." not in page
+@pytest.mark.parametrize(
+    ("code", "most", "pieces"),
+    [
+        (f"{FIRST}\n\n{SECOND}", 8, [FIRST, SECOND]),
+        (f"{HEAD}\n\n{SECOND}", 4, [HEAD, SECOND]),  # not within the docstring
+        (f"x = 1\ny = 2\nz = 3\n{HEAD}", 6, ["x = 1\ny = 2\nz = 3", HEAD]),
+    ],
+)
+def test_code_is_cut_where_one_would_cut_it(code, most, pieces):
+    assert slides.pieces(code, most, 82) == pieces
+
+
+SUM, OTHER = "[07](07_small.ipynb) `sum`", "[07](07_small.ipynb) `{}`"
+
+
+def test_the_slides_of_a_class_are_its_frames(lesson, monkeypatch, tmp_path, capsys):
+    cells = [code("sum", "import math\n\nprint(2 + 3)"), code("film", "print(2)", "live")]
+    lesson.write(text("title", "# 07 · Small"), *cells, code("still", "print(2)"))
+    execute.build(lesson.source)
+    script = lesson.folder / "CLASS.md"
+    monkeypatch.setattr(build, "CLASS", script)
+
+    def run(written):
+        script.write_text(written)
+        code = build.main(["--slides", "CLASS", "--out", str(tmp_path)])
+        return code, capsys.readouterr().err
+
+    frames = f"> ## Vote\n>\n> $2 + 3$ is\n>\n> {SUM}\n\nSay.\n\n> The end.\n"
+    assert run(f"# A class\n\nDraw.\n\n{frames}") == (0, "")
+    vote, end = slides_of(tmp_path / "CLASS.html")
+    assert '<pre class="output">5</pre>' in vote
+    assert "Vote" in vote
+    assert "import" not in vote  # a class sees no code
+    assert "The end." in end
+    page = (tmp_path / "CLASS.html").read_text(encoding="utf-8")
     assert "<title>A class</title>" in page
-    script.write_text(f"> {cell.replace('sum', 'product')}\n")
-    with pytest.raises(BuildError, match=r"CLASS.md: 07_small has no cell product"):
-        slides.class_page(script)
-    script.write_text(f"> {cell.replace('sum', 'film')}\n")
-    with pytest.raises(BuildError, match=r"cell film: only figures.NAME\(\) plays on a slide"):
-        slides.class_page(script)
-    script.write_text(f"> {cell.replace('07_small', '08_none')}\n")
-    with pytest.raises(BuildError, match=r"08_none: there is no notebook"):
-        slides.class_page(script)
-    script.write_text("# A class\n\nWords alone.\n")
-    with pytest.raises(BuildError, match=r"CLASS.md: no frame"):
-        slides.class_page(script)
+    assert "Draw." not in page
+    for bad, message in {
+        f"> {OTHER.format('product')}\n": "CLASS.md: 07_small has no cell product",
+        f"> {OTHER.format('film')}\n": "cell film: only figures.NAME() plays on a slide",
+        f"> {SUM.replace('07_small', '08_none')}\n": "08_none: there is no notebook",
+        "# A class\n\nWords alone.\n": "CLASS.md: no frame",
+    }.items():
+        code_, said = run(bad)
+        assert code_ == 1
+        assert message in said
     script.unlink()
     with pytest.raises(BuildError, match=r"CLASS.md: missing"):
         slides.class_page(script)
 
 
-def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson):
-    source = lesson(GOOD)
-    with pytest.raises(BuildError, match="there is no notebook"):
-        slides.page(source)
-    execute.build(source)
-    with pytest.raises(BuildError, match="no cell is tagged `slide`"):
-        slides.page(source)
-    execute.build(lesson([text("title", "# 07", "fragment")]))
-    with pytest.raises(BuildError, match="cell title: a fragment before the first slide"):
-        slides.page(source)
+def test_a_lesson_without_slides_and_one_that_begins_with_a_fragment(lesson, capsys, tmp_path):
+    for cells, message in (
+        (None, "there is no notebook; run `make notebooks`"),
+        ([GOOD[0]], "07_small: no cell is tagged `slide`"),
+        ([text("title", "# 07", "fragment")], "cell title: a fragment before the first slide"),
+    ):
+        lesson.write(*(cells or GOOD))
+        if cells:
+            execute.build(lesson.source)
+        assert build.main(["--slides", "07", "--out", str(tmp_path)]) == 1
+        assert message in capsys.readouterr().err
 
 
-def test_the_command_writes_them(tmp_path, capsys):
-    assert build.main(["--slides", "matrix_example", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "01_matrix_example.html").read_text(encoding="utf-8").startswith("<!doctype")
-    assert build.main(["--slides", "99", "--out", str(tmp_path)]) == 1
-    assert "no lesson is called '99'" in capsys.readouterr().err
+def test_the_class_of_the_course_has_its_film(tmp_path):
     assert build.main(["--slides", "FIFTY_MINUTES", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "FIFTY_MINUTES.html").read_text(encoding="utf-8")
-    assert "data-captions" in page  # the film of lesson 03
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "01_matrix_example.html",
-        "FIFTY_MINUTES.html",
-        "vi",
-    ]
+    assert "data-captions" in page  # of lesson 03

@@ -2,11 +2,11 @@
 
 import build
 import pytest
-from builder.lint import check
+from builder import execute
 from builder.source import BuildError, read_source, sources
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_lesson import GOOD, SOLVED, code, spoil, text
+from small_lesson import GOOD, text
 
 
 def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
@@ -17,120 +17,87 @@ def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
     assert "no lesson is called '99'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ([*GOOD[:4], GOOD[6]], "07_small.md:37: cell a-hint: it belongs to no exercise"),
-        ([*GOOD, GOOD[2], GOOD[6]], "07_small.md:63: cell first: a second cell has this id"),
-        (
-            [*GOOD, text("more", "More."), text("b-hint", "No.", "hint")],
-            "07_small.md:67: cell b-hint: it belongs to no exercise",
-        ),
-        (
-            [*GOOD, text("exercise-solution", "4")],
-            "07_small.md:47: cell exercise: exercise-solution is another cell",
-        ),
-        (
-            [*GOOD[:6], code("a-hint", "2 + 2", "hint")],
-            "07_small.md:57: cell a-hint: a hint is Markdown",
-        ),
-        (
-            [*GOOD[:5], text("exercise", "Add.", "exercise")],
-            "07_small.md:49: cell exercise: an exercise is code",
-        ),
-        (
-            [*GOOD[:5], code("exercise", SOLVED, "solution")],
-            "07_small.md:47: cell exercise: there is no tag 'solution'; there are approx",
-        ),
-        (
-            [*GOOD[:3], "\n```{code-cell} ipython3\nx = 1\n```\n"],
-            "07_small.md:28: cell 4 has no id",
-        ),
-        (
-            [*GOOD[:3], code("Sum_1", "1")],
-            "07_small.md:28: cell 4: an id is made of a-z, 0-9 and -, got 'Sum_1'",
-        ),
-        (
-            spoil(GOOD, "exercise", code("exercise", "x = 1", "exercise")),
-            "07_small.md:47: cell exercise: a blank line and the call of its check_… end an ex",
-        ),
-        (
-            spoil(GOOD, "exercise", code("exercise", f"x += 1\n{SOLVED}", "exercise")),
-            "07_small.md:47: cell exercise: 'x += 1': what a learner is to write is a function",
-        ),
-    ],
-)
-def test_a_source_that_is_not_complete(lesson, cells, message):
+CALL = "\n\ncheck_double(double)"
+SUM = ":id: sum\n:tags: []"
+HINT = '+++ {"id": "a-hint", "tags": ["hint"]}'
+FIRST = '+++ {"id": "first", "tags": []}'
+ALLOWED = "lora_edu:\n  allowed_numbers: {2021: the year of the paper}\n"
+REFUSED = [  # a piece of the good lesson, what stands in its place, the line that names it
+    # cells
+    (":tags: [exercise]", ":tags: []", "60: cell a-hint: it belongs to no exercise"),
+    (HINT, f"{text('more', 'More.')}{HINT}", "64: cell a-hint: it belongs to no exercise"),
+    ('"id": "first"', '"id": "title"', "24: cell title: a second cell has this id"),
+    (":id: sum", ":id: exercise-solution", "48: cell exercise: exercise-solution is another cell"),
+    ("[claims]", "[hint]", "62: cell claims: a hint is Markdown"),
+    ('"tags": ["hint"]', '"tags": ["exercise"]', "60: cell a-hint: an exercise is code"),
+    ("[claims]", "[Timing]", "62: cell claims: there is no tag 'Timing'; there are approx"),
+    ("[claims]", "[solution]", "62: cell claims: there is no tag 'solution'; there are approx"),
+    (":id: sum\n", "", "28: cell 4 has no id: 'print(2 + 3)'"),
+    (":id: sum", ":id: Sum_1", "28: cell 4: an id is made of a-z, 0-9 and -, got 'Sum_1'"),
+    (":id: sum", ":id: 7", "28: cell 4: an id is made of a-z, 0-9 and -, got 7"),
+    (":id: sum", ":id: no", "28: cell 4: an id is made of a-z, 0-9 and -, got False"),
+    (":id: sum", ":id: [a, b]", "28: cell 4: an id is made of a-z, 0-9 and -, got ['a', 'b']"),
+    (SUM, ":id: a\n:tags: slide", "28: cell 4: tags are a list of words: 'slide' is not of"),
+    (SUM, ":id: a\n:tags: [1]", "28: cell 4: tags are a list of words: 1 is not of type"),
+    (SUM, ":id: a\n:tags: [slide", "30: cell 4: bad metadata: expected ',' or ']', but got"),
+    (SUM, ":id a", "28: cell 4: bad metadata: 'id a' is not of type 'object'"),
+    (SUM, ":id: *a", "29: cell 4: bad metadata: found undefined alias 'a'"),
+    (SUM, ":id: a\x01", "28: cell 4: bad metadata: unacceptable character #x0001"),
+    (FIRST, '+++ {"id": "a", "tags": "slide"}', "22: cell 3: tags are a list of words: 'sl"),
+    (FIRST, '+++ {"id": "a", tags}', "22: cell 3: bad metadata: Expecting property name"),
+    (FIRST, '+++ ["a"]', "22: cell 3: bad metadata: it is not a dict"),
+    ('"tags": []', '"tags": ["timing"]', "11: cell title: only code is timing"),
+    (":tags: []", ":tags: [timing, approx]", "28: cell sum: it is either approx or timing"),
+    ("{code-cell}", "{raw-cell}", "15: cell parameters: it is raw; a cell is Markdown or code"),
+    ("The *sum*", "The\u2028sum", "26: a line break other than the newline"),
+    ("The *sum*", "The\x85sum", "26: a line break other than the newline"),
+    ("The *sum*", "The\x0csum", "26: a line break other than the newline"),
+    ("The *sum*", "The\x1dsum", "26: a line break other than the newline"),
+    # exercises
+    (CALL, "", "48: cell exercise: a blank line and the call of its check_… end an ex"),
+    ("def double(x):\n    r", "x += 1\nr", "48: cell exercise: 'x += 1': what a learner is to"),
+    # the front matter
+    ("{2021:", "[2021:", "6: the front matter: bad metadata: expected ',' or ']'"),
+    (ALLOWED, "b: *c\n", "5: the front matter: bad metadata: found undefined alias"),
+    (ALLOWED, "lora_edu: 5\n", "5: the front matter: `lora_edu` holds `allowed_numbers`"),
+    ("  allowed_numbers", "  numbers", "5: the front matter: `lora_edu` holds `allowed_n"),
+    ("{2021: the year of the paper}", "[5]", "5: the front matter: `allowed_numbers` holds"),
+    ("{2021:", "{yes:", "5: the front matter: `allowed_numbers` holds lines `number: its"),
+    ("{2021:", "{five:", "5: the front matter: `allowed_numbers` holds lines"),
+    (": the year of the paper", ":", "5: the front matter: `allowed_numbers` holds lines"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line"), REFUSED)
+def test_a_source_that_cannot_be_read_is_named_in_one_line(lesson, old, new, line):
+    lesson.write(*GOOD)
+    lesson.edit(old, new)
+    (found,) = lesson.problems()
+    assert found.startswith(f"07_small.md:{line}")
+    assert "\n" not in found
     with pytest.raises(BuildError) as caught:
-        read_source(lesson(cells))
-    assert message in str(caught.value)
-    assert message in check(lesson(cells))[0]  # --check refuses it in the same words
+        execute.build(lesson.source)
+    assert str(caught.value) == found
 
 
-def fence(options):
-    return f"\n```{{code-cell}} ipython3\n{options}\n\n1\n```\n"
-
-
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (fence(":id: 7"), "14: cell 2: an id is made of a-z, 0-9 and -, got 7"),
-        (fence(":id: no"), "14: cell 2: an id is made of a-z, 0-9 and -, got False"),
-        (fence(":id: [a, b]"), "14: cell 2: an id is made of a-z, 0-9 and -, got ['a', 'b']"),
-        (fence(":id: a\n:tags: slide"), "14: cell 2: tags are a list of words: 'slide' is not of"),
-        (fence(":id: a\n:tags: [1]"), "14: cell 2: tags are a list of words: 1 is not of type"),
-        (fence(":id: a\n:tags: [slide"), "16: cell 2: bad metadata: expected ',' or ']', but got"),
-        (fence(":id a"), "14: cell 2: bad metadata: 'id a' is not of type 'object'"),
-        (fence(":id: *a"), "15: cell 2: bad metadata: found undefined alias 'a'"),
-        (fence(":id: a\x01"), "14: cell 2: bad metadata: unacceptable character #x0001"),
-        ('\n+++ {"id": "a", "tags": "slide"}\n\n1\n', "14: cell 2: tags are a list of words: 'sl"),
-        ('\n+++ {"id": "a", tags}\n\n1\n', "14: cell 2: bad metadata: Expecting property name"),
-        ('\n+++ ["a"]\n\n1\n', "14: cell 2: bad metadata: it is not a dict"),
-        (text("a", "1", "timing"), "16: cell a: only code is timing"),
-        (code("a", "1", "timing", "approx"), "14: cell a: it is either approx or timing"),
-        (fence(":id: a").replace("code-", "raw-"), "14: cell a: it is raw; a cell is Markdown or"),
-    ],
-)
-def test_a_cell_that_cannot_be_read_is_named_in_one_line(lesson, cell, message):
-    path = lesson([text("title", "# Small"), "\n", cell, code("after", "1")])
-    with pytest.raises(BuildError) as caught:
-        read_source(path)
-    assert str(caught.value).startswith(f"07_small.md:{message}")
-    assert "\n" not in str(caught.value)
-    assert check(path) == [str(caught.value)]
-
-
-@pytest.mark.parametrize(
-    ("front", "message"),
-    [
-        ("---\na: [1\n---\n", "2: the front matter: bad metadata: expected ',' or ']'"),
-        ("---\na: 1\nb: *c\n---\n", "3: the front matter: bad metadata: found undefined alias"),
-        ("---\nonly words\n---\n", "1: the front matter: bad metadata: 'only words' is not of"),
-        ("---\nlora_edu: 5\n---\n", "2: the front matter: `lora_edu` holds `allowed_numbers`"),
-        ("---\nlora_edu:\n  numbers: {}\n---\n", "2: the front matter: `lora_edu` holds `allow"),
-        ("---\nlora_edu:\n  allowed_numbers: [5]\n---\n", "2: the front matter: `allowed_num"),
-        ("---\nlora_edu:\n  allowed_numbers: {yes: it}\n---\n", "2: the front matter: `allowed"),
-        ("---\nlora_edu:\n  allowed_numbers: {5: }\n---\n", "2: the front matter: `allowed_num"),
-        ("---\nlora_edu:\n  allowed_numbers: {five: it}\n---\n", "2: the front matter: `allowed"),
-    ],
-)
-def test_a_front_matter_that_cannot_be_read_is_named_in_one_line(lesson, front, message):
-    path = lesson([])
-    path.write_text(front + text("title", "# Small"))
-    with pytest.raises(BuildError) as caught:
-        read_source(path)
-    assert str(caught.value).startswith(f"07_small.md:{message}")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_not_utf_8(lesson):
-    path = lesson(GOOD)
+@pytest.mark.parametrize("way", [[], ["--check"], ["--solved"], ["--own"], ["--seed", "1"]])
+def test_the_command_refuses_a_bad_source_in_one_line(capsys, lesson, way):
+    path = lesson.write(*GOOD)
     path.write_bytes(path.read_bytes().replace("·".encode(), b"\xb7"))
-    assert check(path) == ["07_small.md:11: cell 1: not UTF-8: invalid start byte"]
+    assert build.main(way) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "07_small.md:11: cell 1: not UTF-8: invalid start byte"
+
+
+def test_a_front_matter_of_words_alone(lesson):
+    lesson.write()
+    lesson.source.write_text("---\nonly words\n---\n")
+    (found,) = lesson.problems()
+    assert found.startswith("07_small.md:1: the front matter: bad metadata: 'only words' is not of")
 
 
 def test_a_file_from_windows_is_read_as_any_other(lesson):
-    path = lesson(GOOD)
+    path = lesson.write(*GOOD)
     unix = read_source(path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     windows = read_source(path)
@@ -139,71 +106,32 @@ def test_a_file_from_windows_is_read_as_any_other(lesson):
 
 
 def test_each_cell_knows_its_line(lesson):
-    path = lesson(GOOD)
+    path = lesson.write(*GOOD)
     source, rows = read_source(path), path.read_text().splitlines()
     for cell in source.cells:
         row = rows[source.lines[cell.id] - 1]
-        if cell.cell_type == "code":
-            assert row == "```{code-cell} ipython3"
-        else:
-            assert row == cell.source.splitlines()[0]
+        code = cell.cell_type == "code"
+        assert row == ("```{code-cell} ipython3" if code else cell.source.splitlines()[0])
     assert source.place(source.cells[0], below=2) == "07_small.md:13: cell title"
     assert source.allowed_numbers == {2021: "the year of the paper"}
 
 
-SCRAPS = [
-    "---\n",
-    "+++ ",
-    "```\n",
-    ":id: 7\n",
-    ":tags: x\n",
-    "{",
-    "]",
-    "\t",
-    ": ",
-    "*a",
-    "&a ",
-    "- ",
-]
-SCRAPS += [
-    '"',
-    "? ",
-    "<<: ",
-    "!!python/object:x ",
-    "%TAG",
-    "lora_edu:\n",
-    "\0",
-    "\ud800",
-    "\r",
-    "é",
-]
+SCRAPS = ["---\n", "+++ ", "```\n", ":id: 7\n", ":tags: x\n", "{", "]", "\t", ": ", "*a", "&a "]
+SCRAPS += ["- ", '"', "? ", "<<: ", "!!python/object:x ", "%TAG", "lora_edu:\n", "\0", "\ud800"]
+SCRAPS += ["\r", "é"]
+EDIT = st.tuples(st.floats(0, 1), st.integers(0, 30), st.sampled_from(SCRAPS))
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
-@given(
-    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 30), st.sampled_from(SCRAPS)), min_size=1)
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.lists(EDIT, min_size=1))
 def test_however_a_source_is_spoilt_it_is_read_or_refused_in_one_line(lesson, edits):
-    path = lesson(GOOD)
+    path = lesson.write(*GOOD)
     content = path.read_bytes()
     for where, length, scrap in edits:
         at = int(where * len(content))
         new = scrap.encode("utf-8", "surrogatepass")  # half a letter is no UTF-8
         content = content[:at] + new + content[at + length :]
     path.write_bytes(content)
-    assert all(line.startswith("07_small.") and "\n" not in line for line in check(path))
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x1d"])
-def test_a_line_ends_in_a_newline_and_in_nothing_else(lesson, separator):
-    """Two readers count lines, one of them these too: then cells would be cut in other places."""
-    source = lesson([*GOOD[:3], text("odd", f"One{separator}two.")])
-    with pytest.raises(BuildError, match=r"07_small\.md:30: a line break other"):
-        read_source(source)
-
-
-def test_a_tag_that_nobody_reads_is_refused(lesson):
-    with pytest.raises(BuildError, match="cell slow: there is no tag 'Timing'; there are approx"):
-        read_source(lesson([*GOOD[:3], code("slow", "1", "Timing")]))
+    for line in lesson.problems():
+        assert line.startswith("07_small.")
+        assert "\n" not in line

@@ -5,30 +5,24 @@ import shutil
 import subprocess
 import unicodedata
 
+import build
 import pytest
 from builder import execute
-from builder.editions import load, printed
-from builder.lint import check, late
+from builder.editions import printed
+from builder.lint import late
 from builder.source import BuildError, read_source, tags
-from builder.translate import (
-    differences,
-    digest,
-    read_terms,
-    read_translation,
-    slips,
-    write_skeleton,
-)
+from builder.translate import differences, digest, read_terms, read_translation, slips
 from nbformat import NotebookNode
-from small_lesson import TERMS, VIETNAMESE, code, text
+from small_lesson import GOOD, VIETNAMESE, code, text
+
+DIFFERS = "vi/07_small.ipynb: differs from its source; run `notebooks/build.py` for it"
 
 
-def test_a_translation_shares_code_and_outputs(translated):
-    source = translated()
-    assert execute.build(source)
-    assert not execute.build(source)
-    assert check(source, size=False) == []
-    root = source.parent.parent
-    english, other = (load(root / f / "07_small.ipynb") for f in (".", "vi"))
+def test_a_translation_shares_code_and_outputs(built):
+    assert execute.build(built.source) is False
+    assert built.problems() == []
+    assert late(built.source) == []
+    english, other = built.page(), built.page("vi")
     for one, two in zip(english.cells, other.cells, strict=True):
         assert one.id == two.id
         if one.cell_type == "code":
@@ -39,23 +33,42 @@ def test_a_translation_shares_code_and_outputs(translated):
     assert "<summary>Lời giải</summary>" in other.cells[7].source
 
 
-FAULTS = {
-    "Tổng là 6.": "other numbers than in English: [5.0",
-    "Kết quả là 5.": "'sum' is rendered 'tổng'",
-    "Tổng, tức hiệu, là 5.": "'hiệu': say 'tổng'",
-    "Tổng hóa 5.": "'hóa': the tone stands on the last vowel",
-    "Tổng " + "là " * 36 + "5.": "38 syllables, at most 35: 'Tổng là",
-}
+FIRST = "14: cell first: "
+WRONG = [  # what the first cell says, and what the check says of it
+    ("Tổng là 6.", f"{FIRST}other numbers than in English: [5.0, 6.0]"),
+    ("Kết quả là 5.", f"{FIRST}'sum' is rendered 'tổng'"),
+    ("Tổng, tức hiệu, là 5.", f"{FIRST}'hiệu': say 'tổng'"),
+    ("Tổng hóa 5.", f"{FIRST}'hóa': the tone stands on the last vowel"),
+    (f"Tổng {'là ' * 36}5.", f"{FIRST}38 syllables, at most 35: 'Tổng là"),
+    ("Tổng <b>là</b> 5.", "16: cell first: HTML other than <details>: '<b>'"),
+    ("[a](data:,b) Tổng là 5.", "16: cell first: a link to neither"),
+    ("[a](../08_x.ipynb) Tổng là 5.", "16: cell first: a link to neither"),
+    ("[Tổng](../07_small.ipynb) là 5.", "07_small.ipynb: differs from its source"),  # may stand
+]
 
 
-@pytest.mark.parametrize(("said", "problem"), FAULTS.items(), ids=FAULTS.values())
-def test_a_faulty_translation_is_named(translated, said, problem):
-    source = translated()
-    execute.build(source)
-    assert (check(source, size=False), late(source)) == ([], [])
-    found = check(translated(first=f"## 1 · Cộng\n\n{said}"), size=False)
-    assert len(found) == 1
-    assert found[0].startswith(f"vi/07_small.md:14: cell first: {problem}")
+@pytest.mark.parametrize(("said", "problem"), WRONG)
+def test_a_faulty_translation_is_named(built, said, problem):
+    built.translate(first=f"## 1 · Cộng\n\n{said}")
+    (found,) = built.problems()
+    assert re.fullmatch(r"vi/(07_small\.md:)?" + re.escape(problem) + ".*", found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('"first"', "7", "14: cell 2: an id is made of"),
+        ('"first"', '"title"', "14: cell title: a second cell has this id"),
+        ("Tổng là", "Tổng <b>là</b>", "16: cell first: HTML other than"),
+    ],
+)
+def test_a_bad_translation_is_not_built(built, old, new, line):
+    built.edit(old, new, built.rendered)
+    (found,) = built.problems()
+    assert found.startswith(f"vi/07_small.md:{line}")
+    with pytest.raises(BuildError) as caught:
+        execute.build(built.source)
+    assert str(caught.value) == found
 
 
 @pytest.mark.parametrize(
@@ -70,11 +83,7 @@ def test_a_faulty_translation_is_named(translated, said, problem):
         ("```\na\n```", "", ["without ```\na\n```"]),
         (r"So $r\,(d + k)$.", r"Vậy $r (d+k)$.", []),
         (r"So $r + 1$.", r"Vậy $r - 1$.", ["without the formulas ['r+1']"]),
-        (
-            r"$$1{,}000 \quad\text{instead of}\quad 0.5 .$$",
-            r"$$1.000 \quad\text{thay vì}\quad 0{,}5 .$$",
-            [],
-        ),
+        (r"$$1{,}000 \quad\text{of}\quad 0.5 .$$", r"$$1.000 \quad\text{từ}\quad 0{,}5 .$$", []),
         ("1,228.8, of 10,000 and 3.1", "1.228,8, của 10.000 và 3.1", []),
         ("Llama 3.1", "Llama 3,1", []),
         ("It holds.", "*Hiệu* đúng, và *hiệu:*.", []),  # what is quoted from a picture
@@ -83,153 +92,122 @@ def test_a_faulty_translation_is_named(translated, said, problem):
         ("It holds.", "Tùy.", ["'Tùy': the tone stands on the last vowel, as in hoá, toạ, tuỳ"]),
     ],
 )
-def test_a_cell_says_what_the_english_one_says(translated, english, own, problems):
-    terms = read_terms(translated().parent / "vi")
+def test_a_cell_says_what_the_english_one_says(built, english, own, problems):
+    terms = read_terms(built.rendered.parent)
     cell = NotebookNode(source=own, metadata={})
     assert [*differences(english, cell, terms), *slips(own, terms)] == problems
 
 
-def test_a_cell_in_which_a_word_is_no_term_says_so(translated):
-    terms = read_terms(translated().parent / "vi")
-    for free, problems in (["sum"], []), (["sums"], ["'sum' is rendered 'tổng'"]):
-        cell = NotebookNode(source="Kết quả.", metadata={"free": free})
-        assert [*differences("A sum.", cell, terms)] == problems
+def test_a_cell_in_which_a_word_is_no_term_says_so(built):
+    built.translate(first="## 1 · Cộng\n\nKết quả là 5.")
+    for free, found in (("sums", 1), ("sum", 0)):
+        built.edit('"id": "first"', f'"free": ["{free}"], "id": "first"', built.rendered)
+        assert sum("is rendered" in line for line in built.problems()) == found
+        built.edit(f'"free": ["{free}"], ', "", built.rendered)
 
 
-def test_a_translation_is_read_as_one_sign_a_letter(translated):
-    source = translated(first=unicodedata.normalize("NFD", VIETNAMESE["first"]))
-    read = read_translation(read_source(source), "vi")
+def test_a_translation_is_read_as_one_sign_a_letter(built):
+    built.translate(first=unicodedata.normalize("NFD", VIETNAMESE["first"]))
+    read = read_translation(read_source(built.source), "vi")
     assert read.cells[1].source == VIETNAMESE["first"]
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs Git, which knows what was there before")
-def test_what_is_late_warns_with_what_has_changed_and_a_release_refuses_it(translated):
-    source = translated(a_hint=None, fifth="Lạ.")
+def test_what_is_late_warns_with_what_has_changed_and_a_release_refuses_it(
+    capsys, built, monkeypatch
+):
+    monkeypatch.setattr(build.lint, "check_size", lambda *_: ())
+    monkeypatch.setattr(build.lint, "check_page", lambda *_: ())
+    built.translate(**{"a-hint": None, "fifth": "Lạ."})
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
     for command in ["init", "-q"], ["add", "."], ["commit", "-qm", "first"]:
-        subprocess.run([*git, *command], cwd=source.parent, check=True)
-    source.write_text(source.read_text().replace("The sum is 5", "Their sum is 5"))
-    execute.build(source)
-    new = digest(next(c for c in read_source(source).cells if c.id == "first").source)
+        subprocess.run([*git, *command], cwd=built.folder, check=True)
+    built.edit("The *sum* is 5", "Their *sum* is 5")
+    built.edit("The sum is 5", "sum is 5")
+    new = digest("## 1 · Adding\n\nTheir *sum* is 5.")
     lines = [
-        f'vi/07_small.md:14: cell first: older than the English; then "en": "{new}"\n'
-        "    -The sum is 5.\n    +Their sum is 5.",
+        f'vi/07_small.md:14: cell first: older than the English; then "en": "{new}"',
+        "    -The *sum* is 5.",
+        "    +Their *sum* is 5.",
         "vi/07_small.md: cell a-hint: not translated",
         "vi/07_small.md:20: cell fifth: no Markdown cell of the source",
     ]
-    assert late(source) == lines
-    assert check(source, size=False) == []
-    other = load(source.parent.parent / "vi" / "07_small.ipynb")
-    assert "Think of 5." in other.cells[6].source  # what is not translated stays English
+    assert build.main(["07"]) == 0
+    capsys.readouterr()
+    assert "Think of 5." in built.page("vi").cells[6].source  # not translated: it stays English
+    assert build.main(["--check"]) == 0
+    told = "\nlate, in translations: 3; python notebooks/build.py --check 07_small\n"
+    assert capsys.readouterr().out.endswith(f"as its source says{told}")
+    assert build.main(["--check", "07"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == lines
+    assert build.main(["--check", "--release"]) == 1
+    assert capsys.readouterr().err.splitlines() == lines
 
 
-def test_what_changed_is_not_shown_where_git_knows_it_not(translated):
-    source = translated()
-    source.write_text(source.read_text().replace("The sum is 5", "Their sum is 5"))
-    assert re.fullmatch(
-        r'vi/07_small.md:14: cell first: older than the English; then "en": "\w{8}"',
-        "".join(late(source)),
-    )
+def test_what_changed_is_not_shown_where_git_knows_it_not(built):
+    built.edit("The *sum* is 5", "Their *sum* is 5")
+    (line,) = late(built.source)
+    assert re.fullmatch(r'.*:14: cell first: older than the English; then "en": "\w{8}"', line)
 
 
-def test_a_skeleton_holds_what_is_missing_and_keeps_what_is_there(translated):
-    source = translated(first=None)
-    file = source.parent / "vi" / source.name
-    before = file.read_text()
-    assert write_skeleton(read_source(source), "vi") == "1 to translate"
-    assert "<!-- English:\n## 1 · Adding\n\nThe sum is 5.\n-->" in file.read_text()
-    assert late(source) == ["vi/07_small.md: cell first: not translated"]
+def test_a_cell_that_was_markdown_and_is_code_now(built):
+    first = text("first", "## 1 · Adding\n\nThe *sum* is 5.")
+    built.edit(first, code("first", "print(5)"))
+    assert late(built.source) == ["vi/07_small.md:14: cell first: no Markdown cell of the source"]
+
+
+def test_a_skeleton_holds_what_is_missing_and_keeps_what_is_there(capsys, built):
+    built.translate(first=None)
+    before = built.rendered.read_text()
+    assert build.main(["--translate", "vi", "07"]) == 0
+    assert "1 to translate" in capsys.readouterr().out
+    full = built.rendered.read_text()
+    assert "<!-- English:\n## 1 · Adding\n\nThe *sum* is 5.\n-->" in full
+    assert late(built.source) == ["vi/07_small.md: cell first: not translated"]
     for part in before.split("\n+++")[1:]:
-        assert part.strip() in file.read_text()
-    full = file.read_text()
-    assert write_skeleton(read_source(source), "vi") == "complete"
-    assert file.read_text() == full
+        assert part.strip() in full
+    assert build.main(["--translate", "vi", "07"]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert built.rendered.read_text() == full
 
 
 def test_a_skeleton_comes_with_the_phrases_that_recur(lesson):
-    source = lesson([text("more", "## Further\n\nRead.")])
-    folder = source.parent / "vi"
-    folder.mkdir()
-    (folder / "terms.md").write_text(TERMS)
-    assert write_skeleton(read_source(source), "vi") == "1 to translate"
-    assert (folder / source.name).read_text().endswith("Read.\n-->\n\n## Mở rộng\n")
+    lesson.write(*GOOD)
+    lesson.translate()
+    lesson.rendered.unlink()
+    lesson.write(text("more", "## Further\n\nRead."))
+    assert build.main(["--translate", "vi", "07"]) == 0
+    assert lesson.rendered.read_text().endswith("Read.\n-->\n\n## Mở rộng\n")
 
 
-def test_a_translation_that_was_not_built_is_named(translated):
-    source = translated()
-    execute.build(source)
-    (source.parent.parent / "vi" / "07_small.ipynb").unlink()
-    assert check(source, size=False) == [
-        "vi/07_small.ipynb: differs from its source; run `notebooks/build.py` for it"
-    ]
-
-
-def test_a_code_cell_that_the_translation_does_not_know_is_shared(translated):
-    source = translated()
-    execute.build(source)
+def test_a_code_cell_that_the_translation_does_not_know_is_shared(built):
     news = code("news", "print(7 * 6)")
-    source.write_text(source.read_text() + news)
-    assert check(source, size=False) == [
-        "07_small.ipynb: 8 cells, its source has 9; run `notebooks/build.py` for it",
-        "vi/07_small.ipynb: differs from its source; run `notebooks/build.py` for it",
+    built.edit(GOOD[-1], news + GOOD[-1])
+    assert built.problems()[-2:] == [
+        "07_small.ipynb: 9 cells, its source has 10; run `notebooks/build.py` for it",
+        DIFFERS,
     ]
-    assert execute.build(source)
-    assert check(source, size=False) == []
-    for folder in (".", "vi"):
-        last = load(source.parent.parent / folder / "07_small.ipynb").cells[-1]
-        assert printed(last) == "42\n"
-        assert last.execution_count == 5
-
-    source.write_text(source.read_text().replace(news, ""))
-    assert execute.build(source)
-    assert check(source, size=False) == []
-
-
-def test_a_cell_that_was_markdown_and_is_code_now(translated):
-    source = translated()
-    execute.build(source)
-    markdown = text("first", "## 1 · Adding\n\nThe sum is 5.")
-    source.write_text(source.read_text().replace(markdown, code("first", "print(5)")))
-    assert late(source) == ["vi/07_small.md:14: cell first: no Markdown cell of the source"]
+    assert execute.build(built.source)
+    assert built.problems() == []
+    for language in ("", "vi"):
+        cell = built.page(language).cells[-2]
+        assert printed(cell) == "42\n"
+        assert cell.execution_count == 5
+    built.edit(news, "")
+    assert execute.build(built.source)
+    assert built.problems() == []
 
 
-@pytest.mark.parametrize(
-    ("spoilt", "message"),
-    [
-        (("Tổng là", "Tổng <b>là</b>"), "vi/07_small.md:16: cell first: HTML other than"),
-        (('"first"', "7"), "vi/07_small.md:14: cell 2: an id is made of"),
-        (('"first"', '"title"'), "vi/07_small.md:14: cell title: a second cell has this id"),
-        (("Tổng là", "[a](data:,b) Tổng là"), "vi/07_small.md:16: cell first: a link to neither"),
-        (("Tổng là", "[a](../08_x.ipynb) Tổng là"), "vi/07_small.md:16: cell first: a link to"),
-    ],
-)
-def test_a_translation_is_held_to_the_rules_of_the_page(translated, spoilt, message):
-    source = translated()
-    file = source.parent / "vi" / source.name
-    execute.build(source)
-    file.write_text(file.read_text().replace(*spoilt))
-    assert any(line.startswith(message) for line in check(source, size=False))
-    with pytest.raises(BuildError) as caught:
-        execute.build(source)
-    assert str(caught.value).startswith(message)
-
-
-def test_a_translation_leads_to_an_english_lesson(translated):
-    source = translated(first="## 1 · Cộng\n\n[Tổng](../07_small.ipynb) là 5.")
-    execute.build(source)
-    assert check(source, size=False) == []
-
-
-def test_a_translation_in_latin_1_without_terms_or_without_labels_is_named(translated):
-    source = translated()
-    execute.build(source)
-    folder = source.parent / "vi"
+def test_a_translation_that_lacks_something_is_named(built):
+    folder = built.rendered.parent
+    (built.folder / "vi" / "07_small.ipynb").rename(built.root / "kept.ipynb")
+    assert built.problems() == [DIFFERS]
+    (built.root / "kept.ipynb").rename(built.folder / "vi" / "07_small.ipynb")
     terms = (folder / "terms.md").rename(folder / "words.md")
-    assert check(source, size=False) == ["vi/terms.md: missing"]
+    assert built.problems() == ["vi/terms.md: missing"]
     terms.rename(folder / "terms.md")
-    folder.rename(source.parent / "xx")
-    assert check(source, size=False) == ["07_small.md: LABELS has no words for 'xx'"]
-    (source.parent / "xx" / source.name).write_bytes(b"---\n\xff")
-    assert check(source, size=False) == [
-        "xx/07_small.md:2: the front matter: not UTF-8: invalid start byte"
-    ]
+    folder.rename(folder.with_name("xx"))
+    assert built.problems() == ["07_small.md: LABELS has no words for 'xx'"]
+    (folder.with_name("xx") / "07_small.md").write_bytes(b"---\n\xff")
+    bad = "xx/07_small.md:2: the front matter: not UTF-8: invalid start byte"
+    assert built.problems() == [bad]
