@@ -1,9 +1,15 @@
-"""A real browser for all tests of this folder."""
+"""A real browser for all tests of this folder, and pages that stand alone."""
 
+import functools
+import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
+from builder import explorables
+from builder.source import NOTEBOOKS
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
 # No sandbox: as root, in containers, there is none to be had. The rest keeps it off the network.
@@ -11,6 +17,25 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+SITE = NOTEBOOKS / "site"
+DARK = """html { background: #131416; color: #cfd0d0; color-scheme: dark;
+--color-background-primary: #131416; --color-background-secondary: #1a1c1e;
+--color-background-border: #303335; --color-background-hover: #1e2124; --mark: #56b4e9;
+--color-foreground-primary: #cfd0d0; --color-foreground-secondary: #9ca0a5; --warm: #e69f00;
+--color-foreground-muted: #81868d; --color-foreground-border: #666;
+--color-problematic: #ee5151 }"""
+PAGE = """<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>{name}</title>
+<meta name="viewport" content="width=device-width"><style>{css} {style}</style></head><body><main>
+<h1>{name}</h1>{div}</main>
+<script>const loraData = {data}, Documentation = {{addTranslations() {{}}}};</script>
+<script>{words}</script><script>{script}</script></body></html>"""
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RUN_AXE = """only => axe.run(document, {runOnly: only, resultTypes: ['violations']})
+.then(found => found.violations.flatMap(v => v.nodes.map(n => `${v.id}: ${n.html}`)))"""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "smoke: one page of each kind, two minutes in all")
 
 
 @pytest.fixture(scope="session")
@@ -27,26 +52,77 @@ def browser():
 
 
 @pytest.fixture
-def alone(browser):
-    """A function that opens content in a page of its own; an error in it, or a request, fails."""
+def opened(browser):
+    """A function that opens a page; an error in it, or a request to another place, fails.
+
+    The page has content of its own, or comes from an address below ``root``. With ``clock`` the
+    page's time stands still.
+    """
     contexts, wrong = [], []
 
-    def open_content(content, width=1000, clock=False, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+    def open_page(content="", address="", root=None, width=1280, clock=False, **settings):
+        settings = {"viewport": {"width": width, "height": 900}, **settings}
+        context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("request", lambda request: wrong.append(f"a request to {request.url}"))
-        page.route("**/*", lambda route: route.abort())
+
+        def watch(request):
+            if not request.url.startswith((root or "data:", "data:", "blob:")):
+                wrong.append(f"{address}: a request to {request.url}")
+
+        page.on("request", watch)
+        page.on("pageerror", lambda error: wrong.append(f"{address}: {error}"))
+        page.on("console", lambda said: wrong.append(f"{address}: {said.text}"))
         if clock:
             page.clock.install(time=0)
-        page.set_content(content)
+        page.goto(root + address) if root else page.set_content(content)
         if clock:
             page.clock.pause_at(1000)  # milliseconds
         return page
 
-    yield open_content
+    yield open_page
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+@functools.cache
+def data_of(name):
+    return explorables.DATA[name]()
+
+
+@pytest.fixture
+def piece(opened):
+    """A function that opens an explorable in a page of its own."""
+
+    def read(*parts):
+        return SITE.joinpath(*parts).read_text(encoding="utf-8")
+
+    def open_piece(name, lang="en", dark=False, **settings):
+        div = re.search(r'(?s)<div class="explorable".*?</div>', read("explore", f"{name}.md"))
+        content = PAGE.format(
+            name=name,
+            lang=lang,
+            css=read("static", "explorables.css"),
+            style=DARK if dark else "",
+            div=div[0],
+            data=json.dumps({name: data_of(name)}),
+            words=read("static", "words.vi.js") if lang == "vi" else "",
+            script=read("static", f"{name}.js"),
+        )
+        return opened(content, **settings)
+
+    return open_piece
+
+
+@pytest.fixture(scope="session")
+def violations():
+    """A function that names what in a page stands in somebody's way, by axe."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+    def run(page, only=RULES):
+        page.evaluate(script)
+        return page.evaluate(RUN_AXE, only)
+
+    return run

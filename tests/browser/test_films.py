@@ -36,43 +36,24 @@ def film():
 
 
 @pytest.fixture
-def opened(browser, film):
-    """A function that opens the film in a page whose clock stands still."""
-    contexts = []
-
-    def open_page(**settings):
-        context = browser.new_context(viewport={"width": 600, "height": 300}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        page.route("**/*", lambda route: pytest.fail(f"a request to {route.request.url}"))
-        page.clock.install(time=0)
-        page.set_content(film)
-        page.clock.pause_at(1000)  # milliseconds
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def grey(page):
-    """How bright the middle of the visible frame is: 0 to 4 quarters."""
-    shot = Image.open(io.BytesIO(page.get_by_role("img").screenshot())).convert("L")
-    return round(shot.getpixel((shot.width // 2, shot.height // 2)) / 255 * (FRAMES - 1))
+def page(opened, film):
+    """The film in a page whose clock stands still."""
+    return opened(film, width=600, clock=True)
 
 
 def expect_frame(page, i):
+    """Hold the picture, and what is said of it, to one frame."""
     expect(page.locator("output")).to_have_text(f"shade {i}")
     at = page.get_by_role("slider")
     expect(at).to_have_value(str(i))
     expect(at).to_have_attribute("aria-valuetext", f"shade {i}")
-    expect(page.get_by_role("img", name=f"shades: shade {i}")).to_be_visible()
-    assert grey(page) == i
+    picture = page.get_by_role("img", name=f"shades: shade {i}")
+    shot = Image.open(io.BytesIO(picture.screenshot())).convert("L")
+    grey = shot.getpixel((shot.width // 2, shot.height // 2)) / 255
+    assert round(grey * (FRAMES - 1)) == i
 
 
-def test_the_range_moves_by_keys_which_the_page_never_hears(opened):
-    page = opened()
+def test_the_range_moves_by_keys_which_the_page_never_hears(page):
     page.evaluate("() => { heard = []; document.onkeydown = event => heard.push(event.key); }")
     expect_frame(page, 0)
     at = page.get_by_role("slider", name="frame")
@@ -84,14 +65,14 @@ def test_the_range_moves_by_keys_which_the_page_never_hears(opened):
     assert page.evaluate("heard") == ["Control", "s"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("key", ["Space", "Enter"])
-def test_the_button_plays_and_stops(opened, key):
-    page = opened()
-    button = page.get_by_role("button")
+def test_the_button_plays_and_stops_and_at_the_end_begins_anew(page, key):
+    button, said = page.get_by_role("button"), page.locator("output")
     expect(button).to_have_text("▶ Play")
     button.press(key)
     expect(button).to_have_text("❚❚ Stop")
-    expect(page.locator("output")).to_have_attribute("aria-live", "off")
+    expect(said).to_have_attribute("aria-live", "off")
     page.clock.run_for(2 * PAUSE)
     expect_frame(page, 2)
     button.press(key)
@@ -102,23 +83,17 @@ def test_the_button_plays_and_stops(opened, key):
     page.get_by_role("slider").press("Home")  # to move by hand stops it as well
     page.clock.run_for(2 * PAUSE)
     expect_frame(page, 0)
-
-
-def test_it_stops_at_the_end_and_begins_anew(opened):
-    page = opened()
-    button = page.get_by_role("button")
     page.get_by_role("slider").press("End")
-    button.click()
-    expect(button).to_have_text("❚❚ Stop")
+    button.press(key)
     expect_frame(page, 0)
     page.clock.run_for(FRAMES * PAUSE)
     expect(button).to_have_text("▶ Play")
     expect_frame(page, 4)
-    expect(page.locator("output")).to_have_attribute("aria-live", "polite")
+    expect(said).to_have_attribute("aria-live", "polite")
 
 
-def test_whoever_wants_less_motion_gets_a_frame_at_a_time(opened):
-    page = opened(reduced_motion="reduce")
+def test_whoever_wants_less_motion_gets_a_frame_at_a_time(opened, film):
+    page = opened(film, width=600, clock=True, reduced_motion="reduce")
     button = page.get_by_role("button")
     expect(button).to_have_text("▶ Next")
     for frame in (1, 2, 3, 4, 0):
@@ -128,8 +103,8 @@ def test_whoever_wants_less_motion_gets_a_frame_at_a_time(opened):
     expect_frame(page, 0)
 
 
-def test_without_scripts_the_still_is_seen_with_its_alt_text(opened):
-    page = opened(java_script_enabled=False)
+def test_without_scripts_the_still_is_seen_with_its_alt_text(opened, film):
+    page = opened(film, java_script_enabled=False)
     expect(page.get_by_role("img", name="A dark grey.")).to_be_visible()
     expect(page.get_by_role("button")).to_have_count(0)
     assert page.locator("img").bounding_box()["width"] == 300

@@ -16,22 +16,22 @@ def test_the_build_collects_the_claims_of_all_lessons(built):
     assert json.loads(file.read_text(encoding="utf-8")) == {"small": [CLAIM]}
 
 
-@pytest.mark.parametrize(
-    ("words", "says", "quoted"),
-    [
-        ("the sum is 5", "5", True),
-        ("the sum is 5", "6", False),
-        ("100 for ours", "50", False),
-        ("500 + 500 = 1,000", "(500, 500, 1,000)", True),
-        ("All 100 rows are mixtures of five", "(100, 5)", True),
-        ("in a third of them", "0.333", True),
-        ("17 % of them", "0.17", True),
-        ("17 % of them", "0.18", False),
-        ("rank 64 is below 1", "below 2", True),
-        ("8 of 10 times", "7 to 9", True),
-        ("two of them are 7", "True", True),
-    ],
-)
+QUOTES = [
+    ("the sum is 5", "5", True),
+    ("the sum is 5", "6", False),
+    ("100 for ours", "50", False),
+    ("500 + 500 = 1,000", "(500, 500, 1,000)", True),
+    ("All 100 rows are mixtures of five", "(100, 5)", True),
+    ("in a third of them", "0.333", True),
+    ("17 % of them", "0.17", True),
+    ("17 % of them", "0.18", False),
+    ("rank 64 is below 1", "below 2", True),
+    ("8 of 10 times", "7 to 9", True),
+    ("two of them are 7", "True", True),
+]
+
+
+@pytest.mark.parametrize(("words", "says", "quoted"), QUOTES)
 def test_words_quote_what_they_are_held_to(words, says, quoted):
     assert quotes(words, says) is quoted
 
@@ -40,16 +40,16 @@ UNSEEN = "cell first: no cell of this section shows the number 7"
 UNSAID = "cell claims: no sentence of its section says “{}”"
 
 
-@pytest.mark.parametrize(
-    ("prose", "words", "said"),
-    [
-        ("The *sum* is 5.", "The sum is 5", []),
-        ("The sum is 5, of 7.", "The sum is 5", [UNSEEN]),
-        ("The total is 5.", "The sum is 5", [UNSAID.format("The sum is 5")]),
-        ("The sum is 5.", "sum", [UNSAID.format("sum")]),  # one word
-        ("The sum of 2 is 5.", "sum of 2", ["cell claims: “sum of 2” is held to 5"]),
-    ],
-)
+PROSE = [
+    ("The *sum* is 5.", "The sum is 5", []),
+    ("The sum is 5, of 7.", "The sum is 5", [UNSEEN]),
+    ("The total is 5.", "The sum is 5", [UNSAID.format("The sum is 5")]),
+    ("The sum is 5.", "sum", [UNSAID.format("sum")]),  # one word
+    ("The sum of 2 is 5.", "sum of 2", ["cell claims: “sum of 2” is held to 5"]),
+]
+
+
+@pytest.mark.parametrize(("prose", "words", "said"), PROSE)
 def test_prose_may_say_a_number_that_a_claim_holds_and_says_each_claim(built, prose, words, said):
     built.rendered.unlink()
     page = built.page()

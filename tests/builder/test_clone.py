@@ -90,21 +90,21 @@ def test_the_first_time_the_first_lesson_is_opened(ran, tmp_path, monkeypatch):
     assert ran[0] == ["notebooks/build.py", "--own"]
 
 
-@pytest.mark.parametrize(
-    ("here", "asked", "run"),
-    [
-        (CORE, ["-q", "-x"], [*TWO, "loadfile", "-q", "-x"]),
-        (CORE, ["--slow"], ["-m", "slow", *TWO, "worksteal"]),
-        (CORE, ["--long"], ["-m", "long", *TWO, "worksteal"]),
-        (CORE, ["--browser"], ["tests/browser"]),
-        (CORE, ["test_files.py", "-k", "others"], [FILES, "-k", "others"]),
-        (CORE, ["tests/core", "-x"], ["tests/core", "-x"]),  # not from here, but in the clone
-        (CORE, ["test_files.py::test_it", "-v"], [f"{FILES}::test_it", "-v"]),
-        (clone.ROOT, ["-k", "figures"], ["-k", "figures"]),  # though a folder is called so
-        (clone.ROOT, ["--slow", "-k", "matrix"], ["-m", "slow", "-k", "matrix"]),
-        (clone.ROOT, ["--browser", LAB], [str(clone.ROOT / LAB)]),
-    ],
-)
+RUNS = [
+    (CORE, ["-q", "-x"], [*TWO, "loadfile", "-q", "-x"]),
+    (CORE, ["--slow"], ["-m", "slow", *TWO, "worksteal"]),
+    (CORE, ["--long"], ["-m", "long", *TWO, "worksteal"]),
+    (CORE, ["--browser"], ["tests/browser"]),
+    (CORE, ["test_files.py", "-k", "others"], [FILES, "-k", "others"]),
+    (CORE, ["tests/core", "-x"], ["tests/core", "-x"]),  # not from here, but in the clone
+    (CORE, ["test_files.py::test_it", "-v"], [f"{FILES}::test_it", "-v"]),
+    (clone.ROOT, ["-k", "figures"], ["-k", "figures"]),  # though a folder is called so
+    (clone.ROOT, ["--slow", "-k", "matrix"], ["-m", "slow", "-k", "matrix"]),
+    (clone.ROOT, ["--browser", LAB], [str(clone.ROOT / LAB)]),
+]
+
+
+@pytest.mark.parametrize(("here", "asked", "run"), RUNS)
 def test_options_and_paths_from_here_go_to_pytest(ran, monkeypatch, here, asked, run):
     monkeypatch.chdir(here)
     assert cli.main(["test", *asked]) == 0

@@ -110,13 +110,13 @@ STUB = SOLVED.replace("return 2 * x", "raise NotImplementedError")
 NOT_OK = "cell exercise: check_double did not say OK but 'check_double: not attempted yet'"
 
 
-@pytest.mark.parametrize(
-    ("solution", "message"),
-    [
-        (SOLVED.replace("2 * x", "x"), "cell exercise: AssertionError: double(2) is 4, got 2"),
-        (STUB, NOT_OK),
-    ],
-)
+REJECTED = [
+    (SOLVED.replace("2 * x", "x"), "cell exercise: AssertionError: double(2) is 4, got 2"),
+    (STUB, NOT_OK),
+]
+
+
+@pytest.mark.parametrize(("solution", "message"), REJECTED)
 def test_a_solution_that_its_own_check_rejects(lesson, solution, message):
     lesson.write(*GOOD[:5], code("exercise", solution, "exercise"))
     with pytest.raises(BuildError) as caught:
@@ -127,18 +127,18 @@ def test_a_solution_that_its_own_check_rejects(lesson, solution, message):
 UNHELD = GOOD[-1].replace("2 + 3", "2 + 4")
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (code("bad", "1 / 0"), "ZeroDivisionError: division by zero"),
-        (code("bad", "import sys\nprint('oh', file=sys.stderr)"), "wrote to stderr: oh"),
-        (code("bad", "import warnings\nwarnings.warn('old')"), "wrote to stderr: "),
-        (code("bad", "import os\nos._exit(1)"), "the kernel died"),
-        (code("bad", "import time\ntime.sleep(60)"), "more than 2 s"),
-        (code("bad", "import ipywidgets\nipywidgets.IntSlider(3)"), "it shows a widget"),
-        (UNHELD.replace(":id: claims", ":id: bad"), "AssertionError: “The sum is 5”: now 6 ("),
-    ],
-)
+FAILING = [
+    (code("bad", "1 / 0"), "ZeroDivisionError: division by zero"),
+    (code("bad", "import sys\nprint('oh', file=sys.stderr)"), "wrote to stderr: oh"),
+    (code("bad", "import warnings\nwarnings.warn('old')"), "wrote to stderr: "),
+    (code("bad", "import os\nos._exit(1)"), "the kernel died"),
+    (code("bad", "import time\ntime.sleep(60)"), "more than 2 s"),
+    (code("bad", "import ipywidgets\nipywidgets.IntSlider(3)"), "it shows a widget"),
+    (UNHELD.replace(":id: claims", ":id: bad"), "AssertionError: “The sum is 5”: now 6 ("),
+]
+
+
+@pytest.mark.parametrize(("cell", "message"), FAILING)
 def test_a_cell_that_fails_or_complains_is_not_built(capsys, lesson, monkeypatch, cell, message):
     if "sleep" in cell:
         monkeypatch.setattr(execute, "SECONDS_PER_CELL", 2)

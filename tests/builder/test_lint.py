@@ -86,19 +86,19 @@ def test_a_missing_or_damaged_notebook(built, content):
     ]
 
 
-@pytest.mark.parametrize(
-    ("prose", "numbers"),
-    [
-        ("10,000 = 100 × 100, 10 times", {10_000, 100, 10}),
-        ("a ratio of 409.6×, below 1e-9", {409.6, 1e-9}),
-        ("$W_0$, $x^2$, `float64`, W1 and A5x", set()),
-        ("$5 \\times 100$ and $10_000$", {5, 100, 10_000}),
-        ("## 4 · The 7 ways\n\n1. one\n2. two", {7}),
-        ("### Exercise 3: find 8 of them", {8}),
-        ("[arXiv:2106.09685](https://arxiv.org/abs/2106.09685)", set()),
-        ("in 2021, with r = 5.", {2021, 5}),
-    ],
-)
+NUMBERS = [
+    ("10,000 = 100 × 100, 10 times", {10_000, 100, 10}),
+    ("a ratio of 409.6×, below 1e-9", {409.6, 1e-9}),
+    ("$W_0$, $x^2$, `float64`, W1 and A5x", set()),
+    ("$5 \\times 100$ and $10_000$", {5, 100, 10_000}),
+    ("## 4 · The 7 ways\n\n1. one\n2. two", {7}),
+    ("### Exercise 3: find 8 of them", {8}),
+    ("[arXiv:2106.09685](https://arxiv.org/abs/2106.09685)", set()),
+    ("in 2021, with r = 5.", {2021, 5}),
+]
+
+
+@pytest.mark.parametrize(("prose", "numbers"), NUMBERS)
 def test_which_numbers_are_seen_in_prose(prose, numbers):
     assert set(numbers_in(prose)) == numbers
 
@@ -110,22 +110,22 @@ UNSEEN = "cell {}: no cell of this section shows the number 5"
 ALONE = "cell slider: live, without a still twin (a next cell with an output)"
 
 
-@pytest.mark.parametrize(
-    ("cells", "said"),
-    [
-        ([ADDING, code("sum", SUM, "slide")], None),
-        ([ADDING, code("sum", SUM, "timing")], UNSEEN.format("first")),  # 2 and 3 are in the code
-        ([ADDING, code("sum", SUM, "approx")], UNSEEN.format("first")),
-        ([ADDING, code("sum", SUM, "live"), TWIN], UNSEEN.format("first")),
-        ([ADDING, code("sum", SUM), AGAIN, code("other", "'other'")], UNSEEN.format("second")),
-        ([ADDING, code("sum", SUM), AGAIN], None),  # a section without code
-        ([code("slider", "7", "live"), TWIN], None),
-        ([code("slider", "7", "live"), TWIN, text("after", "More.")], None),
-        ([code("slider", "7", "live")], ALONE),
-        ([code("slider", "7", "live"), text("after", "More.")], ALONE),
-        ([code("slider", "7", "live"), code("silent", "r = 6")], ALONE),
-    ],
-)
+VOUCHED = [
+    ([ADDING, code("sum", SUM, "slide")], None),
+    ([ADDING, code("sum", SUM, "timing")], UNSEEN.format("first")),  # 2 and 3 are in the code
+    ([ADDING, code("sum", SUM, "approx")], UNSEEN.format("first")),
+    ([ADDING, code("sum", SUM, "live"), TWIN], UNSEEN.format("first")),
+    ([ADDING, code("sum", SUM), AGAIN, code("other", "'other'")], UNSEEN.format("second")),
+    ([ADDING, code("sum", SUM), AGAIN], None),  # a section without code
+    ([code("slider", "7", "live"), TWIN], None),
+    ([code("slider", "7", "live"), TWIN, text("after", "More.")], None),
+    ([code("slider", "7", "live")], ALONE),
+    ([code("slider", "7", "live"), text("after", "More.")], ALONE),
+    ([code("slider", "7", "live"), code("silent", "r = 6")], ALONE),
+]
+
+
+@pytest.mark.parametrize(("cells", "said"), VOUCHED)
 def test_what_an_output_vouches_for_and_what_is_live_has_a_still_twin(lesson, cells, said):
     lesson.write(*cells)
     execute.build(lesson.source)
@@ -147,38 +147,38 @@ HTML, LINK = "HTML other than <details>: ", "a link to neither https://…, nor 
 RAW = "a MyST directive (Jupyter shows it raw): "
 
 
-@pytest.mark.parametrize(
-    ("below", "body", "problem"),
-    [
-        (2, "Open\n\n<details ontoggle=alert(1)>", f"{HTML}'<details ontoggle=alert(1)>'"),
-        (0, "<details open onclick=x>", f"{HTML}'<details open onclick=x>'"),
-        (0, "<summary class=x>it</summary>", f"{HTML}'<summary class=x>'"),
-        (0, "<details>\n<img src=x onerror=alert(1)>", f"{HTML}'<img src=x onerror=alert(1)>'"),
-        (0, "an <img\nsrc=x> in a line", f"{HTML}'<img'"),
-        (0, "<script", f"{HTML}'<script'"),
-        (0, "<!-- a comment -->", f"{HTML}'<!-- a comment -->'"),
-        (2, "a ` tick\n\n<b>bold</b> and ` another", f"{HTML}'<b>'"),
-        (0, "a $5 note, <b>bold</b>, a $6 one", f"{HTML}'<b>'"),
-        (2, "One\n\n- two <b>bold</b>", f"{HTML}'<b>'"),
-        (0, "```{note}\nIt\n```", f"{RAW}'{{note}}'"),
-        (0, "``` {note}\nIt\n```", f"{RAW}' {{note}}'"),
-        (0, ":::{note}\nIt\n:::", f"{RAW}':::{{note}}'"),
-        (0, "[nowhere]()", LINK),
-        (0, "See [it][1].\n\n[1]: javascript:alert(1)", LINK),
-        (2, "Nothing refers\n\n[to]: data:text/html,it", LINK),
-        (0, "[it](javascript:alert(1))", LINK),
-        (0, "[it](JavaScript:alert(1))", LINK),
-        (0, "[it](&#106;avascript:alert(1))", LINK),
-        (0, "[it](file:///etc/passwd)", LINK),
-        (0, "<javascript:alert(1)>", LINK),
-        (0, "![a picture](picture.png)", LINK),
-        (0, "[it](//example.org)", LINK),
-        (0, "[it](../README.md)", LINK),
-        (0, "[it](06_missing.ipynb)", LINK),
-        (0, "[it](07_small.ipynb/../../README.md)", LINK),
-        (2, "| a |\n|---|\n| [it](../a) |", LINK),
-    ],
-)
+FORBIDDEN = [
+    (2, "Open\n\n<details ontoggle=alert(1)>", f"{HTML}'<details ontoggle=alert(1)>'"),
+    (0, "<details open onclick=x>", f"{HTML}'<details open onclick=x>'"),
+    (0, "<summary class=x>it</summary>", f"{HTML}'<summary class=x>'"),
+    (0, "<details>\n<img src=x onerror=alert(1)>", f"{HTML}'<img src=x onerror=alert(1)>'"),
+    (0, "an <img\nsrc=x> in a line", f"{HTML}'<img'"),
+    (0, "<script", f"{HTML}'<script'"),
+    (0, "<!-- a comment -->", f"{HTML}'<!-- a comment -->'"),
+    (2, "a ` tick\n\n<b>bold</b> and ` another", f"{HTML}'<b>'"),
+    (0, "a $5 note, <b>bold</b>, a $6 one", f"{HTML}'<b>'"),
+    (2, "One\n\n- two <b>bold</b>", f"{HTML}'<b>'"),
+    (0, "```{note}\nIt\n```", f"{RAW}'{{note}}'"),
+    (0, "``` {note}\nIt\n```", f"{RAW}' {{note}}'"),
+    (0, ":::{note}\nIt\n:::", f"{RAW}':::{{note}}'"),
+    (0, "[nowhere]()", LINK),
+    (0, "See [it][1].\n\n[1]: javascript:alert(1)", LINK),
+    (2, "Nothing refers\n\n[to]: data:text/html,it", LINK),
+    (0, "[it](javascript:alert(1))", LINK),
+    (0, "[it](JavaScript:alert(1))", LINK),
+    (0, "[it](&#106;avascript:alert(1))", LINK),
+    (0, "[it](file:///etc/passwd)", LINK),
+    (0, "<javascript:alert(1)>", LINK),
+    (0, "![a picture](picture.png)", LINK),
+    (0, "[it](//example.org)", LINK),
+    (0, "[it](../README.md)", LINK),
+    (0, "[it](06_missing.ipynb)", LINK),
+    (0, "[it](07_small.ipynb/../../README.md)", LINK),
+    (2, "| a |\n|---|\n| [it](../a) |", LINK),
+]
+
+
+@pytest.mark.parametrize(("below", "body", "problem"), FORBIDDEN)
 def test_what_a_page_may_not_hold_is_named_with_its_line_and_not_built(
     lesson, below, body, problem
 ):
@@ -191,16 +191,16 @@ def test_what_a_page_may_not_hold_is_named_with_its_line_and_not_built(
     assert not lesson.notebook.exists()
 
 
-@pytest.mark.parametrize(
-    ("cell", "problem"),
-    [
-        (code("a", "1", "nbval-ignore-output"), "nbval-ignore-output: say what the cell is: app"),
-        (code("a", "1", "nbval-skip", "slide"), "nbval-skip: say what the cell is: approx, live"),
-        (code("a", "#  NBVAL_IGNORE_OUTPUT\n1"), "#  NBVAL_IGNORE_OUTPUT: say what the cell is"),
-        (code("a", "1  #PYTEST_VALIDATE_IGNORE_OUTPUT"), "#PYTEST_VALIDATE_IGNORE_OUTPUT: say"),
-        (code("a", "plot()\n[1];"), "ends in `;`, which nbval does not honour: use `plt.show()`"),
-    ],
-)
+TOLD = [
+    (code("a", "1", "nbval-ignore-output"), "nbval-ignore-output: say what the cell is: app"),
+    (code("a", "1", "nbval-skip", "slide"), "nbval-skip: say what the cell is: approx, live"),
+    (code("a", "#  NBVAL_IGNORE_OUTPUT\n1"), "#  NBVAL_IGNORE_OUTPUT: say what the cell is"),
+    (code("a", "1  #PYTEST_VALIDATE_IGNORE_OUTPUT"), "#PYTEST_VALIDATE_IGNORE_OUTPUT: say"),
+    (code("a", "plot()\n[1];"), "ends in `;`, which nbval does not honour: use `plt.show()`"),
+]
+
+
+@pytest.mark.parametrize(("cell", "problem"), TOLD)
 def test_a_source_says_what_a_cell_is_and_not_what_nbval_does(lesson, cell, problem):
     lesson.write(cell)
     assert lesson.problems()[0].startswith(f"07_small.md:9: cell a: {problem}")

@@ -24,14 +24,14 @@ def test_each_package_of_the_kernel_is_pinned_by_its_lock():
     assert needed <= known
 
 
-@pytest.mark.parametrize(
-    ("files", "problem"),
-    [
-        ({"kernel.wasm": RIGHT}, None),
-        ({"kernel.wasm": WRONG}, "kernel.wasm: its hash is not the one in live.json"),
-        ({"code.py": WRONG}, "bringer-1.whl: code.py is missing"),
-    ],
-)
+FILES = [
+    ({"kernel.wasm": RIGHT}, None),
+    ({"kernel.wasm": WRONG}, "kernel.wasm: its hash is not the one in live.json"),
+    ({"code.py": WRONG}, "bringer-1.whl: code.py is missing"),
+]
+
+
+@pytest.mark.parametrize(("files", "problem"), FILES)
 def test_files_are_unpacked_if_they_are_the_pinned_ones(tmp_path, files, problem):
     wheel, out = tmp_path / "bringer-1.whl", tmp_path / "kernel"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -61,15 +61,15 @@ TOLD = "Five. $2 + 3$\n\nAnd more."
 FOLD = "<details><summary>Your guess first. Then: why</summary>\n\nFive. $2 + 3$\n\n</details>"
 
 
-@pytest.mark.parametrize(
-    ("name", "said", "copied"),
-    [
-        ("ask-why", TOLD, f"{FOLD}\n\nAnd more."),
-        ("next-text", TOLD, TOLD),  # leads on
-        ("ask-why", "## 2 · Five", "## 2 · Five"),
-        ("ask-why", "**Predict.** And now?", "**Predict.** And now?"),
-    ],
-)
+FOLDED = [
+    ("ask-why", TOLD, f"{FOLD}\n\nAnd more."),
+    ("next-text", TOLD, TOLD),  # leads on
+    ("ask-why", "## 2 · Five", "## 2 · Five"),
+    ("ask-why", "**Predict.** And now?", "**Predict.** And now?"),
+]
+
+
+@pytest.mark.parametrize(("name", "said", "copied"), FOLDED)
 def test_the_copies_keep_the_answers_back_and_fold_what_tells_them(lesson, own, name, said, copied):
     asked = code("ask", 'guess = "?"  # more, or less\npredict(guess, 5)', "predict")
     own(asked, code("shown", "print(5)"), text(name, said), text("last-why", "Last."))

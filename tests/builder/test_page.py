@@ -42,36 +42,36 @@ HOLDS, AWAY = "a question holds", "the question gives its answer away"
 ASSERT = "an assert on the page"
 
 
-@pytest.mark.parametrize(
-    ("source", "labels", "problem"),
-    [
-        ("assert 1\nx = 3", (), ASSERT),
-        ("np.testing.assert_equal(1)", (), ASSERT),
-        ("def same(x):\n    assert x", (), ASSERT),
-        ("x = 1\n" * 16, (), "16 lines, at most 15"),
-        ("x = 1\n" * 26, ("subject",), "26 lines, at most 25"),
-        ("from m import a, b, c, d, e, f, g, h, i, j, k, l, n", (), "13 imports, at most 12"),
-        ("predict(1, 2)", ("predict",), HOLDS),
-        (QUESTION, (), HOLDS),
-        (f"{QUESTION}\nprint(5)", ("predict",), HOLDS),
-        (QUESTION.replace('"?"', "None"), ("predict",), HOLDS),
-        ("x = 1", ("predict",), HOLDS),
-        ('guess = "?"\npredict(guess, x), print(7)', ("predict",), HOLDS),
-        ('guess = "?"\npredict(guess)', ("predict",), HOLDS),
-        ('guess = "?"\nchecks.vote(guess)', ("predict",), HOLDS),
-        ('checks.vote("won", "at the end")', (), HOLDS),
-        ('guess = "?"\npredict(guess, "more")', ("predict",), AWAY),
-        ('guess = "?"\npredict(guess, 500 + 0)', ("predict",), AWAY),
-        # what may stand there
-        ("x = 1\n" * 15, (), None),
-        ("x = 1\n\n" * 15, (), None),  # blank lines are none
-        ("x = 1\n" * 25, ("subject",), None),
-        ('guess = "?"  # more, or less\npredict(guess, max(\n    1, 2))', ("predict",), None),
-        ('guess = "?"\nchecks.vote(guess, "at the end")', ("predict",), None),
-        ("%time 1", (), None),
-        ("y = model.predict(x)", (), None),
-    ],
-)
+CELLS = [
+    ("assert 1\nx = 3", (), ASSERT),
+    ("np.testing.assert_equal(1)", (), ASSERT),
+    ("def same(x):\n    assert x", (), ASSERT),
+    ("x = 1\n" * 16, (), "16 lines, at most 15"),
+    ("x = 1\n" * 26, ("subject",), "26 lines, at most 25"),
+    ("from m import a, b, c, d, e, f, g, h, i, j, k, l, n", (), "13 imports, at most 12"),
+    ("predict(1, 2)", ("predict",), HOLDS),
+    (QUESTION, (), HOLDS),
+    (f"{QUESTION}\nprint(5)", ("predict",), HOLDS),
+    (QUESTION.replace('"?"', "None"), ("predict",), HOLDS),
+    ("x = 1", ("predict",), HOLDS),
+    ('guess = "?"\npredict(guess, x), print(7)', ("predict",), HOLDS),
+    ('guess = "?"\npredict(guess)', ("predict",), HOLDS),
+    ('guess = "?"\nchecks.vote(guess)', ("predict",), HOLDS),
+    ('checks.vote("won", "at the end")', (), HOLDS),
+    ('guess = "?"\npredict(guess, "more")', ("predict",), AWAY),
+    ('guess = "?"\npredict(guess, 500 + 0)', ("predict",), AWAY),
+    # what may stand there
+    ("x = 1\n" * 15, (), None),
+    ("x = 1\n\n" * 15, (), None),  # blank lines are none
+    ("x = 1\n" * 25, ("subject",), None),
+    ('guess = "?"  # more, or less\npredict(guess, max(\n    1, 2))', ("predict",), None),
+    ('guess = "?"\nchecks.vote(guess, "at the end")', ("predict",), None),
+    ("%time 1", (), None),
+    ("y = model.predict(x)", (), None),
+]
+
+
+@pytest.mark.parametrize(("source", "labels", "problem"), CELLS)
 def test_what_a_cell_may_hold(source, labels, problem):
     found = problems(cell(source, *labels, id="bad"))
     assert bool(found) == bool(problem)
@@ -97,16 +97,16 @@ MORE = [cell("## 2 · More", id="bad"), cell("print(7)")]
 ENDS = "cell bad: one cell tagged `claims` ends a section with code"
 
 
-@pytest.mark.parametrize(
-    ("cells", "panels", "found"),
-    [
-        (MORE, 1, [ENDS]),
-        ([*MORE, PANEL], 2, []),
-        ([*MORE, PANEL, cell("Only then")], 2, [ENDS]),
-        ([*MORE, PANEL, PANEL], 3, [ENDS]),
-        ([MORE[0], cell("Only words.")], 1, []),
-    ],
-)
+SECTIONS = [
+    (MORE, 1, [ENDS]),
+    ([*MORE, PANEL], 2, []),
+    ([*MORE, PANEL, cell("Only then")], 2, [ENDS]),
+    ([*MORE, PANEL, PANEL], 3, [ENDS]),
+    ([MORE[0], cell("Only words.")], 1, []),
+]
+
+
+@pytest.mark.parametrize(("cells", "panels", "found"), SECTIONS)
 def test_a_section_with_code_ends_in_one_panel(cells, panels, found):
     shown = [*FINE[:6], *cells, FINE[6], cell(f"puzzle({panels})"), FINE[8]]
     assert list(check_page(page(shown))) == found

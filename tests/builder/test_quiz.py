@@ -64,15 +64,15 @@ def test_a_lesson_ends_with_its_questions_folded(path, edition):
             assert choice.why in last.source
 
 
-@pytest.mark.parametrize(
-    ("cell", "where"),
-    [
-        ("opening", "cell `opening`"),
-        ("first", "see *1 · Adding*"),
-        ("sum", "see *More*"),
-        ("b", "see *Last*"),
-    ],
-)
+PLACES = [
+    ("opening", "cell `opening`"),
+    ("first", "see *1 · Adding*"),
+    ("sum", "see *More*"),
+    ("b", "see *Last*"),
+]
+
+
+@pytest.mark.parametrize(("cell", "where"), PLACES)
 def test_an_answer_says_below_which_heading_its_cell_stands(lesson, cell, where):
     first, second = "## 1 · Adding\n\n### More", "Words.\n\n## Last"
     lesson.write(
@@ -132,21 +132,21 @@ def test_signs_of_gift_and_of_html_are_escaped():
 # -- what is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "riddle"}, "there is no kind 'riddle'; there are ['concept', 'prediction', "),
-        ({"why": None, "cel": "sum"}, "holds kind, ask, why, cell, and choices or a number"),
-        ({"lesson": "merging"}, "`lesson` stands in the final, and there alone"),
-        ({"number": 5}, "holds either choices or a number"),
-        ({"choices": None}, "holds either choices or a number"),
-        ({"choices": None, "number": "5"}, "number and tolerance are numbers"),
-        ({"choices": [{"right": "5"}, {"right": "V"}]}, "just one choice is `right`"),
-        ({"choices": [{"wrong": "6", "why": "No."}]}, "just one choice is `right`"),
-        ({"choices": [{"right": "5"}, {"wrong": "6"}]}, "a choice is `right`, or `wrong` and says"),
-        ({"choices": [{"right": 5}]}, "a choice is `right`, or `wrong` and says `why` one takes"),
-    ],
-)
+REFUSED = [
+    ({"kind": "riddle"}, "there is no kind 'riddle'; there are ['concept', 'prediction', "),
+    ({"why": None, "cel": "sum"}, "holds kind, ask, why, cell, and choices or a number"),
+    ({"lesson": "merging"}, "`lesson` stands in the final, and there alone"),
+    ({"number": 5}, "holds either choices or a number"),
+    ({"choices": None}, "holds either choices or a number"),
+    ({"choices": None, "number": "5"}, "number and tolerance are numbers"),
+    ({"choices": [{"right": "5"}, {"right": "V"}]}, "just one choice is `right`"),
+    ({"choices": [{"wrong": "6", "why": "No."}]}, "just one choice is `right`"),
+    ({"choices": [{"right": "5"}, {"wrong": "6"}]}, "a choice is `right`, or `wrong` and says"),
+    ({"choices": [{"right": 5}]}, "a choice is `right`, or `wrong` and says `why` one takes"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
 def test_a_question_that_cannot_be_asked_is_refused(tmp_path, change, message):
     entry = {**GOOD, **change}
     entry = {key: value for key, value in entry.items() if value is not None}

@@ -61,26 +61,26 @@ def test_what_needs_a_kernel_is_not_on_the_page():
     assert '<div id="cell-shown"></div>' in lesson
 
 
-@pytest.mark.parametrize(
-    ("written_as", "written", "said"),
-    [
-        (in_figures, 1e-8, "0.00000001"),
-        (in_figures, 1e-4, "0.0001"),
-        (in_figures, 1.0, "1"),
-        (in_figures, 40_000, "40,000"),
-        (in_figures, "fewer", "fewer"),
-        (plain, r"$\lVert M \rVert_F$, **bold**", "‖M ‖F, bold"),
-        (plain, r"$\sum \sigma_i u_i v_i^\top$", "∑σi ui viᵀ"),
-        (plain, r"$\Delta W = s\,BA$ in [05](05_x.ipynb)", "ΔW = sBA in 05"),
-        (plain, r"`lora_A`, $\alpha / \sqrt r$", "lora_A, α/ √r"),
-        (appendix.size, "0.35M", 350_000),
-        (appendix.size, "1.2 TB", 1.2e12),
-        (appendix.size, "25%", 0.25),
-        (appendix.size, "9,437,184", 9_437_184),
-        (appendix.size, "4K", 4000),
-        (appendix.size, "7B", 7e9),
-    ],
-)
+WORDS = [
+    (in_figures, 1e-8, "0.00000001"),
+    (in_figures, 1e-4, "0.0001"),
+    (in_figures, 1.0, "1"),
+    (in_figures, 40_000, "40,000"),
+    (in_figures, "fewer", "fewer"),
+    (plain, r"$\lVert M \rVert_F$, **bold**", "‖M ‖F, bold"),
+    (plain, r"$\sum \sigma_i u_i v_i^\top$", "∑σi ui viᵀ"),
+    (plain, r"$\Delta W = s\,BA$ in [05](05_x.ipynb)", "ΔW = sBA in 05"),
+    (plain, r"`lora_A`, $\alpha / \sqrt r$", "lora_A, α/ √r"),
+    (appendix.size, "0.35M", 350_000),
+    (appendix.size, "1.2 TB", 1.2e12),
+    (appendix.size, "25%", 0.25),
+    (appendix.size, "9,437,184", 9_437_184),
+    (appendix.size, "4K", 4000),
+    (appendix.size, "7B", 7e9),
+]
+
+
+@pytest.mark.parametrize(("written_as", "written", "said"), WORDS)
 def test_numbers_and_formulas_in_plain_words_and_sizes(written_as, written, said):
     assert written_as(written) == said
 
@@ -89,17 +89,20 @@ SHOWN = code("c", "show()", printed="five")
 TOLD = text("f", "figure: 5", "figure-text")
 
 
+FOLLOWING = [
+    ([text("a", "It is 5.\n\nNow 6."), text("b", "End.")], ["It is 5."], ["Now 6.", "End."]),
+    ([SHOWN, text("a", "5.")], ["show()", "five", "5."], []),
+    ([text("h", "## Next\n\nwords")], [], ["## Next"]),
+    ([text("a", "**So what?** Words."), text("b", "More.")], [], ["**So what?**", "More."]),
+    ([code("e", "x = ...", "exercise")], [], ["x = ..."]),
+    ([TOLD, text("a", "So 5.")], ["figure: 5", "So 5."], []),
+    ([], [], []),
+]
+
+
 @pytest.mark.parametrize(
     ("following", "kept", "told"),
-    [
-        ([text("a", "It is 5.\n\nNow 6."), text("b", "End.")], ["It is 5."], ["Now 6.", "End."]),
-        ([SHOWN, text("a", "5.")], ["show()", "five", "5."], []),
-        ([text("h", "## Next\n\nwords")], [], ["## Next"]),
-        ([text("a", "**So what?** Words."), text("b", "More.")], [], ["**So what?**", "More."]),
-        ([code("e", "x = ...", "exercise")], [], ["x = ..."]),
-        ([TOLD, text("a", "So 5.")], ["figure: 5", "So 5."], []),
-        ([], [], []),
-    ],
+    FOLLOWING,
     ids=["explained", "shown", "heading", "another matter", "exercise", "figure", "the end"],
 )
 def test_a_question_hides_its_answer_and_what_explains_it(following, kept, told):
@@ -173,21 +176,21 @@ def stages(tmp_path_factory):
     return {each: staging.Stage(each, tmp_path_factory.mktemp(each)) for each in ("en", "vi")}
 
 
-@pytest.mark.parametrize(
-    ("language", "written", "there"),
-    [
-        ("en", "[a](SETUP.md#a-smaller)", "[a](../notebooks/SETUP.md#a-smaller)"),
-        ("en", "[a](../README.md#begin)", "[a](../index.md#begin)"),
-        ("en", "[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
-        ("en", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
-        ("en", "`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
-        ("en", "[04](04_intrinsic_rank.ipynb) `know`", KNOW),
-        # where there is no page in Vietnamese, to the English one
-        ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
-        ("vi", "[01](01_matrix_example.ipynb) `title`", "../notebooks/01_matrix_example.html"),
-        ("vi", "[07](07_real_model.ipynb) `title`", "../../en/notebooks/07_real_model.html"),
-    ],
-)
+LINKS = [
+    ("en", "[a](SETUP.md#a-smaller)", "[a](../notebooks/SETUP.md#a-smaller)"),
+    ("en", "[a](../README.md#begin)", "[a](../index.md#begin)"),
+    ("en", "[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
+    ("en", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
+    ("en", "`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
+    ("en", "[04](04_intrinsic_rank.ipynb) `know`", KNOW),
+    # where there is no page in Vietnamese, to the English one
+    ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
+    ("vi", "[01](01_matrix_example.ipynb) `title`", "../notebooks/01_matrix_example.html"),
+    ("vi", "[07](07_real_model.ipynb) `title`", "../../en/notebooks/07_real_model.html"),
+]
+
+
+@pytest.mark.parametrize(("language", "written", "there"), LINKS)
 def test_links_lead_where_the_pages_are(stages, language, written, there):
     folder = "notebooks" if language == "en" else f"notebooks/{language}"
     source = f"{folder}/TEACHING.md"
@@ -198,13 +201,13 @@ def test_links_lead_where_the_pages_are(stages, language, written, there):
         assert found == there
 
 
-@pytest.mark.parametrize(
-    ("written", "problem"),
-    [
-        ("[a](NOWHERE.md)", "notebooks/TEACHING.md: a link to NOWHERE.md, which is not there"),
-        ("[01](01_matrix_example.ipynb) `gone`", "01_matrix_example, which has no cell gone"),
-    ],
-)
+NOWHERE = [
+    ("[a](NOWHERE.md)", "notebooks/TEACHING.md: a link to NOWHERE.md, which is not there"),
+    ("[01](01_matrix_example.ipynb) `gone`", "01_matrix_example, which has no cell gone"),
+]
+
+
+@pytest.mark.parametrize(("written", "problem"), NOWHERE)
 def test_a_link_to_nothing_is_refused(stages, written, problem):
     with pytest.raises(BuildError, match=re.escape(problem)):
         stages["en"].relinked(written, "notebooks/TEACHING.md", "notebooks/TEACHING", Pictures(""))

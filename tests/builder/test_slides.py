@@ -103,14 +103,14 @@ FIRST = f"{HEAD}\n\n    def one(self):\n        return 1"
 SECOND = "    def two(self):\n        return 2"
 
 
-@pytest.mark.parametrize(
-    ("code", "most", "pieces"),
-    [
-        (f"{FIRST}\n\n{SECOND}", 8, [FIRST, SECOND]),
-        (f"{HEAD}\n\n{SECOND}", 4, [HEAD, SECOND]),  # not within the docstring
-        (f"x = 1\ny = 2\nz = 3\n{HEAD}", 6, ["x = 1\ny = 2\nz = 3", HEAD]),
-    ],
-)
+PIECES = [
+    (f"{FIRST}\n\n{SECOND}", 8, [FIRST, SECOND]),
+    (f"{HEAD}\n\n{SECOND}", 4, [HEAD, SECOND]),  # not within the docstring
+    (f"x = 1\ny = 2\nz = 3\n{HEAD}", 6, ["x = 1\ny = 2\nz = 3", HEAD]),
+]
+
+
+@pytest.mark.parametrize(("code", "most", "pieces"), PIECES)
 def test_code_is_cut_where_one_would_cut_it(code, most, pieces):
     assert slides.pieces(code, most, 82) == pieces
 

@@ -54,14 +54,14 @@ def test_a_faulty_translation_is_named(built, said, problem):
     assert re.fullmatch(r"vi/(07_small\.md:)?" + re.escape(problem) + ".*", found)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "line"),
-    [
-        ('"first"', "7", "14: cell 2: an id is made of"),
-        ('"first"', '"title"', "14: cell title: a second cell has this id"),
-        ("Tổng là", "Tổng <b>là</b>", "16: cell first: HTML other than"),
-    ],
-)
+BAD = [
+    ('"first"', "7", "14: cell 2: an id is made of"),
+    ('"first"', '"title"', "14: cell title: a second cell has this id"),
+    ("Tổng là", "Tổng <b>là</b>", "16: cell first: HTML other than"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line"), BAD)
 def test_a_bad_translation_is_not_built(built, old, new, line):
     built.edit(old, new, built.rendered)
     (found,) = built.problems()
@@ -71,27 +71,27 @@ def test_a_bad_translation_is_not_built(built, old, new, line):
     assert str(caught.value) == found
 
 
-@pytest.mark.parametrize(
-    ("english", "own", "problems"),
-    [
-        ("The sum total.", "Tổng cộng.", []),  # the longer of two rows
-        ("The sum total, a sum.", "Số tổng cộng.", []),
-        ("A sum total.", "Tổng.", ["'sum total' is rendered 'tổng cộng'"]),
-        ("The `sum` of $sum$.", "Một `sum` và $sum$.", []),  # code and formulas are no words
-        ("See `sum`.", "Hãy xem.", ["without `sum`"]),
-        ("```\na\n```\n`b` or `c`", "```\na\n```\n`c`, `b`", []),
-        ("```\na\n```", "", ["without ```\na\n```"]),
-        (r"So $r\,(d + k)$.", r"Vậy $r (d+k)$.", []),
-        (r"So $r + 1$.", r"Vậy $r - 1$.", ["without the formulas ['r+1']"]),
-        (r"$$1{,}000 \quad\text{of}\quad 0.5 .$$", r"$$1.000 \quad\text{từ}\quad 0{,}5 .$$", []),
-        ("1,228.8, of 10,000 and 3.1", "1.228,8, của 10.000 và 3.1", []),
-        ("Llama 3.1", "Llama 3,1", []),
-        ("It holds.", "*Hiệu* đúng, và *hiệu:*.", []),  # what is quoted from a picture
-        ("It holds.", "Quý, của, thuế.", []),
-        ("It holds.", "Tuỳ, hoá, khoẻ.", []),
-        ("It holds.", "Tùy.", ["'Tùy': the tone stands on the last vowel, as in hoá, toạ, tuỳ"]),
-    ],
-)
+CELLS = [
+    ("The sum total.", "Tổng cộng.", []),  # the longer of two rows
+    ("The sum total, a sum.", "Số tổng cộng.", []),
+    ("A sum total.", "Tổng.", ["'sum total' is rendered 'tổng cộng'"]),
+    ("The `sum` of $sum$.", "Một `sum` và $sum$.", []),  # code and formulas are no words
+    ("See `sum`.", "Hãy xem.", ["without `sum`"]),
+    ("```\na\n```\n`b` or `c`", "```\na\n```\n`c`, `b`", []),
+    ("```\na\n```", "", ["without ```\na\n```"]),
+    (r"So $r\,(d + k)$.", r"Vậy $r (d+k)$.", []),
+    (r"So $r + 1$.", r"Vậy $r - 1$.", ["without the formulas ['r+1']"]),
+    (r"$$1{,}000 \quad\text{of}\quad 0.5 .$$", r"$$1.000 \quad\text{từ}\quad 0{,}5 .$$", []),
+    ("1,228.8, of 10,000 and 3.1", "1.228,8, của 10.000 và 3.1", []),
+    ("Llama 3.1", "Llama 3,1", []),
+    ("It holds.", "*Hiệu* đúng, và *hiệu:*.", []),  # what is quoted from a picture
+    ("It holds.", "Quý, của, thuế.", []),
+    ("It holds.", "Tuỳ, hoá, khoẻ.", []),
+    ("It holds.", "Tùy.", ["'Tùy': the tone stands on the last vowel, as in hoá, toạ, tuỳ"]),
+]
+
+
+@pytest.mark.parametrize(("english", "own", "problems"), CELLS)
 def test_a_cell_says_what_the_english_one_says(built, english, own, problems):
     terms = read_terms(built.rendered.parent)
     cell = NotebookNode(source=own, metadata={})
