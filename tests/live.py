@@ -28,6 +28,11 @@ HELD = re.compile(r"\d+ sentences? of this section holds?\.")
 STDERR = '.jp-CodeCell [data-mime-type="application/vnd.jupyter.stderr"]'
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Say nothing of each request."""
+
+
 def try_lesson(page: Page, path: Path) -> None:
     """Run a lesson, then solve it; an AssertionError says what is not as it should be."""
     source = read_source(path)
@@ -56,7 +61,7 @@ def try_lesson(page: Page, path: Path) -> None:
 def main() -> int:
     """Try every lesson; return the exit code."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else NOTEBOOKS.parent / "site" / "live")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    handler = functools.partial(Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = f"http://127.0.0.1:{server.server_port}/"
@@ -67,8 +72,8 @@ def main() -> int:
         for path in sources(LESSONS):
             start, loaded, failed = time.perf_counter(), [], []
             context = browser.new_context(viewport={"width": 1280, "height": 900})
-            context.on("requestfinished", loaded.append)
-            context.on("requestfailed", failed.append)
+            context.on("requestfinished", lambda request, found=loaded: found.append(request))
+            context.on("requestfailed", lambda request, found=failed: found.append(request))
             page = context.new_page()
             page.goto(f"{root}notebooks/index.html?path={path.stem}.ipynb")
             try_lesson(page, path)

@@ -70,9 +70,13 @@ def opened(browser):
             if not request.url.startswith((root or "data:", "data:", "blob:")):
                 wrong.append(f"{address}: a request to {request.url}")
 
+        def hear(said):
+            if not said.location["url"].endswith("/favicon.ico"):  # nobody links to it
+                wrong.append(f"{address}: {said.text}")
+
         page.on("request", watch)
         page.on("pageerror", lambda error: wrong.append(f"{address}: {error}"))
-        page.on("console", lambda said: wrong.append(f"{address}: {said.text}"))
+        page.on("console", hear)
         if clock:
             page.clock.install(time=0)
         page.goto(root + address) if root else page.set_content(content)
