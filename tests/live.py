@@ -42,9 +42,8 @@ def try_lesson(page: Page, path: Path) -> None:
     expect(cells.first.locator(".jp-InputArea-prompt")).to_have_text("[1]:")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    expect(cells.last.locator(".jp-InputArea-prompt")).to_have_text(re.compile(r"\[\d+\]:"))
     panels = sum("claims" in cell.metadata.get("tags", []) for cell in source.cells)
-    expect(page.locator(".jp-Notebook .jp-OutputArea", has_text=HELD)).to_have_count(panels)
+    expect(cells.filter(has_text=HELD)).to_have_count(panels)
     said = page.locator(STDERR).all_inner_texts()
     assert [line for line in said if "font cache" not in line] == []  # which is built once
 

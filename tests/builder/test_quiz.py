@@ -25,7 +25,7 @@ GOOD = {
 
 
 def test_each_lesson_has_five_questions_and_the_end_twenty():
-    lessons = {slug(path): path for path in sources()}
+    lessons = {slug(path): read_source(path).lines for path in sources()}
     *parts, final = QUIZZES
     assert (parts, final) == (list(lessons), FINAL)
     for lesson in lessons:
@@ -35,8 +35,7 @@ def test_each_lesson_has_five_questions_and_the_end_twenty():
     assert {question.kind for question in QUIZZES[FINAL]} == set(KINDS)
     assert len({question.ask for question in ALL}) == len(ALL) == 75
     for question in ALL:
-        cells = read_source(lessons[question.lesson]).lines
-        assert question.cell in cells, question.ask
+        assert question.cell in lessons[question.lesson], question.ask
 
 
 def test_neither_place_nor_length_gives_the_right_choice_away():
