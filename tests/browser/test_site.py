@@ -274,10 +274,10 @@ def test_each_page_leads_to_the_other_language(site):
 def test_the_first_page_speaks_with_the_file_in_and_out(site):
     page = site()
     page.wait_for_url("**/en/index.html")
-    plain = page.get_by_text("A week is approximately 7 days.")
-    expect(plain).to_be_visible()
+    without = page.get_by_text("A week is approximately 7 days.")
+    expect(without).to_be_visible()
     page.get_by_label("in", exact=True).check()
-    expect(plain).to_be_hidden()
+    expect(without).to_be_hidden()
     expect(page.get_by_text("Arrr! A week be a a total o' 7 days, matey!")).to_be_visible()
 
 

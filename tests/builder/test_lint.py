@@ -68,14 +68,6 @@ def test_a_committed_notebook_that_is_not_as_built(built, spoil, said):
     assert any(line.startswith(f"07_small.ipynb: {said}") for line in found), found
 
 
-def test_a_source_that_was_not_built_again(built):
-    built.edit("print(2 + 3)", "print(3 + 2)")
-    english, other = built.problems()
-    lost = "(what is written in the notebook itself is lost)"
-    assert english == f"07_small.ipynb: cell sum: {REBUILD} {lost}"
-    assert other == f"vi/07_small.ipynb: {REBUILD}"
-
-
 @pytest.mark.parametrize("content", [None, "{ half a file", "[]"])
 def test_a_missing_or_damaged_notebook(built, content):
     built.notebook.unlink()

@@ -6,7 +6,7 @@ from builder import execute
 from builder.source import BuildError, read_source, sources
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_lesson import GOOD, text
+from small_lesson import FRONT, GOOD, text
 
 
 def test_a_lesson_is_named_by_its_number_or_its_slug(capsys):
@@ -53,6 +53,7 @@ REFUSED = [  # a piece of the good lesson, what stands in its place, the line th
     (CALL, "", "48: cell exercise: a blank line and the call of its check_… end an ex"),
     ("def double(x):\n    r", "x += 1\nr", "48: cell exercise: 'x += 1': what a learner is to"),
     # the front matter
+    (FRONT, "---\nwords\n---\n", "1: the front matter: bad metadata: 'words' is not of type"),
     ("{2021:", "[2021:", "6: the front matter: bad metadata: expected ',' or ']'"),
     (ALLOWED, "b: *c\n", "5: the front matter: bad metadata: found undefined alias"),
     (ALLOWED, "lora_edu: 5\n", "5: the front matter: `lora_edu` holds `allowed_numbers`"),
@@ -83,13 +84,6 @@ def test_the_command_refuses_a_bad_source_in_one_line(capsys, lesson, way):
     assert build.main(way) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "07_small.md:11: cell 1: not UTF-8: invalid start byte"
-
-
-def test_a_front_matter_of_words_alone(lesson):
-    lesson.write()
-    lesson.source.write_text("---\nonly words\n---\n")
-    (found,) = lesson.problems()
-    assert found.startswith("07_small.md:1: the front matter: bad metadata: 'only words' is not of")
 
 
 def test_a_file_from_windows_is_read_as_any_other(lesson):
