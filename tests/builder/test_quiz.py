@@ -120,7 +120,7 @@ def test_moodle_reads_back_what_was_written(part):
 
 
 def test_signs_of_gift_and_of_html_are_escaped():
-    ask = r"Is $a_{1} = \nu < 2$ in `x ~ y: {#}`, *really*?"
+    ask = r'Is $a_{1} = \nu < 2$ in `x ~ "y": {#}`, *really*?'
     question = Question("number", ask, "So: 2 = 2.", "x", "y", number=0.25, tolerance=0.01)
     written = sheets.gift("small", [question])
     assert "=0.25:0.01" in written
