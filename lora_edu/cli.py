@@ -191,9 +191,9 @@ def _in_clone(arguments: Namespace) -> int:
     sys.path.insert(0, str(notebooks))
     clone = importlib.import_module("builder.clone")
     if arguments.command == "test":
-        which = [name for name in ("slow", "long", "browser") if getattr(arguments, name)]
+        which = [name for name in ("slow", "browser") if getattr(arguments, name)]
         if len(which) > 1:
-            raise ValueError("--slow, --long or --browser, one of them")
+            raise ValueError("--slow or --browser, one of them")
         return clone.run_tests(arguments.rest, which[0] if which else "quick")
     return {"lab": clone.open_lab, "check": clone.check}[arguments.command](arguments.rest)
 
@@ -318,13 +318,15 @@ OPTIONS = {
         number("--seed", 0, "of what is drawn"),
     ],
     "test": [
-        switch("--slow", "other seeds"),
-        switch("--long", "recorded runs again"),
-        switch("--browser", "a real JupyterLab"),
+        switch("--slow", "every solution, other seeds, recorded runs again"),
+        switch("--browser", "a real JupyterLab, and the web edition"),
     ],
 }
 # A command, or an option of one, that an earlier version had; and what to do instead.
-REMOVED = {"experiments --merge": "record it on one machine, all seeds or those of --seeds"}
+REMOVED = {
+    "experiments --merge": "record it on one machine, all seeds or those of --seeds",
+    "test --long": "--slow makes recorded runs again",
+}
 
 
 def _parser() -> argparse.ArgumentParser:

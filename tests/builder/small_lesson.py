@@ -103,8 +103,8 @@ class Lesson:
         return nbformat.read(self.folder / language / self.notebook.name, as_version=4)
 
     def problems(self):
-        """Return what the static check says, but for the lesson's size."""
-        return check(self.source, size=False)
+        """Return what the static check says."""
+        return check(self.source)
 
     def copy(self, root):
         """Return a copy in another folder."""

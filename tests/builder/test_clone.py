@@ -93,7 +93,6 @@ def test_the_first_time_the_first_lesson_is_opened(ran, tmp_path, monkeypatch):
 RUNS = [
     (CORE, ["-q", "-x"], [*TWO, "loadfile", "-q", "-x"]),
     (CORE, ["--slow"], ["-m", "slow", *TWO, "worksteal"]),
-    (CORE, ["--long"], ["-m", "long", *TWO, "worksteal"]),
     (CORE, ["--browser"], ["tests/browser"]),
     (CORE, ["test_files.py", "-k", "others"], [FILES, "-k", "others"]),
     (CORE, ["tests/core", "-x"], ["tests/core", "-x"]),  # not from here, but in the clone

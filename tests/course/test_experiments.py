@@ -569,22 +569,21 @@ def test_intervals_are_students_and_p_is_after_holm():
 
 
 # Runs of three seconds or less, made again at each `make test`. Of every record, a seed is made
-# again by `make test-slow`, or `make test-long` if it takes minutes: of each method, or of the
-# second one alone where rates were tuned or the weights are real.
+# again by `make slow`: of each method, or of the second one alone where rates were tuned or the
+# weights are real.
 QUICK = {
     "turned": "r=8 alpha=128",
     "inverted": "r=4 alpha=1024",
     "descendants_turned": "pissa r=8 alpha=128",
     "descendants_inverted": "pissa r=8 alpha=128",
 }
-LONG = {"qr_voice", "qr_voice_tuning", "frontier", "voice_rates", "by_heart"}
 REAL = {"minilm", "minilm_updates", "opened", "qr_voice", "voice_rates", "frontier"}
 REAL |= {"descendants_minilm", "minilm_tuning", "qr_voice_tuning", "descendants_minilm_tuning"}
 
 
 def marked(name):
     """A record to make again, with the marks that say when."""
-    marks = [pytest.mark.long if name in LONG else pytest.mark.slow]
+    marks = [pytest.mark.slow]
     if name in REAL:
         marks.append(pytest.mark.assets)
     return pytest.param(name, marks=marks)

@@ -15,7 +15,7 @@ def test_emoji_are_counted(text, number):
     assert lab.pictures(text) == number
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.assets
 @torch.no_grad()
 def test_a_voice_against_itself_comes_out_as_recorded():

@@ -177,14 +177,14 @@ def test_the_voices_of_the_first_seed_are_those_that_ship():
             assert surgery["cuts"][voice][cut][voice] == pytest.approx(loss, abs=2e-3)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.assets
 def test_a_seed_of_the_twins_comes_out_as_recorded():
     rows = {(row["seed"],): row for row in read("alike")["rows"]}
     assert differences(rows, {(1,): run("alike", (1,))}, find("alike")) == []
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.assets
 def test_a_voice_that_is_trained_and_cut_again_comes_out_as_recorded():
     """A whole run of the surgery takes ten minutes: one voice, and some of its cuts."""

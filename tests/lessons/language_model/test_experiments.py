@@ -89,7 +89,7 @@ def test_a_model_reads_from_the_bytes_of_a_code_what_is_recorded():
                 assert probe.loss("voice") == pytest.approx(loss, rel=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.assets
 def test_a_voice_without_its_end_comes_out_as_recorded():
     recorded, made = read("endless")["rows"][0], experiments.endless(0)
@@ -98,7 +98,7 @@ def test_a_voice_without_its_end_comes_out_as_recorded():
     assert made["loss"] == pytest.approx(recorded["loss"], rel=0.03)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.assets
 def test_ten_steps_of_preferring_come_out_as_recorded():
     recorded, made = read("shorter")["rows"][0], experiments.shorter(0, steps=(10,))

@@ -96,7 +96,7 @@ def test_the_error_is_smaller_where_more_is_stored(tiny_run):
     assert row["faint"]["0.0001"]["size"] > 5 * row["faint"]["1e-05"]["size"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.assets
 def test_merged_a_voice_has_no_more_numbers_and_its_rival_as_many_as_apart():
     row = experiments.served(prompt=3, tokens=2, long=6, customers=2, rounds=2, turns=2)
@@ -108,7 +108,7 @@ def test_merged_a_voice_has_no_more_numbers_and_its_rival_as_many_as_apart():
 
 
 @pytest.mark.assets
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_voice_comes_out_as_recorded():
     """Another seed's adapter is trained anew, and merged: a few minutes."""
     row = experiments.requantised(1, fainter=())
