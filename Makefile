@@ -68,6 +68,7 @@ kit: slides quizzes site
 	@du -sm kit/* && du -sm kit
 
 mutants: venv
+	$(PY) -m pip install --quiet -e '.[mutants]'
 	for area in core tools builder; do $(PY) tests/mutants.py $$area || exit; done
 
 bench: venv

@@ -32,6 +32,7 @@ CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 
 
 EXTRAS = PROJECT["optional-dependencies"]
+INSTALLED = ("course", "test", "dev")  # by everybody; what `make mutants` needs comes with it
 # Distributions by the names of their modules, where these differ
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -61,7 +62,7 @@ STANDARD = sys.stdlib_module_names | {"tomllib"}  # which Python 3.10 has not ye
 
 
 def requirements():
-    lines = [*PROJECT["dependencies"], *chain(*EXTRAS.values())]
+    lines = [*PROJECT["dependencies"], *chain(*(EXTRAS[name] for name in INSTALLED))]
     return [Requirement(line) for line in lines]
 
 
@@ -124,7 +125,7 @@ def imported(pattern, *, everywhere=True):
         ("lora_edu/**/*.py", ["course"]),
         ("notebooks/src/**/*.md", ["course"]),
         ("notebooks/**/*.py", ["course", "dev"]),
-        ("tests/**/*.py", ["course", "test", "dev"]),
+        ("tests/**/*.py", EXTRAS),
     ],
 )
 def test_what_is_imported_is_declared(pattern, extras):
