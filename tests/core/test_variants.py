@@ -159,6 +159,12 @@ def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, bias, s
     assert torch.allclose(layer.eval()(x), nn.functional.linear(x, W, bias), atol=1e-4)
 
 
+def test_a_row_of_zeros_has_no_direction_and_stays_zero():
+    base = nn.Linear(4, 3)
+    nn.init.zeros_(base.weight)
+    assert not DoRALinear(LoRALinear(base, 2, 2.0)).weight.any()
+
+
 def test_doras_weight_has_the_gradients_of_its_forward():
     layer = trained(**DORA)[0]
     learning = [p for p in layer.parameters() if p.requires_grad]
