@@ -105,7 +105,7 @@ def test_a_question_is_about_something_in_the_passage():
         ("A list:\n1. one. two.", None),
         ("One two three four five.", "One two three four five."),
         ("One two three four five six.", None),
-        ("One. Two three four five six.", "One."),
+        ("One. Two three four five six. Seven.", "One."),
     ],
 )
 def test_an_answer_is_shortened_to_whole_sentences(answer, short):
@@ -142,6 +142,17 @@ def test_a_seed_redraws_parts_that_share_nothing(monkeypatch, name):
     answers = [answer for part in one for _, answer in part]
     assert len(answers) == len(set(answers))
     assert [len(part) for part in one] == ([20, 5, 6] if name == "grimm" else [48, 12, 12])
+
+
+def test_the_base_s_own_answers_are_halved_anew_for_each_seed(monkeypatch):
+    sampled = {f"Question {i}?": f"Answer {i}. " + "and so on " * 20 for i in range(11)}
+    monkeypatch.setattr(language, "results", lambda name: {"sampled": sampled})
+    mixed, measured = language.elsewhere(0)
+    assert (len(mixed), len(measured)) == (5, 6)
+    assert sorted(mixed + measured) == sorted(
+        (q, a[: a.index(".") + 1]) for q, a in sampled.items()
+    )
+    assert language.elsewhere(0) == (mixed, measured) != language.elsewhere(1)
 
 
 def test_a_voice_that_nobody_knows_is_refused():
@@ -284,7 +295,7 @@ def test_a_recipe_adapts_the_upper_layers_from_its_seed(base, layers, adapted):
 @pytest.mark.parametrize("layer", [1, 4])
 def test_a_layer_that_cannot_train_is_refused(base, layer):
     with pytest.raises(ValueError, match=f"layers must be from 2 to 3, got {layer}"):
-        language.adapted(base[0], {**RECIPE, "layers": (layer, 3)}, 0)
+        language.adapted(base[0], {**RECIPE, "layers": (3, layer, 5 - layer)}, 0)
 
 
 def test_what_is_taught_is_learned_and_leaves_the_base_alone(base):
