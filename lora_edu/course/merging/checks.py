@@ -38,17 +38,12 @@ def check_arrived(arrived: Callable) -> None:
         "more than ΔW can arrive, too: do not cut the share at 1": right.clip(max=1),
         "a sum above and below, or a mean above and below": right / d[0].size,
         "multiply entry by entry, and sum: @ is the product of matrices": _total(step @ d) / whole,
-        "multiply entry by entry: step @ ΔW.T is a product": (
-            _total(step @ d.swapaxes(1, 2)) / whole
-        ),
         "multiply the step by ΔW, entry by entry, before you sum": _total(step) / _total(d),
         "that is the share of weights that move, however far": np.mean(step != 0, axis=(1, 2)),
         "that is the share of weights that stay": np.mean(step == 0, axis=(1, 2)),
-        "‖ΔW‖² is the sum of the squares, not the square of the sum": dot / _total(d) ** 2,
         "take the step, W - W0, not W itself": _total((stored + step) * d) / whole,
         "the update is to be added": _total(((W0 - delta).astype(half) - stored) * d) / whole,
         "sum over all weights, then divide: that is a mean of shares": _total(step / d) / 144,
-        "multiply the step by ΔW: amounts have no side": _total(abs(step)) / _total(abs(d)),
         "np.round goes to whole numbers: .astype(W0.dtype)": (
             _total((np.round(W0 + delta) - stored) * d) / whole
         ),
