@@ -227,10 +227,12 @@ def ignored(answer: Callable, given: Mapping[str, Any], others: Mapping[str, Any
     result, same = call(answer, **given), []
     for name, other in others.items():
         try:
-            same += [name] * _equal(result, call(answer, **{**given, name: other}))
-        except (AssertionError, TypeError):  # it does make a difference
+            again = call(answer, **{**given, name: other})
+        except AssertionError:  # it does make a difference
             continue
-    return f"it is the same whatever {' and '.join(same)} may be: is it used?" * bool(same)
+        if _equal(result, again):
+            same.append(name)
+    return f"it is the same whatever {' and '.join(same)} may be: is it used?" if same else ""
 
 
 # -- what a result has to be ---------------------------------------------------------------------
@@ -389,12 +391,11 @@ def compare_cut(got: NDArray, M: NDArray, r: int, times: float = 1.0) -> None:
     strengths = np.diag(U.T @ got @ Vt.T)
     if not np.allclose((U * strengths) @ Vt, got, atol=1e-5):
         V, U = Vt[:r], U[:, :r]
-        off = ["its rows are no mixtures of the first rows of Vᵀ"] * (
-            not np.allclose(got, got @ V.T @ V)
-        )
-        off += ["its columns are none of the first columns of U"] * (
-            not np.allclose(got, U @ U.T @ got)
-        )
+        off = []
+        if not np.allclose(got, got @ V.T @ V):
+            off.append("its rows are no mixtures of the first rows of Vᵀ")
+        if not np.allclose(got, U @ U.T @ got):
+            off.append("its columns are none of the first columns of U")
         far, best = np.linalg.norm(got / times - M), np.linalg.norm(S[r:])
         why = " and ".join(off) or "right directions, but not in one order in both strips"
         raise AssertionError(
@@ -416,14 +417,8 @@ def slip(got: ArrayLike, slips: Iterable[tuple[str, Any]]) -> None:
             assert not np.allclose(got, other), why
 
 
-def compare(
-    got: ArrayLike,
-    right: ArrayLike,
-    name: str,
-    why: str = "",
-    slips: Iterable[tuple[str, Any]] = (),
-) -> None:
-    """Raise an ``AssertionError`` unless ``got`` is right: it names a slip, or says what is wrong.
+def compare(got: ArrayLike, right: ArrayLike, name: str, why: str = "") -> None:
+    """Raise an ``AssertionError`` unless ``got`` is right, and say what is wrong with it.
 
     That is lost digits, a factor, or the first entry that is wrong, followed by ``why``.
     """
@@ -431,14 +426,14 @@ def compare(
     wrong = np.argwhere(~np.isclose(got, right))
     if not len(wrong):
         return
-    slip(got, slips)
     at = tuple(map(int, wrong[0]))
     place = f"{name}[{', '.join(map(str, at))}]" if at else name
     first = f"{place} is {got[at]:.5g} and should be {right[at]:.5g}"
     assert not lost_digits(got, right), f"{first}: nothing is to be rounded or cut"
     factor = np.sum(got * right) / np.sum(right * right) if right.any() else 1.0
-    times = f": that is right times {factor:.4g}" * bool(np.allclose(got, factor * right))
-    raise AssertionError(first + times + why)
+    if np.allclose(got, factor * right):
+        first += f": that is right times {factor:.4g}"
+    raise AssertionError(first + why)
 
 
 def lost_digits(got: ArrayLike, right: ArrayLike) -> bool:

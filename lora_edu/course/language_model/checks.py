@@ -68,8 +68,10 @@ def _compare(labels: list[int], right: list[int], ids: list[int], where: str) ->
     if labels[low:high] == ids[low:high]:
         why += f". You learn places {low} to {high - 1}, and it should be {start} to {stop - 1}: "
         why += "the answer and the first end token behind the question"
-        add = f". Is the end counted from the answer's start, as in ids[{start}:]: add {start}?"
-        why += add * (high == stop - start)
+        if high == stop - start:
+            why += (
+                f". Is the end counted from the answer's start, as in ids[{start}:]: add {start}?"
+            )
     end = f" (the answer ends at place {stop - 1})"
     for i in sorted(wrong, key=lambda i: right[i] != MASKED):  # first what should have none
         part = "question" if i < start else "answer" if i < stop else f"padding{end}"
