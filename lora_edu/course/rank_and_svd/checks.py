@@ -153,6 +153,9 @@ def check_compress(compress: Callable) -> None:
         if len(ranks) == 4:  # what is thought too large does not exist in the fifth
             break
     if not problem:
+        M = np.eye(5, 4) * (3, 1, 1, 1)  # of which all sums, roots and shares are exact
+        r = len(tools.strips(tools.call(compress, M=M, error=0.5), 5, 4)[0])
+        assert r == 1, f"σ = (3, 1, 1, 1), error = 0.5: r = 1 leaves just 0.5, and <=, got r = {r}"
         return
     for why, found in RANK_SLIPS.items():
         slips = [found(np.array(S, dtype=float), e) for S, e in examples[: len(ranks)]]

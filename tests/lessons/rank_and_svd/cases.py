@@ -83,6 +83,11 @@ CASES = {
             "yours are [5, 4, 4, 4], enough are [4, 2, 2, 3]": strips(
                 lambda S, e: right_rank(S, e**2)
             ),
+            "r = 1 leaves just 0.5, and <=, got r = 2": strips(
+                lambda S, e: sum(
+                    np.linalg.norm(S[r:]) >= e * np.linalg.norm(S) for r in range(len(S))
+                )
+            ),
             "it returned None: is the `return` missing? Or never reached?": all_but_the_last,
             "strengths [1. 1. 1. 1.] = 1, and not [20. 10.  5.  3.] = σ": with_strengths(0),
             "= σ^2, and not": with_strengths(2),
