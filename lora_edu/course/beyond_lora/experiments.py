@@ -75,44 +75,20 @@ GRID = {"full": LR} | grid(ALPHAS, LR)
 GRID |= grid({"lora": (8, 64, 512, 2048, 8192, 32768)}, LR, r=64)
 GRID |= grid({"pissa": (1,), "random start": (1,)}, HALF_DECADES[1:])
 # What is reported: what the tuning chose, with alpha = 8 and with the best alpha.
-TURNED_RATES = alone(
-    {
-        "full": 1e-2,
-        "lora r=8 alpha=8": 1e-2,
-        "lora r=8 alpha=512": 1e-3,
-        "rslora r=8 alpha=8": 1e-2,
-        "lora+ r=8 alpha=8": 3e-3,
-        "lora+ r=8 alpha=32": 1e-3,
-        "dora r=8 alpha=8": 3e-2,
-        "dora r=8 alpha=32": 1e-2,
-        "pissa r=8 alpha=8": 3e-3,
-        "pissa r=8 alpha=128": 3e-3,
-        "random start r=8 alpha=8": 1e-2,
-        "random start r=8 alpha=32": 3e-3,
-        "lora r=64 alpha=8": 1e-2,
-        "lora r=64 alpha=64": 3e-3,
-        "lora r=64 alpha=8192": 3e-4,
-    }
-)
-INVERTED_RATES = alone(
-    {
-        "full": 1e-2,
-        "lora r=8 alpha=8": 1e-2,
-        "lora r=8 alpha=2048": 1e-3,
-        "rslora r=8 alpha=8": 3e-3,
-        "lora+ r=8 alpha=8": 1e-3,
-        "lora+ r=8 alpha=128": 1e-3,
-        "dora r=8 alpha=8": 1e-2,
-        "dora r=8 alpha=2048": 3e-3,
-        "pissa r=8 alpha=8": 1e-2,
-        "pissa r=8 alpha=128": 1e-3,
-        "random start r=8 alpha=8": 1e-2,
-        "random start r=8 alpha=1": 3e-2,
-        "lora r=64 alpha=8": 1e-2,
-        "lora r=64 alpha=64": 3e-3,
-        "lora r=64 alpha=8192": 3e-4,
-    }
-)
+TURNED_RATES = alone({
+    "full": 1e-2, "lora r=8 alpha=8": 1e-2, "lora r=8 alpha=512": 1e-3, "rslora r=8 alpha=8": 1e-2,
+    "lora+ r=8 alpha=8": 3e-3, "lora+ r=8 alpha=32": 1e-3, "dora r=8 alpha=8": 3e-2,
+    "dora r=8 alpha=32": 1e-2, "pissa r=8 alpha=8": 3e-3, "pissa r=8 alpha=128": 3e-3,
+    "random start r=8 alpha=8": 1e-2, "random start r=8 alpha=32": 3e-3, "lora r=64 alpha=8": 1e-2,
+    "lora r=64 alpha=64": 3e-3, "lora r=64 alpha=8192": 3e-4,
+})  # fmt: skip
+INVERTED_RATES = alone({
+    "full": 1e-2, "lora r=8 alpha=8": 1e-2, "lora r=8 alpha=2048": 1e-3, "rslora r=8 alpha=8": 3e-3,
+    "lora+ r=8 alpha=8": 1e-3, "lora+ r=8 alpha=128": 1e-3, "dora r=8 alpha=8": 1e-2,
+    "dora r=8 alpha=2048": 3e-3, "pissa r=8 alpha=8": 1e-2, "pissa r=8 alpha=128": 1e-3,
+    "random start r=8 alpha=8": 1e-2, "random start r=8 alpha=1": 3e-2, "lora r=64 alpha=8": 1e-2,
+    "lora r=64 alpha=64": 3e-3, "lora r=64 alpha=8192": 3e-4,
+})  # fmt: skip
 
 
 def adapt(base: nn.Module, kind: str, seed: int, r: int = 8, alpha: float = 8) -> nn.Module:
@@ -187,13 +163,9 @@ def descendants_inverted(
 
 
 BATCH_GRID = grid({"lora": (8, 128, 512, 2048)}, LR[:5]) | grid({"pissa": (8,)}, LR[1:])
-BATCH_RATES = alone(
-    {
-        "lora r=8 alpha=8": 3e-3,
-        "lora r=8 alpha=128": 1e-3,
-        "pissa r=8 alpha=8": 3e-3,
-    }
-)
+BATCH_RATES = alone({
+    "lora r=8 alpha=8": 3e-3, "lora r=8 alpha=128": 1e-3, "pissa r=8 alpha=8": 3e-3,
+})  # fmt: skip
 
 
 @experiment(seeds=range(20), tuning={"rates": BATCH_GRID, "parts": ("validation",)})
@@ -223,25 +195,13 @@ REAL_GRID = {
     "nf4 r=8 alpha=32": WIDE, "nf4 head": (2e-2, 5e-2, 1e-1, 2e-1),
     "head": (2e-2, 5e-2, 1e-1, 2e-1),
 }  # fmt: skip
-REAL_RATES = alone(
-    {
-        "lora r=8 alpha=8": 3e-3,
-        "lora r=8 alpha=32": 3e-3,
-        "lora+ r=8 alpha=8": 1e-3,
-        "lora+ r=8 alpha=2": 3e-3,
-        "dora r=8 alpha=8": 1e-2,
-        "dora r=8 alpha=32": 3e-3,
-        "pissa r=8 alpha=8": 3e-3,
-        "pissa r=8 alpha=128": 1e-3,
-        "random start r=8 alpha=32": 3e-3,
-        "nf4 r=8 alpha=32": 3e-3,
-        "nf4 head": 1e-1,
-        "head": 1e-1,
-        "lora attention r=45 alpha=32": 1e-3,
-        "lora mlp r=36 alpha=32": 1e-3,
-        "lora all r=20 alpha=32": 1e-3,
-    }
-)
+REAL_RATES = alone({
+    "lora r=8 alpha=8": 3e-3, "lora r=8 alpha=32": 3e-3, "lora+ r=8 alpha=8": 1e-3,
+    "lora+ r=8 alpha=2": 3e-3, "dora r=8 alpha=8": 1e-2, "dora r=8 alpha=32": 3e-3,
+    "pissa r=8 alpha=8": 3e-3, "pissa r=8 alpha=128": 1e-3, "random start r=8 alpha=32": 3e-3,
+    "nf4 r=8 alpha=32": 3e-3, "nf4 head": 1e-1, "head": 1e-1, "lora attention r=45 alpha=32": 1e-3,
+    "lora mlp r=36 alpha=32": 1e-3, "lora all r=20 alpha=32": 1e-3,
+})  # fmt: skip
 REAL_STEPS = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 

@@ -15,24 +15,10 @@ from torch import Tensor
 
 from lora_edu import chat, lowrank
 from lora_edu.adapt import lora_layers, merge_and_unload
-from lora_edu.course import language
+from lora_edu.course import language, minilm
 from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.language import LINEAR, RATES, RECIPE
-from lora_edu.course.minilm import (
-    ELSEWHERE,
-    ELSEWHERE_POSTS,
-    POSTS,
-    QUERY_VALUE,
-    Part,
-    accuracy,
-    adapt,
-    cached_part,
-    encoder,
-    neighbours,
-    replaced,
-    train,
-    updates,
-)
+from lora_edu.course.minilm import ELSEWHERE, ELSEWHERE_POSTS, POSTS, QUERY_VALUE, Part
 from lora_edu.layers import dense_weight
 
 Deltas = Mapping[str, Tensor]  # ΔW of some matrices, by name
@@ -66,8 +52,7 @@ def _directions(deltas: Deltas, r: int, draw: torch.Generator) -> Iterator[tuple
         return x / x.norm()
 
     yield "strongest", {name: _sum_of(one, [0]) for name, one in svd.items()}
-    others = [*range(1, r)]
-    yield "without strongest", {name: _sum_of(one, others) for name, one in svd.items()}
+    yield "without strongest", {name: _sum_of(one, [*range(1, r)]) for name, one in svd.items()}
     of_its_span, second, anywhere = {}, {}, {}
     for name, delta in deltas.items():
         output = svd[name].U[:, :r] @ unit(r)
@@ -125,11 +110,7 @@ def _shuffled(delta: Tensor, draw: torch.Generator) -> Tensor:
 
 def strips_added(one: chat.Adapter, other: chat.Adapter) -> Deltas:
     """Return (B₁ + B₂)(A₁ + A₂), by name."""
-    found = {}
-    for name, (A, B) in one.items():
-        other_A, other_B = other[name]
-        found[name] = (B + other_B) @ (A + other_A)
-    return found
+    return {n: (B + other[n][1]) @ (A + other[n][0]) for n, (A, B) in one.items()}
 
 
 def turned(adapter: chat.Adapter, draw: torch.Generator) -> chat.Adapter:
@@ -208,11 +189,9 @@ def surgery(
         update = language.products(adapter)
         row["sizes"][name], best = [], []
         for matrix, W0 in patient.start.items():
-            size = update[matrix].norm() / W0.norm()
-            row["sizes"][name].append(round(size.item(), 5))
+            row["sizes"][name].append(round((update[matrix].norm() / W0.norm()).item(), 5))
             best.append(resembled(W0, W0 + update[matrix], k))
-        intruders = {str(e): int((torch.stack(best) < e).sum()) for e in epsilons}
-        row["intruders"][name] = intruders
+        row["intruders"][name] = {str(e): int((torch.stack(best) < e).sum()) for e in epsilons}
         row["cuts"][name] = {}
         for words, left in cuts(update, recipe["r"], seed, knob, drawn):
             row["cuts"][name][words] = patient.losses(left, name)
@@ -303,15 +282,8 @@ for r in (1, 4, 8, 64):
     METHODS[f"r={r}"] = {"r": r, "lora_alpha": ALPHA}
 for r in (4, 64):
     METHODS[f"r={r}, shuffled"] = {**METHODS[f"r={r}"], "shuffled": True}
-OPENED = {
-    "full": LR[:3],
-    "r=1": LR[2:3],
-    "r=4": LR[2:3],
-    "r=8": LR[1:],
-    "r=64": LR[2:4],
-    "r=4, shuffled": LR[2:3],
-    "r=64, shuffled": LR[2:3],
-}
+OPENED = {"full": LR[:3], "r=1": LR[2:3], "r=4": LR[2:3], "r=8": LR[1:], "r=64": LR[2:4]}
+OPENED |= {"r=4, shuffled": LR[2:3], "r=64, shuffled": LR[2:3]}
 TRAINING = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 
@@ -320,7 +292,7 @@ def _weights() -> dict[str, tuple[Tensor, Any]]:
     """Return W₀ of the four matrices and their SVD, in float64."""
     found = {}
     for name in QUERY_VALUE:
-        W0 = dense_weight(encoder().get_submodule(name)).detach().double()
+        W0 = dense_weight(minilm.encoder().get_submodule(name)).detach().double()
         found[name] = W0, torch.linalg.svd(W0)
     return found
 
@@ -353,21 +325,24 @@ def opened(
     """
     how = {**methods[method]}
     draw = torch.Generator().manual_seed(seed)
-    here = cached_part("train", seed, **posts)
+    here = minilm.cached_part("train", seed, **posts)
     if how.pop("shuffled", False):
         here = _shuffled_labels(here, draw)
-    model = train(adapt(encoder(), seed, QUERY_VALUE, **how), here, lr, seed, **training)
-    deltas = {n: d.double() for n, d in updates(model, encoder(), QUERY_VALUE).items()}
+    base = minilm.encoder()
+    model = minilm.adapt(base, seed, QUERY_VALUE, **how)
+    minilm.train(model, here, lr, seed, **training)
+    deltas = {n: d.double() for n, d in minilm.updates(model, base, QUERY_VALUE).items()}
     whole = merge_and_unload(model) if "r" in how else model
-    test, others = cached_part("test", seed, **posts), cached_part("train", seed, **elsewhere)
+    test = minilm.cached_part("test", seed, **posts)
+    others = minilm.cached_part("train", seed, **elsewhere)
 
     def judged(update: Deltas) -> list[float]:
-        other = replaced(whole, encoder(), update)
-        return [round(accuracy(other, test), 4), round(neighbours(other, others), 4)]
+        other = minilm.replaced(whole, base, update)
+        return [round(minilm.accuracy(other, test), 4), round(minilm.neighbours(other, others), 4)]
 
     strangers = {n: _shuffled(delta, draw) for n, delta in deltas.items()}
     row: Row = {
-        "validation": accuracy(whole, cached_part("validation", seed, **posts)),
+        "validation": minilm.accuracy(whole, minilm.cached_part("validation", seed, **posts)),
         "all": judged(deltas),
         "sizes": [],
         "between": [_between(n, delta, how.get("r", 8)) for n, delta in deltas.items()],
@@ -445,25 +420,26 @@ def alike(
     the trained lora_A, matrix by matrix, for each i of the small one and the j of ``at``;
     ``untrained``: the same before the first step; ``updates``: the same of ΔW.
     """
-    here = cached_part("train", seed, **posts)
-    strange = cached_part("train", seed, **others)
+    here = minilm.cached_part("train", seed, **posts)
+    strange = minilm.cached_part("train", seed, **others)
     shuffled = _shuffled_labels(here, torch.Generator().manual_seed(seed))
     texts = {"other groups": strange, "shuffled labels": shuffled}
     small, large = (methods[f"r={r}"] for r in ranks)
-    start = adapt(encoder(), seed, QUERY_VALUE, **small)
-    first = copy.deepcopy(start)
-    one = train(start, here, lr, seed, **training)
+    base = minilm.encoder()
+    one = minilm.adapt(base, seed, QUERY_VALUE, **small)
+    first = copy.deepcopy(one)
+    minilm.train(one, here, lr, seed, **training)
     row: Row = {"strips": {}, "updates": {}, "untrained": {}}
     for words in partners:
         other = seed if words == "same" else seed + apart
         order = seed if words == "other strips" else other
-        start = adapt(encoder(), other, QUERY_VALUE, **large)
+        two = minilm.adapt(base, other, QUERY_VALUE, **large)
         if words == "other strips":
-            start.classifier.load_state_dict(first.classifier.state_dict())
-        row["untrained"][words] = _overlaps(_strips(first), _strips(start), at)
-        two = train(start, texts.get(words, here), lr, order, **training)
+            two.classifier.load_state_dict(first.classifier.state_dict())
+        row["untrained"][words] = _overlaps(_strips(first), _strips(two), at)
+        minilm.train(two, texts.get(words, here), lr, order, **training)
         row["strips"][words] = _overlaps(_strips(one), _strips(two), at)
-        row["updates"][words] = _overlaps(updates(one, encoder()), updates(two, encoder()), at)
+        row["updates"][words] = _overlaps(minilm.updates(one, base), minilm.updates(two, base), at)
     return row
 
 

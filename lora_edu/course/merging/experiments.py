@@ -25,7 +25,6 @@ from lora_edu.variants import BottleneckAdapter
 
 FRANCE = "What is the capital of France?"
 Weights = Mapping[str, Tensor]  # of the adapted layers
-Store = Callable[[Tensor], Tensor]  # a matrix as some type holds it
 
 
 class Probe(language.Probe):
@@ -34,10 +33,6 @@ class Probe(language.Probe):
     def weights(self, layers: Iterable[str]) -> dict[str, Tensor]:
         """Return a copy of what the layers hold now."""
         return {n: self.model.get_submodule(n).weight.detach().clone() for n in layers}
-
-    def answer(self, question: str = FRANCE) -> str:
-        """Return the beginning of its answer, the likeliest token each time."""
-        return self.answers([question])[0]
 
     def answers(self, questions: Sequence[str]) -> list[str]:
         """Return the first 24 tokens of its answers, the likeliest each time."""
@@ -97,21 +92,19 @@ def swapped(
     start = probe.weights(changes["pirate"])
     row: Row = {}
     for name, how in swaps.items():
-        dtype = getattr(torch, how["dtype"])
-        draw = random.Random(seed)
+        dtype, draw = getattr(torch, how["dtype"]), random.Random(seed)
         order = torch.Generator().manual_seed(seed)
         W0 = {n: w.to(dtype) for n, w in start.items()}
         W = dict(W0)
         heard: list[list[str]] = []
-        found: dict[str, list[Any]] = {}
+        found: dict[str, list[Any]] = row.setdefault(name, {})
         for done in range(rounds[-1] + 1):
             if done in rounds:
                 probe.put({n: (W[n] + changes["pirate"][n]).to(dtype) for n in W})
                 now = {**_drift(W0, W), "pirate": probe.perplexity("pirate")}
                 probe.put(W)
-                now["paris"] = probe.paris()
-                now["prose"] = probe.perplexity("prose")
-                now["says"] = probe.answer()
+                now |= {"paris": probe.paris(), "prose": probe.perplexity("prose")}
+                now["says"] = probe.answers([FRANCE])[0]
                 heard.append(probe.answers(language.texts("unseen")))
                 now["others"] = sum(a == b for a, b in zip(heard[0], heard[-1], strict=True))
                 for key, value in now.items():
@@ -122,7 +115,6 @@ def swapped(
                 change = how["times"] * new[n]
                 merged = (W[n] + change).to(dtype)
                 W[n] = W0[n] if how["keep"] else (merged - change).to(dtype)
-        row[name] = found
     probe.put(start)
     return row
 
@@ -174,10 +166,6 @@ def _off_its_levels(W: Tensor, draw: torch.Generator) -> Tensor:
     return (blocks + step * (torch.rand(blocks.shape, generator=draw) - 0.5)).reshape(W.shape)
 
 
-def _as_it_is(W: Tensor) -> Tensor:
-    return W
-
-
 def _in_nf4(W: Tensor) -> Tensor:
     return NF4.quantize(W).dequantize()
 
@@ -209,8 +197,7 @@ def requantised(
     for name, weights in {"base": own, "base in NF4": ways["NF4"][0]}.items():
         probe.put(weights)
         row[name] = {"said": {voice: probe.perplexity(voice) for voice in voices}}
-        row[name]["prose"] = probe.perplexity("prose")
-        row[name]["answer"] = probe.answer(question)
+        row[name] |= {"prose": probe.perplexity("prose"), "answer": probe.answers([question])[0]}
     for voice, adapter in voices.items():
         update = language.products(adapter)
         row["sizes"][voice] = [round(size, 5) for size in _sizes(update, own)]
@@ -221,7 +208,7 @@ def requantised(
                 **_outcomes(base, update, merged),
                 "said": probe.perplexity(voice),
                 "prose": probe.perplexity("prose"),
-                "answer": probe.answer(question),
+                "answer": probe.answers([question])[0],
             }
     row["faint"] = {}
     for rate in fainter:
@@ -232,21 +219,23 @@ def requantised(
     return row
 
 
-def _ways(own: Weights, dice: torch.Generator) -> dict[str, tuple[Weights, Store]]:
+def _ways(
+    own: Weights, dice: torch.Generator
+) -> dict[str, tuple[Weights, Callable[[Tensor], Tensor]]]:
     """Return the bases, and what is stored of a sum: those of the model, rounded or moved."""
     coarse = {n: _in_nf4(w) for n, w in own.items()}
     half = {n: _in_bfloat16(w) for n, w in own.items()}
     moved = {n: _off_its_levels(w, dice) for n, w in own.items()}
     return {
-        "apart": (own, _as_it_is),
+        "apart": (own, lambda W: W),
         "bfloat16": (half, _in_bfloat16),
         "4 bits": (own, in_4_bits),
         "4 bits, dice": (own, partial(in_4_bits, draw=dice)),
         "4 bits, other levels": (own, _in_nf4),
         "5 bits": (own, partial(in_4_bits, levels=32)),
-        "off its levels, apart": (moved, _as_it_is),
+        "off its levels, apart": (moved, lambda W: W),
         "off its levels, 4 bits": (moved, in_4_bits),
-        "NF4, apart": (coarse, _as_it_is),
+        "NF4, apart": (coarse, lambda W: W),
         "NF4": (coarse, _in_nf4),
         "NF4, other levels": (coarse, in_4_bits),
     }
@@ -257,8 +246,10 @@ def _faint(probe: Probe, own: Weights, update: Weights) -> dict[str, float]:
     half = {n: _in_bfloat16(w) for n, w in own.items()}
     merged = {n: _in_bfloat16(half[n] + delta) for n, delta in update.items()}
     arrived = [outcome(half[n], delta, merged[n])[0] for n, delta in update.items()]
-    size = fmean(_sizes(update, own))
-    found = {"size": float(f"{size:.3g}"), "arrived": round(fmean(arrived), 4)}
+    found = {
+        "size": float(f"{fmean(_sizes(update, own)):.3g}"),
+        "arrived": round(fmean(arrived), 4),
+    }
     apart = {n: own[n] + delta for n, delta in update.items()}
     for key, weights in {"apart": apart, "said": merged}.items():
         probe.put(weights)
@@ -312,8 +303,7 @@ def served(
     its own (here of equal numbers, on which no time depends): as one batch, or in turn. ``ratio``
     is over the first of a case in the same round: quartiles. ``added``: how many numbers.
     """
-    loaded, _ = language.base()
-    base = copy.deepcopy(loaded)  # which is mapped from a file: its copies lie in memory alike
+    base = copy.deepcopy(language.base()[0])  # what is loaded is mapped from a file
     own = chat.adapter(base, chat.SHIPPED / voice)
     apart = load_adapter(copy.deepcopy(base), chat.SHIPPED / voice)
     models = {
@@ -355,9 +345,8 @@ def _writing(
     changes = language.products(own)
 
     def write(model: Any, rows: int) -> None:
-        mask = torch.ones_like(ids[:rows])
-        how = {"min_new_tokens": tokens, "max_new_tokens": tokens}
-        model.generate(ids[:rows], attention_mask=mask, **how)
+        asked, mask = ids[:rows], torch.ones_like(ids[:rows])
+        model.generate(asked, attention_mask=mask, min_new_tokens=tokens, max_new_tokens=tokens)
 
     def with_adapters(rows: int) -> None:
         with chat.speaking(base, [own] * rows):

@@ -12,25 +12,14 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_edu.course import films
+from lora_edu.course import films, plots
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.merging.experiments import in_4_bits, outcome
-from lora_edu.course.plots import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    VERMILION,
-    heatmap,
-    letters,
-    panels,
-)
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, panels
 from lora_edu.course.recorded import column, record
 
 Stage = Figure | SubFigure
 COLOURS = {"grimm": (BLUE, "Grimm"), "pirate": (VERMILION, "the pirate")}
-LAW = 0.425 * 0.5  # the mean error of rounding, in steps between two numbers of a type near 1
 
 
 def _digits(values: Iterable[float]) -> list[float]:
@@ -41,7 +30,6 @@ def _digits(values: Iterable[float]) -> list[float]:
 # -- a film: a merge being rounded ---------------------------------------------------------------
 
 STILL, FRAME = (2.6, 2.1), (8.4, 3.0)  # inches: width, height
-MOMENTS = (1, 0.02, 0.005, 0.001, 1e-4)  # sizes
 
 
 def rounding(dtype: str = "bfloat16") -> Numbers:
@@ -52,7 +40,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
     kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise ValueError(f"dtype must be a floating-point type of torch, got {dtype!r}")
-    drawn = np.vstack([letters("Lo")[::2], letters("RA")[::2]])  # (100, 100)
+    drawn = np.vstack([plots.letters("Lo")[::2], plots.letters("RA")[::2]])  # (100, 100)
     U, s, Vt = np.linalg.svd(drawn - drawn.mean())
     word = torch.from_numpy((U[:, :8] * s[:8]) @ Vt[:8])
     W0 = torch.from_numpy(np.random.default_rng(0).standard_normal(word.shape)).to(kind).double()
@@ -65,7 +53,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
         kept.append((W - W0) / size)
         told.append((arrived, error, still))
         captions.append(f"size {size:.2g}: {arrived:.0%} arrives, {still:.0%} stay")
-    moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in MOMENTS]
+    moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in (1, 0.02, 0.005, 0.001, 1e-4)]
     arrived, error, still = np.transpose(told)
     return {
         "captions": captions,
@@ -77,7 +65,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
         "arrived": arrived,
         "still": still,
         "error": error,
-        "law": np.minimum(1, LAW * torch.finfo(kind).eps / sizes),
+        "law": np.minimum(1, 0.425 * torch.finfo(kind).eps / 2 / sizes),
         "delta": delta.numpy(),
         "kept": torch.stack(kept).numpy(),
     }
@@ -86,14 +74,14 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
 def _kept(stage: Stage, numbers: Numbers, left: float = 0.32, side: float = 1.95) -> Callable:
     """Draw what the weights kept of the word, divided by its size."""
     ax = films.place(stage, left, 0.1, side, side)
-    image = heatmap(ax, numbers["kept"][0], float(np.abs(numbers["delta"]).max()))
+    image = plots.heatmap(ax, numbers["kept"][0], float(np.abs(numbers["delta"]).max()))
     return lambda i: image.set_data(numbers["kept"][i])
 
 
 def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     """Draw the word, what is kept of it, and three shares against the size, with the law."""
     asked = films.place(stage, 0.1, 0.1, 2.5, 2.5)
-    heatmap(asked, numbers["delta"], float(np.abs(numbers["delta"]).max()))
+    plots.heatmap(asked, numbers["delta"], float(np.abs(numbers["delta"]).max()))
     asked.set_title("asked for: $\\Delta W$", fontsize=11)
     show_kept = _kept(stage, numbers, left=2.75, side=2.5)
     stage.axes[1].set_title(f"what {numbers['dtype']} kept", fontsize=11)
@@ -178,8 +166,8 @@ def by_module() -> dict[str, dict[str, float]]:
     """Return the same sizes by the kind of matrix: means over layers and runs."""
     found = {}
     for name, (sizes, kinds) in _real().items():
-        means = sizes.reshape(-1, len(kinds)).mean(axis=0)
-        found[name] = dict(zip(kinds, means.tolist(), strict=True))
+        means = sizes.reshape(-1, len(kinds)).mean(axis=0).tolist()
+        found[name] = dict(zip(kinds, means, strict=True))
     return found
 
 
@@ -194,10 +182,8 @@ def _outcomes(kinds: Sequence[str] = tuple(KINDS)) -> Numbers:
     for name in kinds:
         store = KINDS[name][0]
         W0 = store(drawn)
-        told = []
-        for size in SIZES:
-            change = size * W0.norm() / delta.norm() * delta
-            told.append(outcome(W0, change, store(W0 + change)))
+        changes = [size * W0.norm() / delta.norm() * delta for size in SIZES]
+        told = [outcome(W0, change, store(W0 + change)) for change in changes]
         arrived, error, _ = zip(*told, strict=True)
         numbers[name] = {"arrived": _digits(arrived), "error": _digits(error)}
         if name != "float16":  # which no voice was merged into
@@ -293,14 +279,11 @@ class Asked(NamedTuple):
 
 def asked() -> list[Asked]:
     """Return a line for each way of swapping and number of swaps."""
-    arguments = record("swapped")["arguments"]
-    lines = []
+    arguments, lines = record("swapped")["arguments"], []
     for way in arguments["swaps"]:
         for i, swaps in enumerate(arguments["rounds"]):
-            keys = ("paris", "prose", "pirate")
-            lines.append(
-                Asked(way, swaps, *(column("swapped", way, key, i).tolist() for key in keys))
-            )
+            columns = [column("swapped", way, key, i).tolist() for key in Asked._fields[2:]]
+            lines.append(Asked(way, swaps, *columns))
     return lines
 
 
@@ -446,9 +429,8 @@ def _draw_batch(ax: Any) -> None:
     ax.text(4.3, 6.3, "$W_0$, once", ha="center", va="center", fontsize=11)
     line = {"color": GREY, "linewidth": 0.8}
     for i, hue in enumerate((BLUE, ORANGE, GREEN, VERMILION)):
-        row = 6.9 - 0.45 * i
-        box(0.2, row, 1.9, 0.32, color=hue)
-        box(7.6, row, 1.9, 0.32, color=hue)
+        for left in (0.2, 7.6):
+            box(left, 6.9 - 0.45 * i, 1.9, 0.32, color=hue)
         low = 3.6 - 1.0 * i
         middle = low + 0.33
         box(3.0, low + 0.22, 1.6, 0.22, color=hue)  # A, flat

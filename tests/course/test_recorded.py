@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from lora_edu.course import recorded
+
+
+@pytest.fixture(autouse=True)
+def rows(monkeypatch):
+    settings = [("lora", 0.1, 0), ("lora", 0.1, 1), ("lora", 0.3, 0), ("full", 0.1, 0)]
+    found = []
+    for place, (method, lr, seed) in enumerate(settings):
+        losses = {"own": [place, 10 * place]}
+        found.append({"method": method, "lr": lr, "seed": seed, "losses": losses})
+    monkeypatch.setattr(recorded, "record", lambda name: {"rows": found})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "places"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"method": "lora"}, [0, 1, 2]),
+        ({"method": "lora", "lr": 0.1}, [0, 1]),
+        ({"method": "lora", "lr": 0.2}, []),
+    ],
+)
+def test_a_column_is_what_stands_at_the_end_of_a_path_in_the_rows_of_a_setting(
+    rows, settings, places
+):
+    assert recorded.runs("some", **settings) == [rows[place] for place in places]
+    assert recorded.column("some", "losses", "own", 0, **settings).tolist() == places
+    pairs = [[place, 10 * place] for place in places]
+    assert recorded.column("some", "losses", "own", **settings).tolist() == pairs
+
+
+def test_a_mean_is_rounded():
+    values = np.array([0.12345, 0.12355])
+    assert recorded.rounded(values) == 0.123
+    assert recorded.rounded(values, 4) == 0.1235
+    assert type(recorded.rounded(values)) is float
