@@ -50,6 +50,7 @@ def test_all_that_is_needed_has_a_line_and_nothing_else(tmp_path, monkeypatch):
         constraints.pins("broken", ())
 
 
+@pytest.mark.seconds
 def test_versions_are_written_when_all_lessons_are_built(capsys, lesson, monkeypatch):
     path, pins = lesson.root / "constraints.txt", ["numpy==1"]
     monkeypatch.setattr(constraints, "pins", lambda: pins)
