@@ -25,6 +25,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_edu.course.say import say
+
 COLLECTED = Path(__file__).parent / "data" / "claims.json"
 NOTHING = object()  # said, where an interval is given
 
@@ -167,10 +169,10 @@ class Panel:
         n, false = len(self.claims), len(self.false)
         if false:
             first = f"Of {n} sentences here {false} no longer hold{'s' if false == 1 else ''}:"
-            return "\n".join([first, *(f"  ✗ {claim}" for claim in self.false)])
+            return "\n".join([say(first), *(f"  ✗ {say(str(claim))}" for claim in self.false)])
         if n == 1:
-            return "The one sentence held here holds."
-        return f"{n} sentences of this section hold."
+            return say("The one sentence held here holds.")
+        return say(f"{n} sentences of this section hold.")
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """Return what a notebook shows, and the claims for the builder beside it."""
