@@ -6,6 +6,7 @@ harm, is tested in ``promises``.
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import peft
 import pytest
 import seen
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tiny_net import X, tiny_net
 from torch import nn
@@ -134,6 +136,7 @@ def test_a_model_that_came_from_a_path_is_saved(tmp_path):
         {"use_dora": False, "layers_to_transform": None, "loftq_config": {}, "from_the_future": ""},
         {"init_lora_weights": "gaussian", "fan_in_fan_out": True, "rank_pattern": None},
         {"init_lora_weights": False, "target_parameters": [], "trainable_token_indices": None},
+        {"from_the_future": False},
     ],
 )
 def test_fields_that_change_nothing_are_ignored(saved, fields):
@@ -181,6 +184,7 @@ ENDLESS = r"(?:(?:\w|\w\w|\w\w\w|\.)+)+[!?]"  # it tries each way to cut a name 
         ("modules_to_save", None, r"head\.bias must be absent, got \(3,\)"),
         ("peft_type", "IA3", 'peft_type = "IA3" is not supported'),
         ("peft_type", None, "not the configuration of an adapter"),
+        ("from_the_future", True, "from_the_future = true is not supported"),
         ("from_the_future", 0, "from_the_future = 0 is not supported"),
         ("kasa_config", {}, r"kasa_config = \{\} is not supported"),  # which PEFT would switch on
     ],
@@ -262,6 +266,16 @@ def test_no_link_is_followed(saved, tmp_path, name):
     save_adapter(trained(), saved)
     assert not (saved / CONFIG).is_symlink()
     assert (tmp_path / CONFIG).read_text() == "mine"
+
+
+def test_the_file_that_cannot_be_written_is_named(saved, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("No space left")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    message = re.escape(f"cannot write {saved / WEIGHTS}: No space left")
+    with pytest.raises(OSError, match=message):
+        save_adapter(trained(), saved)
 
 
 @pytest.mark.parametrize("place", [SAVING, COMMITTED, f"{SAVING}/{CONFIG}", WEIGHTS])

@@ -60,6 +60,12 @@ def test_examples(name, arguments, expected):
     assert getattr(counting, name)(*arguments) == expected
 
 
+def test_each_part_of_the_memory_has_a_type_of_its_own():
+    dtypes = ("int8", "float16", "float32")
+    expected = {"weights": 8 + 2 * 3, "gradients": 2 * 3, "optimizer": 2 * 4 * 3}
+    assert counting.training_memory(8, 3, dtypes=dtypes) == expected
+
+
 @given(sizes, sizes, ranks)
 def test_lora_saves_exactly_below_the_break_even_rank(d, k, r):
     lora_A, lora_B = np.broadcast_to(0, (r, k)), np.broadcast_to(0, (d, r))
