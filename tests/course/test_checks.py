@@ -341,6 +341,7 @@ def test_whoever_works_with_torch_is_given_tensors():
         (lambda v: checks.shaped(v, (2,), "W", ": why"), [1], "W has shape (1,), not (2,): why"),
         (lambda v: checks.shaped(v, (2,), "W"), [1, np.inf], "W holds inf: a root of a negative"),
         (lambda v: checks.several(v, "AB"), np.ones((2, 2)), "return 2 values, A and B, got ndarr"),
+        (lambda v: checks.several(v, "AB"), np.array(1.0), "return 2 values, A and B, got ndarr"),
         (lambda v: checks.several(v, "AB"), (1, 2, 3), "return 2 values, A and B, got 3 values"),
     ],
 )
@@ -440,6 +441,8 @@ def test_a_cut_is_told_which_directions_it_holds(made, message):
     with pytest.raises(AssertionError) as caught:
         checks.compare_cut(made(U[:, :3], S[:3], Vt[:3]), M, 3)
     assert message in str(caught.value)
+    with pytest.raises(AssertionError, match=r"it is 5\.17 away, the 3 strongest directions 1:"):
+        checks.compare_cut(2 * ((U[:, :3] * S[:3]) @ Vt[:3] + 1), M, 3, times=2.0)
 
 
 def test_a_slip_is_named_where_it_has_the_shape_of_what_was_got():
