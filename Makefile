@@ -48,7 +48,7 @@ smoke: venv
 
 slow: venv
 	@$(LORA_EDU) test --slow
-	@$(LORA_EDU) test --browser
+	@$(LORA_EDU) test --browser -m ""
 
 notebooks: venv
 	@$(PY) notebooks/build.py

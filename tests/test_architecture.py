@@ -35,7 +35,7 @@ TOOLS = sorted((PACKAGE / "course").glob("*.py"))
 IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # Lines of code that a part may have: about a tenth more than it has. Where one is full, ask what
 # can go; if nothing can, raise the number and say why.
-MOST_LINES = {"the package": 2400, "the tools": 2550, "the lessons": 5400, "the tests": 12700}
+MOST_LINES = {"the package": 2700, "the tools": 3400, "the lessons": 6300, "the tests": 17300}
 
 
 @cache

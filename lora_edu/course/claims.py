@@ -182,6 +182,11 @@ class Panel:
         return {"text/plain": repr(self)}, {"lora_edu": {"claims": rows}}
 
 
+def puzzle(*_: object) -> None:
+    """Say what became of the puzzle that learners' copies of version 0.2's lessons end with."""
+    print(say("the puzzle is gone since version 0.3: a newer copy of this lesson ends without it"))
+
+
 def collected() -> dict[str, list[dict[str, Any]]]:
     """Return all claims of the course as the last build found them: lesson → its claims."""
     return json.loads(COLLECTED.read_text(encoding="utf-8"))

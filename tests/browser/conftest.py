@@ -34,10 +34,6 @@ RUN_AXE = """only => axe.run(document, {runOnly: only, resultTypes: ['violations
 .then(found => found.violations.flatMap(v => v.nodes.map(n => `${v.id}: ${n.html}`)))"""
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "smoke: one page of each kind, two minutes in all")
-
-
 @pytest.fixture(scope="session")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
