@@ -1,4 +1,4 @@
-"""Assignments for nbgrader; that it takes them, tests/grading.py tries."""
+"""Assignments for nbgrader."""
 
 import build
 import nbformat

@@ -4,6 +4,7 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 from lessons.real_model import cases
 
 from lora_edu.course.experiments import read
@@ -95,7 +96,19 @@ def test_gaps_are_taken_seed_by_seed_at_a_rate_that_fits(pair):
 
 
 def test_other_right_answers(capsys):
-    checks.check_neighbours(cases.neighbours_by_loop)
-    checks.check_neighbours(cases.neighbours_in_torch)
-    checks.check_frontier(cases.frontier_by_sorting)
-    assert capsys.readouterr().out.count("OK") == 3
+    def neighbours_by_loop(e, y):
+        hits = 0
+        for i, one in enumerate(e):
+            cosines = [one @ o / (np.linalg.norm(one) * np.linalg.norm(o)) for o in e]
+            best = max((c, j) for j, c in enumerate(cosines) if j != i)[1]
+            hits += y[best] == y[i]
+        return hits / len(e)
+
+    def neighbours_in_torch(e, y):
+        unit = e / e.norm(dim=1, keepdim=True)
+        cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
+        return (y[cosines.argmax(dim=1)] == y).double().mean()
+
+    checks.check_neighbours(neighbours_by_loop)
+    checks.check_neighbours(neighbours_in_torch)
+    assert capsys.readouterr().out.count("OK") == 2
