@@ -1,6 +1,7 @@
 """The lessons themselves: as their sources say, solvable, and true for another seed."""
 
 import copy
+import importlib
 import os
 import re
 import subprocess
@@ -91,44 +92,8 @@ def test_the_claims_hold_for_other_seeds(source, seed):
 
 # What a learner may try in a lesson, and how many of its sentences are false then.
 TRIED = {
-    "first_words": [
-        ('    "Meow. The box is mine now.",\n', "", 1),
-    ],
-    "matrix_example": [
-        ("100, 100, 5 ", "100, 100, 60 ", range(10, 30)),
-        ("100, 100, 5 ", "50, 80, 5 ", range(10, 30)),
-        ("tasks = 10", "tasks = 11", 1),
-    ],
-    "rank_and_svd": [
-        ("[[0.6, 0.0]", "[[0.6, 0.3]", range(5, 12)),
-        ('"… + 1 noise": rank4 + noise,', "", 2),
-        ("1e-6 * noise,", "0 * noise,", 1),
-    ],
-    "learning_the_update": [
-        ("hidden.shape, 100", "hidden.shape, 30", range(1, 9)),
-        ("r = 5   ", "r = 2   ", range(1, 4)),
-        ("[(X, T)] * 1000", "[(X, T)] * 10", 1),
-    ],
-    "intrinsic_rank": [
-        ("lr=1e-2, r=4)", "lr=1e-2, r=1)", range(1, 4)),
-        ("lora_alpha=1024)", "lora_alpha=16)", 1),
-    ],
-    "counting_parameters": [
-        ("batch=1, length=512)\ntotal", "batch=4, length=2048)\ntotal", range(1, 4)),
-        ("batch=1, length=4096)", "batch=1, length=2048)", 1),
-    ],
-    "merging": [
-        ("step = (largest - least) / 15", "step = (largest - least) / 31", range(1, 6)),
-        ('"a": (0.001, drawn)', '"a": (0.01, drawn)', 1),
-    ],
-    "real_model": [
-        ("train(full, lr=1e-4)", "train(full, lr=1e-6)", range(1, 7)),
-    ],
-    "inside_the_update": [("lab.adapt(base, SEED + 1,", "lab.adapt(base, SEED,", 1)],
-    "language_model": [("lr=0.001,", "lr=0.0,", range(4, 9))],
-    "beyond_lora": [
-        ("moved(lora_alpha=32, lr=1e-3)", "moved(lora_alpha=32, lr=2e-3)", 1),
-    ],
+    lesson: importlib.import_module(f"lessons.{lesson}.cases").PLAYED
+    for lesson in map(slug, SOURCES)
 }
 
 
@@ -168,10 +133,6 @@ def test_nothing_stops_when_a_learner_plays_and_the_page_says_what_is_false(
     panels = [printed(cell) for cell in notebook.cells if "claims" in tags(cell)]
     found = sum(text.count("✗") for text in panels)
     assert found in (false if isinstance(false, range) else [false]), panels
-
-
-def test_each_lesson_is_played_with():
-    assert set(TRIED) == {slug(path) for path in SOURCES}
 
 
 def test_a_claim_that_breaks_in_a_committed_notebook_turns_nbval_red(tmp_path):

@@ -167,3 +167,8 @@ CASES = {
         },
     ),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [
+    ("moved(lora_alpha=32, lr=1e-3)", "moved(lora_alpha=32, lr=2e-3)", 1),
+]

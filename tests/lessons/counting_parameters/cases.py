@@ -101,3 +101,9 @@ CASES = {
         },
     ),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [
+    ("batch=1, length=512)\ntotal", "batch=4, length=2048)\ntotal", range(1, 4)),
+    ("batch=1, length=4096)", "batch=1, length=2048)", 1),
+]

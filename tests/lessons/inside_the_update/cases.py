@@ -123,3 +123,6 @@ CASES = {
         },
     ),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [("lab.adapt(base, SEED + 1,", "lab.adapt(base, SEED,", 1)]

@@ -125,3 +125,6 @@ CASES = {
     checks.check_perplexity: (perplexity, PERPLEXITIES),
     checks.check_labels: (labels_of, LABELS),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [("lr=0.001,", "lr=0.0,", range(4, 9))]

@@ -289,3 +289,10 @@ CASES = {
         },
     ),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [
+    ("hidden.shape, 100", "hidden.shape, 30", range(1, 9)),
+    ("r = 5   ", "r = 2   ", range(1, 4)),
+    ("[(X, T)] * 1000", "[(X, T)] * 10", 1),
+]

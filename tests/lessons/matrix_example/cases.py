@@ -87,3 +87,10 @@ CASES = {
         },
     ),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [
+    ("100, 100, 5 ", "100, 100, 60 ", range(10, 30)),
+    ("100, 100, 5 ", "50, 80, 5 ", range(10, 30)),
+    ("tasks = 10", "tasks = 11", 1),
+]

@@ -179,3 +179,9 @@ CASES = {
         },
     ),
 }
+
+# What a learner may change on the page, and how many of its sentences are false then.
+PLAYED = [
+    ("step = (largest - least) / 15", "step = (largest - least) / 31", range(1, 6)),
+    ('"a": (0.001, drawn)', '"a": (0.01, drawn)', 1),
+]
