@@ -100,13 +100,19 @@ def run_tests(options: Sequence[str], which: str) -> int:
     """
     demand("pytest", "xdist", "nbval", "jupytext")
     fetch()
+    before = ["", *options]
     options = [
-        option if before in ("-k", "-m") else from_here(option)
-        for before, option in zip(["", *options], options, strict=False)
+        option if last in ("-k", "-m") else from_here(option)
+        for last, option in zip(before, options, strict=False)
     ]
-    some = not all(one.startswith("-") for one in options)
+    paths = [
+        option
+        for last, option in zip(before, options, strict=False)
+        if last not in ("-k", "-m") and not option.startswith("-")
+    ]
     if which == "browser":
-        return run(["-m", "pytest", *([] if some else ["tests/browser"]), *options])
+        return run(["-m", "pytest", *([] if paths else ["tests/browser"]), *options])
+    some = bool(paths) or "-k" in options
     how = ["-m", "slow"] if which == "slow" else []
     if not some:
         # A slow test is a whole lesson: any worker may take the next one. Otherwise a file stays

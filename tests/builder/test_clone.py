@@ -100,6 +100,7 @@ RUNS = [
     (clone.ROOT, ["-k", "figures"], ["-k", "figures"]),  # though a folder is called so
     (clone.ROOT, ["--slow", "-k", "matrix"], ["-m", "slow", "-k", "matrix"]),
     (clone.ROOT, ["--browser", LAB], [str(clone.ROOT / LAB)]),
+    (clone.ROOT, ["--browser", "-m", "smoke"], ["tests/browser", "-m", "smoke"]),
 ]
 
 
