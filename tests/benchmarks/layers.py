@@ -108,7 +108,7 @@ def table_row(what, threads, seconds):
     cells = []
     for name in ("frozen", "plain", "loralib", "PEFT", "before", "ours"):
         samples = seconds.get(name)
-        cells.append(f"{1000 * statistics.median(samples):.3g}" if samples else "")
+        cells.append(f"{1000 * statistics.median(samples):.4g}" if samples else "")
     middle, low, high = ratio(seconds, "ours", "PEFT")
     cells.append(f"**{middle:.2f}** ({low:.2f}–{high:.2f})")
     return f"| {what} | {threads} | " + " | ".join(cells) + " |"
