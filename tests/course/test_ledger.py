@@ -283,3 +283,10 @@ def test_one_unsaid_layer_explains_a_whole_table():
     for _, entry in rows:
         assert entry.verdict == "differs"
         assert entry.hypotheses[0].verdict == "rounds"
+
+
+def test_entries_of_some_kinds():
+    assert {entry.kind for entry in ledger.ledger(["misprint"])} == {"misprint"}
+    assert len(ledger.ledger(["misprint", "claim"])) == 9 + 13
+    with pytest.raises(ValueError, match=r"kinds must be of checkpoint_size, .*, got \['rumour'\]"):
+        ledger.ledger(["rumour"])
