@@ -41,8 +41,8 @@ AREAS = {
     "tools": ["lora_edu/course/*.py", "lora_edu/course/*/checks.py"],
     "builder": ["notebooks/builder/*.py"],
 }
-# For the tests of one mutant: one that hangs is killed by that. Where many tests reach a place, they
-# take minutes, and must not count as hanging.
+# For the tests of one mutant: one that hangs is killed by that. (Where many tests reach a place,
+# they take minutes, and must not count as hanging.)
 SECONDS = 1200
 # These compare what is committed with the code. Who edits draws anew, and then they know nothing.
 RENEWED = ("test_committed_figures_are_what_the_code_would_draw", "test_a_record_is_fresh_and")
