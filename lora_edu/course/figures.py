@@ -90,6 +90,8 @@ class Entry:
         one_of("style", style, STYLES)
         words = {"en": {}, **json.loads(WORDS.read_text(encoding="utf-8"))}
         one_of("language", language, words)
+        if width is not None and not (isinstance(width, (int, float)) and 0 < width < math.inf):
+            raise ValueError(f"width must be a positive number of inches, got {width!r}")
         with plt.rc_context(STYLES[style]):
             fig = self._draw(numbers)
             if width is not None:

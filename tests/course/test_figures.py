@@ -179,7 +179,9 @@ def test_texts_are_translated_with_their_numbers(shown):
     [
         ({"style": "loud"}, "style must be one of light, dark, slides, got 'loud'"),
         ({"language": "xx"}, "language must be one of en, vi, got 'xx'"),
-        ({"width": -1}, "positive"),
+        ({"width": -1}, "width must be a positive number of inches, got -1"),
+        ({"width": 0}, "width must be a positive number of inches, got 0"),
+        ({"width": "wide"}, "width must be a positive number of inches, got 'wide'"),
     ],
 )
 def test_an_unknown_look_is_refused(shown, look, message):
