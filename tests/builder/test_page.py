@@ -10,19 +10,8 @@ def cell(source, *labels, printed="", **named):
     if source.startswith(("#", "Only")):
         return nbformat.v4.new_markdown_cell(source, **named)
     outputs = [nbformat.v4.new_output("stream", text=printed)]
-    metadata = {"tags": list(labels)}
+    metadata = {"tags": [label for label in labels if label]}
     return nbformat.v4.new_code_cell(source, metadata=metadata, outputs=outputs, **named)
-
-
-def page(cells):
-    made = nbformat.v4.new_notebook()
-    made.cells = list(cells)
-    return made
-
-
-def problems(*more, at=4):
-    """Return what is said of the fine page with more cells in it."""
-    return list(check_page(page([*FINE[:at], *more, *FINE[at:]])))
 
 
 PANEL = cell("panel(claim('it is 5', 5, 5))", "claims")
@@ -36,61 +25,51 @@ FINE = [
     PANEL,
     cell("## Closing"),
 ]
+
+
+def problems(*more, at):
+    """Return what is said of the fine page with more cells in it."""
+    page = nbformat.v4.new_notebook()
+    page.cells = [*FINE[:at], *more, *FINE[at:]]
+    return list(check_page(page))
+
+
 HOLDS, AWAY = "a question holds", "the question gives its answer away"
-ASSERT = "an assert on the page"
-
-
-CELLS = [
-    ("assert 1\nx = 3", (), ASSERT),
-    ("np.testing.assert_equal(1)", (), ASSERT),
-    ("def same(x):\n    assert x", (), ASSERT),
-    ("predict(1, 2)", ("predict",), HOLDS),
-    (QUESTION, (), HOLDS),
-    (f"{QUESTION}\nprint(5)", ("predict",), HOLDS),
-    (QUESTION.replace('"?"', "None"), ("predict",), HOLDS),
-    ("x = 1", ("predict",), HOLDS),
-    ('guess = "?"\npredict(guess, x), print(7)', ("predict",), HOLDS),
-    ('guess = "?"\npredict(guess)', ("predict",), HOLDS),
-    ('guess = "?"\nchecks.vote(guess)', ("predict",), HOLDS),
-    ('checks.vote("won", "at the end")', (), HOLDS),
-    ('guess = "?"\npredict(guess, "more")', ("predict",), AWAY),
-    ('guess = "?"\npredict(guess, 500 + 0)', ("predict",), AWAY),
+ASSERT, BOOLEAN = "an assert on the page", "it shows True or False; show the number"
+CELLS = [  # a cell, its tag, what it prints, and what is said of it
+    ("np.testing.assert_equal(1)", "", "", ASSERT),
+    ("def same(x):\n    assert x", "", "", ASSERT),
+    (QUESTION, "", "", HOLDS),
+    (f"{QUESTION}\nprint(5)", "predict", "", HOLDS),
+    (QUESTION.replace('"?"', "None"), "predict", "", HOLDS),
+    ("x = 1", "predict", "", HOLDS),
+    ('guess = "?"\npredict(guess)', "predict", "", HOLDS),
+    ('guess = "?"\nchecks.vote(guess)', "predict", "", HOLDS),
+    ('guess = "?"\npredict(guess, 500 + 0)', "predict", "", AWAY),
+    ("print(x)", "", "np.True_", BOOLEAN),
+    ("print(x)", "", "sorted: True", BOOLEAN),
     # what may stand there
-    ('guess = "?"  # more, or less\npredict(guess, max(\n    1, 2))', ("predict",), None),
-    ('guess = "?"\nchecks.vote(guess, "at the end")', ("predict",), None),
-    ("%time 1", (), None),
-    ("y = model.predict(x)", (), None),
+    ("print(x)", "", "Trueness, Falsehood", None),
+    ('guess = "?"  # more, or less\npredict(guess, max(\n    1, 2))', "predict", "", None),
+    ('guess = "?"\nchecks.vote(guess, "at the end")', "predict", "", None),
+    ("%time 1", "", "", None),
+    ("y = model.predict(x)", "", "", None),
 ]
 
 
-@pytest.mark.parametrize(("source", "labels", "problem"), CELLS)
-def test_what_a_cell_may_hold(source, labels, problem):
-    found = problems(cell(source, *labels, id="bad"))
+@pytest.mark.parametrize(("source", "tag", "printed", "problem"), CELLS)
+def test_what_a_cell_may_hold(source, tag, printed, problem):
+    found = problems(cell(source, tag, printed=printed, id="bad"), at=4)
     assert bool(found) == bool(problem)
-    assert all(line.startswith(f"cell bad: {problem}") for line in found[:1])
-
-
-@pytest.mark.parametrize(
-    ("printed", "named"), [("np.True_", 1), ("sorted: True", 1), ("Trueness, Falsehood", 0)]
-)
-def test_booleans_are_named_and_words_that_hold_them_are_not(printed, named):
-    found = problems(cell("print(x)", printed=printed, id="bad"))
-    assert [line.split(";")[0] for line in found] == ["cell bad: it shows True or False"] * named
+    assert all(line.startswith(f"cell bad: {problem}") for line in found)
 
 
 MORE = [cell("## 2 · More", id="bad"), cell("print(7)")]
-ENDS = "cell bad: one cell tagged `claims` ends a section with code"
+SECTIONS = [(MORE, 1), ([*MORE, PANEL], 0), ([*MORE, PANEL, cell("Only then")], 1)]
+SECTIONS += [([*MORE, PANEL, PANEL], 1), ([MORE[0], cell("Only words.")], 0)]
 
 
-SECTIONS = [
-    (MORE, [ENDS]),
-    ([*MORE, PANEL], []),
-    ([*MORE, PANEL, cell("Only then")], [ENDS]),
-    ([*MORE, PANEL, PANEL], [ENDS]),
-    ([MORE[0], cell("Only words.")], []),
-]
-
-
-@pytest.mark.parametrize(("cells", "found"), SECTIONS)
-def test_a_section_with_code_ends_in_one_panel(cells, found):
-    assert problems(*cells, at=6) == found
+@pytest.mark.parametrize(("cells", "wrong"), SECTIONS)
+def test_a_section_with_code_ends_in_one_panel(cells, wrong):
+    ends = "cell bad: one cell tagged `claims` ends a section with code"
+    assert problems(*cells, at=6) == [ends] * wrong
