@@ -40,6 +40,10 @@ PANEL = """# What this section says, held to its numbers (click to read)
 panel(
     claim("The sum is 5", 2 + 3, 5)
 )"""
+CLAIM = {
+    "section": "Adding", "cell": "claims", "words": "The sum is 5", "value": "5", "says": "5",
+    "within": 0.0, "seeds": "any",
+}  # fmt: skip
 GOOD = [
     text("title", "# 07 · A small lesson\n\nIn 2021 somebody added 2 and 3."),
     code("parameters", "SEED = 0", "parameters"),
@@ -101,6 +105,11 @@ class Lesson:
     def page(self, language=""):
         """Read the built notebook."""
         return nbformat.read(self.folder / language / self.notebook.name, as_version=4)
+
+    def claims(self):
+        """Read the file that collects the claims of all lessons."""
+        file = self.root / "lora_edu" / "course" / "data" / "claims.json"
+        return json.loads(file.read_text(encoding="utf-8"))
 
     def problems(self):
         """Return what the static check says."""

@@ -1,12 +1,12 @@
-"""Small lessons, built and run."""
+"""The small lesson built and run: the edition that is read, the solved one, other seeds."""
 
 import build
 import nbformat
 import pytest
 from builder import execute
-from builder.editions import printed, reading_edition
-from builder.source import BuildError, read_source, tags
-from small_lesson import GOOD, SOLVED, code, text
+from builder.editions import fenced, printed
+from builder.source import BuildError, tags
+from small_lesson import CLAIM, GOOD, SOLVED, code, text
 
 
 def test_the_reading_edition(built):
@@ -26,40 +26,16 @@ def test_the_reading_edition(built):
         "<details><summary>Solution</summary>\n\n"
         "```python\ndef double(x):\n    return 2 * x\n```\n\n</details>"
     )
+    assert fenced('"""```\nx\n```"""') == '````python\n"""```\nx\n```"""\n````'
     assert claims.metadata == {"jupyter": {"source_hidden": True}, "tags": ["claims"]}
     assert claims.outputs[0].data == {"text/plain": "The one sentence held here holds."}
+    assert built.claims() == {"small": [CLAIM]}
     assert "timestamp" not in built.notebook.read_text(encoding="utf-8")
     assert page.metadata.language_info == {"name": "python"}  # no version of Python
     assert set(page.metadata) == {"kernelspec", "language_info"}
 
 
-def test_a_solution_with_a_fence_in_it_stays_folded(lesson):
-    solution = 'def double(x):\n    """```\n    x\n    ```"""\n    return 2 * x'
-    cell = code("exercise", f"{solution}\n\ncheck_double(double)", "exercise")
-    lesson.write(cell.replace("```{", "````{").rstrip("\n") + "`\n")
-    folded = reading_edition(read_source(lesson.source)).cells[-1].source
-    assert "````python\n" in folded
-    assert folded.endswith("\n````\n\n</details>")
-
-
-def test_the_solved_edition_says_ok(built):
-    page = execute.run_solved(built.source)
-    assert page.cells[5].source == SOLVED
-    assert printed(page.cells[5]) == "check_double: OK\n"
-
-
-def test_the_seed_is_replaced_in_memory_only(lesson):
-    lesson.write(*GOOD[:3], code("sum", "assert SEED == 3, f'SEED = {SEED}'"))
-    execute.run_with_seed(lesson.source, 3)
-    with pytest.raises(BuildError, match="cell sum: AssertionError: SEED = 4"):
-        execute.run_with_seed(lesson.source, 4)
-    lesson.write(GOOD[0], GOOD[2])
-    with pytest.raises(BuildError, match="no cell tagged `parameters`"):
-        execute.run_with_seed(lesson.source, 3)
-    assert not lesson.notebook.exists()
-
-
-def test_which_outputs_a_second_build_keeps(lesson, monkeypatch):
+def test_which_outputs_a_second_build_keeps_and_what_nbval_is_told_of_them(lesson, monkeypatch):
     clock = "import os, time\nprint(os.environ['OF'], time.perf_counter_ns())"
     widget = "from ipywidgets import IntSlider\nIntSlider(3)"
     cells = [code("timing", clock, "timing"), code("approx", clock, "approx")]
@@ -73,6 +49,8 @@ def test_which_outputs_a_second_build_keeps(lesson, monkeypatch):
     lesson.write(*cells)
     assert built_on("one") == [True, "one", "one", "", "1\n"]
     assert built_on("two") == [True, "one", "two", "", "1\n"]
+    ignored = [[kind, "nbval-ignore-output"] for kind in ("timing", "approx", "live")]
+    assert [tags(cell) for cell in lesson.page().cells] == [*ignored, []]
     lesson.write(cells[0].replace("import", "import  "), *cells[2:])
     assert built_on("three") == [True, "three", "", "1\n"]
     assert built_on("four") == [False, "three", "", "1\n"]
@@ -98,52 +76,41 @@ def test_words_alone_are_written_without_a_run(lesson):
     assert lesson.notebook.read_bytes() == before
 
 
-def test_nbval_is_told_what_not_to_compare(lesson):
-    kinds = ["timing", "approx", "live"]
-    lesson.write(*(code(kind, "1", kind, "slide") for kind in kinds), code("exact", "1", "slide"))
-    *cells, exact = reading_edition(read_source(lesson.source)).cells
-    assert [tags(cell) for cell in cells] == [[k, "slide", "nbval-ignore-output"] for k in kinds]
-    assert tags(exact) == ["slide"]
-
-
-STUB = SOLVED.replace("return 2 * x", "raise NotImplementedError")
-NOT_OK = "cell exercise: check_double did not say OK but 'check_double: not attempted yet'"
-
-
-REJECTED = [
-    (SOLVED.replace("2 * x", "x"), "cell exercise: AssertionError: double(2) is 4, got 2"),
-    (STUB, NOT_OK),
-]
-
-
-@pytest.mark.parametrize(("solution", "message"), REJECTED)
-def test_a_solution_that_its_own_check_rejects(lesson, solution, message):
-    lesson.write(*GOOD[:5], code("exercise", solution, "exercise"))
-    with pytest.raises(BuildError) as caught:
-        execute.run_solved(lesson.source)
-    assert str(caught.value) == f"07_small.md:48: {message}"
-
-
-UNHELD = GOOD[-1].replace("2 + 3", "2 + 4")
+def test_the_solved_edition_says_ok_and_another_seed_stands_in_memory_only(lesson):
+    lesson.write(*GOOD)
+    solved = execute.run_solved(lesson.source).cells[5]
+    assert (solved.source, printed(solved)) == (SOLVED, "check_double: OK\n")
+    lesson.write(*GOOD[:3], code("sum", "assert SEED == 3, f'SEED = {SEED}'"))
+    execute.run_with_seed(lesson.source, 3)
+    with pytest.raises(BuildError, match="cell sum: AssertionError: SEED = 4"):
+        execute.run_with_seed(lesson.source, 4)
+    lesson.write(GOOD[0], GOOD[2])
+    with pytest.raises(BuildError, match="no cell tagged `parameters`"):
+        execute.run_with_seed(lesson.source, 3)
+    assert not lesson.notebook.exists()
 
 
 FAILING = [
     (code("bad", "1 / 0"), "ZeroDivisionError: division by zero"),
     (code("bad", "import sys\nprint('oh', file=sys.stderr)"), "wrote to stderr: oh"),
-    (code("bad", "import warnings\nwarnings.warn('old')"), "wrote to stderr: "),
     (code("bad", "import os\nos._exit(1)"), "the kernel died"),
     (code("bad", "import time\ntime.sleep(60)"), "more than 2 s"),
     (code("bad", "import ipywidgets\nipywidgets.IntSlider(3)"), "it shows a widget"),
-    (UNHELD.replace(":id: claims", ":id: bad"), "AssertionError: “The sum is 5”: now 6 ("),
+    (GOOD[-1].replace("2 + 3", "6").replace(":id: claims", ":id: bad"), "AssertionError: “The su"),
+    # when solved
+    (code("bad", SOLVED.replace("2 * x", "x"), "exercise"), "AssertionError: double(2) is 4, got"),
+    (
+        code("bad", SOLVED.replace("return 2 * x", "raise NotImplementedError"), "exercise"),
+        "check_double did not say OK but 'check_double: not attempted yet'",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("cell", "message"), FAILING)
 def test_a_cell_that_fails_or_complains_is_not_built(capsys, lesson, monkeypatch, cell, message):
-    if "sleep" in cell:
-        monkeypatch.setattr(execute, "SECONDS_PER_CELL", 2)
+    monkeypatch.setattr(execute, "SECONDS_PER_CELL", 2)
     lesson.write(GOOD[4], cell)
-    assert build.main(["07"]) == 1
+    assert build.main(["--solved", "07"] if "[exercise]" in cell else ["07"]) == 1
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith(f"07_small.md:22: cell bad: {message}")
     assert not lesson.notebook.exists()
