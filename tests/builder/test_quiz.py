@@ -24,7 +24,7 @@ GOOD = {
 }
 
 
-def test_each_lesson_has_five_questions_and_the_end_twenty():
+def test_each_lesson_has_five_questions_and_the_end_twenty_which_give_no_answer_away():
     lessons = {slug(path): read_source(path).lines for path in sources()}
     *parts, final = QUIZZES
     assert (parts, final) == (list(lessons), FINAL)
@@ -37,8 +37,6 @@ def test_each_lesson_has_five_questions_and_the_end_twenty():
     for question in ALL:
         assert question.cell in lessons[question.lesson], question.ask
 
-
-def test_neither_place_nor_length_gives_the_right_choice_away():
     chosen = [question for question in ALL if question.choices]
     places = Counter(question.answer for question in chosen)
     assert set(places) == set("ABCD")
@@ -48,10 +46,9 @@ def test_neither_place_nor_length_gives_the_right_choice_away():
     assert all(3 <= len(question.choices) <= 4 for question in chosen)
 
 
-@pytest.mark.parametrize("edition", [reading_edition, own_edition])
 @pytest.mark.parametrize("path", sources(), ids=slug)
-def test_a_lesson_ends_with_its_questions_folded(path, edition):
-    last = edition(read_source(path)).cells[-1]
+def test_a_lesson_ends_with_its_questions_folded(path):
+    last = own_edition(read_source(path)).cells[-1]
     assert last.id == "quiz"
     assert last.source.startswith("<details><summary>Five questions")
     assert last.source.count("<details>") == last.source.count("</details>") == 6
@@ -63,25 +60,32 @@ def test_a_lesson_ends_with_its_questions_folded(path, edition):
             assert choice.why in last.source
 
 
-PLACES = [
-    ("opening", "cell `opening`"),
-    ("first", "see *1 · Adding*"),
-    ("sum", "see *More*"),
-    ("b", "see *Last*"),
-]
+@pytest.fixture
+def asked(lesson):
+    """A function that asks five questions, or as many, on a small lesson: of one of its cells."""
+
+    def ask(cell, count=5):
+        lesson.write(
+            text("opening", "# Small"), text("first", "## 1 · Adding\n\n### More"),
+            code("sum", "1"), text("a", "Words.\n\n## Last"), code("b", "1"),
+        )  # fmt: skip
+        questions = [{**GOOD, "kind": kind, "cell": cell} for kind in KINDS[:count]]
+        written = yaml.safe_dump({"small": questions})
+        (lesson.source.parent / "quizzes.yml").write_text(written)
+        return reading_edition(read_source(lesson.source)).cells[-1].source
+
+    return ask
 
 
-@pytest.mark.parametrize(("cell", "where"), PLACES)
-def test_an_answer_says_below_which_heading_its_cell_stands(lesson, cell, where):
-    first, second = "## 1 · Adding\n\n### More", "Words.\n\n## Last"
-    lesson.write(
-        text("opening", "# Small"), text("first", first), code("sum", "1"), text("a", second),
-        code("b", "1"),
-    )  # fmt: skip
-    asked = [{**GOOD, "kind": kind, "cell": cell} for kind in KINDS]
-    (lesson.source.parent / "quizzes.yml").write_text(yaml.safe_dump({"small": asked}))
-    last = reading_edition(read_source(lesson.source)).cells[-1]
-    assert last.source.count(f"**B.** One adds. ({where})") == 5
+def test_an_answer_says_below_which_heading_its_cell_stands(asked):
+    headings = {"first": "*1 · Adding*", "sum": "*More*", "b": "*Last*"}
+    for cell, heading in headings.items():
+        assert asked(cell).count(f"**B.** One adds. (see {heading})") == 5
+    assert asked("opening").count("**B.** One adds. (cell `opening`)") == 5
+    with pytest.raises(BuildError, match=r"kinds are concept, .*; got .*, number, misconception$"):
+        asked("sum", 4)
+    with pytest.raises(BuildError, match="question 1: the lesson has no cell 'nowhere'"):
+        asked("nowhere")
 
 
 # -- for Moodle, read back by the rules of its own reader ------------------------------------------
@@ -99,12 +103,15 @@ def unescaped(text):
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-@pytest.mark.parametrize("part", QUIZZES)
-def test_moodle_reads_back_what_was_written(part):
-    first, *blocks = sheets.gift("LoRA", QUIZZES[part]).strip().split("\n\n")
+SIGNS = r'Is $a_{1} = \nu < 2$ in `x ~ "y": {#}`, *really*?'
+SPECIAL = Question("number", SIGNS, "So: 2 = 2.", "x", "y", number=0.25, tolerance=0.01)
+
+
+@pytest.mark.parametrize("questions", [*QUIZZES.values(), [SPECIAL]])
+def test_moodle_reads_back_what_was_written(questions):
+    first, *blocks = sheets.gift("LoRA", questions).strip().split("\n\n")
     assert first == "$CATEGORY: $course$/top/LoRA/LoRA"
-    assert len(blocks) == len(QUIZZES[part])
-    for block, question in zip(blocks, QUIZZES[part], strict=True):
+    for block, question in zip(blocks, questions, strict=True):
         _, ask, numeric, body = TEXT.fullmatch(block).groups()
         answers, _, why = body.partition("\n####")
         assert unescaped(ask) == question.ask
@@ -119,21 +126,11 @@ def test_moodle_reads_back_what_was_written(part):
             assert tuple(read) == question.choices
 
 
-def test_signs_of_gift_and_of_html_are_escaped():
-    ask = r'Is $a_{1} = \nu < 2$ in `x ~ "y": {#}`, *really*?'
-    question = Question("number", ask, "So: 2 = 2.", "x", "y", number=0.25, tolerance=0.01)
-    written = sheets.gift("small", [question])
-    assert "=0.25:0.01" in written
-    assert r"\\(a_\{1\} \= \\nu &lt; 2\\)" in written  # "\n" alone would be a line break
-    assert unescaped(TEXT.search(written)[2]) == ask
-
-
 # -- what is refused ------------------------------------------------------------------------------
-
 
 REFUSED = [
     ({"kind": "riddle"}, "there is no kind 'riddle'; there are ['concept', 'prediction', "),
-    ({"why": None, "cel": "sum"}, "holds kind, ask, why, cell, and choices or a number"),
+    ({"cel": "sum"}, "holds kind, ask, why, cell, and choices or a number"),
     ({"lesson": "merging"}, "`lesson` stands in the final, and there alone"),
     ({"number": 5}, "holds either choices or a number"),
     ({"choices": None}, "holds either choices or a number"),
@@ -141,45 +138,25 @@ REFUSED = [
     ({"choices": [{"right": "5"}, {"right": "V"}]}, "just one choice is `right`"),
     ({"choices": [{"wrong": "6", "why": "No."}]}, "just one choice is `right`"),
     ({"choices": [{"right": "5"}, {"wrong": "6"}]}, "a choice is `right`, or `wrong` and says"),
-    ({"choices": [{"right": 5}]}, "a choice is `right`, or `wrong` and says `why` one takes"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
 def test_a_question_that_cannot_be_asked_is_refused(tmp_path, change, message):
-    entry = {**GOOD, **change}
-    entry = {key: value for key, value in entry.items() if value is not None}
+    entry = {key: value for key, value in {**GOOD, **change}.items() if value is not None}
     (tmp_path / "quizzes.yml").write_text(yaml.safe_dump({"small": [GOOD, entry]}))
     with pytest.raises(BuildError) as caught:
         quiz.read_quizzes(tmp_path)
     assert str(caught.value).startswith(f"quizzes.yml: small, question 2: {message}")
 
 
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [("a: [", "no YAML"), ("a: b", "holds the slugs"), ("- a", "holds the slugs"), (None, None)],
-)
-def test_a_file_that_is_none_is_refused_and_none_is_needed(tmp_path, written, message):
-    if written is None:
-        assert quiz.read_quizzes(tmp_path) == {}
-        return
-    (tmp_path / "quizzes.yml").write_text(written)
-    with pytest.raises(BuildError, match=f"quizzes.yml: {message}"):
-        quiz.read_quizzes(tmp_path)
-
-
-def test_a_lesson_refuses_four_questions_and_a_cell_that_it_has_not(lesson):
-    lesson.write(code("sum", "print(2 + 3)"))
-    asked = [{**GOOD, "kind": kind} for kind in KINDS]
-    for cell, count, message in (
-        ("sum", 4, r"kinds are concept, .*; got .*number, misconception$"),
-        ("nowhere", 5, r"small, question 1: the lesson has no cell 'nowhere'"),
-    ):
-        asked[0]["cell"] = cell
-        written = yaml.safe_dump({"small": asked[:count]})
-        (lesson.source.parent / "quizzes.yml").write_text(written)
-        with pytest.raises(BuildError, match=message):
-            reading_edition(read_source(lesson.source))
+def test_a_file_that_is_none_is_refused_and_none_is_needed(tmp_path):
+    assert quiz.read_quizzes(tmp_path) == {}
+    refused = {"a: [": "no YAML", "a: b": "holds the slugs", "- a": "holds the slugs"}
+    for written, message in refused.items():
+        (tmp_path / "quizzes.yml").write_text(written)
+        with pytest.raises(BuildError, match=f"quizzes.yml: {message}"):
+            quiz.read_quizzes(tmp_path)
 
 
 def test_the_command_writes_both_forms(tmp_path, capsys):

@@ -32,48 +32,50 @@ def test_a_translation_shares_code_and_outputs(built):
     assert "<summary>Gợi ý</summary>" in other.cells[6].source
     assert "<summary>Lời giải</summary>" in other.cells[7].source
 
+    # A code cell that the translation does not know is shared; that the English has lost, is gone.
+    news = code("news", "print(7 * 6)")
+    built.edit(GOOD[-1], news + GOOD[-1])
+    added = "07_small.ipynb: 9 cells, its source has 10; run `notebooks/build.py` for it"
+    assert built.problems()[-2:] == [added, DIFFERS]
+    assert execute.build(built.source)
+    assert built.problems() == []
+    for language in ("", "vi"):
+        cell = built.page(language).cells[-2]
+        assert (printed(cell), cell.execution_count) == ("42\n", 5)
+    built.edit(news, "")
+    assert execute.build(built.source)
+    assert built.problems() == []
 
-FIRST = "14: cell first: "
-WRONG = [  # what the first cell says, and what the check says of it
-    ("Tổng là 6.", f"{FIRST}other numbers than in English: [5.0, 6.0]"),
-    ("Kết quả là 5.", f"{FIRST}'sum' is rendered 'tổng'"),
-    ("Tổng, tức hiệu, là 5.", f"{FIRST}'hiệu': say 'tổng'"),
-    ("Tổng hóa 5.", f"{FIRST}'hóa': the tone stands on the last vowel"),
-    (f"Tổng {'là ' * 36}5.", f"{FIRST}38 syllables, at most 35: 'Tổng là"),
-    ("Tổng <b>là</b> 5.", "16: cell first: HTML other than <details>: '<b>'"),
-    ("[a](data:,b) Tổng là 5.", "16: cell first: a link to neither"),
-    ("[a](../08_x.ipynb) Tổng là 5.", "16: cell first: a link to neither"),
-    ("[Tổng](../07_small.ipynb) là 5.", "07_small.ipynb: differs from its source"),  # may stand
+
+FIRST = "07_small.md:14: cell first: "
+WRONG = [  # a piece of the translation, what stands in its place, and what the check says of it
+    ("Tổng là 5.", "Tổng là 6.", f"{FIRST}other numbers than in English: [5.0, 6.0]"),
+    ("Tổng là 5.", "Kết quả là 5.", f"{FIRST}'sum' is rendered 'tổng'"),
+    ("Tổng là 5.", "Tổng, tức hiệu, là 5.", f"{FIRST}'hiệu': say 'tổng'"),
+    ("Tổng là 5.", f"Tổng {'là ' * 36}5.", f"{FIRST}38 syllables, at most 35: 'Tổng là"),
+    ("Tổng", "[Tổng](../07_small.ipynb)", "07_small.ipynb: differs from its source"),  # may stand
+]
+REFUSED = [  # with these, the lesson is not built either
+    ("Tổng là 5.", "[a](../08_x.ipynb) Tổng là 5.", "07_small.md:16: cell first: a link to neithe"),
+    ("Tổng là", "Tổng <b>là</b>", "07_small.md:16: cell first: HTML other than <details>: '<b>'"),
+    ('"first"', "7", "07_small.md:14: cell 2: an id is made of"),
+    ('"first"', '"title"', "07_small.md:14: cell title: a second cell has this id"),
 ]
 
 
-@pytest.mark.parametrize(("said", "problem"), WRONG)
-def test_a_faulty_translation_is_named(built, said, problem):
-    built.translate(first=f"## 1 · Cộng\n\n{said}")
-    (found,) = built.problems()
-    assert re.fullmatch(r"vi/(07_small\.md:)?" + re.escape(problem) + ".*", found)
-
-
-BAD = [
-    ('"first"', "7", "14: cell 2: an id is made of"),
-    ('"first"', '"title"', "14: cell title: a second cell has this id"),
-    ("Tổng là", "Tổng <b>là</b>", "16: cell first: HTML other than"),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "line"), BAD)
-def test_a_bad_translation_is_not_built(built, old, new, line):
+@pytest.mark.parametrize(("old", "new", "said"), WRONG + REFUSED)
+def test_a_faulty_translation_is_named(built, old, new, said):
     built.edit(old, new, built.rendered)
     (found,) = built.problems()
-    assert found.startswith(f"vi/07_small.md:{line}")
-    with pytest.raises(BuildError) as caught:
-        execute.build(built.source)
-    assert str(caught.value) == found
+    assert found.startswith(f"vi/{said}")
+    if (old, new, said) in REFUSED:
+        with pytest.raises(BuildError) as caught:
+            execute.build(built.source)
+        assert str(caught.value) == found
 
 
 CELLS = [
     ("The sum total.", "Tổng cộng.", []),  # the longer of two rows
-    ("The sum total, a sum.", "Số tổng cộng.", []),
     ("A sum total.", "Tổng.", ["'sum total' is rendered 'tổng cộng'"]),
     ("The `sum` of $sum$.", "Một `sum` và $sum$.", []),  # code and formulas are no words
     ("See `sum`.", "Hãy xem.", ["without `sum`"]),
@@ -83,10 +85,8 @@ CELLS = [
     (r"So $r + 1$.", r"Vậy $r - 1$.", ["without the formulas ['r+1']"]),
     (r"$$1{,}000 \quad\text{of}\quad 0.5 .$$", r"$$1.000 \quad\text{từ}\quad 0{,}5 .$$", []),
     ("1,228.8, of 10,000 and 3.1", "1.228,8, của 10.000 và 3.1", []),
-    ("Llama 3.1", "Llama 3,1", []),
     ("It holds.", "*Hiệu* đúng, và *hiệu:*.", []),  # what is quoted from a picture
-    ("It holds.", "Quý, của, thuế.", []),
-    ("It holds.", "Tuỳ, hoá, khoẻ.", []),
+    ("It holds.", "Quý, của, thuế. Tuỳ, hoá, khoẻ.", []),
     ("It holds.", "Tùy.", ["'Tùy': the tone stands on the last vowel, as in hoá, toạ, tuỳ"]),
 ]
 
@@ -99,11 +99,11 @@ def test_a_cell_says_what_the_english_one_says(built, english, own, problems):
 
 
 def test_a_cell_in_which_a_word_is_no_term_says_so(built):
-    built.translate(first="## 1 · Cộng\n\nKết quả là 5.")
-    for free, found in (("sums", 1), ("sum", 0)):
-        built.edit('"id": "first"', f'"free": ["{free}"], "id": "first"', built.rendered)
-        assert sum("is rendered" in line for line in built.problems()) == found
-        built.edit(f'"free": ["{free}"], ', "", built.rendered)
+    built.edit("Tổng là 5.", "Kết quả là 5.", built.rendered)
+    built.edit('"id": "first"', '"free": ["sums"], "id": "first"', built.rendered)
+    assert any("'sum' is rendered" in line for line in built.problems())
+    built.edit('"sums"', '"sum"', built.rendered)
+    assert not any("'sum' is rendered" in line for line in built.problems())
 
 
 def test_a_translation_is_read_as_one_sign_a_letter(built):
@@ -140,14 +140,11 @@ def test_what_is_late_warns_with_what_has_changed_and_a_release_refuses_it(capsy
     assert capsys.readouterr().err.splitlines() == lines
 
 
-def test_what_changed_is_not_shown_where_git_knows_it_not(built):
+def test_what_changed_is_not_shown_where_git_knows_it_not_and_code_is_no_text(built):
     built.edit("The *sum* is 5", "Their *sum* is 5")
     (line,) = late(built.source)
     assert re.fullmatch(r'.*:14: cell first: older than the English; then "en": "\w{8}"', line)
-
-
-def test_a_cell_that_was_markdown_and_is_code_now(built):
-    first = text("first", "## 1 · Adding\n\nThe *sum* is 5.")
+    first = text("first", "## 1 · Adding\n\nTheir *sum* is 5.")
     built.edit(first, code("first", "print(5)"))
     assert late(built.source) == ["vi/07_small.md:14: cell first: no Markdown cell of the source"]
 
@@ -155,11 +152,14 @@ def test_a_cell_that_was_markdown_and_is_code_now(built):
 def test_a_skeleton_holds_what_is_missing_and_keeps_what_is_there(capsys, built):
     built.translate(first=None)
     before = built.rendered.read_text()
+    built.edit(GOOD[-1], text("more", "## Further\n\nRead.") + GOOD[-1])
     assert build.main(["--translate", "vi", "07"]) == 0
-    assert "1 to translate" in capsys.readouterr().out
+    assert "2 to translate" in capsys.readouterr().out
     full = built.rendered.read_text()
     assert "<!-- English:\n## 1 · Adding\n\nThe *sum* is 5.\n-->" in full
-    assert late(built.source) == ["vi/07_small.md: cell first: not translated"]
+    assert full.endswith("Read.\n-->\n\n## Mở rộng\n")  # a phrase that recurs
+    missing = [f"vi/07_small.md: cell {name}: not translated" for name in ("first", "more")]
+    assert late(built.source) == missing
     for part in before.split("\n+++")[1:]:
         assert part.strip() in full
     assert build.main(["--translate", "vi", "07"]) == 0
@@ -167,43 +167,15 @@ def test_a_skeleton_holds_what_is_missing_and_keeps_what_is_there(capsys, built)
     assert built.rendered.read_text() == full
 
 
-def test_a_skeleton_comes_with_the_phrases_that_recur(lesson):
-    lesson.write(*GOOD)
-    lesson.translate()
-    lesson.rendered.unlink()
-    lesson.write(text("more", "## Further\n\nRead."))
-    assert build.main(["--translate", "vi", "07"]) == 0
-    assert lesson.rendered.read_text().endswith("Read.\n-->\n\n## Mở rộng\n")
-
-
-def test_a_code_cell_that_the_translation_does_not_know_is_shared(built):
-    news = code("news", "print(7 * 6)")
-    built.edit(GOOD[-1], news + GOOD[-1])
-    assert built.problems()[-2:] == [
-        "07_small.ipynb: 9 cells, its source has 10; run `notebooks/build.py` for it",
-        DIFFERS,
-    ]
-    assert execute.build(built.source)
-    assert built.problems() == []
-    for language in ("", "vi"):
-        cell = built.page(language).cells[-2]
-        assert printed(cell) == "42\n"
-        assert cell.execution_count == 5
-    built.edit(news, "")
-    assert execute.build(built.source)
-    assert built.problems() == []
-
-
 def test_a_translation_that_lacks_something_is_named(built):
     folder = built.rendered.parent
-    (built.folder / "vi" / "07_small.ipynb").rename(built.root / "kept.ipynb")
+    (built.folder / "vi" / "07_small.ipynb").unlink()
     assert built.problems() == [DIFFERS]
-    (built.root / "kept.ipynb").rename(built.folder / "vi" / "07_small.ipynb")
-    terms = (folder / "terms.md").rename(folder / "words.md")
+    (folder / "terms.md").unlink()
     assert built.problems() == ["vi/terms.md: missing"]
-    terms.rename(folder / "terms.md")
-    folder.rename(folder.with_name("xx"))
+    folder = folder.rename(folder.with_name("xx"))
+    (folder / "terms.md").touch()
     assert built.problems() == ["07_small.md: LABELS has no words for 'xx'"]
-    (folder.with_name("xx") / "07_small.md").write_bytes(b"---\n\xff")
+    (folder / "07_small.md").write_bytes(b"---\n\xff")
     bad = "xx/07_small.md:2: the front matter: not UTF-8: invalid start byte"
     assert built.problems() == [bad]
