@@ -1,10 +1,8 @@
 """The data of the explorables: what the scripts of the web edition begin with."""
 
 import json
-import string
 from collections import Counter
 from math import prod
-from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ def data():
     return json.loads(script.removeprefix("const loraData = ").removesuffix(";\n"))
 
 
-def test_ellipse_begins_with_the_lessons_machine_and_its_matrices_are_what_they_are_called(data):
+def test_the_matrices_of_ellipse_are_what_they_are_called(data):
     about = data["ellipse"]
     presets = {name: np.array(matrix) for name, matrix in about["presets"].items()}
     assert next(iter(presets)) == "machine"
@@ -41,14 +39,13 @@ def test_ellipse_begins_with_the_lessons_machine_and_its_matrices_are_what_they_
         np.testing.assert_allclose(presets[name] @ presets[name].T, np.eye(2), atol=1e-12)
         np.testing.assert_allclose(np.linalg.det(presets[name]), det)
     assert np.linalg.svd(presets["stretch"], compute_uv=False).tolist() == [1.5, 0.5]
-    S = np.linalg.svd(presets["almost"], compute_uv=False)
-    assert 0 < S[1] < 0.05 * S[0]
     ranks = [np.linalg.matrix_rank(presets[name]) for name in ("almost", "flat", "zeros")]
     assert ranks == [2, 1, 0]
+    assert np.linalg.cond(presets["almost"]) > 20
     np.testing.assert_array_equal(presets["shear"], [[1, 1], [0, 1]])
 
 
-# -- rank -------------------------------------------------------------------------------------
+# -- rank: how a page draws its letters, tests/browser/test_rank.py holds to the package ---------
 
 
 def test_the_matrices_of_rank_are_those_of_the_lessons(data):
@@ -63,25 +60,15 @@ def test_the_matrices_of_rank_are_those_of_the_lessons(data):
     np.testing.assert_allclose(ends, [[0, 34, 78, 255], [254, 232, 56, 255]], rtol=0, atol=1)
 
 
-@pytest.mark.parametrize("letter", ["A", "i", "8", "Ễ", "ự", "đ", "Ł", "’"])
-def test_an_outline_of_rank_is_that_of_the_font(data, letter):
-    bold = FontProperties(family="DejaVu Sans", weight="bold")
-    polygons = TextPath((0, 0), letter, 1, bold).to_polygons()
-    _, parts = data["rank"]["letters"][letter]
-    for (number, right, up), polygon in zip(parts, polygons, strict=True):
-        outline = np.add(data["rank"]["outlines"][number], (right, up)) / explorables.UNITS
-        np.testing.assert_allclose(outline, polygon[:-1], rtol=0, atol=1e-9)
-
-
-def test_rank_has_the_letters_of_names_and_each_outline_once(data):
-    rank = data["rank"]
-    marks = ["", "\u0300", "\u0301", "\u0303", "\u0309", "\u0323"]  # the tones
-    vowels = "aăâeêioôơuưyAĂÂEÊIOÔƠUƯY"
-    needed = {normalize("NFC", vowel + mark) for vowel in vowels for mark in marks}
-    needed |= set(string.ascii_letters + string.digits + "đĐ ñßØÅčŁ'-")
-    assert needed <= rank["letters"].keys()
-    width, parts = rank["letters"][" "]
-    assert (width / explorables.UNITS, parts) == (713 / 2048, [])
+def test_rank_has_the_letters_of_names_as_the_font_draws_them_each_outline_once(data):
+    rank, bold = data["rank"], FontProperties(family="DejaVu Sans", weight="bold")
+    for letter in "AziZ09 ăỄựđĐŁñßØÅč’'-":
+        parts = rank["letters"][letter][1]
+        polygons = [] if letter == " " else TextPath((0, 0), letter, 1, bold).to_polygons()
+        for (number, right, up), polygon in zip(parts, polygons, strict=True):
+            outline = np.add(rank["outlines"][number], (right, up)) / explorables.UNITS
+            np.testing.assert_allclose(outline, polygon[:-1], rtol=0, atol=1e-9)
+    assert rank["letters"][" "] == [713 / 2048 * explorables.UNITS, []]
     shapes = {json.dumps(outline) for outline in rank["outlines"]}
     assert len(shapes) == len(rank["outlines"]) < len(rank["letters"])
 
@@ -103,7 +90,6 @@ def built(config):
 
 def test_the_kinds_of_a_family_are_its_modules(data):
     families = data["calculator"]["families"]
-    assert families.keys() == counting._data()["families"].keys()
     for family, config in FAMILIES.items():
         modules = counting.modules(config).items()
         found = Counter((name.rpartition(".")[2], module.kind) for name, module in modules)
@@ -148,20 +134,12 @@ OTHER["false"] = True
 def test_where_a_config_says_otherwise_its_model_is_another(family):
     config = FAMILIES[family]
     counted = counting.base_parameters(config)
-    assert built(config) == counted
     for key, usual in explorables.ASSUMED[family].items():
         other = {key: OTHER[json.dumps(usual)], "is_decoder": True}
         assert built({**config, **other}) != counted, key
 
 
 # -- what the pages say -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", explorables.DATA)
-def test_a_piece_to_play_with_is_short(name):
-    rows = (NOTEBOOKS / "site" / "static" / f"{name}.js").read_text(encoding="utf-8").splitlines()
-    assert len(rows) <= 150
-    assert max(map(len, rows)) <= 100
 
 
 def memory_of(names, r):
@@ -172,36 +150,28 @@ def memory_of(names, r):
 
 
 def test_what_the_pages_say_is_so():
-    def says(name, *sentences):
-        page = (NOTEBOOKS / "site" / "explore" / f"{name}.md").read_text(encoding="utf-8")
-        for sentence in sentences:
-            assert sentence in page
-
     _, S, Vt = np.linalg.svd([[1, 1], [0, 1]])
     angle = np.degrees(np.arctan(Vt[0, 1] / Vt[0, 0]))
-    says("ellipse", f"at about {angle:.0f}°: there the output is {S[0]:.2f} long")
-
-    rank = {name: np.linalg.matrix_rank(letters(name)) for name in ("LILI", "X")}
-    S = np.linalg.svd(matrix_example(0, 100, 100, 5)[0], compute_uv=False)
-    missing = 100 * np.sqrt(np.sum(S[5:] ** 2) / np.sum(S**2))
-    says(
-        "rank",
-        f"LILI is exact with {rank['LILI']} directions, X only with {rank['X']}",
-        f"its best five directions leave {missing:.0f} % of it missing",
-        f"Each direction costs {counting.lora_parameters(100, 100, 1)} numbers",
-        f"At $r = {counting.break_even_rank(100, 100):g}$ the strips are as large",
-    )
-
-    two, linear = memory_of(["q_proj", "v_proj"], 8), memory_of("all-linear", 8)
-    assert round(100 * (linear / two - 1)) == 2
-    assert memory_of(["q_proj", "v_proj"], 16) / two < 1.005
-    count = counting.count("llama-3.1-8b", 8, ["q_proj", "v_proj"])
-    says(
-        "calculator",
-        "with all linear layers it grows by two percent (at a rank of 8)",
-        "so the memory of LoRA hardly moves",
-        f"trains {count.trainable:,} numbers beside {count.base:,}",
-        f"{two / 1e9:.1f} GB with LoRA",
-        f"{counting.break_even_rank(4096, 4096):,.0f}",
-        f"{counting.break_even_rank(1024, 4096):,.1f}",
-    )
+    lili, x = (np.linalg.matrix_rank(letters(name)) for name in ("LILI", "X"))
+    noise = np.linalg.svd(matrix_example(0, 100, 100, 5)[0], compute_uv=False)
+    missing = 100 * np.sqrt(np.sum(noise[5:] ** 2) / np.sum(noise**2))
+    two = ["q_proj", "v_proj"]
+    linear = memory_of("all-linear", 8) / memory_of(two, 8)
+    assert round(100 * linear) == 102
+    assert memory_of(two, 16) / memory_of(two, 8) < 1.005
+    count = counting.count("llama-3.1-8b", 8, two)
+    for name, sentence in (
+        ("ellipse", f"at about {angle:.0f}°: there the output is {S[0]:.2f} long"),
+        ("rank", f"LILI is exact with {lili} directions, X only with {x}"),
+        ("rank", f"its best five directions leave {missing:.0f} % of it missing"),
+        ("rank", f"Each direction costs {counting.lora_parameters(100, 100, 1)} numbers"),
+        ("rank", f"At $r = {counting.break_even_rank(100, 100):g}$ the strips are as large"),
+        ("calculator", "with all linear layers it grows by two percent (at a rank of 8)"),
+        ("calculator", "so the memory of LoRA hardly moves"),
+        ("calculator", f"trains {count.trainable:,} numbers beside {count.base:,}"),
+        ("calculator", f"{memory_of(two, 8) / 1e9:.1f} GB with LoRA"),
+        ("calculator", f"{counting.break_even_rank(4096, 4096):,.0f}"),
+        ("calculator", f"{counting.break_even_rank(1024, 4096):,.1f}"),
+    ):
+        page = NOTEBOOKS / "site" / "explore" / f"{name}.md"
+        assert sentence in page.read_text(encoding="utf-8")

