@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,7 @@ CORE = {
     "_fused": {"torch"},
     "layers": {"torch", "lora_edu.files", "lora_edu._fused"},
     "quantize": {"torch"},
-    "variants": {
-        "torch",
-        "lora_edu.files",
-        "lora_edu.layers",
-    },
+    "variants": {"torch", "lora_edu.files", "lora_edu.layers"},
     "adapt": {"torch", "regex", "lora_edu"},  # of lora_edu: what stands above
     "checkpoint": {"torch", "safetensors", "lora_edu.files", "lora_edu.adapt"},
 }
@@ -71,47 +68,27 @@ def test_the_core_loads_only_what_it_may(name):
             assert within(module, CORE[name]), f"{name} imports {module}"
 
 
-@pytest.mark.parametrize("path", SMALL, ids=relative)
-def test_what_one_uses_after_the_course_does_not_need_it(path):
-    """But for the command, which loads the course when it is asked for something of it."""
-    found = [
-        m for m in imported(path, everywhere=path.stem != "cli") if within(m, ["lora_edu.course"])
-    ]
-    assert found == []
-
-
-@pytest.mark.parametrize("path", TOOLS, ids=relative)
-def test_a_tool_knows_no_lesson(path):
-    lessons = [f"lora_edu.course.{lesson}" for lesson in LESSONS]
-    assert [m for m in imported(path) if within(m, lessons)] == []
-
-
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_no_lesson_imports_another(lesson):
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_the_package_knows_no_course_a_tool_no_lesson_and_a_lesson_no_other(path):
     """Code that two lessons use is a tool; a record is shared by its name."""
-    others = [f"lora_edu.course.{other}" for other in LESSONS if other != lesson]
-    for path in (PACKAGE / "course" / lesson).glob("*.py"):
-        assert [m for m in imported(path) if within(m, others)] == [], path.name
+    lessons = [f"lora_edu.course.{lesson}" for lesson in LESSONS if lesson != path.parent.name]
+    strangers = ["lora_edu.course"] if path in SMALL else lessons
+    # The command loads the course when it is asked for something of it.
+    found = imported(path, everywhere=path.stem != "cli")
+    assert [module for module in found if within(module, strangers)] == []
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_a_page_takes_nothing_from_another_lesson(lesson):
-    others = [f"lora_edu.course.{other}" for other in LESSONS if other != lesson]
+def test_a_page_takes_tools_and_of_its_own_folder_checks_and_figures(lesson):
+    """Names to learn stand on the page or in a tool, and nothing comes from another lesson."""
     (source,) = (ROOT / "notebooks" / "src").glob(f"*_{lesson}.md")
     text = source.read_text(encoding="utf-8")
-    tools = re.findall(r"from lora_edu\.course import (.+)", text)
-    taken = {name.split()[0] for line in tools for name in line.split(", ")}
-    assert [other for other in others if other in text] == []
-    assert not taken & {*LESSONS}
-
-
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_what_a_lesson_teaches_does_not_come_from_its_own_folder(lesson):
-    """Its page takes checks and figures from there; names to learn stand on it or in a tool."""
-    (source,) = (ROOT / "notebooks" / "src").glob(f"*_{lesson}.md")
-    own = re.findall(rf"from lora_edu\.course\.{lesson} import (.+)", source.read_text("utf-8"))
-    taken = {name.split()[0] for line in own for name in line.split(", ")}
-    assert taken <= {"checks", "figures"}
+    assert [m for m in LESSONS if m != lesson and f"lora_edu.course.{m}" in text] == []
+    for module, line in re.findall(r"from (lora_edu\.course\S*) import (.+)", text):
+        taken = {name.split()[0] for name in line.split(", ")}
+        assert not taken & {*LESSONS}
+        if module == f"lora_edu.course.{lesson}":
+            assert taken <= {"checks", "figures"}
 
 
 def test_each_lesson_has_a_folder_of_its_slug_and_a_source_in_this_order():
@@ -119,23 +96,19 @@ def test_each_lesson_has_a_folder_of_its_slug_and_a_source_in_this_order():
     assert [path.stem.partition("_")[2] for path in sources] == list(LESSONS)
     folders = {path.parent.name for path in (PACKAGE / "course").glob("*/__init__.py")}
     assert folders == set(LESSONS)
-    for path in IN_LESSONS:
-        assert path.name in {"__init__.py", "checks.py", "figures.py", "experiments.py"}
-
-
-def test_no_file_is_named_by_the_number_of_a_lesson():
-    numbered = [p for p in [*PACKAGE.rglob("*"), *(ROOT / "tests").rglob("*")] if "nb0" in p.name]
-    assert numbered == []
+    files = {path.name for path in IN_LESSONS}
+    assert files == {"__init__.py", "checks.py", "figures.py", "experiments.py"}
 
 
 def test_no_circle_of_imports():
-    names = {p: ".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in MODULES}
-    names = {p: name.removesuffix(".__init__") for p, name in names.items()}
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES}
+    names |= {path: f"builder.{path.stem}" for path in ROOT.glob("notebooks/builder/*.py")}
+    names = {path: name.removesuffix(".__init__") for path, name in names.items()}
     needs = {}
     for path, name in names.items():
         found = list(imported(path, everywhere=False))
         needs[name] = {other for other in names.values() if any(within(m, [other]) for m in found)}
-        needs[name] -= {"lora_edu", "lora_edu.course", name}
+        needs[name] -= {"lora_edu", "lora_edu.course", "builder", name}
     while needs:
         free = [name for name, others in needs.items() if not others & needs.keys()]
         assert free, f"a circle among {sorted(needs)}"
@@ -148,10 +121,8 @@ def test_importing_lora_edu_loads_neither_numpy_nor_torch():
         code = f"import sys, {module}; print(*[m for m in ('numpy', 'torch') if m in sys.modules])"
         return subprocess.check_output([sys.executable, "-c", code], text=True).split()
 
-    assert loaded("lora_edu") == []
-    assert loaded("lora_edu.counting") == []
-    assert loaded("lora_edu.lowrank") == ["numpy"]
-    assert loaded("lora_edu.reference") == ["numpy"]
+    assert loaded("lora_edu, lora_edu.counting") == []
+    assert loaded("lora_edu.lowrank, lora_edu.reference") == ["numpy"]
     assert loaded("lora_edu.course.matrix_example.checks") == ["numpy"]
 
 
@@ -162,32 +133,28 @@ def tables(tree):
     """Names at the top level of a module that hold numbers, or are made from such names."""
     found = set()
     for node in tree.body:
-        if not isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) or node.value is None:
-            continue
-        parts = list(ast.walk(node.value))
-        constants = [part.value for part in parts if isinstance(part, ast.Constant)]
-        numbers = [c for c in constants if isinstance(c, (int, float)) and not isinstance(c, bool)]
-        if numbers or any(isinstance(part, ast.Name) and part.id in found for part in parts):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
-                found |= {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            parts = list(ast.walk(node))
+            numbers = any(type(getattr(part, "value", None)) in (int, float) for part in parts)
+            if numbers or any(isinstance(part, ast.Name) and part.id in found for part in parts):
+                targets = getattr(node, "targets", None) or [node.target]
+                stored = [part for target in targets for part in ast.walk(target)]
+                found |= {part.id for part in stored if isinstance(part, ast.Name)}
     return found
 
 
-def numbers_read_inside(path):
-    """Name each number, or table of numbers, of the module that the body of a function reads.
+def numbers_read_inside(tree):
+    """Yield each number, or table of numbers, of a module that the body of a function reads.
 
     As a default it may be read: then it is an argument, and stands in the record.
     """
-    tree = tree_of(path)
     shared = tables(tree)
     for function in ast.walk(tree):
         if isinstance(function, (ast.FunctionDef, ast.Lambda)):
             body = function.body if isinstance(function.body, list) else [function.body]
-            for statement in body:
-                for node in ast.walk(statement):
-                    if isinstance(node, ast.Name) and node.id in shared:
-                        yield f"{path.parent.name}/{path.name}, line {node.lineno}: {node.id}"
+            for node in chain(*map(ast.walk, body)):
+                if isinstance(node, ast.Name) and node.id in shared:
+                    yield f"line {node.lineno}: {node.id}"
 
 
 # The lessons' experiments, and the tools that do their work.
@@ -200,21 +167,20 @@ RUNS += sorted((PACKAGE / "course").glob("*/experiments.py"))
 
 @pytest.mark.parametrize("path", RUNS, ids=relative)
 def test_an_experiment_reads_its_constants_from_its_arguments(path):
-    assert list(numbers_read_inside(path)) == [], "make it an argument: then the record holds it"
+    found = list(numbers_read_inside(tree_of(path)))
+    assert found == [], "make it an argument: then the record holds it"
 
 
-def test_the_rule_sees_a_number_that_is_read_inside(tmp_path):
-    path = tmp_path / "experiments.py"
-    path.write_text(
+def test_the_rule_sees_a_number_that_is_read_inside():
+    module = (
         "EPOCHS = 30\nRATES: dict = {'a': (1e-3,)}\nNAMES = ('a',)\nX, Y = 1, 2\n"
         "def run(seed, *, rates=RATES, epochs=EPOCHS):\n"
         "    return [epochs, rates, NAMES, [EPOCHS for _ in NAMES]]\n"
-        "f = lambda: Y\n"
-        "MODULES = tuple(f'layer.{i}' for i in [*RATES])\nSAME = MODULES\n"
+        "f = lambda: Y\nSAME = tuple(f'layer.{i}' for i in [*RATES])\n"
         "def g():\n    return SAME\n"
     )
-    found = [line.rpartition(", ")[2] for line in numbers_read_inside(path)]
-    assert found == ["line 6: EPOCHS", "line 11: SAME", "line 7: Y"]
+    found = list(numbers_read_inside(ast.parse(module)))
+    assert found == ["line 6: EPOCHS", "line 10: SAME", "line 7: Y"]
 
 
 # -- small enough to hold in the head ----------------------------------------------------------

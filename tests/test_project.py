@@ -29,10 +29,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # conda-forge's names where they differ
 CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-
-
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED = ("course", "test", "dev")  # by everybody; what `make mutants` needs comes with it
 # Distributions by the names of their modules, where these differ
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -45,30 +42,17 @@ DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
     "yaml": "pyyaml",
 }
-# What nothing imports: run by its name, or loaded by another package
-NOT_IMPORTED = {
-    "accelerate",  # transformers' Trainer loads it
-    "furo",  # the site's theme
-    "hatchling",  # builds the wheel
-    "jupyterlab",
-    "myst-parser",  # Sphinx loads it
-    "nbval",  # plugins of pytest
-    "pre-commit",
-    "pytest-xdist",
-    "pyright",
-    "ruff",
-}
+# What a learner installs and nothing imports: run by its name, or loaded by transformers
+NOT_IMPORTED = {"jupyterlab", "accelerate", "gguf"}
 STANDARD = sys.stdlib_module_names | {"tomllib"}  # which Python 3.10 has not yet
 
 
-def requirements():
-    lines = [*PROJECT["dependencies"], *chain(*(EXTRAS[name] for name in INSTALLED))]
-    return [Requirement(line) for line in lines]
+def requirements(*extras):
+    return [Requirement(line) for line in chain(PROJECT["dependencies"], *map(EXTRAS.get, extras))]
 
 
 def declared(*extras):
-    lines = [*PROJECT["dependencies"], *chain(*(EXTRAS[extra] for extra in extras))]
-    return {Requirement(line).name for line in lines}
+    return {requirement.name for requirement in requirements(*extras)}
 
 
 def test_both_environments_name_the_same_packages_with_the_same_bounds():
@@ -76,15 +60,12 @@ def test_both_environments_name_the_same_packages_with_the_same_bounds():
     *conda, pip = listed
     assert pip["pip"].pop() == "-e ."
     in_yaml = {(r.name, str(r.specifier)) for r in map(Requirement, [*conda, *pip["pip"]])}
-    in_toml = {(CONDA.get(r.name, r.name), str(r.specifier)) for r in requirements()}
-    python = ("python", PROJECT["requires-python"])
-    assert in_yaml == in_toml | {python, ("pip", "")}
-
-
-def test_only_the_tools_whose_output_is_committed_are_pinned():
-    pinned = {r.name for r in requirements() if "==" in str(r.specifier)}
+    installed = requirements("course", "test", "dev")  # by everybody
+    in_toml = {(CONDA.get(r.name, r.name), str(r.specifier)) for r in installed}
+    assert in_yaml == in_toml | {("python", PROJECT["requires-python"]), ("pip", "")}
+    # Pinned are the tools alone whose output is committed.
+    pinned = {r.name for r in installed if "==" in str(r.specifier)}
     assert pinned == {"jupytext", "nbclient", "ruff", "pyright"}
-    assert not any("+" in str(r.specifier) for r in requirements())
 
 
 def code_of(path):
@@ -103,8 +84,6 @@ def imported(pattern, *, everywhere=True):
         own |= {path.stem, path.parent.name}
     found = {}
     for path in ROOT.glob(pattern):
-        if "mine" in path.parts:  # a learner's own
-            continue
         tree = ast.parse(code_of(path))
         modules = []
         for node in ast.walk(tree) if everywhere else tree.body:
@@ -119,36 +98,19 @@ def imported(pattern, *, everywhere=True):
     return found
 
 
-@pytest.mark.parametrize(
-    ("pattern", "extras"),
-    [
-        ("lora_edu/**/*.py", ["course"]),
-        ("notebooks/src/**/*.md", ["course"]),
-        ("notebooks/**/*.py", ["course", "dev"]),
-        ("tests/**/*.py", EXTRAS),
-    ],
-)
-def test_what_is_imported_is_declared(pattern, extras):
-    found = imported(pattern)
-    assert "numpy" in found or pattern == "notebooks/**/*.py"  # something was read at all
-    assert {name: files for name, files in found.items() if name not in declared(*extras)} == {}
-
-
-def test_what_the_small_package_imports_at_once_needs_no_extra():
-    found = imported("lora_edu/*.py", everywhere=False)
-    assert {name: files for name, files in found.items() if name not in declared()} == {}
-
-
-def test_what_is_declared_is_used():
-    used = set()
-    for pattern in (
-        "lora_edu/**/*.py",
-        "notebooks/**/*.py",
-        "notebooks/src/**/*.md",
-        "tests/**/*.py",
+def test_what_is_imported_is_declared_and_what_a_learner_installs_is_used():
+    lessons, sources = imported("lora_edu/**/*.py"), imported("notebooks/src/**/*.md")
+    for found, extras in (
+        (imported("lora_edu/*.py", everywhere=False), []),  # the package alone needs no extra
+        (lessons, ["course"]),
+        (sources, ["course"]),
+        (imported("notebooks/**/*.py"), ["course", "dev"]),
+        (imported("tests/**/*.py"), EXTRAS),
     ):
-        used |= imported(pattern).keys()
-    assert declared(*EXTRAS) - used == NOT_IMPORTED
+        unknown = found.keys() - declared(*extras)
+        assert {name: found[name] for name in unknown} == {}
+        assert found  # something was read at all
+    assert declared("course") - lessons.keys() - sources.keys() == NOT_IMPORTED
 
 
 @pytest.fixture
@@ -229,20 +191,16 @@ def test_links_lead_somewhere(page):
                 assert anchor in headings(target), link
 
 
-def test_each_lesson_that_there_is_is_listed():
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert f"](notebooks/{notebook.name})" in page
-
-
-def test_one_page_leads_to_all_others():
+def test_one_page_leads_to_all_others_and_the_first_to_each_lesson():
     index = ROOT / "notebooks" / "README.md"
     reached = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
     beside = {*index.parent.glob("*.md"), *ROOT.glob("[a-z]*/README.md"), ROOT / "CONTRIBUTING.md"}
     assert beside - {index} <= reached
+    lessons = {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert lessons <= {*links(ROOT / "README.md")}
 
 
-def test_pages_name_commands_that_exist():
+def test_pages_and_hooks_name_commands_that_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (phony,) = re.findall(r"(?m)^\.PHONY: (.+)$", makefile)
     lines = re.findall(r"(?m)^([a-z -]+):(?!=)", makefile)
@@ -257,54 +215,40 @@ def test_pages_name_commands_that_exist():
                 with pytest.raises(SystemExit) as stop:
                     main([command, "--help"])
                 assert stop.value.code == 0, f"{page}: lora-edu {command}"
-
-
-def test_hooks_are_the_checks():
-    """Each of them once, under its own name, and nothing is fetched."""
+    # Each check is a hook, under its own name, and nothing is fetched.
     (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
-    assert repo["repo"] == "local"
-    assert {hook["id"]: hook["entry"] for hook in repo["hooks"]} == {
-        name: f"lora-edu check {name}" for name in clone.CHECKS
-    }
-    assert {hook["language"] for hook in repo["hooks"]} == {"system"}
+    hooks = {(hook["id"], hook["entry"], hook["language"]) for hook in repo["hooks"]}
+    assert hooks == {(name, f"lora-edu check {name}", "system") for name in clone.CHECKS}
 
 
-needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-
-
-@needs_git
-def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
-    assert "mine" in pytestconfig.getini("norecursedirs")
-    mine = "notebooks/mine/01_matrix_example.ipynb"
-    ignored = subprocess.run(["git", "check-ignore", mine], cwd=ROOT, capture_output=True)
-    assert ignored.returncode != 1, "git would offer to commit the learner's copy"
-
-
-def committed():
-    """Yield each committed file that is text, by its name from here; skip where git knows none."""
+def git(*command):
+    """Run Git in the project; skip where there is none, or no checkout."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
+    run = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True)
+    if "not a git repository" in run.stderr:
         pytest.skip("not a git checkout")
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        if path.suffix not in {".png", ".safetensors"} and path.exists():
-            yield name, path.read_text(encoding="utf-8")
+    return run
 
 
-def test_no_path_of_a_machine_is_committed():
+def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
+    assert "mine" in pytestconfig.getini("norecursedirs")
+    mine = git("check-ignore", "notebooks/mine/01_matrix_example.ipynb")
+    assert mine.returncode == 0, "git would offer to commit the learner's copy"
+
+
+def test_what_is_committed_names_no_machine_and_no_file_that_there_is_not():
     machine = re.compile(r"/(?:root|home/\w+|Users/\w+|tmp/ipykernel\w*)/")
-    for name, text in committed():
-        assert not machine.search(text), name
-
-
-def test_each_file_of_the_project_that_is_named_exists():
     path = re.compile(
         r"(?<![\w/.-])(?:tests|lora_edu|notebooks|figures)/[\w/.-]+\.(?:py|md|json)\b"
     )
     placeholder = re.compile(r"/(?:NN_|SLUG/|NAME\.|LANGUAGE/|mine/)")  # mine: the learner's
-    named = [(name, found) for name, text in committed() for found in path.findall(text)]
+    named = []
+    for name in filter(None, git("ls-files", "-z").stdout.split("\0")):
+        if (ROOT / name).exists() and not name.endswith((".png", ".safetensors")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert not machine.search(text), name
+            named += [(name, found) for found in path.findall(text)]
     assert len(named) > 50
     files = [(name, found) for name, found in named if not placeholder.search(found)]
     assert [(name, found) for name, found in files if not (ROOT / found).exists()] == []
