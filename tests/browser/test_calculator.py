@@ -40,11 +40,6 @@ SET = """([id, names, rank]) => {
 }"""
 
 
-@pytest.fixture
-def opened(piece):
-    return lambda **settings: piece("calculator", **settings)
-
-
 def own(page):
     """Return the field for a config, which is shown if one's own is chosen."""
     page.get_by_role("combobox", name="Model").select_option(OWN)
@@ -98,8 +93,8 @@ def check(page, config, r, names):
         assert bar == pytest.approx([100 * size / most for size in plan.values()], abs=1e-3)
 
 
-def test_every_model_of_the_catalogue_is_counted_as_the_package_counts_it(opened):
-    page, checked = opened(), 0
+def test_every_model_of_the_catalogue_is_counted_as_the_package_counts_it(piece):
+    page, checked = piece("calculator"), 0
     for id in counting.catalogue():
         for names, rank in [("q and v", 8), ("all linear", 1), ("everything", 300), ("lm_head", 7)]:
             ticked = page.evaluate(SET, [id, names, rank])
@@ -124,30 +119,30 @@ def without(model, *keys, **more):
 
 LLAMA = without("llama-3.1-8b", "head_dim", "tie_word_embeddings", mlp_bias=False)
 GPT2 = without("gpt2")
-MIXTRAL = without("mixtral-8x7b", head_dim=None)
-PHI = without("phi-4", "qkv_heads", "head_dim", "tie_word_embeddings")
 BOTH = {"head_dim": 128, "tie_word_embeddings": False}
+PASTED = [  # a config, what the page puts in its place, and the modules that it chooses
+    (LLAMA, BOTH, ["q_proj", "v_proj"]),
+    (GPT2, {}, ["c_attn"]),
+    (without("mixtral-8x7b", head_dim=None), {"head_dim": 128}, ["q_proj", "v_proj"]),
+    (
+        without("phi-4", "qkv_heads", "head_dim", "tie_word_embeddings"),
+        {"qkv_heads": 60, **BOTH},
+        ["qkv_proj"],
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("config", "completed", "names"),
-    [
-        (LLAMA, BOTH, ["q_proj", "v_proj"]),
-        (GPT2, {}, ["c_attn"]),
-        (MIXTRAL, {"head_dim": 128}, ["q_proj", "v_proj"]),
-        (PHI, {"qkv_heads": 60, **BOTH}, ["qkv_proj"]),
-    ],
-)
-def test_a_pasted_config_is_counted_and_told_what_it_left_out(opened, config, completed, names):
-    page = opened()
-    own(page).fill(json.dumps(config, indent=2))
-    check(page, {**config, **completed}, 8, names)
-    note = page.locator("section > p").first.text_content()
-    keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in completed.items())
-    assert (f"completed as transformers does it: {keys}." in note) == bool(keys)
-    more = {**config, **completed, "vocab_size": 2**44 + 1}  # its bytes are beyond doubles
-    own(page).fill(json.dumps(more))
-    check(page, more, 8, names)
+def test_a_pasted_config_is_counted_and_told_what_it_left_out(piece):
+    page = piece("calculator")
+    for config, completed, names in PASTED:
+        own(page).fill(json.dumps(config, indent=2))
+        check(page, {**config, **completed}, 8, names)
+        note = page.locator("section > p").first.text_content()
+        keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in completed.items())
+        assert (f"completed as transformers does it: {keys}." in note) == bool(keys)
+        more = {**config, **completed, "vocab_size": 2**44 + 1}  # its bytes are beyond doubles
+        own(page).fill(json.dumps(more))
+        check(page, more, 8, names)
 
 
 NO_JSON = "A config.json holds one object in JSON. This does not: "
@@ -156,34 +151,28 @@ MOST, FALSE = "9,007,199,254,740,991", "must be false to be counted here, got tr
 CLOSED = without("deepseek-v3", first_k_dense_replace=62)
 OPT = without("opt-350m", "do_layer_norm_before")  # which is true, where a config does not say so
 BAD = [  # a text or a config, what the page says, what the package names when it refuses it
-    ("", NO_JSON, None),
     ("{'model_type': 'llama'}", NO_JSON, None),
     ("null", FAMILY, None),
-    ("[1, 2]", FAMILY, None),
     ({}, FAMILY, "model_type"),
-    ({"model_type": "rwkv"}, FAMILY, "model_type"),
     ({"model_type": "constructor"}, FAMILY, "model_type"),
     ({**GPT2, "n_embd": None}, f"n_embd {WHOLE} 1 to {MOST}, got null.", "n_embd"),
     ({**GPT2, "n_embd": "768"}, f'n_embd {WHOLE} 1 to {MOST}, got "768".', "n_embd"),
-    ({**GPT2, "n_embd": 0}, f"n_embd {WHOLE} 1 to {MOST}, got 0.", "n_embd"),
     ({**GPT2, "n_embd": 2**53}, f"n_embd {WHOLE} 1 to {MOST}, got 9007199254740992.", None),
-    ({**GPT2, "n_layer": -1}, f"n_layer {WHOLE} 0 to 10,000, got -1.", "n_layer"),
     ({**GPT2, "n_layer": 10_001}, f"n_layer {WHOLE} 0 to 10,000, got 10001.", "n_layer"),
     ({**GPT2, "vocab_size": 1.5}, f"vocab_size {WHOLE} 1 to", "vocab_size"),
     ({"model_type": "bert"}, "This config of a bert model lacks hidden_size.", "hidden_size"),
     ({**LLAMA, "tie_word_embeddings": "no"}, "tie_word_embeddings must be true or false to", None),
     (CLOSED, f"first_k_dense_replace {WHOLE} 0 to 61, got 62.", "first_k_dense_replace"),
     ({**GPT2, "n_inner": 1000}, "n_inner must be null to be counted here, got 1000.", None),
-    ({**LLAMA, "mlp_bias": True}, f"mlp_bias {FALSE}", None),
     (OPT, f"do_layer_norm_before {FALSE}", None),
     ({**GPT2, "n_layer": 0}, "Choose at least one module.", None),
 ]
 
 
-def test_bad_input_gets_one_line_that_names_it(opened):
-    page = opened(clock=True)
+def test_bad_input_gets_one_line_that_names_it(piece):
+    page = piece("calculator", clock=True)
     section, rank = page.locator("section"), page.get_by_role("spinbutton", name="Rank r")
-    for bad in ("", "0", "-8", "1.5", "1e300"):
+    for bad in ("", "0", "1.5", "1e300"):
         rank.fill(bad)
         assert heard(page).startswith("Rank r must be a whole number from 1 to 9,007,199,")
         expect(section).to_be_empty()
@@ -202,11 +191,10 @@ def test_bad_input_gets_one_line_that_names_it(opened):
         expect(section).to_be_empty()
         own(page).fill(json.dumps(LLAMA))
         assert "trains 3,407,872 numbers beside 8,030,261,248" in heard(page)
-        expect(section).to_contain_text("trainable params: 3,407,872")
 
 
-def test_it_works_by_keyboard_and_says_what_it_shows(opened):
-    page = opened(clock=True)
+def test_it_works_by_keyboard_and_says_what_it_shows(piece):
+    page = piece("calculator", clock=True)
     page.get_by_role("combobox", name="Model").focus()
     for _ in range(4):  # to the fourth of the boxes: the field for a config is hidden
         page.keyboard.press("Tab")

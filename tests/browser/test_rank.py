@@ -22,11 +22,6 @@ LESSONS = {"update": lora_B @ lora_A, "noise": W0, "house": picture()}
 READ = "() => [...document.querySelectorAll('canvas')].map(one => one.toDataURL())"
 
 
-@pytest.fixture
-def opened(piece):
-    return lambda **settings: piece("rank", **settings)
-
-
 def name_of(page):
     return page.get_by_role("textbox", name="Name")
 
@@ -78,17 +73,24 @@ def holds(page, matrix, limit, tolerance):
             assert apart.max() < 2  # shades of 256; neighbours in cividis may be equal
 
 
-@pytest.mark.parametrize("name", ["ANNA", "LILI", "I", "X", "Zoë", "Nguyễn Đặng", "Łukasz O'Neil"])
-def test_a_name_is_drawn_and_taken_apart_as_the_package_does(opened, name):
-    page = opened()
-    name_of(page).fill(name)
-    matrix = sixteenths(page)
-    np.testing.assert_array_equal(matrix, letters(name))
-    holds(page, matrix, limit=1, tolerance=1e-9)
+def test_every_name_and_matrix_is_drawn_and_taken_apart_as_the_package_does(piece):
+    page = piece("rank")
+    for name in ("ANNA", "I", "X", "Zoë", "Nguyễn Đặng", "Łukasz O'Neil"):
+        name_of(page).fill(name)
+        matrix = sixteenths(page)
+        np.testing.assert_array_equal(matrix, letters(name))
+        holds(page, matrix, limit=1, tolerance=1e-9)
+    for kind, matrix in LESSONS.items():
+        page.get_by_role("combobox", name="Matrix").select_option(kind)
+        holds(page, matrix, DATA["limits"].get(kind, 1), tolerance=5e-5)
+        _, other = curves(page)
+        against = LESSONS["update" if kind == "noise" else "noise"]
+        errors = [off(against, r) for r in (1, 5, 50)]
+        np.testing.assert_allclose(other[[0, 4, 49]], errors, atol=5e-5)
 
 
-def test_every_letter_of_vietnamese_is_drawn_as_by_the_package(opened):
-    page = opened()
+def test_every_letter_of_vietnamese_is_drawn_as_by_the_package(piece):
+    page = piece("rank")
     marks = ["", "\u0300", "\u0301", "\u0303", "\u0309", "\u0323"]
     small = "đ" + "".join(vowel + mark for vowel in "aăâeêioôơuưy" for mark in marks)
     name_of(page).evaluate("input => { input.maxLength = 1000; }")
@@ -99,18 +101,8 @@ def test_every_letter_of_vietnamese_is_drawn_as_by_the_package(opened):
         np.testing.assert_array_equal(sixteenths(page), letters(composed))
 
 
-@pytest.mark.parametrize("kind", LESSONS)
-def test_the_matrices_of_the_lessons_are_theirs(opened, kind):
-    page = opened()
-    page.get_by_role("combobox", name="Matrix").select_option(kind)
-    holds(page, LESSONS[kind], DATA["limits"].get(kind, 1), tolerance=5e-5)
-    _, other = curves(page)
-    against = LESSONS["update" if kind == "noise" else "noise"]
-    np.testing.assert_allclose(other[[0, 4, 49]], [off(against, r) for r in (1, 5, 50)], atol=5e-5)
-
-
-def test_all_can_be_done_by_keys_and_is_told_in_a_sentence(opened):
-    page = opened(clock=True, reduced_motion="reduce")
+def test_all_can_be_done_by_keys_and_is_told_in_a_sentence(piece):
+    page = piece("rank", clock=True, reduced_motion="reduce")
     said, slider = page.locator("output"), page.get_by_role("slider", name="Directions r")
     page.clock.run_for(10)
     expect(said).to_contain_text("With r = 5, the best copy of ANNA is 12.2% off. From r = 26 on")
@@ -138,27 +130,22 @@ def test_all_can_be_done_by_keys_and_is_told_in_a_sentence(opened):
     expect(slider).to_have_value("1")  # nothing moves by itself
 
 
-NONE = "Type at least one letter."
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", NONE),
-        (" \u00a0 ", NONE),
-        ("Li 李", "“李” is not here: take Latin letters and digits."),
-        ("🙂", "“🙂” is not here: take Latin letters and digits."),
-        ("<b>", "“<” is not here: take Latin letters and digits."),
-    ],
-)
-def test_a_name_that_cannot_be_drawn_gets_a_line_and_the_last_one_stays(opened, text, problem):
-    page = opened()
-    before = drawn(page)
-    name_of(page).fill(text)
+def test_a_name_that_cannot_be_drawn_gets_a_line_and_the_last_one_stays(piece):
+    page = piece("rank")
     told = page.get_by_role("alert")
-    expect(told).to_have_text(f"{problem} Until then, ANNA stays.")
-    expect(name_of(page)).to_have_attribute("aria-invalid", "true")
-    np.testing.assert_array_equal(drawn(page), before)
+    for text, problem in {
+        "": "Type at least one letter.",
+        " \u00a0 ": "Type at least one letter.",
+        "Li 李": "“李” is not here: take Latin letters and digits.",
+        "🙂": "“🙂” is not here: take Latin letters and digits.",
+        "<b>": "“<” is not here: take Latin letters and digits.",
+    }.items():
+        name_of(page).fill("ANNA")
+        before = drawn(page)
+        name_of(page).fill(text)
+        expect(told).to_have_text(f"{problem} Until then, ANNA stays.")
+        expect(name_of(page)).to_have_attribute("aria-invalid", "true")
+        np.testing.assert_array_equal(drawn(page), before)
     name_of(page).fill("  An ")
     expect(told).to_have_text("")
     expect(name_of(page)).to_have_attribute("aria-invalid", "false")
