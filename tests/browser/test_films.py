@@ -35,12 +35,6 @@ def film():
     return f"<!doctype html><html lang='en'><title>film</title><body>{page}</body></html>"
 
 
-@pytest.fixture
-def page(opened, film):
-    """The film in a page whose clock stands still."""
-    return opened(film, width=600, clock=True)
-
-
 def expect_frame(page, i):
     """Hold the picture, and what is said of it, to one frame."""
     expect(page.locator("output")).to_have_text(f"shade {i}")
@@ -53,7 +47,9 @@ def expect_frame(page, i):
     assert round(grey * (FRAMES - 1)) == i
 
 
-def test_the_range_moves_by_keys_which_the_page_never_hears(page):
+@pytest.mark.smoke
+def test_a_film_is_moved_by_keys_plays_stops_and_begins_anew(opened, film):
+    page = opened(film, width=600, clock=True)
     page.evaluate("() => { heard = []; document.onkeydown = event => heard.push(event.key); }")
     expect_frame(page, 0)
     at = page.get_by_role("slider", name="frame")
@@ -64,35 +60,30 @@ def test_the_range_moves_by_keys_which_the_page_never_hears(page):
     at.press("Control+s")  # to save stays the page's
     assert page.evaluate("heard") == ["Control", "s"]
 
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("key", ["Space", "Enter"])
-def test_the_button_plays_and_stops_and_at_the_end_begins_anew(page, key):
     button, said = page.get_by_role("button"), page.locator("output")
-    expect(button).to_have_text("▶ Play")
-    button.press(key)
-    expect(button).to_have_text("❚❚ Stop")
+
+    def shows(milliseconds, frame, label):
+        page.clock.run_for(milliseconds)
+        expect_frame(page, frame)
+        expect(button).to_have_text(label)
+
+    shows(2 * PAUSE, 0, "▶ Play")
+    button.press("Space")
     expect(said).to_have_attribute("aria-live", "off")
-    page.clock.run_for(2 * PAUSE)
-    expect_frame(page, 2)
-    button.press(key)
-    expect(button).to_have_text("▶ Play")
-    page.clock.run_for(2 * PAUSE)
-    expect_frame(page, 2)
-    button.press(key)
-    page.get_by_role("slider").press("Home")  # to move by hand stops it as well
-    page.clock.run_for(2 * PAUSE)
-    expect_frame(page, 0)
-    page.get_by_role("slider").press("End")
-    button.press(key)
-    expect_frame(page, 0)
-    page.clock.run_for(FRAMES * PAUSE)
-    expect(button).to_have_text("▶ Play")
-    expect_frame(page, 4)
+    shows(2 * PAUSE, 2, "❚❚ Stop")
+    button.press("Enter")
+    shows(2 * PAUSE, 2, "▶ Play")
+    button.press("Enter")
+    at.press("Home")  # to move by hand stops it as well
+    shows(2 * PAUSE, 0, "▶ Play")
+    at.press("End")
+    button.press("Space")
+    shows(0, 0, "❚❚ Stop")
+    shows(FRAMES * PAUSE, 4, "▶ Play")
     expect(said).to_have_attribute("aria-live", "polite")
 
 
-def test_whoever_wants_less_motion_gets_a_frame_at_a_time(opened, film):
+def test_whoever_wants_less_motion_gets_frames_and_without_scripts_there_is_the_still(opened, film):
     page = opened(film, width=600, clock=True, reduced_motion="reduce")
     button = page.get_by_role("button")
     expect(button).to_have_text("▶ Next")
@@ -101,10 +92,6 @@ def test_whoever_wants_less_motion_gets_a_frame_at_a_time(opened, film):
         expect_frame(page, frame)
     page.clock.run_for(2 * PAUSE)
     expect_frame(page, 0)
-
-
-def test_without_scripts_the_still_is_seen_with_its_alt_text(opened, film):
     page = opened(film, java_script_enabled=False)
     expect(page.get_by_role("img", name="A dark grey.")).to_be_visible()
     expect(page.get_by_role("button")).to_have_count(0)
-    assert page.locator("img").bounding_box()["width"] == 300

@@ -51,15 +51,15 @@ def names(folder, pattern):
     return sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
 
 
+KINDS = [
+    "en/index.html", FIRST, "vi/notebooks/01_matrix_example.html", "en/figures/ledger.html",
+    "en/figures/index.html", "en/notebooks/GLOSSARY.html", "en/notebooks/QUIZZES.html",
+    "en/notebooks/know/01_matrix_example.html", "en/search.html",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "en/index.html", FIRST, "vi/notebooks/01_matrix_example.html", "en/figures/ledger.html",
-        "en/figures/index.html", "en/notebooks/GLOSSARY.html", "en/notebooks/QUIZZES.html",
-        "en/notebooks/know/01_matrix_example.html", "en/search.html",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", KINDS)
 def test_axe_finds_nothing_on_a_page_of_each_kind(site, violations, name, scheme):
     page = site(name, color_scheme=scheme)
     page.evaluate(UNFOLD)
@@ -132,7 +132,7 @@ def test_the_whole_of_a_lesson_is_reached_by_the_keyboard(site):
     assert reached == wanted > 40
 
 
-def test_a_question_keeps_its_secret(site):
+def test_a_lesson_keeps_its_secrets_marks_questions_and_is_whole_on_paper(site):
     page = site(FIRST)
     answer, said = page.get_by_text("answer: 1228.8"), page.get_by_text("You said: ")
     expect(answer).to_be_hidden()
@@ -150,11 +150,7 @@ def test_a_question_keeps_its_secret(site):
     expect(page.get_by_text("return (d * k - 1) // (d + k)")).to_be_hidden()
     expect(page.get_by_text("not attempted yet")).to_have_count(0)
 
-
-def test_questions_mark_themselves(site):
-    page = site(FIRST)
     fields = page.locator("form.quiz fieldset")
-    expect(fields).to_have_count(5)
     first, third = fields.nth(0), fields.nth(2)
     reason = first.get_by_text("You took for granted that rank 5 leaves")
     for choice, verdict in (
@@ -179,6 +175,16 @@ def test_questions_mark_themselves(site):
         number.press("Enter")
         expect(third.locator(".verdict")).to_have_text(verdict)
     expect(page.locator(".score")).to_have_text("2 / 5 right so far")
+
+    page = site(FIRST)  # as nobody has touched it
+    page.emulate_media(media="print")
+    expect(page.get_by_text("answer: 1228.8")).to_be_visible()
+    expect(page.locator("figure[data-sheet]").first).to_be_hidden()
+    expect(page.get_by_text("In the figure: four moments of the film")).to_be_visible()
+    drawn = """() => Promise.all(
+        [...document.querySelectorAll('article img')].filter(img => img.checkVisibility())
+            .map(img => img.decode().then(() => img.naturalWidth)))"""
+    assert min(page.evaluate(drawn)) > 100  # none is left for later
 
 
 def test_the_ledger_sorts_and_sifts(site):
@@ -211,41 +217,31 @@ def test_the_ledger_sorts_and_sifts(site):
     assert download.value.path().read_text(encoding="utf-8").startswith("source,table,row")
 
 
-@pytest.mark.parametrize(
-    ("start", "field", "typed", "title"),
-    [
-        ("en", "Search", "perplexity", "Can you make the voice yourself"),
-        ("vi", "Tìm Kiếm", "BẬC TỰ DO", "Làm sao một nghìn số thay được mười nghìn số"),
-        ("vi", "Tìm Kiếm", "bac tu do", "Làm sao một nghìn số thay được mười nghìn số"),
-        ("vi", "Tìm Kiếm", "dong bang", "Làm sao một nghìn số thay được mười nghìn số"),
-    ],
-)
+THOUSAND = "Làm sao một nghìn số thay được mười nghìn số"
+
+
 @pytest.mark.parametrize("served", [True, False], ids=["served", "from a folder"])
-def test_the_search_needs_no_network_and_no_tones(
-    site, folder, root, served, start, field, typed, title
-):
-    page = site(f"{start}/index.html", root=root if served else f"{folder.as_uri()}/")
-    box = page.get_by_role("textbox", name=field).first
-    box.fill(typed)
-    box.press("Enter")
-    expect(page.locator("ul.search li").filter(has_text=title).first).to_be_visible()
+def test_the_search_needs_no_network_and_no_tones(site, folder, root, served):
+    for start, field, typed, title in (
+        ("en", "Search", "perplexity", "Can you make the voice yourself"),
+        ("vi", "Tìm Kiếm", "BẬC TỰ DO", THOUSAND),
+        ("vi", "Tìm Kiếm", "bac tu do", THOUSAND),
+        ("vi", "Tìm Kiếm", "dong bang", THOUSAND),
+    ):
+        page = site(f"{start}/index.html", root=root if served else f"{folder.as_uri()}/")
+        box = page.get_by_role("textbox", name=field).first
+        box.fill(typed)
+        box.press("Enter")
+        expect(page.locator("ul.search li").filter(has_text=title).first).to_be_visible()
 
 
-def test_a_vietnamese_page_speaks_vietnamese_around_its_text(site):
-    page = site("vi/notebooks/01_matrix_example.html")
-    for words in ("Trong trang này", "Về đầu trang", "Đến nội dung", "Tiếp theo"):
-        expect(page.get_by_text(words).first).to_be_attached()
-    around = page.locator("body").inner_text() + page.content()
-    assert re.findall("Skip to content|On this page|Back to top|Toggle ", around) == []
+TERMS = [  # a page, a term on it, what the glossary says of it, and the cell to which that leads
+    ("en/notebooks/04_intrinsic_rank.html", "rank", "independent directions", "direction"),
+    ("vi/notebooks/01_matrix_example.html", "đóng băng", "frozen", "break-even"),
+]
 
 
-@pytest.mark.parametrize(
-    ("start", "term", "said", "back"),
-    [
-        ("en/notebooks/04_intrinsic_rank.html", "rank", "independent directions", "direction"),
-        ("vi/notebooks/01_matrix_example.html", "đóng băng", "frozen", "break-even"),
-    ],
-)
+@pytest.mark.parametrize(("start", "term", "said", "back"), TERMS)
 def test_a_term_leads_to_the_glossary_and_from_there_to_its_cell(site, start, term, said, back):
     page = site(start)
     assert page.locator("a.term", has_text=re.compile("^đầu$")).count() == 0  # within đầu vào
@@ -258,11 +254,15 @@ def test_a_term_leads_to_the_glossary_and_from_there_to_its_cell(site, start, te
     expect(page).to_have_url(re.compile(f"/{start[:2]}/notebooks/01_.*#cell-{back}"))
 
 
-def test_each_page_leads_to_the_other_language(site):
+def test_each_page_leads_to_the_other_language_which_speaks_it_around_its_text_too(site):
     page = site(FIRST)
     page.get_by_role("link", name="Tiếng Việt").first.click()
     expect(page.locator("html")).to_have_attribute("lang", "vi")
     assert page.locator("article img").first.evaluate(WIDTH) > 100
+    for words in ("Trong trang này", "Về đầu trang", "Đến nội dung", "Tiếp theo"):
+        expect(page.get_by_text(words).first).to_be_attached()
+    around = page.locator("body").inner_text() + page.content()
+    assert re.findall("Skip to content|On this page|Back to top|Toggle ", around) == []
     page.get_by_role("link", name="English").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("How can one thousand numbers")
     page = site("en/figures/ledger.html")  # which there is in English alone
@@ -279,15 +279,3 @@ def test_the_first_page_speaks_with_the_file_in_and_out(site):
     page.get_by_label("in", exact=True).check()
     expect(without).to_be_hidden()
     expect(page.get_by_text("Arrr! A week be a a total o' 7 days, matey!")).to_be_visible()
-
-
-def test_on_paper_the_answers_are_there_and_the_film_is_its_stills(site):
-    page = site(FIRST)
-    page.emulate_media(media="print")
-    expect(page.get_by_text("answer: 1228.8")).to_be_visible()
-    expect(page.locator("figure[data-sheet]").first).to_be_hidden()
-    expect(page.get_by_text("In the figure: four moments of the film")).to_be_visible()
-    drawn = """() => Promise.all(
-        [...document.querySelectorAll('article img')].filter(img => img.checkVisibility())
-            .map(img => img.decode().then(() => img.naturalWidth)))"""
-    assert min(page.evaluate(drawn)) > 100  # none is left for later

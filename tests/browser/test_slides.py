@@ -37,10 +37,11 @@ def test_slides_can_be_read_from_the_back_row(opened, tmp_path, name):
 
 
 @pytest.mark.smoke
-def test_the_keys_of_the_slides_and_those_of_a_film_do_not_meet(opened, tmp_path):
+def test_keys_and_a_film_do_not_meet_and_nothing_but_a_key_opens_a_step(opened, tmp_path):
     assert build.main(["--slides", CLASS, "--out", str(tmp_path)]) == 0
     page = opened(address=f"{CLASS}.html", root=f"{tmp_path.as_uri()}/", **SCREEN)
     film = page.evaluate("slides.findIndex(slide => slide.querySelector('figure')) + 1")
+    vote = "slides.findIndex(slide => steps(slide).length && /Vote/.test(slide.textContent)) + 1"
     last = page.evaluate("slides.length")
     address = page.url.partition("#")[0]
     play, slider = page.get_by_role("button"), page.get_by_role("slider")
@@ -62,17 +63,12 @@ def test_the_keys_of_the_slides_and_those_of_a_film_do_not_meet(opened, tmp_path
     page.evaluate("document.activeElement.blur()")
     turns(("End", last), ("Home", 1))
 
-
-def test_a_projector_that_is_plugged_in_opens_no_step_and_paper_shows_the_stills(opened, tmp_path):
-    assert build.main(["--slides", CLASS, "--out", str(tmp_path)]) == 0
-    page = opened(address=f"{CLASS}.html", root=f"{tmp_path.as_uri()}/", **SCREEN)
-    vote = "slides.findIndex(slide => steps(slide).length && /Vote/.test(slide.textContent)) + 1"
-    page.goto(f"{page.url.partition('#')[0]}#{page.evaluate(vote)}")
+    page.goto(f"{address}#{page.evaluate(vote)}")
     waiting = page.locator("section.now > .step.hidden")
     before = waiting.count()
-    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.set_viewport_size({"width": 1920, "height": 1080})  # a projector is plugged in
     assert waiting.count() == before > 0
     assert page.get_by_text("Vote.").locator("visible=true").count() == 1
-    page.emulate_media(media="print")
+    page.emulate_media(media="print")  # on paper a film is its stills
     assert page.locator("figure img").first.is_visible()
     assert page.get_by_role("button").is_hidden()
