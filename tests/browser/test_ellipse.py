@@ -23,16 +23,13 @@ READ = """() => {
   return {...read, left: drawn(left, ["circle", "axis", "in"]),
     right: drawn(right, ["circle", "axis", "out", "ellipse"])};
 }"""
-SET = """([entries, angle, copy]) => {
-  const root = document.querySelector(".explorable");
-  const set = (input, value) => {
-    input.value = value;
-    input.dispatchEvent(new Event("input", {bubbles: true}));
-  };
-  const sliders = root.querySelectorAll("[type=range]");
-  [...entries, angle].forEach((value, i) => set(sliders[i], value));
-  if (root.querySelector("[name=copy]").checked !== copy) root.querySelector("[name=copy]").click();
-}"""
+
+
+def choose(page, M, angle, copy):
+    """Move all sliders, and tick or untick the copy."""
+    for slider, value in zip(page.get_by_role("slider").all(), [*M.ravel(), angle], strict=True):
+        slider.fill(f"{value:g}")
+    page.get_by_label("keep the first direction only").set_checked(copy)
 
 
 def hand(page):
@@ -43,9 +40,9 @@ def unit(angle):
     return np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
 
 
-def tips(lines):
-    """Return where lines from the middle end, counted upward."""
-    return [np.array(line[1]) * (1, -1) for line in lines]
+def points(lines):
+    """Return the points of lines, counted upward."""
+    return np.array(lines) * (1, -1)
 
 
 def near(found, wanted, within=1e-8):
@@ -60,60 +57,51 @@ MORE = {
     "minus the identity": [[-1, 0], [0, -1]],
     "the far corner": [[-2, 2], [-2, -1.9]],
 }
-RANDOM = np.random.default_rng(0).integers(-20, 21, size=(40, 2, 2)) / 10
+RANDOM = np.random.default_rng(0).integers(-20, 21, size=(20, 2, 2)) / 10
 ROUND = unit(3 * np.arange(121)).T  # (121, 2)
 
 
 def check(page, M, angle):
     """Hold the page to NumPy, for one matrix and one place of the hand."""
-    page.evaluate(SET, [M.ravel().tolist(), angle, False])
+    choose(page, M, angle, copy=False)
     whole = page.evaluate(READ)
-    page.evaluate(SET, [M.ravel().tolist(), angle, True])
+    choose(page, M, angle, copy=True)
     copied = page.evaluate(READ)
     S, rank = np.linalg.svd(M, compute_uv=False), np.linalg.matrix_rank(M)
     apart = S[0] - S[1] > 1e-9
-
     assert (whole["rank"], copied["rank"]) == (rank, min(rank, 1))
-    for read in (whole, copied):
-        near([read["s1"], read["s2"]], S)
-    near([whole["area"], copied["area"]], [abs(np.linalg.det(M)), 0])
-    assert whole["off"] == 0
+    near([whole["s1"], whole["s2"], copied["s1"], copied["s2"]], [*S, *S])
+    near([whole["area"], copied["area"], whole["off"]], [abs(np.linalg.det(M)), 0, 0])
     if apart:
-        assert min(whole["first"], whole["second"]) >= 0
-        assert max(whole["first"], whole["second"]) < 180
         near([length_at(M, whole["first"]), length_at(M, whole["second"])], S)
     else:
         assert np.isnan([whole["first"], whole["second"]]).all()
 
-    # The inputs: a circle, v and w on it, and v₂ and v₁, which M sends to right angles.
-    circle = np.array(whole["left"]["circle"][0]) * (1, -1)
-    scale = circle[0][0]
-    near(circle, scale * ROUND)
-    w, v = np.array(tips(whole["left"]["in"])) / scale
-    v2, v1 = np.array(tips(whole["left"]["axis"])) / scale
+    # The inputs: a circle, w and v on it, and v₂ and v₁, which M sends to right angles.
+    left = {kind: points(lines) for kind, lines in whole["left"].items()}
+    scale = left["circle"][0, 0, 0]
+    near(left["circle"][0], scale * ROUND)
+    (w, v), (v2, v1) = left["in"][:, 1] / scale, left["axis"][:, 1] / scale
     assert abs(v @ unit(angle)) > np.cos(np.radians(0.51))  # it may snap to v₁ or v₂
     near([v @ v, w @ w, v @ w, v1 @ v2, (M @ v1) @ (M @ v2)], [1, 1, 0, 0, 0])
 
     # The outputs: the scale is that of the dashed circle. Its axes are σ₂u₂ and σ₁u₁.
-    scale = whole["right"]["circle"][0][0][0]
-    near(np.array(whole["right"]["ellipse"][0]) * (1, -1) / scale, ROUND @ M.T)
-    axes = np.array(tips(whole["right"]["axis"])) / scale
-    near(np.linalg.norm(axes, axis=1), S[::-1])
-    near(axes, [M @ v2, M @ v1])
-    assert np.abs(axes).max() * scale < 130  # of 170 to the rim, with room for a name
-    across, out = np.array(tips(whole["right"]["out"])) / scale
-    near([*out, *across, whole["length"]], [*M @ v, *M @ w, np.linalg.norm(M @ v)])
-    lengths = np.linalg.norm([out, across], axis=1)
+    right = {kind: points(lines) for kind, lines in whole["right"].items()}
+    scale = right["circle"][0, 0, 0]
+    near(right["ellipse"][0] / scale, ROUND @ M.T)
+    near(right["axis"][:, 1] / scale, [M @ v2, M @ v1])
+    near(np.linalg.norm([M @ v2, M @ v1], axis=1), S[::-1])
+    assert np.abs(right["axis"]).max() < 130  # of 170 to the rim, with room for a name
+    near(right["out"][:, 1] / scale, [M @ w, M @ v])
+    near(whole["length"], np.linalg.norm(M @ v))
+    lengths = np.linalg.norm([M @ v, M @ w], axis=1)
     if lengths.min() > 1e-6:
-        cosine = out @ across / lengths.prod()
-        near(np.cos(np.radians(whole["gap"])), cosine)
-        aligned = min(abs(v @ v1), abs(v @ v2)) < 1e-6
-        assert (abs(cosine) < 1e-6) == (aligned or not apart)
+        near(np.cos(np.radians(whole["gap"])), (M @ v) @ (M @ w) / lengths.prod())
     else:
         assert np.isnan(whole["gap"])
 
     # The copy: no matrix of rank 1 is nearer.
-    line = np.array(copied["right"]["ellipse"][0]) * (1, -1) / scale
+    line = points(copied["right"]["ellipse"])[0] / scale
     copy = np.stack([line[0], line[30]], axis=1)  # what becomes of (1, 0) and (0, 1)
     near(line, ROUND @ copy.T)
     near([np.linalg.svd(copy, compute_uv=False)[1], np.linalg.norm(M - copy)], [0, S[1]])
@@ -121,7 +109,6 @@ def check(page, M, angle):
         near(copy, lowrank.best_approximation(M, 1))
     near(copied["off"], np.linalg.norm((M - copy) @ v))
     near(copied["length"], np.linalg.norm(copy @ v))
-    assert copied["off"] <= S[1] + 1e-9
 
 
 @pytest.mark.smoke
@@ -153,7 +140,7 @@ def test_a_sentence_says_what_is_to_be_seen_and_is_spoken_when_the_hand_rests(pi
     page.clock.run_for(1000)
     expect(live).to_have_text("")  # nothing has happened yet
     for name, angle, copy, words in SAID:
-        page.evaluate(SET, [PRESETS[name].ravel().tolist(), angle, copy])
+        choose(page, PRESETS[name], angle, copy)
         expect(said).to_contain_text(words)
         outputs = "outputs of the copy" if copy else "their outputs"
         label = f"inputs: a circle; {outputs}; {said.inner_text()}"

@@ -22,9 +22,9 @@ expect = playwright.expect
 MINUTE = 60_000  # milliseconds
 expect.set_options(timeout=MINUTE)  # a busy machine is slow, not wrong
 
-# A slip in each solution of lesson 01: the name of its case in the lesson's `cases.py`, whose
-# message has to appear, then a piece of the solution and what is typed in its place.
-SLIPS = [  # what the check says, and what becomes of a piece of the solution
+# Of each exercise of lesson 01: what its check says of a slip, the right piece of the solution, and
+# the slip.
+SLIPS = [
     ("mixes 1 0 1 there", "[[1, 0], [1, 1], [1, 0], [0, 0]", "[[1, 0], [1, 0], [1, 0], [0, 0]"),
     ("nothing is saved yet", "(d * k - 1)", "d * k"),
     ("without old_B @ old_A", " - old_B @ old_A", ""),
@@ -87,25 +87,19 @@ def page(browser):
     opened.close()
 
 
-def write(page, cell, text, number):
-    """Put a text into a code cell and run it, as the notebook's n-th run; return its outputs."""
-    cell.locator(".cm-content").click()
-    page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.insert_text(text)  # as if pasted: no bracket closed, no line indented
-    page.keyboard.press("Shift+Enter")
-    expect(cell.locator(".jp-InputArea-prompt")).to_have_text(f"[{number}]:")
-    return cell.locator(".jp-Cell-outputArea")
+def errors(page):
+    return page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
 
 
 def run_all(page, address, name):
-    """Open a notebook, and run all of its cells; none of them fails."""
+    """Open a notebook, and run all of its cells; none of them fails. Return its code cells."""
     page.goto(f"{address}/lab/tree/{name}.ipynb?reset")
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.first.wait_for(timeout=2 * MINUTE)
     assert page.locator(".jp-OutputArea-output").count() == 0  # the learner's copy is empty
     # What is run before its kernel is there runs never, and says nothing.
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
-    page.locator(".jp-Notebook .jp-CodeCell .jp-Editor").first.click()
+    cells.locator(".jp-Editor").first.click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     # Each ran, once, in order: a folded cell shows its number beside its output.
@@ -115,62 +109,60 @@ def run_all(page, address, name):
     assert run.inner_text() == f"[{cells.count()}]:"
     assert errors(page) == []
     assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    return cells
 
 
-def errors(page):
-    css = "[data-mime-type='application/vnd.jupyter.error'], .jp-OutputArea-error"
-    return page.locator(css).all_inner_texts()
+def play(page, source):
+    """Move each film on, and each slider, which runs its cell."""
+    for film in page.locator("figure[data-sheet]").all():  # a film opens where it begins
+        at = film.get_by_role("slider")
+        at.press("ArrowRight")
+        expect(at).to_have_value("1")
+    sliders = page.locator(".jupyter-widgets .noUi-handle")
+    assert sliders.count() == source.read_text(encoding="utf-8").count("SelectionSlider(")
+    for handle in sliders.all():
+        area = page.locator(".jp-OutputArea", has=handle)
+        output = area.locator(".jp-OutputArea-output pre").last
+        before = output.inner_text()
+        handle.press("ArrowRight")
+        expect(output).not_to_have_text(before)
 
 
-def answer_all(page, path):
+def answer_all(page, cells, path):
     """Predict once; answer each exercise, in lesson 01 wrong before right.
 
     Return what cells hold, by place.
     """
-    source, lesson = read_source(path), slug(path)
+    source = read_source(path)
     code = [cell for cell in own_edition(source).cells if cell.cell_type == "code"]
-    places = {cell.id: place for place, cell in enumerate(code)}
-    cells = page.locator(".jp-Notebook .jp-CodeCell")
     runs, written = itertools.count(len(code) + 1), {}
 
     def answer(at, text):
+        """Put a text into a code cell and run it, which is the notebook's next run."""
         written[at] = text
-        return write(page, cells.nth(at), text, next(runs))
+        cells.nth(at).locator(".cm-content").click()
+        page.keyboard.press("ControlOrMeta+a")
+        page.keyboard.insert_text(text)  # as if pasted: no bracket closed, no line indented
+        page.keyboard.press("Shift+Enter")
+        expect(cells.nth(at).locator(".jp-InputArea-prompt")).to_have_text(f"[{next(runs)}]:")
+        return cells.nth(at).locator(".jp-Cell-outputArea")
 
     at = next(i for i, cell in enumerate(code) if "guess = None" in cell.source)
     output = answer(at, code[at].source.replace("guess = None", "guess = 1"))
     expect(output).to_contain_text(re.compile("answer: .+ your guess: 1 "))
-
-    slips = SLIPS if lesson == "matrix_example" else []
+    slips = SLIPS if slug(path) == "matrix_example" else []
     solved = {cell.id: cell.source for cell in source.cells}
-    asked = exercises(source)
-    for (name, exercise), slip in itertools.zip_longest(asked.items(), slips):
+    for (name, exercise), slip in itertools.zip_longest(exercises(source).items(), slips):
+        at = next(i for i, cell in enumerate(code) if cell.id == name)
         if slip:
             said, right, wrong = slip
             assert solved[name].count(right) == 1, f"{name}: {right!r}"
-            output = answer(places[name], solved[name].replace(right, wrong))
+            output = answer(at, solved[name].replace(right, wrong))
             expect(output).to_contain_text(said)
             expect(output).not_to_contain_text("Traceback")
-        output = answer(places[name], solved[name])
+        output = answer(at, solved[name])
         expect(output).to_contain_text(f"{exercise.check}: OK")
     return written
-
-
-def keep(page, path, written):
-    """Save and open the notebook again: what was written is there, and a new copy spares it."""
-    page.keyboard.press("ControlOrMeta+s")
-    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
-    page.reload()
-    cells = page.locator(".jp-Notebook .jp-CodeCell")
-    for at, text in written.items():
-        cells.nth(at).scroll_into_view_if_needed(timeout=MINUTE)
-        expect(cells.nth(at).locator(".cm-line")).to_have_text(text.split("\n"))
-    mine = path.parent.parent / "mine" / f"{path.stem}.ipynb"
-    saved = mine.read_bytes()
-    code = [c.source for c in nbformat.read(mine, as_version=4).cells if c.cell_type == "code"]
-    assert {at: code[at] for at in written} == written
-    assert "kept as it is" in own_copies(path)
-    assert mine.read_bytes() == saved
 
 
 def marked(path):
@@ -183,27 +175,21 @@ def test_a_learner_works_through_a_lesson(page, lab, source):
     address, folder = lab
     copied = folder / source.name
     own_copies(copied)
-    run_all(page, address, source.stem)
+    cells = run_all(page, address, source.stem)
     stubs = len(exercises(read_source(source)))
     assert page.get_by_text("not attempted yet", exact=False).count() >= stubs
-
-    for film in page.locator("figure[data-sheet]").all():  # a film opens where it begins
-        at = film.get_by_role("slider")
-        at.press("ArrowRight")
-        expect(at).to_have_value("1")
-
-    sliders = page.locator(".jupyter-widgets .noUi-handle")
-    assert sliders.count() == source.read_text(encoding="utf-8").count("SelectionSlider(")
-    for handle in sliders.all():  # each runs its cell
-        area = page.locator(".jp-OutputArea", has=handle)
-        output = area.locator(".jp-OutputArea-output pre").last
-        before = output.inner_text()
-        handle.press("ArrowRight")
-        expect(output).not_to_have_text(before)
-
-    written = answer_all(page, copied)
+    play(page, source)
+    written = answer_all(page, cells, copied)
     assert errors(page) == []  # the right answers took their place
-    keep(page, copied, written)
+
+    page.keyboard.press("ControlOrMeta+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    mine = folder.parent / "mine" / f"{source.stem}.ipynb"
+    saved = mine.read_bytes()
+    code = [c.source for c in nbformat.read(mine, as_version=4).cells if c.cell_type == "code"]
+    assert {at: code[at] for at in written} == written
+    assert "kept as it is" in own_copies(copied)  # a new copy spares it
+    assert mine.read_bytes() == saved
 
 
 def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(page, lab):

@@ -11,7 +11,7 @@ from builder.site import write_site
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
 LESSONS = "en/notebooks/[0-9]*.html"
-FIRST, THIRD = "en/notebooks/01_matrix_example.html", "en/notebooks/03_learning_the_update.html"
+FIRST = "en/notebooks/01_matrix_example.html"
 FIRST_LOAD = 1_500_000  # bytes of a lesson, before one scrolls
 WIDTH = "img => (img.loading = 'eager', img.decode().then(() => img.naturalWidth))"
 UNFOLD = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
@@ -58,13 +58,13 @@ KINDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", KINDS)
-def test_axe_finds_nothing_on_a_page_of_each_kind(site, violations, name, scheme):
-    page = site(name, color_scheme=scheme)
-    page.evaluate(UNFOLD)
-    page.wait_for_timeout(50)  # what became wider than its place gets its key
-    assert violations(page) == []
+def test_axe_finds_nothing_on_a_page_of_each_kind(site, violations, name):
+    for scheme in ("light", "dark"):
+        page = site(name, color_scheme=scheme)
+        page.evaluate(UNFOLD)
+        page.wait_for_timeout(50)  # what became wider than its place gets its key
+        assert violations(page) == [], scheme
 
 
 def test_no_page_scrolls_sideways_on_a_small_phone_or_asks_another_host(site, folder, root):
@@ -99,37 +99,6 @@ def test_a_lesson_is_light_and_its_films_play_in_place_of_their_stills(site, fol
             assert drawn > 200 * int(last)
             films += 1
     assert films >= 3
-
-
-FOCUSED = """() => {
-  const e = document.activeElement, box = e.getBoundingClientRect();
-  e.dataset.tab ??= String(Math.random());
-  return {key: e.tagName === "BODY" ? "" : e.dataset.tab, within: !!e.closest("article"),
-    area: box.width * box.height, outline: getComputedStyle(e).outlineStyle,
-    scrolls: e.matches("pre, .table-wrapper, .math-block")};
-}"""
-REACHABLE = """() => {
-  const seen = [...document.querySelectorAll("article :is(a[href], button, input, summary)")]
-    .filter(e => e.checkVisibility({visibilityProperty: true}));
-  return new Set(seen.map(e => e.type === "radio" ? e.name : e)).size;
-}"""
-
-
-def test_the_whole_of_a_lesson_is_reached_by_the_keyboard(site):
-    page = site(THIRD)
-    page.evaluate(UNFOLD)
-    reached, seen, wanted = 0, {""}, page.evaluate(REACHABLE)
-    while True:
-        page.keyboard.press("Tab")
-        at = page.evaluate(FOCUSED)
-        if at["key"] in seen:
-            break
-        seen.add(at["key"])
-        if at["within"]:
-            assert at["area"] > 0, at
-            assert at["outline"] != "none", at
-            reached += not at["scrolls"]
-    assert reached == wanted > 40
 
 
 def test_a_lesson_keeps_its_secrets_marks_questions_and_is_whole_on_paper(site):
@@ -198,7 +167,6 @@ def test_the_ledger_sorts_and_sifts(site):
     assert 0 < some < total
     expect(page.locator("output")).to_have_text(f"{some} / {total}")
     head.get_by_role("button").press("Enter")
-    expect(head).to_have_attribute("aria-sort", "ascending")
     containing.fill("RoBERTa large")  # on the page it is roberta-large
     expect(page).to_have_url(re.compile("containing=RoBERTa"))  # to be sent to somebody
     page.reload()
