@@ -205,9 +205,12 @@ def test_a_lesson_its_questions_its_claims_and_whether_it_runs(tmp_path, monkeyp
     assert (button in page) == ("43 MB to load" in page) == bool(runs)
     assert f"(https://mybinder.org/v2/gh/somebody/lora/main?labpath=notebooks/{stem}" in page
     (form,) = re.findall('(?s)<form class="quiz".*?</form>', page)
-    assert form.count("<fieldset>") == 5
+    questions = stage.quizzes["matrix_example"]
     shown = re.findall(r'<a href="#cell-([\w-]+)">Where the lesson shows it', form)
-    assert [each.cell for each in stage.quizzes["matrix_example"]] == shown
+    assert [each.cell for each in questions] == shown
+    chosen = sum(bool(each.choices) for each in questions)
+    assert form.count(" data-right") == chosen + 5  # of the right choices, and of the verdicts
+    assert form.count(" data-number=") == 5 - chosen
     assert "\n\n" not in form  # for Markdown it is one piece
     know = (tmp_path / f"notebooks/know/{stem}.md").read_text(encoding="utf-8")
     notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
