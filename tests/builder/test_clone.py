@@ -76,12 +76,10 @@ def test_the_first_time_the_first_lesson_is_opened(ran, tmp_path, monkeypatch):
 RUNS = [
     (CORE, ["-q", "-x"], [*TWO, "loadfile", "-q", "-x"]),
     (CORE, ["--slow"], ["-m", "slow", *TWO, "worksteal"]),
-    (CORE, ["--browser"], ["tests/browser"]),
     (CORE, ["test_files.py", "-k", "others"], [FILES, "-k", "others"]),
     (CORE, ["tests/core", "-x"], ["tests/core", "-x"]),  # not from here, but in the clone
     (CORE, ["test_files.py::test_it", "-v"], [f"{FILES}::test_it", "-v"]),
     (clone.ROOT, ["-k", "figures"], ["-k", "figures"]),  # though a folder is called so
-    (clone.ROOT, ["--slow", "-k", "matrix"], ["-m", "slow", "-k", "matrix"]),
     (clone.ROOT, ["--browser", LAB], [str(clone.ROOT / LAB)]),
     (clone.ROOT, ["--browser", "-m", "smoke"], ["tests/browser", "-m", "smoke"]),
 ]
