@@ -64,11 +64,12 @@ FOLDED = [
 @pytest.mark.parametrize(("name", "said", "copied"), FOLDED)
 def test_the_copies_keep_the_answers_back_and_fold_what_tells_them(lesson, own, name, said, copied):
     asked = code("ask", 'guess = "?"  # more, or less\npredict(guess, 5)', "predict")
-    own(asked, code("shown", "print(5)"), text(name, said), text("last-why", "Last."))
+    asking = [text("lead", "Lead."), asked, code("shown", "print(5)")]
+    own(*asking, text(name, said), text("last-why", "Last."))
     made = nbformat.read(lesson.folder / "mine" / "07_small.ipynb", as_version=4)
-    question, _, why, last = made.cells
+    lead, question, _, why, last = made.cells
     assert question.source == "guess = None  # more, or less\npredict(guess, 5)"
-    assert (why.source, last.source) == (copied, "Last.")
+    assert (lead.source, why.source, last.source) == ("Lead.", copied, "Last.")
 
 
 # -- assignments ------------------------------------------------------------------------------
