@@ -116,20 +116,11 @@ def other_tensor(rng, folder):
     """Give one tensor, or all, other numbers, another type or another shape."""
     tensors = load_file(folder / WEIGHTS)
     dtype, factor = rng.choice(DTYPES), rng.choice([math.nan, math.inf, -math.inf, 1e300])
-    change = rng.choice(
-        [
-            lambda old: old * 2,
-            lambda old: old.double() * factor,
-            lambda old: old.abs().to(dtype),
-            lambda old: old.abs().to(dtype),
-            lambda old: old.flatten(),
-            lambda old: old[None],
-            lambda old: torch.ones(0),
-            lambda old: torch.ones(()),
-            lambda old: torch.cat([old.reshape(1, -1)] * 2),
-        ]
-    )
-    keys = sorted(tensors)
+    changes = [lambda old: old * 2, lambda old: old.double() * factor]
+    changes += [lambda old: old.abs().to(dtype)] * 2
+    changes += [torch.flatten, lambda old: old[None], lambda old: torch.cat([old] * 2)]
+    changes += [lambda old: torch.ones(rng.choice([(), 0]))]
+    change, keys = rng.choice(changes), sorted(tensors)
     for key in rng.choice([keys, [rng.choice(keys)]]):
         tensors[key] = change(tensors[key])
     save_file(tensors, folder / WEIGHTS)
@@ -168,16 +159,16 @@ def other_bytes(rng, folder):
 
 
 def hostile_header(rng, folder):
-    key = f"{PREFIX}a.lora_A.weight"
-    own = {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]}
-    changes = [{"dtype": rng.choice(["F4", "F6_E2M3", "F8_E8M0", "X", "", "C64", "U64", 7])}]
-    changes += [{"shape": rng.choice([[1] * 99, [0, 2**62], [0, 2**64 - 1], [2**63], [-1], [2.5]])}]
+    key, own = (
+        f"{PREFIX}a.lora_A.weight",
+        {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]},
+    )
+    changes = [{"dtype": rng.choice(["F4", "F8_E8M0", "X", "", "C64", "U64", 7])}]
+    changes += [{"shape": rng.choice([[1] * 99, [0, 2**62], [2**63], [-1], [2.5]])}]
     changes += [{"data_offsets": rng.choice([[32, 0], [0, 2**63], [0], [1, 33], None])}]
-    header = json.dumps({key: own | rng.choice(changes), "__metadata__": {"format": "pt"}})
-    double = json.dumps({key: own})[:-1] + ", " + json.dumps({key: own})[1:]
-    text = rng.choice([header, header, header, double, "[" * 10**5, '{"a":' * 10**4, "\ud800"])
-    raw = text.encode("utf-8", "surrogatepass")
-    size = rng.choice([len(raw), len(raw), len(raw), 2**63, 2**64 - 1, 0])
+    header = json.dumps({key: own | rng.choice(changes)})
+    raw = rng.choice([header, header, "[" * 10**5, "\ud800"]).encode("utf-8", "surrogatepass")
+    size = rng.choice([len(raw), len(raw), len(raw), 2**63, 0])
     (folder / WEIGHTS).write_bytes(size.to_bytes(8, "little") + raw + bytes(32))
 
 
@@ -206,39 +197,28 @@ NO_FILES = [
 
 
 def something_else(rng, folder):
-    """Put a link, or something that is no file, in the place of a file or of a folder of ours."""
-    path = folder / rng.choice([*FILES, *FILES, COMMITTED, SAVING])
-    aside, other = folder.parent / f"aside-{path.name}", folder.parent / "other"
-    how = rng.randrange(4)
+    """Put a link, or what others or a killed save may leave, in the place of what is ours."""
+    path = folder / rng.choice([*FILES, COMMITTED, SAVING])
+    aside = folder.parent / f"aside-{path.name}"
+    how = rng.randrange(5)
     if path.name in FILES:
         path.rename(aside)
+    elif how > 2:  # what a killed save leaves
+        saved_adapter(path, rng.randrange(99))
+        (path / rng.choice([".tmpAbC", ".tmpAbC", "mine.txt"])).write_bytes(bytes(99))
+        return
     if how == 0 and path.name in FILES:  # as in the cache of Hugging Face: all is well, elsewhere
         path.symlink_to(rng.choice([aside, f"../{aside.name}"]))
     elif how == 1:
-        rng.choice(NO_FILES)(other)
-        path.symlink_to(other)
+        rng.choice(NO_FILES)(folder.parent / "other")
+        path.symlink_to(folder.parent / "other")
     else:
         rng.choice(NO_FILES)(path)
 
 
-def unfinished(rng, folder):
-    """What a killed save leaves, and what others may have put there."""
-    path = folder / rng.choice([COMMITTED, SAVING])
-    path.mkdir()
-    how = rng.randrange(4)
-    if how == 0:
-        saved_adapter(path, rng.randrange(99))
-    elif how == 1:
-        (path / ".tmpAbC").write_bytes(bytes(99))
-    elif how == 2:
-        (path / "mine.txt").write_text("mine")
-    else:
-        (path / rng.choice(FILES)).mkdir()
-
-
 # A damage that leaves nothing to read comes after those that read.
 DAMAGES = [other_tensor, other_tensor, other_keys, other_keys, other_bytes, other_bytes]
-DAMAGES += [hostile_header, hostile_json, hostile_json, something_else, something_else, unfinished]
+DAMAGES += [hostile_header, hostile_json, hostile_json, *[something_else] * 3]
 
 
 def file_in(folder, name):
@@ -261,18 +241,6 @@ def by_the_equation(folder):
         return net(X.double())
 
 
-def by_peft(folder):
-    """Return PEFT's outputs, or None if it does not load the folder (or would make up a part)."""
-    if (folder / COMMITTED).exists():
-        return None
-    try:
-        if not all(key.startswith(PREFIX) for key in load_file(folder / WEIGHTS)):
-            return None
-        return quietly(peft.PeftModel.from_pretrained, flat_net(), str(folder)).eval()(X)
-    except Exception:  # of any kind, and often far from the cause
-        return None
-
-
 def check_folder(seed, root):
     """Damage a folder once or twice, then load and save: each is right, or refused."""
     if not hasattr(os, "mkfifo"):
@@ -293,9 +261,7 @@ def check_folder(seed, root):
     loaded, said = attempt(checkpoint.load_adapter, model, folder)
     assert seen.of_folder(folder) == there
     if not said:
-        outputs, theirs = loaded(X), by_peft(folder)
-        assert close([outputs], [by_the_equation(folder)])
-        assert theirs is None or close([outputs], [theirs])
+        assert close([loaded(X)], [by_the_equation(folder)])
     check_save(folder, there, rng)
     return "refused" if said else "equal"
 
@@ -318,61 +284,42 @@ def check_save(folder, there, rng):
 # -- configurations ---------------------------------------------------------------------------
 
 
-ANY = [-1, 0, 1, 2, 3, 7, 10**9, 10**400, -(10**400), 2.0, 2.5, -0.5, 1e-300, 1e300]
-ANY += [math.nan, math.inf, True, False, None, "", "query", "head", ".*query", "all-linear"]
-ANY += ["body.layers.0.value", "(", "(?i).*QUERY", "a" * 999, "(?x)query #", "0", "true", "pissa"]
-ANY += ["none", "LORA", ")|(", r"body\.layers\.1\..*", "x\ny", [], {}, [1], [0, 1], ["query"]]
-ANY += [[None], [["query"]], ["query", "head"], {"query": 3}, {"query": "3"}, {"(": 1}]
-ANY += [{"value": 2.5}, {"a": {}}, {1: 2}]
-FINE = {
-    "target_modules": [["query"], ["value", "head"], "all-linear", r".*\.(query|value)"],
-    "r": [1, 2, 5],
-    "lora_alpha": [1, 0.25, 16, 3],
-    "lora_dropout": [0, 0.0, 0.5],
-    "use_rslora": [True, False],
-    "rank_pattern": [{}, {"query": 3}, {"^body": 2, "value": 1}, {r"0\.value|1\.query": 4}],
-    "alpha_pattern": [{}, {"head": 0.5}, {"value": 3, "query": 5}, {r".*\.\d\.query": 2}],
-    "modules_to_save": [None, ["head"], ["1.value"], []],
-    "layers_to_transform": [None, [0], 1, [1, 0], [7]],
-    "use_dora": [False, True],
-    "init_lora_weights": [True, "pissa"],
-}
+ANY = [-1, 0, 1, 3, 10**9, 10**400, 2.0, 2.5, -0.5, 1e-300, 1e300, math.nan, math.inf, True, False]
+ANY += [None, "", "query", "head", ".*query", "all-linear", "(", "(?i).*QUERY", "a" * 999, ")|("]
+ANY += [
+    "(?x)query #",
+    "true",
+    "pissa",
+    "none",
+    "LORA",
+    "x\ny",
+    [],
+    {},
+    [1],
+    [0, 1],
+    ["query"],
+    [None],
+]
+ANY += [
+    ["query", "head"],
+    {"query": 3},
+    {"query": "3"},
+    {"(": 1},
+    {"value": 2.5},
+    {"a": {}},
+    {1: 2},
+]
 PEFTS_FIELDS = sorted(peft.LoraConfig.__dataclass_fields__)
+OUR_FIELDS = sorted(LoraConfig.__dataclass_fields__)
 
 
-def check_config(seed, _):
-    """Ranks and scalings of a configuration are PEFT's, or it is refused."""
-    rng = random.Random(seed)
-    fields = {"target_modules": rng.choice([*FINE["target_modules"], ("query",)])}
-    for name in rng.sample(sorted(FINE), rng.randint(0, 4)):
-        fields[name] = rng.choice(FINE[name])
-    for name in rng.sample(sorted(FINE), rng.choice([0, 0, 1, 1, 2])):
-        fields[name] = rng.choice(ANY)
-    model, said = attempt(add, tiny_net(), fields)
-    if said:
-        return "refused"
-    # Here PEFT fails at an empty list, and at a 1 that means True.
-    if fields.get("layers_to_transform") == []:
-        del fields["layers_to_transform"]
-    if fields.get("init_lora_weights") == 1:
-        del fields["init_lora_weights"]
-    config = quietly(lambda: peft.LoraConfig(**copy.deepcopy(fields)))
-    theirs = quietly(peft.get_peft_model, tiny_net(), config)
-    expected = {}
-    for name, module in theirs.base_model.model.named_modules():
-        if isinstance(module, peft.tuners.lora.Linear):
-            expected[name] = module.r["default"], module.scaling["default"]
-    layers = adapt.lora_layers(model).items()
-    assert {name.removesuffix(".lora"): (m.r, m.scaling) for name, m in layers} == expected
-    return "equal"
-
-
-def check_field(seed, folder):
+def check_config(seed, folder):
     """Write a value into any field of a file of PEFT's: what loads has PEFT's outputs."""
     rng = random.Random(seed)
     model = add(tiny_net(), {"target_modules": ["query"], "r": 2, "lora_alpha": 6})
     checkpoint.save_adapter(scramble(model, seed), folder)
-    edit(folder, **{rng.choice(PEFTS_FIELDS): rng.choice(ANY)})
+    some = rng.sample(rng.choice([PEFTS_FIELDS, OUR_FIELDS]), rng.choice([1, 1, 2]))
+    edit(folder, **{name: rng.choice(ANY) for name in some})
     there = seen.of_folder(folder)
     loaded, said = attempt(checkpoint.load_adapter, tiny_net(), folder)
     assert seen.of_folder(folder) == there
@@ -421,8 +368,8 @@ def changed(change):
     return build
 
 
-def bind_forward(layer):
-    layer.forward = types.MethodType(nn.Linear.forward, layer)  # a copy of it is bound to the copy
+def bound(layer):
+    return types.MethodType(nn.Linear.forward, layer)  # a copy of it is bound to the copy
 
 
 LEAVES = {
@@ -434,7 +381,7 @@ LEAVES = {
     "float16": changed(nn.Linear.half),
     "hook": changed(lambda layer: layer.register_forward_hook(lambda *_: None)),
     "hook before": changed(lambda layer: layer.register_forward_pre_hook(lambda *_: None)),
-    "another forward": changed(bind_forward),
+    "another forward": changed(lambda layer: setattr(layer, "forward", bound(layer))),
     "row of zeros": changed(lambda layer: nn.init.zeros_(layer.weight[:1])),
     "pruned": changed(lambda layer: prune.random_unstructured(layer, "weight", 0.3)),
     "weight_norm": changed(nn.utils.weight_norm),
@@ -458,7 +405,7 @@ class Tree(nn.Module):
         super().__init__()
         rng = random.Random(seed)
         torch.manual_seed(seed)
-        self.body, self.kinds, self.weight = nn.ModuleDict(), {}, 7.0
+        self.body, self.kinds, self.widths, self.weight = nn.ModuleDict(), {}, {}, 7.0
         kinds = COMMON if rng.random() < 0.6 else list(LEAVES)
         for number in range(rng.randint(1, 5)):
             k, d = (rng.choice([0, 1, 1, 2, 3, 5, 8]) for _ in "kd")
@@ -468,6 +415,7 @@ class Tree(nn.Module):
             box = nn.Sequential(inner) if rng.random() < 0.5 else nn.ModuleList([inner])
             self.body[f"box{number}"] = box
             self.kinds[f"body.box{number}.0.{name}"] = kind
+            self.widths[f"body.box{number}.0.{name}"] = k
         self.tie(rng.choice(["", "", "block", "layer", "weight", "data"]))
         self.merge = "an attribute"
         self.train(rng.random() < 0.3)
@@ -486,30 +434,21 @@ class Tree(nn.Module):
             if how == "data":
                 self.table.weight = nn.Parameter(leaf.weight.data)
 
-    def forward(self):
-        outputs = []
+    def inputs(self):
+        """Return an input for each layer that can run; it depends on its name and its width."""
+        found = {}
         for name, kind in self.kinds.items():
             if kind not in CANNOT_RUN:
-                layer = self.get_submodule(name)
-                outputs.append(layer(input_of(name, layer)))
+                generator = torch.Generator().manual_seed(len(name) + self.widths[name])
+                x = torch.randn(3, self.widths[name], generator=generator)
+                found[name] = x.to(getattr(torch, kind)) if "float" in kind else x
+        return found
+
+    def forward(self):
+        outputs = [self.get_submodule(name)(x) for name, x in self.inputs().items()]
         if hasattr(self, "table"):
             outputs.append(self.table.weight.detach().clone())
         return outputs
-
-
-def input_of(name, layer):
-    """Return an input for a layer, adapted or not, that depends on its name and its width."""
-    layer = getattr(layer, "lora", layer)  # of DoRA
-    layer = getattr(layer, "base", layer)
-    if isinstance(layer, Packed):
-        k, dtype = layer.in_features, torch.float32
-    elif isinstance(layer, nn.Linear):
-        k, dtype = layer.in_features, layer.weight.dtype
-    else:
-        (matrix, *_) = layer.parameters()
-        k, dtype = len(matrix), matrix.dtype
-    generator = torch.Generator().manual_seed(len(name) + k)
-    return torch.randn(3, k, generator=generator).to(dtype)
 
 
 def choose(rng, tree):
@@ -530,13 +469,12 @@ def choose(rng, tree):
 def expected_outputs(model, base):
     """Return what the equation says, in float64, of a model, from its layers before LoRA."""
     outputs = base()
-    can_run = [name for name, kind in base.kinds.items() if kind not in CANNOT_RUN]
-    for number, name in enumerate(can_run):
+    for number, (name, x) in enumerate(base.inputs().items()):
         layer, old = model.get_submodule(name), base.get_submodule(name)
         lora = getattr(layer, "lora", layer)
         if not isinstance(lora, LoRALinear):
             continue
-        x, y = input_of(name, old).double(), outputs[number].double()
+        x, y = x.double(), outputs[number].double()
         delta = lora.scaling * lora.lora_B.double() @ lora.lora_A.double()
         outputs[number] = y + x @ delta.T
         if isinstance(layer, DoRALinear):  # the base as a matrix, whatever it is made of
@@ -580,22 +518,19 @@ def check_model(seed, folder):
     _, said = attempt(checkpoint.save_adapter, model, folder)
     if not said:
         assert close(checkpoint.load_adapter(Tree(seed), folder)(), outputs, torch.float64)
-    merged = check_merge(model, outputs, plain, dtype)
-    adapt.unload(model)
-    if not merged:
-        assert close(model(), first, torch.float64)
-        types = [[type(m).__name__ for m in tree.modules()] for tree in (model, base)]
-        assert types[0] == types[1]
-    return "equal" if merged else "equal, not merged"
-
-
-@torch.no_grad()
-def check_merge(model, outputs, plain, dtype):
-    """Merge and come back, with all that may be done in between; return whether it was merged."""
     _, said = attempt(adapt.merge, model.eval())
     if said:
         assert close(model(), outputs, torch.float64)
-        return False
+        adapt.unload(model)
+        assert close(model(), first, torch.float64)
+        return "equal, not merged"
+    check_merged(model, outputs, plain, dtype)
+    return "equal"
+
+
+@torch.no_grad()
+def check_merged(model, outputs, plain, dtype):
+    """What is merged says the same, knows its old weights, and comes back to them."""
     assert close(model(), outputs, dtype)
     state = model.state_dict()
     for name, tensor in plain.items():
@@ -603,14 +538,9 @@ def check_merge(model, outputs, plain, dtype):
         for place in (stem, f"{stem}.base", f"{stem}.lora.base"):  # a wrapped layer lies deeper
             own = state.get(f"{place}.{last}")
             assert own is None or own.is_meta or close([own], [tensor], dtype), name
-    _, said = attempt(nn.Module.load_state_dict, model, state)
-    assert "unmerge() before loading" in said
     twin = copy.deepcopy(model)
-    adapt.unmerge(twin)
-    assert close(twin(), outputs, dtype)
     assert close(adapt.merge_and_unload(twin)(), outputs, dtype)
     assert not any(isinstance(module, LoRALinear) for module in twin.modules())
-    assert close(model(), outputs, dtype)
     weights = {n: layer.weight.clone() for n, layer in adapt.lora_layers(model).items()}
     adapt.unmerge(model)
     for name, layer in adapt.lora_layers(model).items():
@@ -620,7 +550,6 @@ def check_merge(model, outputs, plain, dtype):
         bound = eps(layer.base.weight.dtype) / 2 * (W.abs() + W0.abs())
         assert ((own - W0).abs() <= bound * (1 + 1e-3) + 1e-30).all()  # as is documented
     assert close(model(), outputs, dtype)
-    return True
 
 
 def check_counts(model, config, seed):
@@ -628,41 +557,15 @@ def check_counts(model, config, seed):
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     held = trained, sum(p.numel() for p in model.parameters())
     assert adapt.count_parameters(model) == held
+    if config.init_lora_weights == "pissa" or "packed" in model.kinds.values():
+        return  # what is tied to PiSSA's weight keeps the old one; what is packed counts unpacked
     method, targets = ("dora" if config.use_dora else "lora"), model.lora_config.target_modules
     counted, said = attempt(counting.count, Tree(seed), config.r, targets, method)
-    if config.init_lora_weights == "pissa":  # what is tied to its weight keeps the old one
-        return
-    if not said and "packed" not in model.kinds.values():
-        assert counted[:2] == held
-        assert counted.adapted_modules == len(adapt.lora_layers(model))
+    if not said:
+        assert counted == (*held, counted.base, len(adapt.lora_layers(model)))
 
 
 # -- what is done to a model afterwards -------------------------------------------------------
-
-
-def dtype_of(model):
-    return next(model.parameters()).dtype
-
-
-def take_step(step, model, taken, rng):
-    """Do one thing; return the model, and what was said if it was refused."""
-    said = None
-    if step in ("merge", "unmerge"):
-        _, said = attempt(getattr(adapt, step), model)
-    elif step == "put":
-        _, said = attempt(nn.Module.load_state_dict, model, taken)
-    elif step == "copy":
-        kept, model = model, copy.deepcopy(model)
-        attempt(adapt.unmerge, kept)  # the copy does not see it
-    elif step == "cast":
-        model.to(rng.choice([torch.float32, torch.float64, torch.bfloat16]))
-    elif step == "mode":
-        model.train(rng.random() < 0.5)
-    elif step == "meta":
-        empty = copy.deepcopy(model).to("meta")
-        with torch.no_grad():
-            assert empty(X.to("meta", dtype_of(empty))).shape == (3, 3)
-    return model, said
 
 
 def check_walk(seed, _):
@@ -678,87 +581,46 @@ def check_walk(seed, _):
     expected, dtype, outcome = model(X).detach(), torch.float32, "equal"
     taken = copy.deepcopy(model.state_dict())
     for _ in range(rng.randint(3, 9)):
-        step = rng.choice(["merge", "unmerge", "copy", "cast", "take", "put", "mode", "meta"])
-        model, said = take_step(step, model, taken, rng)
-        if step == "take":
+        said, step = None, rng.choice(["merge", "unmerge", "copy", "cast", "take", "put"])
+        if step in ("merge", "unmerge"):
+            _, said = attempt(getattr(adapt, step), model)
+        elif step == "put":
+            _, said = attempt(nn.Module.load_state_dict, model, taken)
+        elif step == "copy":
+            kept, model = model, copy.deepcopy(model)
+            attempt(adapt.unmerge, kept)  # the copy does not see it
+        elif step == "cast":
+            model.to(rng.choice([torch.float32, torch.float64, torch.bfloat16]))
+        else:
             taken = copy.deepcopy(model.state_dict())
-        if said:
-            outcome = "refused"
-        dtype = max(dtype, dtype_of(model), key=eps)
-        check_walked(model, expected, dtype)
-    check_walked(adapt.merge_and_unload(model), expected, dtype)
+        outcome = "refused" if said else outcome
+        dtype = max(dtype, model.head.weight.dtype, key=eps)
+        assert close([model(X.to(model.head.weight.dtype))], [expected], dtype)
+    plain = adapt.merge_and_unload(model)
+    assert close([plain(X.to(plain.head.weight.dtype))], [expected], dtype)
     return outcome
 
 
-def check_walked(model, expected, dtype):
-    """Assert that ΔW is counted once; in training, a merged model says that it cannot train."""
-    x = X.to(dtype_of(model))
-    if model.training and any(getattr(module, "merged", False) for module in model.modules()):
-        _, said = attempt(nn.Module.__call__, model, x)
-        assert "a merged LoRALinear cannot train" in said
-    with torch.no_grad():
-        assert close([model(x)], [expected], dtype)
-
-
-# What holds → a check of one case, how many are always checked and how many in the slow test, and
-# outcomes that must be among those of each part.
+# What holds → a check of one case, how many are always checked, and where the slow test ends.
 GENERATED = {
-    "a folder is read rightly or refused": (check_folder, 100, 2000, {"equal", "refused"}),
-    "a configuration is PEFT's or refused": (check_config, 200, 3000, {"equal", "refused"}),
-    "a field of a file is PEFT's or refused": (check_field, 120, 2000, {"equal", "refused"}),
-    "a model is right or refused": (check_model, 150, 3000, {"equal", "refused"}),
-    "no output is wrong in silence": (check_walk, 60, 1000, {"equal", "refused"}),
+    "a folder is read rightly or refused": (check_folder, 100, 2000),
+    "a configuration is PEFT's or refused": (check_config, 200, 3000),
+    "a model is right or refused": (check_model, 150, 3000),
+    "no output is wrong in silence": (check_walk, 60, 1000),
 }
 
 
-@pytest.mark.parametrize("part", [*range(5), pytest.param("more", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", GENERATED)
-def test_of_generated_cases(what, part, tmp_path):
-    check, few, many, outcomes = GENERATED[what]
-    seeds = range(few, many)
-    if part != "more":
-        seeds = range(few * part // 5, few * (part + 1) // 5)
+def test_of_generated_cases(what, many, tmp_path):
+    check, *limits = GENERATED[what]
+    seeds = range(*limits) if many else range(limits[0])
     found = Counter(check(seed, tmp_path / str(seed)) for seed in seeds)
     print(found)
-    assert found.keys() >= outcomes
+    assert found.keys() >= {"equal", "refused"}
 
 
-# -- what was found ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("layer", "fields", "message"),
-    [
-        (None, {"target_modules": "all-linear"}, "target_modules must match a linear layer"),
-        (None, {"target_modules": [""]}, "target_modules must match a linear layer"),
-        (None, {"target_modules": ".*"}, "target_modules must match a linear layer"),
-        ("pruned", {"init_lora_weights": "pissa"}, "0 makes its weight anew at each call"),
-        ("weight_norm", {"init_lora_weights": "pissa"}, "0 makes its weight anew at each call"),
-        ("plain", {"lora_alpha": 1e300}, "lora_alpha must be greater than 0 and finite"),
-    ],
-)
-def test_a_model_or_a_configuration_that_does_not_serve_says_why(layer, fields, message):
-    model = nn.Sequential(LEAVES[layer](4, 4)) if layer else nn.Linear(4, 4)
-    _, said = attempt(add, model, {"target_modules": ["0"], "r": 2, **fields})
-    assert said.startswith(message)
-
-
-def test_many_patterns_take_no_longer_than_patience():
-    """They were compared pair by pair, and compiled anew for each layer."""
-    many = {f"a{i}": 1 for i in range(500)}
-    fields = {"target_modules": ["query"], "rank_pattern": many, "alpha_pattern": many}
-    assert add(tiny_net(), fields).body.layers[0].query.r == 8
-
-
-def test_dora_of_a_row_of_zeros_has_finite_gradients():
-    """PEFT divides 0 by 0."""
-    model = nn.Sequential(LEAVES["row of zeros"](3, 2))
-    add(model, {"target_modules": ["0"], "r": 1, "use_dora": True})
-    model(torch.ones(1, 3)).sum().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
-
-
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
 def test_what_is_saved_whole_may_hold_other_numbers_than_real_ones(dtype, tmp_path):
     def make(*numbers):
         model = flat_net()
