@@ -1,13 +1,11 @@
 """`lora-edu finetune` on tiny models made here: what it leaves, resumes, spreads and refuses."""
 
-import ast
 import contextlib
 import csv
 import functools
 import io
 import itertools
 import json
-import math
 import os
 import re
 import shlex
@@ -30,16 +28,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    BertForMaskedLM,
-    BertModel,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from lora_edu import adapt, assets, chat, finetune
+from lora_edu import assets, chat, finetune
 from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
 from lora_edu.finetune import Chats, Texts, read_chats, read_table, split
@@ -57,13 +48,14 @@ TALKS += [(f"Do you know a {word}?", word.upper()) for word in ANIMALS]
 SORT = ["--text", "text", "--label", "kind", "--batch-size", "8", "--epochs", "3", "--lr", "1e-2"]
 TALK = ["--batch-size", "2", "--epochs", "3", "--lr", "1e-2", "--warmup", "0.1"]
 COLUMNS = ["--prompt", "question", "--response", "answer"]
+ADAPTER = "adapter_model.safetensors"
 
 
-def bert(folder, kind=BertModel, dropout=0.1):
+def bert(folder, kind=transformers.BertModel, dropout=0.1):
     """Write a model of two layers and its tokenizer, as transformers does; return the folder."""
     vocabulary = {word: number for number, word in enumerate(sum(KINDS.values(), WORDS))}
     transformers.BertTokenizer(vocab=vocabulary).save_pretrained(folder)
-    config = BertConfig(
+    config = transformers.BertConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         vocab_size=len(vocabulary), max_position_embeddings=LENGTH, initializer_range=0.2,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
@@ -127,10 +119,6 @@ def metrics(out):
     return json.loads((out / "metrics.json").read_text())
 
 
-def adapter(out):
-    return load_file(out / "adapter_model.safetensors")
-
-
 def finished(model, data, options, out):
     run = Run(model, data, options, out, "")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -170,14 +158,12 @@ def run(request):
 def refused(tmp_path, capsys):
     """Return a function: a command ends with code 2 and one line with a message, and no files."""
 
-    def check(arguments, message, printed=""):
+    def check(arguments, message):
         capsys.readouterr()
         assert main(arguments) == 2
         out, error = capsys.readouterr()
-        assert out == printed
-        assert error.startswith("lora-edu: ")
+        assert (out, error[:10], error.count("\n")) == ("", "lora-edu: ", 1)
         assert message in error
-        assert error.count("\n") == 1
         assert len(error) < 1100
         assert not (tmp_path / "out").exists()
 
@@ -187,50 +173,29 @@ def refused(tmp_path, capsys):
 # -- what it leaves ---------------------------------------------------------------------------
 
 
-def test_it_leaves_an_adapter_its_metrics_and_nothing_half_done(run):
+def test_it_leaves_an_adapter_that_peft_loads_as_is_printed_and_counts_as_peft_does(run):
     assert sorted(path.name for path in run.out.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "checkpoints", "merged",
-        "metrics.json", "settings.json",
+        "adapter_config.json", ADAPTER, "checkpoints", "merged", "metrics.json", "settings.json",
     ]  # fmt: skip
-    # A checkpoint is an adapter as well, and without the frozen weights.
-    last = len(metrics(run.out)["loss"])
+    found, base = metrics(run.out), run.load()
+    last = len(found["loss"])  # a checkpoint is an adapter as well, without the frozen weights
     checkpoints = sorted(path.name for path in (run.out / "checkpoints").iterdir())
     assert checkpoints == [f"checkpoint-{last // 20 * 20}", f"checkpoint-{last}"]
-    saved, final = adapter(run.out / "checkpoints" / checkpoints[1]), adapter(run.out)
-    assert saved.keys() == final.keys()
-    assert all(torch.equal(saved[name], final[name]) for name in final)
-    assert metrics(run.out)["versions"].keys() == {"lora_edu", "torch", "transformers"}
+    assert found["versions"].keys() == {"lora_edu", "torch", "transformers"}
 
-
-def test_peft_loads_it_by_the_lines_that_are_printed(run):
     names = {"AutoModelForSequenceClassification": AutoModelForSequenceClassification}
     names |= {"PeftModel": peft.PeftModel, "peft": peft, "transformers": transformers}
     exec(textwrap.dedent(run.printed[run.printed.index("  base = ") :]), names)
-
-    before, theirs = run.logits(run.load()), run.logits(names["model"])
+    before, theirs = run.logits(base), run.logits(names["model"])
     assert (theirs - before).abs().max() > 0.1
-    torch.testing.assert_close(run.logits(load_adapter(run.load(), run.out)), theirs)
+    for folder in (run.out, run.out / "checkpoints" / checkpoints[1]):
+        torch.testing.assert_close(run.logits(load_adapter(run.load(), folder)), theirs)
     merged = run.logits(run.load(run.out / "merged"))
     torch.testing.assert_close(merged, theirs, atol=1e-4, rtol=1e-4)
     kept, own = (AutoTokenizer.from_pretrained(f) for f in (run.out / "merged", run.model))
     assert (kept.chat_template, kept.get_vocab()) == (own.chat_template, own.get_vocab())
 
-
-@pytest.mark.parametrize("kind", [Texts, Chats])
-def test_the_printed_lines_take_any_path(kind):
-    windows = r"C:\Users\Zoë Nguyễn"
-    printed = kind.use.format(out=windows, folder=windows, labels=2)
-    code = ast.parse(textwrap.dedent(printed[printed.index("  base = ") :]))
-    paths = [node.value for node in ast.walk(code) if isinstance(node, ast.Constant)]
-    assert [path for path in paths if isinstance(path, str)] == [windows, windows]
-    if kind is Chats:
-        assert printed.startswith(f'lora-edu chat "{windows}" --adapter "{windows}"\n')
-
-
-def test_what_is_frozen_and_what_trains_is_counted_as_peft_counts(run):
-    sizes = metrics(run.out)["parameters"]
-    base = run.load()
-    head = ["classifier"] if hasattr(base, "classifier") else []
+    sizes, head = found["parameters"], ["classifier"] if hasattr(base, "classifier") else []
     assert sizes["head"] == sum(p.numel() for n, p in base.named_parameters() if n[:10] in head)
     assert sizes["frozen"] == base.num_parameters() - sizes["head"]
     config = peft.LoraConfig(r=8, target_modules="all-linear", modules_to_save=head)
@@ -247,9 +212,8 @@ def test_what_is_right_is_counted_in_the_metrics(texts):
     chosen = split(rows, kinds, seed=0)
     merged = texts.load(texts.out / "merged")
     assert merged.config.label2id == {"fruit": 0, "vehicle": 1}
-    said = texts.logits(merged, rows).argmax(-1)
     right = {"train": [], "validation": []}
-    for row, place, kind in zip(rows, said, kinds, strict=True):
+    for row, place, kind in zip(rows, texts.logits(merged, rows).argmax(-1), kinds, strict=True):
         part = "validation" if row in chosen else "train"
         right[part].append(found["labels"][place] == kind)
     for part, size in (("train", 144), ("validation", 16)):
@@ -257,20 +221,6 @@ def test_what_is_right_is_counted_in_the_metrics(texts):
     assert found["validation"]["accuracy"] > 0.8  # it did learn
     assert len(found["loss"]) == 3 * 144 / 8
     assert found["truncated"] == 0
-
-
-def test_a_merged_model_that_is_in_use_stays_whole(texts, tmp_path, monkeypatch):
-    def refuse(path, to):  # as on Windows, while somebody has opened a file in it
-        raise PermissionError(13, "in use", str(path))
-
-    folder = shutil.copytree(texts.out / "merged", tmp_path / "merged")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(adapt, "merge_and_unload", lambda model: model)
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError, match="in use"):
-        finetune._write_merged(texts.load(), AutoTokenizer.from_pretrained(folder), tmp_path)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
 def test_the_way_on_in_the_readme(texts, tmp_path, monkeypatch):
@@ -286,17 +236,17 @@ def test_the_way_on_in_the_readme(texts, tmp_path, monkeypatch):
     exec(code, names)
 
     assert names["base"].config.id2label == {0: "fruit", 1: "vehicle"}
-    found = texts.logits(load_adapter(texts.load(), tmp_path / "topics-2"))
+    before, after = (load_adapter(texts.load(), Path(f)) for f in ("topics", "topics-2"))
+    found = texts.logits(after)
     torch.testing.assert_close(found, texts.logits(names["model"]), atol=1e-5, rtol=0)
-    before, after = adapter(tmp_path / "topics"), adapter(tmp_path / "topics-2")
-    assert before.keys() == after.keys()
-    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert not torch.equal(found, texts.logits(before))
 
 
 @pytest.mark.parametrize("saved", [["bert.pooler.dense", "classifier"], ["classifier"]])
 def test_what_starts_anew_is_in_the_adapter(saved, texts, tmp_path):
     """A pooler that is not there; a head for five labels, of a regression."""
-    folder = bert(tmp_path / "model", BertForMaskedLM if len(saved) > 1 else BertModel)
+    kind = transformers.BertForMaskedLM if len(saved) > 1 else transformers.BertModel
+    folder = bert(tmp_path / "model", kind)
     if saved == ["classifier"]:
         five = {"num_labels": 5, "problem_type": "regression"}
         model = AutoModelForSequenceClassification.from_pretrained(folder, **five)
@@ -304,7 +254,7 @@ def test_what_starts_anew_is_in_the_adapter(saved, texts, tmp_path):
     assert main(texts.command(tmp_path / "out", "--epochs", "1", model=folder)) == 0
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["modules_to_save"] == saved
-    head = adapter(tmp_path / "out")["base_model.model.classifier.weight"]
+    head = load_file(tmp_path / "out" / ADAPTER)["base_model.model.classifier.weight"]
     assert head.shape == (2, 32)
 
 
@@ -312,31 +262,36 @@ def test_what_starts_anew_is_in_the_adapter(saved, texts, tmp_path):
 
 
 def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch):
-    """After its first checkpoint, with dropout: the random numbers must go on as well."""
+    """After its first checkpoint, with dropout: the random numbers must go on as well.
+
+    It may then be merged, and be given by other paths.
+    """
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    arguments = run.command(out, "--resume")  # nothing to resume yet: it begins
     with monkeypatch.context() as patch:
         patch.setattr(finetune._Progress, "on_save", stop, raising=False)
-        assert main(arguments) == 130
+        assert main(run.command(out, "--resume")) == 130  # nothing to resume yet: it begins
     assert not (out / "metrics.json").exists()
     cut_off = out / "checkpoints" / "checkpoint-21"  # newer than all, but not whole
     cut_off.mkdir()
     (cut_off / "trainer_state.json").write_text('{\n  "global_step": 21')
-
     assert main(run.command(out)) == 2  # without --resume, nothing is touched
-    assert main(arguments) == 0
+
+    shutil.copytree(run.model, tmp_path / "model")
+    data = shutil.copy(run.data, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    how = {"data": Path(data).name, "model": "model"}
+    assert main(run.command("out/", "--resume", "--merge", **how)) == 0
     assert metrics(out) == metrics(run.out)
-    assert (out / "adapter_model.safetensors").read_bytes() == (
-        run.out / "adapter_model.safetensors"
-    ).read_bytes()
+    for name in (ADAPTER, "merged/model.safetensors"):
+        assert (out / name).read_bytes() == (run.out / name).read_bytes()
 
 
-@pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth",
-                                  "adapter_model.safetensors", "trainer_state.json"])  # fmt: skip
+@pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth", ADAPTER,
+                                  "trainer_state.json"])  # fmt: skip
 @pytest.mark.parametrize("how", ["cut", "overwritten", "emptied"])
 def test_a_damaged_checkpoint_gives_way_to_an_older_one(texts, file, how, tmp_path):
     folder = shutil.copytree(texts.out / "checkpoints", tmp_path / "checkpoints")
@@ -351,22 +306,6 @@ def test_a_damaged_checkpoint_gives_way_to_an_older_one(texts, file, how, tmp_pa
     assert finetune._last(folder) == str(older)
     shutil.rmtree(older)
     assert finetune._last(folder) is None
-
-
-def test_a_run_is_resumed_by_any_path_and_can_still_be_merged(run, tmp_path, monkeypatch):
-    """Its last checkpoint is damaged, so it trains a little; --merge may come later."""
-    out = shutil.copytree(run.out, tmp_path / "out")
-    shutil.rmtree(out / "merged")
-    newest = max((out / "checkpoints").iterdir())
-    (newest / "optimizer.pt").write_bytes(b"")
-    shutil.copytree(run.model, tmp_path / "model")
-    data = shutil.copy(run.data, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    how = {"data": Path(data).name, "model": "model"}
-    assert main(run.command("out/", "--resume", "--merge", **how)) == 0
-    assert metrics(out) == metrics(run.out)
-    for name in ("adapter_model.safetensors", "merged/model.safetensors"):
-        assert (out / name).read_bytes() == (run.out / name).read_bytes()
 
 
 def test_a_run_is_not_resumed_with_other_options_texts_or_weights(run, tmp_path, capsys):
@@ -407,9 +346,8 @@ class Counting(torch.nn.parallel.DistributedDataParallel):
 
 torch.nn.parallel.DistributedDataParallel = Counting
 code = main(sys.argv[1:])
-# In one piece each: two processes write into one pipe.
-sys.stdout.write(f"sent {{sum(sent)}}\\n")
-sys.stdout.write(f"open {{torch.distributed.is_initialized()}}\\n")
+# In one piece: two processes write into one pipe.
+sys.stdout.write(f"sent {{sum(sent)}}, open {{torch.distributed.is_initialized()}}\\n")
 sys.exit(code)
 """
 
@@ -435,15 +373,14 @@ def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path, 
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=0, atol=1e-4)
     assert one["loss"][0] - min(one["loss"]) > 0.1  # there was something to agree on
     assert two["validation"] == one["validation"]
-    trained, same = adapter(tmp_path / "one"), adapter(tmp_path / "two")
-    for name in trained:
-        torch.testing.assert_close(same[name], trained[name], atol=1e-4, rtol=0)
+    trained, same = (load_file(tmp_path / name / ADAPTER) for name in ("one", "two"))
+    torch.testing.assert_close(same, trained, atol=1e-4, rtol=0)
     lora, full = (sum(t.nbytes for t in w) for w in (trained.values(), texts.load().parameters()))
     lines = process.stdout.splitlines()
     assert sum(line.startswith("texts: ") for line in lines) == 1  # one process speaks
     assert f"bytes all-reduced each step: {lora:_}; full: {full:_}" in lines
-    assert [line for line in lines if line.startswith("sent")] == [f"sent {54 * lora}"] * 2
-    assert [line for line in lines if line.startswith("open")] == ["open False"] * 2
+    sent = [line for line in lines if line.startswith("sent")]
+    assert sent == [f"sent {54 * lora}, open False"] * 2
     assert "all-reduced" not in texts.printed
 
 
@@ -466,22 +403,23 @@ def losses_of(model, tokenizer, question, answer):
     return cross_entropy(logits, ids[0, start:], reduction="none")
 
 
-def test_the_perplexity_is_that_of_the_answers_held_out(chats):
-    found = metrics(chats.out)
+def test_the_perplexity_and_the_answers_are_of_what_was_held_out(chats):
+    """The first logged loss, of two rows that the Trainer drew, is the mean over their answers."""
+    after = metrics(chats.out)
+    before, ((question, _),) = after["before"], after["answers"]
     base, tokenizer = chat.load(chats.model)
     tuned = load_adapter(chat.load(chats.model)[0], chats.out).eval()
-    ((question, _),) = found["answers"]
-    assert found["texts"] == len(TALKS) // 10 == 1
-    for told, speaks in ((found["before"], base), (found, tuned)):
+    for told, speaks in ((before, base), (after, tuned)):
         each = losses_of(speaks, tokenizer, question, dict(TALKS)[question])
         assert told["perplexity"] == pytest.approx(each.mean().exp().item(), rel=1e-4)
         assert told["answers"] == [[question, *chat.answers(speaks, tokenizer, [question], 60)]]
-    assert found["perplexity"] < found["before"]["perplexity"] / 2
-    before, after = found["before"], found
+    assert after["perplexity"] < before["perplexity"] / 2
     said = f"held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}\n\n{question}\n"
     assert said in chats.printed
-    assert len(found["loss"]) == 3 * math.ceil(15 / 2)
-    assert found["truncated"] == 0
+    assert (after["texts"], after["truncated"], len(after["loss"])) == (1, 0, 24)
+    kept = [losses_of(base, tokenizer, *row) for row in TALKS if row[0] != question]
+    means = [torch.cat(two).mean().item() for two in itertools.combinations(kept, 2)]
+    assert min(abs(mean - after["loss"][0]) for mean in means) < 1e-4
 
 
 def test_each_token_of_an_answer_weighs_alike_in_the_perplexity(chats, tmp_path):
@@ -494,31 +432,22 @@ def test_each_token_of_an_answer_weighs_alike_in_the_perplexity(chats, tmp_path)
     assert found["perplexity"] == pytest.approx(each.mean().exp().item(), rel=1e-4)
 
 
-def test_the_loss_of_a_batch_is_the_mean_over_its_tokens(chats):
-    """The first logged loss, from the rows that the Trainer drew: the mean over all that counts."""
-    ((held_out, _),) = metrics(chats.out)["answers"]
-    model, tokenizer = chat.load(chats.model)
-    kept = [losses_of(model, tokenizer, *row) for row in TALKS if row[0] != held_out]
-    means = [torch.cat(two).mean().item() for two in itertools.combinations(kept, 2)]
-    assert min(abs(mean - metrics(chats.out)["loss"][0]) for mean in means) < 1e-4
-
-
 def test_checkpointing_changes_memory_and_not_the_result(chats, tmp_path):
     assert main(chats.command(tmp_path / "out", "--gradient-checkpointing")) == 0
     found = metrics(tmp_path / "out")["loss"]
     assert found == pytest.approx(metrics(chats.out)["loss"], rel=1e-4)
 
 
-def test_every_turn_of_the_model_counts_in_a_conversation(chats, tmp_path):
+def test_every_turn_of_the_model_counts_in_a_conversation(chats, tmp_path, capsys):
     """And what a question holds does not steer the terminal."""
     start = [{"role": "system", "content": "Be brief."}, *said("\x1b[31mred", "b")]
     data = jsonl(tmp_path / "a.jsonl", [[*start, *said("c", "d")], start, said("\x1b[2J", "b")])
     run = chats._replace(options=["--batch-size", "2", "--epochs", "1"])
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main(run.command(tmp_path / "out", data=data)) == 0
+    assert main(run.command(tmp_path / "out", data=data)) == 0
     assert metrics(tmp_path / "out")["texts"] == 1
-    assert re.search(r"\\x1b\[(31mred|2J)", printed.getvalue())
-    assert "\x1b" not in printed.getvalue()
+    printed = capsys.readouterr().out
+    assert re.search(r"\\x1b\[(31mred|2J)", printed)
+    assert "\x1b" not in printed
 
 
 def test_it_speaks_in_the_chat(chats, monkeypatch, capsys):
@@ -535,16 +464,11 @@ PAIRS = "question,answer\na,b\nc,d\n"
 BAD = [
     (None, [], "No such file or directory"),
     (GOOD, ["--text", "body"], "has no column 'body', only ['text', 'kind']"),
-    (GOOD, ["--label", "class"], "has no column 'class', only ['text', 'kind']"),
-    ("", [], "has no column 'text', only []"),
     ("\n\n\n", [], "has no column 'text', only []"),
     ("text;kind\na;b\n", [], "only ['text;kind'] (columns are separated by ',')"),
     ("text,kind\n", [], "must have two labels or more, got 0 rows"),
     (GOOD + "   ,fruit\n", [], "line 6: an empty text"),
-    (GOOD + "apple,\n", [], "line 6: an empty kind"),
     (GOOD + "apple\n", [], "line 6, is no CSV: 1 fields, not 2: is a ',' unquoted?"),
-    (GOOD + "red, green,fruit\n", [], "line 6, is no CSV: 3 fields, not 2: is a ',' unquoted?"),
-    (GOOD + '"red,fruit\n', [], "is no CSV: unexpected end of data"),
     (GOOD + '"' + "red,fruit\n" * 20_000, [], "is no CSV: unexpected end of data"),
     ("text,kind\nfig,fruit\nplum,fruit\n", [], "two labels or more, got 2 rows, ['fruit']"),
     ("text,kind\nfig,fruit\ncar,vehicle\n", [], "a label must have two texts or more"),
@@ -553,31 +477,16 @@ BAD = [
     ("text,text,kind\na,b,c\n", [], "must have two columns, and one of the name 'text'"),
     (GOOD, ["--label", "text"], "must have two columns, and one of the name 'text'"),
     (GOOD + "p\xeache,fruit\n", [], "in UTF-8: 'utf-8' codec can't decode byte 0xea"),
-    (GOOD.encode("utf-16"), [], "in UTF-8: 'utf-8' codec can't decode byte 0xff"),
-    (GOOD.encode("utf-16-le"), [], "has no column 'text', only ['t\\x00e\\x00x\\x00t\\x00'"),
-    (GOOD.encode("utf-32"), [], "in UTF-8: 'utf-8' codec can't decode byte 0xff"),
     (GOOD, ["--max-length", "2"], "max_length 2 leaves no token of the text 'apple'"),
-    (GOOD, ["--max-length", "1"], "max_length 1 leaves no token of the text 'apple'"),
-    (GOOD, ["--rank", "1000000000"], "r must be at most 1000 for bert.encoder.layer.0"),
-    (GOOD, ["--rank", "0"], "r must be at least 1, got 0"),
-    (GOOD, ["--alpha", "0"], "lora_alpha must be greater than 0 and finite, got 0.0"),
-    (GOOD, ["--epochs", "0"], "epochs must be greater than 0, got 0"),
     (GOOD, ["--lr", "nan"], "lr must be greater than 0, got nan"),
-    (GOOD, ["--lr", "0"], "lr must be greater than 0, got 0.0"),
-    (GOOD, ["--batch-size", "0"], "batch_size must be greater than 0, got 0"),
     (GOOD, ["--max-length", "-8"], "max_length must be greater than 0, got -8"),
     (GOOD, ["--warmup", "1"], "warmup must be at least 0 and below 1, got 1.0"),
     (GOOD, ["--warmup", "-.1"], "warmup must be at least 0 and below 1, got -0.1"),
-    (GOOD, ["--target-modules", "q_proj"], "nearest names: "),
     (GOOD, ["--model", "nowhere"], "model must be a folder with a config.json and weights"),
     (GOOD, ["--label", ""], "--text and --label go together"),
     (GOOD, COLUMNS, "--text is for a classifier, --prompt for a chat model: not both"),
-]
-BAD_TALKS = [
-    ("question,answer\na,b\n", [], "must have two different rows"),
     ("question,answer\na,b\na,b\n", [], "must have two different rows"),
     ("question,answer\na,b<|im_end|>c\nd,e\n", [], "conversation 1: a message holds <|im_end|>"),
-    ("question,answer\na,\n", [], "line 2: an empty answer"),
     (PAIRS, ["--max-length", "10"], "max_length 10 leaves no answer of conversation 1"),
     (PAIRS, ["--response", ""], "--prompt and --response go together"),
     (PAIRS, ["--prompt", "", "--response", ""], "--prompt and --response or --text and --label"),
@@ -585,21 +494,15 @@ BAD_TALKS = [
 ]
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@pytest.mark.parametrize(
-    ("kind", "content", "options", "message"),
-    [("texts", *row) for row in BAD] + [("chats", *row) for row in BAD_TALKS],
-)
+@pytest.mark.parametrize(("content", "options", "message"), BAD)
 def test_what_is_wrong_is_one_line_and_nothing_is_written(
-    kind, content, options, message, newline, request, tmp_path, monkeypatch, refused
+    content, options, message, texts, chats, tmp_path, monkeypatch, refused
 ):
     data = tmp_path / "mine.csv"
-    if isinstance(content, str):
-        content = content.replace("\n", newline).encode("latin-1")
     if content is not None:
-        data.write_bytes(content)
+        data.write_bytes(content.replace("\n", "\r\n").encode("latin-1"))
     monkeypatch.chdir(tmp_path)
-    run = request.getfixturevalue(kind)
+    run = chats if (content or "").startswith("question") else texts
     refused(run.command(tmp_path / "out", *options, data=data), message)
 
 
@@ -608,14 +511,11 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     [
         ("{", "line 1 must be {"),
         pytest.param("[" * 100_000, "line 1 must be {", id="deep"),
-        ("[]", "line 1 must be {"),
         ('{"messages": 3}', "line 1 must be {"),
         ('{"messages": [{"role": "user"}]}', "line 1 must be {"),
         (said("a\ud800"), "line 1 must be {"),
         (said("a", roles=["bot"]), "role must be system, user, assistant, got 'bot'"),
         (said("a", " "), "line 1: an empty content"),
-        ([], "must end with what the assistant"),
-        (said("a"), "must end with what the assistant"),
         (said("a", roles=["assistant"]), "must end with what the assistant"),
         (said("a", "b", roles=["user"]), "must end with what the assistant"),
     ],
@@ -625,7 +525,6 @@ def test_a_bad_line_of_messages_is_named(line, message, chats, tmp_path, refused
     data.write_text(line if isinstance(line, str) else json.dumps({"messages": line}))
     run = chats._replace(options=TALK)
     refused(run.command(tmp_path / "out", data=data), message)
-    refused(run.command(tmp_path / "out", data=data), str(data))
     refused(run.command(tmp_path / "out", *COLUMNS, data=data), "holds messages")
 
 
@@ -636,6 +535,7 @@ def test_a_bad_line_of_messages_is_named(line, message, chats, tmp_path, refused
         ("config.json", b'ings": 16', b'ings": 8', "has another shape than config.json says"),
         ("tokenizer_config.json", b'"[PAD]"', b"null", "its tokenizer has no padding token"),
         ("model.safetensors", None, b"", "SafetensorError"),
+        ("pytorch_model.bin", b"", b"pickled", "model.safetensors"),
     ],
 )
 def test_a_model_that_is_not_as_it_should_be_is_refused(
@@ -644,14 +544,9 @@ def test_a_model_that_is_not_as_it_should_be_is_refused(
     model = shutil.copytree(texts.model, tmp_path / "model")
     content = (model / file).read_bytes() if (model / file).exists() else b""
     (model / file).write_bytes(content[:-100] if old is None else content.replace(old, new))
+    if new == b"pickled":
+        (model / "model.safetensors").unlink()
     refused(texts.command(tmp_path / "out", model=model), message)
-
-
-def test_pickled_weights_are_refused(texts, tmp_path, refused):
-    model = shutil.copytree(texts.model, tmp_path / "model")
-    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
-    (model / "model.safetensors").unlink()
-    refused(texts.command(tmp_path / "out", model=model), "model.safetensors")
 
 
 def test_a_model_that_does_not_run_with_lora_is_refused(texts, tmp_path, monkeypatch, refused):
@@ -684,28 +579,21 @@ def test_a_loss_that_is_not_finite_is_no_result(run, tmp_path, capsys):
 # -- the table --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [[], ["--max-length", "4"]])
-def test_a_long_text_is_cut_and_counted(run, more, tmp_path, capsys):
-    if "--text" in run.options:
-        longer = [("plum " * 40_000, "fruit"), ("car " * LENGTH, "vehicle")]
-        data = table(tmp_path / "a.csv", [*SENTENCES[:20], *longer])  # of 200,000 characters
-        cut, most = (22, 4) if more else (2, LENGTH)
-    else:
-        data = talks(tmp_path / "a.csv", [*TALKS, ("long", "x" * 300)])
-        more, (cut, most) = (["--max-length", "80"], (1, 80)) if more else ([], (1, 256))
-    assert main(run.command(tmp_path / "out", "--epochs", "1", *more, data=data)) == 0
-    assert f"{cut} cut to {most} tokens" in capsys.readouterr().out
-    assert metrics(tmp_path / "out")["truncated"] == cut
+@pytest.mark.parametrize("more", [[], ["--max-length", "80"]])
+def test_a_long_conversation_is_cut_and_counted(chats, more, tmp_path, capsys):
+    data = talks(tmp_path / "a.csv", [*TALKS, ("long", "x" * 300)])
+    assert main(chats.command(tmp_path / "out", "--epochs", "1", *more, data=data)) == 0
+    assert f"1 cut to {80 if more else 256} tokens" in capsys.readouterr().out
+    assert metrics(tmp_path / "out")["truncated"] == 1
 
 
 def test_the_table_may_come_from_a_spreadsheet(tmp_path):
     path = tmp_path / "mine.csv"
     rows = ['\ufeff"text",id,kind', '"two\r\nlines, ""quoted""",1, fruit ', "", "Phở,2,soup", ""]
     path.write_bytes("\r\n".join(rows).encode())
-    assert read_table(path, "text", "kind") == (
-        ['two\r\nlines, "quoted"', "Phở"],
-        ["fruit", "soup"],
-    )
+    texts, labels = read_table(path, "text", "kind")
+    assert texts == ['two\r\nlines, "quoted"', "Phở"]
+    assert labels == ["fruit", "soup"]
 
 
 def test_tsv_and_jsonl_are_read_as_csv_is(tmp_path):
@@ -738,7 +626,7 @@ def test_the_split_holds_out_a_tenth_of_each_label_s_texts(rows):
 
 
 def test_the_split_follows_the_seed(chats):
-    drawn = [split([str(i) for i in range(60)], ["x"] * 60, seed) for seed in (0, 1)]
+    drawn = [split([str(i) for i in range(60)], ["x"] * 60, seed) for seed in (1, 2)]
     assert drawn[0] != drawn[1]
     for seed in (1, 2):
         options = Namespace(data=chats.data, prompt="question", response="answer", seed=seed)
@@ -750,53 +638,41 @@ def test_the_split_follows_the_seed(chats):
 
 SMALL = {"vocab_size": 18, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 FROM_1 = {"intermediate_size": 32, "max_position_embeddings": LENGTH + 2, "pad_token_id": 1}
-D_MODEL = {"vocab_size": 18, "d_model": 32}
-READS = {"max_position_embeddings": LENGTH, "pad_token_id": 0}
-ENDS = {"bos_token_id": 2, "eos_token_id": 3}
-SIDES = {f"{side}_{what}": n for side in ("encoder", "decoder")
-         for what, n in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}  # fmt: skip
+D_MODEL = {"vocab_size": 18, "d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+ENDS = {"bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 0}
+BART = {"max_position_embeddings": LENGTH, "pad_token_id": 0, "decoder_layers": 1}
 FAMILIES = {  # its configuration, and how many tokens it reads: None is no limit
-    "Bloom": ({**SMALL, **ENDS}, None),
-    "XLNet": ({**D_MODEL, "n_layer": 1, "n_head": 2, "d_inner": 32}, None),
-    "T5": (
-        {**D_MODEL, **ENDS, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
-         "decoder_start_token_id": 0}, None),
+    "Bert": ({**SMALL, "max_position_embeddings": LENGTH}, LENGTH),
+    "XLNet": ({"vocab_size": 18, "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 32}, None),
+    "T5": ({**D_MODEL, **ENDS}, None),
     "Roberta": ({**SMALL, **FROM_1}, LENGTH),
-    "MPNet": ({**SMALL, **FROM_1}, LENGTH),
     "GPT2": ({**SMALL, **ENDS, "n_positions": LENGTH}, LENGTH),
-    "OPT": ({**SMALL, **READS, "ffn_dim": 32, "word_embed_proj_dim": 32}, LENGTH),
-    "Bart": ({**D_MODEL, **READS, **ENDS, **SIDES}, LENGTH),
-}  # fmt: skip
+    "Bart": ({**D_MODEL, **ENDS, **BART, "encoder_layers": 1}, LENGTH),
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_any_family_trains_on_texts_longer_than_it_reads(
     family, texts, tmp_path, capsys
 ):
-    """Its tokenizer sets no limit. What cannot train is refused before anything is written."""
+    """Its tokenizer sets no limit. One text is longer than any model reads."""
     folder, (sizes, most) = bert(tmp_path / "model"), FAMILIES[family]
     model = transformers.AutoModel.from_config(getattr(transformers, f"{family}Config")(**sizes))
     assert chat.positions(model) == (most or 2**31)
     model.save_pretrained(folder)
-    long = [("plum " * 90, "fruit"), ("fig " * 14, "fruit")]
+    long = [("plum " * 40_000, "fruit"), ("fig " * 14, "fruit")]
     data = table(tmp_path / "a.csv", [*SENTENCES[:20], *long])
     done = main(texts.command(tmp_path / "out", "--epochs", "1", data=data, model=folder))
     printed, error = capsys.readouterr()
     assert done == 0, error
-    assert f"{1 if most else 0} cut to {most or 128} tokens" in printed
-
-
-# -- the real model ---------------------------------------------------------------------------
+    assert f"1 cut to {most or 128} tokens" in printed
 
 
 @pytest.mark.slow
 @pytest.mark.assets
 def test_minilm_learns_and_peft_agrees(tmp_path):
     subjects = {"the cat": "animal", "a dog": "animal", "two plus two": "sum", "a prime": "sum"}
-    rows = [
-        (f"{text} {end}", kind)
-        for (text, kind), end in itertools.product(subjects.items(), ["today", "now", "is", "and"])
-    ]
+    rows = [(f"{text} {end}", kind) for text, kind in subjects.items() for end in ANIMALS[:4]]
     options = ["--text", "text", "--label", "kind", "--batch-size", "8", "--epochs", "4"]
     data = table(tmp_path / "a.csv", rows)
     run = finished(assets.path("minilm"), data, options, tmp_path / "out")
