@@ -1,10 +1,12 @@
-"""LoRALinear: against the NumPy reference, the plain equation, finite differences and PEFT."""
+"""LoRALinear: against the plain equation, finite differences and PEFT.
+
+That what is merged comes back, in every type and order, is tested in ``promises``.
+"""
 
 import copy
 from functools import partial
 from unittest import mock
 
-import numpy as np
 import peft
 import pytest
 import torch
@@ -18,8 +20,8 @@ from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
-from lora_edu import _fused, reference
-from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers, merge_layers
+from lora_edu import _fused
+from lora_edu.layers import LoRALinear, merge_layers
 
 DOUBLE = torch.float64
 TOLERANCE = {DOUBLE: 1e-12, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
@@ -117,20 +119,6 @@ def test_the_fast_path_equals_the_equation(sizes, leading, layout, kind, dtype, 
     assert is_fused(y) == all(sizes)
     with torch.no_grad():
         assert torch.equal(layer(x), y)
-
-
-def test_the_layer_equals_the_numpy_reference():
-    layer, x, G = make(), X.view(2, 2, 7), randn(2, 2, 5, dtype=DOUBLE)
-    A, B, s = layer.lora_A, layer.lora_B, layer.scaling
-    gradients = torch.autograd.grad(layer(x), (A, B, x), G)
-    ours = layer(x), layer.delta_weight(), *gradients
-    x, G, A, B, W0, bias = (t.detach().numpy() for t in (x, G, A, B, *layer.base.parameters()))
-    theirs = [
-        reference.forward(x, W0, A, B, s, bias),
-        reference.delta_weight(A, B, s),
-        *reference.backward(G, x, W0, A, B, s),
-    ]
-    assert_near(ours, map(torch.from_numpy, theirs), 1e-12)
 
 
 @SCRIPTS
@@ -231,41 +219,44 @@ def test_a_layer_starts_as_its_base_and_as_in_loralib_and_peft():
     assert half.lora_A.dtype == half.lora_B.dtype == torch.float32
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_delta_weight_is_computed_in_single_precision_or_more(dtype):
-    layer = make(dtype=dtype)
-    expected = layer.scaling * layer.lora_B.double() @ layer.lora_A.double()
-    assert layer.delta_weight().dtype == torch.promote_types(dtype, torch.float32)
-    assert relative(layer.delta_weight(), expected) < 1e-6
-
-
 # Merging
 
 
-@torch.no_grad()
-@LINEAR_AND_CONV
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_merge_and_unmerge(dtype, conv):
-    layer, x = make(64, 64, dtype=torch.float32, conv=conv), randn(4, 64, dtype=dtype)
-    layer.base.to(dtype)
-    W0, storage, before = layer.base.weight.double(), layer.base.weight.data_ptr(), layer(x)
-    delta, weight = layer.delta_weight(), layer.weight
-    assert layer.merged is False
+def test_delta_weight_is_in_single_precision_or_more_and_stays_what_was_merged(dtype):
+    layer, x = make(dtype=dtype), X.to(dtype)
+    expected = layer.scaling * layer.lora_B.double() @ layer.lora_A.double()
+    delta, weight, before = layer.delta_weight(), layer.weight, layer(x)
+    assert delta.dtype == torch.promote_types(dtype, torch.float32)
+    assert relative(delta, expected) < 1e-6
     layer.merge()
-    assert layer.merged is True
-    assert relative(layer(x), before) <= max(2 * TOLERANCE[dtype], 1e-6)
-    assert torch.equal(layer(x), layer.base(x))
-    assert torch.equal(layer.weight, weight)
-    nn.init.normal_(layer.lora_A)  # what was merged is known, whatever comes after
+    assert relative(layer.eval()(x), before) <= max(2 * TOLERANCE[dtype], 1e-6)
+    nn.init.normal_(layer.lora_A)
     assert torch.equal(layer.delta_weight(), delta)
     assert torch.equal(layer.weight, weight)
-    merged = layer.base.weight.double()
+
+
+def test_a_merged_layer_predicts_and_refuses_to_train_or_to_be_loaded():
+    layer = make()
+    assert error_of(layer.unmerge) == "RuntimeError: this LoRALinear is not merged"
+    model, storage = nn.Sequential(layer), layer.base.weight.data_ptr()
+    state = model.state_dict()
+    layer.merge()
+    assert layer.merged is True
+    with torch.no_grad():
+        y = layer(X)
+    assert torch.equal(layer.eval()(X), y)
+    message = "RuntimeError: a merged LoRALinear cannot train: unmerge() first, or eval()"
+    assert error_of(layer.train(), X) == message
+    layer.lora_A.requires_grad_(False)
+    assert error_of(layer, X) == message
+    layer.lora_B.requires_grad_(False)
+    assert torch.equal(layer(X), y)
+    message = "RuntimeError: 0 is merged: unmerge() before loading"
+    assert error_of(model.load_state_dict, state) == message
     layer.unmerge()
     assert layer.merged is False
     assert layer.base.weight.data_ptr() == storage
-    back, u = layer.base.weight.double(), torch.finfo(dtype).eps / 2
-    tiny = 1e-6 * W0.abs().max()  # ΔW itself is computed in float32
-    assert ((back - W0).abs() <= u * (merged.abs() + back.abs()) + tiny).all()
 
 
 def expanded(layer):
@@ -284,7 +275,10 @@ NO_PLACE = "RuntimeError: Linear(in_features=4, out_features=4, bias=True) has n
     ("spoil", "message"),
     [
         (LoRALinear.merge, "RuntimeError: this LoRALinear is merged already"),
-        (lambda layer: layer.lora_A.data[0].fill_(np.nan), "ValueError: W0 + delta_weight() must"),
+        (
+            lambda layer: layer.lora_A.data[0].fill_(torch.nan),
+            "ValueError: W0 + delta_weight() must",
+        ),
         (lambda layer: prune.identity(layer.base, "weight"), NO_PLACE),
         (expanded, NO_PLACE),
         (inference, NO_PLACE),
@@ -314,56 +308,6 @@ def test_what_half_precision_can_hold_is_merged_and_nothing_else(W0, B):
     assert layer.base.weight.item() == W0 - B
 
 
-def test_what_is_not_merged_cannot_be_unmerged():
-    layer = make(4, 4, dtype=torch.float32)
-    assert error_of(layer.unmerge) == "RuntimeError: this LoRALinear is not merged"
-    layer.merge()
-    prune.l1_unstructured(layer.base, "weight", amount=1)
-    assert error_of(layer.unmerge).startswith(NO_PLACE)
-    assert layer.merged
-
-
-def test_a_merged_layer_predicts_and_refuses_to_train():
-    layer = make()
-    layer.merge()
-    with torch.no_grad():
-        y = layer(X)
-    assert torch.equal(layer.eval()(X), y)
-    message = "RuntimeError: a merged LoRALinear cannot train: unmerge() first, or eval()"
-    assert error_of(layer.train(), X) == message
-    layer.lora_A.requires_grad_(False)
-    assert error_of(layer, X) == message
-    layer.lora_B.requires_grad_(False)
-    assert torch.equal(layer(X), y)
-
-
-@LINEAR_AND_CONV
-@pytest.mark.parametrize("dtype", [DOUBLE, torch.float16])
-def test_a_state_holds_the_frozen_weight_merged_or_not(dtype, conv):
-    model, x = nn.Sequential(make(conv=conv)), X.to(dtype)
-    model[0].base.to(dtype)
-    fresh, state = copy.deepcopy(model), copy.deepcopy(model.state_dict())
-    model[0].merge()
-    merged = model.state_dict()
-    assert list(merged) == ["0.lora_A", "0.lora_B", "0.base.weight", "0.base.bias"]
-    assert_near(merged.values(), state.values(), 10 * TOLERANCE[dtype])
-    nn.init.zeros_(fresh[0].base.weight)
-    fresh.load_state_dict(merged)
-    assert relative(fresh(x), model.eval()(x)) < 10 * TOLERANCE[dtype]
-    message = "RuntimeError: 0 is merged: unmerge() before loading"
-    assert error_of(model.load_state_dict, state) == message
-
-
-def test_a_merged_layer_is_copied_and_cast_with_what_was_merged():
-    layer = make()
-    W0 = layer.base.weight.clone()
-    layer.merge()
-    twin = copy.deepcopy(layer).float()
-    twin.unmerge()
-    assert layer.merged
-    assert_near([twin.base.weight], [W0.float()], 1e-6)
-
-
 # Where the fast path does not serve
 
 
@@ -384,13 +328,15 @@ def doubled_weight(base):
     base._parameters["weight"] = base.weight.detach().as_subclass(DoubledTensor)
 
 
+def twice(_, tensors, *__):
+    return (2 * tensors[0],)
+
+
 CHANGES = {
     "forward hook": lambda base: base.register_forward_hook(lambda *seen: 2 * seen[-1]),
-    "forward pre-hook": lambda base: base.register_forward_pre_hook(lambda _, x: (2 * x[0],)),
-    "backward hook": lambda base: base.register_full_backward_hook(lambda _, g, __: (2 * g[0],)),
-    "backward pre-hook": lambda base: base.register_full_backward_pre_hook(
-        lambda _, g: (2 * g[0],)
-    ),
+    "forward pre-hook": lambda base: base.register_forward_pre_hook(twice),
+    "backward hook": lambda base: base.register_full_backward_hook(twice),
+    "backward pre-hook": lambda base: base.register_full_backward_pre_hook(twice),
     "forward of the instance": lambda base: setattr(base, "forward", F.relu),
     "class": lambda base: setattr(base, "__class__", Doubled),
     "class of the weight": doubled_weight,
@@ -490,35 +436,6 @@ def test_code_that_computes_with_the_weight_itself_computes_with_lora():
     assert layer.weight.dtype == torch.float16
 
 
-def test_a_layer_is_found_and_unloaded():
-    layer = make()
-    assert lora_layers(nn.Sequential(layer)) == {"0": layer}
-    assert "call add_lora(model, config) first" in error_of(lora_layers, layer.base)
-    assert layer.unloaded() is layer.base
-    layer.init_lora_weights = "pissa"
-    assert "PiSSA's base is only a part of W0: merge it" in error_of(layer.unloaded)
-    layer.merge()
-    assert layer.unloaded() is layer.base
-
-
-def test_what_a_block_replaces_is_restored_if_it_fails():
-    layer = make()
-    model = nn.Sequential(layer)
-
-    @all_or_nothing(model)
-    def change():
-        model.requires_grad_(False)
-        model.note, model[0] = "changed", nn.ReLU()
-        layer.lora_A = None
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        change()
-    assert model[0] is layer
-    assert "note" not in vars(model)
-    assert [n for n, p in model.named_parameters() if p.requires_grad] == ["0.lora_A", "0.lora_B"]
-
-
 def test_repr_says_what_there_is():
     said = "in_features=7, out_features=5, r=3, lora_alpha=6, scaling=2.0, lora_dropout=0.0"
     assert f"{said}, use_rslora=False, merged=False" in repr(make())
@@ -534,18 +451,13 @@ NUMBERS = "TypeError: base must have a weight of real numbers, got torch."
     [
         ("base", nn.Embedding(3, 3), LINEAR + "Embedding"),
         ("base", nn.MultiheadAttention(4, 2).out_proj, LINEAR + "NonDynamicallyQuantizableLinear"),
-        ("base", make(), LINEAR + "LoRALinear"),
-        ("base", type("Conv1D", (nn.Linear,), {})(3, 3), LINEAR + "Conv1D"),
         ("base", PARAMETRIZED, LINEAR + "ParametrizedLinear"),
         ("base", nn.Linear(3, 3, dtype=torch.complex64), NUMBERS + "complex64"),
-        ("base", nn.Linear(3, 3).to(torch.float8_e5m2), NUMBERS + "float8_e5m2"),
         ("r", 0, "ValueError: r must be at least 1, got 0"),
         ("r", True, "TypeError: r must be an integer, got True"),
         ("lora_alpha", 0, "ValueError: lora_alpha must be greater than 0 and finite, got 0"),
-        ("lora_alpha", np.nan, "ValueError: lora_alpha must be greater than 0 and finite, got nan"),
         ("lora_alpha", 1e39, "ValueError: lora_alpha must be greater than 0 and finite, got 1e+39"),
         ("lora_alpha", "16", "TypeError: lora_alpha must be a number, got '16'"),
-        ("lora_dropout", True, "TypeError: lora_dropout must be a number, got True"),
         ("lora_dropout", -1, "ValueError: lora_dropout must be at least 0 and below 1, got -1"),
         ("lora_dropout", 1, "ValueError: lora_dropout must be at least 0 and below 1, got 1"),
     ],
