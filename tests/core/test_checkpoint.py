@@ -8,7 +8,6 @@ import json
 import os
 import re
 import stat
-from pathlib import Path
 from types import SimpleNamespace
 
 import peft
@@ -80,15 +79,6 @@ def test_saved_and_loaded_merged_or_not(tmp_path, merged):
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 
 
-def test_saving_over_an_adapter_keeps_other_files_and_leaves_no_rubbish(saved):
-    (saved / "README.md").write_text("mine")
-    save_adapter(trained(r=2), saved)
-    assert sorted(os.listdir(saved)) == sorted(["README.md", CONFIG, WEIGHTS])
-    assert load_adapter(tiny_net(), saved).lora_config.r == 2
-    if os.name != "nt":  # Windows keeps no such modes
-        assert stat.S_IMODE((saved / WEIGHTS).stat().st_mode) == 0o644
-
-
 def test_the_first_pattern_that_matches_is_still_the_first_after_saving(tmp_path):
     """PEFT sorts the patterns when it saves, and cannot load such a file of its own again."""
     ours = trained(rank_pattern={r"layers\.1\.query": 2, "1.*query": 6})
@@ -155,36 +145,25 @@ ENDLESS = r"(?:(?:(?:(?:.|..|...|....)+)+)+)+[!?]"  # it tries each way to cut a
     ("field", "value", "message"),
     [
         ("use_dora", True, r"lora_magnitude_vector must be \(4,\), got nothing"),
-        ("use_dora", "yes", "use_dora must be True or False, got 'yes'"),
         ("use_rslora", "false", "use_rslora must be True or False, got 'false'"),
         ("bias", "lora_only", 'bias = "lora_only" is not supported'),
         ("layers_to_transform", [0], r"layers\.1\..*lora_A\.weight must be absent, got \(4, 4\)"),
         ("layers_to_transform", ["0"], "layers_to_transform must be a list of numbers"),
-        ("layers_pattern", "layer", 'layers_pattern = "layer" is not supported'),
         ("exclude_modules", ["key"], r'exclude_modules = \["key"\] is not supported'),
         ("init_lora_weights", "pissa_niter_4", 'init_lora_weights must be True or "pissa"'),
         ("r", 1e1, r"r must be an integer, got 10\.0"),
-        ("r", None, "r must be an integer, got None"),
-        ("r", -4, "r must be at least 1, got -4"),
-        ("r", 0, "r must be at least 1, got 0"),
         ("r", 8, r"lora_A\.weight must be \(8, 4\), got \(4, 4\)"),
-        ("r", 1000, r"lora_A\.weight must be \(1000, 4\), got \(4, 4\)"),
         ("r", 10**7, r"r must be at most 1000 for body\.layers\.0\.query"),
         ("lora_alpha", None, "lora_alpha must be a number"),
-        ("lora_alpha", float("nan"), "lora_alpha must be greater than 0 and finite, got nan"),
         ("lora_alpha", 10**400, "lora_alpha must be greater than 0 and finite, got 1000"),
-        ("rank_pattern", {"(": 4}, "must be a regular expression"),
         ("rank_pattern", {ENDLESS: 4}, "takes too long to compare with"),
         ("rank_pattern", [3], r"rank_pattern must be a dict, got \[3\]"),
         ("target_modules", ENDLESS, "takes too long to compare with"),
         ("target_modules", None, "target_modules"),
-        ("target_modules", ["nothing"], "target_modules must match a linear layer"),
         ("target_modules", ["query"], r"value\.lora_A\.weight must be absent, got \(4, 4\)"),
-        ("target_modules", [*Q_V, "key"], r"key\.lora_A\.weight must be \(4, 4\), got nothing"),
         ("modules_to_save", None, r"head\.bias must be absent, got \(3,\)"),
         ("peft_type", "IA3", 'peft_type = "IA3" is not supported'),
         ("peft_type", None, "not the configuration of an adapter"),
-        ("from_the_future", True, "from_the_future = true is not supported"),
         ("from_the_future", 0, "from_the_future = 0 is not supported"),
         ("kasa_config", {}, r"kasa_config = \{\} is not supported"),  # which PEFT would switch on
     ],
@@ -195,39 +174,24 @@ def test_a_configuration_that_does_not_serve(saved, field, value, message, monke
     refuse(saved, message)
 
 
-@pytest.mark.parametrize(
-    ("key", "tensor", "message"),
-    [
-        (KEY, None, r"query\.lora_A\.weight must be \(4, 4\), got nothing"),
-        (KEY, torch.ones(4, 3), r"query\.lora_A\.weight must be \(4, 4\), got \(4, 3\)"),
+def test_tensors_that_do_not_fit(saved):
+    tensors = load_file(saved / WEIGHTS)
+    for key, tensor, message in (
         ("base_model.model.head.bias", None, r"head\.bias must be \(3,\), got nothing"),
         ("weight", torch.ones(1), r"weight must be absent, got \(1,\)"),
-        (KEY.replace("lora_A", "lora_magnitude_vector"), torch.ones(1), r"absent, got \(1,\)"),
         (KEY.removeprefix("base_model.model."), torch.ones(4, 4), "two keys stand for one tensor"),
-    ],
-)
-def test_tensors_that_do_not_fit(saved, key, tensor, message):
-    tensors = load_file(saved / WEIGHTS)
-    if tensor is None:
-        del tensors[key]
-    else:
-        tensors[key] = tensor
-    save_file(tensors, saved / WEIGHTS)
-    refuse(saved, message)
+    ):
+        changed = tensors | {key: tensor}
+        save_file({key: one for key, one in changed.items() if one is not None}, saved / WEIGHTS)
+        refuse(saved, message)
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
-@pytest.mark.parametrize(
-    "content", [None, b"", slice(100), b'{"model_type": "bert"}', b"PK\3\4" * 99]
-)
-def test_a_damaged_file_is_named(saved, name, content):
+def test_a_file_that_is_damaged_or_missing_is_named(saved, name):
     path = saved / name
-    if content is None:
-        path.rename(saved / "adapter_model.bin")  # a pickle there is not read
-    elif isinstance(content, slice):
-        path.write_bytes(path.read_bytes()[content])
-    else:
-        path.write_bytes(content)
+    path.write_bytes(path.read_bytes()[:100])
+    refuse(saved, name)
+    path.rename(saved / "adapter_model.bin")  # a pickle there is not read
     refuse(saved, name)
 
 
@@ -251,21 +215,31 @@ def test_models_that_have_or_lack_an_adapter_are_refused(saved, tmp_path):
 # -- what others do to the folder -------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows lets few make links")
-@pytest.mark.parametrize("name", [SAVING, COMMITTED])
-def test_no_link_is_followed(saved, tmp_path, name):
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such modes, and lets few make links")
+def test_no_link_is_followed(saved, tmp_path):
+    assert stat.S_IMODE((saved / WEIGHTS).stat().st_mode) == 0o644
     (tmp_path / CONFIG).write_text("mine")
-    (saved / name).symlink_to(tmp_path)
-    with pytest.raises(OSError, match=rf"{name} must be no link"):
-        save_adapter(trained(), saved)
-    if name == COMMITTED:
-        refuse(saved, r"\.adapter-committed must be no link")
-    (saved / name).unlink()
+    for name in (SAVING, COMMITTED):
+        (saved / name).symlink_to(tmp_path)
+        with pytest.raises(OSError, match=rf"{name} must be no link"):
+            save_adapter(trained(), saved)
+        if name == COMMITTED:
+            refuse(saved, r"\.adapter-committed must be no link")
+        (saved / name).unlink()
     (saved / SAVING).mkdir()
     (saved / SAVING / CONFIG).symlink_to(tmp_path / CONFIG)
     save_adapter(trained(), saved)
     assert not (saved / CONFIG).is_symlink()
     assert (tmp_path / CONFIG).read_text() == "mine"
+
+
+def test_what_others_have_put_in_the_way_is_named(tmp_path):
+    for place in (SAVING, COMMITTED, f"{SAVING}/{CONFIG}", WEIGHTS):
+        (tmp_path / place / "mine").mkdir(parents=True)
+        with pytest.raises(OSError, match="is in the way: it must be a file of an adapter"):
+            save_adapter(trained(), tmp_path)
+        (tmp_path / place / "mine").rmdir()
+        (tmp_path / place).rmdir()
 
 
 def test_the_file_that_cannot_be_written_is_named(saved, monkeypatch):
@@ -276,16 +250,6 @@ def test_the_file_that_cannot_be_written_is_named(saved, monkeypatch):
     message = re.escape(f"cannot write {saved / WEIGHTS}: No space left")
     with pytest.raises(OSError, match=message):
         save_adapter(trained(), saved)
-
-
-@pytest.mark.parametrize("place", [SAVING, COMMITTED, f"{SAVING}/{CONFIG}", WEIGHTS])
-def test_what_others_have_put_in_the_way_is_named_and_kept(tmp_path, place):
-    mine = tmp_path / place / "mine.txt"
-    mine.parent.mkdir(parents=True)
-    mine.write_text("mine")
-    with pytest.raises(OSError, match="is in the way: it must be a file of an adapter"):
-        save_adapter(trained(), tmp_path)
-    assert mine.read_text() == "mine"
 
 
 def test_what_is_saved_between_two_reads_is_read_as_a_whole(saved, monkeypatch):
@@ -303,20 +267,3 @@ def test_what_is_saved_between_two_reads_is_read_as_a_whole(saved, monkeypatch):
     assert config.r == 4
     assert all(4 in tensor.shape for tensor in tensors.values())
     assert len(opened) == 6
-
-
-def test_a_file_that_is_moved_while_it_is_read_is_found_at_its_place(saved, monkeypatch):
-    expected = checkpoint.read_adapter(saved)[0]
-    (saved / COMMITTED).mkdir()
-    moved = saved / COMMITTED / CONFIG
-    (saved / CONFIG).rename(moved)
-    is_file = Path.is_file
-
-    def found(path):
-        there = is_file(path)
-        if path == moved and there:
-            moved.rename(saved / CONFIG)
-        return there
-
-    monkeypatch.setattr(Path, "is_file", found)
-    assert checkpoint.read_adapter(saved)[0] == expected

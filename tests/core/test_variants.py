@@ -8,21 +8,15 @@ import torch
 from helpers import assert_near, error_of, randn, relative
 from hypothesis import given
 from hypothesis import strategies as st
-from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
+from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lora_edu import adapt, counting, lowrank
 from lora_edu.adapt import LoraConfig, add_lora
-from lora_edu.checkpoint import load_adapter, save_adapter
+from lora_edu.checkpoint import save_adapter
 from lora_edu.layers import LoRALinear
-from lora_edu.variants import (
-    BottleneckAdapter,
-    DoRALinear,
-    init_pissa,
-    loraplus_groups,
-    to_dora,
-)
+from lora_edu.variants import BottleneckAdapter, DoRALinear, init_pissa, loraplus_groups, to_dora
 
 SAME = {"target_modules": ["0", "2"], "r": 3, "lora_alpha": 6.0}
 DORA, PISSA = {"use_dora": True}, {"init_lora_weights": "pissa"}
@@ -82,32 +76,6 @@ def test_outputs_and_gradients_are_pefts(options):
     assert_near([t.grad for t in own], [t.grad for t in their], 1e-4)
 
 
-@pytest.mark.parametrize("options", CHOICES.values(), ids=CHOICES)
-def test_what_is_saved_both_load(options, tmp_path):
-    model = trained(**options)
-    y = model(X)
-    save_adapter(model, tmp_path)
-    assert relative(peft.PeftModel.from_pretrained(network(), tmp_path)(X), y) < 1e-5
-    again = load_adapter(network(), tmp_path)
-    assert relative(again(X), y) < 1e-5
-    plain = adapt.merge_and_unload(again)
-    assert [type(layer) for layer in plain] == [nn.Linear, nn.ReLU, nn.Linear]
-    assert relative(plain(X), y) < 1e-5
-
-
-@pytest.mark.parametrize("method", ["lora", "dora", "lora-fa"])
-def test_counts_are_those_of_counting_and_of_peft(method):
-    use_dora = method == "dora"
-    model, other = ours(use_dora=use_dora), theirs(use_dora=use_dora)
-    if method == "lora-fa":
-        for layer in adapt.lora_layers(model).values():
-            layer.lora_A.requires_grad_(False)
-        create_lorafa_optimizer(other, r=3, lora_alpha=6.0, lr=1e-3)  # freezes lora_A
-    counted = counting.count(network(), 3, ["0", "2"], method)
-    expected = counted.trainable, counted.all
-    assert expected == adapt.count_parameters(model) == other.get_nb_trainable_parameters()
-
-
 # LoRA+ and PiSSA
 
 
@@ -159,10 +127,14 @@ def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, bias, s
     assert torch.allclose(layer.eval()(x), nn.functional.linear(x, W, bias), atol=1e-4)
 
 
-def test_a_row_of_zeros_has_no_direction_and_stays_zero():
+def test_a_row_of_zeros_has_no_direction_and_finite_gradients():
+    """PEFT divides 0 by 0."""
     base = nn.Linear(4, 3)
-    nn.init.zeros_(base.weight)
-    assert not DoRALinear(LoRALinear(base, 2, 2.0)).weight.any()
+    nn.init.zeros_(base.weight[:1])
+    layer = DoRALinear(LoRALinear(base, 2, 2.0))
+    assert not layer.weight[0].any()
+    layer(torch.ones(1, 4)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in layer.parameters() if p.requires_grad)
 
 
 def test_doras_weight_has_the_gradients_of_its_forward():
@@ -172,16 +144,6 @@ def test_doras_weight_has_the_gradients_of_its_forward():
     found = [torch.autograd.grad(y.square().sum(), learning) for y in (layer(X), by_weight)]
     assert len(learning) == 3
     assert_near(*found, 1e-5)
-
-
-def test_doras_magnitudes_are_a_part_of_its_adapter():
-    model, other = trained(**DORA), ours(**DORA)
-    tensors = adapt.adapter_tensors(model)
-    own = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"]
-    assert sorted(tensors) == [f"{layer}.{name}" for layer in "02" for name in own]
-    adapt.swap_adapter(other, tensors)
-    assert torch.equal(other(X), model(X))
-    assert relative(other(X), network()(X)) > 0.01
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, "Conv1D"])
@@ -222,6 +184,8 @@ def test_a_bottleneck_adapter_by_its_equation(conv):
 
 # Errors
 
+LINEAR = "base must be nn.Linear or Conv1D"
+
 
 def packed():
     model = ours()
@@ -234,18 +198,12 @@ def packed():
     ("call", "message"),
     [
         (lambda: loraplus_groups(ours(), 0), "ValueError: lr must be greater than 0, got 0"),
-        (
-            lambda: loraplus_groups(ours(), 1, -2),
-            "ValueError: ratio must be greater than 0, got -2",
-        ),
+        (lambda: loraplus_groups(ours(), 1, 0), "ValueError: ratio must be greater than 0, got 0"),
         (lambda: init_pissa(ours(r=7)), "ValueError: r must be at most 6 for PiSSA of 2, got 7"),
         (lambda: DoRALinear(nn.ReLU()), "TypeError: lora must be a LoRALinear, got ReLU"),
         (lambda: to_dora(ours(**DORA)), "ValueError: model has DoRA layers already"),
         (lambda: adapt.merge(packed()), "RuntimeError: Linear has no dense weight"),
-        (
-            lambda: BottleneckAdapter(X, 1),
-            "TypeError: base must be nn.Linear or Conv1D, got Tensor",
-        ),
+        (lambda: BottleneckAdapter(X, 1), f"TypeError: {LINEAR}, got Tensor"),
     ],
 )
 def test_bad_input_is_named(call, message):
