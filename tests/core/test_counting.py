@@ -39,8 +39,6 @@ def refused(message, function, *arguments, **options):
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
     [
-        ("dense_parameters", (100, 100), 10_000),
-        ("lora_parameters", (3, 7, 2), 2 * 7 + 3 * 2),  # A is 2 x 7, B is 3 x 2
         ("lora_parameters", (8, 100, 9), 972),  # above the matrix it can be counted, as in PEFT
         ("degrees_of_freedom", (100, 100, 5), 975),
         ("adapter_parameters", (3, 7, 2), (20, 20)),
@@ -48,8 +46,6 @@ def refused(message, function, *arguments, **options):
         ("adapter_parameters", (3, 7, 2, "lora-fa"), (6, 20)),
         ("adapter_parameters", (3, 7, 2, "vera"), (5, 5)),
         ("bytes_of", (3, "float64"), 24),
-        ("bytes_of", (3, "float16"), 6),
-        ("bytes_of", (3, "int8"), 3),
         ("bytes_of", (3, "int4"), 2),  # whole bytes
         ("bytes_of", (0, "float32"), 0),
         ("bytes_of", (64 * 256, "nf4"), 64 * 256 // 2 + 4 * 256),
@@ -58,12 +54,6 @@ def refused(message, function, *arguments, **options):
 )
 def test_examples(name, arguments, expected):
     assert getattr(counting, name)(*arguments) == expected
-
-
-def test_each_part_of_the_memory_has_a_type_of_its_own():
-    dtypes = ("int8", "float16", "float32")
-    expected = {"weights": 8 + 2 * 3, "gradients": 2 * 3, "optimizer": 2 * 4 * 3}
-    assert counting.training_memory(8, 3, dtypes=dtypes) == expected
 
 
 @given(sizes, sizes, ranks)
@@ -93,6 +83,8 @@ def test_multiply_adds_are_those_that_pytorch_does(d, k, r, vectors):
             compute(*(torch.empty(shape, device="meta") for shape in shapes))
         return counter.get_total_flops() // 2  # PyTorch counts a multiplication and an addition
 
+    refused("vectors must be at least 1, got 0", counting.dense_multiply_adds, d, k, vectors=0)
+    refused("vectors must be at least 1, got 0", counting.lora_multiply_adds, d, k, r, vectors=0)
     x, A, B, W = (vectors, k), (r, k), (d, r), (d, k)
     assert counting.dense_multiply_adds(d, k, vectors=vectors) == done(lambda x, W: x @ W.T, x, W)
     apart = counting.lora_multiply_adds(d, k, r, vectors=vectors)
@@ -120,19 +112,14 @@ def test_bottleneck_adapters_and_prefixes_are_what_torch_would_hold():
     ("arguments", "message"),
     [
         ((100, 100, 0), "r must be at least 1, got 0"),
-        ((100, 100, -3), "r must be at least 1, got -3"),
         ((0, 100, 5), "out_features must be at least 1, got 0"),
         ((100, -1, 5), "in_features must be at least 1, got -1"),
         ((100, 100, 5.0), "r must be an integer, got 5.0"),
         ((100, 100, True), "r must be an integer, got True"),
-        ((100, 100, None), "r must be an integer, got None"),
-        ((float("nan"), 100, 5), "out_features must be an integer, got nan"),
         ((100, "100", 5), "in_features must be an integer, got '100'"),
     ],
 )
-@pytest.mark.parametrize(
-    "name", ["lora_parameters", "reduction", "degrees_of_freedom", "lora_multiply_adds"]
-)
+@pytest.mark.parametrize("name", ["lora_parameters", "degrees_of_freedom", "lora_multiply_adds"])
 def test_bad_sizes_are_named(name, arguments, message):
     refused(message, getattr(counting, name), *arguments)
 
@@ -147,21 +134,14 @@ def test_bad_sizes_are_named(name, arguments, message):
         ("prefix_parameters", (8, 0), "tokens must be at least 1, got 0"),
         ("bytes_of", (1, "float8"), "dtype must be one of .*, got 'float8'"),
         ("bytes_of", (-1, "float32"), "numbers must be at least 0, got -1"),
-        ("bytes_of", (1.5, "float32"), "numbers must be an integer, got 1.5"),
         ("training_memory", (-2, 3), "frozen must be at least 0, got -2"),
         ("training_memory", (2, -3), "trained must be at least 0, got -3"),
-        ("training_memory", (2, 3.0), "trained must be an integer, got 3.0"),
+        ("modules", ("gpt5",), "model must be one of all-MiniLM-L6-v2, .*, got 'gpt5'"),
         ("training_memory", (2, 3, "adam"), "optimizer must be one of sgd, .*, got 'adam'"),
     ],
 )
 def test_bad_input_is_named(name, arguments, message):
     refused(message, getattr(counting, name), *arguments)
-
-
-def test_no_vectors_is_an_error():
-    message = "vectors must be at least 1, got 0"
-    refused(message, counting.dense_multiply_adds, 4, 4, vectors=0)
-    refused(message, counting.lora_multiply_adds, 4, 4, 2, vectors=0)
 
 
 # -- whole models -----------------------------------------------------------------------------
@@ -219,21 +199,14 @@ def test_a_config_object_counts_as_its_dict():
         ("gpt2", {"n_layer": -1}, "n_layer must be at least 0, got -1"),
         ("gpt2", {"n_embd": 0}, "n_embd must be at least 1, got 0"),
         ("gpt2", {"model_type": "mamba"}, "model_type must be one of llama, .*, got 'mamba'"),
-        ("gpt2", {"model_type": None}, "model_type must be one of .*, got None"),
         ("gpt2", {"model_type": "llama"}, "this config of a llama model lacks '.*'"),
         ("deepseek-v3", {"first_k_dense_replace": 62}, "at most num_hidden_layers = 61, got 62"),
-        ("deepseek-v3", {"first_k_dense_replace": -1}, "replace must be at least 0, got -1"),
         ("deepseek-v3", {"q_lora_rank": None}, "q_lora_rank must be an integer, got None"),
         ("llama-2-7b", {"tie_word_embeddings": "no"}, "must be true or false, got 'no'"),
     ],
 )
 def test_a_config_of_nonsense_is_named(name, fields, message):
     refused(message, counting.modules, {**CATALOGUE[name], **fields})
-
-
-def test_an_unknown_model_is_named():
-    refused("model must be one of all-MiniLM-L6-v2, .*, got 'gpt5'", counting.modules, "gpt5")
-    refused("model_type must be one of .*, got None", counting.modules, {})
 
 
 def test_what_is_tied_or_made_of_others_is_counted_once():
@@ -261,18 +234,6 @@ def test_four_bit_layers_are_counted_unpacked_and_can_be_counted_packed():
 # -- adapted models ---------------------------------------------------------------------------
 
 
-def test_all_linear_is_refused_where_peft_adapts_experts_too():
-    experts = nn.Module()
-    experts.down_proj = nn.Parameter(torch.zeros(3, 4, 4))
-    model = nn.ModuleDict({"q": nn.Linear(4, 4), "experts": experts})
-    model.config = transformers.GptOssConfig()
-    assert [*counting.targets(model, "all-linear")] == ["q"]
-    model.config = transformers.MixtralConfig()
-    refused("all-linear: PEFT adapts a .* mixtral", counting.targets, model, "all-linear")
-    refused("experts is no linear, embedding or", counting.targets, model, ["experts"])
-    assert counting.base_parameters(model) == 20 + 48
-
-
 @pytest.mark.parametrize(
     "name", ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v2-lite", "deepseek-v3"]
 )
@@ -282,6 +243,8 @@ def test_what_peft_adapts_otherwise_is_refused_of_the_catalogue_too(name, wanted
     for source in (name, CATALOGUE[name], build(name, num_hidden_layers=2)):
         refused(message, counting.count, source, 8, wanted)
         assert counting.count(source, 8, ["o_proj"]).adapted_modules > 0
+    if wanted == "all-linear":
+        refused(message, add_lora, source, LoraConfig(target_modules=wanted))
 
 
 def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
@@ -295,13 +258,11 @@ def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
     ("arguments", "message"),
     [
         ((0, ["c_attn"]), "r must be at least 1, got 0"),
-        ((8, ["q_proj"]), "target_modules: no module with parameters matches 'q_proj'"),
         ((8, ["attn"]), "target_modules: no module with parameters matches 'attn'"),
         ((8, ["ln_f"]), "target_modules: transformer.ln_f is no linear, embedding or"),
         ((8, ["c_attn"], "lora", ["head2"]), "modules_to_save: no module .* called 'head2'"),
         ((8, ["wte"], "lora", ["wte"]), "but for those to save, matches .wte."),
         ((8, ["wte"], "vera"), "vera adapts linear layers only"),
-        ((8, ["c_attn"], "loha"), "method must be one of"),
     ],
 )
 def test_what_cannot_be_counted_is_named(arguments, message):
@@ -311,22 +272,16 @@ def test_what_cannot_be_counted_is_named(arguments, message):
 MLA = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
 CLASSIFIER = {"architectures": ["RobertaForSequenceClassification"]}
 PEFT_CASES = {  # a model, what to adapt, what else its configuration says
-    "experts": ("mixtral-8x7b", Q_V, {}),
     "latent attention": ("deepseek-v3", MLA, {}),
-    "fused, grouped": ("phi-4", "all-linear", {}),
     "a regular expression": ("llama-2-7b", r".*\.1\..*(up|down)_proj", {}),
     "a whole name": ("llama-2-7b", ["model.layers.0.mlp.up_proj"], {}),
     "fused, Conv1D": ("gpt2", ["c_attn", "mlp.c_proj"], {}),
     "embedding": ("llama-2-7b", ["embed_tokens"], {}),
-    "head": ("llama-2-7b", ["lm_head"], {}),
     "embedding, tied": ("gpt2", ["wte"], {}),
-    "saved head": ("llama-2-7b", Q_V, {"modules_to_save": ["lm_head"]}),
     "saved classifier": ("vit-base-patch16-224", Q_V, {"modules_to_save": ["classifier"]}),
     "saved container": ("roberta-base", ["query"], {"modules_to_save": ["classifier"]}),
     "saved tied head": ("gpt2", ["c_attn"], {"modules_to_save": ["lm_head"]}),
     "convolution": ("vit-base-patch16-224", ["projection"], {}),
-    "encoder, decoder": ("t5-base", ["q", "v"], {}),
-    "dora": ("llama-3.1-8b", Q_V, {"use_dora": True}),
     "dora, Conv1D": ("gpt2", ["c_attn"], {"use_dora": True}),
     "dora, embedding": ("llama-2-7b", ["embed_tokens"], {"use_dora": True}),
 }

@@ -32,16 +32,6 @@ def test_all_by_hand():
     assert gradients.x.tolist() == [[1 + 22, 2 + 44]]
 
 
-def test_at_zero_only_one_factor_learns_and_at_the_saddle_none():
-    x, zero_A, zero_B = np.array([[1, 2]]), np.zeros((1, 2)), np.zeros((2, 1))
-    assert reference.forward(x, W0, A, zero_B).tolist() == [[1, 2]]
-    start = reference.backward(G, x, W0, A, zero_B)
-    assert not start.lora_A.any()
-    assert start.lora_B.all()
-    saddle = reference.backward(G, x, W0, zero_A, zero_B)
-    assert not saddle.lora_B.any()
-
-
 def test_types_and_arguments_are_kept():
     weight, x, a, b = (array.astype(np.float32) for array in (W0, X, A, B))
     assert reference.forward(x, weight, a, b, 0.5).dtype == np.float32
@@ -86,11 +76,9 @@ def test_outputs_and_gradients_equal_the_dense_expression_and_autograd(problem):
         ("lora_B", B.T, "ValueError: lora_B must be (d, r), d = 2, r = 1, got (1, 2)"),
         ("lora_A", A[0], "ValueError: lora_A must be (r, k), k = 2, got (2,)"),
         ("lora_A", A[:0], "ValueError: r must be at least 1, got 0: lora_A has shape (0, 2)"),
-        ("x", [1, 2, 3], "ValueError: x must be (..., k), k = 2, got (3,)"),
         ("x", 1.0, "ValueError: x must be (..., k), k = 2, got ()"),
         ("x", [[np.nan, 1]], "ValueError: x must be finite, got nan"),
         ("bias", [1.0], "ValueError: bias must be (d), d = 2, got (1,)"),
-        ("scaling", np.inf, "ValueError: scaling must be finite, got inf"),
         ("scaling", True, "TypeError: scaling must hold real numbers, got True"),
         ("weight", "W0", "TypeError: weight must hold real numbers, got 'W0'"),
     ],
@@ -98,8 +86,3 @@ def test_outputs_and_gradients_equal_the_dense_expression_and_autograd(problem):
 def test_bad_input_is_named(name, value, message):
     arguments = {"x": X, "weight": W0, "lora_A": A, "lora_B": B, name: value}
     assert error_of(reference.forward, **arguments) == message
-
-
-def test_the_gradient_must_have_the_samples_of_x():
-    message = "ValueError: grad_output must be (..., d), ... = (1,), d = 2, got (3, 2)"
-    assert error_of(reference.backward, np.ones((3, 2)), X, W0, A, B) == message

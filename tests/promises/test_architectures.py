@@ -15,7 +15,6 @@ import transformers
 from torch import nn
 
 from lora_edu import counting
-from lora_edu.adapt import LoraConfig, add_lora
 
 R = 8
 LAYERS = re.compile(r"(n|num)_(hidden_|encoder_|decoder_)?layers?|(en|de)coder_layers|n_layer")
@@ -115,16 +114,6 @@ def test_a_class_counts_as_in_peft_or_is_refused(name):
     assert found["base"] == "equal"
     for kind, verdict in found.items():
         assert not verdict.startswith("WRONG"), f"{name}, {kind}: {verdict}"
-
-
-def test_families_whose_experts_peft_adapts_otherwise_are_named():
-    message = "all-linear: PEFT adapts a model of type mixtral, whose experts share a parameter"
-    model = build("MixtralForCausalLM")
-    with pytest.raises(ValueError, match=message):
-        counting.count(model, R, "all-linear")
-    with pytest.raises(ValueError, match=message):
-        add_lora(model, LoraConfig(target_modules="all-linear"))
-    assert verdicts("MixtralForCausalLM")["q and v"] == "equal"
 
 
 @pytest.mark.slow

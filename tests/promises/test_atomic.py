@@ -26,7 +26,7 @@ from transformers.pytorch_utils import Conv1D
 import lora_edu
 from lora_edu import adapt, variants
 from lora_edu.adapt import LoraConfig, add_lora
-from lora_edu.checkpoint import FILES, SAVING, load_adapter, read_adapter, save_adapter
+from lora_edu.checkpoint import FILES, load_adapter, read_adapter, save_adapter
 from lora_edu.files import uninterrupted
 
 OURS = Path(lora_edu.__file__).parent
@@ -89,7 +89,6 @@ ACTIONS = {  # → a model, and what is done with it and with a folder that hold
     "add_lora": (Net, of_model(add_lora, PLAIN)),
     "add_lora, DoRA": (Net, of_model(add_lora, DORA)),
     "add_lora, PiSSA": (Net, of_model(add_lora, PISSA)),
-    "add_lora, both": (Net, of_model(add_lora, replace(PISSA, use_dora=True))),
     "load_adapter": (Net, load_adapter),
     "swap_adapter": (lambda: adapted(seed=2), swap_adapter),
     "merge": (adapted, of_model(adapt.merge)),
@@ -197,10 +196,22 @@ def disk_full(n, action, *arguments):
     return False
 
 
+def described(model, folder):
+    """Return what an action leaves, wherever it lies in memory or on the disk."""
+    parts = [(name, type(m), getattr(m, "merged", None)) for name, m in model.named_modules()]
+    config, tensors = read_adapter(folder)
+    numbers = [
+        {key: t.tolist() for key, t in held.items()} for held in (model.state_dict(), tensors)
+    ]
+    return parts, numbers, config, hasattr(model, "lora_config")
+
+
 def outcomes(name, fail, saved, folders):
     """Return, for each step at which it failed, whether all was as before; else it was done."""
     make, action = ACTIONS[name]
-    found, n = [], 1
+    model, folder = make(), shutil.copytree(saved, folders / "done")
+    action(model, folder)
+    done, found, n = described(model, folder), [], 1
     while True:
         folder = shutil.copytree(saved, folders / str(n))
         model = make()
@@ -209,30 +220,8 @@ def outcomes(name, fail, saved, folders):
             assert (seen.of_model(model), seen.of_folder(folder)) != before
             return found
         found.append((seen.of_model(model), seen.of_folder(folder)) == before)
-        if not found[-1]:
-            check_done(name, model, folder, make)
+        assert found[-1] or described(model, folder) == done
         n += 1 + n // 40  # all of the first steps, then fewer: they repeat themselves
-
-
-def check_done(name, model, folder, make):
-    """Assert that a model (or a folder) that was changed was changed as a whole."""
-    layers = [m.merged for m in model.modules() if isinstance(m, adapt.LoRALinear)]
-    assert len(set(layers)) <= 1
-    tokens = torch.arange(8)
-    model.eval()
-    if name == "save_adapter":
-        _, tensors = read_adapter(folder)
-        expected = adapt.adapter_tensors(make())
-        assert tensors.keys() == expected.keys()
-        assert all(torch.equal(tensors[key], expected[key]) for key in tensors)
-    elif name in ("merge", "unmerge"):
-        torch.testing.assert_close(model(tokens), adapted().eval()(tokens), rtol=0.1, atol=0.1)
-    elif name == "init_pissa":
-        torch.testing.assert_close(model(tokens), Net().eval()(tokens))
-    elif name in ("load_adapter", "swap_adapter"):
-        assert torch.equal(model(tokens), adapted().eval()(tokens))
-    else:  # it was interrupted after the last step
-        assert hasattr(model, "lora_config") == (not name.startswith("unload"))
 
 
 @pytest.mark.parametrize("name", ACTIONS)
@@ -321,28 +310,6 @@ def test_killed_at_every_operation_on_a_file(tmp_path):
     assert len(ranks) > 5
     assert ranks == sorted(ranks)  # the old one up to some point, then the new one
     assert {ranks[0], ranks[-1]} == {2, 5}
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_killed_while_safetensors_writes(tmp_path):
-    """It writes into a file of a name of its own first, which then stays behind."""
-    resource = pytest.importorskip("resource", reason="Windows has no such limits")
-    save_adapter(constant(2), tmp_path)
-    new = constant(5)
-    if not (child := os.fork()):
-        try:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-            save_adapter(new, tmp_path)
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == signal.SIGXFSZ
-    assert rank_of(tmp_path) == 2
-    assert len(os.listdir(tmp_path / SAVING)) == 2
-    save_adapter(new, tmp_path)
-    assert rank_of(tmp_path) == 5
-    assert sorted(os.listdir(tmp_path)) == sorted(FILES)
 
 
 def test_ctrl_c_waits_and_then_comes():
