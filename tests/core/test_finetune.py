@@ -30,7 +30,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from lora_edu import assets, chat, finetune
+from lora_edu import chat, finetune
 from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
 from lora_edu.finetune import Chats, Texts, read_chats, read_table, split
@@ -325,37 +325,24 @@ def test_a_run_is_not_resumed_with_other_options_texts_or_weights(run, tmp_path,
 
 # Adam would hide gradients that are twice too large, and so would clipping.
 SGD = {"optim": "sgd", "max_grad_norm": 0}
-COUNTED = f"""
+SCRIPT = f"""
 import functools, sys
 import torch, transformers
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from lora_edu.cli import main
 from lora_edu import finetune  # first: it makes transformers load what is changed now
 
 transformers.TrainingArguments = functools.partial(transformers.TrainingArguments, **{SGD})
-sent = []
-
-def count(state, bucket):
-    sent.append(bucket.buffer().nbytes)
-    return allreduce_hook(state, bucket)
-
-class Counting(torch.nn.parallel.DistributedDataParallel):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.register_comm_hook(None, count)
-
-torch.nn.parallel.DistributedDataParallel = Counting
 code = main(sys.argv[1:])
 # In one piece: two processes write into one pipe.
-sys.stdout.write(f"sent {{sum(sent)}}, open {{torch.distributed.is_initialized()}}\\n")
+sys.stdout.write(f"open {{torch.distributed.is_initialized()}}\\n")
 sys.exit(code)
 """
 
 
 @pytest.mark.seconds
 def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path, monkeypatch):
-    script = tmp_path / "counted.py"
-    script.write_text(COUNTED)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
     more = ["--lr", "0.05", "--seed", "3"]
     model = bert(tmp_path / "model", dropout=0)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
@@ -379,8 +366,7 @@ def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path, 
     lines = process.stdout.splitlines()
     assert sum(line.startswith("texts: ") for line in lines) == 1  # one process speaks
     assert f"bytes all-reduced each step: {lora:_}; full: {full:_}" in lines
-    sent = [line for line in lines if line.startswith("sent")]
-    assert sent == [f"sent {54 * lora}, open False"] * 2
+    assert [line for line in lines if line.startswith("open")] == ["open False"] * 2
     assert "all-reduced" not in texts.printed
 
 
@@ -666,19 +652,3 @@ def test_a_model_of_any_family_trains_on_texts_longer_than_it_reads(
     printed, error = capsys.readouterr()
     assert done == 0, error
     assert f"1 cut to {most or 128} tokens" in printed
-
-
-@pytest.mark.slow
-@pytest.mark.assets
-def test_minilm_learns_and_peft_agrees(tmp_path):
-    subjects = {"the cat": "animal", "a dog": "animal", "two plus two": "sum", "a prime": "sum"}
-    rows = [(f"{text} {end}", kind) for text, kind in subjects.items() for end in ANIMALS[:4]]
-    options = ["--text", "text", "--label", "kind", "--batch-size", "8", "--epochs", "4"]
-    data = table(tmp_path / "a.csv", rows)
-    run = finished(assets.path("minilm"), data, options, tmp_path / "out")
-    assert metrics(run.out)["validation"]["accuracy"] == 1
-    ours, theirs = load_adapter(run.load(), run.out), run.load()
-    theirs = peft.PeftModel.from_pretrained(theirs, run.out)
-    texts = [text for text, _ in rows]
-    found, expected = run.logits(ours, texts), run.logits(theirs, texts)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

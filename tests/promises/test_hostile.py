@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn.utils import prune
 from transformers.pytorch_utils import Conv1D
 
-from lora_edu import adapt, checkpoint, counting, variants
+from lora_edu import adapt, checkpoint, variants
 from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.checkpoint import COMMITTED, CONFIG, FILES, SAVING, WEIGHTS
 from lora_edu.layers import LoRALinear
@@ -503,7 +503,6 @@ def check_model(seed, folder):
         return "refused"
     assert close(model(), first, dtype)
     assert [y.dtype for y in model()] == [y.dtype for y in first]
-    check_counts(model, config, seed)
     if config.init_lora_weights == "pissa":
         _, said = attempt(adapt.merge_and_unload, model)
         assert close(model(), first, dtype)
@@ -550,19 +549,6 @@ def check_merged(model, outputs, plain, dtype):
         bound = eps(layer.base.weight.dtype) / 2 * (W.abs() + W0.abs())
         assert ((own - W0).abs() <= bound * (1 + 1e-3) + 1e-30).all()  # as is documented
     assert close(model(), outputs, dtype)
-
-
-def check_counts(model, config, seed):
-    """Numbers that train, all of them, and the closed form: each by going through the model."""
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    held = trained, sum(p.numel() for p in model.parameters())
-    assert adapt.count_parameters(model) == held
-    if config.init_lora_weights == "pissa" or "packed" in model.kinds.values():
-        return  # what is tied to PiSSA's weight keeps the old one; what is packed counts unpacked
-    method, targets = ("dora" if config.use_dora else "lora"), model.lora_config.target_modules
-    counted, said = attempt(counting.count, Tree(seed), config.r, targets, method)
-    if not said:
-        assert counted == (*held, counted.base, len(adapt.lora_layers(model)))
 
 
 # -- what is done to a model afterwards -------------------------------------------------------
@@ -618,15 +604,3 @@ def test_of_generated_cases(what, many, tmp_path):
     found = Counter(check(seed, tmp_path / str(seed)) for seed in seeds)
     print(found)
     assert found.keys() >= {"equal", "refused"}
-
-
-@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
-def test_what_is_saved_whole_may_hold_other_numbers_than_real_ones(dtype, tmp_path):
-    def make(*numbers):
-        model = flat_net()
-        model.norm.register_buffer("more", torch.tensor(numbers).to(dtype))
-        return model
-
-    fields = {"target_modules": ["a"], "modules_to_save": ["norm"]}
-    checkpoint.save_adapter(add(make(1, 0), fields), tmp_path)
-    assert checkpoint.load_adapter(make(0, 0), tmp_path).norm.more.tolist() == [1, 0]
