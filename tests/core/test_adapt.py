@@ -107,23 +107,23 @@ def twice():
     return nn.Sequential(nn.Sequential(shared), shared)
 
 
-@pytest.mark.parametrize(
-    ("model", "targets", "options", "message"),
-    [
-        (Model, ["quary"], {}, "must match a linear layer, got ['quary']; nearest names: query"),
-        (Model, ["uery"], {}, "got ['uery']; nearest names: query"),
-        (Model, ["zzz"], {}, "nearest names: head, query, value"),
-        (Model, "query", {}, "got 'query'; nearest names: query"),
-        (Model, ["norm"], {}, "blocks.0.norm must be nn.Linear or Conv1D, got LayerNorm"),
-        (Model, ["value"], {"modules_to_save": ["haed"]}, "must match a module, got ['haed']"),
-        (Model, ["query"], {"modules_to_save": ["ks.1"]}, "blocks.1.query must not be in target"),
-        (Model, ["query"], {"r": 1001}, "r must be at most 1000 for blocks.0.query, got 1001"),
-        (partial(plain, 1500), ["0"], {"r": 1501}, "r must be at most 1500 for 0, got 1501"),
-        (adapted, ["value"], {}, "model must have no LoRA layers yet, but blocks.0.query is one"),
-        (marked, ["0"], {}, "model has an attribute lora_config of its own, where ours would"),
-        (twice, "all-linear", {}, "is one layer in 2 places: give each its own"),
-    ],
-)
+FAILURES = [
+    (Model, ["quary"], {}, "must match a linear layer, got ['quary']; nearest names: query"),
+    (Model, ["uery"], {}, "got ['uery']; nearest names: query"),
+    (Model, ["zzz"], {}, "nearest names: head, query, value"),
+    (Model, "query", {}, "got 'query'; nearest names: query"),
+    (Model, ["norm"], {}, "blocks.0.norm must be nn.Linear or Conv1D, got LayerNorm"),
+    (Model, ["value"], {"modules_to_save": ["haed"]}, "must match a module, got ['haed']"),
+    (Model, ["query"], {"modules_to_save": ["ks.1"]}, "blocks.1.query must not be in target"),
+    (Model, ["query"], {"r": 1001}, "r must be at most 1000 for blocks.0.query, got 1001"),
+    (partial(plain, 1500), ["0"], {"r": 1501}, "r must be at most 1500 for 0, got 1501"),
+    (adapted, ["value"], {}, "model must have no LoRA layers yet, but blocks.0.query is one"),
+    (marked, ["0"], {}, "model has an attribute lora_config of its own, where ours would"),
+    (twice, "all-linear", {}, "is one layer in 2 places: give each its own"),
+]
+
+
+@pytest.mark.parametrize(("model", "targets", "options", "message"), FAILURES)
 def test_a_failure_is_explained_and_leaves_the_model_as_it_was(model, targets, options, message):
     made = model()
     before = seen.of_model(made)
@@ -160,26 +160,26 @@ def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
 NAMES = "TypeError: target_modules must be a list of names, got "
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"r": 0}, "ValueError: r must be at least 1, got 0"),
-        ({"lora_dropout": 1}, "ValueError: lora_dropout must be at least 0 and below 1, got 1"),
-        ({"rank_pattern": {"query": 0}}, "ValueError: r must be at least 1, got 0"),
-        ({"rank_pattern": {1: 1}}, "ValueError: 1 must be a regular expression: can only"),
-        ({"alpha_pattern": {"query": "8"}}, "TypeError: lora_alpha must be a number, got '8'"),
-        ({"alpha_pattern": [1]}, "TypeError: alpha_pattern must be a dict, got [1]"),
-        ({"target_modules": "("}, "ValueError: '(' must be a regular expression: missing )"),
-        ({"target_modules": []}, NAMES + "[]"),
-        ({"target_modules": [1]}, NAMES + "[1]"),
-        ({"modules_to_save": "a"}, "TypeError: modules_to_save must be a list of names, got 'a'"),
-        ({"use_dora": 1}, "TypeError: use_dora must be True or False, got 1"),
-        (
-            {"target_modules": "query", "layers_to_transform": 1},
-            "ValueError: layers_to_transform needs a list of names as target_modules",
-        ),
-    ],
-)
+BAD_CONFIGS = [
+    ({"r": 0}, "ValueError: r must be at least 1, got 0"),
+    ({"lora_dropout": 1}, "ValueError: lora_dropout must be at least 0 and below 1, got 1"),
+    ({"rank_pattern": {"query": 0}}, "ValueError: r must be at least 1, got 0"),
+    ({"rank_pattern": {1: 1}}, "ValueError: 1 must be a regular expression: can only"),
+    ({"alpha_pattern": {"query": "8"}}, "TypeError: lora_alpha must be a number, got '8'"),
+    ({"alpha_pattern": [1]}, "TypeError: alpha_pattern must be a dict, got [1]"),
+    ({"target_modules": "("}, "ValueError: '(' must be a regular expression: missing )"),
+    ({"target_modules": []}, NAMES + "[]"),
+    ({"target_modules": [1]}, NAMES + "[1]"),
+    ({"modules_to_save": "a"}, "TypeError: modules_to_save must be a list of names, got 'a'"),
+    ({"use_dora": 1}, "TypeError: use_dora must be True or False, got 1"),
+    (
+        {"target_modules": "query", "layers_to_transform": 1},
+        "ValueError: layers_to_transform needs a list of names as target_modules",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_CONFIGS)
 def test_a_bad_configuration_is_named(fields, message):
     assert error_of(config, **fields).startswith(message)
 
@@ -255,18 +255,18 @@ A, B = "0.lora_A.weight", "0.lora_B.weight"
 NUMBERS = f"{B} must be finite, got NaN or infinity"
 
 
-@pytest.mark.parametrize(
-    ("name", "tensor", "message"),
-    [
-        (A, None, f"{A} must be (2, 4), got nothing"),
-        ("1.num_batches_tracked", None, "1.num_batches_tracked must be (), got nothing"),
-        ("extra", torch.ones(2), "extra must be absent, got (2,)"),
-        (B, torch.zeros(6, 3), f"{B} must be (6, 2), got (6, 3)"),
-        (B, torch.full((6, 2), torch.nan), NUMBERS),
-        (B, torch.full((6, 2), 1e300, dtype=torch.float64), NUMBERS),
-        (B, torch.zeros(6, 2).int(), f"{B} must hold numbers of torch.float32, got torch.int32"),
-    ],
-)
+MISFITS = [
+    (A, None, f"{A} must be (2, 4), got nothing"),
+    ("1.num_batches_tracked", None, "1.num_batches_tracked must be (), got nothing"),
+    ("extra", torch.ones(2), "extra must be absent, got (2,)"),
+    (B, torch.zeros(6, 3), f"{B} must be (6, 2), got (6, 3)"),
+    (B, torch.full((6, 2), torch.nan), NUMBERS),
+    (B, torch.full((6, 2), 1e300, dtype=torch.float64), NUMBERS),
+    (B, torch.zeros(6, 2).int(), f"{B} must hold numbers of torch.float32, got torch.int32"),
+]
+
+
+@pytest.mark.parametrize(("name", "tensor", "message"), MISFITS)
 def test_a_swap_that_does_not_fit_changes_nothing(name, tensor, message):
     base = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))
     changed = adapted(lambda: base, target_modules=["0"], modules_to_save=["1"])

@@ -102,18 +102,18 @@ def test_files_put_there_by_hand_serve_and_a_wrong_one_is_named_and_kept(toy, mo
 LARGE = wheel({**FILES, "a.txt": bytes(60_000_000)}, zipfile.ZIP_DEFLATED)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (wheel({**FILES, "b.bin": b"other"}), r"b\.bin in toy_wheel.* has another SHA-256"),
-        (wheel().replace(b"first first", b"first worst"), r"toy_wheel-1.0.* damaged \(Bad CRC"),
-        (wheel().replace(b"toy/data/a.txt", b"toy/data/x.txt"), r"damaged .*toy/data/a\.txt"),
-        (wheel(FILES, zipfile.ZIP_BZIP2), r"damaged \(not compressed as wheels are\)"),
-        (wheel()[:500], "damaged"),
-        (LARGE, "another SHA-256"),
-        (LARGE.replace((60_000_000).to_bytes(4, "little"), b"\x58\x02\0\0"), r"damaged \(Bad CRC"),
-    ],
-)
+WRONG_WHEELS = [
+    (wheel({**FILES, "b.bin": b"other"}), r"b\.bin in toy_wheel.* has another SHA-256"),
+    (wheel().replace(b"first first", b"first worst"), r"toy_wheel-1.0.* damaged \(Bad CRC"),
+    (wheel().replace(b"toy/data/a.txt", b"toy/data/x.txt"), r"damaged .*toy/data/a\.txt"),
+    (wheel(FILES, zipfile.ZIP_BZIP2), r"damaged \(not compressed as wheels are\)"),
+    (wheel()[:500], "damaged"),
+    (LARGE, "another SHA-256"),
+    (LARGE.replace((60_000_000).to_bytes(4, "little"), b"\x58\x02\0\0"), r"damaged \(Bad CRC"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG_WHEELS)
 def test_a_wheel_that_is_not_right_is_refused_with_little_memory(toy, data, message):
     """The toy may have 1 MB, and unpacked ten times as much, whatever its header claims."""
     (toy.parent / "wheels" / WHEEL).write_bytes(data)

@@ -93,15 +93,15 @@ FORGETS = TEMPLATE.replace("{{ message['content'] }}", "{{ message['content'] if
 FORGETS = FORGETS.replace("if loop.last", "if loop.last or message['role'] == 'user'")
 
 
-@pytest.mark.parametrize(
-    ("spoilt", "turns", "message"),
-    [
-        (THINKS, "ab", "message 2: the chat template changes what stands before it"),
-        (FORGETS, "abcd", "message 4: the chat template changes what stands"),
-        ("{{ raise_exception('no system') }}", "ab", "refuses this: no system"),
-        (TEMPLATE, ["a", "b<|im_end|>c"], r"a message holds <\|im_end\|>"),
-    ],
-)
+SPOILT = [
+    (THINKS, "ab", "message 2: the chat template changes what stands before it"),
+    (FORGETS, "abcd", "message 4: the chat template changes what stands"),
+    ("{{ raise_exception('no system') }}", "ab", "refuses this: no system"),
+    (TEMPLATE, ["a", "b<|im_end|>c"], r"a message holds <\|im_end\|>"),
+]
+
+
+@pytest.mark.parametrize(("spoilt", "turns", "message"), SPOILT)
 def test_what_a_template_would_lose_is_refused(spoilt, turns, message):
     """Or the answer would not be in what is learned, or a turn of it twice, without a word."""
     with pytest.raises(ValueError, match=message):
@@ -367,18 +367,18 @@ def test_what_ships_and_two_folders_of_one_name(folder, adapters, tmp_path, monk
 # -- what is wrong at the start -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--max-tokens", 0], "max_tokens must be from 1 to 255, got 0"),
-        (["--max-tokens", 256], "max_tokens must be from 1 to 255, got 256"),
-        (["--temperature", 1e-9], "temperature must be 0, or at least 0.01, got 1e-09"),
-        (["--temperature", "nan"], "temperature must be 0, or at least 0.01, got nan"),
-        (["--scale", 3], "scale must be a number from -1 to 2, got 3"),
-        (["--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
-        (["--adapter", "none"], "no adapter is called 'none'; there are "),
-    ],
-)
+WRONG_OPTIONS = [
+    (["--max-tokens", 0], "max_tokens must be from 1 to 255, got 0"),
+    (["--max-tokens", 256], "max_tokens must be from 1 to 255, got 256"),
+    (["--temperature", 1e-9], "temperature must be 0, or at least 0.01, got 1e-09"),
+    (["--temperature", "nan"], "temperature must be 0, or at least 0.01, got nan"),
+    (["--scale", 3], "scale must be a number from -1 to 2, got 3"),
+    (["--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
+    (["--adapter", "none"], "no adapter is called 'none'; there are "),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
 def test_a_wrong_option_is_one_line(options, message, folder, capsys):
     assert main([str(word) for word in ["chat", folder, *options]]) == 2
     err = capsys.readouterr().err

@@ -124,16 +124,16 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert version == f"lora-edu {__version__}\n"
 
 
-@pytest.mark.parametrize(
-    ("platform", "number", "name", "code"),
-    [
-        ("win32", errno.EINVAL, [], 0),  # what Windows says of a closed pipe
-        ("win32", errno.EINVAL, ["a:b"], 2),
-        ("linux", errno.EINVAL, [], 2),
-        ("linux", errno.EPIPE, [], 0),
-        ("linux", errno.EPIPE, ["a"], 2),
-    ],
-)
+PIPES = [
+    ("win32", errno.EINVAL, [], 0),  # what Windows says of a closed pipe
+    ("win32", errno.EINVAL, ["a:b"], 2),
+    ("linux", errno.EINVAL, [], 2),
+    ("linux", errno.EPIPE, [], 0),
+    ("linux", errno.EPIPE, ["a"], 2),
+]
+
+
+@pytest.mark.parametrize(("platform", "number", "name", "code"), PIPES)
 def test_an_error_of_a_closed_pipe_is_none(platform, number, name, code, monkeypatch, capfd):
     def fail(*_):
         raise OSError(number, "No good", *name)
@@ -156,35 +156,35 @@ def test_a_terminal_without_a_letter_for_it_gets_its_number(monkeypatch, printed
     assert bare.buffer.getvalue() == text.encode("ascii", "backslashreplace")
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("experiments knob --merge=a b", "experiments --merge was removed: record it on one mach"),
-        ("figures --check --format svg", "--check is about the PNG pictures and takes no --format"),
-        ("figures --format svg --only mona_lisa", "no figure is called 'mona_lisa'"),
-        ("figures --only mona_lisa", "no figure is called 'mona_lisa'"),
-        ("figures --only matrix_anatomy --out taken/figures", "taken"),
-        ("count tiny --rank 0", "r must be at least 1, got 0"),
-        ("count tiny --target-modules self_attn", "matches 'self_attn'"),
-        ("count tiny --target-modules norm", "model.norm is no linear"),
-        ("count tiny --modules-to-save score", "no module with parameters is called 'score'"),
-        ("count gpt-9", "gpt-9 is no file or folder, and none of the catalogue: all-"),
-        ("count Llama2-7B", "none of the catalogue (is llama-2-7b meant?): all-"),
-        ("count .", "config.json"),
-        ("count gpt2", "gpt2 is in the catalogue and here: ./gpt2 means what is here\n"),
-        ("count tiny --batch 0", "--batch and --length are for --memory"),
-        ("count tiny --length 0", "--batch and --length are for --memory"),
-        ("count tiny --memory --batch 0", "batch must be at least 1, got 0"),
-        ("count tiny --memory --method dora", "--memory plans plain LoRA"),
-        ("count tiny --memory --modules-to-save norm", "--memory plans plain LoRA"),
-        ("ledger nobody", "no source 'nobody'; there are hu2021, "),
-        ("ledger hu2021 table9", "hu2021 has no 'table9'; there are: "),
-        ("ledger hu2021 --csv --json", "--csv or --json, not both"),
-        ("ledger hu2021 --check params", "takes no SOURCE and no --csv"),
-        ("ledger --csv --check params", "takes no SOURCE and no --csv"),
-        ("claims cooking", "no claims of 'cooking'; there are those of first_words, "),
-    ],
-)
+IMPOSSIBLE = [
+    ("experiments knob --merge=a b", "experiments --merge was removed: record it on one mach"),
+    ("figures --check --format svg", "--check is about the PNG pictures and takes no --format"),
+    ("figures --format svg --only mona_lisa", "no figure is called 'mona_lisa'"),
+    ("figures --only mona_lisa", "no figure is called 'mona_lisa'"),
+    ("figures --only matrix_anatomy --out taken/figures", "taken"),
+    ("count tiny --rank 0", "r must be at least 1, got 0"),
+    ("count tiny --target-modules self_attn", "matches 'self_attn'"),
+    ("count tiny --target-modules norm", "model.norm is no linear"),
+    ("count tiny --modules-to-save score", "no module with parameters is called 'score'"),
+    ("count gpt-9", "gpt-9 is no file or folder, and none of the catalogue: all-"),
+    ("count Llama2-7B", "none of the catalogue (is llama-2-7b meant?): all-"),
+    ("count .", "config.json"),
+    ("count gpt2", "gpt2 is in the catalogue and here: ./gpt2 means what is here\n"),
+    ("count tiny --batch 0", "--batch and --length are for --memory"),
+    ("count tiny --length 0", "--batch and --length are for --memory"),
+    ("count tiny --memory --batch 0", "batch must be at least 1, got 0"),
+    ("count tiny --memory --method dora", "--memory plans plain LoRA"),
+    ("count tiny --memory --modules-to-save norm", "--memory plans plain LoRA"),
+    ("ledger nobody", "no source 'nobody'; there are hu2021, "),
+    ("ledger hu2021 table9", "hu2021 has no 'table9'; there are: "),
+    ("ledger hu2021 --csv --json", "--csv or --json, not both"),
+    ("ledger hu2021 --check params", "takes no SOURCE and no --csv"),
+    ("ledger --csv --check params", "takes no SOURCE and no --csv"),
+    ("claims cooking", "no claims of 'cooking'; there are those of first_words, "),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), IMPOSSIBLE)
 def test_what_cannot_be_done_is_refused(line, message, tmp_path, monkeypatch, refused):
     (tmp_path / "tiny").mkdir()
     (tmp_path / "gpt2").mkdir()
@@ -235,15 +235,15 @@ def test_counting_a_model_of_the_catalogue(printed):
     ]
 
 
+CONFIGS = [
+    ({"tie_word_embeddings": True}, ["embed_tokens", "down_proj"], None, "lora"),
+    ({"head_dim": 16}, ["o_proj"], ["lm_head"], "lora"),
+    ({}, "all-linear", ["embed_tokens"], "dora"),
+]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's, on ties
-@pytest.mark.parametrize(
-    ("changes", "targets", "saved", "method"),
-    [
-        ({"tie_word_embeddings": True}, ["embed_tokens", "down_proj"], None, "lora"),
-        ({"head_dim": 16}, ["o_proj"], ["lm_head"], "lora"),
-        ({}, "all-linear", ["embed_tokens"], "dora"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "targets", "saved", "method"), CONFIGS)
 def test_counting_a_config_as_peft_does(tmp_path, printed, changes, targets, saved, method):
     names = [targets] if targets == "all-linear" else targets
     options = ["--rank", 4, "--target-modules", *names, "--method", method, "--json"]
@@ -257,26 +257,26 @@ def test_counting_a_config_as_peft_does(tmp_path, printed, changes, targets, sav
     assert tuple(json.loads(found).values())[:2] == expected
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"architectures": ["LlamaForSinging"]}, "has no LlamaForSinging"),
-        ({"architectures": ["LlamaConfig"]}, "has no LlamaConfig"),
-        ({"architectures": ["\x1b[31mred"]}, r"has no \x1b[31mred"),
-        ({"architectures": None}, '"architectures": ["NAME"]'),
-        ({"hidden_size": "wide"}, "'hidden_size' expected int, got str (value: 'wide')"),
-        ({"num_key_value_heads": 3}, "8 heads cannot share 3 key/value heads evenly"),
-        ({"num_attention_heads": 0}, ": no LlamaForCausalLM: "),
-        ({"num_hidden_layers": -1}, "num_hidden_layers must be from 0 to 10_000, got -1"),
-        ({"encoder_layers": 10**9}, "encoder_layers must be from 0 to 10_000"),
-        ({"num_local_experts": 10**9}, "num_local_experts must be from 0 to 10_000"),
-        ({"depths": [1, 10**9]}, "depths must be from 0 to 10_000"),
-        ({"text_config": {"num_labels": 10**30}}, "num_labels must be from 0 to 10_000"),
-        ('{"architectures": ', "config.json is no config of a model: Expecting value"),
-        ("[1, 2]", 'config.json must hold an object with "architectures": ["NAME"]'),
-        ("[" * 100_000, "maximum recursion depth"),
-    ],
-)
+WRONG_CONFIGS = [
+    ({"architectures": ["LlamaForSinging"]}, "has no LlamaForSinging"),
+    ({"architectures": ["LlamaConfig"]}, "has no LlamaConfig"),
+    ({"architectures": ["\x1b[31mred"]}, r"has no \x1b[31mred"),
+    ({"architectures": None}, '"architectures": ["NAME"]'),
+    ({"hidden_size": "wide"}, "'hidden_size' expected int, got str (value: 'wide')"),
+    ({"num_key_value_heads": 3}, "8 heads cannot share 3 key/value heads evenly"),
+    ({"num_attention_heads": 0}, ": no LlamaForCausalLM: "),
+    ({"num_hidden_layers": -1}, "num_hidden_layers must be from 0 to 10_000, got -1"),
+    ({"encoder_layers": 10**9}, "encoder_layers must be from 0 to 10_000"),
+    ({"num_local_experts": 10**9}, "num_local_experts must be from 0 to 10_000"),
+    ({"depths": [1, 10**9]}, "depths must be from 0 to 10_000"),
+    ({"text_config": {"num_labels": 10**30}}, "num_labels must be from 0 to 10_000"),
+    ('{"architectures": ', "config.json is no config of a model: Expecting value"),
+    ("[1, 2]", 'config.json must hold an object with "architectures": ["NAME"]'),
+    ("[" * 100_000, "maximum recursion depth"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG_CONFIGS)
 def test_a_wrong_config_is_refused(changes, message, tmp_path, refused):
     """Also before one of very many layers is built."""
     if isinstance(changes, str):

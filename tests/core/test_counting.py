@@ -36,22 +36,22 @@ def refused(message, function, *arguments, **options):
 # -- one matrix -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "expected"),
-    [
-        ("lora_parameters", (8, 100, 9), 972),  # above the matrix it can be counted, as in PEFT
-        ("degrees_of_freedom", (100, 100, 5), 975),
-        ("adapter_parameters", (3, 7, 2), (20, 20)),
-        ("adapter_parameters", (3, 7, 2, "dora"), (23, 23)),
-        ("adapter_parameters", (3, 7, 2, "lora-fa"), (6, 20)),
-        ("adapter_parameters", (3, 7, 2, "vera"), (5, 5)),
-        ("bytes_of", (3, "float64"), 24),
-        ("bytes_of", (3, "int4"), 2),  # whole bytes
-        ("bytes_of", (0, "float32"), 0),
-        ("bytes_of", (64 * 256, "nf4"), 64 * 256 // 2 + 4 * 256),
-        ("bytes_of", (64 * 256, "nf4-double"), 64 * 256 // 2 + 256 + 4),
-    ],
-)
+EXAMPLES = [
+    ("lora_parameters", (8, 100, 9), 972),  # above the matrix it can be counted, as in PEFT
+    ("degrees_of_freedom", (100, 100, 5), 975),
+    ("adapter_parameters", (3, 7, 2), (20, 20)),
+    ("adapter_parameters", (3, 7, 2, "dora"), (23, 23)),
+    ("adapter_parameters", (3, 7, 2, "lora-fa"), (6, 20)),
+    ("adapter_parameters", (3, 7, 2, "vera"), (5, 5)),
+    ("bytes_of", (3, "float64"), 24),
+    ("bytes_of", (3, "int4"), 2),  # whole bytes
+    ("bytes_of", (0, "float32"), 0),
+    ("bytes_of", (64 * 256, "nf4"), 64 * 256 // 2 + 4 * 256),
+    ("bytes_of", (64 * 256, "nf4-double"), 64 * 256 // 2 + 256 + 4),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "expected"), EXAMPLES)
 def test_examples(name, arguments, expected):
     assert getattr(counting, name)(*arguments) == expected
 
@@ -108,38 +108,38 @@ def test_bottleneck_adapters_and_prefixes_are_what_torch_would_hold():
     assert counting.prefix_parameters(8, tokens=6, layers=4) == torch.zeros(4, 6, 8).numel()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((100, 100, 0), "r must be at least 1, got 0"),
-        ((0, 100, 5), "out_features must be at least 1, got 0"),
-        ((100, -1, 5), "in_features must be at least 1, got -1"),
-        ((100, 100, 5.0), "r must be an integer, got 5.0"),
-        ((100, 100, True), "r must be an integer, got True"),
-        ((100, "100", 5), "in_features must be an integer, got '100'"),
-    ],
-)
+BAD_SIZES = [
+    ((100, 100, 0), "r must be at least 1, got 0"),
+    ((0, 100, 5), "out_features must be at least 1, got 0"),
+    ((100, -1, 5), "in_features must be at least 1, got -1"),
+    ((100, 100, 5.0), "r must be an integer, got 5.0"),
+    ((100, 100, True), "r must be an integer, got True"),
+    ((100, "100", 5), "in_features must be an integer, got '100'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_SIZES)
 @pytest.mark.parametrize("name", ["lora_parameters", "degrees_of_freedom", "lora_multiply_adds"])
 def test_bad_sizes_are_named(name, arguments, message):
     refused(message, getattr(counting, name), *arguments)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("degrees_of_freedom", (8, 100, 9), r"min\(out_features, in_features\) = 8, got 9"),
-        ("adapter_parameters", (3, 7, 2, "loha"), "method must be one of lora, dora, .* 'loha'"),
-        ("bottleneck_parameters", (8, 3, 0), "sites must be at least 1, got 0"),
-        ("bottleneck_parameters", (8, 3, 2, -1), "layer_norms must be at least 0, got -1"),
-        ("prefix_parameters", (8, 0), "tokens must be at least 1, got 0"),
-        ("bytes_of", (1, "float8"), "dtype must be one of .*, got 'float8'"),
-        ("bytes_of", (-1, "float32"), "numbers must be at least 0, got -1"),
-        ("training_memory", (-2, 3), "frozen must be at least 0, got -2"),
-        ("training_memory", (2, -3), "trained must be at least 0, got -3"),
-        ("modules", ("gpt5",), "model must be one of all-MiniLM-L6-v2, .*, got 'gpt5'"),
-        ("training_memory", (2, 3, "adam"), "optimizer must be one of sgd, .*, got 'adam'"),
-    ],
-)
+BAD_INPUT = [
+    ("degrees_of_freedom", (8, 100, 9), r"min\(out_features, in_features\) = 8, got 9"),
+    ("adapter_parameters", (3, 7, 2, "loha"), "method must be one of lora, dora, .* 'loha'"),
+    ("bottleneck_parameters", (8, 3, 0), "sites must be at least 1, got 0"),
+    ("bottleneck_parameters", (8, 3, 2, -1), "layer_norms must be at least 0, got -1"),
+    ("prefix_parameters", (8, 0), "tokens must be at least 1, got 0"),
+    ("bytes_of", (1, "float8"), "dtype must be one of .*, got 'float8'"),
+    ("bytes_of", (-1, "float32"), "numbers must be at least 0, got -1"),
+    ("training_memory", (-2, 3), "frozen must be at least 0, got -2"),
+    ("training_memory", (2, -3), "trained must be at least 0, got -3"),
+    ("modules", ("gpt5",), "model must be one of all-MiniLM-L6-v2, .*, got 'gpt5'"),
+    ("training_memory", (2, 3, "adam"), "optimizer must be one of sgd, .*, got 'adam'"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), BAD_INPUT)
 def test_bad_input_is_named(name, arguments, message):
     refused(message, getattr(counting, name), *arguments)
 
@@ -192,19 +192,19 @@ def test_a_config_object_counts_as_its_dict():
     refused("all-linear: PEFT adapts a .* mixtral", counting.count, config, 8, "all-linear")
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "message"),
-    [
-        ("gpt2", {"n_layer": 10_001}, "n_layer must be at most 10_000, got 10_001"),
-        ("gpt2", {"n_layer": -1}, "n_layer must be at least 0, got -1"),
-        ("gpt2", {"n_embd": 0}, "n_embd must be at least 1, got 0"),
-        ("gpt2", {"model_type": "mamba"}, "model_type must be one of llama, .*, got 'mamba'"),
-        ("gpt2", {"model_type": "llama"}, "this config of a llama model lacks '.*'"),
-        ("deepseek-v3", {"first_k_dense_replace": 62}, "at most num_hidden_layers = 61, got 62"),
-        ("deepseek-v3", {"q_lora_rank": None}, "q_lora_rank must be an integer, got None"),
-        ("llama-2-7b", {"tie_word_embeddings": "no"}, "must be true or false, got 'no'"),
-    ],
-)
+NONSENSE = [
+    ("gpt2", {"n_layer": 10_001}, "n_layer must be at most 10_000, got 10_001"),
+    ("gpt2", {"n_layer": -1}, "n_layer must be at least 0, got -1"),
+    ("gpt2", {"n_embd": 0}, "n_embd must be at least 1, got 0"),
+    ("gpt2", {"model_type": "mamba"}, "model_type must be one of llama, .*, got 'mamba'"),
+    ("gpt2", {"model_type": "llama"}, "this config of a llama model lacks '.*'"),
+    ("deepseek-v3", {"first_k_dense_replace": 62}, "at most num_hidden_layers = 61, got 62"),
+    ("deepseek-v3", {"q_lora_rank": None}, "q_lora_rank must be an integer, got None"),
+    ("llama-2-7b", {"tie_word_embeddings": "no"}, "must be true or false, got 'no'"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "message"), NONSENSE)
 def test_a_config_of_nonsense_is_named(name, fields, message):
     refused(message, counting.modules, {**CATALOGUE[name], **fields})
 
@@ -254,17 +254,17 @@ def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
     refused("parameters matches 'all-linear'", counting.targets, norm, "all-linear")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((0, ["c_attn"]), "r must be at least 1, got 0"),
-        ((8, ["attn"]), "target_modules: no module with parameters matches 'attn'"),
-        ((8, ["ln_f"]), "target_modules: transformer.ln_f is no linear, embedding or"),
-        ((8, ["c_attn"], "lora", ["head2"]), "modules_to_save: no module .* called 'head2'"),
-        ((8, ["wte"], "lora", ["wte"]), "but for those to save, matches .wte."),
-        ((8, ["wte"], "vera"), "vera adapts linear layers only"),
-    ],
-)
+UNCOUNTABLE = [
+    ((0, ["c_attn"]), "r must be at least 1, got 0"),
+    ((8, ["attn"]), "target_modules: no module with parameters matches 'attn'"),
+    ((8, ["ln_f"]), "target_modules: transformer.ln_f is no linear, embedding or"),
+    ((8, ["c_attn"], "lora", ["head2"]), "modules_to_save: no module .* called 'head2'"),
+    ((8, ["wte"], "lora", ["wte"]), "but for those to save, matches .wte."),
+    ((8, ["wte"], "vera"), "vera adapts linear layers only"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), UNCOUNTABLE)
 def test_what_cannot_be_counted_is_named(arguments, message):
     refused(message, counting.count, "gpt2", *arguments)
 

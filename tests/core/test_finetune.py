@@ -492,20 +492,20 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     refused(run.command(tmp_path / "out", *options, data=data), message)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "line 1 must be {"),
-        pytest.param("[" * 100_000, "line 1 must be {", id="deep"),
-        ('{"messages": 3}', "line 1 must be {"),
-        ('{"messages": [{"role": "user"}]}', "line 1 must be {"),
-        (said("a\ud800"), "line 1 must be {"),
-        (said("a", roles=["bot"]), "role must be system, user, assistant, got 'bot'"),
-        (said("a", " "), "line 1: an empty content"),
-        (said("a", roles=["assistant"]), "must end with what the assistant"),
-        (said("a", "b", roles=["user"]), "must end with what the assistant"),
-    ],
-)
+BAD_LINES = [
+    ("{", "line 1 must be {"),
+    pytest.param("[" * 100_000, "line 1 must be {", id="deep"),
+    ('{"messages": 3}', "line 1 must be {"),
+    ('{"messages": [{"role": "user"}]}', "line 1 must be {"),
+    (said("a\ud800"), "line 1 must be {"),
+    (said("a", roles=["bot"]), "role must be system, user, assistant, got 'bot'"),
+    (said("a", " "), "line 1: an empty content"),
+    (said("a", roles=["assistant"]), "must end with what the assistant"),
+    (said("a", "b", roles=["user"]), "must end with what the assistant"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES)
 def test_a_bad_line_of_messages_is_named(line, message, chats, tmp_path, refused):
     data = tmp_path / "talks.jsonl"
     data.write_text(line if isinstance(line, str) else json.dumps({"messages": line}))
@@ -514,16 +514,16 @@ def test_a_bad_line_of_messages_is_named(line, message, chats, tmp_path, refused
     refused(run.command(tmp_path / "out", *COLUMNS, data=data), "holds messages")
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
-    [
-        ("adapter_config.json", b"", b"{}", "holds an adapter beside the model: give each its own"),
-        ("config.json", b'ings": 16', b'ings": 8', "has another shape than config.json says"),
-        ("tokenizer_config.json", b'"[PAD]"', b"null", "its tokenizer has no padding token"),
-        ("model.safetensors", None, b"", "SafetensorError"),
-        ("pytorch_model.bin", b"", b"pickled", "model.safetensors"),
-    ],
-)
+BAD_MODELS = [
+    ("adapter_config.json", b"", b"{}", "holds an adapter beside the model: give each its own"),
+    ("config.json", b'ings": 16', b'ings": 8', "has another shape than config.json says"),
+    ("tokenizer_config.json", b'"[PAD]"', b"null", "its tokenizer has no padding token"),
+    ("model.safetensors", None, b"", "SafetensorError"),
+    ("pytorch_model.bin", b"", b"pickled", "model.safetensors"),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "message"), BAD_MODELS)
 def test_a_model_that_is_not_as_it_should_be_is_refused(
     file, old, new, message, texts, tmp_path, refused
 ):

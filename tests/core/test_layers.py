@@ -271,19 +271,19 @@ def inference(layer):
 NO_PLACE = "RuntimeError: Linear(in_features=4, out_features=4, bias=True) has no weight of its own"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (LoRALinear.merge, "RuntimeError: this LoRALinear is merged already"),
-        (
-            lambda layer: layer.lora_A.data[0].fill_(torch.nan),
-            "ValueError: W0 + delta_weight() must",
-        ),
-        (lambda layer: prune.identity(layer.base, "weight"), NO_PLACE),
-        (expanded, NO_PLACE),
-        (inference, NO_PLACE),
-    ],
-)
+UNMERGEABLE = [
+    (LoRALinear.merge, "RuntimeError: this LoRALinear is merged already"),
+    (
+        lambda layer: layer.lora_A.data[0].fill_(torch.nan),
+        "ValueError: W0 + delta_weight() must",
+    ),
+    (lambda layer: prune.identity(layer.base, "weight"), NO_PLACE),
+    (expanded, NO_PLACE),
+    (inference, NO_PLACE),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), UNMERGEABLE)
 def test_a_merge_that_is_refused_changes_no_layer(spoil, message):
     layers = [make(4, 4, dtype=torch.float32) for _ in range(2)]
     spoil(layers[1])
@@ -446,22 +446,22 @@ LINEAR = "TypeError: base must be nn.Linear or Conv1D, got "
 NUMBERS = "TypeError: base must have a weight of real numbers, got torch."
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("base", nn.Embedding(3, 3), LINEAR + "Embedding"),
-        ("base", nn.MultiheadAttention(4, 2).out_proj, LINEAR + "NonDynamicallyQuantizableLinear"),
-        ("base", PARAMETRIZED, LINEAR + "ParametrizedLinear"),
-        ("base", nn.Linear(3, 3, dtype=torch.complex64), NUMBERS + "complex64"),
-        ("r", 0, "ValueError: r must be at least 1, got 0"),
-        ("r", True, "TypeError: r must be an integer, got True"),
-        ("lora_alpha", 0, "ValueError: lora_alpha must be greater than 0 and finite, got 0"),
-        ("lora_alpha", 1e39, "ValueError: lora_alpha must be greater than 0 and finite, got 1e+39"),
-        ("lora_alpha", "16", "TypeError: lora_alpha must be a number, got '16'"),
-        ("lora_dropout", -1, "ValueError: lora_dropout must be at least 0 and below 1, got -1"),
-        ("lora_dropout", 1, "ValueError: lora_dropout must be at least 0 and below 1, got 1"),
-    ],
-)
+BAD_INPUT = [
+    ("base", nn.Embedding(3, 3), LINEAR + "Embedding"),
+    ("base", nn.MultiheadAttention(4, 2).out_proj, LINEAR + "NonDynamicallyQuantizableLinear"),
+    ("base", PARAMETRIZED, LINEAR + "ParametrizedLinear"),
+    ("base", nn.Linear(3, 3, dtype=torch.complex64), NUMBERS + "complex64"),
+    ("r", 0, "ValueError: r must be at least 1, got 0"),
+    ("r", True, "TypeError: r must be an integer, got True"),
+    ("lora_alpha", 0, "ValueError: lora_alpha must be greater than 0 and finite, got 0"),
+    ("lora_alpha", 1e39, "ValueError: lora_alpha must be greater than 0 and finite, got 1e+39"),
+    ("lora_alpha", "16", "TypeError: lora_alpha must be a number, got '16'"),
+    ("lora_dropout", -1, "ValueError: lora_dropout must be at least 0 and below 1, got -1"),
+    ("lora_dropout", 1, "ValueError: lora_dropout must be at least 0 and below 1, got 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD_INPUT)
 def test_bad_input_is_named_and_the_base_left_trainable(name, value, message):
     base = nn.Linear(3, 3)
     arguments = {"base": base, "r": 1, "lora_alpha": 1, name: value}

@@ -101,16 +101,16 @@ def test_the_error_of_gaussian_weights():
 FINITE = "ValueError: W must be finite in float32, got NaN, infinity or nothing at all"
 
 
-@pytest.mark.parametrize(
-    ("W", "block_size", "message"),
-    [
-        (torch.ones(4), 0, "ValueError: block_size must be even and at least 2, got 0"),
-        (torch.ones(4), 3, "ValueError: block_size must be even and at least 2, got 3"),
-        (torch.tensor([1, math.nan]), 2, FINITE),
-        (torch.tensor([1e300], dtype=torch.float64), 2, FINITE),
-        (torch.empty(0), 2, FINITE),
-        (torch.arange(4), 2, "TypeError: W must hold floating-point numbers, got torch.int64"),
-    ],
-)
+BAD_INPUT = [
+    (torch.ones(4), 0, "ValueError: block_size must be even and at least 2, got 0"),
+    (torch.ones(4), 3, "ValueError: block_size must be even and at least 2, got 3"),
+    (torch.tensor([1, math.nan]), 2, FINITE),
+    (torch.tensor([1e300], dtype=torch.float64), 2, FINITE),
+    (torch.empty(0), 2, FINITE),
+    (torch.arange(4), 2, "TypeError: W must hold floating-point numbers, got torch.int64"),
+]
+
+
+@pytest.mark.parametrize(("W", "block_size", "message"), BAD_INPUT)
 def test_bad_input_is_named(W, block_size, message):
     assert error_of(NF4.quantize, W, block_size) == message

@@ -178,18 +178,18 @@ def packed():
     return model
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: loraplus_groups(ours(), 0), "ValueError: lr must be greater than 0, got 0"),
-        (lambda: loraplus_groups(ours(), 1, 0), "ValueError: ratio must be greater than 0, got 0"),
-        (lambda: init_pissa(ours(r=7)), "ValueError: r must be at most 6 for PiSSA of 2, got 7"),
-        (lambda: DoRALinear(nn.ReLU()), "TypeError: lora must be a LoRALinear, got ReLU"),
-        (lambda: to_dora(ours(**DORA)), "ValueError: model has DoRA layers already"),
-        (lambda: adapt.merge(packed()), "RuntimeError: Linear has no dense weight"),
-        (lambda: BottleneckAdapter(X, 1), f"TypeError: {LINEAR}, got Tensor"),
-    ],
-)
+BAD_INPUT = [
+    (lambda: loraplus_groups(ours(), 0), "ValueError: lr must be greater than 0, got 0"),
+    (lambda: loraplus_groups(ours(), 1, 0), "ValueError: ratio must be greater than 0, got 0"),
+    (lambda: init_pissa(ours(r=7)), "ValueError: r must be at most 6 for PiSSA of 2, got 7"),
+    (lambda: DoRALinear(nn.ReLU()), "TypeError: lora must be a LoRALinear, got ReLU"),
+    (lambda: to_dora(ours(**DORA)), "ValueError: model has DoRA layers already"),
+    (lambda: adapt.merge(packed()), "RuntimeError: Linear has no dense weight"),
+    (lambda: BottleneckAdapter(X, 1), f"TypeError: {LINEAR}, got Tensor"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_INPUT)
 def test_bad_input_is_named(call, message):
     assert error_of(call) == message
 

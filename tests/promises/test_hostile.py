@@ -204,8 +204,11 @@ def something_else(rng, folder):
     if path.name in FILES:
         path.rename(aside)
     elif how > 2:  # what a killed save leaves
+        path.mkdir()
+        (path / rng.choice([".tmpAbC", "mine.txt"])).write_bytes(bytes(99))
+        return
+    elif how == 2:
         saved_adapter(path, rng.randrange(99))
-        (path / rng.choice([".tmpAbC", ".tmpAbC", "mine.txt"])).write_bytes(bytes(99))
         return
     if how == 0 and path.name in FILES:  # as in the cache of Hugging Face: all is well, elsewhere
         path.symlink_to(rng.choice([aside, f"../{aside.name}"]))
