@@ -180,7 +180,7 @@ def packed():
 
 BAD_INPUT = [
     (lambda: loraplus_groups(ours(), 0), "ValueError: lr must be greater than 0, got 0"),
-    (lambda: loraplus_groups(ours(), 1, 0), "ValueError: ratio must be greater than 0, got 0"),
+    (lambda: loraplus_groups(ours(), 1, -2), "ValueError: ratio must be greater than 0, got -2"),
     (lambda: init_pissa(ours(r=7)), "ValueError: r must be at most 6 for PiSSA of 2, got 7"),
     (lambda: DoRALinear(nn.ReLU()), "TypeError: lora must be a LoRALinear, got ReLU"),
     (lambda: to_dora(ours(**DORA)), "ValueError: model has DoRA layers already"),
