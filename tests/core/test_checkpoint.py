@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from pathlib import Path
 from types import SimpleNamespace
 
 import peft
@@ -262,3 +263,18 @@ def test_what_is_saved_between_two_reads_is_read_as_a_whole(saved, monkeypatch):
     assert config.r == 4
     assert all(4 in tensor.shape for tensor in tensors.values())
     assert len(opened) == 6
+
+
+def test_a_file_that_is_moved_while_it_is_read_is_found_at_its_place(saved, monkeypatch):
+    moved, is_file = saved / COMMITTED / CONFIG, Path.is_file
+    moved.parent.mkdir()
+    (saved / CONFIG).rename(moved)
+
+    def found(path):
+        there = is_file(path)
+        if path == moved and there:
+            moved.rename(saved / CONFIG)
+        return there
+
+    monkeypatch.setattr(Path, "is_file", found)
+    assert checkpoint.read_adapter(saved)[0].r == 4
