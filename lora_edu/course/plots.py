@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -133,6 +133,17 @@ def runs(
     """
     ax.plot(x, each.T, look[0], color=color, markersize=3.5, alpha=alpha)
     ax.plot(x, each.mean(axis=0), look, color=color, label=label)
+
+
+def cells(ax: Axes, table: NDArray, words: Iterable[str], dark: float = 0.6, **look: Any) -> None:
+    """Draw a table as a map, with words in its cells; white ones where a number is below ``dark``.
+
+    ``look``: more for ``ax.imshow``.
+    """
+    ax.imshow(table, aspect="auto", **look)
+    for ((i, j), value), text in zip(np.ndenumerate(table), words, strict=True):
+        color = "white" if value < dark else "black"
+        ax.text(j, i, text, ha="center", va="center", color=color, fontsize=9)
 
 
 class Canvas:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_edu.counting import one_of
 from lora_edu.course.experiments import Row, results
 
 
@@ -21,9 +22,14 @@ def runs(name: str, **settings: Any) -> list[Row]:
 
 
 def column(name: str, *path: Any, **settings: Any) -> NDArray:
-    """Return the value at the end of a ``path`` of keys in each of :func:`runs`: (runs, ...)."""
+    """Return the value at the end of a ``path`` of keys in each of :func:`runs`: (runs, ...).
+
+    A ValueError names what is recorded, if a key of the path is not.
+    """
     values: list[Any] = runs(name, **settings)
     for key in path:
+        if values and isinstance(values[0], dict):
+            one_of(f"a name in {name}", key, values[0])
         values = [value[key] for value in values]
     return np.array(values)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_edu import lowrank
 from lora_edu.course import checks as tools
 
 
@@ -24,31 +25,28 @@ def check_cut(cut: Callable) -> None:
     for d, k, most, r in ((6, 6, 6, 3), (9, 7, 4, 2), (8, 12, 5, 1), (9, 9, 9, 3)):
         A, B = rng.standard_normal((most, k)), rng.standard_normal((d, most))
         A *= (1 + np.arange(most) * 3 % 7)[:, None]  # neither the first rows nor the last ones win
-        M, directions = B @ A, f": r = {r} directions, the strongest"
+        directions = f": r = {r} directions, the strongest"
         new_A, new_B = tools.strips(tools.call(cut, lora_A=A, lora_B=B, r=r), d, k, r, directions)
-        if np.allclose(new_B @ new_A, _svd(M)[1][:r] * _svd(M)[0][:, :r] @ _svd(M)[2][:r]):
-            continue
+        U, _, Vt = _svd(B @ A)
+        of_A_B = _svd(A @ B)[2][:r]
         which = "which directions of the *product* are strongest?"
-        longest = "that keeps the longest rows: directions come from the SVD of the product"
-        lengths = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
-        of_A_B = "the SVD of lora_B @ lora_A, not of lora_A @ lora_B"
+        turned = "the SVD of lora_B @ lora_A, not of lora_A @ lora_B"
         spans = [
             (f"that keeps the first rows of A: {which}", A[:r]),
             (f"that keeps the last rows of A: {which}", A[-r:]),
-            *((longest, A[np.argsort(-n)[:r]]) for n in (*lengths, lengths[0] * lengths[1])),
             ("those are directions of A: cut the product, not A and B one by one", _svd(A)[2][:r]),
             ("those are directions of B: cut the product, not B", _svd(B)[2][:r] @ A),
-            (of_A_B, _svd(A @ B)[2][:r] @ A),
-            (of_A_B, _svd(A @ B)[2][:r]),
-            ("the rows of lora_A are those of Vᵀ, not the columns of U", _svd(M)[0][:, :r].T),
-            ("svd returns Vᵀ: its rows are the directions, not its columns", _svd(M)[2][:, :r].T),
+            (turned, of_A_B @ A),
+            (turned, of_A_B),
+            ("the rows of lora_A are those of Vᵀ, not the columns of U", U[:, :r].T),
+            ("svd returns Vᵀ: its rows are the directions, not its columns", Vt[:, :r].T),
         ]
-        kept = _span(new_A)
-        if not np.allclose(kept, _span(_svd(M)[2][:r])):
-            tools.slip(
-                kept, [(why, _span(rows)) for why, rows in spans if rows.shape == new_A.shape]
-            )
-        tools.compare_cut(new_B @ new_A, M, r)
+        longest = "that keeps the longest rows: directions come from the SVD of the product"
+        long_A, long_B = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
+        for length in (long_A, long_B, long_A * long_B):
+            spans.append((longest, A[np.argsort(-length)[:r]]))
+        tools.slip(_span(new_A), [(why, _span(rows)) for why, rows in spans])
+        tools.compare_cut(new_B @ new_A, B @ A, r)
 
 
 def _times(one: NDArray, two: NDArray) -> NDArray:
@@ -73,15 +71,15 @@ def check_overlap(overlap: Callable) -> None:
         A_1, A_2 = rng.standard_normal((4, 12)), rng.standard_normal((6, 12))
         for i, j in ((3, 3), (4, 1)):
             share = _overlap(overlap, A_1, A_2, i, j)
-            right = np.sum((_svd(A_1)[2][:i] @ _svd(A_2)[2][:j].T) ** 2) / min(i, j)
+            right = lowrank.subspace_similarity(A_1, A_2)[i - 1, j - 1]
             only = f"right for i = 2, j = 3, but not for i = {i}, j = {j}: {share:.4g}"
             assert np.isclose(share, right), f"{only}, should be {right:.4g}: divide by min(i, j)"
         return
     shown = f"i = {i}, j = {j}: {got[0]:.4g}, should be {right[0]:.4g}"
     assert np.ptp(got) > 1e-9, f"{shown}: it is the same whatever A_1 and A_2 may be"
     assert not tools.lost_digits(got, right), f"{shown}: do not round"
-    each = {(a, b): all_pairs[:, a, b] ** 2 for a, b in np.ndindex(n, n)}
-    _name_pairs(tools.as_sum(got, each | {(-1, -1): np.ones(len(got))}), i, j)
+    each = {(a + 1, b + 1): all_pairs[:, a, b] ** 2 for a, b in np.ndindex(n, n)}
+    _name_pairs(tools.as_sum(got, each | {(0, 0): np.ones(len(got))}), i, j)
     long_1, long_2, svd = s_1[..., None] * V_1, s_2[..., None] * V_2, "(take the SVD first)"
     first = _times(_svd(A_1[:, :i])[2], _svd(A_2[:, :j])[2])
     columns = V_1[:, :, :i].swapaxes(1, 2) @ V_2[:, :, :j]
@@ -95,18 +93,19 @@ def check_overlap(overlap: Callable) -> None:
         "Uᵀ (the *right* singular vectors are the rows of Vᵀ)": _times(U_1[:, :i], U_2[:, :j]),
         "squares (once)": cosines**2,
     }
+    plain, values = np.sum(cosines, (1, 2)), np.linalg.svd(cosines, compute_uv=False)
     sums = {f"the sum of squares of {of}": np.sum(M**2, (1, 2)) for of, M in squares.items()}
-    sums["the sum of squares"] = np.sum(cosines**2, (1, 2))
-    sums["the sum of absolute values (square each cosine)"] = np.sum(abs(cosines), (1, 2))
-    sums["the plain sum (square each cosine, then sum), squared"] = np.sum(cosines, (1, 2)) ** 2
-    values = np.linalg.svd(cosines, compute_uv=False)
-    sums["the sum of singular values (squares are asked for)"] = values.sum(axis=1)
-    sums["the largest singular value (norm(M, 2), not norm(M))"] = values[:, 0]
+    sums |= {
+        "the sum of squares": i * right,
+        "the sum of absolute values (square each cosine)": np.sum(abs(cosines), (1, 2)),
+        "the plain sum (square each cosine, then sum), squared": plain**2,
+        "the sum of singular values (squares are asked for)": values.sum(axis=1),
+        "the largest singular value (norm(M, 2), not norm(M))": values[:, 0],
+    }
     for name, inner in sums.items():
         made = tools.as_product(got, {name: inner})
         assert name not in made, f"{shown}. Yours is {made}"
-    plain = np.sum(cosines, (1, 2)) / i
-    tools.slip(got, [(f"{shown}: square each cosine, then sum", plain)])
+    tools.slip(got, [(f"{shown}: square each cosine, then sum", plain / i)])
     raise AssertionError(f"{shown}: which directions do you take, and what of their cosines?")
 
 
@@ -116,12 +115,11 @@ def _overlap(overlap: Callable, A_1: NDArray, A_2: NDArray, i: int, j: int) -> f
 
 def _name_pairs(times: dict[tuple[int, int], float], i: int, j: int) -> None:
     """Say of which directions the squared cosines are in a sum, and by what it is divided."""
-    constant = times.pop((-1, -1), 0)
+    constant = times.pop((0, 0), 0)
     if not times:
         return
-    one, two = ([side + 1 for side in sorted({pair[k] for pair in times})] for k in (0, 1))
-    all_pairs = len(times) == len(one) * len(two)
-    which = "" if all_pairs else f", only the pairs {[(a + 1, b + 1) for a, b in times]}"
+    one, two = (sorted({*side}) for side in zip(*times, strict=True))
+    which = "" if len(times) == len(one) * len(two) else f", only the pairs {[*times]}"
     factor = next(iter(times.values()))
     less = f"{constant:g} less " if factor < 0 else f"{constant:g} more than " if constant else ""
     raise AssertionError(
@@ -134,9 +132,8 @@ def _name_pairs(times: dict[tuple[int, int], float], i: int, j: int) -> None:
 @tools.check
 def check_one_adapter(one_adapter: Callable) -> None:
     """``one_adapter(A_1, B_1, A_2, B_2, weight)``: A, B with B A = B₁A₁ + weight · B₂A₂."""
-    cases = ((5, 5, 2, 2, 3.0), (6, 4, 2, 2, -2.0), (4, 7, 1, 3, 0.25))
     rng = np.random.default_rng(0)
-    for d, k, r_1, r_2, weight in cases:
+    for d, k, r_1, r_2, weight in ((5, 5, 2, 2, 3.0), (6, 4, 2, 2, -2.0), (4, 7, 1, 3, 0.25)):
         A_1, A_2 = rng.standard_normal((r_1, k)), rng.standard_normal((r_2, k))
         B_1, B_2 = rng.standard_normal((d, r_1)), rng.standard_normal((d, r_2))
         got = tools.call(one_adapter, A_1=A_1, B_1=B_1, A_2=A_2, B_2=B_2, weight=weight)

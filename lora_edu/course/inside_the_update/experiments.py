@@ -52,22 +52,19 @@ def _directions(deltas: Deltas, r: int, draw: torch.Generator) -> Iterator[tuple
         return x / x.norm()
 
     yield "strongest", {name: _sum_of(one, [0]) for name, one in svd.items()}
-    yield "without strongest", {name: _sum_of(one, [*range(1, r)]) for name, one in svd.items()}
-    of_its_span, second, anywhere = {}, {}, {}
-    for name, delta in deltas.items():
-        output = svd[name].U[:, :r] @ unit(r)
-        of_its_span[name] = output.outer(output @ delta)
+    yield "without strongest", {name: _sum_of(one, range(1, r)) for name, one in svd.items()}
+    outputs = {name: one.U[:, :r] @ unit(r) for name, one in svd.items()}
+    yield "drawn of its span", {name: y.outer(y @ deltas[name]) for name, y in outputs.items()}
+    yield "second, as large", {n: S[0] * U[:, 1].outer(Vt[1]) for n, (U, S, Vt) in svd.items()}
+    anywhere = {}
     for name, (U, S, Vt) in svd.items():
-        rows, columns = deltas[name].shape
-        second[name] = S[0] * U[:, 1].outer(Vt[1])
-        anywhere[name] = S[0] * unit(rows).outer(unit(columns))
-    yield "drawn of its span", of_its_span
-    yield "second, as large", second
+        anywhere[name] = S[0] * unit(len(U)).outer(unit(Vt.shape[1]))
     yield "drawn anywhere", anywhere
 
 
-def _sum_of(svd: Any, at: Sequence[int]) -> Tensor:
+def _sum_of(svd: Any, places: Iterable[int]) -> Tensor:
     """Return the sum of some directions of a matrix, by their places."""
+    at = [*places]
     return (svd.U[:, at] * svd.S[at]) @ svd.Vh[at]
 
 
@@ -80,18 +77,17 @@ def _groups(names: Iterable[str], picks: random.Random, drawn: int) -> dict[str,
     found: dict[str, Set[str]] = {}
     for one in layers:
         found[f"layer {one}"] = {name for name in every if layer[name] == one}
-        found[f"without layer {one}"] = {name for name in every if layer[name] != one}
+        found[f"without layer {one}"] = {*every} - found[f"layer {one}"]
     for one in LINEAR:
         found[one] = {name for name in every if kind[name] == one}
     middle = layers[len(layers) // 2]
     found["lower half"] = {name for name in every if layer[name] < middle}
-    found["upper half"] = {name for name in every if layer[name] >= middle}
+    found["upper half"] = {*every} - found["lower half"]
     found["attention"] = {name for name in every if "attn" in name}
-    found["MLP"] = {name for name in every if "mlp" in name}
+    found["MLP"] = {*every} - found["attention"]
     for number in range(drawn):
         at = {one: picks.choice(layers) for one in LINEAR}
-        of_each_kind = {name for name in every if layer[name] == at[kind[name]]}
-        found[f"one of each kind {number}"] = of_each_kind
+        found[f"one of each kind {number}"] = {n for n in every if layer[n] == at[kind[n]]}
         found[f"drawn half {number}"] = {*picks.sample(every, len(every) // 2)}
     return found
 
@@ -128,8 +124,7 @@ def turned(adapter: chat.Adapter, draw: torch.Generator) -> chat.Adapter:
 
 def cut_to(delta: Tensor, r: int) -> Tensor:
     """Return the nearest matrix of rank r."""
-    U, S, Vt = torch.linalg.svd(delta, full_matrices=False)
-    return (U[:, :r] * S[:r]) @ Vt[:r]
+    return _sum_of(torch.linalg.svd(delta, full_matrices=False), range(r))
 
 
 def _cut(deltas: Deltas, r: int) -> Deltas:
@@ -142,6 +137,10 @@ def _times(scale: float, deltas: Deltas) -> Deltas:
 
 def _plus(one: Deltas, other: Deltas) -> Deltas:
     return {name: delta + other[name] for name, delta in one.items()}
+
+
+def _size(delta: Tensor, W0: Tensor) -> float:
+    return round((delta.norm() / W0.norm()).item(), 5)
 
 
 class Patient:
@@ -187,24 +186,22 @@ def surgery(
     row: Row = {"cuts": {}, "sizes": {}, "intruders": {}}
     for name, adapter in voices.items():
         update = language.products(adapter)
-        row["sizes"][name], best = [], []
-        for matrix, W0 in patient.start.items():
-            row["sizes"][name].append(round((update[matrix].norm() / W0.norm()).item(), 5))
-            best.append(resembled(W0, W0 + update[matrix], k))
-        row["intruders"][name] = {str(e): int((torch.stack(best) < e).sum()) for e in epsilons}
-        row["cuts"][name] = {}
-        for words, left in cuts(update, recipe["r"], seed, knob, drawn):
-            row["cuts"][name][words] = patient.losses(left, name)
+        pairs = [(update[matrix], W0) for matrix, W0 in patient.start.items()]
+        row["sizes"][name] = [_size(*pair) for pair in pairs]
+        best = torch.stack([resembled(W0, W0 + delta, k) for delta, W0 in pairs])
+        row["intruders"][name] = {str(e): int((best < e).sum()) for e in epsilons}
+        left = cuts(update, recipe["r"], seed, knob, drawn)
+        row["cuts"][name] = {words: patient.losses(part, name) for words, part in left}
+
+    def taught(**how: Any) -> Deltas:
+        return language.products(language.trained("grimm", lr["grimm"], seed, recipe, **how))
+
     patient.put({})
-    further = language.trained("grimm", lr["grimm"], seed, recipe, start=voices["pirate"])
+    ways = {"further": taught(start=voices["pirate"])}
     pirate = language.products(voices["pirate"])
     patient.put(pirate)
-    second = language.products(language.trained("grimm", lr["grimm"], seed, recipe, again=again))
-    ways = {
-        "further": language.products(further),
-        "second alone": second,
-        "on top": _plus(pirate, second),
-    }
+    ways["second alone"] = taught(again=again)
+    ways["on top"] = _plus(pirate, ways["second alone"])
     row["taught"] = {words: patient.losses(update, *voices) for words, update in ways.items()}
     patient.put({})
     return row
@@ -257,9 +254,8 @@ def two_voices(
     sums["strips, the length"] = _times(1 / part, sums["strips"])
     row["sums"] = {words: patient.losses(update, *voices) for words, update in sums.items()}
     row["alike"] = []
-    for name in total:
-        A, other = (voice[name][0].flatten() for voice in (pirate, grimm))
-        cosine = torch.nn.functional.cosine_similarity(A, other, dim=0)
+    for name, (A, _) in pirate.items():
+        cosine = torch.cosine_similarity(A.flatten(), grimm[name][0].flatten(), dim=0)
         row["alike"].append(round(cosine.item(), 4))
     patient.put({})
     return row
@@ -267,9 +263,9 @@ def two_voices(
 
 def _projected(update: Deltas, onto: Deltas) -> tuple[float, float]:
     """Return the multiple of ``onto`` that an update holds, and the length of the rest over it."""
-    whole = sum(float(delta.square().sum()) for delta in onto.values())
-    part = sum(float((update[n] * delta).sum()) for n, delta in onto.items()) / whole
-    rest = sum(float((update[n] - part * d).square().sum()) for n, d in onto.items())
+    whole = sum(delta.square().sum().item() for delta in onto.values())
+    part = sum((update[n] * delta).sum().item() for n, delta in onto.items()) / whole
+    rest = sum((update[n] - part * delta).square().sum().item() for n, delta in onto.items())
     return round(part, 4), round((rest / whole) ** 0.5, 4)
 
 
@@ -344,12 +340,9 @@ def opened(
     row: Row = {
         "validation": minilm.accuracy(whole, minilm.cached_part("validation", seed, **posts)),
         "all": judged(deltas),
-        "sizes": [],
+        "sizes": [_size(delta, _weights()[n][0]) for n, delta in deltas.items()],
         "between": [_between(n, delta, how.get("r", 8)) for n, delta in deltas.items()],
     }
-    for name, delta in deltas.items():
-        size = delta.norm() / _weights()[name][0].norm()
-        row["sizes"].append(round(size.item(), 5))
     for who, update in {"intruders": deltas, "strangers": strangers}.items():
         best = torch.stack([_resembled(n, delta, ks[-1]) for n, delta in update.items()])  # (4, k)
         row[who] = {str(e): [int((best[:, :k] < e).sum()) for k in ks] for e in epsilons}
@@ -357,8 +350,7 @@ def opened(
         row["stranger"] = judged(strangers)
         row["cut"] = [judged(_cut(deltas, k)) for k in ranks]
     if method == "r=8" and lr >= scaled_from:
-        parts = _parts(deltas, epsilon, k, draw)
-        row["found"] = sum(len(at) for at in parts.pop("found").values())
+        parts, row["found"] = _parts(deltas, epsilon, k, draw)
         row["scaled"] = {}
         for words, part in parts.items():
             less = [_plus(deltas, _times(scale - 1, part)) for scale in scales]
@@ -380,13 +372,15 @@ def _resembled(name: str, delta: Tensor, k: int) -> Tensor:
     return resembled(W0, W0 + delta, k)
 
 
-def _parts(deltas: Deltas, epsilon: float, k: int, draw: torch.Generator) -> dict[str, Deltas]:
+def _parts(
+    deltas: Deltas, epsilon: float, k: int, draw: torch.Generator
+) -> tuple[dict[str, Deltas], int]:
     """Return intruders, as many others of the first 3 k, as many directions of ΔW, and all of it.
 
-    As matrices by name; and ``found``, the places of the intruders.
+    As matrices by name; and how many intruders there are.
     """
     parts: dict[str, dict[str, Tensor]] = {"intruders": {}, "others": {}, "strongest": {}}
-    found = {}
+    found = 0
     for name, delta in deltas.items():
         tuned = torch.linalg.svd(_weights()[name][0] + delta)
         best = _resembled(name, delta, 3 * k)
@@ -395,9 +389,9 @@ def _parts(deltas: Deltas, epsilon: float, k: int, draw: torch.Generator) -> dic
         others = rest[torch.randperm(len(rest), generator=draw)[: len(at)]].tolist()
         parts["intruders"][name] = _sum_of(tuned, at)
         parts["others"][name] = _sum_of(tuned, others)
-        parts["strongest"][name] = _sum_of(torch.linalg.svd(delta), [*range(len(at))])
-        found[name] = at
-    return {**parts, "knob": deltas, "found": found}
+        parts["strongest"][name] = _sum_of(torch.linalg.svd(delta), range(len(at)))
+        found += len(at)
+    return {**parts, "knob": deltas}, found
 
 
 PARTNERS = ("same", "other strips", "other seed", "other groups", "shuffled labels")
@@ -453,5 +447,5 @@ def _overlaps(one: Deltas, other: Deltas, at: Sequence[int]) -> list[list[list[f
     found = []
     for name in QUERY_VALUE:
         phi = lowrank.subspace_similarity(one[name].double(), other[name].double())
-        found.append([[round(float(row[j - 1]), 4) for j in at] for row in phi])
+        found.append(phi[:, [j - 1 for j in at]].round(4).tolist())
     return found

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +14,18 @@ from lora_edu.counting import one_of
 from lora_edu.course import films
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
+from lora_edu.course.plots import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    STYLE,
+    VERMILION,
+    cells,
+    panels,
+    runs,
+)
 from lora_edu.course.recorded import column, record, rounded
 from lora_edu.course.recorded import runs as rows
 
@@ -27,14 +39,8 @@ VOICES = {"pirate": "the pirate", "grimm": "Grimm"}
 
 def loss(voice: str, cut: str, text: str | None = None) -> NDArray:
     """Return the loss on a text, the voice's own by default, after a cut: one a run, in nats."""
-    one_of("voice", voice, VOICES)
-    recorded = {}
-    for name in ("two_voices", "surgery"):
-        recorded |= dict.fromkeys(rows(name)[0]["cuts"][voice], name)
-    name = recorded[one_of("cut", cut, recorded)]
-    text = text or voice
-    one_of("text", text, rows(name)[0]["cuts"][voice][cut])
-    return column(name, "cuts", voice, cut, text)
+    more = rows("two_voices")[0]["cuts"].get(voice, {})
+    return column("two_voices" if cut in more else "surgery", "cuts", voice, cut, text or voice)
 
 
 def left(voice: str, cut: str) -> NDArray:
@@ -60,15 +66,11 @@ def better(voice: str, cut: str) -> NDArray:
     Between two scales of the knob the line is straight in the root of the price, which grows with
     the square of the scale. (Straight in the price, it would lie too low where cuts are cheap.)
     """
-
-    def root(words: str) -> NDArray:
-        return np.sqrt(np.maximum(0, price(voice, words)))
-
-    scales = [words for _, words in knob()]
-    shares = np.transpose([left(voice, words) for words in scales])  # (runs, scales)
-    roots = np.transpose([root(words) for words in scales])
-    runs = zip(root(cut), roots, shares, strict=True)
-    return left(voice, cut) - [np.interp(x, *line) for x, *line in runs]
+    scales = [cut, *(words for _, words in knob())]
+    shares = np.transpose([left(voice, words) for words in scales])  # (runs, 1 + scales)
+    prices = np.transpose([price(voice, words) for words in scales])
+    runs = zip(shares, np.sqrt(np.maximum(0, prices)), strict=True)
+    return np.array([share[0] - np.interp(x[0], x[1:], share[1:]) for share, x in runs])
 
 
 def bargains() -> dict[tuple[str, str], tuple[float, float, float, float]]:
@@ -89,14 +91,15 @@ def _layers() -> Numbers:
         alone = np.array([left(voice, f"layer {layer}") for layer in LAYERS])  # (10, runs)
         without = np.array([left(voice, f"without layer {layer}") for layer in LAYERS])
         kinds = np.array([left(voice, kind) for kind in modules])  # (7, runs)
-        numbers[voice] = {
-            "most_alone": max(rounded(each, 2) for each in alone),
-            "least_without": min(rounded(each, 2) for each in without),
-            "most_of_a_kind": max(rounded(each, 2) for each in kinds),
-            "tenth": rounded(left(voice, "knob 0.1"), 2),
-            "nine_tenths": rounded(left(voice, "knob 0.9"), 2),
-            "drawn": round(float(drawn(voice).max()), 2),
+        told = {
+            "most_alone": alone.mean(1).max(),
+            "least_without": without.mean(1).min(),
+            "most_of_a_kind": kinds.mean(1).max(),
+            "tenth": left(voice, "knob 0.1"),
+            "nine_tenths": left(voice, "knob 0.9"),
+            "drawn": drawn(voice).max(),
         }
+        numbers[voice] = {name: rounded(value, 2) for name, value in told.items()}
         numbers[f"{voice}_layers"] = np.array([alone, without])
         numbers[f"{voice}_kinds"] = kinds
     return numbers
@@ -121,21 +124,17 @@ def layers_of_a_voice(numbers: Numbers) -> Figure:
     kinds = len(LAYERS) + 1 + np.arange(len(KINDS))
     for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
         alone, without = numbers[f"{voice}_layers"]
-        groups = {
-            "all but this layer": (places, without, "o", VERMILION),
-            "this layer alone": (places, alone, "s", BLUE),
-            "this kind alone": (kinds, numbers[f"{voice}_kinds"], "D", GREEN),
-        }
-        for label, (at, shares, marker, color) in groups.items():
-            ax.plot(at, shares, marker, color=color, alpha=0.2, markersize=3)
-            ax.plot(at, shares.mean(1), marker, color=color, markersize=8, label=label)
-        told = numbers[voice]
-        line = {"color": GREY, "linewidth": 1.2}
-        label = "the whole, turned down: 0.1 and 0.9"
-        ax.axhline(told["tenth"], linestyle="--", **line, label=label)
-        ax.axhline(told["nine_tenths"], linestyle="--", **line)
-        label = "seven matrices, layers drawn: the most"
-        ax.axhline(told["drawn"], linestyle=":", **line, label=label)
+        runs(ax, places, without.T, "o", VERMILION, "all but this layer")
+        runs(ax, places, alone.T, "s", BLUE, "this layer alone")
+        runs(ax, kinds, numbers[f"{voice}_kinds"].T, "D", GREEN, "this kind alone")
+        levels = (
+            ("tenth", "--", "the whole, turned down: 0.1 and 0.9"),
+            ("nine_tenths", "--", None),
+            ("drawn", ":", "seven matrices, layers drawn: the most"),
+        )
+        for name, dash, label in levels:
+            height = numbers[voice][name]
+            ax.axhline(height, linestyle=dash, color=GREY, linewidth=1.2, label=label)
         ax.axhline(1, color=GREY, linewidth=0.6)
         ax.set_xticks([*places, *kinds], [*LAYERS, *KINDS], rotation=60)
         ax.set(xlabel="layer  |  kind of matrix", title=words, ylim=(-0.02, 1.12))
@@ -218,10 +217,9 @@ TAUGHT = ("further", "on top", "second alone")
 
 def losses(words: str) -> NDArray:
     """Return the losses of a model with two voices: (runs, 4), of the pirate, Grimm, own, facts."""
-    one_of("words", words, [*rows("two_voices")[0]["sums"], *TAUGHT])
     name, part = ("surgery", "taught") if words in TAUGHT else ("two_voices", "sums")
     texts = ("pirate", "grimm", "own", "facts")
-    return np.stack([column(name, part, words, text) for text in texts], axis=1)
+    return np.transpose([column(name, part, words, text) for text in texts])
 
 
 def perplexities(words: str) -> NDArray:
@@ -249,9 +247,7 @@ def alike(partner: str, matrix: int | None = None, of: str = "strips") -> NDArra
     Of one matrix, 0 to 3, or the mean of the four; with ``of="updates"`` of their ΔW, trained. The
     j are 1, 2, 4, 8, 16, 32, 64.
     """
-    one_of("partner", partner, PARTNERS)
     one_of("matrix", matrix, (0, 1, 2, 3, None))
-    one_of("of", of, ("strips", "updates"))
     path = ("untrained", "same") if partner == "untrained" else (of, partner)
     phi = column("alike", *path)  # (runs, 4, 8, 7)
     return phi.mean(1) if matrix is None else phi[:, matrix]
@@ -263,10 +259,10 @@ def chance() -> NDArray:
 
 
 def _subspaces(partners: Iterable[str] = PARTNERS, matrix: int | None = 0) -> Numbers:
-    partners = [partners] if isinstance(partners, str) else [*partners]
+    partners = [partners] if isinstance(partners, str) else partners
     found = {partner: alike(partner, matrix) for partner in partners}  # (runs, 8, 7)
     return {
-        "partners": partners,
+        "partners": [*found],
         "matrix": "mean of four" if matrix is None else f"layer {MATRICES[matrix]}",
         "at": record("alike")["arguments"]["at"],
         "seeds": len(rows("alike")),
@@ -289,13 +285,14 @@ def two_subspaces(numbers: Numbers) -> Figure:
     {first[other seed]}; on other groups {first[other groups]}; on shuffled labels
     {first[shuffled labels]}. Last: chance, max(i, j) / 384.
     """
-    names = [*numbers["partners"], "chance"]
-    columns = min(4, len(names))
-    lines = math.ceil(len(names) / columns)
+    maps = dict(zip(numbers["partners"], numbers["phi"], strict=True))
+    maps["chance"] = numbers["chance"]
+    columns = min(4, len(maps))
+    lines = math.ceil(len(maps) / columns)
     fig, grid = panels(2.9 * columns + 0.4, 2.3 * lines + 0.4, columns, lines, squeeze=False)
-    for ax in grid.flat[len(names) :]:
+    for ax in grid.flat[len(maps) :]:
         ax.axis("off")
-    for ax, name, phi in zip(grid.flat, names, [*numbers["phi"], numbers["chance"]], strict=False):
+    for ax, (name, phi) in zip(grid.flat, maps.items(), strict=False):
         _map(ax, phi, numbers["at"])
         ax.set_title(PARTNERS.get(name, name), fontsize=11)
     fig.supxlabel("first j directions of the adapter of rank 64", fontsize=11)
@@ -306,12 +303,9 @@ def two_subspaces(numbers: Numbers) -> Figure:
 def _map(ax: Axes, phi: NDArray, at: Sequence[int]) -> None:
     """Draw φ as a heat map, with its numbers."""
     ax.clear()
-    cells = phi[np.array(AT) - 1]  # (4, 7)
-    ax.imshow(cells, vmin=0, vmax=1, aspect="auto")
-    for (i, j), value in np.ndenumerate(cells):
-        text = f"{value:.2f}".lstrip("0") if value < 0.995 else "1"
-        color = "white" if value < 0.6 else "black"
-        ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
+    table = phi[np.array(AT) - 1]  # (4, 7)
+    words = [f"{value:.2f}".lstrip("0") if value < 0.995 else "1" for value in table.flat]
+    cells(ax, table, words, vmin=0, vmax=1)
     ax.set_xticks(range(len(at)), at, fontsize=9)
     ax.set_yticks(range(len(AT)), AT, fontsize=9)
 
@@ -365,11 +359,11 @@ TABLE_7 = {
 RANKS = (1, 4, 8, 64)
 
 
-def _opened(key: str, method: str, lr: float) -> NDArray:
+def _opened(*path: Any, method: str, lr: float) -> NDArray:
     """Return a column of MiniLM's record for a method and one of its rates."""
     rates = record("opened")["arguments"]["rates"]
     one_of("lr", lr, rates[one_of("method", method, rates)])
-    return column("opened", key, method=method, lr=lr)
+    return column("opened", *path, method=method, lr=lr)
 
 
 def held(r: int, shuffled: bool = False) -> NDArray:
@@ -377,27 +371,24 @@ def held(r: int, shuffled: bool = False) -> NDArray:
 
     In ‖W₀‖: what W₀ holds between the r directions of the update, and between its own first r.
     """
-    return _opened("between", f"r={r}, shuffled" if shuffled else f"r={r}", 1e-3)
+    method = f"r={r}, shuffled" if shuffled else f"r={r}"
+    return _opened("between", method=method, lr=1e-3)
 
 
 def _ceilings() -> Numbers:
-    ours = {r: held(r) for r in RANKS}
-    bars: dict[str, dict[int, list[float]]] = {"MiniLM": {}, "GPT-3": {}}
-    for r, norms in ours.items():
-        means = np.exp(np.log(norms).mean((0, 1)))  # geometric
-        bars["MiniLM"][r] = [r / 384, *means[1:].tolist()]
-    for r, norms in TABLE_7.items():
-        bars["GPT-3"][r] = [r / WIDTH, norms["held"] / NORM, norms["most"] / NORM]
+    norms = np.array([held(r) for r in RANKS])  # (ranks, runs, 4, 3)
+    update, found, _ = np.moveaxis(norms, -1, 0)
+    means = np.exp(np.log(norms).mean((1, 2))).tolist()  # geometric, (ranks, 3)
+    ours = {r: [r / 384, *of[1:]] for r, of in zip(RANKS, means, strict=True)}
+    theirs = {r: [r / WIDTH, of["held"] / NORM, of["most"] / NORM] for r, of in TABLE_7.items()}
+    factors = np.median(update / found, (1, 2)).round(1).tolist()
     return {
-        "seeds": len(ours[8]),
-        "bars": bars,
-        "factor": {
-            f"r{r}": round(float(np.median(norms[..., 0] / norms[..., 1])), 1)
-            for r, norms in ours.items()
-        },
-        "minilm": _times_chance(bars["MiniLM"]),
-        "gpt3": _times_chance(bars["GPT-3"]),
-        "dots": np.array([norms[..., 1] for norms in ours.values()]),  # (ranks, runs, 4)
+        "seeds": norms.shape[1],
+        "bars": {"MiniLM": ours, "GPT-3": theirs},
+        "factor": {f"r{r}": factor for r, factor in zip(RANKS, factors, strict=True)},
+        "minilm": _times_chance(ours),
+        "gpt3": _times_chance(theirs),
+        "dots": found,
     }
 
 
@@ -424,22 +415,19 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
     most; for GPT-3 {gpt3[r4][times]} times of {gpt3[r4][most]}, {gpt3[r4][share]} %.
     """
     fig, ax = panels(8, 4.2)
-    place, ticks = 0.0, {}
-    dots = iter(numbers["dots"])
+    ticks = []
     for name, color in {"MiniLM": BLUE, "GPT-3": VERMILION}.items():
-        bar = {"color": color, "linewidth": 9, "alpha": 0.25, "solid_capstyle": "butt"}
         for r, (chance, found, most) in numbers["bars"][name].items():
-            ax.plot([place, place], [chance, most], **bar)
-            if name == "MiniLM":
-                each = next(dots).ravel()
-                across = place + np.linspace(-0.12, 0.12, len(each))
-                ax.plot(across, each, ".", color=GREY, markersize=3)
+            place = len(ticks)
+            ax.bar(place, most - chance, 0.16, chance, color=color, alpha=0.25)
             ax.plot(place, found, "o", color=color, markersize=9)
             ax.annotate(f" {100 * found / most:.1f} %", (place + 0.14, found), fontsize=10)
-            ticks[place] = f"{name}\nr = {r}"
-            place += 1
-    ax.set_xticks([*ticks], ticks.values())
-    ax.set(yscale="log", xlim=(-0.5, place), ylabel="held by the weight, share of its norm")
+            ticks.append(f"{name}\nr = {r}")
+    for place, dots in enumerate(numbers["dots"]):  # of MiniLM
+        across = place + np.linspace(-0.12, 0.12, dots.size)
+        ax.plot(across, dots.flat, ".", color=GREY, markersize=3, zorder=1.5)
+    ax.set_xticks(range(len(ticks)), ticks)
+    ax.set(yscale="log", xlim=(-0.5, len(ticks)), ylabel="held by the weight, share of its norm")
     ax.set_title("from chance (lower end) to the most possible (upper end)")
     return fig
 
@@ -449,7 +437,7 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
 
 def sizes(method: str, lr: float) -> NDArray:
     """Return ‖ΔW‖ / ‖W₀‖ of MiniLM's four matrices, run by run: (runs, 4)."""
-    return _opened("sizes", method, lr)
+    return _opened("sizes", method=method, lr=lr)
 
 
 def counted(
@@ -457,20 +445,19 @@ def counted(
 ) -> NDArray:
     """Return how many of the first k directions of four matrices resemble none of W₀'s, a run."""
     arguments = record("opened")["arguments"]
-    one_of("who", who, ("intruders", "strangers"))
-    one_of("epsilon", epsilon, arguments["epsilons"])
     at = arguments["ks"].index(one_of("k", k, arguments["ks"]))
-    return np.array([counts[f"{epsilon:g}"][at] for counts in _opened(who, method, lr)])
+    return _opened(who, f"{epsilon:g}", at, method=method, lr=lr)
 
 
 def scaled(lr: float) -> dict[str, NDArray]:
     """Return what is scaled → right on test posts, neighbours: (scales, 2, runs); last, whole."""
-    recorded = {row["lr"]: row["scaled"] for row in rows("opened") if "scaled" in row}
-    whole = _opened("all", "r=8", one_of("lr", lr, recorded))  # (runs, 2)
+    one_of("lr", lr, {row["lr"] for row in rows("opened") if "scaled" in row})
+    setting = {"method": "r=8", "lr": lr}
+    whole = column("opened", "all", **setting)[:, None]  # (runs, 1, 2)
     found = {}
-    for words in recorded[lr]:
-        parts = column("opened", "scaled", words, method="r=8", lr=lr)  # (runs, scales, 2)
-        found[words] = np.append(parts, whole[:, None], axis=1).transpose(1, 2, 0)
+    for words in rows("opened", **setting)[0]["scaled"]:
+        parts = column("opened", "scaled", words, **setting)  # (runs, scales, 2)
+        found[words] = np.append(parts, whole, axis=1).transpose(1, 2, 0)
     return found
 
 
@@ -484,21 +471,24 @@ LOOKS: Mapping[str, Sequence[str]] = {
 
 def _intruders() -> Numbers:
     arguments = record("opened")["arguments"]
-    rates = (1e-3, 3e-3, 1e-2)
+    epsilons, rates = arguments["epsilons"], (1e-3, 3e-3, 1e-2)
 
-    def means(lr: float, who: str) -> list[float]:
-        return [rounded(counted("r=8", lr, who, e), 2) for e in arguments["epsilons"]]
+    def counts(lr: float, who: str) -> list[float]:
+        return [rounded(counted("r=8", lr, who, epsilon), 2) for epsilon in epsilons]
+
+    def at_half(who: str) -> dict[str, float]:
+        return {f"{lr:g}": rounded(counted("r=8", lr, who), 1) for lr in rates}
 
     roads = [[scaled(lr)[words].mean(-1) for lr in rates[1:]] for words in LOOKS]
     return {
-        "seeds": len(counted("r=8", 1e-3)),
-        "epsilons": arguments["epsilons"],
+        "seeds": len(rows("opened", method="r=8", lr=1e-3)),
+        "epsilons": epsilons,
         "rates": rates,
         "scales": [*arguments["scales"], 1.0],
-        "at_half": {f"{lr:g}": rounded(counted("r=8", lr), 1) for lr in rates},
-        "stranger": {f"{lr:g}": rounded(counted("r=8", lr, "strangers"), 1) for lr in rates},
+        "at_half": at_half("intruders"),
+        "stranger": at_half("strangers"),
         # (rates, 2, epsilons)
-        "counts": np.array([[means(lr, "intruders"), means(lr, "strangers")] for lr in rates]),
+        "counts": np.array([[counts(lr, "intruders"), counts(lr, "strangers")] for lr in rates]),
         "roads": np.array(roads),  # (what, rates, scales, 2)
     }
 
@@ -516,18 +506,21 @@ def intruders_scaled(numbers: Numbers) -> Figure:
     """
     fig, axes = panels(12, 4.2, 3)
     colors = (GREEN, BLUE, VERMILION)
-    for lr, counts, color in zip(numbers["rates"], numbers["counts"], colors, strict=True):
-        axes[0].plot(numbers["epsilons"], counts[0], "o-", color=color, label=f"rate {lr:g}")
-        axes[0].plot(numbers["epsilons"], counts[1], "x--", color=color)
-    axes[0].plot([], [], "x--", color=GREY, label="the stranger")
-    axes[0].set(xlabel="how strict: ε", ylabel="intruders among 40", title="how many")
-    axes[0].legend(fontsize=10)
-    for place, lr in enumerate(numbers["rates"][1:]):
-        ax = axes[1 + place]
+    how_many, *scaled_down = axes
+    for lr, (ours, strangers), color in zip(
+        numbers["rates"], numbers["counts"], colors, strict=True
+    ):
+        how_many.plot(numbers["epsilons"], ours, "o-", color=color, label=f"rate {lr:g}")
+        how_many.plot(numbers["epsilons"], strangers, "x--", color=color)
+    how_many.plot([], [], "x--", color=GREY, label="the stranger")
+    how_many.set(xlabel="how strict: ε", ylabel="intruders among 40", title="how many")
+    how_many.legend(fontsize=10)
+    for place, ax in enumerate(scaled_down):
         for (style, color, label), roads in zip(LOOKS.values(), numbers["roads"], strict=True):
             ax.plot(*roads[place].T, style, color=color, label=label)
-        ax.plot(*numbers["roads"][0][place][-1], "*", color=BLACK, markersize=15)
-        ax.set(xlabel="right on test posts", title=f"scaled down, rate {lr:g}")
+        ax.plot(*numbers["roads"][0, place, -1], "*", color=BLACK, markersize=15)
+        title = f"scaled down, rate {numbers['rates'][1 + place]:g}"
+        ax.set(xlabel="right on test posts", title=title)
     axes[1].set_ylabel("neighbours kept")
     axes[1].legend(fontsize=9)
     return fig

@@ -48,12 +48,12 @@ def test_chance_is_what_random_subspaces_have():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: figures.alike("twin"), "partner must be one of"),
+        (lambda: figures.alike("twin"), "must be one of"),
         (lambda: figures.alike("same", 4), "matrix must be one of 0, 1, 2, 3, None, got 4"),
-        (lambda: figures.left("nobody", "all"), "voice must be one of pirate, grimm, got 'nobody'"),
-        (lambda: figures.price("pirate", "all", "grimm"), "text must be one of pirate, own, facts"),
+        (lambda: figures.left("nobody", "all"), "must be one of grimm, pirate, got 'nobody'"),
+        (lambda: figures.price("pirate", "all", "grimm"), "must be one of pirate, own, facts"),
         (lambda: figures.held(3), "method must be one of .*, got 'r=3'"),
-        (lambda: figures.counted("r=8", 0.003, epsilon=0.4), "epsilon must be one of .*, got 0.4"),
+        (lambda: figures.counted("r=8", 0.003, epsilon=0.4), "must be one of .*, got '0.4'"),
         (lambda: figures.scaled(0.001), "lr must be one of .*, got 0.001"),
     ],
 )
