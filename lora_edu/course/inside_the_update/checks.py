@@ -28,16 +28,12 @@ def check_cut(cut: Callable) -> None:
         directions = f": r = {r} directions, the strongest"
         new_A, new_B = tools.strips(tools.call(cut, lora_A=A, lora_B=B, r=r), d, k, r, directions)
         U, _, Vt = _svd(B @ A)
-        of_A_B = _svd(A @ B)[2][:r]
         which = "which directions of the *product* are strongest?"
-        turned = "the SVD of lora_B @ lora_A, not of lora_A @ lora_B"
         spans = [
             (f"that keeps the first rows of A: {which}", A[:r]),
             (f"that keeps the last rows of A: {which}", A[-r:]),
             ("those are directions of A: cut the product, not A and B one by one", _svd(A)[2][:r]),
             ("those are directions of B: cut the product, not B", _svd(B)[2][:r] @ A),
-            (turned, of_A_B @ A),
-            (turned, of_A_B),
             ("the rows of lora_A are those of Vᵀ, not the columns of U", U[:, :r].T),
             ("svd returns Vᵀ: its rows are the directions, not its columns", Vt[:, :r].T),
         ]
@@ -45,6 +41,12 @@ def check_cut(cut: Callable) -> None:
         long_A, long_B = np.linalg.norm(A, axis=1), np.linalg.norm(B, axis=0)
         for length in (long_A, long_B, long_A * long_B):
             spans.append((longest, A[np.argsort(-length)[:r]]))
+        if d == k:
+            turned, of_A_B = (
+                "the SVD of lora_B @ lora_A, not of lora_A @ lora_B",
+                _svd(A @ B)[2][:r],
+            )
+            spans += [(turned, of_A_B), (turned, of_A_B @ A)]
         tools.slip(_span(new_A), [(why, _span(rows)) for why, rows in spans])
         tools.compare_cut(new_B @ new_A, B @ A, r)
 
