@@ -57,9 +57,14 @@ def check_arrived(arrived: Callable) -> None:
     assert not np.allclose(got, 1, atol=2e-3), nearly
     assert not np.allclose(got, 100 * right, atol=0.6), "a share is of 1, not of 100"
     shown = f"for the first W0 and delta it is {got[0]:.5g}, should be {right[0]:.5g}"
-    lengths = {"⟨step, ΔW⟩": dot, "‖ΔW‖": _length(d), "‖step‖": _length(step)}
-    lengths |= {"‖step - ΔW‖": _length(step - d), "‖W0‖": _length(W0)}
-    lengths |= {"σ₁(ΔW)": np.linalg.norm(d, 2, axis=(1, 2))}
+    lengths = {
+        "⟨step, ΔW⟩": dot,
+        "‖ΔW‖": _length(d),
+        "‖step‖": _length(step),
+        "‖step - ΔW‖": _length(step - d),
+        "‖W0‖": _length(W0),
+        "σ₁(ΔW)": np.linalg.norm(d, 2, axis=(1, 2)),
+    }
     made, less = tools.as_product(got, lengths), tools.as_product(1 - got, lengths)
     assert not made, f"{shown}: yours is {made}. The step is W - W0: which share of ΔW is it?"
     assert "·" not in less, f"{shown}: yours is 1 less {less}, which is not what arrives"
@@ -101,31 +106,30 @@ def check_roll(roll: Callable) -> None:
     assert np.array_equal(anew, again), f"with the same rng it rolls anew: {of_rng}"
     moved = np.any(got != many, axis=0)[: len(levels)]
     high, share = got[:, len(levels) :], others - np.floor(others)
-    off, up = (np.mean(high, axis=0) - below for below in (others, np.floor(others)))
-    at = np.argmax(np.abs(off))
+    mean = high.mean(axis=0)
+    off, up = mean - others, mean - np.floor(others)
     for why, value in {
         "turned round: 2.3 must become 2 more often than 3": 1 - share,
         "2.3 goes up with the chance 0.3: compare the dice with the digits": others.clip(0, 1),
         f"all go up with the chance {up[0]:.1f}: which must 2.3 have, and 2.5?": up[0],
     }.items():
         assert not np.allclose(up, value, atol=0.06), why
-    alike = np.ptp(off) < 0.1 and np.abs(off[0]) > 0.1
+    alike = np.ptp(off) < 0.1 and abs(off[0]) > 0.1
     assert not alike, f"2.3 becomes {2.3 + off[0]:.1f} on average, all are off alike: what adds up?"
     below_zero = moved.any() and not moved[levels >= 0].any()
     assert not below_zero, "below zero, int() and trunc go up: floor goes down there, too"
-    far = np.argwhere(np.abs(high - others) >= 1)
-    assert not len(far), (
-        f"{others[far[0, 1]]:g} became {high[tuple(far[0])]:g}: only the level below or above "
-        "will do"
-    )
+    for roll_far, place in np.argwhere(abs(high - others) >= 1):
+        became = f"{others[place]:g} became {high[roll_far, place]:g}"
+        raise AssertionError(f"{became}: only the level below or above will do")
     assert not moved.any(), "a place on a level must stay there: 2.0 is always 2"
     fell = high > others  # (rolls, places)
     each = "one for each place, of place.shape"
     assert np.any(fell != fell[0]), f"all rows got the same dice: {each}"
-    same = np.abs(np.corrcoef(fell[:, 3], fell[:, 8])[0, 1]) > 0.1
+    same = abs(np.corrcoef(fell[:, 3], fell[:, 8])[0, 1]) > 0.1
     assert not same, f"all places of a row got the same dice: {each}"
-    why = f"{others[at]:g} becomes {others[at] + off[at]:.2f} on average"
-    assert np.abs(off[at]) < 0.04, f"{why}: its chance to go up must be {share[at]:.2f}"
+    at = np.argmax(abs(off))
+    why = f"{others[at]:g} becomes {mean[at]:.2f} on average"
+    assert abs(off[at]) < 0.04, f"{why}: its chance to go up must be {share[at]:.2f}"
     rolled(others, 5)  # of any shape
 
 

@@ -66,8 +66,7 @@ def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
     found = {}
     for name, (A, B) in adapter.items():
         rows = torch.randperm(len(B), generator=draw)
-        columns = torch.randperm(A.shape[1], generator=draw)
-        found[name] = B[rows] @ A[:, columns]
+        found[name] = B[rows] @ A[:, torch.randperm(A.shape[1], generator=draw)]
     return found
 
 
@@ -96,8 +95,7 @@ def swapped(
         order = torch.Generator().manual_seed(seed)
         W0 = {n: w.to(dtype) for n, w in start.items()}
         W = dict(W0)
-        heard: list[list[str]] = []
-        found: dict[str, list[Any]] = row.setdefault(name, {})
+        heard, found = [], []
         for done in range(rounds[-1] + 1):
             if done in rounds:
                 probe.put({n: (W[n] + changes["pirate"][n]).to(dtype) for n in W})
@@ -107,14 +105,13 @@ def swapped(
                 now["says"] = probe.answers([FRANCE])[0]
                 heard.append(probe.answers(language.texts("unseen")))
                 now["others"] = sum(a == b for a, b in zip(heard[0], heard[-1], strict=True))
-                for key, value in now.items():
-                    found.setdefault(key, []).append(value)
+                found.append(now)
             who = draw.choice([*voices])
             new = changes[who] if how["who"] == "voices" else _stranger(voices[who], order)
-            for n in W:
+            for n in () if how["keep"] else W:
                 change = how["times"] * new[n]
-                merged = (W[n] + change).to(dtype)
-                W[n] = W0[n] if how["keep"] else (merged - change).to(dtype)
+                W[n] = ((W[n] + change).to(dtype) - change).to(dtype)
+        row[name] = {key: [now[key] for now in found] for key in found[0]}
     probe.put(start)
     return row
 
@@ -174,6 +171,17 @@ def _in_bfloat16(W: Tensor) -> Tensor:
     return W.bfloat16().float()
 
 
+def _measured(probe: Probe, weights: Weights, question: str, *voices: str) -> Row:
+    """Return what the model says with these weights, and the perplexities of prose and voices."""
+    probe.put(weights)
+    said = {voice: probe.perplexity(voice) for voice in voices}
+    return {
+        "said": said,
+        "prose": probe.perplexity("prose"),
+        "answer": probe.answers([question])[0],
+    }
+
+
 @experiment(seeds=range(3), tolerance=0.05, compared=("said",))
 @torch.no_grad()
 def requantised(
@@ -195,21 +203,15 @@ def requantised(
     ways = _ways(own, torch.Generator().manual_seed(seed))
     row: Row = {"sizes": {}}
     for name, weights in {"base": own, "base in NF4": ways["NF4"][0]}.items():
-        probe.put(weights)
-        row[name] = {"said": {voice: probe.perplexity(voice) for voice in voices}}
-        row[name] |= {"prose": probe.perplexity("prose"), "answer": probe.answers([question])[0]}
+        row[name] = _measured(probe, weights, question, *voices)
     for voice, adapter in voices.items():
         update = language.products(adapter)
         row["sizes"][voice] = [round(size, 5) for size in _sizes(update, own)]
         for way, (base, store) in ways.items():
             merged = {n: store(base[n] + delta) for n, delta in update.items()}
-            probe.put(merged)
-            row.setdefault(way, {})[voice] = {
-                **_outcomes(base, update, merged),
-                "said": probe.perplexity(voice),
-                "prose": probe.perplexity("prose"),
-                "answer": probe.answers([question])[0],
-            }
+            found = _measured(probe, merged, question, voice)
+            found["said"] = found["said"][voice]
+            row.setdefault(way, {})[voice] = _outcomes(base, update, merged) | found
     row["faint"] = {}
     for rate in fainter:
         probe.put(own)  # or it would learn on top of what was merged last
@@ -250,10 +252,10 @@ def _faint(probe: Probe, own: Weights, update: Weights) -> dict[str, float]:
         "size": float(f"{fmean(_sizes(update, own)):.3g}"),
         "arrived": round(fmean(arrived), 4),
     }
-    apart = {n: own[n] + delta for n, delta in update.items()}
-    for key, weights in {"apart": apart, "said": merged}.items():
-        probe.put(weights)
-        found[key] = probe.perplexity("pirate")
+    probe.put({n: own[n] + delta for n, delta in update.items()})
+    found["apart"] = probe.perplexity("pirate")
+    probe.put(merged)
+    found["said"] = probe.perplexity("pirate")
     return found
 
 
@@ -265,11 +267,11 @@ def _sizes(update: Weights, own: Weights) -> list[float]:
 def _outcomes(base: Weights, update: Weights, merged: Weights) -> Row:
     """Return what of each update has arrived, its error, and the share of all that did not move."""
     told = [outcome(base[n], delta, merged[n]) for n, delta in update.items()]
-    count = [delta.numel() for delta in update.values()]
+    arrived, error, still = zip(*told, strict=True)
     return {
-        "arrived": [round(arrived, 4) for arrived, _, _ in told],
-        "error": [round(error, 4) for _, error, _ in told],
-        "still": round(fmean([still for _, _, still in told], count), 4),
+        "arrived": [round(share, 4) for share in arrived],
+        "error": [round(share, 4) for share in error],
+        "still": round(fmean(still, [delta.numel() for delta in update.values()]), 4),
     }
 
 

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lora_edu.course import films, plots
 from lora_edu.course.figures import Numbers, figure
@@ -46,15 +45,14 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
     W0 = torch.from_numpy(np.random.default_rng(0).standard_normal(word.shape)).to(kind).double()
     delta = word * (W0.norm() / word.norm())
     sizes = np.geomspace(1, 1e-4, films.MOST_FRAMES)
-    kept, told, captions = [], [], []
-    for size in sizes:
-        W = (W0 + size * delta).to(kind).double()
-        arrived, error, still = outcome(W0, size * delta, W)
-        kept.append((W - W0) / size)
-        told.append((arrived, error, still))
-        captions.append(f"size {size:.2g}: {arrived:.0%} arrives, {still:.0%} stay")
+    merged = [(W0 + size * delta).to(kind).double() for size in sizes]
+    outcomes = [outcome(W0, s * delta, W) for s, W in zip(sizes, merged, strict=True)]
+    arrived, error, still = np.transpose(outcomes)
+    captions = [
+        f"size {size:.2g}: {share:.0%} arrives, {stay:.0%} stay"
+        for size, share, stay in zip(sizes, arrived, still, strict=True)
+    ]
     moments = [int(np.argmin(np.abs(np.log(sizes / at)))) for at in (1, 0.02, 0.005, 0.001, 1e-4)]
-    arrived, error, still = np.transpose(told)
     return {
         "captions": captions,
         "moments": moments,
@@ -67,7 +65,7 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
         "error": error,
         "law": np.minimum(1, 0.425 * torch.finfo(kind).eps / 2 / sizes),
         "delta": delta.numpy(),
-        "kept": torch.stack(kept).numpy(),
+        "kept": np.array([(W - W0) / s for s, W in zip(sizes, merged, strict=True)]),
     }
 
 
@@ -92,14 +90,14 @@ def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     dots = {}
     for key, (color, words) in curves.items():
         ax.plot(sizes, numbers[key], color=color, linewidth=1, label=words)
-        (dots[key],) = ax.plot(sizes[:1], numbers[key][:1], "o", color=color)
+        (dots[key],) = ax.plot([], [], "o", color=color)
     ax.set(xscale="log", xlim=(1.5, 7e-5), ylim=(-0.03, 1.06), xlabel="size of $\\Delta W$")
     ax.legend(loc="center left", fontsize=8)
 
     def show(i: int) -> None:
         show_kept(i)
         for key, dot in dots.items():
-            dot.set_data(sizes[i : i + 1], numbers[key][i : i + 1])
+            dot.set_data([sizes[i]], [numbers[key][i]])
 
     return show
 
@@ -123,14 +121,10 @@ def film_of_rounding(dtype: str = "bfloat16") -> films.Player:
 # -- two curves, and where real updates are ------------------------------------------------------
 
 
-def _to(W: Tensor, dtype: torch.dtype) -> Tensor:
-    return W.to(dtype).to(W.dtype)
-
-
 SIZES = [10 ** (-n / 4) for n in range(17)]  # 1 to 0.0001
 KINDS = {
-    "float16": (partial(_to, dtype=torch.float16), "s", ORANGE),
-    "bfloat16": (partial(_to, dtype=torch.bfloat16), "o", VERMILION),
+    "float16": (lambda W: W.half().float(), "s", ORANGE),
+    "bfloat16": (lambda W: W.bfloat16().float(), "o", VERMILION),
     "4 bits": (in_4_bits, "D", BLUE),
 }
 SEVEN = ("query", "key", "value", "output", "gate", "up", "down")
@@ -256,14 +250,14 @@ def many_swaps(numbers: Numbers) -> Figure:
     """
     fig, ax = panels(7.5, 4.0)
     rounds = numbers["rounds"]
-    label = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 10}
     for name, (style, color, words) in LINES.items():
-        ax.plot(rounds, numbers[name], style, color=color)
-        ax.annotate(words, (rounds[-1], numbers[name][-1]), color=color, **label)
-    ax.set(xscale="log", yscale="log", xlim=(0.8, 6e4), xticks=rounds)
+        ax.loglog(rounds, numbers[name], style, color=color)
+        at = rounds[-1], numbers[name][-1]
+        plots.note(ax, words, at, (8, 0), color=color, va="center", fontsize=10)
     ax.set_xticks(rounds, [f"{n:,}" for n in rounds])
     ax.minorticks_off()
-    ax.set(xlabel="swaps", ylabel="distance from $W_0$, $\\|W - W_0\\|\\,/\\,\\|W_0\\|$")
+    ax.set(xlim=(0.8, 6e4), xlabel="swaps")
+    ax.set_ylabel("distance from $W_0$, $\\|W - W_0\\|\\,/\\,\\|W_0\\|$")
     return fig
 
 
@@ -282,8 +276,8 @@ def asked() -> list[Asked]:
     arguments, lines = record("swapped")["arguments"], []
     for way in arguments["swaps"]:
         for i, swaps in enumerate(arguments["rounds"]):
-            columns = [column("swapped", way, key, i).tolist() for key in Asked._fields[2:]]
-            lines.append(Asked(way, swaps, *columns))
+            each = [column("swapped", way, key, i).tolist() for key in Asked._fields[2:]]
+            lines.append(Asked(way, swaps, *each))
     return lines
 
 
@@ -321,9 +315,10 @@ def columns(way: str) -> list[NDArray]:
     said = [four_bits(way, voice) for voice in ("pirate", "grimm")]
     if way.startswith("base"):
         return [np.zeros(1), np.ones(1), column("requantised", way, "prose"), *said]
-    arrived = np.array([four_bits(way, voice, "arrived") for voice in COLOURS])
-    error = np.array([four_bits(way, voice, "error") for voice in COLOURS])
-    return [arrived, error, four_bits(way, "pirate", "prose"), *said]
+    both = [
+        np.array([four_bits(way, voice, key) for voice in COLOURS]) for key in ("arrived", "error")
+    ]
+    return [*both, four_bits(way, "pirate", "prose"), *said]
 
 
 def _perplexities() -> Numbers:
@@ -348,7 +343,8 @@ def voice_in_four_bits(numbers: Numbers) -> Figure:
         ax.text(max(numbers[voice]["base"]) * 1.1, shift, words, color=color, va="center")
     ax.set(xscale="log", xlim=(2.5, 150))
     ax.set_xlabel("perplexity of the voice's own texts (low: the voice is there)")
-    ax.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
+    ticks = [3, 5, 10, 20, 50, 100]
+    ax.set_xticks(ticks, ticks)
     ax.set_yticks(range(len(WAYS)), WAYS.values())
     ax.invert_yaxis()
     ax.minorticks_off()
@@ -404,9 +400,8 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
     after the other, apart, {ratio[own adapters, in turn][0]:.1f}; merged for each in turn
     {ratio[merged, in turn][0]:.1f}.
     """
-    fig = plt.figure(figsize=(9.6, 3.4))
-    _draw_batch(fig.add_axes((0.01, 0.02, 0.42, 0.96)))
-    bars = fig.add_axes((0.5, 0.2, 0.47, 0.68))
+    fig, (batch, bars) = panels(9.6, 3.4, 2)
+    _draw_batch(batch)
     for i, (name, words) in enumerate(CALLS.items()):
         middle, low, high = numbers["ratio"][name]
         bars.barh(i, middle, 0.42, color=GREY)
@@ -417,31 +412,21 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
     return fig
 
 
-def _draw_batch(ax: Any) -> None:
+def _draw_batch(ax: Axes) -> None:
     """Draw the rows of a batch going through W₀ together, and through strips of their own."""
-
-    def box(left: float, bottom: float, width: float, height: float, **look: Any) -> None:
-        ax.add_patch(plt.Rectangle((left, bottom), width, height, **look))
-
     ax.set(xlim=(0, 10), ylim=(0, 8), aspect="equal")
     ax.axis("off")
-    box(3.0, 5.0, 2.6, 2.6, color=GREY, alpha=0.5)
-    ax.text(4.3, 6.3, "$W_0$, once", ha="center", va="center", fontsize=11)
-    line = {"color": GREY, "linewidth": 0.8}
+    ax.bar(4.3, 2.6, 2.6, 5.0, color=GREY, alpha=0.5)
     for i, hue in enumerate((BLUE, ORANGE, GREEN, VERMILION)):
-        for left in (0.2, 7.6):
-            box(left, 6.9 - 0.45 * i, 1.9, 0.32, color=hue)
-        low = 3.6 - 1.0 * i
-        middle = low + 0.33
-        box(3.0, low + 0.22, 1.6, 0.22, color=hue)  # A, flat
-        box(5.3, low - 0.1, 0.22, 0.85, color=hue)  # B, upright
-        ax.plot([1.15, 1.15, 2.9], [5.4, middle, middle], **line)
-        ax.plot([4.65, 5.25], [middle, middle], **line)
-        ax.plot([5.6, 8.55, 8.55], [middle, middle, 5.4], **line)
-    arrow = {"arrowstyle": "-|>", "color": BLACK}
-    ax.annotate("", (2.95, 6.3), (2.15, 6.3), arrowprops=arrow)
-    ax.annotate("", (7.55, 6.3), (5.65, 6.3), arrowprops=arrow)
+        ax.barh([7 - 0.45 * i] * 2, 1.9, 0.32, [0.2, 7.6], color=hue)
+        middle = 3.9 - i
+        line = [5.4, middle, middle, 5.4]
+        ax.plot([1.15, 1.15, 8.55, 8.55], line, color=GREY, linewidth=0.8, zorder=0)
+        ax.barh(middle, 1.6, 0.22, 3.0, color=hue)  # A, flat
+        ax.barh(middle, 0.22, 0.85, 5.3, color=hue)  # B, upright
+    for start, end in ((2.15, 2.95), (5.65, 7.55)):
+        ax.annotate("", (end, 6.3), (start, 6.3), arrowprops={"arrowstyle": "-|>", "color": BLACK})
     words = {"a row a customer": (1.15, 7.35), "outputs, added": (8.55, 7.35)}
-    words |= {"$A$": (3.8, 0.1), "$B$": (5.4, 0.1)}
+    words |= {"$W_0$, once": (4.3, 6.2), "$A$": (3.8, 0.1), "$B$": (5.4, 0.1)}
     for text, (across, up) in words.items():
         ax.text(across, up, text, ha="center", fontsize=10)
