@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_edu import lowrank
 from lora_edu.course import checks as tools
 from lora_edu.course.datasets import digits
 from lora_edu.course.digits import adapt, pretrain, updates
@@ -106,8 +107,11 @@ OF_FULL = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.03)
 OF_LORA = (0.001, 0.002, 0.003, 0.005, 0.01, 0.05, 0.02, 0.2, 0.03)
 
 
-def _table(settings: Sequence[float], runs: NDArray) -> dict[float, list[float]]:
-    return dict(sorted(zip(settings, runs.tolist(), strict=True)))
+def _table(settings: Sequence[float], runs: NDArray, swapped: int = 8) -> dict[float, list[float]]:
+    """Return setting → runs in order, but for two that change places: one has no fixed place."""
+    table = dict(zip(settings, runs.tolist(), strict=True))
+    other = {settings[swapped]: settings[8], settings[8]: settings[swapped]}
+    return {(at := other.get(place, place)): table[at] for place in sorted(table)}
 
 
 @tools.check
@@ -117,42 +121,34 @@ def check_fair(fair: Callable) -> None:
     test = (0.6 + 0.2 * np.random.default_rng(3).uniform(size=(2, 9, runs))).round(4)
     test[:, 4] += 0.1
     (on_full, on_lora), gap = test, (0.02, 0.01)  # between the two on validation
-    full = {"validation": _table(OF_FULL, held), "test": _table(OF_FULL, on_full)}
-    lora = {"validation": _table(OF_LORA, held - gap), "test": _table(OF_LORA, on_lora)}
-    for method, best in ((full, OF_FULL[6]), (lora, OF_LORA[6])):  # a setting has no fixed place
-        other = {best: OF_FULL[8], OF_FULL[8]: best}
-        method["test"] = {(s := other.get(at, at)): method["test"][s] for at in method["test"]}
+    full = {"validation": _table(OF_FULL, held), "test": _table(OF_FULL, on_full, swapped=6)}
+    lora = {"validation": _table(OF_LORA, held - gap), "test": _table(OF_LORA, on_lora, swapped=6)}
     got = tools.numbers(tools.call(fair, full=full, lora=lora), "the result")
     a, b = test[:, 6]
     right = a - b
-    if np.allclose(got, right.mean()):
-        raise AssertionError("that is their mean: return one gap a run")
+    assert not np.allclose(got, right.mean()), "that is their mean: return one gap a run"
     assert got.ndim, "return one gap a run, not a single number"
     assert not np.isin(got, OF_FULL + OF_LORA).all(), "those are settings: what gaps have they?"
     best_runs = on_full.max(axis=0) - on_lora.max(axis=0)
-    tools.slip(
-        got,
-        [
-            ("a gap may be negative: no absolute value", abs(right)),
-            ("that says who wins: return by how much", right > 0),
-            ("the order of the runs must stay: run by run", np.sort(right)),
-            ("sorted, other networks are compared: run by run", np.sort(a) - np.sort(b)),
-            ("the best of each single run is chosen on test: one setting for all runs", best_runs),
-            ("that is a ratio: subtract", a / b),
-            ("the gaps were divided by full: differences alone", right / a),
-            ("those are the gaps on validation", gap),
-        ],
-    )
+    slips = {
+        "a gap may be negative: no absolute value": abs(right),
+        "that says who wins: return by how much": right > 0,
+        "the order of the runs must stay: run by run": np.sort(right),
+        "sorted, other networks are compared: run by run": np.sort(a) - np.sort(b),
+        "the best of each single run is chosen on test: one setting for all runs": best_runs,
+        "that is a ratio: subtract": a / b,
+        "the gaps were divided by full: differences alone": right / a,
+        "those are the gaps on validation": gap,
+    }
+    tools.slip(got, slips.items())
     each = f"return a gap for each of the {runs} runs on test, got {got.shape}"
     assert got.shape == (runs,), each
     parts = {f"full at {rate}": row for rate, row in zip(OF_FULL, on_full, strict=True)}
     parts |= {f"LoRA at {rate}": row for rate, row in zip(OF_LORA, on_lora, strict=True)}
     assert got.any(), "a method minus itself is 0: full minus LoRA"
-    times = tools.as_sum(got, parts | {"a number": np.ones(runs)})
-    _name_sum(times)
-    tools.compare(
-        got, right, "the gaps", ": is it full minus LoRA, each at its setting of the best mean?"
-    )
+    _name_sum(tools.as_sum(got, parts | {"a number": np.ones(runs)}))
+    why = ": is it full minus LoRA, each at its setting of the best mean?"
+    tools.compare(got, right, "the gaps", why)
 
 
 def _name_sum(times: dict[str, float]) -> None:
@@ -165,11 +161,12 @@ def _name_sum(times: dict[str, float]) -> None:
         used = {at: n for at, n in times.items() if at.startswith(method)}
         assert len(used) == bool(times), f"{yours}: it should be one of full minus one of LoRA"
         for at, n in used.items():
-            setting = [*SETTINGS][rates.index(float(at.split()[-1]))]
             plain = "it should be full minus LoRA, not turned over, not scaled"
             assert n == sign, f"{yours}: {plain}"
-            right = setting == "is right"
-            assert right, f"{yours}: the setting of {method}, {at.split()[-1]}, {setting}"
+            rate = at.split()[-1]
+            setting = [*SETTINGS][rates.index(float(rate))]
+            is_right = setting == "is right"
+            assert is_right, f"{yours}: the setting of {method}, {rate}, {setting}"
 
 
 # -- exercise 3: cut where it counts -------------------------------------------------------------
@@ -179,7 +176,7 @@ def _name_sum(times: dict[str, float]) -> None:
 def check_cut_by_outputs(cut: Callable) -> None:
     """``cut(delta, x, r)`` has rank r, and the least ‖x Dᵀ - x deltaᵀ‖ of all such D."""
     rng = np.random.default_rng(0)
-    for (d, k, n), r in (((5, 5, 5), 2), ((5, 4, 30), 3), ((4, 6, 30), 2)):
+    for d, k, n, r in ((5, 5, 5, 2), (5, 4, 30, 3), (4, 6, 30, 2)):
         delta = rng.standard_normal((d, k))
         x = rng.standard_normal((n, k)) * np.geomspace(1, 20, k) + 1  # some inputs are larger
         result = tools.call(cut, delta=delta, x=x, r=r)
@@ -191,12 +188,7 @@ def check_cut_by_outputs(cut: Callable) -> None:
         rounded = "right but for its digits: are its numbers rounded?"
         assert not tools.lost_digits(got, right), rounded
         rank = np.linalg.matrix_rank(got, tol=1e-5 * np.abs(delta).max())
-        slips = [
-            ("all directions were kept: take the first r", delta),
-            ("that is what the cut leaves out: keep the r strongest", delta - right),
-            *_slips(delta, x, r),
-            *(_square_slips(delta, x, r) if d == k == n else []),
-        ]
+        slips = _slips(delta, x, r) + (_square_slips(delta, x, r) if d == k == n else [])
         # A slip may come with a factor, as 1 / n: all are compared at the same length.
         tools.slip(_unit(got), [(why, _unit(D)) for why, D in slips])
         assert rank <= r, f"its rank must be at most {r}, got {rank}"
@@ -218,32 +210,38 @@ def _slips(delta: NDArray, x: NDArray, r: int) -> list[tuple[str, NDArray]]:
     outputs, sizes = delta @ x.T, np.linalg.norm(x, axis=0)
     values, V = np.linalg.eigh(x.T @ x)
     root, centred = V * np.sqrt(values) @ V.T, x - x.mean(axis=0)
-    own = "delta's own directions are kept: the inputs play no part"
-    return [
-        (own, _cut(delta, r)),
+    cut = lowrank.best_approximation
+    slips = [
+        ("all directions were kept: take the first r", delta),
+        (
+            "that is what the cut leaves out: keep the r strongest",
+            delta - _along(outputs, delta, r),
+        ),
+        ("delta's own directions are kept: the inputs play no part", cut(delta, r)),
         ("the inputs' directions were kept: take the outputs'", _along(x.T, delta.T, r).T),
         ("the mean of the inputs was taken off", _along(delta @ centred.T, delta, r)),
         ("x came in twice: the outputs are delta xᵀ", _along(outputs @ x, delta, r)),
-        ("each input was weighed alone: they move together", _cut(delta * sizes, r) / sizes),
-        ("the root of xᵀx was multiplied in and not taken off", _cut(delta @ root, r)),
-        ("the root of xᵀx came in twice: its inverse undoes it", _cut(delta @ root, r) @ root),
-        *(
-            (f"all rows of x: only {m} of {len(x)} are used", _along(delta @ x[:m].T, delta, r))
-            for m in range(1, len(x))
-        ),
+        ("each input was weighed alone: they move together", cut(delta * sizes, r) / sizes),
+        ("the root of xᵀx was multiplied in and not taken off", cut(delta @ root, r)),
+        ("the root of xᵀx came in twice: its inverse undoes it", cut(delta @ root, r) @ root),
     ]
+    for m in range(1, len(x)):
+        few = f"all rows of x: only {m} of {len(x)} are used"
+        slips.append((few, _along(outputs[:, :m], delta, r)))
+    return slips
 
 
 def _square_slips(delta: NDArray, x: NDArray, r: int) -> list[tuple[str, NDArray]]:
     """Return what comes of slips that only fit where all is square."""
     outputs = delta @ x.T
-    U, columns = (np.linalg.svd(M)[which][:, :r] for M, which in ((outputs, 0), (outputs.T, 2)))
+    U, columns = np.linalg.svd(outputs)[0][:, :r], np.linalg.svd(outputs.T)[2][:, :r]
+    cut = lowrank.best_approximation(outputs, r)
     return [
         ("it is transposed", (U @ U.T @ delta).T),
         ("the update is missing: U Uᵀ alone keeps the directions", U @ U.T),
         ("the projector belongs to the left of delta", delta @ U @ U.T),
-        ("that is the cut of the outputs: undo x, for an update is wanted", _cut(outputs, r)),
-        ("that is the cut of the outputs, turned over: undo x", _cut(outputs.T, r)),
+        ("that is the cut of the outputs: undo x, for an update is wanted", cut),
+        ("that is the cut of the outputs, turned over: undo x", cut.T),
         ("an input is a row of x: transpose x, or delta", _along(delta @ x, delta, r)),
         ("the outputs are x @ delta.T: transpose delta", _along((x @ delta).T, delta, r)),
         ("the left vectors of x @ delta.T belong to the examples", _along(outputs.T, delta, r)),
@@ -255,11 +253,6 @@ def _square_slips(delta: NDArray, x: NDArray, r: int) -> list[tuple[str, NDArray
 
 def _unit(matrix: NDArray) -> NDArray:
     return matrix / max(np.linalg.norm(matrix), 1e-12)
-
-
-def _cut(matrix: NDArray, r: int) -> NDArray:
-    U, S, Vt = np.linalg.svd(matrix, full_matrices=False)
-    return (U[:, :r] * S[:r]) @ Vt[:r]
 
 
 def _along(matrix: NDArray, delta: NDArray, r: int) -> NDArray:

@@ -3,7 +3,6 @@
 What an experiment reports was chosen by its twin, ``NAME_tuning``, with seeds of its own.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -27,7 +26,6 @@ from lora_edu.course.digits import (
 )
 from lora_edu.course.experiments import Row, Settings, experiment, settings
 from lora_edu.course.intrinsic import r90
-from lora_edu.layers import dense_weight
 
 TRAINING, LONG = {"epochs": 30, "size": 64}, {"epochs": 150, "size": 64}
 LR = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # half decades
@@ -95,7 +93,8 @@ def _shift(
     ) -> Row:  # fmt: skip
         data = {**data, "split": seed}
         _, base = pretrained(seed, data, pretraining)
-        (_, how), now, before = settings(method), task(**data), upright(data)
+        _, how = settings(method)
+        now, before = task(**data), upright(data)
         model = adapt(base, now, how.get("r"), lr, seed, **training, lora_alpha=how.get("alpha"))
         deltas = updates(model, base)
         row = {
@@ -113,11 +112,8 @@ def _shift(
                 "cut_by_outputs": [],
             }
             for k in cuts:
-                cut = copy.deepcopy(base)
-                for layer, delta in deltas.items():
-                    near = cut_by_outputs(delta, entering[layer], k)
-                    dense_weight(cut.get_submodule(layer)).data += near
-                row["cut_by_outputs"].append(accuracy(cut, now.test))
+                near = {n: cut_by_outputs(delta, entering[n], k) for n, delta in deltas.items()}
+                row["cut_by_outputs"].append(accuracy(truncated(base, near, k), now.test))
         return row
 
     run.__name__ = name
@@ -230,7 +226,7 @@ def taught(
     now, before = task(**data), upright(data)
     steps = {"lr": lr, "seed": seed, "epochs": epochs}
     _, ten = pretrained(seed, data, pretraining)
-    row: Row = {}
+    found = []
     for c in classes:
         init, base = pretrain(seed, merged(before, c), **pretraining)
         x, y = before.train
@@ -245,14 +241,13 @@ def taught(
             "tuned": (adapt(ten, merged(now, c), None, **steps), ten),
             "both": (adapt(base, merged(now, c), None, **steps), base),
         }
-        for name, (model, start) in pairs.items():
-            row.setdefault(name, []).append(r90(updates(model, start)["fc2"]))
-        row.setdefault("fc1", []).append(r90(updates(base, init)["fc1"]))
-        sigma = torch.linalg.svdvals(updates(base, init)["fc2"].double()).numpy()
-        for share in shares:
-            found = lowrank.energy_rank(sigma, share)
-            row.setdefault(f"share {share:g}", []).append(found)
-    return row
+        counts = {name: r90(updates(*pair)["fc2"]) for name, pair in pairs.items()}
+        own = updates(base, init)
+        counts["fc1"] = r90(own["fc1"])
+        sigma = torch.linalg.svdvals(own["fc2"].double()).numpy()
+        counts |= {f"share {share:g}": lowrank.energy_rank(sigma, share) for share in shares}
+        found.append(counts)
+    return {name: [counts[name] for counts in found] for name in found[0]}
 
 
 @experiment(seeds=range(20))

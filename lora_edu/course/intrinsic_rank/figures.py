@@ -1,30 +1,21 @@
 """Figures: an update's heights, classes, two ways to a rank, what is kept, alpha; the evidence."""
 
-import functools
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu import lowrank
-from lora_edu.course.experiments import intervals, results
+from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, runs
-
-record = functools.cache(results)  # asked for again and again
-
-
-def column(name: str, key: str) -> NDArray:
-    """Return a column of a record that has one row a seed, (seeds,) or (seeds, n)."""
-    return np.array([row[key] for row in record(name)["rows"]])
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels, runs
+from lora_edu.course.recorded import column, record, rounded
 
 
 def at(name: str, method: str, lr: float, key: str = "test") -> NDArray:
     """Return what a method gave at one rate, seed by seed."""
-    rows = record(name)["rows"]
-    return np.array([row[key] for row in rows if (row["method"], row["lr"]) == (method, lr)])
+    return column(name, key, method=method, lr=lr)
 
 
 def reported(name: str, method: str, key: str = "test") -> NDArray:
@@ -62,20 +53,15 @@ def _heights(matrices: Mapping[str, NDArray] | None = None) -> Numbers:
 
 
 def _recorded_heights() -> Numbers:
-    rows = record("one_change")["rows"]
     labels = {"update": "the update", "W0": "the weight $W_0$", "noise": "noise"}
-    counts = {
-        "update": column("one_change", "passes")[:, 1],
-        "W0": column("one_change", "W0"),
-        "noise": column("one_change", "noise"),
-    }
-    heights = {n: np.mean([row["heights"][n] for row in rows], axis=0) for n in labels}
+    paths = {"update": ("passes", 1), "W0": ("W0",), "noise": ("noise",)}
+    heights = {name: column("one_change", "heights", name).mean(axis=0) for name in labels}
     return {
         "places": record("one_change")["arguments"]["places"],
         "heights": {labels[name]: of.round(6).tolist() for name, of in heights.items()},
-        "r90": {labels[name]: float(of.mean()) for name, of in counts.items()},
+        "r90": {labels[n]: float(column("one_change", *path).mean()) for n, path in paths.items()},
         "first": [round(float(of[0]), 3) for of in heights.values()],
-        "seeds": len(rows),
+        "seeds": len(record("one_change")["rows"]),
     }
 
 
@@ -90,11 +76,11 @@ def heights_of_the_update(numbers: Numbers) -> Figure:
     slowly: {r90[the weight $W_0$]:.3g}. Noise is nearly level, from {first[2]} on:
     {r90[noise]:.3g}.
     """
-    fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
+    fig, ax = panels(7.5, 4.0)
     looks = [("-", VERMILION), ("--", BLUE), (":", GREY)]
     places = numbers["places"]
-    for name, (dash, color) in zip(numbers["heights"], looks, strict=False):
-        heights, n = numbers["heights"][name], numbers["r90"][name]
+    for (name, heights), (dash, color) in zip(numbers["heights"].items(), looks, strict=False):
+        n = numbers["r90"][name]
         ax.loglog(places, heights, dash, color=color, label=f"{name}: {n:.3g}")
         ax.plot(n, np.interp(n, places, heights), "o", color=color, markersize=8)
     ax.set(xlabel="direction, the strongest first", ylabel="singular value σ, share of the norm")
@@ -126,10 +112,10 @@ def classes_taught(numbers: Numbers) -> Figure:
     fine-tuning a network that had been taught ten lies above it where classes are few:
     {mean[tuned]}.
     """
-    fig, ax = plt.subplots(figsize=(6.5, 4.0), layout="constrained")
+    fig, ax = panels(6.5, 4.0)
     classes = np.array(numbers["classes"])
-    band = {"color": GREY, "alpha": 0.3, "label": "classes, or one less"}
-    ax.fill_between(classes, classes - 1, classes, **band)
+    label = "classes, or one less"
+    ax.fill_between(classes, classes - 1, classes, color=GREY, alpha=0.3, label=label)
     runs(ax, classes - 0.08, numbers["pretraining"], "o-", BLUE, "pretraining's update")
     label = "fine-tuning's, after ten classes"
     runs(ax, classes + 0.08, numbers["tuned"], "s--", VERMILION, label)
@@ -158,7 +144,7 @@ def _ways() -> Numbers:
     return {
         "ranks": ranks,
         "mean": {name: values.mean(axis=0).round(3).tolist() for name, values in each.items()},
-        "full": round(float(reported("turned", "full").mean()), 3),
+        "full": rounded(reported("turned", "full")),
         "seeds": len(trained[0]),
         "each": np.stack(list(each.values())),  # (ways, seeds, ranks)
     }
@@ -173,14 +159,14 @@ def cut_or_trained(numbers: Numbers) -> Figure:
     outputs]}. Cut by itself: {mean[cut]}. (Both from the learning rate that suits them best.) A
     level line: full fine-tuning, {full}.
     """
-    fig, ax = plt.subplots(figsize=(7.5, 4.0), layout="constrained")
+    fig, ax = panels(7.5, 4.0)
     steps = range(len(numbers["ranks"]))
     looks = [("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE)]
     for name, each, (look, color) in zip(numbers["mean"], numbers["each"], looks, strict=True):
         runs(ax, steps, each, look, color, name)
     ax.axhline(numbers["full"], color=BLACK, linewidth=1, label="full fine-tuning")
-    ax.set(xlabel="rank", ylabel="right on turned digits", ylim=(0, 1.02))
     ax.set_xticks(steps, numbers["ranks"])
+    ax.set(xlabel="rank", ylabel="right on turned digits", ylim=(0, 1.02))
     ax.set_title("the same rank, cut out or trained")
     ax.legend(loc="lower right")
     return fig
@@ -199,11 +185,10 @@ def _frontier() -> Numbers:
     for method, rates in record("turned")["arguments"]["rates"].items():
         curve = curves.setdefault(method.split()[0], [])
         for lr in rates:
-            means = [at("turned", method, lr, key).mean() for key in ("test", "upright")]
-            curve.append([round(float(mean), 3) for mean in means])
+            curve.append([rounded(at("turned", method, lr, key)) for key in ("test", "upright")])
     return {
         "curves": curves,
-        "before": round(float(reported("turned", "full", "upright_before").mean()), 3),
+        "before": rounded(reported("turned", "full", "upright_before")),
         "kept": {name: max(kept for _, kept in curve) for name, curve in curves.items()},
         "seeds": len(reported("turned", "full")),
     }
@@ -219,7 +204,7 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
     16 lies on it or below. Where less is learned, LoRA of rank 4 and 16 lies above it or near it,
     and that of rank 64 above: up to {kept[r=64]} kept, and full fine-tuning {kept[full]}.
     """
-    fig, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    fig, ax = panels(7.0, 4.2)
     looks = {
         "full": ("o-", BLACK),
         "r=1": ("^", BLUE),
@@ -241,22 +226,20 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
 
 def _grids() -> Numbers:
     """Average what the tuning on inverted digits got right, alpha by rate."""
-    tuning = record("inverted_tuning")
-    search = tuning["search"]  # method → rate → what is right, one a seed
-    rates = [f"{lr:g}" for lr in tuning["arguments"]["rates"]["r=1 alpha=1"]]
-    scales = [1, 4, 16, 64, 256, 1024]
+    search = record("inverted_tuning")["search"]  # method → rate → what is right, one a seed
+    rates, scales = [*search["r=1 alpha=1"]], [1, 4, 16, 64, 256, 1024]
     grids = {}
     for r in (1, 4, 16):
-        methods = [search[f"r={r} alpha={r * scale}"] for scale in scales]
-        grids[f"r={r}"] = np.array([[np.mean(of[lr]) for lr in rates] for of in methods])
+        tried = [[*search[f"r={r} alpha={r * scale}"].values()] for scale in scales]
+        grids[f"r={r}"] = np.mean(tried, axis=-1)
     return {
         "rates": rates,
         "scales": scales,
-        "usual": {r: round(float(grid[0].max()), 3) for r, grid in grids.items()},
-        "best": {r: round(float(grid.max()), 3) for r, grid in grids.items()},
-        "full": round(max(float(np.mean(of)) for of in search["full"].values()), 3),
+        "usual": {r: rounded(grid[0].max()) for r, grid in grids.items()},
+        "best": {r: rounded(grid.max()) for r, grid in grids.items()},
+        "full": rounded(np.mean([*search["full"].values()], axis=1).max()),
         "seeds": len(search["full"]["0.001"]),
-        "grids": np.stack(list(grids.values())),  # (ranks, alphas, rates)
+        "grids": np.stack([*grids.values()]),  # (ranks, alphas, rates)
     }
 
 
@@ -270,18 +253,14 @@ def alpha_and_rate(numbers: Numbers) -> Figure:
     where alpha is the rank, the best are {usual[r=1]}, {usual[r=4]} and {usual[r=16]}; of all
     cells, {best[r=1]}, {best[r=4]} and {best[r=16]}. Full fine-tuning: {full}.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.8), layout="constrained", sharey=True)
+    fig, axes = panels(10.5, 3.8, 3, sharey=True)
     rates, scales = numbers["rates"], numbers["scales"]
     for ax, name, grid in zip(axes, numbers["best"], numbers["grids"], strict=True):
-        ax.imshow(grid, vmin=0, vmax=1, origin="lower", aspect="auto")
-        for (i, j), right in np.ndenumerate(grid):
-            text = ax.text(j, i, f"{right:.2f}".removeprefix("0"), ha="center", va="center")
-            text.set(color="white" if right < 0.6 else "black", fontsize=9)
-            if right == grid.max():
-                text.set_weight("bold")
-        ax.set_title(f"LoRA, {name}")
+        words = [f"{right:.2f}".removeprefix("0") for right in grid.flat]
+        cells(ax, grid, words, vmin=0, vmax=1, origin="lower")
+        ax.texts[grid.argmax()].set_weight("bold")
         ax.set_xticks(range(len(rates)), rates, rotation=45)
-        ax.set(xlabel="learning rate")
+        ax.set(title=f"LoRA, {name}", xlabel="learning rate")
     axes[0].set_yticks(range(len(scales)), [f"{s} r" if s > 1 else "r" for s in scales])
     axes[0].set_ylabel("α")
     return fig
@@ -300,28 +279,28 @@ def lucky() -> tuple[float, int, float]:
 def capacity(case: str) -> tuple[int, float, float]:
     """Return how many numbers train, and what share and how many bits of the labels they hold."""
     method = best_of("by_heart", case)
-    values = [reported("by_heart", method, key) for key in ("numbers", "learned", "validation")]
-    return int(values[0][0]), float(values[1].mean()), float(values[2].mean())
+    keys = ("numbers", "learned", "validation")
+    numbers, learned, bits = (reported("by_heart", method, key).mean() for key in keys)
+    return int(numbers), float(learned), float(bits)
 
 
 def changed() -> dict[str, float]:
     """Return what is changed → the directions of full fine-tuning's update, mean of all seeds."""
     arguments = record("one_change")["arguments"]
-    found = {"nothing": float(column("one_change", "passes")[:, 1].mean())}
-    found["the start: random"] = float(column("one_change", "start").mean())
+    paths: dict[str, tuple] = {"nothing": ("passes", 1), "the start: random": ("start",)}
     grids = {"rate": "lrs", "passes": "passes", "turn": "degrees", "width": "widths"}
     for what, argument in grids.items():
         for i, value in enumerate(arguments[argument]):
-            found[f"{what}: {value:g}"] = float(column("one_change", what)[:, i].mean())
-    return found
+            paths[f"{what}: {value:g}"] = what, i
+    return {words: float(column("one_change", *path).mean()) for words, path in paths.items()}
 
 
 def gaps() -> dict[str, NDArray]:
     """Return each comparison that the lesson makes → its gaps, one a seed."""
     found = {}
     ways = _ways()
-    trained = dict(zip(ways["ranks"], ways["each"][0].T, strict=True))  # rank → (seeds,)
-    cut = dict(zip(ways["ranks"], ways["each"][1].T, strict=True))
+    # rank → (seeds,)
+    trained, cut, _ = (dict(zip(ways["ranks"], each.T, strict=True)) for each in ways["each"])
     for r in (1, 4, 16):
         found[f"turned: full - LoRA r={r}"] = reported("turned", "full") - trained[r]
     for r in (1, 4, 8, 16):
@@ -337,10 +316,10 @@ def gaps() -> dict[str, NDArray]:
             full, words = reported(name, "full"), f"inverted, {passes} passes: full - LoRA r={r}"
             found[f"{words}, α = r"] = full - reported(name, f"r={r} alpha={r}")
             found[f"{words}, α chosen"] = full - reported(name, best_of(name, f"r={r}"))
-    fine_tuning, pretraining = column("taught", "tuned"), column("taught", "pretraining")
-    found["directions: fine-tuning - pretraining"] = fine_tuning[:, 0] - pretraining[:, 0]
-    rates = column("one_change", "rate")
-    found["directions: rate 0.01 - rate 0.0003"] = rates[:, -1] - rates[:, 0]
+    pretraining = column("taught", "pretraining", 0)
+    found["directions: fine-tuning - pretraining"] = column("taught", "tuned", 0) - pretraining
+    slow, *_, fast = column("one_change", "rate").T
+    found["directions: rate 0.01 - rate 0.0003"] = fast - slow
     right = at("by_heart", "full right", 1e-3, "r90")
     found["directions: senseless - right labels"] = at("by_heart", "full", 1e-3, "r90") - right
 
