@@ -11,21 +11,10 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
-from lora_edu.course import films
+from lora_edu.course import films, plots
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    STYLE,
-    VERMILION,
-    cells,
-    panels,
-    runs,
-)
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
 from lora_edu.course.recorded import column, record, rounded
 from lora_edu.course.recorded import runs as rows
 
@@ -124,9 +113,9 @@ def layers_of_a_voice(numbers: Numbers) -> Figure:
     kinds = len(LAYERS) + 1 + np.arange(len(KINDS))
     for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
         alone, without = numbers[f"{voice}_layers"]
-        runs(ax, places, without.T, "o", VERMILION, "all but this layer")
-        runs(ax, places, alone.T, "s", BLUE, "this layer alone")
-        runs(ax, kinds, numbers[f"{voice}_kinds"].T, "D", GREEN, "this kind alone")
+        plots.runs(ax, places, without.T, "o", VERMILION, "all but this layer")
+        plots.runs(ax, places, alone.T, "s", BLUE, "this layer alone")
+        plots.runs(ax, kinds, numbers[f"{voice}_kinds"].T, "D", GREEN, "this kind alone")
         levels = (
             ("tenth", "--", "the whole, turned down: 0.1 and 0.9"),
             ("nine_tenths", "--", None),
@@ -305,7 +294,7 @@ def _map(ax: Axes, phi: NDArray, at: Sequence[int]) -> None:
     ax.clear()
     table = phi[np.array(AT) - 1]  # (4, 7)
     words = [f"{value:.2f}".lstrip("0") if value < 0.995 else "1" for value in table.flat]
-    cells(ax, table, words, vmin=0, vmax=1)
+    plots.cells(ax, table, words, vmin=0, vmax=1)
     ax.set_xticks(range(len(at)), at, fontsize=9)
     ax.set_yticks(range(len(AT)), AT, fontsize=9)
 

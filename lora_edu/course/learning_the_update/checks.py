@@ -19,8 +19,8 @@ from lora_edu.files import one_line
 
 def same_as(curves: Mapping[str, Sequence[float]]) -> str:
     """Say which of the doubled rates gives the losses that α = 8 gives."""
-    for name in ("A", "B", "both"):
-        words = "both rates" if name == "both" else f"the rate of {name}"
+    rates = {"A": "the rate of A", "B": "the rate of B", "both": "both rates"}
+    for name, words in rates.items():
         if np.allclose(curves["α = 8"], curves[f"α = 4, {words} doubled"], rtol=1e-3):
             return name
     return "none"
@@ -50,9 +50,9 @@ def check_step(lora_A: Any, lora_B: Any) -> None:
     """Each is two numbers: the strips after one step from B = 0."""
     right_A, right = A, -LR * (X - T) * (A @ X)  # from lora_B = 0, lora_A does not move
     got_A, got = tools.numbers(lora_A, "lora_A").ravel(), tools.numbers(lora_B, "lora_B").ravel()
-    for name, value in (("lora_A", got_A), ("lora_B", got)):
-        assert value.size == 2, f"{name} holds two numbers, got {value.size}"
-    swapped = np.allclose(got_A, right) and np.allclose(got, right_A)
+    for name, strip in {"lora_A": got_A, "lora_B": got}.items():
+        assert strip.size == 2, f"{name} holds two numbers, got {strip.size}"
+    swapped = np.allclose([got_A, got], [right, right_A])
     assert not swapped, "the two are swapped: lora_A comes first"
     old_B, old_slope = np.array([2, 1]), (X + 3 * np.array([2, 1]) - T) * 3
     slips = [
@@ -175,11 +175,10 @@ def check_merge(merge: Callable) -> None:
         sizes = merged.in_features, merged.out_features
         assert sizes == (k, d), f"nn.Linear takes the inputs first: that is {sizes}, not {(k, d)}"
         assert W.is_leaf, "its weight remembers how it was made: use `with torch.no_grad():`"
-        arrays = {"W0": W0.numpy(), "lora_A": A.numpy(), "lora_B": B.numpy()}
+        strips = {"W0": W0.numpy(), "lora_A": A.numpy(), "lora_B": B.numpy()}
+        others = tools.products(**strips) if d == k else {}
         parts = {"W0": W0.numpy(), "lora_B @ lora_A": (B @ A).numpy()}
-        others = tools.products(**arrays) if d == k else {}
-        scaled = f" (r = {r}, scaling = 5)"
-        right = {"W0": 1, "lora_B @ lora_A": 5}
+        right, scaled = {"W0": 1, "lora_B @ lora_A": 5}, f" (r = {r}, scaling = 5)"
         tools.compare_sum(W.detach().numpy(), right, parts, others, scaled)
         own, kept = ([0] * d if b is None else b.tolist() for b in (merged.bias, layer.base.bias))
         assert any(own) or not bias, "the bias of base is missing"
@@ -267,12 +266,12 @@ def check_smallest_rank(smallest_rank: Callable) -> None:
         ("one too few: do you count directions, or take an index?", (*right[1:], 0)),
     ]
     tools.slip(got, [(f"{told}: {why}", of_slip) for why, of_slip in slips])
-    times = got[0] / right[0]
-    by = f"you divide by {2 * n / max(times, 1e-9):.4g}, and 2n is {2 * n} here, n = len(x)"
-    assert times == 1 or not np.allclose(got, times * right) or np.allclose(got, right), (
-        f"{told}, {times:.4g} times the right ones: {by}"
-    )
-    assert np.allclose(got, right), f"{told}, and should be {right.round(4)}: which are in them?"
+    if not np.allclose(got, right):
+        times = got[0] / right[0]
+        by = f"you divide by {2 * n / max(times, 1e-9):.4g}, and 2n is {2 * n} here, n = len(x)"
+        factor = f"{told}, {times:.4g} times the right ones: {by}"
+        assert not np.allclose(got, times * right), factor
+        raise AssertionError(f"{told}, and should be {right.round(4)}: which are in them?")
     assert ranks == (4, 1), f"for loss = 0.01 and 78 it says {ranks}, not (4, 1)"
     for delta_now, full in ((delta, 4), (0 * delta, 1)):
         only = f"for loss = 0 and a delta of rank {full if full > 1 else 0}"

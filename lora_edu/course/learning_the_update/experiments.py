@@ -56,8 +56,8 @@ def planted(
         ends = [list(_descend(A, t, x, lr, steps))[-1] for A in starts]
         stops = [min(_descend(small * A, t, x, lr, steps), key=chosen) for A in starts]
         row["losses"].append([float(np.sum((x @ (M - delta).T) ** 2) / (2 * n)) for M in ends])
-        row["missed"].append([missed(M) for M in ends])
-        row["stopped"].append([missed(M) for M in stops])
+        row["missed"].append([*map(missed, ends)])
+        row["stopped"].append([*map(missed, stops)])
     return row
 
 

@@ -3,22 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from lora_edu.course import films
-from lora_edu.course.experiments import results
+from lora_edu.course import films, plots
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, letters
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, panels
+from lora_edu.course.recorded import column, record
 
 Stage = Figure | SubFigure
 
 
 def hidden_word() -> NDArray:
     """Return the update that lesson 03 hides: a word, (40, 60), with σ = 3, 2, 1 and no other."""
-    drawn = letters("LIT", 120).reshape(40, 3, 60, 2).mean(axis=(1, 3))
+    drawn = plots.letters("LIT", 120).reshape(40, 3, 60, 2).mean(axis=(1, 3))
     U, _, Vt = np.linalg.svd(drawn, full_matrices=False)
     return (U[:, :3] * (3, 2, 1)) @ Vt[:3]
 
@@ -36,12 +35,11 @@ STARTS = {
 
 def _walks(lr: float = 0.1, steps: int = 80) -> Numbers:
     """Walk down L = ½ (ba - 1)² from each of ``STARTS``."""
-    walks = np.empty((len(STARTS), steps + 1, 2))
-    walks[:, 0] = list(STARTS.values())
-    for step in range(steps):
-        a, b = walks[:, step].T
-        error = b * a - 1
-        walks[:, step + 1] = np.stack([a - lr * error * b, b - lr * error * a], axis=1)
+    walk = [np.array([*STARTS.values()])]  # (starts, 2): a and b
+    for _ in range(steps):
+        error = walk[-1].prod(axis=1, keepdims=True) - 1
+        walk.append(walk[-1] - lr * error * walk[-1][:, ::-1])
+    walks = np.stack(walk, axis=1)  # (starts, steps + 1, 2)
     losses = 0.5 * (walks.prod(axis=2) - 1) ** 2  # (starts, steps + 1)
     return {
         "steps": steps,
@@ -62,21 +60,19 @@ def saddle(numbers: Numbers) -> Figure:
     too. The walk that begins at 0 stays there. One on the diagonal, where one number is the
     other's opposite, goes to the saddle, and stays.
     """
-    fig, ax = plt.subplots(figsize=(6.6, 4.4), layout="constrained")
+    fig, ax = panels(6.6, 4.4)
     at = np.linspace(-1.6, 1.6, 200)
     loss = 0.5 * (np.outer(at, at) - 1) ** 2
     levels = [0, 0.005, 0.05, 0.15, 0.3, 0.5, 0.8, 1.5, 3, 7]
     ax.contourf(at, at, loss, levels, cmap="cividis", norm="symlog", alpha=0.7)
     ax.contour(at, at, loss, levels, colors=GREY, linewidths=0.5)
-    looks = [("o", BLUE), ("s", ORANGE), ("^", VERMILION), ("D", GREEN), ("X", BLACK)]
-    for name, walk, (marker, color) in zip(STARTS, numbers["walks"], looks, strict=True):
-        a, b = walk[::2].T
-        ax.plot(a, b, marker=marker, color=color, markersize=5, linewidth=1, label=name)
-        ax.plot(a[0], b[0], marker=marker, color=color, markersize=11, markeredgecolor="white")
-    ax.set(xlabel="a", ylabel="b", title="the loss of b · a: dark is low")
+    looks = [("o-", BLUE), ("s-", ORANGE), ("^-", VERMILION), ("D-", GREEN), ("X-", BLACK)]
+    for name, walk, (look, color) in zip(STARTS, numbers["walks"], looks, strict=True):
+        ax.plot(*walk[::2].T, look, color=color, markersize=5, linewidth=1, label=name)
+        ax.plot(*walk[0], look[0], color=color, markersize=11, markeredgecolor="white")
+    ax.set(xlabel="a", ylabel="b", title="the loss of b · a: dark is low", aspect="equal")
     ax.text(1.35, 0.78, "valley", ha="center", rotation=-38)
     ax.text(-1.05, -1.05, "valley", ha="center", rotation=-45)
-    ax.set_aspect("equal")
     fig.legend(loc="outside right upper", fontsize=9, title="large: where it starts")
     return fig
 
@@ -207,25 +203,23 @@ film_of_light = films.film(directions_light_up, _strips_and_heights, FRAME)
 
 def _recorded() -> Numbers:
     """Average the recorded runs, and count at which rank each missed least."""
-    record = results("planted")
-    rows, ranks = record["rows"], record["arguments"]["ranks"]
-    missed = np.array([row["missed"] for row in rows])  # (seeds, noises, ranks)
-    stopped = np.array([row["stopped"] for row in rows])
-    clean = np.array([row["losses"][0] for row in rows])  # (seeds, ranks)
-    floors = np.array([row["floors"] for row in rows])
+    arguments = record("planted")["arguments"]
+    ranks = arguments["ranks"]
+    missed = column("planted", "missed")  # (seeds, noises, ranks)
+    clean, floors = column("planted", "losses", 0), column("planted", "floors")  # (seeds, ranks)
     low = sum(r < 3 for r in ranks)  # these cannot hold the update
     best = missed.argmin(axis=2)  # (seeds, noises)
     mean = missed.mean(axis=0)
     return {
         "ranks": ranks,
-        "noises": record["arguments"]["noises"],
-        "seeds": len(rows),
+        "noises": arguments["noises"],
+        "seeds": len(missed),
         "mean": mean.round(4).tolist(),
         "least": [ranks[i] for i in mean.argmin(axis=1)],
-        "best": [np.bincount(column, minlength=len(ranks)).tolist() for column in best.T],
+        "best": [np.bincount(places, minlength=len(ranks)).tolist() for places in best.T],
         "over_floor": round(float((clean[:, :low] / floors[:, :low]).max()), 5),
         "left": round(float(clean[:, low:].max()), 9),
-        "stopped": stopped.mean(axis=0).round(4).tolist(),
+        "stopped": column("planted", "stopped").mean(axis=0).round(4).tolist(),
         "missed": missed,
     }
 
@@ -242,20 +236,18 @@ def rank_and_noise(numbers: Numbers) -> Figure:
     {mean[2][1]:.2g}, and rises to {mean[2][5]:.2g}. Two thin lines, stopped in time: from rank 3 on
     they are level, at {stopped[1][5]:.2g} and {stopped[2][5]:.2g}.
     """
-    fig, ax = plt.subplots(figsize=(7.4, 4.4), layout="constrained")
-    at = np.arange(len(numbers["ranks"]))
-    looks = [("o-", BLUE), ("s-", ORANGE), ("^-", VERMILION)]
+    fig, ax = panels(7.4, 4.4)
+    at = range(len(numbers["ranks"]))
+    looks = [("o", BLUE), ("s", ORANGE), ("^", VERMILION)]
     words = ["no noise", "some noise: {:g}", "much: {:g}"]
-    for n, (look, color) in enumerate(looks):
-        for missed in np.maximum(numbers["missed"][:, n], 1e-4):
-            ax.plot(at, missed, look[0], color=color, alpha=0.12)
+    for n, (marker, color) in enumerate(looks):
         label = words[n].format(numbers["noises"][n])
-        ax.plot(at, np.maximum(numbers["mean"][n], 1e-4), look, color=color, label=label)
+        plots.runs(ax, at, np.maximum(numbers["missed"][:, n], 1e-4), f"{marker}-", color, label)
         if n > 0:
-            hollow = {"markerfacecolor": "white", "linewidth": 1.2, "label": "… stopped in time"}
-            ax.plot(at, numbers["stopped"][n], look[0] + ":", color=color, **hollow)
+            look = {"markerfacecolor": "white", "linewidth": 1.2, "label": "… stopped in time"}
+            ax.plot(at, numbers["stopped"][n], f"{marker}:", color=color, **look)
     ax.set(yscale="log", xlabel="rank of the adapter (r)", ylim=(7e-5, 10))
-    ax.set(ylabel="share of the update that is missed")
+    ax.set_ylabel("share of the update that is missed")
     ax.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.0001\nor less", "0.001", "0.01", "0.1", "1"])
     ax.minorticks_off()
     ax.set_xticks(at, numbers["ranks"])
