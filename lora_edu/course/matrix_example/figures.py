@@ -71,10 +71,8 @@ def matrix_anatomy(numbers: Numbers) -> Figure:
     the noise. The two strips hold {numbers_in_factors:,} numbers, the square they span
     {numbers_in_update:,}.
     """
-    d, k, r = numbers["d"], numbers["k"], numbers["r"]
-    W0, delta, limit = numbers["W0"], numbers["delta"], numbers["colour_limit"]
-    lora_A, lora_B = numbers["lora_A"], numbers["lora_B"]
-
+    W0, delta, lora_A, lora_B = (numbers[name] for name in ("W0", "delta", "lora_A", "lora_B"))
+    (d, k), r, limit = W0.shape, len(lora_A), numbers["colour_limit"]
     gap, margin, between = 4, 14, 22  # in cells, so that a strip of 5 is as thin as it should be
     canvas = plots.Canvas(3 * k + r + gap + 2 * between + 2 * margin, d + r + gap + 2 * margin)
     first = margin  # the left edges: of W0, B, BA and the sum
@@ -123,7 +121,7 @@ def data_flow(numbers: Numbers) -> Figure:
     added: the output y.
     """
     x, W0, lora_A, lora_B = (numbers[name] for name in ("x", "W0", "lora_A", "lora_B"))
-    d, k, r = numbers["d"], numbers["k"], numbers["r"]
+    (d, k), r = W0.shape, len(lora_A)
     frozen, gap = W0 @ x, lora_A @ x  # (d,), (r,)
     update = lora_B @ gap  # (d,)
     thick = 6  # a column of numbers is so many cells wide
@@ -131,38 +129,34 @@ def data_flow(numbers: Numbers) -> Figure:
     low, high = 26 + d / 2, 46 + 1.5 * d  # the middle of either way
     centre = (low + high) / 2
 
-    def column(values: NDArray, words: str, left: float, middle: float) -> float:
-        bottom = middle - len(values) / 2
+    def place(values: NDArray, words: str, left: float, middle: float, work: str = "") -> float:
+        """Draw a matrix and its work, or a column; return where an arrow begins behind it."""
+        rows, columns = values.shape if work else (len(values), thick)
+        bottom, across = middle - rows / 2, left + columns / 2
         canvas.place(values, left, bottom, 2 * float(np.std(values)), thick)
-        canvas.write(words, left + thick / 2, bottom - 9)
-        return left + thick + 3
-
-    def matrix(values: NDArray, words: str, work: str, left: float, middle: float) -> float:
-        rows, columns = values.shape
-        bottom, centre = middle - rows / 2, left + columns / 2
-        canvas.place(values, left, bottom, 2 * float(np.std(values)))
-        canvas.write(words, centre, middle + rows / 2 + 8)
-        words = f"{grouped(numbers[work])} multiply-adds"
-        canvas.write(words, centre, bottom - 8, fontsize=9, color=GREY)
+        canvas.write(words, across, bottom + rows + 8 if work else bottom - 9)
+        if work:
+            words = f"{grouped(numbers[work])} multiply-adds"
+            canvas.write(words, across, bottom - 8, fontsize=9, color=GREY)
         return left + columns + 3
 
-    start, far = column(x, "input $x$", 20, centre), k + r + 190
+    start, far = place(x, "input $x$", 20, centre), k + r + 190
     canvas.arrow((start, centre + 6), (60, high))
     canvas.arrow((start, centre - 6), (60, low))
-    end = matrix(W0, f"$W_0$: {d} × {k}, frozen", "work_of_W0", 63, high)
+    end = place(W0, f"$W_0$: {d} × {k}, frozen", 63, high, "work_of_W0")
     canvas.arrow((end, high), (far, high))
-    end = matrix(lora_A, f"$A$: {r} × {k}", "work_of_A", 63, low)
+    end = place(lora_A, f"$A$: {r} × {k}", 63, low, "work_of_A")
     canvas.arrow((end, low), (end + 26, low))
-    end = column(gap, f"$Ax$: {r} numbers", end + 29, low)
+    end = place(gap, f"$Ax$: {r} numbers", end + 29, low)
     canvas.arrow((end, low), (end + 26, low))
-    end = matrix(lora_B, f"$B$: {d} × {r}", "work_of_B", end + 29, low)
+    end = place(lora_B, f"$B$: {d} × {r}", end + 29, low, "work_of_B")
     canvas.arrow((end, low), (far, low))
-    end = column(frozen, "$W_0x$", far + 3, high)
-    column(update, "$B(Ax)$", far + 3, low)
+    end = place(frozen, "$W_0x$", far + 3, high)
+    place(update, "$B(Ax)$", far + 3, low)
     canvas.arrow((end, high), (end + 30, centre + 8))
     canvas.arrow((end, low), (end + 30, centre - 8))
     canvas.write("+", end + 20, centre, fontsize=22)
-    column(frozen + update, "output $y$", end + 33, centre)
+    place(frozen + update, "output $y$", end + 33, centre)
     return canvas.fig
 
 
@@ -174,7 +168,7 @@ def _reductions(r: int = 5) -> Numbers:
     names = ["all-MiniLM-L6-v2", "roberta-base", "roberta-large", "gpt2-xl", "llama-2-7b"]
     names += ["gpt3-175b", "llama-3.1-405b"]
     configs = [counting.catalogue()[name] for name in names]
-    widths = [c["hidden_size" if "hidden_size" in c else "n_embd"] for c in configs]
+    widths = [config.get("hidden_size") or config["n_embd"] for config in configs]
     ranks, ends = [1, r, 64], [50, 32768]
     return {
         "ranks": ranks,
@@ -198,22 +192,21 @@ def reduction_vs_width(numbers: Numbers) -> Figure:
     {models[6]} (d = {widths[6]}, {reductions[6]:g} times). A level line at 1, below which LoRA
     saves nothing: at the width of the example the line for r = {ranks[2]} is below it.
     """
-    fig, ax = plt.subplots(figsize=(8.0, 4.6), layout="constrained")
+    fig, ax = plots.panels(8.0, 4.6)
     ax.axhline(1, color=GREY, linewidth=1)
     words = "below: nothing is saved"
     plots.note(ax, words, (32768, 1), (0, -12), ha="right", color=GREY, fontsize=9)
     ends, looks = numbers["ends"], [("--", GREEN), ("-", BLUE), (":", VERMILION)]
     for r, heights, (dash, color) in zip(numbers["ranks"], numbers["at_ends"], looks, strict=True):
-        ax.plot(ends, heights, dash, color=color)
+        ax.loglog(ends, heights, dash, color=color)
         plots.note(ax, f"r = {r}", (ends[1], heights[1]), (5, -4), color=color, fontsize=9)
+    ax.plot(numbers["widths"], numbers["reductions"], "o", color=BLUE)
     for i, name in enumerate(numbers["models"]):  # in turn above and below the line
         at = numbers["widths"][i], numbers["reductions"][i]
         shift, side = ((-8, 5), "right") if i % 2 else ((8, -11), "left")
-        ax.plot(*at, "o", color=BLUE)
         plots.note(ax, name, at, shift, ha=side, fontsize=9)
     ax.plot(100, numbers["example"], "s", color=BLACK)
     plots.note(ax, "our example", (100, numbers["example"]), (8, -11), fontsize=9)
-    ax.set(xscale="log", yscale="log")
     ax.set(xlabel="width of the square matrix (d)", ylabel="times fewer numbers")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
@@ -239,7 +232,7 @@ def _painting(lora_A: Given = None, lora_B: Given = None) -> Numbers:
         "r": r,
         "rows": rows,
         "captions": [f"row {row} of {d}" for row in rows],
-        "moments": sorted(set(np.linspace(0, frames - 1, 4).round().astype(int).tolist())),
+        "moments": sorted({*np.linspace(0, frames - 1, 4).round().astype(int).tolist()}),
         "colour_limit": 2.0 * float(max(np.std(lora_A), np.std(delta))),
         "longest_bar": float(np.abs(lora_B).max()) if lora_B.any() else 1.0,
         "lora_A": lora_A,
@@ -254,8 +247,8 @@ def _tenths(number: float) -> str:
 
 def _square(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     """Draw A above, B at the left, and BA, painted down to the row of the frame."""
-    lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
-    d, k, r = numbers["d"], numbers["k"], numbers["r"]
+    lora_A, lora_B, delta = (numbers[name] for name in ("lora_A", "lora_B", "delta"))
+    (d, k), r = delta.shape, len(lora_A)
     limit, longest = numbers["colour_limit"], numbers["longest_bar"]
 
     weights = films.place(stage, 0.15, 2.3, 0.5, 0.5)
@@ -345,13 +338,13 @@ SQUARE = (2.2, 2.2)  # inches
 def _name(target: Given = None) -> Numbers:
     """Come as near to ``target`` (d, k) as 1 to 24 directions can; without one, to ANNA."""
     target = plots.letters("ANNA") if target is None else target
-    U, S, Vt = lowrank.truncated_svd(target, min(films.MOST_FRAMES, *target.shape))
-    nearest = np.stack([(U[:, :r] * S[:r]) @ Vt[:r] for r in range(1, len(S) + 1)])
+    ranks = range(1, 1 + min(films.MOST_FRAMES, *target.shape))
+    nearest = np.stack([lowrank.best_approximation(target, r) for r in ranks])
     missing = np.linalg.norm(target - nearest, axis=(1, 2)) / np.linalg.norm(target)  # (24,)
     return {
-        "captions": [f"r = {r}: {off:.0%} off" for r, off in enumerate(missing, start=1)],
-        "moments": [r - 1 for r in (1, 2, 5, 10, 20) if r <= len(S)],
-        "missing": [round(off, 6) for off in missing.tolist()],
+        "captions": [f"r = {r}: {off:.0%} off" for r, off in zip(ranks, missing, strict=True)],
+        "moments": [r - 1 for r in (1, 2, 5, 10, 20) if r in ranks],
+        "missing": missing.round(6).tolist(),
         "nearest": nearest,
     }
 

@@ -51,29 +51,26 @@ def check_axes(mirror: Any, shift: Any, flat: Any) -> None:
             continue
         filled = np.where(np.eye(2) * (matrix == 0), 1, matrix)
         between = "so long are its columns, the outputs of (1, 0) and (0, 1). Does an input between"
-        slips = [
-            ("the longest comes first", right),
-            ("measure from the middle to the rim, not from rim to rim", 2 * right),
-            ("measure from the middle to the rim; that of the circle is 1", right / 2),
-            ("these are squares of lengths (or is your input longer than 1?)", right**2),
-            ("these are the eigenvalues. Where does (0, 1) go?", abs(np.linalg.eigvals(matrix))),
-            (f"{between} them come out longer?", np.linalg.norm(matrix, axis=0)),
-            (
-                "both columns add up to this, but an input of length 1 holds less than 1 of each",
-                abs(matrix).sum(axis=1),
+        slips = {
+            "the longest comes first": right,
+            "measure from the middle to the rim, not from rim to rim": 2 * right,
+            "measure from the middle to the rim; that of the circle is 1": right / 2,
+            "these are squares of lengths (or is your input longer than 1?)": right**2,
+            "these are the eigenvalues. Where does (0, 1) go?": abs(np.linalg.eigvals(matrix)),
+            f"{between} them come out longer?": np.linalg.norm(matrix, axis=0),
+            "both columns add up to this, but an input of length 1 holds less than 1 of each": (
+                abs(matrix).sum(axis=1)
             ),
-            (
-                "so long are the outputs of (1, 1) and (-1, 1), which are longer than 1 themselves",
-                np.linalg.norm(matrix @ [[1, -1], [1, 1]], axis=0),
+            "so long are the outputs of (1, 1) and (-1, 1), which are longer than 1 themselves": (
+                np.linalg.norm(matrix @ [[1, -1], [1, 1]], axis=0)
             ),
-            (
-                "so it would be with ones on the diagonal, where zeros are",
-                np.linalg.svd(filled, compute_uv=False),
+            "so it would be with ones on the diagonal, where zeros are": (
+                np.linalg.svd(filled, compute_uv=False)
             ),
-            ("these are the axes of the page's M", (1.34, 0.45)),
-            *((f"these are the axes of {other}", BY_HAND[other][1]) for other in BY_HAND),
-        ]
-        near = [(f"{asked}: {why}", np.sort(axes).round(2)) for why, axes in slips]
+            "these are the axes of the page's M": (1.34, 0.45),
+        }
+        slips |= {f"these are the axes of {other}": axes for other, (_, axes) in BY_HAND.items()}
+        near = [(f"{asked}: {why}", np.sort(axes).round(2)) for why, axes in slips.items()]
         tools.slip(np.sort(got).round(2), near)
         at_45 = f"{asked}: so far comes the input at 45°. Try others"
         assert abs(got[0] - length_at(matrix, 45)) > 0.01, at_45
@@ -95,42 +92,33 @@ def _left(S: NDArray, power: int = 2) -> NDArray:
     return np.cumsum(S[::-1] ** power)[::-1]
 
 
-# Ranks that a slip finds, from the singular values S and the error e that is allowed.
-RANK_SLIPS: dict[str, Callable[[NDArray, float], Any]] = {
-    "the energy that may be lost is error**2, not error": (
-        lambda S, e: sum(_left(S) > e * _left(S)[0])
-    ),
-    "too little: of the energy keep the share 1 - error**2": (
-        lambda S, e: sum(_left(S) > (1 - (1 - e) ** 2) * _left(S)[0])
-    ),
-    "one more would do: do you count, or take an index?": (
-        lambda S, e: sum(_left(S) > e**2 * _left(S)[0]) - 1
-    ),
-    "one fewer would do: after r directions S[r:] is missing": (
-        lambda S, e: sum(_left(S) > e**2 * _left(S)[0]) + 1
-    ),
-    "energy is the sum of *squares*": lambda S, e: sum(_left(S, 1) > e**2 * S.sum()),
-    "all that is left out counts together, not each σ alone": (
-        lambda S, e: sum(e * np.linalg.norm(S) < S)
-    ),
-    "‖·‖ is the Frobenius norm, the root of Σσ²: not the largest σ alone": (
-        lambda S, e: sum(e * S[0] < S)
-    ),
-    "the error is relative: compare with error · ‖M‖": lambda S, e: sum(_left(S) > e**2),
-    "‖·‖ is the root of the sum of *squares*: not the sum of the lengths": (
-        lambda S, e: sum(_left(S, 1) > e * S.sum())
-    ),
-}
+def _rank_slips(S: NDArray, e: float) -> dict[str, int]:
+    """Return the ranks that slips find, from the singular values and the error that is allowed."""
+    energy, lengths = _left(S), _left(S, 1)
+    enough = sum(energy > e**2 * energy[0])
+    return {
+        "the energy that may be lost is error**2, not error": sum(energy > e * energy[0]),
+        "too little: of the energy keep the share 1 - error**2": (
+            sum(energy > (1 - (1 - e) ** 2) * energy[0])
+        ),
+        "one more would do: do you count, or take an index?": enough - 1,
+        "one fewer would do: after r directions S[r:] is missing": enough + 1,
+        "energy is the sum of *squares*": sum(lengths > e**2 * lengths[0]),
+        "all that is left out counts together, not each σ alone": sum(e * energy[0] ** 0.5 < S),
+        "‖·‖ is the Frobenius norm, the root of Σσ²: not the largest σ alone": sum(e * S[0] < S),
+        "the error is relative: compare with error · ‖M‖": sum(energy > e**2),
+        "‖·‖ is the root of the sum of *squares*: not the sum of the lengths": (
+            sum(lengths > e * lengths[0])
+        ),
+    }
 
 
 @tools.check
 def check_compress(compress: Callable) -> None:
     """``compress(M, error)`` returns the thinnest strips with ‖M - BA‖ <= error ‖M‖."""
     pairs, flat, steep = (20, 20, 11, 11, 0.25), (4, 2, 2, 2, 2), (20, 10, 5, 3, 1)
-    examples: list[tuple[tuple[float, ...], float]] = [
-        *((steep, 0.1), (steep, 0.3), (pairs, 0.5), (flat, 0.6)),
-        ((5, 5, *[4] * 40), 0.1),
-    ]
+    many = (5, 5, *[4] * 40)
+    examples = [(steep, 0.1), (steep, 0.3), (pairs, 0.5), (flat, 0.6), (many, 0.1)]
     ranks, enough, problem = [], [], ""
     for S, allowed in examples:
         d, k = (7, 5) if len(S) == 5 else (42, 45)
@@ -157,9 +145,9 @@ def check_compress(compress: Callable) -> None:
         r = len(tools.strips(tools.call(compress, M=M, error=0.5), 5, 4)[0])
         assert r == 1, f"σ = (3, 1, 1, 1), error = 0.5: r = 1 leaves just 0.5, and <=, got r = {r}"
         return
-    for why, found in RANK_SLIPS.items():
-        slips = [found(np.array(S, dtype=float), e) for S, e in examples[: len(ranks)]]
-        assert ranks != slips, f"{problem}: {why}"
+    slips = [_rank_slips(np.array(S, dtype=float), e) for S, e in examples[: len(ranks)]]
+    for why in slips[0]:
+        assert ranks != [found[why] for found in slips], f"{problem}: {why}"
     used = f"r is {ranks[0]} for 0.1 and for 0.3: is error used, and the right way round?"
     assert ranks[0] != ranks[1], f"{problem}; {used}"
     raise AssertionError(f"{problem}; yours are {ranks}, enough are {enough}: which do you try?")

@@ -43,9 +43,11 @@ def _turning(machine: Given = None) -> Numbers:
     inputs = _on_circle(angles)  # (2, 24)
     outputs = machine @ inputs  # (2, 24)
     lengths = np.linalg.norm(outputs, axis=0).tolist()
-    told = zip(angles, lengths, strict=True)
     return {
-        "captions": [f"{angle:g}°: in 1, out {length:.2f}" for angle, length in told],
+        "captions": [
+            f"{angle:g}°: in 1, out {length:.2f}"
+            for angle, length in zip(angles, lengths, strict=True)
+        ],
         "moments": [0, 6, 12, 18],
         "angles": angles,
         "lengths": lengths,
@@ -67,8 +69,7 @@ def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], 
     ax.plot(*(numbers["machine"] @ circle), color=VERMILION, linewidth=1.2)
     thin = {"color": BLUE, "linewidth": 1.5, "markersize": 5, "zorder": 3}
     (put_in,) = ax.plot(0, 0, "o-", markevery=[1], **thin)
-    thick = {"color": VERMILION, "linewidth": 4, "markersize": 8}
-    (come_out,) = ax.plot(0, 0, "s-", markevery=[1], **thick)
+    (come_out,) = ax.plot(0, 0, "s-", color=VERMILION, linewidth=4, markersize=8, markevery=[1])
 
     def show(i: int) -> None:
         for hand, ends in ((put_in, numbers["inputs"]), (come_out, numbers["outputs"])):
@@ -135,17 +136,17 @@ def ball_to_sheet(numbers: Numbers) -> Figure:
     down = np.radians(np.arange(0, 181, 15))[:, None]
     x, y = _on_circle(range(0, 361, 15))  # (25,) each
     ball = np.stack([x * np.sin(down), y * np.sin(down), np.cos(down) + 0 * x])  # (3, 13, 25)
-    for i, name in enumerate(("an egg", "a sheet", "a line")):
-        r, product = numbers["ranks"][i], numbers["products"][i]
-        ax = fig.add_axes((0.01 + 0.33 * i, 0, 0.31, 0.88), projection="3d")
+    names = {3: "an egg", 2: "a sheet", 1: "a line"}
+    for r, product in zip(numbers["ranks"], numbers["products"], strict=True):
+        ax = fig.add_axes((1 - 0.33 * r, 0, 0.31, 0.88), projection="3d")
         surface = np.einsum("ij,jab->iab", product, ball)  # (3, 13, 25)
         look = {"edgecolor": VERMILION, "linewidth": 1.0 if r == 1 else 0.4, "shade": r == 3}
         ax.plot_surface(*surface, color="#F6C9A5", rstride=1, cstride=1, **look)
         ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
         ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
-        ax.view_init(elev=38, azim=-60)
+        ax.view_init(elev=38)
         ax.set_box_aspect((1, 1, 1))
-        ax.set_title(f"rank {r}: {name}")
+        ax.set_title(f"rank {r}: {names[r]}")
     return fig
 
 
@@ -179,10 +180,6 @@ def _weaving(image: Given = None) -> Numbers:
     ranks = sorted({*range(1, first + 1), *later})
     moments = sorted({1, 2, 4, 16, rank} & set(ranks))
     errors = np.append(_errors(image)[:rank], 0)  # at the full rank only rounding is left
-    weaves, sums = [], []
-    for r in ranks:
-        weaves.append(S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]))
-        sums.append((U[:, :r] * S[:r]) @ Vt[:r])
     return {
         "captions": [f"r = {r}: {errors[r]:.0%} off" for r in ranks],
         "moments": [ranks.index(r) for r in moments],
@@ -192,8 +189,8 @@ def _weaving(image: Given = None) -> Numbers:
         "errors": errors[ranks].round(6).tolist(),
         "curve": errors,
         "image": image,
-        "weaves": np.stack(weaves),
-        "sums": np.stack(sums),
+        "weaves": np.stack([S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in ranks]),
+        "sums": np.stack([(U[:, :r] * S[:r]) @ Vt[:r] for r in ranks]),
     }
 
 
@@ -202,11 +199,8 @@ _so_far = films.one_matrix("sums")
 
 def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     """Draw the last weave, the sum so far and what is left, and under them the error."""
-    images = []
-    for n, words in enumerate(("", "all so far", "what is left")):
-        square = films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2)
-        square.set_title(words, fontsize=11)
-        images.append(heatmap(square, numbers["image"], 1))
+    squares = [films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2) for n in range(3)]
+    images = [heatmap(square, numbers["image"], 1) for square in squares]
     ax = films.place(stage, 0.75, 0.55, 5.95, 0.75)
     ax.plot(numbers["curve"], color=GREY)
     (dot,) = ax.plot(0, 1, "o", color=VERMILION, markersize=8, clip_on=False)
@@ -214,10 +208,14 @@ def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
 
     def show(i: int) -> None:
         r, so_far = numbers["ranks"][i], numbers["sums"][i]
-        images[0].axes.set_title(f"weave {r}", fontsize=11)
-        images[0].set_data(numbers["weaves"][i])
-        images[1].set_data(so_far)
-        images[2].set_data(numbers["image"] - so_far)
+        parts = {
+            f"weave {r}": numbers["weaves"][i],
+            "all so far": so_far,
+            "what is left": numbers["image"] - so_far,
+        }
+        for image, (words, part) in zip(images, parts.items(), strict=True):
+            image.set_data(part)
+            image.axes.set_title(words, fontsize=11)
         dot.set_data([r], [numbers["curve"][r]])
 
     return show
