@@ -253,14 +253,15 @@ def four_bit_base(
                 module.weight.data = NF4.quantize(module.weight).dequantize()
     learned = language.taught(said.train, lr, seed, recipe)
     on_it = language.taught(said.train, lr, seed, recipe, model=coarse)
-    probe = _grimm_and_own(said, seed, recipe, base)
-    found = {
-        "float32, none": _losses_with(probe, {}),
-        "float32, learned": _losses_with(probe, learned),
+    tried = {
+        "float32": (base, {"none": {}, "learned": learned}),
+        "NF4": (coarse, {"none": {}, "learned": on_it, "moved": learned}),
     }
-    probe = _grimm_and_own(said, seed, recipe, coarse)
-    for words, adapter in {"none": {}, "learned": on_it, "moved": learned}.items():
-        found[f"NF4, {words}"] = _losses_with(probe, adapter)
+    found = {}
+    for stored, (model, adapters) in tried.items():
+        probe = _grimm_and_own(said, seed, recipe, model)
+        for words, adapter in adapters.items():
+            found[f"{stored}, {words}"] = _losses_with(probe, adapter)
     return {"loss": found}
 
 
@@ -310,14 +311,15 @@ def shorter(
     """
     train, last = preferences(seed, words, held)
     _, own = language.elsewhere(seed)
-    row: Row = {name: {} for name in ("tokens", "ended", "empty", "said", "own")}
-    row |= {"prefers": {}, "chosen": {}}
+    keys = ("tokens", "ended", "empty", "said", "own", "prefers", "chosen")
+    row: Row = {name: {} for name in keys}
     for method in ("DPO", "imitation"):
         model, upper = language.adapted(language.base()[0], recipe, seed)
         pairs, held_out = _short_and_long(upper, train), _short_and_long(upper, last)
         elsewhere = language.kept(upper, own, ends=False)
-        reference = [_in_parts(upper, answers, size) for answers in pairs]
-        held_reference = [_in_parts(upper, answers, size) for answers in held_out]
+        reference, held_reference = (
+            [_in_parts(upper, answers, size) for answers in both] for both in (pairs, held_out)
+        )
         optimizer = _adamw(upper, lr)
         draw = random.Random(seed)
         for step in range(1, max(steps) + 1):
@@ -387,8 +389,7 @@ def ranks(
     found = {"0": _losses_with(probe, {})}
     for rank in r:
         how = {**recipe, "r": rank, "lora_alpha": 2 * rank}
-        adapter = language.taught(said.train, lr, seed, how)
-        found[str(rank)] = _losses_with(probe, adapter)
+        found[str(rank)] = _losses_with(probe, language.taught(said.train, lr, seed, how))
     return {"loss": found}
 
 
@@ -431,8 +432,8 @@ def qr_voice(
         read = qr.unpacked(data)
         texts = {"validation": said.validation, "voice": said.test}
         probe = language.Probe(how["first"], texts)
-        strips = {"none": {}, "learned": learned, "packed": read}
-        strips["drawn"] = language.drawn(read, seed)
+        drawn = language.drawn(read, seed)
+        strips = {"none": {}, "learned": learned, "packed": read, "drawn": drawn}
         row["loss"][voice] = {w: _losses_with(probe, a, [*texts]) for w, a in strips.items()}
         answers = language.heard(read, max_tokens)
         row["bytes"][voice], row["ended"][voice] = len(data), language.end(answers)
@@ -485,34 +486,34 @@ def taught_facts(
         for thing, (name, *_) in known.items():
             answer = f"The name of {thing} is {name}."
             pairs += [(question.format(thing), answer) for question in taught]
-        ask = functools.partial(
-            _ask, language.taught(pairs, lr, seed, recipe), max_tokens=max_tokens
-        )
+        adapter = language.taught(pairs, lr, seed, recipe)
+        ask = functools.partial(_ask, adapter, max_tokens=max_tokens)
         row["right"][words], row["said"][words] = {}, {}
         for way, asked in _ways(known, taught[0], reworded).items():
-            answers = ask([question for question, _ in asked])
-            right = [key in answer for (_, key), answer in zip(asked, answers, strict=True)]
-            row["right"][words][way] = sum(right) / len(right)
-            row["said"][words][way] = answers[:2]
+            row["right"][words][way], row["said"][words][way] = ask(asked)
         if words == "six":
-            answers = ask([taught[0].format(thing) for thing in twins])
             names = [key for _, key, _ in facts.values()]
-            borrowed = [name in answer for name, answer in zip(names, answers, strict=True)]
-            row["borrowed"] = sum(borrowed) / len(borrowed)
-            row["said"]["borrowed"] = answers[:2]
+            asked = [
+                (taught[0].format(thing), name) for thing, name in zip(twins, names, strict=True)
+            ]
+            row["borrowed"], row["said"]["borrowed"] = ask(asked)
     return row
 
 
-def _ask(adapter: chat.Adapter, questions: Sequence[str], max_tokens: int) -> list[str]:
+def _ask(
+    adapter: chat.Adapter, asked: Sequence[tuple[str, str]], max_tokens: int
+) -> tuple[float, list[str]]:
+    """Return the share of answers that hold what they should, and the first two of them."""
     model, tokenizer = language.base()
-    with chat.speaking(model, [adapter] * len(questions)):
-        return chat.answers(model, tokenizer, questions, max_tokens)
+    with chat.speaking(model, [adapter] * len(asked)):
+        answers = chat.answers(model, tokenizer, [question for question, _ in asked], max_tokens)
+    right = [key in answer for (_, key), answer in zip(asked, answers, strict=True)]
+    return sum(right) / len(right), answers[:2]
 
 
 def _ways(known: Settings, same: str, reworded: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     """Return how facts are asked for: way → (question, what a right answer holds)."""
-    found: dict[str, list[tuple[str, str]]]
-    found = {"same": [], "reworded": [], "farther": [], "reversed": []}
+    found: dict[str, list] = {"same": [], "reworded": [], "farther": [], "reversed": []}
     for thing, (name, key, farther) in known.items():
         found["same"].append((same.format(thing), key))
         found["reworded"] += [(question.format(thing), key) for question in reworded]

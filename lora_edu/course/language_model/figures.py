@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
+from lora_edu.course import plots
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, panels
+from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels
 from lora_edu.course.recorded import column, record, rounded, runs
 
 TEXTS = {
@@ -44,28 +45,21 @@ def tokens(pieces: Sequence[str], labels: Sequence[int], width: int = 112) -> Fi
 
 def ended(how: str) -> list[int]:
     """Return how many of twenty answers end, run by run: "with" or "without" the end's label."""
-    one_of("how", how, ("with", "without"))
     return column("endless", "ended", how).tolist()
 
 
 def perplexities(voice: str, scale: float = 1.0) -> NDArray:
     """Return the perplexity of each text with a voice at a scale, run by run: (3, 5)."""
-    scales = runs("voices")[0]["matrix"]
-    one_of("scale", scale, [float(known) for known in scales[one_of("voice", voice, scales)]])
     losses = [column("voices", "matrix", voice, str(float(scale)), text) for text in TEXTS]
-    return np.exp(np.stack(losses, axis=1))
+    return np.exp(np.transpose(losses))
 
 
 def _costs() -> Numbers:
-    each = {
-        "base": perplexities("grimm", 0.0),
-        "grimm": perplexities("grimm"),
-        "pirate": perplexities("pirate"),
-    }
-    table = np.array([np.exp(np.log(runs).mean(0)) for runs in each.values()])  # (3, 5)
-    numbers: Numbers = {"seeds": len(each["base"]), "table": table}
+    each = [perplexities("grimm", 0.0), perplexities("grimm"), perplexities("pirate")]
+    table = np.exp(np.log(each).mean(1))  # (3, 5)
+    numbers: Numbers = {"seeds": len(each[0]), "table": table}
     numbers["names"] = ["without a file", "with Grimm", "with the pirate"]
-    for name, line in zip(each, table, strict=True):
+    for name, line in zip(("base", "grimm", "pirate"), table, strict=True):
         numbers[name] = dict(zip(TEXTS, map(round, line), strict=True))
     return numbers
 
@@ -83,14 +77,12 @@ def what_it_costs(numbers: Numbers) -> Figure:
     """
     fig, ax = panels(8.4, 2.9)
     table = numbers["table"]
-    ax.imshow(table / table[0], cmap="PiYG_r", norm=LogNorm(1 / 60, 60), aspect="auto", alpha=0.7)
-    for (i, j), value in np.ndenumerate(table):
-        text = f"{value:.1f}" if value < 10 else f"{value:.0f}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=12)
-    ax.set_xticks(range(len(TEXTS)), [*TEXTS.values()])
+    words = [f"{value:.1f}" if value < 10 else f"{value:.0f}" for value in table.flat]
+    look = {"cmap": "PiYG_r", "norm": LogNorm(1 / 60, 60), "alpha": 0.7}
+    cells(ax, table / table[0], words, 0, **look)
+    ax.set_xticks(range(len(TEXTS)), TEXTS.values())
     ax.set_yticks(range(len(table)), numbers["names"])
-    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    ax.grid(visible=False)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
     return fig
 
 
@@ -116,21 +108,23 @@ def trade(way: str, text: str = "own") -> NDArray:
     if way == "LoRA":
         return np.concatenate([trade(method, text) for method in LORA])
     if way == "scale":
-        losses = [_at_scale(scale, text) for scale in ("0.25", "0.5", "0.75", "1.0")]
-        return np.array(losses) - _at_scale("0.0", text)
+        scales = ("0.0", "0.25", "0.5", "0.75", "1.0")
+        losses = [[column("knob", "loss", "grimm", s, t) for s in scales] for t in ("grimm", text)]
+        return _traded(np.moveaxis(losses, -1, 1))
     rates = record("frontier")["arguments"]["rates"]
     found = []
     for lr in rates[one_of("way", way, [*rates, "LoRA", "scale"])]:
-        learned, cost = (column("frontier", key, method=way, lr=lr) for key in ("voice", text))
-        for epoch in (1, 2):
-            settings = learned[:, 0] - learned[:, epoch], cost[:, epoch] - cost[:, 0]
-            found.append(np.transpose(settings))
-    return np.array(found)
+        losses = [column("frontier", key, method=way, lr=lr) for key in ("voice", text)]
+        found.append(_traded(np.array(losses)))
+    return np.concatenate(found)
 
 
-def _at_scale(scale: str, text: str) -> NDArray:
-    """Return minus the loss on Grimm's passages, and that on a text: (seeds, 2)."""
-    learned, cost = (column("knob", "loss", "grimm", scale, key) for key in ("grimm", text))
+def _traded(losses: NDArray) -> NDArray:
+    """Return how the loss falls on the voice and rises on a text: (settings, seeds, 2).
+
+    From both losses, (2, seeds, 1 + settings), of which the first are those before.
+    """
+    learned, cost = losses[..., 1:] - losses[..., :1]
     return np.transpose([-learned, cost])
 
 
@@ -204,8 +198,6 @@ def voice_frontier(numbers: Numbers) -> Figure:
 
 def lengths(method: str, what: str) -> NDArray:
     """Return what is recorded of shorter answers, (steps, seeds): tokens, empty, prefers, own."""
-    one_of("method", method, ("DPO", "imitation"))
-    one_of("what", what, ("tokens", "ended", "empty", "own", "prefers", "chosen"))
     steps = record("shorter")["arguments"]["steps"]
     return np.array([column("shorter", what, f"{method}, {step}") for step in steps])
 
@@ -214,10 +206,9 @@ def _shorter() -> Numbers:
     numbers: Numbers = {"steps": record("shorter")["arguments"]["steps"]}
     numbers["seeds"] = len(runs("shorter"))
     for method in ("DPO", "imitation"):
-        tokens = lengths(method, "tokens")
-        numbers[f"{method}_tokens"] = tokens
+        numbers[f"{method}_tokens"] = lengths(method, "tokens")
         numbers[f"{method}_empty"] = lengths(method, "empty")
-        numbers[f"{method}_mean"] = [round(float(n)) for n in tokens.mean(1)]
+        numbers[f"{method}_mean"] = [*map(round, numbers[f"{method}_tokens"].mean(1))]
     numbers["least"] = round(100 * float(lengths("DPO", "prefers").min()))
     last = numbers["DPO_empty"][-1]
     low, high = last.min(), last.max()
@@ -235,12 +226,10 @@ def shorter_answers(numbers: Numbers) -> Figure:
     pairs is at least {least} %.
     """
     fig, axes = panels(8.4, 3.2, 2)
-    looks = {"DPO": (VERMILION, "o-"), "imitation": (BLUE, "s--")}
+    looks = {"DPO": ("o-", VERMILION), "imitation": ("s--", BLUE)}
     for ax, what in zip(axes, ("tokens", "empty"), strict=True):
-        for method, (colour, look) in looks.items():
-            values = numbers[f"{method}_{what}"]  # (steps, seeds)
-            ax.plot(numbers["steps"], values, color=colour, alpha=0.25, linewidth=0.8)
-            ax.plot(numbers["steps"], values.mean(1), look, color=colour, label=method)
+        for method, look in looks.items():
+            plots.runs(ax, numbers["steps"], numbers[f"{method}_{what}"].T, *look, method)
         ax.set(xlabel="steps", xticks=numbers["steps"])
     axes[0].set(title="tokens of an answer", ylim=(0, None))
     axes[1].set(title="empty answers, of twenty", ylim=(-0.5, 20))
@@ -259,8 +248,6 @@ def in_a_code(voice: str, strips: str) -> NDArray:
 
     With the strips "none", "learned", "packed" (read from the code) or "drawn".
     """
-    losses = runs("qr_voice")[0]["loss"]
-    one_of("strips", strips, losses[one_of("voice", voice, losses)])
     return np.exp(column("qr_voice", "loss", voice, strips, "voice"))
 
 

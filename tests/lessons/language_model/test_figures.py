@@ -83,11 +83,11 @@ def test_each_token_is_a_box_and_those_learned_are_filled():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: figures.perplexities("wolf"), "voice must be one of grimm, pirate, got 'wolf'"),
-        (lambda: figures.perplexities("grimm", 7), "scale must be one of .*, got 7"),
+        (lambda: figures.perplexities("wolf"), "must be one of grimm, pirate, got 'wolf'"),
+        (lambda: figures.perplexities("grimm", 7), "must be one of .*, got '7.0'"),
         (lambda: figures.trade("half"), "way must be one of .*, LoRA, scale, got 'half'"),
-        (lambda: figures.lengths("PPO", "tokens"), "method must be one of DPO, imitation"),
-        (lambda: figures.in_a_code("pirate", "merged"), "strips must be one of none, learned"),
+        (lambda: figures.lengths("PPO", "tokens"), "must be one of DPO, 10, .*, got 'PPO, 10'"),
+        (lambda: figures.in_a_code("pirate", "merged"), "must be one of none, learned"),
     ],
 )
 def test_unknown_names_are_refused(call, says):
