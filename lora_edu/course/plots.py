@@ -135,7 +135,9 @@ def runs(
     ax.plot(x, each.mean(axis=0), look, color=color, label=label)
 
 
-def cells(ax: Axes, table: NDArray, words: Iterable[str], dark: float = 0.6, **look: Any) -> None:
+def cells(
+    ax: Axes, table: NDArray, words: Iterable[str], dark: float = 0.6, size: int = 9, **look: Any
+) -> None:
     """Draw a table as a map, with words in its cells; white ones where a number is below ``dark``.
 
     ``look``: more for ``ax.imshow``.
@@ -143,7 +145,7 @@ def cells(ax: Axes, table: NDArray, words: Iterable[str], dark: float = 0.6, **l
     ax.imshow(table, aspect="auto", **look)
     for ((i, j), value), text in zip(np.ndenumerate(table), words, strict=True):
         color = "white" if value < dark else "black"
-        ax.text(j, i, text, ha="center", va="center", color=color, fontsize=9)
+        ax.text(j, i, text, ha="center", va="center", color=color, fontsize=size)
 
 
 class Canvas:

@@ -17,7 +17,7 @@ def check_plain_alpha(plain_alpha: Callable) -> None:
     asked = {"lora_alpha": [6.3, 32.0, 5.0, 16.0, 1.5], "r": [10, 24, 3, 64, 7]}
     pairs = list(zip(*asked.values(), strict=True))
     got = np.array([tools.number(tools.call(plain_alpha, lora_alpha=a, r=r)) for a, r in pairs])
-    right = np.array([alpha * r**0.5 for alpha, r in pairs])
+    right = asked["lora_alpha"] * np.sqrt(asked["r"])
     if np.allclose(got, right):
         return
     alpha, r = pairs[0]
@@ -136,18 +136,16 @@ def check_dora_weight(dora_weight: Callable) -> None:
         right = (m / _lengths(V))[:, None] * V
         if np.allclose(got, right):
             continue
-        assert not tools.lost_digits(got, right), (
-            "W is right but for its digits: nothing is to be rounded"
-        )
-        if d == k:
-            slips = [("W is turned round: an output is a row, so take .T", _unit(right.T))]
-            slips += [("in V it is W0, not W0.T", _unit(W0.T + s * B @ A))]
+        rounded = "W is right but for its digits: nothing is to be rounded"
+        assert not tools.lost_digits(got, right), rounded
+        if d == k and not np.allclose(_unit(got), _unit(V)):
+            slips = {
+                "W is turned round: an output is a row, so take .T": right.T,
+                "in V it is W0, not W0.T": W0.T + s * B @ A,
+            }
             for name, other in tools.products(lora_A=A, lora_B=B).items():
-                why = f"in V the update is not lora_B @ lora_A, but {name}"
-                slips.append((why, _unit(W0 + s * other)))
-            unit = _unit(got)
-            if not np.allclose(unit, _unit(V)):
-                tools.slip(unit, slips)
+                slips[f"in V the update is not lora_B @ lora_A, but {name}"] = W0 + s * other
+            tools.slip(_unit(got), [(why, _unit(W)) for why, W in slips.items()])
         _name_factors(got, W0, s * B @ A, s, m)
         raise AssertionError("row by row, W is not made of W0's row and of that of BA alone")
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lora_edu import lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu.counting import one_of
 from lora_edu.course import minilm
 from lora_edu.course.datasets import accuracy
 from lora_edu.course.digits import INVERTED, PRETRAINING, TURNED, pretrained, task, upright
@@ -93,8 +94,7 @@ INVERTED_RATES = alone({
 
 def adapt(base: nn.Module, kind: str, seed: int, r: int = 8, alpha: float = 8) -> nn.Module:
     """Return a copy of ``base`` as a descendant trains it, or with all its weights (``full``)."""
-    if kind not in (known := ("full", "lora", "rslora", "lora+", *CHANGES)):
-        raise ValueError(f"kind must be one of {', '.join(known)}, got {kind!r}")
+    one_of("kind", kind, ("full", "lora", "rslora", "lora+", *CHANGES))
     model = copy.deepcopy(base)
     if kind == "full":
         for name, parameter in model.named_parameters():
@@ -109,72 +109,57 @@ def adapt(base: nn.Module, kind: str, seed: int, r: int = 8, alpha: float = 8) -
     return model
 
 
-def _descendant(
-    method: str, lr: float, seed: int, data: Settings, training: Settings, pretraining: Settings,
-    parts: Sequence[str],
-) -> Row:  # fmt: skip
-    """Fine-tune the digits' network as one of LoRA's descendants."""
-    data = {**data, "split": seed}
-    now = task(**data)
-    _, base = pretrained(seed, data, pretraining)
-    kind, numbers = settings(method)
-    model = adapt(base, kind, seed, **numbers)
-    groups = loraplus_groups(model, lr, training["ratio"] if kind == "lora+" else 1)
-    optimizer = torch.optim.Adam(groups, fused=True)
-    generator = torch.Generator().manual_seed(seed)
-    batches = Batches(*now.train, size=training["size"], generator=generator)
-    loss, epochs = nn.functional.cross_entropy, training["epochs"]
-
-    def validate(model: nn.Module) -> float:
-        return accuracy(model, now.validation)
-
-    history = fit(model, batches, loss, optimizer, epochs, validate=validate)
-    row: Row = {"validation": history.validation[-1]}
-    if "test" in parts:
-        row["test"] = accuracy(model, now.test)
-        row["upright"] = accuracy(model, upright(data).test)
-        row["curve"] = history.validation
-    return row
-
-
 STEPS = {"epochs": 30, "size": 64, "ratio": 16.0}
-SMALL = {**STEPS, "size": 16}
 BOTH = ("validation", "test")
-TUNING = {"rates": GRID, "parts": ("validation",)}
 
 
-@experiment(seeds=range(20), tuning=TUNING)
-def descendants_turned(
-    method: str, lr: float, seed: int, *, rates: Settings = TURNED_RATES, data: Settings = TURNED,
-    training: Settings = STEPS, pretraining: Settings = PRETRAINING, parts: Sequence[str] = BOTH,
-) -> Row:  # fmt: skip
-    """Turn the digits: where LoRA does well."""
-    return _descendant(method, lr, seed, data, training, pretraining, parts)
+def _descendants(
+    name: str, rates: Settings, tried: Settings, data: Settings, training: Settings = STEPS
+) -> Callable[..., Row]:
+    """Make the experiment ``name``: fine-tune the digits' network as LoRA's descendants do."""
+
+    def run(
+        method: str, lr: float, seed: int, *, rates: Settings = rates, data: Settings = data,
+        training: Settings = training, pretraining: Settings = PRETRAINING,
+        parts: Sequence[str] = BOTH,
+    ) -> Row:  # fmt: skip
+        data = {**data, "split": seed}
+        now = task(**data)
+        _, base = pretrained(seed, data, pretraining)
+        kind, numbers = settings(method)
+        model = adapt(base, kind, seed, **numbers)
+        groups = loraplus_groups(model, lr, training["ratio"] if kind == "lora+" else 1)
+        optimizer = torch.optim.Adam(groups, fused=True)
+        generator = torch.Generator().manual_seed(seed)
+        batches = Batches(*now.train, size=training["size"], generator=generator)
+        loss, epochs = nn.functional.cross_entropy, training["epochs"]
+
+        def validate(model: nn.Module) -> float:
+            return accuracy(model, now.validation)
+
+        history = fit(model, batches, loss, optimizer, epochs, validate=validate)
+        row: Row = {"validation": history.validation[-1]}
+        if "test" in parts:
+            row["test"] = accuracy(model, now.test)
+            row["upright"] = accuracy(model, upright(data).test)
+            row["curve"] = history.validation
+        return row
+
+    run.__name__ = name
+    tuning = {"rates": tried, "parts": ("validation",)}
+    return experiment(seeds=range(20), tuning=tuning)(run)
 
 
-@experiment(seeds=range(20), tuning=TUNING)
-def descendants_inverted(
-    method: str, lr: float, seed: int, *, rates: Settings = INVERTED_RATES,
-    data: Settings = INVERTED, training: Settings = STEPS, pretraining: Settings = PRETRAINING,
-    parts: Sequence[str] = BOTH,
-) -> Row:  # fmt: skip
-    """Turn light and dark: where LoRA with a small alpha falls short."""
-    return _descendant(method, lr, seed, data, training, pretraining, parts)
-
-
+# Where LoRA does well, and where it falls short with a small alpha; and the latter in batches of
+# 16: four times as many steps, in as many passes.
+descendants_turned = _descendants("descendants_turned", TURNED_RATES, GRID, TURNED)
+descendants_inverted = _descendants("descendants_inverted", INVERTED_RATES, GRID, INVERTED)
 BATCH_GRID = grid({"lora": (8, 128, 512, 2048)}, LR[:5]) | grid({"pissa": (8,)}, LR[1:])
 BATCH_RATES = alone({
     "lora r=8 alpha=8": 3e-3, "lora r=8 alpha=128": 1e-3, "pissa r=8 alpha=8": 3e-3,
 })  # fmt: skip
-
-
-@experiment(seeds=range(20), tuning={"rates": BATCH_GRID, "parts": ("validation",)})
-def small_batches(
-    method: str, lr: float, seed: int, *, rates: Settings = BATCH_RATES, data: Settings = INVERTED,
-    training: Settings = SMALL, pretraining: Settings = PRETRAINING, parts: Sequence[str] = BOTH,
-) -> Row:  # fmt: skip
-    """Turn light and dark, in batches of 16: four times as many steps, in as many passes."""
-    return _descendant(method, lr, seed, data, training, pretraining, parts)
+SMALL = {**STEPS, "size": 16}
+small_batches = _descendants("small_batches", BATCH_RATES, BATCH_GRID, INVERTED, SMALL)
 
 
 # -- a real encoder -------------------------------------------------------------------------------
@@ -233,20 +218,17 @@ def descendants_minilm(
     base = minilm.encoder()
     if kind.startswith("nf4"):
         base = rounded(copy.deepcopy(base))
+    model = minilm.adapt(base, seed)
     if numbers:
         modules = placed.get(kind.removeprefix("lora "), minilm.QUERY_VALUE)
         model = minilm.adapt(base, seed, modules, numbers["r"], numbers["alpha"])
-    else:
-        model = minilm.adapt(base, seed)
     if kind in CHANGES:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             CHANGES[kind](model)
     here = minilm.cached_part("train", seed, **posts)
     minilm.train(model, here, lr, seed, **training, ratio=ratio if kind == "lora+" else 1)
-    row: Row = {}
-    for part in parts:
-        row[part] = minilm.accuracy(model, minilm.cached_part(part, seed, **posts))
+    row: Row = {p: minilm.accuracy(model, minilm.cached_part(p, seed, **posts)) for p in parts}
     row["neighbours"] = minilm.neighbours(model, minilm.cached_part("train", seed, **elsewhere))
     return row
 

@@ -31,11 +31,11 @@ RECORDED = {task: f"descendants_{task}" for task in TASKS} | {"small batches": "
 
 def searched(task: str) -> dict[str, dict[float, float]]:
     """Return what was tried: method → rate → right on validation, a mean."""
-    one_of("task", task, RECORDED)
-    found: dict[str, dict[float, float]] = {}
-    for method, rates in record(f"{RECORDED[task]}_tuning")["search"].items():
-        found[method] = {float(lr): float(np.mean(each)) for lr, each in rates.items()}
-    return found
+    search = record(f"{RECORDED[one_of('task', task, RECORDED)]}_tuning")["search"]
+    return {
+        method: {float(lr): float(np.mean(each)) for lr, each in rates.items()}
+        for method, rates in search.items()
+    }
 
 
 def chosen(task: str, kind: str, alpha: int | None = None, r: int = 8) -> tuple[str, float]:
@@ -43,10 +43,9 @@ def chosen(task: str, kind: str, alpha: int | None = None, r: int = 8) -> tuple[
     found = {}
     for method, rates in searched(task).items():
         known, numbers = settings(method)
-        fits = known == kind and numbers.get("r", r) == r
+        fits = (known, numbers.get("r", r)) == (kind, r)
         if fits and alpha in (None, numbers.get("alpha")):
-            for lr, right in rates.items():
-                found[method, lr] = round(right, 9)
+            found |= {(method, lr): round(right, 9) for lr, right in rates.items()}
     if not found:
         raise ValueError(f"nothing was tried of {kind!r} with alpha={alpha} and r={r}")
     return max(found, key=found.__getitem__)
@@ -101,8 +100,7 @@ BY_RANK = {
 
 def by_rank(task: str, words: str) -> NDArray:
     """Return what rank 64 adds to rank 8, one a seed; rsLoRA of 64 is plain LoRA, alpha 64."""
-    one_of("words", words, BY_RANK)
-    kind, other, alpha = BY_RANK[words]
+    kind, other, alpha = BY_RANK[one_of("words", words, BY_RANK)]
     low = None if alpha is None else ORIGINAL
     return right(task, other, alpha, r=64) - right(task, kind, low)
 
@@ -164,8 +162,8 @@ def _gains() -> Numbers:
             seeds = numbers["seeds"][task] = len(each)
             half = STUDENT[seeds] * each.std(ddof=1) / seeds**0.5
             name = f"{kind}, tuned" if tuned else f"{kind}, alpha 8"
-            ends = np.array([each.mean(), each.mean() - half, each.mean() + half])
-            numbers[task][name] = [round(end, 1) for end in (100 * ends).tolist()]
+            ends = each.mean() + half * np.array([0, -1, 1])
+            numbers[task][name] = (100 * ends).round(1).tolist()
     return numbers
 
 
@@ -188,9 +186,9 @@ def gains_and_care(numbers: Numbers) -> Figure:
         for name, (mean, low, high) in numbers[task].items():
             kind, tuned = name.split(", ")
             color = KINDS[kind][1]
-            inside = color if tuned == "tuned" else "white"
-            up = kinds.index(kind) + (-0.14 if tuned == "tuned" else 0.14)
-            ax.plot([low, high], [up, up], color=color, linewidth=2)
+            inside, shift = (color, -0.14) if tuned == "tuned" else ("white", 0.14)
+            up = kinds.index(kind) + shift
+            ax.plot([low, high], [up, up], color=color)
             ax.plot(mean, up, "o", color=color, markerfacecolor=inside, markersize=8)
         ax.axvline(0, color=GREY, linewidth=1)
         ax.set(title=title, xlabel="points above plain LoRA")
@@ -208,11 +206,11 @@ def _row() -> Numbers:
     row, direction = np.array([1.8, 0.7]), np.array([-0.35, 0.94])
     tips = row + np.linspace(-1.5, 1.5, 7)[:, None] * direction  # (7, 2)
     lengths = np.linalg.norm(tips, axis=1)
-    m = float(np.linalg.norm(row))
+    m = np.linalg.norm(row)
     return {
-        "m": round(m, 2),
-        "shortest": round(lengths.min(), 2),
-        "longest": round(lengths.max(), 2),
+        "m": rounded(m, 2),
+        "shortest": rounded(lengths.min(), 2),
+        "longest": rounded(lengths.max(), 2),
         "row": row,
         "direction": direction,
         "lora": tips,
@@ -230,21 +228,19 @@ def a_row_of_dora(numbers: Numbers) -> Figure:
     itself can be changed.
     """
     fig, axes = panels(9.4, 4.2, 2, sharey=True)
-    row, m = numbers["row"], float(np.linalg.norm(numbers["row"]))
-    for ax, name in zip(axes, ("lora", "dora"), strict=True):
+    row, angle = numbers["row"], np.linspace(-0.7, 1.7, 100)
+    line = row + np.outer((-2, 2), numbers["direction"])
+    circle = np.linalg.norm(row) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    titles = "LoRA: along a line", "DoRA: around a circle, and m, its radius"
+    paths = {"lora": line, "dora": circle}
+    for ax, (name, path), title in zip(axes, paths.items(), titles, strict=True):
         for tip in numbers[name]:
             _arrow(ax, tip, BLUE, 1.5)
         ax.plot(*numbers[name].T, "o", color=BLUE, markersize=5)
         _arrow(ax, row, BLACK, 2.5)
-    line = [row - 2 * numbers["direction"], row + 2 * numbers["direction"]]
-    axes[0].plot(*np.array(line).T, "--", color=GREY, linewidth=1)
-    angle = np.linspace(-0.7, 1.7, 100)
-    axes[1].plot(m * np.cos(angle), m * np.sin(angle), "--", color=GREY, linewidth=1)
+        ax.plot(*path.T, "--", color=GREY, linewidth=1)
+        ax.set(title=title, xlim=(-0.3, 3), ylim=(-1.2, 2.6), aspect="equal")
     _arrow(axes[1], 1.35 * numbers["dora"][5], VERMILION, 2)
-    axes[0].set_title("LoRA: along a line")
-    axes[1].set_title("DoRA: around a circle, and m, its radius")
-    for ax in axes:
-        ax.set(xlim=(-0.3, 3), ylim=(-1.2, 2.6), aspect="equal")
     return fig
 
 
@@ -308,8 +304,7 @@ PLACES = {
 
 def placed(words: str, what: str = "test") -> NDArray:
     """Return what MiniLM's runs gave with LoRA on some of its matrices, one a seed."""
-    one_of("words", words, PLACES)
-    kind = PLACES[words]
+    kind = PLACES[one_of("words", words, PLACES)]
     (r,) = {settings(method)[1]["r"] for method in searched("minilm") if method.startswith(kind)}
     return right("minilm", kind, r=r, what=what)
 
@@ -317,8 +312,8 @@ def placed(words: str, what: str = "test") -> NDArray:
 def rates_of_minilm() -> dict[str, float]:
     """Return the best rates of lesson 07's search: full fine-tuning, and LoRA with alpha = 32."""
     chosen = record("minilm_tuning")["chosen"]
-    small = [f"LoRA all r={r}" for r in (1, 8, 64)]
-    return {name: chosen[name] for name in ("full", *small)}
+    names = ("full", "LoRA all r=1", "LoRA all r=8", "LoRA all r=64")
+    return {name: chosen[name] for name in names}
 
 
 # -- evidence -------------------------------------------------------------------------------------

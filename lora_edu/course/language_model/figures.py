@@ -79,7 +79,7 @@ def what_it_costs(numbers: Numbers) -> Figure:
     table = numbers["table"]
     words = [f"{value:.1f}" if value < 10 else f"{value:.0f}" for value in table.flat]
     look = {"cmap": "PiYG_r", "norm": LogNorm(1 / 60, 60), "alpha": 0.7}
-    cells(ax, table / table[0], words, 0, **look)
+    cells(ax, table / table[0], words, 0, 12, **look)
     ax.set_xticks(range(len(TEXTS)), TEXTS.values())
     ax.set_yticks(range(len(table)), numbers["names"])
     ax.tick_params(length=0, labeltop=True, labelbottom=False)

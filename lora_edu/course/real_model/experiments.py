@@ -133,12 +133,13 @@ def minilm_updates(
     }
     if method != "full":
         return row
-    W0 = {n: dense_weight(encoder().get_submodule(n)).detach() for n in how["modules"]}
-    noise = [
-        torch.randn(W.shape, generator=torch.Generator().manual_seed(seed)) for W in W0.values()
-    ]
-    row |= {"r90_W0": [r90(W) for W in W0.values()], "r90_noise": [r90(W) for W in noise]}
-    row["heights_W0"] = [_heights(W, places) for W in W0.values()]
+    weights = [dense_weight(encoder().get_submodule(n)).detach() for n in how["modules"]]
+    row["r90_W0"] = [r90(W) for W in weights]
+    row["r90_noise"] = []
+    for W in weights:
+        draw = torch.Generator().manual_seed(seed)
+        row["r90_noise"].append(r90(torch.randn(W.shape, generator=draw)))
+    row["heights_W0"] = [_heights(W, places) for W in weights]
     inputs = moments(model, here, how["modules"])
     ways = {"cut": {n: torch.linalg.svd(d, full_matrices=False).U for n, d in deltas.items()}}
     for name, which in (("cut_by_outputs", 0), ("cut_centred", 1)):

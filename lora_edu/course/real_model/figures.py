@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lora_edu.counting import one_of
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, panels
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, panels, runs
 from lora_edu.course.recorded import column, record, rounded
 
 PARTS = ("query", "key", "value", "output", "up", "down")
@@ -51,32 +52,29 @@ def _head(key: str) -> float:
 
 def _frontier(part: str = "test", own: Iterable[tuple[float, float]] = ()) -> Numbers:
     """Collect what each setting learned and kept, and where dots of one's own lie."""
-    if part not in ("test", "validation"):
-        raise ValueError(f"part must be 'test' or 'validation', got {part!r}")
+    one_of("part", part, ("test", "validation"))
     try:
         own = [[float(learned), float(kept)] for learned, kept in own]
     except (TypeError, ValueError):
         raise ValueError(f"own must be a list of pairs (learned, kept), got {own!r}") from None
+    clouds = np.array([np.transpose(moved(*setting, part)) for setting in _settings()])
     curves: dict[str, list[list[float]]] = {}
     best: dict[str, list[float]] = {}
-    clouds = []
-    for method, lr in _settings():
-        both = moved(method, lr, part)
-        means = [rounded(each, 4) for each in both]
-        clouds.append(np.transpose(both))  # (seeds, 2)
+    for (method, lr), cloud in zip(_settings(), clouds, strict=True):
+        means = [rounded(each, 4) for each in cloud.T]
         curves.setdefault(method, []).append(means)
         if lr == chosen(method):
             best[method] = means
     return {
         "curves": curves,
         "part": part,
-        "seeds": len(clouds[0]),
+        "seeds": clouds.shape[1],
         "settings": len(clouds),
         "before": _head("neighbours"),
         "head": _head(part),
         "best": best,
         "own": own,
-        "clouds": np.stack(clouds),  # (settings, seeds, 2)
+        "clouds": clouds,  # (settings, seeds, 2)
     }
 
 
@@ -95,32 +93,31 @@ def real_frontier(numbers: Numbers) -> Figure:
     """
     fig, axes = panels(11, 4.6, 2, sharey=True)
     looks = {"r=1": ("^:", ORANGE), "r=8": ("s--", BLUE), "r=64": ("D-.", GREEN)}
-    titles = {"q,v": "queries and values: 4 matrices", "all": "all 12 matrices"}
-    shown = dict(zip(titles, axes, strict=True))
+    titles = "queries and values: 4 matrices", "all 12 matrices"
     clouds = iter(numbers["clouds"])
     for method, curve in numbers["curves"].items():
-        runs = np.concatenate([next(clouds) for _ in curve])
+        dots = np.concatenate([next(clouds) for _ in curve])
         if method == "head":
             continue
-        ax = shown["q,v" if "q,v" in method else "all"]  # "LoRA q,v r=8", "full q,v" or "full"
+        ax = axes[0 if "q,v" in method else 1]  # "LoRA q,v r=8", "full q,v" or "full"
         style, color = looks.get(method.split()[-1], ("o-", BLACK))
         label = f"LoRA, {method.split()[-1]}" if "LoRA" in method else "trained fully"
-        ax.plot(*runs.T, style[0], color=color, markersize=3, alpha=0.25)
+        ax.plot(*dots.T, style[0], color=color, markersize=3, alpha=0.25)
         ax.plot(*np.transpose(curve), style, color=color, label=label)
-    for ax, title in zip(axes, titles.values(), strict=True):
+        if "full" in method:
+            rates = record("minilm")["arguments"]["rates"][method]
+            for lr, at_rate in zip(rates, curve, strict=True):
+                ax.annotate(f"  {lr:.5f}".rstrip("0"), at_rate, fontsize=9, va="bottom")
+    star = {"markersize": 24, "color": VERMILION, "markeredgecolor": BLACK, "zorder": 4}
+    centre = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
+    for ax, title in zip(axes, titles, strict=True):
         ax.plot(0, 0, "o", color=GREY, markersize=9, label="the head alone")
         for number, dot in enumerate(numbers["own"], 1):
-            star = {"markersize": 24, "color": VERMILION, "markeredgecolor": BLACK, "zorder": 4}
             ax.plot(*dot, "*", **star, label=None if number > 1 else "yours")
-            centre = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
             ax.text(*dot, str(number), fontsize=9, zorder=5, **centre)
         ax.set(xlabel=f"right on {numbers['part']} posts, above the head alone", title=title)
         ax.set(xlim=(-0.05, 0.12), ylim=(-0.13, 0.035))
         ax.axhline(0, color=GREY, linewidth=0.6)
-    for ax, method in zip(axes, ("full q,v", "full"), strict=True):
-        rates = record("minilm")["arguments"]["rates"][method]
-        for lr, at_rate in zip(rates, numbers["curves"][method], strict=True):
-            ax.annotate(f"  {lr:.5f}".rstrip("0"), at_rate, fontsize=9, va="bottom")
     axes[0].set_ylabel("change in neighbours kept")
     axes[1].legend(loc="lower left", fontsize=10)
     return fig
@@ -143,20 +140,18 @@ def _spectra() -> Numbers:
     """Average the singular values of twelve weights, of their updates, and count directions."""
     small = "LoRA q,v r=64"
     lora = column("minilm_updates", "r90", method=small, lr=chosen(small))  # (seeds, 4)
-    update = _of_full("r90").mean(0).round(1).tolist()
+    each = {"update": _of_full("r90"), "W0": _of_full("r90_W0"), "noise": _of_full("r90_noise")}
+    means = {name: of.mean(0).round(1).tolist() for name, of in (each | {"lora": lora}).items()}
     return {
-        "update": update,
-        "W0": _of_full("r90_W0").mean(0).round(1).tolist(),
-        "noise": _of_full("r90_noise").mean(0).round(1).tolist(),
-        "least": min(update),
-        "most": max(update),
-        "lora": lora.mean(0).round(1).tolist(),
+        **means,
+        "least": min(means["update"]),
+        "most": max(means["update"]),
         "lora_most": int(lora.max()),
         "places": record("minilm_updates")["arguments"]["places"],
         "seeds": len(lora),
         # (2, 12, places)
         "heights": np.stack([_of_full(key).mean(0) for key in ("heights", "heights_W0")]),
-        "each": _of_full("r90"),
+        "each": each["update"],
     }
 
 
@@ -227,10 +222,9 @@ def real_cut(numbers: Numbers) -> Figure:
     """
     fig, ax = panels(7.5, 4.0)
     looks = (("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE))
-    steps = np.arange(len(numbers["cuts"]))
-    for way, runs, (style, color) in zip(WAYS, numbers["each"], looks, strict=True):
-        ax.plot(steps, runs.T, style[0], color=color, markersize=3.5, alpha=0.25)
-        ax.plot(steps, numbers["mean"][way], style, color=color, label=WAYS[way])
+    steps = range(len(numbers["cuts"]))
+    for words, each, look in zip(WAYS.values(), numbers["each"], looks, strict=True):
+        runs(ax, steps, each, *look, words)
     ax.axhline(numbers["full"], color=BLACK, linewidth=1, label="the whole update")
     ax.axhline(numbers["head"], color=GREY, linestyle=":", label="the head alone")
     ax.set(xlabel="directions kept in each matrix", ylabel="right on test posts")
@@ -253,7 +247,7 @@ def left_of_the_update(k: int) -> str:
 def means(part: str = "test") -> tuple[NDArray, NDArray, NDArray]:
     """Return the recorded settings: their names, what each learned and what it kept, on average."""
     names = [f"{method}, rate {lr:g}" for method, lr in _settings()]
-    both = [[each.mean() for each in moved(*setting, part)] for setting in _settings()]
+    both = [np.mean(moved(*setting, part), axis=1) for setting in _settings()]
     return np.array(names), *np.transpose(both)
 
 
@@ -274,9 +268,9 @@ def as_much(method: str, of: str, key: str) -> float | None:
     apart = {}
     for lr in record("minilm")["arguments"]["rates"][of]:
         if lr <= chosen(of):
-            apart[abs(column("minilm", key, method=of, lr=lr).mean() - goal)] = lr
-    nearest = min(apart)
-    return apart[nearest] if nearest < 0.02 else None
+            apart[lr] = abs(column("minilm", key, method=of, lr=lr).mean() - goal)
+    nearest = min(apart, key=apart.__getitem__)
+    return nearest if apart[nearest] < 0.02 else None
 
 
 PAIRS = {
@@ -327,9 +321,9 @@ def tried() -> list[tuple[str, float, float, float]]:
     small = "LoRA q,v r=8"
     alphas = (f"{small} alpha=8", small, f"{small} alpha=128")
     settings = [(method, float(tuning["chosen"][method])) for method in alphas]
-    for slow, rates in tuning["arguments"]["rates"].items():
+    for slow, (lr, *_) in tuning["arguments"]["rates"].items():
         if slow.endswith(", slow head"):
-            settings += [(slow.removesuffix(", slow head"), rates[0]), (slow, rates[0])]
+            settings += [(slow.removesuffix(", slow head"), lr), (slow, lr)]
     found = []
     for method, lr in settings:
         right = column("minilm_tuning", "validation", method=method, lr=lr).mean()

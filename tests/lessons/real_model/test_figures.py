@@ -65,7 +65,7 @@ def test_the_map_is_of_gaps_to_the_head_alone(part):
 def test_dots_that_are_no_pairs_and_other_parts_are_refused(own):
     with pytest.raises(ValueError, match=r"own must be a list of pairs \(learned, kept\), got "):
         figures.real_frontier("test", own)
-    with pytest.raises(ValueError, match="part must be 'test' or 'validation', got 'tset'"):
+    with pytest.raises(ValueError, match="part must be one of test, validation, got 'tset'"):
         figures.real_frontier("tset", own)
 
 
