@@ -14,44 +14,35 @@ def check_shares_left(shares_left: Callable) -> None:
     """``shares_left(width, kv_width)``: kv / width, and (kv + width) / (2 width)."""
     width = np.array([4096, 8192, 960, 64, 512, 3072, 2048])
     kv = np.array([1024, 1024, 320, 64, 128, 1024, 1536])
-    rows = [
-        tools.several(
-            tools.call(shares_left, width=w, kv_width=k), ("the weights' share", "LoRA's share")
-        )
-        for w, k in zip(width.tolist(), kv.tolist(), strict=True)
-    ]
-    shares = np.array([[tools.number(share, "a share") for share in row] for row in rows]).T
+    rows = []
+    for w, k in zip(width.tolist(), kv.tolist(), strict=True):
+        both = tools.call(shares_left, width=w, kv_width=k)
+        both = tools.several(both, ("the weights' share", "LoRA's share"))
+        rows.append([tools.number(share, "a share") for share in both])
+    shares = np.transpose(rows)
     left, names = kv / width, {"the weights": "d k", "LoRA's numbers": "r (d + k)"}
     right = np.array([left, (left + 1) / 2])
-    tools.slip(
-        shares,
-        [
-            ("the weights' share comes first", right[::-1]),
-            ("these are the shares that are saved; return those that are left", 1 - right),
-            ("these are per cent; a share is from 0 to 1", 100 * right),
-        ],
-    )
-    parts = {"1": np.ones(len(width)), "kv_width / width": left}
-    parts |= {
-        "width": width,
-        "kv_width": kv,
-        "kv_width · width": kv * width,
-        "width²": width**2,
+    slips = {
+        "the weights' share comes first": right[::-1],
+        "these are the shares that are saved; return those that are left": 1 - right,
+        "these are per cent; a share is from 0 to 1": 100 * right,
     }
+    tools.slip(shares, slips.items())
+    bases = {"width": width, "kv_width": kv}
+    parts = {"1": np.ones(len(width)), "kv_width / width": left, **bases}
+    parts |= {"kv_width · width": kv * width, "width²": width**2}
     for what, wanted, got in zip(names, right, shares, strict=True):
         if np.allclose(got, wanted):
             continue
-        made = tools.as_product(got, {"width": width, "kv_width": kv}) or tools.told(
-            tools.as_sum(got, parts)
-        )
+        made = tools.as_product(got, bases) or tools.told(tools.as_sum(got, parts))
         asked = f"of {what} your share for ({width[0]}, {kv[0]}) is {got[0]:.5g}"
         asked += f", not {wanted[0]:.5g}" if got[0] != wanted[0] else ", which is right there alone"
-        tools.slip(
-            got,
-            [(f"{asked}: do not round, divide with /", wanted.round(n)) for n in (0, 1, 2, 3, 4)]
-            + [(f"{asked}: do not round, divide with /", np.floor(wanted))]
-            + [(f"{asked}: that share is saved; return the one that is left", 1 - wanted)],
-        )
+        rounded = [wanted.round(n) for n in range(5)]
+        slips = [
+            (f"{asked}: do not round, divide with /", cut) for cut in (*rounded, np.floor(wanted))
+        ]
+        saved = f"{asked}: that share is saved; return the one that is left"
+        tools.slip(got, [*slips, (saved, 1 - wanted)])
         made = "" if made == "0" else f"; it is {made}"
         raise AssertionError(
             f"{asked}{made}: count {what}, {names[what]}, for k and v of {width[0]} rows and of "
@@ -115,15 +106,17 @@ def _check_forged(forged: Callable, printouts: list[tuple[int, int]], base: int,
     )
     if got == right:
         return
+    every, called = [*kinds.values()], [kinds.get(i) for i in got]
+    words = {
+        (True, False): "with a wrong difference",
+        (False, True): "with a wrong rank",
+        (True, True): "with both",
+        (False, False): "sound ones",
+    }
     found = [
-        f"{sum(kinds.get(i) == kind for i in got)} of {[*kinds.values()].count(kind)} {what}"
-        for kind, what in {
-            (True, False): "with a wrong difference",
-            (False, True): "with a wrong rank",
-            (True, True): "with both",
-            (False, False): "sound ones",
-        }.items()
-        if kind in kinds.values()
+        f"{called.count(kind)} of {every.count(kind)} {what}"
+        for kind, what in words.items()
+        if kind in every
     ]
     i = min({*got} ^ {*right})
     assert i in kinds, f"there is no position {i}, got {got} {asked}"
@@ -132,10 +125,9 @@ def _check_forged(forged: Callable, printouts: list[tuple[int, int]], base: int,
     left = f"{total:,} - {trained:,} is {total - trained:,}"
     whole = f"{trained:,} / {one:,} is {trained / one:.9g}"
     says = f"can be printed: {left}, the base, and {whole}"
-    if i in right:
-        says = (
-            f"is forged: {left}, not the base" if kinds[i][0] else f"is forged: {whole}, not whole"
-        )
+    if any(kinds[i]):
+        wrong = f"{left}, not the base" if kinds[i][0] else f"{whole}, not whole"
+        says = f"is forged: {wrong}"
     raise AssertionError(f"{given} {says}. You call forged {', '.join(found)}")
 
 

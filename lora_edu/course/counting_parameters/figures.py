@@ -4,15 +4,13 @@ import csv
 import io
 from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
 
 from lora_edu import counting
 from lora_edu.course import blocks, ledger
 from lora_edu.course.figures import Numbers, figure, table
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, note
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, note, panels
 
 
 def _block() -> Numbers:
@@ -58,18 +56,16 @@ def _group(entry: ledger.Entry) -> str:
 def _ratios() -> Numbers:
     """Divide each published figure that could fail by the derived one, group by group."""
     groups: dict[str, dict[str, list]] = {}
-    for entry in ledger.ledger():
-        for quantity in entry.quantities:
-            if quantity.tested:
-                both = groups.setdefault(_group(entry), {"agree": [], "differ": []})
-                kind = "differ" if quantity.verdict == "differs" else "agree"
-                both[kind].append(quantity.ratio)
+    tested = [(entry, q) for entry in ledger.ledger() for q in entry.quantities if q.tested]
+    for entry, quantity in tested:
+        both = groups.setdefault(_group(entry), {"agree": [], "differ": []})
+        both["differ" if quantity.verdict == "differs" else "agree"].append(quantity.ratio)
     misfits = ledger.misfits()
     worst = [[_group(entry), quantity.ratio] for entry, quantity in misfits[:10]]
     return {
         "groups": groups,
         "worst": worst,
-        "figures": sum(len(of["agree"]) + len(of["differ"]) for of in groups.values()),
+        "figures": len(tested),
         "misfits": len(misfits),
         "near": sum(abs(quantity.ratio - 1) < 0.1 for _, quantity in misfits),
         "most": worst[0][1],
@@ -88,7 +84,7 @@ def published_over_derived(numbers: Numbers) -> Figure:
     """
     groups = numbers["groups"]
     names = [name for name in GROUPS if name in groups]
-    fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    fig, ax = panels(9, 4.2)
     ax.axvline(1, color=GREY, linewidth=1)
     looks = {"agree": ("o", BLUE, 0.12), "differ": ("X", VERMILION, 0)}
     for row, name in enumerate(names):
@@ -96,7 +92,7 @@ def published_over_derived(numbers: Numbers) -> Figure:
             ratios = groups[name][kind]
             heights = row + above + np.linspace(-0.25, 0.0, len(ratios))
             label = f"{kind}s" if row == 0 else None
-            ax.plot(ratios, heights, marker, color=color, alpha=0.7, markersize=6, label=label)
+            ax.plot(ratios, heights, marker, color=color, alpha=0.7, label=label)
     places: dict[tuple[str, float], list[int]] = {}  # those that all but coincide share one
     for i, (name, ratio) in enumerate(numbers["worst"]):
         places.setdefault((name, round(ratio, 1)), []).append(i)
@@ -107,8 +103,8 @@ def published_over_derived(numbers: Numbers) -> Figure:
     labels = [f"{n} ({len(groups[n]['agree']) + len(groups[n]['differ'])})" for n in names]
     ax.set_yticks(range(len(names)), labels)
     ax.set(xscale="log", xlabel="published / derived", ylim=(len(names) - 0.4, -0.7))
-    ax.xaxis.set_major_locator(FixedLocator([0.75, 1, 1.25, 1.5, 2, 3, 4]))
-    ax.xaxis.set_major_formatter("{x:g}")
+    ticks = [0.75, 1, 1.25, 1.5, 2, 3, 4]
+    ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
     ax.legend(loc="lower right")
     ax.set_title("Most of these figures follow from the shapes")
@@ -141,18 +137,20 @@ def gpt3_one_terabyte(numbers: Numbers) -> Figure:
     are told smaller than derived. The derived ratios are
     {paper_ratio:,.0f} and {talk_ratio:,.0f}.
     """
-    fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+    fig, ax = panels(8, 3)
+    ring = {"color": BLUE, "markersize": 13, "markerfacecolor": "white"}
     for row, name in enumerate(("paper", "talk")):
         derived = [1e9 * numbers[f"{name}_full"], 1e6 * numbers[f"{name}_adapter"]]
-        ax.plot(derived, [row, row], "-", color=GREY, linewidth=1)
-        ax.plot(derived, [row, row], "o", color=BLUE, markersize=13, markerfacecolor="white")
-        ax.plot(numbers[f"{name}_told"], [row, row], "X", color=VERMILION, markersize=7)
+        ax.hlines(row, *derived, color=GREY, linewidth=1)
+        rings = ax.plot(derived, [row, row], "o", **ring)
+        crosses = ax.plot(numbers[f"{name}_told"], [row, row], "X", color=VERMILION, markersize=7)
         ratio, size = grouped(round(numbers[f"{name}_ratio"])), numbers[f"{name}_bytes"]
         text = f"{ratio} times smaller, {size} bytes a number"
         note(ax, text, (5e9, row), (0, 6), ha="center")
-    ax.plot([], [], "o", color=BLUE, markersize=13, markerfacecolor="white", label="derived")
-    ax.plot([], [], "X", color=VERMILION, label="published")
-    ax.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.2))
+    both = rings + crosses
+    ax.legend(
+        both, ["derived", "published"], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.2)
+    )
     ax.set_yticks([0, 1], ["the paper, r = 4", "the talk, r = 1"])
     ax.set(xscale="log", xlabel="bytes", ylim=(1.5, -0.5))
     return fig
@@ -163,17 +161,16 @@ def memory_bars(plans: dict[str, dict[str, dict[str, int]]]) -> Figure:
 
     No figure of the gallery: what is kept for the backward pass differs between PyTorch's versions.
     """
-    fig, axes = plt.subplots(1, len(plans), figsize=(9, 4.2), layout="constrained", sharey=True)
+    fig, axes = panels(9, 4.2, len(plans), sharey=True)
     looks = [(BLUE, ""), (ORANGE, "//"), (GREEN, ".."), (GREY, "xx")]
     for ax, (title, plan) in zip(axes, plans.items(), strict=True):
         bottom = np.zeros(len(plan))
         for part, (color, hatch) in zip(plan["full"], looks, strict=True):
             heights = np.array([parts[part] for parts in plan.values()]) / 1e9
-            bars = ax.bar(list(plan), heights, bottom=bottom, color=color, hatch=hatch, label=part)
-            plt.setp(bars, edgecolor="white", linewidth=0)
+            look = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+            bars = ax.bar([*plan], heights, bottom=bottom, label=part, **look)
             bottom += heights
-        for place, total in enumerate(bottom):
-            note(ax, f"{total:.0f}", (place, total), (0, 3), ha="center")
+        ax.bar_label(bars, [f"{total:.0f}" for total in bottom], padding=3)
         ax.set_title(title)
     axes[0].set_ylabel("GB")
     axes[-1].legend(fontsize=10)

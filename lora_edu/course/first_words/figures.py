@@ -1,6 +1,5 @@
 """Figures: a model and a file, to scale; a voice turned up, down and against itself."""
 
-import functools
 import math
 
 import matplotlib.pyplot as plt
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 from lora_edu import chat
 from lora_edu.checkpoint import read_adapter
 from lora_edu.counting import one_of
-from lora_edu.course.experiments import results
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped
+from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped, panels
+from lora_edu.course.recorded import column, record, rounded
 
 VOICES = {"pirate": "the pirate", "grimm": "Grimm"}
-record = functools.cache(results)  # asked for again and again
 MODEL = 134_515_008  # numbers of SmolLM2-135M, as its page says and lesson 00 counts
 
 
@@ -49,13 +47,9 @@ def likelier(voice: str, scale: float | str, text: str | None = None) -> NDArray
 
     Below 1, it has become less likely. The scale "drawn" is a file of random numbers of equal norm.
     """
-    rows = record("knob")["rows"]
-    text = text or voice
-    one_of("voice", voice, VOICES)
-    one_of("scale", str(scale), rows[0]["loss"][voice])
-    one_of("text", text, rows[0]["loss"][voice][str(scale)])
-    losses = [row["loss"][voice] for row in rows]  # in nats
-    return np.exp([loss["0.0"][text] - loss[str(scale)][text] for loss in losses])
+    scales = ("0.0", str(scale))
+    before, now = (column("knob", "loss", voice, at, text or voice) for at in scales)  # in nats
+    return np.exp(before - now)
 
 
 def at_minus_one(what: str, words: str) -> NDArray:
@@ -63,10 +57,7 @@ def at_minus_one(what: str, words: str) -> NDArray:
 
     That they "ended", or hold "pictures" (emoji), with a voice or, say, "grimm, drawn".
     """
-    rows = record("knob")["rows"]
-    one_of("what", what, ("ended", "pictures"))
-    one_of("words", words, rows[0][what])
-    return np.array([row[what][words] for row in rows])
+    return column("knob", one_of("what", what, ("ended", "pictures")), words)
 
 
 def five_sentences() -> dict[tuple[str, float], NDArray]:
@@ -74,13 +65,11 @@ def five_sentences() -> dict[tuple[str, float], NDArray]:
 
     That they begin as the five sentences do ("begins"), or are one of them ("by heart").
     """
-    arguments, rows = record("five_sentences")["arguments"], record("five_sentences")["rows"]
-    found = {}
-    for what, column in (("begins", "begins"), ("by heart", "by_heart")):
+    arguments, found = record("five_sentences")["arguments"], {}
+    for what in ("begins", "by heart"):
         for rate in arguments["lr"]:
-            counts = []
-            for name in arguments["sentences"]:
-                counts.append([row[column][name][str(rate)] for row in rows])
+            path = what.replace(" ", "_"), str(rate)
+            counts = [column("five_sentences", path[0], s, path[1]) for s in arguments["sentences"]]
             found[what, rate] = np.array(counts)
     return found
 
@@ -98,10 +87,10 @@ def _turned() -> Numbers:
             ratios = [likelier(voice, scale, text) for scale in scales]
             numbers[f"{voice}_{kind}"] = np.array(ratios)  # (scales, runs)
         numbers[voice] = {
-            "against": round(float(1 / _mean(likelier(voice, -1.0)))),
-            "prose": round(float(1 / _mean(likelier(voice, -1.0, "prose"))), 1),
-            "full": round(float(_mean(likelier(voice, 1.0))), 1),
-            "drawn": round(float(_mean(likelier(voice, "drawn"))), 2),
+            "against": round(1 / _mean(likelier(voice, -1.0))),
+            "prose": rounded(1 / _mean(likelier(voice, -1.0, "prose")), 1),
+            "full": rounded(_mean(likelier(voice, 1.0)), 1),
+            "drawn": rounded(_mean(likelier(voice, "drawn")), 2),
         }
     return numbers
 
@@ -119,7 +108,7 @@ def turned_voice(numbers: Numbers) -> Figure:
     voice's own sentences with a file of random numbers, as large: {pirate[drawn]} and
     {grimm[drawn]}.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained")
+    fig, axes = panels(8.4, 3.6, 2, sharey=True)
     looks = {
         "own": ("-", VERMILION, "sentences of the voice"),
         "model": ("--", BLUE, "the model's own answers"),
@@ -133,7 +122,7 @@ def turned_voice(numbers: Numbers) -> Figure:
         ax.plot(1, numbers[voice]["drawn"], "x", color=GREY, markersize=9, label="random file")
         ax.axhline(1, color=GREY, linewidth=0.8)
         ax.axvline(0, color=GREY, linewidth=0.8)
-        ax.set(title=name[0].upper() + name[1:], xlabel="scale of the file", yscale="log")
+        ax.set(title=f"{name[0].upper()}{name[1:]}", xlabel="scale of the file", yscale="log")
         words = ["100 times\nless likely", "10 times\nless", "as before", "10 times\nmore"]
         ax.set_yticks([0.01, 0.1, 1, 10], words)
         ax.minorticks_off()

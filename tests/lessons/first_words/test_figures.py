@@ -55,11 +55,11 @@ def test_who_speaks_at_the_lowest_scale(first, who, middle):
 @pytest.mark.parametrize(
     ("asked", "given", "message"),
     [
-        ("likelier", ("wolf", 1.0), "voice must be one of pirate, grimm, got 'wolf'"),
-        ("likelier", ("grimm", 7.0), "scale must be one of -1.0, "),
-        ("likelier", ("grimm", 1.0, "sagas"), "text must be one of "),
+        ("likelier", ("wolf", 1.0), "must be one of grimm, pirate, got 'wolf'"),
+        ("likelier", ("grimm", 7.0), "must be one of -1.0, "),
+        ("likelier", ("grimm", 1.0, "sagas"), "must be one of "),
         ("at_minus_one", ("sung", "grimm"), "what must be one of ended, pictures, got 'sung'"),
-        ("at_minus_one", ("ended", "wolf"), "words must be one of grimm"),
+        ("at_minus_one", ("ended", "wolf"), "must be one of grimm"),
     ],
 )
 def test_what_was_not_measured_is_refused(asked, given, message):
