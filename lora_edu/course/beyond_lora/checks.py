@@ -39,8 +39,14 @@ SHAPES = {  # of a small model with LoRA, a gate and a head; in no order that he
 FROZEN = ("embed.weight", "fc1.base.weight", "net.fc2.base.weight", "fc3.lora_B")
 
 
-def _rates(groups: Any, named: list[tuple[str, nn.Parameter]]) -> dict[str, float]:
+def _rates(
+    answer: Callable, given: Any, lr: float, ratio: float, named: list[tuple[str, nn.Parameter]]
+) -> dict[str, float]:
     """Return the rate at which each parameter is to learn, by name; refuse what holds none."""
+    groups = tools.call(answer, named=given, lr=lr, ratio=ratio)
+    for name, parameter in named:
+        same = parameter.requires_grad == (name not in FROZEN) and bool((parameter == 1).all())
+        assert same, f"{name!r} itself was changed: only sort the parameters"
     if not isinstance(groups, (dict, str, Tensor)) and hasattr(groups, "__iter__"):
         groups = list(groups)
     whole = isinstance(groups, list) and all(isinstance(group, dict) for group in groups)
@@ -70,23 +76,14 @@ def check_loraplus_groups(loraplus_groups: Callable) -> None:
     for lr, ratio in ((0.5, 16.0), (0.25, 6.0)):
         model = {name: torch.ones(shape) for name, shape in SHAPES.items()}
         named = [(name, nn.Parameter(ones, name not in FROZEN)) for name, ones in model.items()]
-        _check_rates(_asked(loraplus_groups, named, lr, ratio, named), named, lr, ratio)
-        once = _rates(_asked(loraplus_groups, iter(named), lr, ratio, named), named)
+        _check_rates(_rates(loraplus_groups, named, lr, ratio, named), lr, ratio)
+        once = _rates(loraplus_groups, iter(named), lr, ratio, named)
         why = "model.named_parameters() can be gone through only 1 time: make a list of it first"
         assert len(once) == len(SHAPES) - len(FROZEN), why
 
 
-def _asked(answer: Callable, given: Any, lr: float, ratio: float, named: list) -> Any:
-    """Call the learner's function, which may not change what it sorts."""
-    groups = tools.call(answer, named=given, lr=lr, ratio=ratio)
-    for name, parameter in named:
-        same = parameter.requires_grad == (name not in FROZEN) and bool((parameter == 1).all())
-        assert same, f"{name!r} itself was changed: only sort the parameters"
-    return groups
-
-
-def _check_rates(groups: Any, named: list, lr: float, ratio: float) -> None:
-    got, trains = _rates(groups, named), [name for name in SHAPES if name not in FROZEN]
+def _check_rates(got: dict[str, float], lr: float, ratio: float) -> None:
+    trains = [name for name in SHAPES if name not in FROZEN]
     assert len(got) > 1, f"in the groups is only {[*got]}: is the `return` inside the loop?"
     for name in SHAPES:
         assert name in trains or name not in got, f"{name!r} is frozen: nothing to optimise"

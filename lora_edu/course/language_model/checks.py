@@ -19,7 +19,7 @@ MASKED = -100
 def _listed(value: Any, name: str) -> list[int]:
     """Return a list of whole numbers, or say what it is instead."""
     try:
-        return [operator.index(one) for one in value]
+        return [*map(operator.index, value)]
     except TypeError:
         why = ": `append` changes a list, and returns None" if value is None else ""
         said = f"{name} must be a list of whole numbers, got {value!r}{why}"
@@ -69,9 +69,8 @@ def _compare(labels: list[int], right: list[int], ids: list[int], where: str) ->
         why += f". You learn places {low} to {high - 1}, and it should be {start} to {stop - 1}: "
         why += "the answer and the first end token behind the question"
         if high == stop - start:
-            why += (
-                f". Is the end counted from the answer's start, as in ids[{start}:]: add {start}?"
-            )
+            why += f". Is the end counted from the answer's start, as in ids[{start}:]: "
+            why += f"add {start}?"
     end = f" (the answer ends at place {stop - 1})"
     for i in sorted(wrong, key=lambda i: right[i] != MASKED):  # first what should have none
         part = "question" if i < start else "answer" if i < stop else f"padding{end}"
@@ -143,18 +142,18 @@ def check_perplexity(perplexity: Callable) -> None:
 
 def _measure(perplexity: Callable, value: float, log_p: list[float], labels: list[int]) -> None:
     """Say by how much each log-probability counts, in the result or in its logarithm."""
-    step, moved = 0.01, np.array(log_p) + 0.01 * np.kron(np.eye(len(log_p)), [[-1], [1]])
+    step = 0.01
+    moved = np.array(log_p) + step * np.kron([[-1], [1]], np.eye(len(log_p)))  # all down, all up
     ends = [number(call(perplexity, log_p=one, labels=labels)) for one in moved.tolist()]
-    low, high = np.array(ends).reshape(-1, 2).T
 
-    def slopes(at: Any, low: Any, high: Any) -> list[float]:
-        """Return by how much the result rises with each; nothing if it is curved."""
-        straight = np.allclose(low + high, 2 * at, rtol=1e-6)
+    def slopes(of: Callable) -> list[float]:
+        """Return by how much ``of(result)`` rises with each; nothing if it is curved."""
+        low, high = np.split(of(ends), 2)
+        straight = np.allclose(low + high, 2 * of(value), rtol=1e-6)
         return ((high - low) / 2 / step).round(3).tolist() if straight else []
 
-    plain = slopes(value, low, high)
-    positive = min(*ends, value) > 0
-    made = slopes(np.log(value), np.log(low), np.log(high)) if positive else []
+    plain = slopes(np.array)
+    made = slopes(np.log) if min(*ends, value) > 0 else []
     assert np.any(plain) or not plain, "it is the same for any log_p: are they used?"
     n = len(labels) - labels.count(MASKED)
     right = np.array([0 if label == MASKED else -1 / n for label in labels])

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from lora_edu.course import films, plots
+from lora_edu.course.experiments import results  # the page takes it from here
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, panels
-from lora_edu.course.recorded import column, record
+from lora_edu.course.recorded import column
 
 Stage = Figure | SubFigure
 
@@ -203,7 +204,7 @@ film_of_light = films.film(directions_light_up, _strips_and_heights, FRAME)
 
 def _recorded() -> Numbers:
     """Average the recorded runs, and count at which rank each missed least."""
-    arguments = record("planted")["arguments"]
+    arguments = results("planted")["arguments"]
     ranks = arguments["ranks"]
     missed = column("planted", "missed")  # (seeds, noises, ranks)
     clean, floors = column("planted", "losses", 0), column("planted", "floors")  # (seeds, ranks)

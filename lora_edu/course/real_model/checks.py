@@ -28,18 +28,13 @@ def check_neighbours(neighbours: Callable) -> None:
             continue
         tools.slip(got, _neighbour_slips(e, unit, y, right))
         assert not tools.lost_digits(got, right), "do not round the share"
-        same = tools.ignored(
-            neighbours, {"e": e, "y": y}, {"e": rng.permutation(e), "y": y * (y > 1)}
-        )
+        others = {"e": rng.permutation(e), "y": y * (y > 1)}
+        same = tools.ignored(neighbours, {"e": e, "y": y}, others)
         assert not same, f"{got:.4g}: {same}"
-        over = rows * right / got if got else 0.5
-        unnamed = (
-            f"for {rows} rows: {got:.4g}, should be {right:.4g}, or {round(rows * right)} / {rows}"
-        )
-        if np.isclose(over, round(over)):
-            raise AssertionError(
-                f"{unnamed}; yours is {rows * right:.0f} / {over:.0f}: divide by n"
-            )
+        many, over = round(rows * right), rows * right / got if got else 0.5
+        unnamed = f"for {rows} rows: {got:.4g}, should be {right:.4g}, or {many} / {rows}"
+        by_another = f"{unnamed}; yours is {many} / {over:.0f}: divide by n"
+        assert not np.isclose(over, round(over)), by_another
         assert np.isclose(rows * got, round(rows * got)), (
             f"{unnamed}; times {rows} yours is no whole number: count rows, each as 1 or as 0 (is "
             "its neighbour's y its own?), then divide by n, not group by group"
@@ -65,11 +60,12 @@ def _neighbour_slips(e: NDArray, unit: NDArray, y: NDArray, right: float) -> lis
     later = np.sum((y[np.argmax(cosines - 9e9 * np.tri(n), axis=1)] == y)[:-1])
     less, columns = e - e.mean(axis=0), e / np.linalg.norm(e, axis=0)
     long = np.linalg.norm(e, axis=1, keepdims=True)
+    alone = "compare each row with all others, not only with later ones"
     scores = [
         ("long rows win: divide each row by its length, on both sides of the product", e @ e.T),
         ("divide each *row* by its length, not each column", columns @ columns.T),
         ("a length is the *root* of the sum of squares", (unit / long) @ (unit / long).T),
-        ("no mean is to be taken away", np.asarray(np.corrcoef(e))),
+        ("no mean is to be taken away", np.corrcoef(e)),
         ("no mean is to be taken away", (less @ less.T) / np.linalg.norm(less, axis=1)),
         ("that is by distance: divide each row by its length", -(apart**2).sum(axis=-1)),
         ("that is by distance: divide each row by its length", -apart.sum(axis=-1)),
@@ -85,10 +81,8 @@ def _neighbour_slips(e: NDArray, unit: NDArray, y: NDArray, right: float) -> lis
         ("each finds itself: leave it out (or is the `return` inside the loop?)", 1.0),
         *((why, _share(score, y)) for why, score in scores),
         ("compare y[nearest] with y, not the row's number", np.mean(order[:, -1] == y)),
-        *(
-            ("compare each row with all others, not only with later ones", (later + m) / n)
-            for m in (0, 1)
-        ),
+        (alone, later / n),
+        (alone, (later + 1) / n),
         ("only the first row counts: is the `return` inside the loop?", 1 / n),
         ("the nearest alone, no second", np.mean(y[order[:, -2]] == y)),
         ("a share is of 1, not of 100", 100 * right),
@@ -175,17 +169,13 @@ def check_delta_from_file(delta: Callable) -> None:
                 hint = f"; one key is {next(iter(arrays))!r}" if "KeyError" in str(error) else ""
                 raise AssertionError(f"{error}{hint}") from None
             got = tools.shaped(given, (d, d), "ΔW", ": it is lora_B @ lora_A")
-            strips = {n: (arrays[key(n, "A")], arrays[key(n, "B")]) for n in layers}
-            A, B = strips[name]
-            part, others = (
-                {"lora_B @ lora_A": B @ A},
-                tools.products(lora_A=A, lora_B=B) if r == d else {},
-            )
-            others |= {
-                f"lora_B of {n} @ lora_A of {m}": strips[n][1] @ strips[m][0]
-                for n, m in itertools.product(layers, repeat=2)
-                if {n, m} != {name}
-            }
+            A, B = arrays[key(name, "A")], arrays[key(name, "B")]
+            part = {"lora_B @ lora_A": B @ A}
+            others = tools.products(lora_A=A, lora_B=B) if r == d else {}
+            for n, m in itertools.product(layers, repeat=2):
+                if {n, m} != {name}:
+                    of_others = arrays[key(n, "B")] @ arrays[key(m, "A")]
+                    others[f"lora_B of {n} @ lora_A of {m}"] = of_others
             times = tools.as_sum(got, part).get("lora_B @ lora_A", alpha / r)
             assert np.isclose(times, alpha / r, rtol=1e-4), (
                 f"lora_B @ lora_A comes {times:.4g} times: lora_alpha / {alpha / times:.4g}. "
