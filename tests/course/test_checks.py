@@ -11,13 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
-from lessons import in_place
 
 from lora_edu.course import LESSONS, checks
 from lora_edu.course.checks import call, check, predict
+from lora_edu.course.inside_the_update import checks as inside
+from lora_edu.course.language_model import checks as language
 from lora_edu.course.learning_the_update import checks as update
 from lora_edu.course.matrix_example import checks as example
 from lora_edu.course.rank_and_svd import checks as companions
+from lora_edu.course.real_model import checks as real
 from lora_edu.course.say import TABLES, say
 
 CASES = {
@@ -72,14 +74,6 @@ def test_a_wrong_answer_has_its_mistake_named(exercise_check, answer, message, c
     assert not exercise_check.passed
 
 
-@each_check
-def test_no_two_wrong_answers_do_the_same(exercise_check, monkeypatch):
-    """A check says the same of what does the same: so its messages differ if the answers do."""
-    monkeypatch.setattr(checks, "SECONDS", 0.5)
-    said = [said_of(exercise_check, answer) for answer in CASES[exercise_check][1].values()]
-    assert len({*said}) == len(said)
-
-
 def scaled(value):
     """Return what nobody named: each number 1.37 times as large; what holds none, in a list."""
     if isinstance(value, (list, tuple)):
@@ -127,25 +121,44 @@ def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
         assert capsys.readouterr().out == f"{exercise_check.__name__}: not attempted yet\n"
 
 
-def test_other_right_ways_to_swap_and_to_change_a_pair(capsys):
-    example.check_swap(lambda W, a, b, c, d: W + (d @ c - b @ a))
-    example.check_swap(lambda W, a, b, c, d: in_place(W - b.dot(a), np.einsum("dr,rk->dk", d, c)))
-    example.check_swap(lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a]))
-    example.check_other_pair(lambda A, B: (-A, -B))
-    example.check_other_pair(lambda A, B: [3 * A, B / 3])
-    assert capsys.readouterr().out.count("OK") == 5
+def neighbours_in_torch(e, y):
+    unit = e / e.norm(dim=1, keepdim=True)
+    cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    return (y[cosines.argmax(dim=1)] == y).double().mean()
+
+
+def cut_in_torch(A, B, r):
+    U, S, Vt = torch.linalg.svd(B @ A, full_matrices=False)
+    return Vt[:r], U[:, :r] * S[:r]
+
+
+def masked_copy(question, answer, end):
+    ids = [*question, *answer, end]
+    labels = np.array(ids)
+    labels[: len(question)] = -100
+    return [ids, labels]
+
+
+@pytest.mark.parametrize(
+    ("exercise_check", "answer"),
+    [
+        (example.check_swap, lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a])),
+        (example.check_other_pair, lambda A, B: [-A, -B]),
+        (real.check_neighbours, neighbours_in_torch),
+        (inside.check_cut, cut_in_torch),
+        (language.check_example, masked_copy),
+    ],
+)
+def test_a_right_answer_may_be_written_otherwise(exercise_check, answer):
+    exercise_check(answer)
+    assert exercise_check.passed
 
 
 # -- calling an answer ---------------------------------------------------------------------------
 
 
-def stub(A, B):
-    raise NotImplementedError
-
-
-def stub_below_some_lines(x):
-    y = x + 1
-    print(y)
+def stub_below_a_line(x):
+    print(x + 1)
     raise NotImplementedError
 
 
@@ -154,10 +167,10 @@ def test_a_stub_is_not_attempted_but_an_answer_that_calls_one_is(capsys):
     def check_it(it):
         call(it, x=1)
 
-    check_it(stub_below_some_lines)
+    check_it(stub_below_a_line)
     assert capsys.readouterr().out == "2\ncheck_it: not attempted yet\n"
-    with pytest.raises(AssertionError, match="it calls stub, which is still a stub"):
-        check_it(lambda x: stub(x, x))
+    with pytest.raises(AssertionError, match="it calls not_attempted, which is still a stub"):
+        check_it(lambda x: not_attempted(x))
 
 
 def helper(x):
@@ -182,18 +195,13 @@ def inside_numpy(A):
     return np.linalg.inv(row)
 
 
-def in_another_function(A):
-    return helper(A)
-
-
 @pytest.mark.parametrize(
     ("answer", "where"),
     [
         (by_its_own_line, "IndexError: list index out of range (line 3 of your function: return r"),
         (inside_a_generator, "(line 4 of your function: row[9]  # on the fourth line)"),
         (inside_numpy, "(line 3 of your function: return np.linalg.inv(row))"),
-        (in_another_function, "(line 2 of helper: return x[5])"),
-        (lambda A: A[0, 8], "(line 1 of your function: (lambda A: A[0, 8]"),
+        (lambda A: helper(A), "(line 2 of helper: return x[5])"),
     ],
 )
 def test_an_error_is_named_with_its_line(answer, where):
@@ -226,16 +234,6 @@ def count_up():
         n += 1
 
 
-def endless(x):
-    while x:
-        x = x + 1
-    return x
-
-
-def endless_below(x):
-    return count_up()
-
-
 def endless_though_caught(x):
     while True:
         try:
@@ -247,19 +245,15 @@ def endless_though_caught(x):
 @pytest.mark.parametrize(
     ("answer", "where"),
     [
-        (endless, r"of your function: (while x:|x = x \+ 1)\)"),
-        (endless_below, r"of count_up: (while True:|n \+= 1)\)"),
-        (endless_though_caught, r"of your function: "),
-        (lambda x: next(n for n in iter(int, 1) if n), "(line 1 of your function: "),
+        (lambda x: count_up(), r"\(line \d of count_up: (while True:|n \+= 1)\)"),
+        (endless_though_caught, r"\(line \d of your function: "),
     ],
 )
 def test_a_loop_without_an_end_is_stopped_and_named(answer, where, monkeypatch):
     monkeypatch.setattr(checks, "SECONDS", 0.05)
-    with pytest.raises(
-        checks.NoResultError, match=r"for x = 1 it does not end: which loop"
-    ) as stop:
+    message = r"for x = 1 it does not end: which loop never stops\? "
+    with pytest.raises(checks.NoResultError, match=message + where):
         call(answer, x=1)
-    assert re.search(where.replace("(line", r"\(line"), str(stop.value))
     assert sys.gettrace() is None
 
 
@@ -282,8 +276,7 @@ def test_few_slow_lines_and_a_debugger_are_left_alone(monkeypatch):
 def test_the_traceback_of_a_check_is_short(capsys):
     @check
     def check_nothing(answer):
-        helper = {"inner": "workings"}
-        assert helper is None, "wrong"
+        assert answer is None, "wrong"
 
     with pytest.raises(AssertionError) as caught:
         check_nothing(1)
@@ -297,30 +290,26 @@ def test_the_traceback_of_a_check_is_short(capsys):
     assert "Traceback" not in shown
 
 
-def sorts(runs):
-    runs.sort()
-    return runs
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        (lambda given: given.sort() or given, [3, 1, 2]),
+        (lambda given: given["test"].pop(), {"test": [1, 2]}),
+        (lambda given: given.add_(1), torch.zeros(2)),
+    ],
+)
+def test_what_is_given_must_stay_as_it_was(answer, value):
+    with pytest.raises(AssertionError, match="given itself was changed"):
+        call(answer, given=value)
 
 
-def takes(table):
-    return table["test"].pop()
-
-
-def test_what_is_given_must_stay_as_it_was_and_something_must_come_back():
-    with pytest.raises(AssertionError, match="runs itself was changed"):
-        call(sorts, runs=[3, 1, 2])
-    with pytest.raises(AssertionError, match="table itself was changed"):
-        call(takes, table={"test": [1, 2]})
-    with pytest.raises(AssertionError, match="tensor itself was changed"):
-        call(lambda tensor: tensor.add_(1), tensor=torch.zeros(2))
+def test_something_must_come_back():
     assert call(sorted, runs=[3, 1, 2]) == [1, 2, 3]
     with pytest.raises(checks.NoResultError, match=r"for x = 3 it returned None: is the `return`"):
         call(lambda x: None, x=3)
 
 
 def test_whoever_works_with_torch_is_given_tensors():
-    seen = call(lambda M: torch.linalg.svdvals(M), M=np.diag([3.0, 2.0]))
-    assert seen.tolist() == pytest.approx([3, 2])
     assert call(lambda M: M.norm(dim=1), M=np.eye(2)).tolist() == [1, 1]
     with pytest.raises(AssertionError, match=r"M of shape \(2, 2\) it raises .*nothing"):
         call(lambda M: M.nothing(), M=np.eye(2))
@@ -336,12 +325,10 @@ def test_whoever_works_with_torch_is_given_tensors():
         (checks.number, float("nan"), "the result is nan: is something divided by 0?"),
         (checks.number, "1", "the result must be a number or an array of numbers, got str"),
         (checks.number, [[1], [1, 2]], "must be a number or an array of numbers, got list"),
-        (lambda v: checks.numbers(v, "two"), ("1", Fraction(1, 2)), "two must be a number"),
         (lambda v: checks.shaped(v, (2, 3), "W"), np.ones((3, 2)), "not (2, 3): turn it (.T)"),
         (lambda v: checks.shaped(v, (2,), "W", ": why"), [1], "W has shape (1,), not (2,): why"),
         (lambda v: checks.shaped(v, (2,), "W"), [1, np.inf], "W holds inf: a root of a negative"),
         (lambda v: checks.several(v, "AB"), np.ones((2, 2)), "return 2 values, A and B, got ndarr"),
-        (lambda v: checks.several(v, "AB"), np.array(1.0), "return 2 values, A and B, got ndarr"),
         (lambda v: checks.several(v, "AB"), (1, 2, 3), "return 2 values, A and B, got 3 values"),
     ],
 )
@@ -365,10 +352,8 @@ def test_a_sum_is_taken_apart(a, b, c):
     parts = {name: rng.standard_normal((4, 4)) for name in ("X", "Y")}
     others = checks.products(X=parts["X"], Y=parts["Y"])
     whole = a * parts["X"] + b * parts["Y"] + c * parts["Y"].T @ parts["X"]
-    made = {"X": a, "Y": b, "Y.T @ X": c}
-    assert checks.as_sum(whole, parts, others) == pytest.approx(
-        {k: n for k, n in made.items() if n}
-    )
+    made = {name: times for name, times in {"X": a, "Y": b, "Y.T @ X": c}.items() if times}
+    assert checks.as_sum(whole, parts, others) == pytest.approx(made)
     if c:
         assert checks.as_sum(whole, parts) == {}
 
@@ -400,21 +385,13 @@ def test_lost_digits_are_seen(got, right, lost):
     assert checks.lost_digits(got, right) is lost
 
 
-@pytest.mark.parametrize(
-    ("got", "message"),
-    [
-        ([1.0, 2.1], "x[1] is 2.1 and should be 2.5: why"),
-        ([3.0, 7.5], "x[0] is 3 and should be 1: that is right times 3: why"),
-        ([1.0, 2.5], ""),
-    ],
-)
-def test_the_first_wrong_entry_is_shown(got, message):
-    if not message:
-        checks.compare(got, [1, 2.5], "x", ": why")
-        return
-    with pytest.raises(AssertionError) as caught:
-        checks.compare(got, [1, 2.5], "x", ": why")
-    assert str(caught.value) == message
+def test_the_first_wrong_entry_is_shown():
+    checks.compare([1.0, 2.5], [1, 2.5], "x", ": why")
+    with pytest.raises(AssertionError, match=r"^x\[1\] is 2\.1 and should be 2\.5: why$"):
+        checks.compare([1.0, 2.1], [1, 2.5], "x", ": why")
+    times = r"^x\[0\] is 3 and should be 1: that is right times 3: why$"
+    with pytest.raises(AssertionError, match=times):
+        checks.compare([3.0, 7.5], [1, 2.5], "x", ": why")
 
 
 @pytest.mark.parametrize(
@@ -422,27 +399,21 @@ def test_the_first_wrong_entry_is_shown(got, message):
     [
         (lambda U, S, Vt: (U * S**2) @ Vt, "strengths [16.  9.  4.] = σ^2, and not [4. 3. 2.] = σ"),
         (lambda U, S, Vt: (U * S) @ Vt[::-1], "not in one order in both strips"),
-        (
-            lambda U, S, Vt: U[:, :2] @ Vt[:2],
-            "it holds the directions [1, 2], counted from the stro",
-        ),
-        (
-            lambda U, S, Vt: (U * S) @ Vt + 1,
-            "it is 5.17 away, the 3 strongest directions 1: its rows",
-        ),
+        (lambda U, S, Vt: U[:, :2] @ Vt[:2], "it holds the directions [1, 2], counted from the st"),
+        (lambda U, S, Vt: (U * S) @ Vt + 1, "it is 5.17 away, the 3 strongest directions 1: its r"),
     ],
 )
 def test_a_cut_is_told_which_directions_it_holds(made, message):
     rng = np.random.default_rng(0)
-    U, Vt = (np.linalg.qr(rng.standard_normal((5, 4)))[0] for _ in range(2))
-    M = (U * (4, 3, 2, 1)) @ Vt.T
+    U, V = (np.linalg.qr(rng.standard_normal((5, 4)))[0] for _ in range(2))
+    M = (U * (4, 3, 2, 1)) @ V.T
     U, S, Vt = np.linalg.svd(M, full_matrices=False)
-    checks.compare_cut((U[:, :3] * S[:3]) @ Vt[:3], M, 3)
-    with pytest.raises(AssertionError) as caught:
+    best = (U[:, :3] * S[:3]) @ Vt[:3]
+    checks.compare_cut(best, M, 3)
+    with pytest.raises(AssertionError, match=re.escape(message)):
         checks.compare_cut(made(U[:, :3], S[:3], Vt[:3]), M, 3)
-    assert message in str(caught.value)
     with pytest.raises(AssertionError, match=r"it is 5\.17 away, the 3 strongest directions 1:"):
-        checks.compare_cut(2 * ((U[:, :3] * S[:3]) @ Vt[:3] + 1), M, 3, times=2.0)
+        checks.compare_cut(2 * (best + 1), M, 3, times=2.0)
 
 
 def test_a_slip_is_named_where_it_has_the_shape_of_what_was_got():
@@ -452,22 +423,21 @@ def test_a_slip_is_named_where_it_has_the_shape_of_what_was_got():
         checks.slip([9.0, 9.0], slips)
 
 
-def test_an_argument_that_makes_no_difference_is_named():
-    given_now, others = {"a": 1, "b": [2]}, {"a": 5, "b": [6]}
-    assert checks.ignored(lambda a, b: b, given_now, others) == (
-        "it is the same whatever a may be: is it used?"
-    )
-    assert checks.ignored(lambda a, b: 3, given_now, others).startswith(
-        "it is the same whatever a and"
-    )
-    assert checks.ignored(lambda a, b: a + b[0], given_now, others) == ""
-    assert checks.ignored(lambda a, b: a if b == [2] else b[7], given_now, others) == ""
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda a, b: b, "it is the same whatever a may be: is it used?"),
+        (lambda a, b: 3, "it is the same whatever a and b may be: is it used?"),
+        (lambda a, b: a + b[0], ""),
+        (lambda a, b: a if b == [2] else b[7], ""),
+    ],
+)
+def test_an_argument_that_makes_no_difference_is_named(answer, said):
+    assert checks.ignored(answer, {"a": 1, "b": [2]}, {"a": 5, "b": [6]}) == said
 
 
 def test_what_is_said_to_learners_has_one_door(monkeypatch, capsys):
-    table = {"answer: {}": "Antwort: {}", "{}   your guess: {}   {}": "{} geraten: {} {}",
-             "too small: {} times": "zu klein: {}-mal"}  # fmt: skip
-    monkeypatch.setitem(TABLES, "de", table)
+    monkeypatch.setitem(TABLES, "de", {"answer: {}": "Antwort: {}"})
     assert say("nothing of the table", "de") == "nothing of the table"
     assert say("answer: 1,000") == "answer: 1,000"
     monkeypatch.setenv("LORA_EDU_LANGUAGE", "de")
@@ -477,94 +447,64 @@ def test_what_is_said_to_learners_has_one_door(monkeypatch, capsys):
 
 # -- predictions ---------------------------------------------------------------------------------
 
+THOUSAND = ["1000", "1,000", "1.000", "1\u00a0000", "1'000", "1_000", "~1000", "about 1,000"]
+THOUSAND += ["1000 numbers", "1k", "10^3", "1e3", 1000, 1009]
 MORE, FEWER = (1_000, 10_000, "more"), ("fewer", 5, "more")
 SHARES, POWERS = (0.02, 0.17, 0.5), (10, 100, 1_000, 10_000)
-TINY, CLOSE = (1e-8, 1e-4, 1), (1.0, 1.003, 1.0078125)
 HALF = ("about half", "clearly less", "clearly more")
 AGAIN = "your guess: one of "
+
+
+@pytest.mark.parametrize("guess", THOUSAND)
+def test_a_number_may_be_written_in_many_ways(guess, capsys):
+    predict(guess, 1000)
+    said = capsys.readouterr().out
+    assert said.startswith("answer: 1,000   your guess: ")
+    assert said.endswith(("   yes\n", "   near enough\n"))
 
 
 @pytest.mark.parametrize(
     ("guess", "actual", "options", "verdict"),
     [
-        (1000, 1000, (), "yes"),
-        ("1000", 1000, (), "yes"),
-        ("1,000", 1000, (), "yes"),
-        ("1.000", 1000, (), "yes"),
-        ("1 000", 1000, (), "yes"),
-        ("1\u00a0000", 1000, (), "yes"),
-        ("1'000", 1000, (), "yes"),
-        ("1_000", 1000, (), "yes"),
-        ("1000 numbers", 1000, (), "yes"),
-        ("about 1,000", 1000, (), "yes"),
-        ("~1000", 1000, (), "yes"),
-        ("1k", 1000, (), "yes"),
-        ("10^3", 1000, (), "yes"),
-        ("10**3", 1000, (), "yes"),
-        ("1e3", 1000, (), "yes"),
         ("two", 2, (), "yes"),
-        ("3 million", 3_407_872, (300_000, 3_000_000, 30_000_000), "yes"),
         (500, 1000, (), "too small: 2 times"),
         (2500.0, 1000, (), "too large: 2.5 times"),
         (1229, 1228.8, (), "near enough"),
         (-1, 1000, (), "not quite"),
         ("many", 1000, (), "not quite"),
         (10, 1000, (), "too small: 100 times (exactly: is it in another notation?)"),
-        (1, 1000, (), "too small: 1,000 times (exactly: is it in another notation?)"),
         ("1,34", 1.34, (0.45, 1, 1.34), "yes"),
-        ("1.234,5", 1234.5, (), "yes"),
-        ("17 %", 17, (5, 17, 50), "yes"),
+        ("3 million", 3_407_872, (300_000, 3_000_000, 30_000_000), "yes"),
         ("0.17", 17, (5, 17, 50), "yes, as a share"),
         ("17%", 0.16, SHARES, "yes"),
         (17, 0.16, SHARES, "yes, in per cent"),
-        ("1e-4", 4e-5, TINY, "yes"),
-        ("10^-4", 4e-5, TINY, "yes"),
-        ("1.003", 1.0, CLOSE, "not quite"),
+        ("10^-4", 4e-5, (1e-8, 1e-4, 1), "yes"),
+        ("1.003", 1.0, (1.0, 1.003, 1.0078125), "not quite"),
         (1000, 1228.8, POWERS, "yes"),
-        (100, 1228.8, POWERS, "too small: 12.3 times"),
         ("a lot", 1228.8, POWERS, AGAIN),
-        ("more", 60_000, MORE, "yes"),
-        ("More than 10 000", 60_000, MORE, "yes"),
         ("> 10,000", 60_000, MORE, "yes"),
         ("more than 1000", 60_000, MORE, AGAIN),
-        ("60k", 60_000, MORE, "yes"),
         (50_000, 60_000, MORE, "yes"),
-        (10_000, 60_000, MORE, "too small: 6 times"),
         ("more", 10_000, MORE, "not quite"),
         ("fewer than 5", 3, FEWER, "yes"),
         ("less than 5", 5, FEWER, "not quite"),
-        ("FEWER", 3, FEWER, "yes"),
-        ("under 5", 7, FEWER, "not quite"),
-        ("1, 100", [1, 100], (), "yes"),
         ("1 and 100", [1, 100], (), "yes"),
         ([100, 1], [1, 100], (), "not quite"),
-        ((975, 500), (975, 500), (), "yes"),
-        (16, [16], (), "yes"),
-        ("b", "B", ("A", "B", "both"), "yes"),
         ("answer B", "b", ("a", "b", "c"), "yes"),
-        ("LORA", "LoRA", ("LoRA", "full"), "yes"),
-        ("same", "the same", ("more", "the same"), "yes"),
         ("A Broken record.", "broken record", (), "yes"),
         ("clearly LESS", "clearly less", HALF, "yes"),
         ("less", "clearly less", HALF, AGAIN),
-        ("no idea", "yes", ("yes", "no"), AGAIN),
-        ("Yes!", "yes", ("yes", "no"), "yes"),
-        (True, "yes", ("yes", "no"), AGAIN),
         ("l", "L", (), "yes"),
         ("B, D and E", "BDE", (), "yes"),
-        ("edb", "BDE", (), "yes"),
         ("DE", "BDE", (), "not quite"),
         ("candle", "clean", (), "not quite"),
-        (0, 0, (), "yes"),
         (3, 0, (), "not quite"),
         (np.arange(3), 2, (), "not quite"),
         (float("nan"), 3, (), "not quite"),
-        (10**400, 3, (), "not quite"),
         ("9**9**9", 3, (), "not quite"),
-        ("9^999999", 3, (2, 4), AGAIN),
         (" ? ", 3, (2, 4), ""),
     ],
-)  # fmt: skip
+)
 def test_predict_reads_what_people_type(guess, actual, options, verdict, capsys):
     predict(guess, actual, *options)
     said = capsys.readouterr().out.rstrip("\n")
@@ -577,12 +517,10 @@ def test_predict_reads_what_people_type(guess, actual, options, verdict, capsys)
         assert verdict or "guess" not in said
 
 
-@pytest.mark.parametrize("guess", ["many", True, "yes!?x", 1j, ["yes"], {}, "1,000"])
+@pytest.mark.parametrize("guess", ["many", True, 1j, ["yes"], "1,000"])
 def test_a_guess_that_is_not_offered_keeps_the_answer_back(capsys, guess):
     predict(guess, "yes", "yes", "no")
     assert capsys.readouterr().out == "your guess: one of yes, no\n"
-    predict("lots", 5, 1, 1_000, "more")
-    assert capsys.readouterr().out == "your guess: one of 1, 1,000, more\n"
 
 
 @pytest.mark.parametrize("guess", [np.array([1, 2]), [[]], pytest.param(10**5000, id="huge"), {1}])
@@ -592,7 +530,7 @@ def test_predict_never_raises(guess, actual, options):
     predict(guess, actual, *options)
 
 
-@pytest.mark.parametrize("guess", [None, ..., "", "  "])
+@pytest.mark.parametrize("guess", [None, ..., "  "])
 def test_predict_keeps_its_secret_until_there_is_a_guess(guess, capsys):
     predict(guess, 1234)
     assert capsys.readouterr().out == (
