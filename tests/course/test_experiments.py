@@ -66,13 +66,11 @@ def test_a_record_is_a_version_arguments_and_a_row_a_run(tiny, tmp_path):
     text = (tmp_path / "tiny.json").read_text()
     content = json.loads(text)
     assert list(content) == ["name", "version", "arguments", "made", "rows"]
-    assert content["name"] == "tiny"
     assert content["version"] == 1
     assert content["arguments"] == {"rates": RATES, "shift": 0}
     assert [row["seed"] for row in content["rows"]] == [0] * 4 + [1] * 4 + [2] * 4
-    assert list(content["rows"][1].items()) == [
-        ("method", "a"), ("lr", 2), ("seed", 0), ("validation", 0), ("test", 20), ("curve", [1, 0])
-    ]  # fmt: skip
+    assert list(content["rows"][1]) == ["method", "lr", "seed", "validation", "test", "curve"]
+    assert list(content["rows"][1].values()) == ["a", 2, 0, 0, 20, [1, 0]]
     assert content["made"][0]["versions"].keys() >= {"python", "torch"}
     assert names(tmp_path) == ["tiny.json"]
     assert sum('"seed"' in line for line in text.splitlines()) == 12  # a diff shows which run
@@ -84,33 +82,33 @@ def test_the_rate_is_chosen_on_validation_and_its_runs_are_reported(tiny, tmp_pa
     assert content["chosen"] == {"a": 2, "b": 1}
     assert content["search"]["a"] == {"1": [-1, 0, 1], "2": [0, 1, 2], "3": [-1, 0, 1]}
     assert [run["test"] for run in content["runs"]["a"]] == [20, 20.125, 20.25]
-    assert [run["test"] for run in content["runs"]["b"]] == [10, 10.125, 10.25]
     assert content["mean"]["a"] == {"validation": 1, "test": 20.125}
     assert content["std"]["a"] == {"validation": 1, "test": 0.125}
     (tmp_path / "tiny.json").unlink()
     experiments.record("tiny", [1])
-    content = experiments.results("tiny")
-    assert content["mean"]["a"]["test"] == 20.125
-    assert np.isnan(content["std"]["a"]["test"])
+    assert np.isnan(experiments.results("tiny")["std"]["a"]["test"])
 
 
 SHARES = [0.1, 0.2, 0.3]  # added up in the other order, they give another float
-SHORT = [{"validation": share} for share in SHARES]
-WHOLE = [row | {"test": 1} for row in SHORT]
-BETTER = [{"validation": share + 1e-6} for share in SHARES]
 
 
 @pytest.mark.parametrize(
     ("tried", "best"),
     [
-        ({1.0: WHOLE, 2.0: WHOLE[::-1]}, 1.0),
-        ({1.0: WHOLE[::-1], 2.0: WHOLE}, 1.0),
-        ({1.0: SHORT, 2.0: WHOLE, 3.0: SHORT}, 2.0),
-        ({1.0: WHOLE, 2.0: BETTER}, 2.0),
+        ({1.0: (SHARES, "test"), 2.0: (SHARES[::-1], "test")}, 1.0),
+        ({1.0: (SHARES[::-1], "test"), 2.0: (SHARES, "test")}, 1.0),
+        ({1.0: (SHARES, "seed"), 2.0: (SHARES, "test")}, 2.0),
+        ({1.0: (SHARES, "test"), 2.0: ([0.1, 0.2, 0.30001], "test")}, 2.0),
     ],
 )
-def test_of_equal_rates_the_first_is_chosen_that_was_run_in_full(tried, best):
-    assert experiments._best(tried) == best
+def test_of_equal_rates_the_first_is_chosen_that_was_run_in_full(tiny, tmp_path, tried, best):
+    rows = []
+    for lr, (shares, last) in tried.items():
+        for seed, share in enumerate(shares):
+            rows.append({"method": "a", "lr": lr, "seed": seed, "validation": share, last: 1})
+    experiments.record("tiny", [0])
+    alter(tmp_path / "tiny.json", rows=rows)
+    assert experiments.results("tiny")["chosen"] == {"a": best}
 
 
 def test_an_experiment_may_have_seeds_alone_or_be_a_measurement(tiny):
@@ -127,7 +125,6 @@ def test_an_experiment_may_have_seeds_alone_or_be_a_measurement(tiny):
     assert experiments.results("squares")["rows"] == rows
     experiments.record("clock")
     content = experiments.results("clock")
-    assert content["rows"] == [{"machine": "this one", "seconds": [1.5, 1.5]}]
     assert (content["machine"], content["seconds"]) == ("this one", [1.5, 1.5])
 
 
@@ -140,7 +137,6 @@ def test_a_twin_tunes_with_its_own_seeds_and_values(tiny):
     assert own.arguments == {"rates": {"a": [2]}, "shift": 0}
     assert own.keys([0, 1]) == [("a", 2, 0), ("a", 2, 1)]
     assert twin.arguments == {"rates": RATES, "shift": 1}
-    assert twin.keys(twin.seeds)[-1] == ("b", 1, 8)
     assert own.version == twin.version == 3
     experiments.record("told_tuning")
     rows = experiments.read("told_tuning")["rows"]
@@ -158,7 +154,7 @@ def test_an_experiment_has_a_name_of_its_own_and_its_constants_behind_the_star(t
         experiments.experiment()(odd)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32(1), {1, 2}])
+@pytest.mark.parametrize("value", [float("nan"), np.float32(1)])
 def test_a_row_that_no_record_can_hold_is_refused(tiny, tmp_path, value):
     @experiments.experiment()
     def odd(seed):
@@ -171,25 +167,22 @@ def test_a_row_that_no_record_can_hold_is_refused(tiny, tmp_path, value):
 
 # -- fresh by meaning -------------------------------------------------------------------------
 
-STALE = [  # how the record differs from the code, and what is said of it
-    ({}, None),
-    ({"arguments": {"shift": 0, "rates": RATES}}, None),  # in another order
-    ({"version": 2}, "version is 1, recorded was 2"),
-    ({"arguments": {"rates": RATES, "shift": 1}}, "shift is 0.0, recorded was 1"),
-    (
-        {"arguments": {"rates": RATES}},
-        "shift is 0.0, and was no argument when it was recorded",
-    ),
-    (
-        {"arguments": {"rates": RATES, "shift": 0, "size": None}},
-        "size was None, and is no argument now",
-    ),
-    ({"rows": [{"method": "a", "lr": 1, "seed": 0}]}, "it lacks the run ('a', 2, 0)"),
-    ({"rows": []}, "it has no run"),
-]
 
-
-@pytest.mark.parametrize(("changes", "why"), STALE)
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"arguments": {"shift": 0, "rates": RATES}}, None),  # in another order
+        ({"version": 2}, "version is 1, recorded was 2"),
+        ({"arguments": {"rates": RATES, "shift": 1}}, "shift is 0.0, recorded was 1"),
+        ({"arguments": {"rates": RATES}}, "shift is 0.0, and was no argument when it was recorded"),
+        (
+            {"arguments": {"rates": RATES, "shift": 0, "size": None}},
+            "size was None, and is no argument now",
+        ),
+        ({"rows": [{"method": "a", "lr": 1, "seed": 0}]}, "it lacks the run ('a', 2, 0)"),
+        ({"rows": []}, "it has no run"),
+    ],
+)
 def test_a_record_is_stale_when_it_means_something_else(tiny, tmp_path, capsys, changes, why):
     experiments.record("tiny", [0, 4])  # the seeds are no argument
     alter(tmp_path / "tiny.json", **changes)
@@ -200,11 +193,10 @@ def test_a_record_is_stale_when_it_means_something_else(tiny, tmp_path, capsys, 
         assert capsys.readouterr().out.endswith("\n" if why is None else again)
 
 
-@pytest.mark.parametrize("old", [{"rates": RATES, "shift": 1}, {"rates": RATES}])
-def test_a_stale_record_is_replaced_by_a_run_of_all_its_seeds_and_by_no_less(tiny, tmp_path, old):
+def test_a_stale_record_is_replaced_by_a_run_of_all_its_seeds_and_by_no_less(tiny, tmp_path):
     experiments.record("tiny", [0, 1])
     path = tmp_path / "tiny.json"
-    alter(path, arguments=old)
+    alter(path, arguments={"rates": RATES, "shift": 1})
     before = path.read_bytes()
     (why,) = experiments.record("tiny", [0, 7])
     assert why == f"{experiments.stale('tiny')}; its seeds [1] were not run now"
@@ -358,11 +350,9 @@ def test_a_run_again_elsewhere_is_compared_with_the_record(tiny, tmp_path, capsy
         ({"x": 0.5}, {"x": 0.52}, "x is 0.52, recorded was 0.5"),
         ({"n": 7}, {"n": 8}, None),
         ({"n": 7}, {"n": 9}, "n is 9, recorded was 7"),
-        ({"curve": [0.1, 0.2]}, {"curve": [0.1, 0.3]}, "curve is 0.2, recorded was 0.15"),
         ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, None),  # it dipped elsewhere
         ({"phi": [[0.1, 0.2], [0.3]]}, {"phi": [[0.1, 0.2], [0.9]]}, "phi is 0.525, recorded was"),
         ({"a": [{"b": {"c": 0.1}}]}, {"a": [{"b": {"c": 0.4}}]}, "a.0.b.c is 0.4, recorded was"),
-        ({"x": 0.5, "y": 0.5}, {"y": 0.9, "x": 0.9}, "x is 0.9, recorded was 0.5"),
         ({"x": 0.5}, {"x": float("nan")}, "x is nan, recorded was 0.5"),
         ({"x": 0.5, "name": "a"}, {"x": 0.5}, "name is missing"),
         ({"x": 0.5, "none": []}, {"x": 0.5, "none": []}, None),
@@ -384,11 +374,13 @@ def test_a_measurement_says_what_of_it_is_compared(ratio, differ):
     assert experiments.differences(old, new, entry) == [line] * differ
 
 
-def runs(**seeds):
+def runs(**methods):
     """Rows of methods that have these values of x, a seed each."""
-    return {
-        (m, 1.0, seed): {"x": x} for m, values in seeds.items() for seed, x in enumerate(values)
-    }
+    rows = {}
+    for method, values in methods.items():
+        for seed, x in enumerate(values):
+            rows[method, 1.0, seed] = {"x": x}
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -410,8 +402,8 @@ def test_a_wild_recording_is_no_excuse_for_itself():
     entry = experiments.Experiment("any", dict, 1, range(3))
     even = runs(a=(0.2, 0.4, 0.6), b=(0.2, 0.4, 0.6), c=(0.2, 0.4, 0.6))
     wild = even | {("a", 1.0, 2): {"x": 9.6}}
-    for pair in ((even, wild), (wild, even)):
-        assert len(experiments.differences(*pair, entry)) == 1
+    assert len(experiments.differences(even, wild, entry)) == 1
+    assert len(experiments.differences(wild, even, entry)) == 1
 
 
 # -- the commands -----------------------------------------------------------------------------
@@ -425,7 +417,6 @@ def test_a_wild_recording_is_no_excuse_for_itself():
         (["experiments", "tiny", "--seeds", "4-2"], "the smaller first, got '4-2'"),
         (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
-        (["records", "cold_fusion"], "no experiment is called 'cold_fusion'"),
         (["records", "tiny"], "there is no record tiny.json in "),
         (["records", "--csv"], "--csv takes one NAME, got 0"),
     ],
@@ -438,7 +429,7 @@ def test_bad_input_is_one_line_and_code_2(tiny, tmp_path, capsys, arguments, mes
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", '{"rows": []}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": []}'])
 def test_a_damaged_record_is_one_line(tiny, tmp_path, capsys, text):
     (tmp_path / "tiny.json").write_text(text)
     assert main(["records", "tiny"]) == 2
@@ -505,14 +496,30 @@ def test_no_record_belongs_to_no_experiment():
     assert {path.stem for path in experiments.RECORDS.glob("*.*")} == set(NAMES)
 
 
+def key_of(row):
+    return tuple(row[name] for name in experiments.KEYS if name in row)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_record_is_fresh_and_complete(name):
     assert experiments.stale(name) is None, f"run `lora-edu experiments {name}`"
     entry, content = experiments.find(name), experiments.read(name)
-    made = [tuple(row[key] for key in experiments.KEYS if key in row) for row in content["rows"]]
-    assert made == entry.keys(entry.seeds)
+    assert [key_of(row) for row in content["rows"]] == entry.keys(entry.seeds)
     assert content["made"][0]["versions"].keys() >= {"python", "torch"}
     assert "rates" not in entry.arguments or len(entry.seeds) >= 3
+
+
+TWINS = {f"{name}_tuning": name for name in NAMES if f"{name}_tuning" in NAMES}
+
+
+@pytest.mark.parametrize("tuning", TWINS)
+def test_other_seeds_report_what_the_choosing_seeds_found_best(tuning):
+    report = experiments.read(TWINS[tuning])
+    choosing = {row.get("seed") for row in experiments.read(tuning)["rows"]}
+    assert choosing.isdisjoint(row.get("seed") for row in report["rows"])
+    for method, rates in report["arguments"].get("rates", {}).items():
+        chosen = experiments.results(tuning)["chosen"].get(method)
+        assert chosen is None or chosen in rates, method
 
 
 # Methods whose best rate is at an end of those that were tried, by the reason. (So large an alpha
@@ -536,9 +543,7 @@ AT_AN_EDGE = {
 }  # fmt: skip
 # Where no rate is chosen: all are shown; or they were, by the twin that tunes. Learning by heart is
 # tuned along a line of scale and rate together.
-NOT_CHOSEN = {"frontier", "by_heart_tuning", "minilm_updates", "opened"} | {
-    name for name in NAMES if f"{name}_tuning" in NAMES
-}
+NOT_CHOSEN = {"frontier", "by_heart_tuning", "minilm_updates", "opened", *TWINS.values()}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_CHOSEN])
@@ -581,18 +586,10 @@ REAL = {"minilm", "minilm_updates", "opened", "qr_voice", "voice_rates", "fronti
 REAL |= {"descendants_minilm", "minilm_tuning", "qr_voice_tuning", "descendants_minilm_tuning"}
 
 
-def marked(name):
-    """A record to make again, with the marks that say when."""
-    marks = [pytest.mark.slow]
-    if name in REAL:
-        marks.append(pytest.mark.assets)
-    return pytest.param(name, marks=marks)
-
-
 def check_again(name, keys):
     """Run an experiment for some keys: equal within the tolerance."""
     made = {key: experiments.run(name, key) for key in keys}
-    rows = experiments._by_key(experiments.read(name)["rows"])
+    rows = {key_of(row): row for row in experiments.read(name)["rows"]}
     assert rows.keys() >= made.keys()
     assert experiments.differences(rows, made, experiments.find(name)) == []
 
@@ -608,10 +605,14 @@ def test_a_run_comes_out_as_recorded(name):
     check_again(name, chosen(name, [QUICK[name]]))
 
 
-TRIED = [name for name in NAMES if "rates" in experiments.find(name).arguments]
+TRIED = []
+for name in NAMES:
+    if "rates" in experiments.find(name).arguments:
+        marks = [pytest.mark.slow, pytest.mark.assets] if name in REAL else [pytest.mark.slow]
+        TRIED.append(pytest.param(name, marks=marks))
 
 
-@pytest.mark.parametrize("name", [marked(name) for name in TRIED])
+@pytest.mark.parametrize("name", TRIED)
 def test_one_seed_comes_out_as_recorded(name):
     methods = list(experiments.find(name).arguments["rates"])
     if name in REAL or name.endswith("_tuning"):
