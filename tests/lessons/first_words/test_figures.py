@@ -52,21 +52,6 @@ def test_who_speaks_at_the_lowest_scale(first, who, middle):
     assert checks.who_speaks([first, "Good day!", "Arrr!"], [-1, middle, 1]) == who
 
 
-@pytest.mark.parametrize(
-    ("asked", "given", "message"),
-    [
-        ("likelier", ("wolf", 1.0), "must be one of grimm, pirate, got 'wolf'"),
-        ("likelier", ("grimm", 7.0), "must be one of -1.0, "),
-        ("likelier", ("grimm", 1.0, "sagas"), "must be one of "),
-        ("at_minus_one", ("sung", "grimm"), "what must be one of ended, pictures, got 'sung'"),
-        ("at_minus_one", ("ended", "wolf"), "must be one of grimm"),
-    ],
-)
-def test_what_was_not_measured_is_refused(asked, given, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        getattr(figures, asked)(*given)
-
-
 @pytest.mark.seconds
 @pytest.mark.assets
 def test_a_number_of_the_model_that_changes_is_seen():

@@ -1,4 +1,4 @@
-"""What the lesson compares: cuts that add up, strips that PEFT adds alike, small runs."""
+"""What the lesson compares: cuts that add up, strips that PEFT adds alike."""
 
 import numpy as np
 import pytest
@@ -115,66 +115,6 @@ def test_an_intruder_resembles_no_direction_of_the_weight():
     assert found.tolist() == pytest.approx(best)
     nearest = experiments.cut_to(torch.from_numpy(W), 2)
     np.testing.assert_allclose(nearest, lowrank.best_approximation(W, 2), atol=1e-9)
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_a_small_voice_is_cut_and_another_is_taught(tiny_run):
-    row = tiny_run("surgery", 1, answers=2)
-    for voice, cuts in row["cuts"].items():
-        assert cuts["all"][voice] < cuts["knob 0.5"][voice] < cuts["none"][voice]
-        assert len(row["sizes"][voice]) == 14
-    none = row["cuts"]["grimm"]["none"]["grimm"]
-    for taught in row["taught"].values():
-        assert taught["grimm"] < none
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_strips_of_one_start_hold_a_multiple_of_the_updates(tiny_run):
-    row = tiny_run("two_voices", 1, answers=2)
-    assert min(row["alike"]) > 0.99
-    assert row["multiple"]["strips"] == pytest.approx(2, abs=0.1)
-    assert row["multiple"]["strips, turned 0"] < 1.5
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_scaled_by_one_a_part_is_whole(few):
-    row = experiments.opened("r=8", 1e-2, 0, **few, scales=(1.0,), ranks=(8,))
-    assert row["cut"] == [row["all"]]
-    for values in row["scaled"].values():
-        assert values == [row["all"]]
-    for update, held, most in row["between"]:
-        assert 0 < held < most
-        assert update > 0
-    for who in ("intruders", "strangers"):
-        counts = np.array([*row[who].values()])  # (ε, k)
-        assert (np.diff(counts, axis=0) >= 0).all()
-        assert (np.diff(counts, axis=1) >= 0).all()
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_adapters_of_one_seed_begin_with_the_same_directions(few):
-    """In the first matrix: what is drawn for the others then depends on the rank."""
-    row = experiments.alike(0, posts=few["posts"], partners=("same", "other strips"))
-    chance = [64 / 384] * 3
-    for words, first in {"same": 1, "other strips": 64 / 384}.items():
-        overlaps = [phi[7][6] for phi in row["untrained"][words]]
-        assert overlaps == pytest.approx([first, *chance], abs=0.05)
-
-
-def test_the_voices_of_the_first_seed_are_those_that_ship():
-    """What a record has of a voice as it is, is what the record of the voices has."""
-    surgery, merged = (read(name)["rows"][0] for name in ("surgery", "requantised"))
-    for voice, scales in read("voices")["rows"][0]["matrix"].items():
-        none, whole = scales["0.0"][voice], scales["1.0"][voice]
-        assert np.log(merged["base"]["said"][voice]) == pytest.approx(none, abs=2e-3)
-        assert np.log(merged["apart"][voice]["said"]) == pytest.approx(whole, abs=2e-3)
-        half = {"none": none, "all": whole, "knob 0.5": scales["0.5"][voice]}
-        for cut, loss in half.items():
-            assert surgery["cuts"][voice][cut][voice] == pytest.approx(loss, abs=2e-3)
 
 
 @pytest.mark.slow

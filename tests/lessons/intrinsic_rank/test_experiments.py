@@ -1,4 +1,4 @@
-"""The trial's experiments: what is chosen is what is reported; cuts; learning by heart."""
+"""The trial's experiments: cuts; learning by heart."""
 
 import math
 
@@ -10,39 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lora_edu.course.datasets import Digits, accuracy, mlp
-from lora_edu.course.experiments import find, results
 from lora_edu.course.intrinsic_rank import experiments as lab
-
-# Of these, each with the alpha or scale that the choosing seeds found best, runs are reported.
-BEST = {
-    "turned": [f"r={r}" for r in (1, 2, 4, 8, 16)],
-    "inverted": ["r=1", "r=4", "r=16"],
-    "patient": ["r=1", "r=16"],
-    "by_heart": ["width=64 r=1", "width=64 r=3", "width=256 r=1", "width=256 r=4"],
-}
-
-
-@pytest.mark.parametrize("name", BEST)
-def test_other_seeds_report_what_the_choosing_seeds_found_best(name):
-    tuning, report = results(f"{name}_tuning"), find(name).arguments["rates"]
-    for method in report.keys() & tuning["chosen"].keys():
-        assert float(tuning["chosen"][method]) in report[method], method
-    for words in BEST[name]:
-        tried = [method for method in tuning["search"] if method.rpartition(" ")[0] == words]
-        best = max(tried, key=lambda m: max(map(np.mean, tuning["search"][m].values())))
-        assert best in report
-    seeds, choosing = ({row["seed"] for row in of["rows"]} for of in (results(name), tuning))
-    assert len(seeds) == 20
-    assert not seeds & choosing
-
-
-def test_a_run_on_another_task_reports_cuts_of_full_fine_tuning_only():
-    short = {"cuts": (1, 64), "training": {"epochs": 1, "size": 64}}
-    short["pretraining"] = {**lab.PRETRAINING, "epochs": 1, "widths": (64, 8, 8, 10)}
-    row = lab.turned("full", 1e-3, 0, **short)
-    assert row["cut"][1] == row["cut_by_outputs"][1] == row["test"]  # all directions are left
-    assert "cut" not in lab.turned("r=2 alpha=2", 1e-3, 0, **short)
-
 
 # -- cuts -----------------------------------------------------------------------------------------
 

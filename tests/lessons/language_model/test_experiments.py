@@ -32,48 +32,6 @@ def test_an_invented_fact_has_a_twin_of_its_kind_and_another_name():
         assert key not in farther + thing
 
 
-@pytest.mark.seconds
-@pytest.mark.assets
-@pytest.mark.parametrize(
-    ("name", "key", "arguments"),
-    [
-        ("voice_rates", ("grimm", 1e-3, 100), {"questions": 3}),
-        ("voices", (1,), {"scales": (0.0, 1.0)}),
-        ("frontier", ("r=4, own answers", 1e-3, 1), {}),
-        ("frontier", ("full, q and v", 1e-3, 1), {}),
-        ("endless", (1,), {}),
-        ("ranks", (1,), {}),
-        ("taught_facts", (1,), {"max_tokens": 4}),
-    ],
-)
-def test_a_run_on_a_small_model_returns_what_is_recorded(tiny_run, name, key, arguments):
-    row = tiny_run(name, *key, **arguments)
-    if name == "voices":
-        for voice, scales in row["matrix"].items():
-            assert scales["1.0"][voice] < scales["0.0"][voice]
-    if name == "frontier":
-        assert len(row["own"]) == 3
-        assert row["validation"] == -row["voice"][2] > -row["voice"][0]
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_what_has_learned_on_four_bits_is_better_there(tiny_run):
-    loss = tiny_run("four_bit_base", 1)["loss"]
-    assert loss["float32, learned"]["grimm"] < loss["float32, none"]["grimm"]
-    assert loss["NF4, learned"]["grimm"] < loss["NF4, none"]["grimm"]
-    assert loss["NF4, none"] != loss["float32, none"]
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_who_imitates_makes_likelier_and_who_prefers_tells_apart(tiny_run):
-    steps = tuple(read("shorter")["arguments"]["steps"])
-    row = tiny_run("shorter", 1, steps=steps, max_tokens=4, lr=3e-3)
-    assert row["chosen"]["imitation, 40"] > 0
-    assert row["prefers"]["DPO, 40"] > 0.5
-
-
 @pytest.mark.slow
 @pytest.mark.assets
 @torch.no_grad()

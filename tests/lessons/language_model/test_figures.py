@@ -1,53 +1,10 @@
-"""The checks' unusual right answers, the blind test, a QR code, and what the figures show."""
-
-import math
+"""The blind test, boxes of tokens, and a QR code."""
 
 import numpy as np
 import pytest
 
 from lora_edu.course import qr
 from lora_edu.course.language_model import checks, figures
-
-MASKED = -100
-
-
-def by_a_loop(question, answer, end):
-    ids = [*question, *answer, end]
-    return ids, [token if i >= len(question) else MASKED for i, token in enumerate(ids)]
-
-
-def by_a_copy(question, answer, end):
-    ids = [*question, *answer, end]
-    labels = np.array(ids)
-    labels[: len(question)] = MASKED
-    return [ids, labels]
-
-
-def by_a_product(log_p, labels):
-    some = [math.exp(one) for one, label in zip(log_p, labels, strict=True) if label != MASKED]
-    return np.float32(math.prod(some) ** (-1 / len(some)))
-
-
-def with_a_flag(ids, asked, pad):
-    labels, over = [], False
-    for i, token in enumerate(ids):
-        labels.append(MASKED if i < asked or over else token)
-        over = over or (i >= asked and token == pad)
-    return tuple(labels)
-
-
-@pytest.mark.parametrize(
-    ("check", "answer"),
-    [
-        (checks.check_example, by_a_loop),
-        (checks.check_example, by_a_copy),
-        (checks.check_perplexity, by_a_product),
-        (checks.check_labels, with_a_flag),
-    ],
-)
-def test_a_right_answer_may_be_written_otherwise(check, answer, capsys):
-    check(answer)
-    assert "OK" in capsys.readouterr().out
 
 
 def test_a_blind_test_gives_each_a_third_and_letters_say_whose_an_answer_is(capsys):
@@ -78,21 +35,6 @@ def test_each_token_is_a_box_and_those_learned_are_filled():
     assert [box.get_text() for box in boxes[:4]] == ["<|im_end|>", "⏎", "Who", "␣is"]
     filled = [box.get_bbox_patch().get_facecolor() != (1, 1, 1, 1) for box in boxes]
     assert filled == [label != -100 for label in labels]
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: figures.perplexities("wolf"), "must be one of grimm, pirate, got 'wolf'"),
-        (lambda: figures.perplexities("grimm", 7), "must be one of .*, got '7.0'"),
-        (lambda: figures.trade("half"), "way must be one of .*, LoRA, scale, got 'half'"),
-        (lambda: figures.lengths("PPO", "tokens"), "must be one of DPO, 10, .*, got 'PPO, 10'"),
-        (lambda: figures.in_a_code("pirate", "merged"), "must be one of none, learned"),
-    ],
-)
-def test_unknown_names_are_refused(call, says):
-    with pytest.raises(ValueError, match=says):
-        call()
 
 
 @pytest.mark.parametrize("text", ["own", "prose", "facts"])

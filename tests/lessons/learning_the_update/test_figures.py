@@ -1,8 +1,5 @@
 """The figures and the records: what they show, against theory and against torch."""
 
-import re
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -57,24 +54,6 @@ def test_the_directions_light_up_when_theory_says_and_spare_ones_never():
     assert numbers["heights"][-1, :3] == pytest.approx([3, 2, 1], rel=0.01)
 
 
-@pytest.mark.parametrize("r", [1, 2, 3, 5, 7])
-def test_a_frame_shows_the_strips_their_product_and_the_heights(r):
-    numbers = figures.lighting_up(r)
-    assert len(numbers["half"]) == len(numbers["theory"]) == min(r, 3)
-    assert numbers["captions"][-1].endswith(f"{min(r, 3)} of 3 lit")
-    assert len(numbers["frames"]) <= 24
-    fig = plt.figure(figsize=figures.FRAME)
-    figures._strips_and_heights(fig, numbers)(12)
-    flat, tall, square, hidden, chart = fig.axes
-    A, B, product = (np.array(ax.images[0].get_array()) for ax in (flat, tall, square))
-    assert (A.shape, B.shape) == ((r, 60), (40, r))
-    assert product == pytest.approx(B @ A)
-    assert np.array(hidden.images[0].get_array()) == pytest.approx(figures.hidden_word())
-    step, heights = chart.lines[-1].get_data()
-    assert set(step) == {numbers["frames"][12]}
-    assert heights == pytest.approx(np.linalg.svd(product, compute_uv=False)[:r], abs=1e-9)
-
-
 def test_what_has_not_lit_up_at_the_end_is_not_counted():
     numbers = figures.lighting_up(5, 1e-6)
     assert numbers["half"][2] == 1201
@@ -86,26 +65,6 @@ def test_nothing_shoots_off_at_the_bounds(r):
     heights = figures.lighting_up(r, 5, 0.02, 300)["heights"]
     assert np.isfinite(heights).all()
     assert heights.max() < 4
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("r", 0, "r must be from 1 to 1000, got 0"),
-        ("r", 2.5, "r must be an integer, got 2.5"),
-        ("r", True, "r must be an integer, got True"),
-        ("start", 0.0, "start must be from 1e-09 to 5, got 0.0"),
-        ("start", 6.0, "start must be from 1e-09 to 5, got 6.0"),
-        ("start", float("nan"), "start must be from 1e-09 to 5, got nan"),
-        ("start", "small", "start must be a number, got 'small'"),
-        ("lr", 1.0, "lr must be from 1e-06 to 0.02, got 1.0"),
-        ("steps", 0, "steps must be from 1 to 100000, got 0"),
-    ],
-)
-def test_a_film_that_shows_nothing_is_refused(name, value, message):
-    error = TypeError if "must be a" in message else ValueError
-    with pytest.raises(error, match=re.escape(message)):
-        figures.lighting_up(**{name: value})
 
 
 # -- the record -----------------------------------------------------------------------------------
