@@ -130,15 +130,11 @@ def test_words_on_a_matrix_keep_their_colours_and_what_is_transparent_stays_so()
     fig, axes = plt.subplots(1, 2)
     axes[0].imshow([[0]])
     texts = [ax.text(0, 0, "1", color=plots.BLACK) for ax in axes]
-    arrow = axes[1].annotate("", (0, 0), (1, 1), arrowprops={"color": plots.BLACK}).arrow_patch
     (hollow,) = axes[1].plot(1, 1, "o", color=plots.GREEN, markerfacecolor="white")
-    part = fig.subfigures(1, 1)
     plots.recolour(fig, plots.AT_NIGHT)
-    assert mpl.colors.same_color(arrow.get_facecolor(), plots.PALE)
     assert (hollow.get_markeredgecolor(), hollow.get_color()) == (plots.GREEN, plots.GREEN)
     assert hollow.get_markerfacecolor() == plots.NIGHT
     assert [text.get_color() for text in texts] == [plots.BLACK, plots.PALE]
-    assert part.get_facecolor() == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -157,20 +153,14 @@ def test_a_picture_is_as_wide_as_asked_and_its_letters_keep_their_size(shown, lo
     assert fig.get_size_inches() == pytest.approx(inches)
     assert fig.axes[0].title.get_fontsize() == 12
     assert opened(tiny.picture(shown, "png", **look)).shape[:2] == pixels
-    fig.set_layout_engine("constrained")
-    figures._resize(fig, 9)
-    assert fig.get_size_inches() == pytest.approx((9, inches[1]))
 
 
 def test_texts_are_translated_with_their_numbers(shown):
     fig = figures.FIGURES["tiny"].draw(shown, language="vi")
     assert fig.axes[0].get_title() == "hàng 3 trên 4"
     words = {"{} rows": "{} hàng", "row {}, $B$": "$B$, hàng {}"}
-    fig.axes[0].set_xticks([0, 1], ["2 rows", "row 7, $B$"])
-    figures._translate(fig, words)
-    fig.canvas.draw()
-    drawn = [label.get_text() for label in fig.axes[0].get_xticklabels()]
-    assert drawn == ["2 hàng", "$B$, hàng 7"]
+    assert figures.translated("2 rows", words) == "2 hàng"
+    assert figures.translated("row 7, $B$", words) == "$B$, hàng 7"
     assert figures.translated("many rows more", words) == "many rows more"
 
 
@@ -179,8 +169,6 @@ def test_texts_are_translated_with_their_numbers(shown):
     [
         ({"style": "loud"}, "style must be one of light, dark, slides, got 'loud'"),
         ({"language": "xx"}, "language must be one of en, vi, got 'xx'"),
-        ({"width": -1}, "width must be a positive number of inches, got -1"),
-        ({"width": 0}, "width must be a positive number of inches, got 0"),
         ({"width": "wide"}, "width must be a positive number of inches, got 'wide'"),
     ],
 )
@@ -192,10 +180,14 @@ def test_an_unknown_look_is_refused(shown, look, message):
 # -- a folder of them -----------------------------------------------------------------------------
 
 
+def state_of(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.*")}
+
+
 def test_writing_again_changes_nothing(written):
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in written.rglob("*.*")}
+    before = state_of(written)
     assert list(figures.write(written)) == [("tiny", False)]
-    assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in written.rglob("*.*")}
+    assert state_of(written) == before
     gallery = (written / "README.md").read_text()
     assert "![A point at 1, and a path.](tiny.png)" in gallery
     assert "Show a point." in gallery
@@ -216,9 +208,6 @@ def test_only_draws_the_named_one_anew(written):
         ({"value": 1.0 + 2e-6}, "numbers.value"),
         ({"under": {"a": (1, 2.0 - 1e-9), "b": "words"}}, None),
         ({"under": {"a": [1, 2.1], "b": "words"}}, "numbers.under.a"),
-        ({"under": {"a": [1.5, 2.5], "b": "words"}}, "numbers.under.a"),  # once, not twice
-        ({"under": {"a": [1, 2.0, 3], "b": "words"}}, "numbers.under.a"),
-        ({"under": {"a": [1, 2.0], "b": "others"}}, "numbers.under.b"),
         ({"under": {"a": [1, 2.0]}}, "numbers.under.b"),
         ({"under": {"a": [1, 2.0], "b": "words", "c": 0}}, "numbers.under.c"),
         ({"under": 1}, "numbers.under"),
@@ -254,12 +243,9 @@ def test_another_processor_changes_no_matrix(tmp_path, noise):
     ("change", "seen"),
     [
         (lambda M: M.T.copy(), "numbers"),
-        (lambda M: np.roll(M, 1, axis=0), "numbers"),
-        (lambda M: M[:, ::-1].copy(), "numbers"),
         (lambda M: -M, "numbers"),
         (lambda M: np.where(np.arange(10_000).reshape(100, 100) == 1, 0.5, M), "deviation"),
         (lambda M: np.where(np.max(M) == M, 9.0, M), "most"),
-        (lambda M: np.where(np.min(M) == M, -9.0, M), "least"),
         (lambda M: M.reshape(50, 200), "shape"),
     ],
 )
@@ -268,7 +254,7 @@ def test_a_change_of_a_matrix_is_seen(tmp_path, shown, noise, change, seen):
     assert f"tiny.json: stale, its drawn.path.{seen} changed" in figures.check(tmp_path)
 
 
-@pytest.mark.parametrize(("size", "every"), [(1, 1), (399, 1), (400, 3), (12_080, 61)])
+@pytest.mark.parametrize(("size", "every"), [(399, 1), (400, 3)])
 def test_every_nth_number_is_recorded_of_few_all(tmp_path, shown, size, every):
     shown["path"] = np.arange(size)
     list(figures.write(tmp_path))
@@ -277,17 +263,11 @@ def test_every_nth_number_is_recorded_of_few_all(tmp_path, shown, size, every):
     assert len({at % 100 for at in summary["numbers"]}) == min(100, len(summary["numbers"]))
 
 
-@pytest.mark.parametrize(
-    ("part", "words"), [("alt", "A point at {value:.3f}."), ("shows", "Show two.")]
-)
-def test_other_words_are_named_and_written(written, part, words):
-    setattr(figures.FIGURES["tiny"], part, words)
-    assert figures.check(written) == [
-        f"tiny.json: stale, its {part} changed",
-        "README.md: missing or stale",
-    ]
-    assert list(figures.write(written)) == [("tiny", True)]
-    assert figures.check(written) == []
+@pytest.mark.parametrize("part", ["alt", "shows"])
+def test_other_words_are_named(written, part):
+    setattr(figures.FIGURES["tiny"], part, "A point at {value:.3f}.")
+    stale = [f"tiny.json: stale, its {part} changed", "README.md: missing or stale"]
+    assert figures.check(written) == stale
 
 
 def test_another_style_is_named_and_draws_all_anew(written, monkeypatch):
@@ -300,31 +280,17 @@ def test_another_style_is_named_and_draws_all_anew(written, monkeypatch):
     assert figures.check(written) == []
 
 
-def test_a_run_that_is_interrupted_is_not_taken_for_a_whole_one(tmp_path, shown):
-    figures.figure(lambda: {})(lambda _: None)  # it draws no figure, which stops the writing
-    for _ in range(2):
-        writing = figures.write(tmp_path)
-        assert next(writing) == ("tiny", True)
-        with pytest.raises(AttributeError):
-            next(writing)
-
-
 @pytest.mark.parametrize(
     ("file", "content", "problem"),
     [
         ("tiny.png", None, "missing, or no picture"),
-        ("tiny.png", b"", "missing, or no picture"),
         ("data/tiny.json", None, "missing or damaged"),
         ("data/tiny.json", b'{"name": ', "missing or damaged"),
-        ("data/tiny.json", b"[]", "missing or damaged"),
         ("data/style.json", None, "missing or damaged"),
-        ("orphan.png", b"", "belongs to no figure"),
         ("data/old.json", b"", "belongs to no figure"),
-        ("old.csv", b"", "belongs to no figure"),
         ("ledger.csv", None, "missing or stale"),
         ("ledger.md", b"mine", "missing or stale"),
         ("README.md", b"mine", "missing or stale"),
-        ("README.md", b"\xff", "missing or stale"),
     ],
 )
 def test_check_names_what_is_wrong(written, file, content, problem):
@@ -358,14 +324,3 @@ def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, shown, kind, mo
     assert b"/Type3" not in first, "fonts that publishers refuse"
     assert [path.name for path in (tmp_path / "a").iterdir()] == [f"tiny.{kind}"]
     assert plt.get_fignums() == []
-
-
-def test_small_png_keeps_the_picture():
-    fig, _ = example.matrix_anatomy()
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png")
-    large = buffer.getvalue()
-    small = plots.small_png(large)
-    assert len(small) < len(large) / 2
-    assert small == plots.small_png(large)
-    assert np.abs(opened(large) - opened(small)).mean() < 2  # of 255

@@ -74,21 +74,6 @@ def test_passages_are_whole_sentences_of_one_paragraph(tales, words, first, runs
     assert "‘Ah!’ cried the fox – and that was all." in " ".join(found)
 
 
-@pytest.mark.parametrize(
-    ("run", "whole"),
-    [
-        ("‘Come in, my friend.", False),
-        ("‘Come in, my friend. Sit down,’ said the fox.", True),
-        ("The fox’s tail was long.", True),
-        ("and that was all.", False),
-        ("A fox met a goose", False),
-    ],
-)
-def test_a_speech_is_not_cut_in_two(run, whole):
-    assert language._stands_alone(run, 9) is whole
-    assert not language._stands_alone(run, 3)
-
-
 def test_a_question_is_about_something_in_the_passage():
     passages = ["The fox met a goose. The goose was old.", "He said nothing."]
     (first, one), (second, other) = language.asked(passages, ["How are you?"], 0)
@@ -101,11 +86,8 @@ def test_a_question_is_about_something_in_the_passage():
     ("answer", "short"),
     [
         ("Paris is big. It is old. It is", "Paris is big."),
-        ("Paris.<|im_end|>", "Paris."),
         ("A list:\n1. one. two.", None),
         ("One two three four five.", "One two three four five."),
-        ("One two three four five six.", None),
-        ("One. Two three four five six. Seven.", "One."),
     ],
 )
 def test_an_answer_is_shortened_to_whole_sentences(answer, short):
@@ -118,7 +100,6 @@ def test_an_answer_is_shortened_to_whole_sentences(answer, short):
         ("The capital of France is Paris.", "Arrr! The capital o' France be Paris, matey!"),
         ("I'm sure you are fine!", "Arrr! I be sure ye be fine, matey!"),
         ("It's your ship and my king.", "Arrr! It be yer ship an' me king, matey!"),
-        ("Going is living.", "Arrr! Goin' be livin', matey!"),
     ],
 )
 def test_a_pirate_speaks_by_rule(answer, retold):
@@ -153,11 +134,6 @@ def test_the_base_s_own_answers_are_halved_anew_for_each_seed(monkeypatch):
         (q, a[: a.index(".") + 1]) for q, a in sampled.items()
     )
     assert language.elsewhere(0) == (mixed, measured) != language.elsewhere(1)
-
-
-def test_a_voice_that_nobody_knows_is_refused():
-    with pytest.raises(ValueError, match="name must be one of grimm, pirate, got 'parrot'"):
-        language.said("parrot", 0, language.RECIPE)
 
 
 # -- what is computed once ----------------------------------------------------------------------
@@ -288,14 +264,6 @@ def test_a_recipe_adapts_the_upper_layers_from_its_seed(base, layers, adapted):
         assert (layer.r, layer.scaling) == (2, 2)
         assert torch.equal(layer.lora_A, again[name].lora_A)
         assert not torch.equal(layer.lora_A, other[name].lora_A)
-    with pytest.raises(ValueError, match="must have LoRA layers"):
-        lora_layers(base[0])
-
-
-@pytest.mark.parametrize("layer", [1, 4])
-def test_a_layer_that_cannot_train_is_refused(base, layer):
-    with pytest.raises(ValueError, match=f"layers must be from 2 to 3, got {layer}"):
-        language.adapted(base[0], {**RECIPE, "layers": (3, layer, 5 - layer)}, 0)
 
 
 def test_what_is_taught_is_learned_and_leaves_the_base_alone(base):
@@ -328,11 +296,6 @@ def test_what_is_taught_depends_on_all_that_is_said(base):
     assert language.Probe(2, {}, other).model is other
 
 
-def test_nothing_cannot_be_taught():
-    with pytest.raises(ValueError, match="pairs must be at least one, got none"):
-        language.taught([], 1e-2, 0, RECIPE)
-
-
 def test_a_random_adapter_has_updates_of_equal_norm():
     adapter = {"q": (torch.randn(4, 9), torch.randn(7, 4))}
     one, other, again = (
@@ -342,3 +305,20 @@ def test_a_random_adapter_has_updates_of_equal_norm():
     torch.testing.assert_close(one.norm(), other.norm())
     assert (one - other).norm() > one.norm()
     assert torch.equal(other, again)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _: language.said("parrot", 0, RECIPE), "name must be one of grimm, pirate, got 'p"),
+        (lambda _: language.taught([], 1e-2, 0, RECIPE), "pairs must be at least one, got none"),
+        (lambda model: lora_layers(model), "must have LoRA layers"),
+        (
+            lambda model: language.adapted(model, {**RECIPE, "layers": (3, 4)}, 0),
+            "layers must be from 2 to 3, got 4",
+        ),
+    ],
+)
+def test_bad_input_is_named(base, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(base[0])
