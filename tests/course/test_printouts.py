@@ -21,22 +21,15 @@ REAL = {  # a printout, and what must be among the usual ways
     # A base in 4 bits, two numbers in one.
     "trainable params: 8650752 || all params: 10597552128 || trainable%: 0.08162971878329976":
         "gpt-neox-20b: LoRA r = 8 on query_key_value",
-    "trainable params: 540,672 || all params: 494,573,440 || trainable%: 0.1093":
-        "qwen2.5-0.5b: LoRA r = 8 on q_proj, v_proj",
-    UNSLOTH: f"qwen3-4b: LoRA r = 16 on {ALL}",
     # Colours; then a line break, and no commas.
     "Trainable parameters = \x1b[1m33,030,144\x1b[0m of 4,055,498,240 (0.81% trained)":
         f"qwen3-4b: LoRA r = 16 on {ALL}",
     "trainable params: 33030144 ||\nall params: 4055498240 || trainable%:0.8145":
         f"qwen3-4b: LoRA r = 16 on {ALL}",
-    "Trainable parameters = 207,093,760 of 70,760,800,256 (0.29% trained)":
-        f"llama-3.3-70b: LoRA r = 16 on {ALL}",
     "Number of trainable parameters = 41,943,040": f"llama-3.1-8b: LoRA r = 16 on {ALL}",
     "Number of trainable parameters = 124,439,808": "gpt2: all of its parameters",
     "trainable params: 151,060,480 || all params: 6,889,476,096":
         f"llama-2-7b: LoRA r = 8 on {ALL}, lm_head trained",
-    "trainable params: 2,558,525,440 || all params: 9,296,941,056":
-        f"llama-2-7b: LoRA r = 1024 on {ALL}",
     "Trainable parameters: 0.484% (2.884M/596.050M)":
         f"qwen3-0.6b: LoRA r = 8 on {ALL} in 16 layers",
     "294 K     Trainable params\n124 M     Non-trainable params\n124 M     Total params":
@@ -55,14 +48,8 @@ ALTERED = [
         "all is mistral-7b-v0.1 alone: nothing was added",
     ),
     ("trainable params: 10 || all params: 5", printouts.FAILS, "more is trainable than there is"),
-    ("trainable params: 0 || all params: 0 || trainable%: 0", printouts.FAILS, "more is trainable"),
-    ("trainable params: 5,117,050,880 || all params: 11,855,466,496", printouts.OPEN, "no usual"),
-    # True printouts of PEFT that are not of the catalogue, or of what is not looked for.
-    ("trainable params: 159,744 || all params: 1,235,974,144", printouts.OPEN, "no usual way"),
+    # A true printout of PEFT that is not of the catalogue.
     ("trainable params: 397,056 || all params: 124,734,720", printouts.OPEN, "of no model"),
-    ("trainable params: 1,126,400 || all params: 1,101,174,784", printouts.OPEN, "of no model"),
-    ("trainable params: 296,450 || all params: 109,780,228", printouts.OPEN, "of no model"),
-    ("trainable params: 327,680 || all params: 1,236,142,080", printouts.OPEN, "no usual way"),
 ]  # fmt: skip
 
 
@@ -98,10 +85,6 @@ def test_an_altered_or_unknown_printout_does_not_hold_and_says_why(text, word, w
             "Trainable parameters: 0.484% (2.884M/596.050M)",
             "all (MLX counts no adapter): the base of qwen3-0.6b",
         ),
-        (
-            "trainable params: 124,439,808 || all params: 124,439,808",
-            "everything trains: the base of gpt2",
-        ),
     ],
 )
 def test_the_base_that_is_left_is_named(text, finding):
@@ -118,30 +101,21 @@ def test_every_way_gives_the_count_and_what_people_do_comes_first():
         assert (counted.trainable, counted.all) == (9_175_040, 3_221_924_864)
 
 
-@pytest.mark.parametrize(("count", "known"), [("294,912", True), ("294,913", False)])
-def test_of_a_trainable_count_alone_only_usual_ways_are_told(count, known):
-    judgement = judged(f"Number of trainable parameters = {count}")
-    assert judgement.verdict == (printouts.HOLDS if known else printouts.OPEN)
-    assert judgement.findings == []
-    assert bool(judgement.ways) is known
+def test_of_a_trainable_count_alone_only_usual_ways_are_told():
+    judgement = judged("Number of trainable parameters = 294,912")
+    assert (judgement.verdict, judgement.findings) == (printouts.HOLDS, [])
+    assert judgement.ways
     assert all(way.usual for way in judgement.ways)
+    assert judged("Number of trainable parameters = 294,913").verdict == printouts.OPEN
 
 
-def test_several_are_read_in_their_order_and_text_between_is_skipped():
+def test_several_are_read_in_their_order_and_a_long_log_in_seconds():
     text = f"{'x' * 10_000}Number of trainable parameters = 5\n{LLAMA}\n{UNSLOTH}"
     assert [found.tool for found in printouts.read(text)] == ["Trainer", "PEFT", "Unsloth"]
-    with pytest.raises(ValueError, match="there is no printout such as"):
-        printouts.read("nothing trains here")
-
-
-def test_a_long_log_is_read_in_seconds():
     start = time.process_time()
-    with pytest.raises(ValueError, match="no printout"):
+    with pytest.raises(ValueError, match="there is no printout such as"):
         printouts.read("12 K Trainable params and 1,234,567 of them: 8\n" * 20_000 + "1" * 200_000)
     assert time.process_time() - start < 5
-
-
-# -- the command --------------------------------------------------------------------------------
 
 
 def test_the_command_judges_a_text_or_a_file(tmp_path, capsys):
@@ -163,20 +137,13 @@ def test_the_command_judges_a_text_or_a_file(tmp_path, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("more", "code", "said"),
-    [
-        ("", 0, ""),
-        (
-            "trainable params: 4.194.304 || all params: 0,0622\n", 1,
-            "not read: 1 of the places that say 'trainable param'\n",
-        ),
-    ],
-)  # fmt: skip
-def test_what_looks_like_a_printout_and_is_none_is_not_passed_over(
-    tmp_path, capsys, more, code, said
-):
+def test_what_looks_like_a_printout_and_is_none_is_not_passed_over(tmp_path, capsys):
     path = tmp_path / "log.txt"
-    path.write_text(f"{LLAMA}\nNon-trainable params: 3\n{more}", encoding="utf-8")
-    assert main(["ledger", "--check", str(path)]) == code
+    path.write_text(f"{LLAMA}\nNon-trainable params: 3\n", encoding="utf-8")
+    assert main(["ledger", "--check", str(path)]) == 0
+    assert capsys.readouterr().err == ""
+    unread = "trainable params: 4.194.304 || all params: 0,0622\n"
+    path.write_text(f"{LLAMA}\n{unread}", encoding="utf-8")
+    assert main(["ledger", "--check", str(path)]) == 1
+    said = "not read: 1 of the places that say 'trainable param'\n"
     assert capsys.readouterr().err == said
