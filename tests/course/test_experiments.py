@@ -346,16 +346,14 @@ def test_a_run_again_elsewhere_is_compared_with_the_record(tiny, tmp_path, capsy
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ({"x": 0.5}, {"x": 0.509}, None),
+        ({"x": 0.5, "n": 7}, {"x": 0.509, "n": 8}, None),
         ({"x": 0.5}, {"x": 0.52}, "x is 0.52, recorded was 0.5"),
-        ({"n": 7}, {"n": 8}, None),
         ({"n": 7}, {"n": 9}, "n is 9, recorded was 7"),
         ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, None),  # it dipped elsewhere
         ({"phi": [[0.1, 0.2], [0.3]]}, {"phi": [[0.1, 0.2], [0.9]]}, "phi is 0.525, recorded was"),
         ({"a": [{"b": {"c": 0.1}}]}, {"a": [{"b": {"c": 0.4}}]}, "a.0.b.c is 0.4, recorded was"),
         ({"x": 0.5}, {"x": float("nan")}, "x is nan, recorded was 0.5"),
         ({"x": 0.5, "name": "a"}, {"x": 0.5}, "name is missing"),
-        ({"x": 0.5, "none": []}, {"x": 0.5, "none": []}, None),
     ],
 )
 def test_a_single_row_has_the_least_tolerance(old, new, why):
@@ -363,15 +361,6 @@ def test_a_single_row_has_the_least_tolerance(old, new, why):
     found = experiments.differences({(4,): old}, {(4,): new, (5,): {}}, entry)
     assert len(found) == (why is not None)
     assert why is None or found[0].startswith(f"4: {why}")
-
-
-@pytest.mark.parametrize(("ratio", "differ"), [(1.19, False), (1.21, True)])
-def test_a_measurement_says_what_of_it_is_compared(ratio, differ):
-    entry = experiments.Experiment("any", dict, 1, range(1), 0.1, ("ratio",))
-    old = {(): {"cases": [{"ratio": [1.1], "seconds": [3.0]}]}}
-    new = {(): {"cases": [{"ratio": [ratio], "seconds": [9.0]}]}}
-    line = f"the measurement: cases.0.ratio is {ratio}, recorded was 1.1"
-    assert experiments.differences(old, new, entry) == [line] * differ
 
 
 def runs(**methods):
@@ -398,6 +387,15 @@ def test_three_deviations_of_a_difference_over_seeds_are_a_tolerance(old, shift,
     assert bool(found) is differ
 
 
+def test_a_measurement_says_what_of_it_is_compared():
+    entry = experiments.Experiment("any", dict, 1, range(1), 0.1, ("ratio",))
+    old, new = ({(): {"cases": [{"ratio": [r], "seconds": [9 * r]}]}} for r in (1.1, 1.21))
+    line = "the measurement: cases.0.ratio is 1.21, recorded was 1.1"
+    assert experiments.differences(old, new, entry) == [line]
+    entry = experiments.Experiment("any", dict, 1, range(1), 0.12, ("ratio",))
+    assert experiments.differences(old, new, entry) == []
+
+
 def test_a_wild_recording_is_no_excuse_for_itself():
     entry = experiments.Experiment("any", dict, 1, range(3))
     even = runs(a=(0.2, 0.4, 0.6), b=(0.2, 0.4, 0.6), c=(0.2, 0.4, 0.6))
@@ -414,7 +412,6 @@ def test_a_wild_recording_is_no_excuse_for_itself():
     [
         (["experiments", "cold_fusion"], "no experiment is called 'cold_fusion'; there are "),
         (["experiments", "tiny", "--seeds", "four"], "must be such as 0-9 or 0,2,5-7, got 'four'"),
-        (["experiments", "tiny", "--seeds", "4-2"], "the smaller first, got '4-2'"),
         (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
         (["records", "tiny"], "there is no record tiny.json in "),
@@ -437,6 +434,9 @@ def test_a_damaged_record_is_one_line(tiny, tmp_path, capsys, text):
 
 
 def test_the_command_records_lists_and_exports(tiny, capsys):
+    assert main(["records"]) == 1
+    missing = ["tiny", "NOT RECORDED: run `lora-edu experiments tiny`"]
+    assert capsys.readouterr().out.rstrip().split(maxsplit=1) == missing
     assert main(["experiments", "--seeds", "0-1,4"]) == 0
     assert capsys.readouterr().out.split() == ["tiny", "recorded"]
     assert main(["records"]) == 0
@@ -449,18 +449,6 @@ def test_the_command_records_lists_and_exports(tiny, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 12
     assert list(rows[1].values()) == ["a", "2", "0", "0", "20.0", "[1, 0.0]"]
-
-
-def test_an_experiment_that_is_not_recorded_is_listed_and_the_others_too(tiny, capsys):
-    @experiments.experiment()
-    def another(seed):
-        return {"value": seed}
-
-    experiments.record("another")
-    assert main(["records"]) == 1
-    listed = capsys.readouterr().out.splitlines()
-    assert listed[0].split(maxsplit=1) == ["tiny", "NOT RECORDED: run `lora-edu experiments tiny`"]
-    assert listed[1].startswith("another ")
 
 
 def test_what_is_attached_lies_beside_the_record_and_is_not_written_over(tiny, tmp_path):

@@ -90,17 +90,6 @@ def test_a_strip_shows_its_moments_above_their_captions(grey):
     assert list(fig.get_size_inches()) == [2 * SIZE[0], SIZE[1] + films.CAPTION]
 
 
-def test_a_scene_of_one_matrix_shows_that_of_the_frame():
-    numbers = {"steps": np.arange(12.0).reshape(3, 2, 2)}
-    fig = plt.figure(figsize=(2.2, 2.2))
-    show = films.one_matrix("steps")(fig, numbers)
-    show(2)
-    (ax,) = fig.axes
-    assert ax.images[0].get_array().tolist() == [[8, 9], [10, 11]]
-    assert ax.images[0].get_clim() == (-1, 1)
-    assert np.allclose(ax.get_window_extent().bounds, (10, 10, 200, 200))
-
-
 def test_a_player_holds_each_frame_once_and_in_order_and_without_scripts_the_strip(grey):
     page = Page(films.player(grey, shades(5), scene, SIZE))
     assert page.captions == shades(5)["captions"]
@@ -148,19 +137,6 @@ def test_no_caption_breaks_out_of_a_player(grey):
     numbers = shades() | {"captions": ["a", HOSTILE, "c"], "moments": [0]}
     assert Page(films.player(grey, numbers, scene, SIZE)).captions == ["a", HOSTILE, "c"]
     assert "</" not in films.Path(films.__file__).with_suffix(".js").read_text(encoding="utf-8")
-
-
-def test_a_film_is_drawn_in_the_style_of_the_course(grey):
-    seen = []
-
-    def styled(stage, numbers):
-        seen.append(mpl.rcParams["axes.spines.top"])
-        return lambda i: seen.append(mpl.rcParams["axes.spines.top"])
-
-    with plt.rc_context({"axes.spines.top": True}):
-        films.player(grey, shades(), styled, SIZE)
-        assert mpl.rcParams["axes.spines.top"]
-    assert seen == [False] * 4
 
 
 def noisy(stage, numbers):

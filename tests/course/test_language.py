@@ -48,12 +48,6 @@ def tales(monkeypatch, tmp_path):
 # -- texts --------------------------------------------------------------------------------------
 
 
-def test_no_question_is_asked_twice_and_none_of_the_unseen_is_learned():
-    everything = [q for name in ("questions", "elsewhere", "unseen") for q in language.texts(name)]
-    assert len(everything) == len(set(everything)) == 140
-    assert len(language.texts("unseen")) == 20
-
-
 TWO = "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do you go?’"
 
 
@@ -174,14 +168,6 @@ def test_of_a_fact_only_the_last_word_counts(base):
     ids, labels = language.raw(fast, "The capital of France is Paris", last=True)
     assert fast.decode(ids) == "The capital of France is Paris"
     assert fast.decode([label for label in labels if label != -100]) == " Paris"
-
-
-def test_the_end_token_may_be_left_out(base):
-    (ids, labels), without = (
-        language.example(base[1], ("a", "b"), ends=ends) for ends in (True, False)
-    )
-    assert (ids[:-1], labels[:-1]) == without
-    assert labels[-1] == base[1].eos_token_id
 
 
 def marked(lengths):
