@@ -254,15 +254,6 @@ def test_a_change_of_a_matrix_is_seen(tmp_path, shown, noise, change, seen):
     assert f"tiny.json: stale, its drawn.path.{seen} changed" in figures.check(tmp_path)
 
 
-@pytest.mark.parametrize(("size", "every"), [(399, 1), (400, 3)])
-def test_every_nth_number_is_recorded_of_few_all(tmp_path, shown, size, every):
-    shown["path"] = np.arange(size)
-    list(figures.write(tmp_path))
-    summary = json.loads((tmp_path / "data" / "tiny.json").read_text())["drawn"]["path"]
-    assert (summary["every"], summary["numbers"]) == (every, list(range(0, size, every)))
-    assert len({at % 100 for at in summary["numbers"]}) == min(100, len(summary["numbers"]))
-
-
 @pytest.mark.parametrize("part", ["alt", "shows"])
 def test_other_words_are_named(written, part):
     setattr(figures.FIGURES["tiny"], part, "A point at {value:.3f}.")

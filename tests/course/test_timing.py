@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from lora_edu.course.timing import compare
+from lora_edu.course.timing import Timings, compare
 
 
 class Machine:
@@ -22,6 +22,12 @@ class Machine:
             self.now += seconds * (1 + self.drift * len(self.calls))
 
         return run
+
+
+def test_a_ratio_is_of_the_same_round():
+    timings = Timings({"a": [1, 2, 3, 4, 5], "b": [5, 4, 3, 2, 1]})
+    assert timings.quartiles("a") == (2, 3, 4)
+    assert timings.ratio("a", "b") == (0.5, 1, 2)  # of the rounds 1/5, 2/4, 3/3, 4/2, 5/1
 
 
 def test_samples_are_seconds_per_call():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from lora_edu.course.inside_the_update import figures
-from lora_edu.course.ledger import ledger
 
 
 @pytest.mark.parametrize(("share", "ahead"), [(0.75, 0), (1.0, 0.25)])
@@ -22,13 +21,3 @@ def test_chance_is_what_random_subspaces_have():
     rng = np.random.default_rng(0)
     V, W = (np.linalg.qr(rng.standard_normal((384, n)))[0] for n in (8, 64))
     assert figures.chance()[7, 6] == pytest.approx(np.sum((V.T @ W) ** 2) / 8, abs=0.04)
-
-
-@pytest.mark.parametrize("place", [0, 1])
-def test_table_7_is_that_of_the_ledger(place):
-    r, norms = list(figures.TABLE_7.items())[place]
-    of = {entry.id: entry.quantities for entry in ledger() if entry.id.startswith("A.T7.")}
-    factor = norms["update"] / norms["held"]
-    assert factor == pytest.approx(float(of["A.T7.ampl"][place].derived))
-    by_chance = figures.NORM * r / figures.WIDTH
-    assert by_chance == pytest.approx(float(of["A.T7.values"][place].derived))

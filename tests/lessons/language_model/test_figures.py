@@ -37,13 +37,6 @@ def test_each_token_is_a_box_and_those_learned_are_filled():
     assert filled == [label != -100 for label in labels]
 
 
-@pytest.mark.parametrize("text", ["own", "prose", "facts"])
-def test_a_circle_is_beaten_by_a_square_that_is_right_of_it_and_below(text):
-    squares, circles = (figures.trade(way, text).mean(1) for way in ("full", "LoRA"))
-    beaten = [any(s[0] > c[0] and s[1] < c[1] for s in squares) for c in circles]
-    assert figures.beaten(text) == sum(beaten)
-
-
 def test_the_code_of_the_record_is_drawn_and_a_reader_finds_its_bytes():
     zxingcpp = pytest.importorskip("zxingcpp")
     data = figures.voice_in_bytes()

@@ -15,16 +15,6 @@ def test_the_hidden_word_has_three_directions_of_strengths_3_2_and_1():
     assert np.linalg.svd(word, compute_uv=False)[:4] == pytest.approx([3, 2, 1, 0])
 
 
-def test_walks_end_in_a_valley_or_on_the_saddle():
-    numbers = figures.saddle.numbers()
-    opposite, at_0 = numbers["walks"][3], numbers["walks"][4]
-    assert not at_0.any()
-    assert np.abs(opposite[-1]).max() < 0.1
-    assert opposite[:, 0] == pytest.approx(-opposite[:, 1])
-    assert numbers["reached"] == pytest.approx([0, 0, 0, 0.5, 0.5], abs=0.01)
-    assert 20 < numbers["waited"] < numbers["steps"]
-
-
 # -- a film: each direction lights up at its time -------------------------------------------------
 
 

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from lora_edu import lowrank
-from lora_edu.course import plots
 from lora_edu.course.matrix_example import checks, figures
 
 
@@ -26,17 +24,6 @@ def test_the_flow_counts_the_work_of_each_way_and_ends_in_the_layers_output():
 
 
 # -- films ----------------------------------------------------------------------------------------
-
-
-def test_the_name_comes_nearer_with_each_direction_as_its_singular_values_say():
-    target = plots.letters("LEIF")
-    numbers = figures.a_name_by_its_directions.numbers(target)
-    for r, nearest in enumerate(numbers["nearest"], start=1):
-        assert np.allclose(nearest, lowrank.best_approximation(target, r))
-        off = np.linalg.norm(target - nearest) / np.linalg.norm(target)
-        assert numbers["missing"][r - 1] == pytest.approx(off, abs=1e-6)
-    assert numbers["captions"][1] == f"r = 2: {numbers['missing'][1]:.0%} off"
-    assert len(figures.a_name_by_its_directions.numbers(np.eye(5, 3))["captions"]) == 3
 
 
 @pytest.mark.seconds

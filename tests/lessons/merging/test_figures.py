@@ -8,15 +8,6 @@ from lora_edu.course.merging import figures
 from lora_edu.course.recorded import record
 
 
-def test_the_word_is_whole_then_gone():
-    numbers = figures.rounding()
-    np.testing.assert_allclose(numbers["arrived"][:10], 1, atol=0.01)
-    assert numbers["arrived"][-1] < 0.06
-    assert np.all(np.diff(numbers["still"]) >= 0)
-    word = numbers["delta"].ravel()
-    assert np.corrcoef(numbers["kept"][0].ravel(), word)[0, 1] > 0.9
-
-
 @pytest.mark.parametrize(("name", "u"), [("float16", 2**-11), ("bfloat16", 2**-8)])
 def test_the_error_of_16_bits_obeys_the_law(name, u):
     _, numbers = figures.what_arrives([name])

@@ -57,13 +57,3 @@ def test_a_turned_square_is_as_large_as_an_upright_one(angle):
     assert (drawn.min(), drawn.max()) == (0, 1)
     assert drawn.sum() == pytest.approx(50 * 50, rel=3e-3)
     assert figures.square(angle + 90) == pytest.approx(drawn, abs=0.07)
-
-
-def test_ranks_and_directions_are_those_of_the_square_at_each_angle():
-    numbers = figures.square_that_turns.numbers()
-    assert len(numbers["angles"]) == 24
-    assert (numbers["ranks"][0], numbers["within"][0]) == (1, 1)
-    for i in range(4, 24, 4):
-        drawn, within = figures.square(numbers["angles"][i]), numbers["within"][i]
-        assert numbers["ranks"][i] == np.linalg.matrix_rank(drawn)
-        assert relative_error(drawn, within) <= 0.01 < relative_error(drawn, within - 1)
