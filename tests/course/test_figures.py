@@ -97,9 +97,9 @@ def test_a_figure_has_finite_numbers_words_and_frames(name):
 
 
 @pytest.mark.parametrize("name", figures.load())
-def test_a_figure_can_be_drawn_dark_and_narrow(name):
+def test_a_figure_can_be_drawn_dark_and_narrow_and_in_vietnamese(name):
     entry = figures.FIGURES[name]
-    fig = entry.draw(entry.numbers(), style="dark", width=3.6)
+    fig = entry.draw(entry.numbers(), style="dark", width=3.6, language="vi")
     assert fig.get_figwidth() == pytest.approx(3.6)
     assert plots.BLACK not in [line.get_color() for line in fig.findobj(mpl.lines.Line2D)]
 

@@ -16,11 +16,6 @@ def weakest(A, B, r):
     return Vt[last], U[:, last] * S[last]
 
 
-def cut_apart(A, B, r):
-    low_A, low_B = (np.matmul(*cut(np.eye(M.shape[1]), M, r)[::-1]) for M in (A, B))
-    return cut(low_A, low_B, r)
-
-
 def cosines(A, B, i, j):
     first, second = (np.linalg.svd(M, full_matrices=False)[2] for M in (A, B))
     return first[:i] @ second[:j].T
@@ -51,7 +46,6 @@ CASES = {
             "that keeps the first rows of A": lambda A, B, r: (A[:r], B[:, :r]),
             "= σ^0.5, and not [44.739 31.773  9.09 ] = σ": lambda A, B, r: cut(A, B, r, power=0.5),
             "it holds the directions [4, 5, 6], counted from the strongest": weakest,
-            "cut the product, not A and B one by one": cut_apart,
             "its columns are none of the first columns of U": lambda A, B, r: (
                 cut(A, B, r)[0],
                 B[:, :r],
