@@ -78,3 +78,15 @@ def test_a_name_may_be_typed_with_its_tones_apart(name):
 def test_letters_that_cannot_be_drawn_are_refused(text, size, message):
     with pytest.raises(ValueError, match=message):
         plots.letters(text, size)
+
+
+def test_a_canvas_counts_in_cells_of_the_matrices():
+    canvas = plots.Canvas(20, 10)
+    canvas.place(np.zeros((5, 8)), 2, 1, limit=1)
+    canvas.place(np.zeros(6), 14, 1, limit=1, thick=3)
+    canvas.place(np.zeros(6), 18, 1, limit=1)
+    canvas.write("here", 5, 2)
+    boxes = [ax.get_position().bounds for ax in canvas.fig.axes if ax.images]
+    assert np.allclose(boxes, [(0.1, 0.1, 0.4, 0.5), (0.7, 0.1, 0.15, 0.6), (0.9, 0.1, 0.05, 0.6)])
+    assert canvas.fig.texts[0].get_position() == (0.25, 0.2)
+    assert list(canvas.fig.get_size_inches()) == pytest.approx([0.6, 0.3])
