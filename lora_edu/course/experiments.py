@@ -189,7 +189,7 @@ def results(name: str) -> dict[str, Any]:
         found["chosen"][method] = best
         found["runs"][method] = rates[best]
         found["mean"][method] = _over_seeds(statistics.fmean, rates[best])
-        found["std"][method] = _over_seeds(statistics.stdev, rates[best])
+        found["std"][method] = _over_seeds(_deviation, rates[best])
     return {**record, **found}
 
 
@@ -207,14 +207,13 @@ def _best(tried: Mapping[float, Sequence[Row]]) -> float:
 
 
 def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:
-    """Return a statistic of each column that holds a single number; NaN where it has none."""
-    found = {}
-    for column, value in rows[0].items():
-        if isinstance(value, (int, float)) and column not in KEYS:
-            values = [row[column] for row in rows]
-            alone = of is statistics.stdev and len(values) < 2
-            found[column] = math.nan if alone else round(of(values), 6)
-    return found
+    """Return a statistic of each column that holds a single number."""
+    single = [c for c, value in rows[0].items() if isinstance(value, (int, float))]
+    return {c: round(of([row[c] for row in rows]), 6) for c in single if c not in KEYS}
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, float, float]]:
@@ -226,15 +225,12 @@ def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, floa
     from scipy.stats import ttest_1samp  # of [course]: the figures are drawn without it
 
     tests: dict[Any, Any] = {name: ttest_1samp(values, 0) for name, values in gaps.items()}
-    adjusted, last = {}, 0.0
+    rows, last = {}, 0.0
     for i, name in enumerate(sorted(tests, key=lambda name: tests[name].pvalue)):
+        low, high = tests[name].confidence_interval()
         last = max(last, min(1.0, (len(tests) - i) * tests[name].pvalue))
-        adjusted[name] = last
-    rows = []
-    for name, test in tests.items():
-        low, high = test.confidence_interval()
-        rows.append((name, float(gaps[name].mean()), float(low), float(high), adjusted[name]))
-    return rows
+        rows[name] = (name, float(gaps[name].mean()), float(low), float(high), last)
+    return [rows[name] for name in gaps]
 
 
 def stale(name: str) -> str | None:
@@ -318,7 +314,10 @@ def record(
     new, part = folder / f"{name}.new.json", folder / f"{name}.part.json"
     if new.exists():
         raise ValueError(f"{new} waits: rename it to {name}.json if it is right, or delete it")
-    rows = _rows_of_part(entry, folder) if part.is_file() else {}
+    rows: dict[Key, Row] = {}
+    if part.is_file():  # of runs before an interruption, unless made with other arguments
+        content = read(f"{name}.part", folder)
+        rows = {} if _mismatch(content, entry) else _by_key(content["rows"])
     todo = [key for key in keys if key not in rows]
     how = {"desc": name, "unit": "run", "total": len(keys), "initial": len(keys) - len(todo)}
     with tqdm(**how, disable=not progress) as bar:
@@ -332,12 +331,6 @@ def record(
     else:
         part.unlink()
     return differ
-
-
-def _rows_of_part(entry: Experiment, folder: Path) -> dict[Key, Row]:
-    """Return the runs before an interruption: none if they were made with other arguments."""
-    content = read(f"{entry.name}.part", folder)
-    return {} if _mismatch(content, entry) else _by_key(content["rows"])
 
 
 def beside(name: str, folder: Path) -> str:
@@ -425,8 +418,10 @@ def _finish(entry: Experiment, rows: dict[Key, Row], folder: Path) -> list[str]:
             differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
         else:
             differ = differences(held, rows, entry)
-            rows = {**held, **rows}
-            made = [*_without(old["made"], seeds), *made]
+            rows = held | rows
+            for each in old["made"]:
+                each["seeds"] = [seed for seed in each["seeds"] if seed not in seeds]
+            made = [each for each in old["made"] if each["seeds"]] + made
     write_whole(path.with_suffix(".new.json") if differ else path, _text(entry, made, rows))
     return differ
 
@@ -453,12 +448,6 @@ def _made_now(seeds: list[int]) -> dict[str, Any]:
     versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
     today = datetime.now(timezone.utc).date().isoformat()
     return {"date": today, "versions": versions, "seeds": seeds}
-
-
-def _without(made: Iterable[Mapping[str, Any]], seeds: Sequence[int]) -> list[Mapping[str, Any]]:
-    """Leave these seeds out of what is said of how a record was made."""
-    rest = [{**each, "seeds": [s for s in each["seeds"] if s not in seeds]} for each in made]
-    return [each for each in rest if each["seeds"]]
 
 
 def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:
@@ -492,10 +481,8 @@ def attach(name: str, write: Callable[[Path], None]) -> str:
 
 
 def _hash_of_weights(folder: Path) -> str:
-    found = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
+    files = sorted(folder.glob("*.safetensors"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def run(name: str, key: Key, beside: Path | None = None) -> Row:
@@ -540,11 +527,10 @@ def _run_all(name: str, keys: Sequence[Key], jobs: int, beside: Path) -> Iterato
 def _end_with_the_parent() -> None:
     """Let this process end when its parent does, even if that is killed, and not before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
-    threading.Thread(target=_wait_for_the_parent, daemon=True).start()
+    parent: Any = multiprocessing.parent_process()
 
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
 
-def _wait_for_the_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "only a process of a pool has a parent"
-    parent.join()
-    os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()
