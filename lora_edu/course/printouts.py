@@ -8,7 +8,6 @@ counts. A line copied whole from another run holds; then the answer names that r
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -122,26 +121,37 @@ def judge(printout: Printout) -> Judgement:
     trainable, everything = printed_value(printout.trainable), printed_value(printout.all)
     if trainable > everything or everything == 0:
         return Judgement(FAILS, ["more is trainable than there is"], [], [])
+    rest = everything - trainable
     alone = [name for name in every if _gives(printout.all, _bases(name)[0])]
-    wrong = _wrong_share(printout)
+    wrong = _wrong_share(printout.trainable, printout.all, printout.share)
     if trainable == everything:
         left, models = "everything trains", alone
     elif printout.tool == "MLX":
         left, models = "all (MLX counts no adapter)", alone
     else:
-        left = f"all - trainable = {int(everything - trainable):,}"
-        models = [name for name in every if _is_base(name, printout)]
+        left = f"all - trainable = {int(rest):,}"
+        models = [  # a base in 4 bits counts as it is stored
+            name for name in every
+            if any(_gives(printout.all, base + trainable) for base in _bases(name))
+        ]  # fmt: skip
         if alone and not models:
             wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
     ways = _ways(models or every, printout, any_set=bool(models))
     usual = [way for way in ways if way.usual]
     findings = list(wrong)
     if models:
-        findings.append(f"{left}: the base of {', '.join(models)}{_stored(models[0], printout)}")
+        plain, packed = _bases(models[0])
+        stored = ", two numbers in a byte (4 bits)" if rest == packed != plain else ""
+        findings.append(f"{left}: the base of {', '.join(models)}{stored}")
         if not usual:
             findings.append("no usual way to the trainable (biases? some layers? other ones?)")
     elif not wrong:
-        findings.append(f"{left}: the base of no model of the catalogue; {_near(printout)}")
+        off = {name: int(_bases(name)[0] - rest) for name in every}
+        nearest = min(off, key=lambda name: abs(off[name]) / _bases(name)[0])
+        more = f"{abs(off[nearest]):,} {'more' if off[nearest] > 0 else 'fewer'}"
+        findings.append(
+            f"{left}: the base of no model of the catalogue; the nearest, {nearest}, has {more}"
+        )
     known = HOLDS if models and usual else OPEN
     return Judgement(FAILS if wrong else known, findings, ways, models)
 
@@ -156,52 +166,24 @@ def _ends(printed: str) -> tuple[Fraction, Fraction]:
     return value - half, value + half
 
 
-def _wrong_share(printout: Printout) -> list[str]:
+def _wrong_share(trainable: str, everything: str, printed: str | None) -> list[str]:
     """Say what is wrong with a printed share; nothing if it follows from the counts."""
-    assert printout.all is not None
-    if printout.share is None:
+    if printed is None:
         return []
-    (least, most), (low, high) = _ends(printout.trainable), _ends(printout.all)
-    share = Fraction(Decimal(printout.share))
-    exponent = Decimal(printout.share).as_tuple().exponent
-    assert isinstance(exponent, int)
-    digit = Fraction(10) ** max(exponent, -10)  # beyond it, floats round
-    if 100 * least / high - digit <= share <= 100 * most / low + digit:
+    (least, most), (low, high) = _ends(trainable), _ends(everything)
+    mantissa, _, exponent = printed.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
+    digit = Fraction(10) ** -min(decimals, 10)  # beyond it, floats round
+    if 100 * least / high - digit <= Fraction(printed) <= 100 * most / low + digit:
         return []
-    follows = 100 * printed_value(printout.trainable) / printed_value(printout.all)
-    return [f"the share must be {float(follows):.4f} %, and {printout.share} is printed"]
-
-
-def _is_base(name: str, printout: Printout) -> bool:
-    """Whether ``all`` is base + trainable of a model; a base in 4 bits counts as it is stored."""
-    assert printout.all is not None
-    trainable = printed_value(printout.trainable)
-    return any(_gives(printout.all, base + trainable) for base in _bases(name))
+    follows = 100 * printed_value(trainable) / printed_value(everything)
+    return [f"the share must be {float(follows):.4f} %, and {printed} is printed"]
 
 
 def _gives(printed: str, count: int | Fraction) -> bool:
     if printed[-1] in "KMB":
         return verdict(printed, count) != "differs"
     return printed_value(printed) == count
-
-
-def _left(printout: Printout) -> Fraction:
-    assert printout.all is not None
-    return printed_value(printout.all) - printed_value(printout.trainable)
-
-
-def _stored(name: str, printout: Printout) -> str:
-    """Say that a base is stored in 4 bits, if its count shows it."""
-    plain, packed = _bases(name)
-    return ", two numbers in a byte (4 bits)" if _left(printout) == packed != plain else ""
-
-
-def _near(printout: Printout) -> str:
-    """Say how far the base is from the nearest one."""
-    off = {name: int(_bases(name)[0] - _left(printout)) for name in counting.catalogue()}
-    nearest = min(off, key=lambda name: abs(off[name]) / _bases(name)[0])
-    more = "more" if off[nearest] > 0 else "fewer"
-    return f"the nearest, {nearest}, has {abs(off[nearest]):,} {more}"
 
 
 @lru_cache(None)
@@ -260,6 +242,8 @@ def _adapters(
     usual_sets = [*USUAL, linear.difference(*SAVED)]
     trained = sum(sides[last].whole for last in saved)
     names = [last for last in sides if last not in saved]
+    # MLX may adapt some of the last layers; None is all of them.
+    some = [n for n in (16, 8, 4) if n < blocks and printout.tool == "MLX"]
     for size in range(1, len(names) + 1):
         for chosen in itertools.combinations(names, size):
             usual = set(chosen) in usual_sets
@@ -267,7 +251,7 @@ def _adapters(
                 continue
             both = sum(sides[last].both for last in chosen)
             rows = sum(sides[last].rows for last in chosen)
-            for layers in _last_layers(printout, blocks) if usual else (None,):
+            for layers in [None, *some] if usual else [None]:
                 part = 1 if layers is None else Fraction(layers, blocks)
                 for method, more in (("lora", trained), ("dora", trained + rows * part)):
                     r = round((printed_value(printout.trainable) - more) / (both * part))
@@ -277,12 +261,6 @@ def _adapters(
                     if _gives(printout.trainable, r * both * part + more):
                         common = usual and (power_of_2 or r <= 64)
                         yield Way(name, method, r, chosen, saved, layers, common)
-
-
-def _last_layers(printout: Printout, blocks: int) -> list[int | None]:
-    """Return how many of the last layers a tool may adapt: all (None), with MLX also some."""
-    some = [n for n in (16, 8, 4) if n < blocks and printout.tool == "MLX"]
-    return [None, *some]
 
 
 def _strangeness(way: Way) -> tuple[bool, bool, bool, int, int]:
