@@ -73,8 +73,8 @@ def claim(
     said: Any = NOTHING,
     *,
     within: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
+    above: float = -math.inf,
+    below: float = math.inf,
     seeds: Literal["any"] | int = "any",
 ) -> Claim:
     """Hold one sentence to what was computed.
@@ -102,7 +102,7 @@ def claim(
         Neither or both of ``said`` and an interval are given; ``within`` is wider than a unit of
         the last digit; ``seeds`` is neither.
     """
-    if (above is None and below is None) == (said is NOTHING):
+    if (above == -math.inf and below == math.inf) == (said is NOTHING):
         raise ValueError(f"{words!r}: give either what the text says, or above and below")
     if seeds != "any" and not (type(seeds) is int and seeds >= 1):
         raise ValueError(f"{words!r}: seeds must be 'any' or their number, got {seeds!r}")
@@ -112,35 +112,32 @@ def claim(
         except Exception as error:  # in a learner's hands nothing stops
             value = error
     if said is NOTHING:
-        holds = _number(value) and _between(value, above, below)
-        return Claim(words, value, _interval(above, below), 0.0, seeds, holds)
+        says = f"{as_text(above)} to {as_text(below)}"
+        if above == -math.inf:
+            says = f"below {as_text(below)}"
+        elif below == math.inf:
+            says = f"above {as_text(above)}"
+        holds = _number(value) and bool(above < value < below)
+        return Claim(words, value, says, 0.0, seeds, holds)
     if not _number(said):
         return Claim(words, value, as_text(said), 0.0, seeds, _equal(value, said))
-    within = _tolerance(words, value, said, within)
-    holds = _number(value) and _near(value, said, within)
-    return Claim(words, value, as_text(said), within, seeds, holds)
+    return _of_a_number(words, value, said, within, seeds)
 
 
-def _between(value: Any, above: float | None, below: float | None) -> bool:
-    return bool((above is None or above < value) and (below is None or value < below))
-
-
-def _tolerance(words: str, value: Any, said: Any, within: float | None) -> float:
-    """Return how far a value may be from the number said; a ValueError as in :func:`claim`."""
+def _of_a_number(words: str, value: Any, said: Any, within: float | None, seeds: Any) -> Claim:
+    """Return the claim that a value is the number said, up to a tolerance: see :func:`claim`."""
     if type(said) not in (int, float):
         raise ValueError(f"{words!r}: a number is said as an int or a float, got {said!r}")
-    unit = _last_digit(said)
+    unit, holds = _last_digit(said), False
     if within is None:
-        return 0.0 if type(said) is int and isinstance(value, Integral) else unit / 2
+        within = 0.0 if type(said) is int and isinstance(value, Integral) else unit / 2
     if not 0.0 <= within <= unit:
         raise ValueError(f"{words!r}: within must be from 0 to {unit:g}, got {within:g}")
-    return within
-
-
-def _near(value: Any, said: float, within: float) -> bool:
-    number = int(value) if isinstance(value, Integral) else float(value)
-    # A number half-way between two roundings may come out a hair beyond.
-    return abs(number - said) <= within + 1e-9 * _last_digit(said)
+    if _number(value):
+        number = int(value) if isinstance(value, Integral) else float(value)
+        # A number half-way between two roundings may come out a hair beyond.
+        holds = abs(number - said) <= within + 1e-9 * unit
+    return Claim(words, value, as_text(said), within, seeds, holds)
 
 
 def panel(*claims: Claim) -> "Panel":
@@ -208,14 +205,6 @@ def as_text(value: Any) -> str:
         return f"{int(value):,}"
     digits = ",.15g" if 1e6 <= abs(value) < 1e15 else ",.6g"
     return format(float(value), digits)
-
-
-def _interval(above: float | None, below: float | None) -> str:
-    if above is None:
-        return f"below {as_text(below)}"
-    if below is None:
-        return f"above {as_text(above)}"
-    return f"{as_text(above)} to {as_text(below)}"
 
 
 def _number(value: Any) -> bool:

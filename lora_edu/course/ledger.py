@@ -140,15 +140,11 @@ def _base(model: str | dict[str, Any]) -> int:
     return counting.base_parameters(model)
 
 
-def _quotient(a: Any, b: Any) -> Fraction:
-    return Fraction(a) / Fraction(b)
-
-
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": lambda *numbers: sum(numbers),
     "difference": lambda first, *others: first - sum(others),
     "product": lambda *numbers: math.prod(numbers),
-    "quotient": _quotient,
+    "quotient": lambda a, b: Fraction(a) / Fraction(b),
     "power": lambda base, exponent: base**exponent,
     "rounded": lambda number, unit: unit * math.floor(Fraction(number, unit) + Fraction(1, 2)),
     "truncated": lambda number, unit: number // unit * unit,
@@ -264,20 +260,15 @@ def _quantity(
 def _entry(raw: Mapping[str, Any], sources: Mapping[str, str]) -> Entry:
     quantities = [_quantity(raw, item) for item in raw["quantities"]]
     against = [q for q in quantities if q.verdict == "differs"] or quantities[:1]
-    hypotheses = []
-    for item in raw.get("hypotheses", ()):
-        tried = [_quantity(raw, item, quantity) for quantity in against]
-        hypotheses.append(min(tried, key=_badness))
+    hypotheses = tuple(
+        min((_quantity(raw, item, quantity) for quantity in against), key=_badness)
+        for item in raw.get("hypotheses", ())
+    )
     keys = ("id", "kind", "place", "model", "configuration", "explanation", "note")
     words = {key: raw.get(key, "") for key in keys}
-    return Entry(
-        **words,
-        cites=raw["source"],
-        source=sources[raw["source"]],
-        quantities=tuple(quantities),
-        verdict=max(quantities, key=_badness).verdict,
-        hypotheses=tuple(hypotheses),
-    )
+    words |= {"cites": raw["source"], "source": sources[raw["source"]]}
+    verdict = max(quantities, key=_badness).verdict
+    return Entry(**words, verdict=verdict, quantities=tuple(quantities), hypotheses=hypotheses)
 
 
 def _badness(quantity: Quantity) -> int:
@@ -331,12 +322,12 @@ def tables() -> dict[str, dict[str, list[Row]]]:
             rows.append(Row(raw["configuration"], entries[raw["id"]]))
         elif not rows:
             rows.extend(Row(label, entries[id_]) for label, id_ in own[table])
-    return {source: dict(sorted(its.items(), key=_in_order)) for source, its in found.items()}
 
+    def order(table: tuple[str, list[Row]]) -> tuple[bool, int]:
+        number = re.fullmatch(r"Table (\d+)", table[0])
+        return (not number, int(number[1]) if number else 0)
 
-def _in_order(table: tuple[str, list[Row]]) -> tuple[bool, int]:
-    number = re.fullmatch(r"Table (\d+)", table[0])
-    return (not number, int(number[1]) if number else 0)
+    return {source: dict(sorted(its.items(), key=order)) for source, its in found.items()}
 
 
 COLUMNS = (
@@ -358,19 +349,14 @@ def lines(chosen: Mapping[str, Mapping[str, list[Row]]]) -> list[dict[str, Any]]
 def _line(source: str, table: str, label: str, entry: Entry, quantity: Quantity) -> dict[str, Any]:
     explanation = entry.explanation if quantity.verdict == "differs" else ""
     tried = "; ".join(f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses)
-    citation = f"{entry.source}, {_place(entry, table)}"
+    again = table.startswith("Table ") and table.split()[1] not in re.findall(r"\d+", entry.place)
+    citation = f"{entry.source}, {table if again else entry.place}"  # again: printed there, too
     values = (
         source, table, label, entry.id, entry.model, entry.configuration, quantity.name,
         quantity.printed, quantity.number, quantity.verdict, quantity.tested, explanation, tried,
         quantity.arithmetic, citation,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
-
-
-def _place(entry: Entry, table: str) -> str:
-    """Return where a row stands: for one that is printed again elsewhere, its table."""
-    again = table.startswith("Table ") and table.split()[1] not in re.findall(r"\d+", entry.place)
-    return table if again else entry.place
 
 
 def shares() -> dict[str, int]:
