@@ -104,10 +104,8 @@ def _model(source: str, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
     path = path / "config.json" if path.is_dir() else path
     config = read_config(path)
-    if not isinstance(config, dict):
-        raise ValueError(f'{path} must hold an object with "architectures": ["NAME"]')
     with torch.device("meta"):
-        model = memory.build(config, source)
+        model = memory.build(config, str(path))
     for note in memory.silent(config, model.config):
         print(f"note: {note}", file=sys.stderr)
     return config, model
@@ -191,10 +189,10 @@ def _in_clone(arguments: Namespace) -> int:
     sys.path.insert(0, str(notebooks))
     clone = importlib.import_module("builder.clone")
     if arguments.command == "test":
-        which = [name for name in ("slow", "browser") if getattr(arguments, name)]
-        if len(which) > 1:
+        if arguments.slow and arguments.browser:
             raise ValueError("--slow or --browser, one of them")
-        return clone.run_tests(arguments.rest, which[0] if which else "quick")
+        which = "slow" if arguments.slow else "browser" if arguments.browser else "quick"
+        return clone.run_tests(arguments.rest, which)
     return {"lab": clone.open_lab, "check": clone.check}[arguments.command](arguments.rest)
 
 

@@ -44,7 +44,7 @@ def build(config: Mapping[str, Any], where: str = "config", text: bool = False) 
     import transformers
 
     transformers.logging.set_verbosity_error()
-    names = config.get("architectures")
+    names = config.get("architectures") if isinstance(config, Mapping) else None
     if not (isinstance(names, list) and names and isinstance(names[0], str)):
         raise ValueError(f'{where} must hold an object with "architectures": ["NAME"]')
     model_class = getattr(transformers, names[0], None)
@@ -76,12 +76,9 @@ def silent(config: Mapping[str, Any], built: Any) -> list[str]:
         return []
     known = usual.to_dict()
     given = {built.attribute_map.get(key, key) for key in config}
-    missing = [
-        f"{key} {value}"
-        for key, value in known.items()
-        if SIZE.fullmatch(key) and isinstance(value, int) and key not in given
-    ]
-    said = [f"not in the file, so transformers' own: {', '.join(missing)}"] if missing else []
+    sizes = {k: v for k, v in known.items() if SIZE.fullmatch(k) and isinstance(v, int)}
+    missing = ", ".join(f"{key} {value}" for key, value in sizes.items() if key not in given)
+    said = [f"not in the file, so transformers' own: {missing}"] if missing else []
     for key in config:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
         if near and key not in known and not hasattr(usual, key):

@@ -68,7 +68,10 @@ def list_records(arguments: Namespace) -> int:
         (name,) = arguments.name
         if why := experiments.stale(name):
             _complain([f"lora-edu: {name} is stale: {why}"])
-        print(experiments.as_csv(name), end="")
+        rows = experiments.read(name)["rows"]
+        for row in rows:  # a list is written as JSON
+            row |= {k: json.dumps(v) for k, v in row.items() if isinstance(v, (list, dict))}
+        _print_csv(list(dict.fromkeys(column for row in rows for column in row)), rows)
         return 0
     code = 0
     for name in arguments.name or list(experiments.load()):
@@ -83,11 +86,10 @@ def list_records(arguments: Namespace) -> int:
         if seeds:
             runs = f"{len(recorded['rows']):>4} runs, {len(seeds)} seeds"
             again += f" --seeds {','.join(map(str, seeds))}"
-        line = f"{name:<24} {runs}, version {recorded['version']}, {recorded['made'][-1]['date']}"
-        if why:
-            line += f", STALE: {why}: {again}`"
-            code = 1
-        print(line)
+        old = f", STALE: {why}: {again}`" if why else ""
+        code = 1 if why else code
+        made = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
+        print(f"{name:<24} {runs}, {made}{old}")
     for name in arguments.name:
         _print_record(name)
     return code

@@ -13,12 +13,10 @@ value now, or when somebody has raised the ``version`` because the same argument
 thing. How the code is written plays no part.
 """
 
-import csv
 import functools
 import hashlib
 import importlib
 import inspect
-import io
 import json
 import math
 import multiprocessing
@@ -265,19 +263,6 @@ def _mismatch(content: Mapping[str, Any], entry: Experiment) -> str | None:
         if now[argument] != then[argument]:
             return f"{argument} is {now[argument]}, recorded was {then[argument]}"
     return None
-
-
-def as_csv(name: str) -> str:
-    """Return the rows of a record as CSV, a line a run; a list is written as JSON."""
-    rows = read(name)["rows"]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        nested = {k: json.dumps(v) for k, v in row.items() if isinstance(v, (list, dict))}
-        writer.writerow(row | nested)
-    return text.getvalue()
 
 
 # -- making one -------------------------------------------------------------------------------
