@@ -89,23 +89,17 @@ def task(**how: Any) -> Digits:
     return digits(**how)
 
 
-def _parts(data: Settings) -> Settings:
-    return {name: data[name] for name in ("validation", "test", "split") if name in data}
-
-
 def upright(data: Settings) -> Digits:
     """Return the digits as they were before the shift that ``data`` is, in the same parts."""
-    return task(**_parts(data))
+    return task(**{name: data[name] for name in ("validation", "test", "split") if name in data})
 
 
-@functools.lru_cache(maxsize=8)
-def _pretrained(seed: int, parts: tuple, **how: Any) -> tuple[nn.Module, nn.Module]:
-    return pretrain(seed, task(**dict(parts)), **how)
+_pretrained = functools.lru_cache(maxsize=8)(pretrain)
 
 
 def pretrained(seed: int, data: Settings, pretraining: Settings) -> tuple[nn.Module, nn.Module]:
     """Return what :func:`pretrain` does on the upright digits, made once for each seed."""
-    return _pretrained(seed, tuple(_parts(data).items()), **pretraining)
+    return _pretrained(seed, upright(data), **pretraining)
 
 
 def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
@@ -113,8 +107,8 @@ def updates(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
     if hasattr(model, "lora_config"):
         return {name: layer.delta_weight().detach() for name, layer in lora_layers(model).items()}
     old = dict(base.named_parameters())
-    pairs = {n: (p - old[n]).detach() for n, p in model.named_parameters() if p.ndim == 2}
-    return {name.removesuffix(".weight"): delta for name, delta in pairs.items()}
+    new = {name: p for name, p in model.named_parameters() if p.ndim == 2}
+    return {name.removesuffix(".weight"): (p - old[name]).detach() for name, p in new.items()}
 
 
 def truncated(base: nn.Module, deltas: dict[str, Tensor], k: int) -> nn.Module:

@@ -15,7 +15,6 @@ import inspect
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from lora_edu.counting import one_of
 from lora_edu.course import LESSONS
 from lora_edu.course.plots import AT_NIGHT, ENLARGED, STYLE, STYLES, recolour, small_png
+from lora_edu.course.say import translated
 from lora_edu.files import write_whole
 
 Numbers = dict[str, Any]
@@ -136,18 +136,6 @@ def _translate(fig: Figure, words: Mapping[str, str]) -> None:
             axis.set_ticks(axis.get_ticklocs(), after)
     for text in fig.findobj(Text):
         text.set_text(translated(text.get_text(), words))
-
-
-def translated(text: str, words: Mapping[str, str]) -> str:
-    """Return a text as the first row of a table that fits it says, or else as it is.
-
-    ``{}`` stands for any part of the text, which stays: ``"row {} of {}"``.
-    """
-    for before, after in words.items():
-        pattern = re.escape(before).replace(r"\{\}", "(.+)")
-        if found := re.fullmatch(pattern, text):
-            return after.format(*found.groups())
-    return text
 
 
 def _told(numbers: Numbers) -> Numbers:

@@ -115,9 +115,8 @@ def asked(passages: Sequence[str], questions: Sequence[str], seed: int) -> list[
     for passage in passages:
         things = re.findall(NOUN, passage)
         question = draw.choice(ASKED if things else questions)
-        pairs.append(
-            (question.format(max(sorted(set(things)), key=things.count, default="")), passage)
-        )
+        thing = max(sorted(set(things)), key=things.count, default="")
+        pairs.append((question.format(thing), passage))
     return pairs
 
 
@@ -252,6 +251,17 @@ class Upper(nn.Module):
         return self.head(hidden[counted])
 
 
+def together(examples: Sequence[Kept]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return examples as one batch: states (n, L, h), where a label follows (n, L), these labels.
+
+    (What enters the first trained layer at a token foretells the next one.)
+    """
+    states = nn.utils.rnn.pad_sequence([one.states for one in examples], True)
+    labels = nn.utils.rnn.pad_sequence([one.labels for one in examples], True, -100)
+    labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (n, L)
+    return states, labels != -100, labels[labels != -100]
+
+
 class LikeLengths:
     """Batches of like lengths, in a new order each time: (states, counted, the tokens to come)."""
 
@@ -270,21 +280,14 @@ class LikeLengths:
         batches = [order[i : i + self.size] for i in range(0, len(order), self.size)]
         if self.draw:
             self.draw.shuffle(batches)
-        for batch in batches:
-            states = nn.utils.rnn.pad_sequence([one.states for one in batch], True)  # (n, L, h)
-            labels = nn.utils.rnn.pad_sequence([one.labels for one in batch], True, -100)
-            labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # a state foretells the next token
-            yield states, labels != -100, labels[labels != -100]
+        yield from map(together, batches)
 
 
 def log_probabilities(upper: Upper, examples: Sequence[Kept]) -> Tensor:
     """Return the log-probability of each example's labels, summed over its tokens: (n,)."""
-    batch = LikeLengths(examples, len(examples), None)
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].labels))  # as in the batch
-    ((states, counted, target),) = batch
+    states, counted, target = together(examples)
     each = -F.cross_entropy(upper(states, counted), target, reduction="none")  # (counted,)
-    rows = torch.tensor(order)[counted.nonzero()[:, 0]]
-    return each.new_zeros(len(examples)).index_add(0, rows, each)
+    return each.new_zeros(len(examples)).index_add(0, counted.nonzero()[:, 0], each)
 
 
 @functools.lru_cache(maxsize=1)

@@ -89,11 +89,9 @@ class Top(nn.Module):
 @torch.no_grad()
 def cached(model: MiniLM, part: Part, size: int = 100, layer: int = LAYERS[0]) -> Part:
     """Return (hidden, mask, y): the ids become what enters a layer, so those below run once."""
-    ids, mask, y = part
     below, words = Top(model, range(layer)), model.bert.embeddings
-    batches = zip(ids.split(size), mask.split(size), strict=True)
-    hidden = [below.embed(words(input_ids=i), m) for i, m in batches]
-    return torch.cat(hidden), mask, y
+    hidden = _over(part, lambda ids, mask: below.embed(words(input_ids=ids), mask), size)
+    return hidden, part[1], part[2]
 
 
 @functools.lru_cache(maxsize=1)

@@ -14,9 +14,16 @@ TABLES: dict[str, Mapping[str, str]] = {}  # language → English template → t
 
 def say(text: str, language: str | None = None) -> str:
     """Return a message in a language, that of ``LORA_EDU_LANGUAGE`` unless one is named."""
-    table = TABLES.get(language or os.environ.get("LORA_EDU_LANGUAGE", "en"), {})
-    for template, translation in table.items():
-        pattern = re.escape(template).replace(r"\{\}", "(.+?)")
+    return translated(text, TABLES.get(language or os.environ.get("LORA_EDU_LANGUAGE", "en"), {}))
+
+
+def translated(text: str, words: Mapping[str, str]) -> str:
+    """Return a text as the first row of a table that fits it says, or else as it is.
+
+    ``{}`` stands for any part of the text, which is translated in turn: ``"row {} of {}"``.
+    """
+    for before, after in words.items():
+        pattern = re.escape(before).replace(r"\{\}", "(.+?)")
         if found := re.fullmatch(pattern, text, re.DOTALL):
-            return translation.format(*(say(hole, language) for hole in found.groups()))
+            return after.format(*(translated(hole, words) for hole in found.groups()))
     return text
