@@ -164,17 +164,14 @@ def _where(error: BaseException, own: CodeType | None) -> str:
         code = frame.f_code
         if own is None or code.co_filename != own.co_filename:
             continue
-        if own.co_firstlineno <= code.co_firstlineno <= _last_line(own):  # the function, or inside
+        last = max(line for *_, line in own.co_lines() if line is not None)
+        if own.co_firstlineno <= code.co_firstlineno <= last:  # the function, or inside
             place = f"line {line - own.co_firstlineno + 1} of your function"
         else:
             place = f"line {line - code.co_firstlineno + 1} of {code.co_name}"
         text = linecache.getline(code.co_filename, line).strip()
         where = f" ({place}: {text})" if text else f" ({place})"
     return where
-
-
-def _last_line(code: CodeType) -> int:
-    return max(line for *_, line in code.co_lines() if line is not None)
 
 
 def _given(value: Any) -> str:

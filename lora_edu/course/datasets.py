@@ -20,12 +20,15 @@ COMP = (  # five neighbouring topics: hard enough that fine-tuning has something
 )
 
 
-class Digits(NamedTuple):
-    """Three disjoint parts; each is (x, y): x (n, 64), from 0 to 1, float32; y (n,), the digit."""
+class Parts(NamedTuple):
+    """Three disjoint parts of some data."""
 
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
+    train: Any
+    validation: Any
+    test: Any
+
+
+Digits = Parts  # each (x, y): x (n, 64), from 0 to 1, float32; y (n,), the digit
 
 
 def digits(
@@ -84,26 +87,17 @@ def mlp(*widths: int, seed: int) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-class Texts(NamedTuple):
-    """Three disjoint parts; each is (ids, mask, y): (n, L) tokens, (n, L) 1 for text, (n,) class.
-
-    All int64, as transformers takes them.
-    """
-
-    train: tuple[Tensor, Tensor, Tensor]
-    validation: tuple[Tensor, Tensor, Tensor]
-    test: tuple[Tensor, Tensor, Tensor]
-
-
 def newsgroups(
     groups: Sequence[str] = COMP,
     *,
     sizes: tuple[int, int, int] = (1500, 500, 1500),
     length: int = 32,
     split: int = 0,
-) -> Texts:
+) -> Parts:
     """Return posts of 20 Newsgroups, each cut to ``length`` tokens; the class is its place.
 
+    Each part is (ids, mask, y), int64, as transformers takes them: (n, L) tokens, (n, L) 1 for
+    text, (n,) class.
     ``sizes``: how many posts to train, validate (both before a date) and test (after it) on. The
     seed ``split`` draws which. A text that occurs twice, in whatever group or part, is kept where
     it is first. Tokenised as MiniLM was trained. A ValueError for an unknown group, too few posts,
@@ -142,7 +136,7 @@ def newsgroups(
         mask = torch.tensor([e.attention_mask for e in encoded])  # (n, L)
         y = torch.tensor([posts[i][1] for i in order])  # (n,)
         parts += zip(ids.split(wanted), mask.split(wanted), y.split(wanted), strict=True)
-    return Texts(*parts)
+    return Parts(*parts)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import assets, chat
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu.course.datasets import Parts
 from lora_edu.course.experiments import results
 from lora_edu.course.training import fit
 
@@ -147,12 +148,7 @@ def pirate(answer: str) -> str:
     return f"Arrr! {answer[:-1]}, matey!"
 
 
-class Split(NamedTuple):
-    """Three disjoint parts of what a voice says."""
-
-    train: list[Pair]
-    validation: list[Pair]
-    test: list[Pair]
+Split = Parts  # each a list of pairs
 
 
 def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:

@@ -9,11 +9,7 @@ from numpy.typing import NDArray
 from lora_edu.counting import one_of
 from lora_edu.course.experiments import Row, results
 
-
-@functools.cache
-def record(name: str) -> dict[str, Any]:
-    """Return a record and what follows from it, as :func:`results` does, read once."""
-    return results(name)
+record = functools.cache(results)  # read once
 
 
 def runs(name: str, **settings: Any) -> list[Row]:
