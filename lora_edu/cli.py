@@ -189,10 +189,10 @@ def _in_clone(arguments: Namespace) -> int:
     sys.path.insert(0, str(notebooks))
     clone = importlib.import_module("builder.clone")
     if arguments.command == "test":
-        if arguments.slow and arguments.browser:
+        which = [name for name in ("slow", "browser") if getattr(arguments, name)]
+        if len(which) > 1:
             raise ValueError("--slow or --browser, one of them")
-        which = "slow" if arguments.slow else "browser" if arguments.browser else "quick"
-        return clone.run_tests(arguments.rest, which)
+        return clone.run_tests(arguments.rest, which[0] if which else "quick")
     return {"lab": clone.open_lab, "check": clone.check}[arguments.command](arguments.rest)
 
 
