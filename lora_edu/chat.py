@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lora_edu import adapt, assets, checkpoint
 from lora_edu.files import read_config, shown
@@ -228,15 +229,11 @@ def _stacked(
 ) -> tuple[Tensor, Tensor]:
     """Return the factors of a layer for all rows: (n, r, k) and (n, d, r)."""
     weight = dense_weight(linear)  # (d, k)
-    d, k = weight.shape
-    most = max(each[name][0].shape[0] for each in adapters if each and name in each)
-    A = weight.new_zeros(len(adapters), most, k)
-    B = weight.new_zeros(len(adapters), d, most)
-    for i, (each, scale) in enumerate(zip(adapters, scales, strict=True)):
-        if each and name in each:
-            r = each[name][0].shape[0]
-            A[i, :r], B[i, :, :r] = each[name][0], each[name][1] * scale
-    return A, B
+    none = weight.new_zeros(0, weight.shape[1]), weight.new_zeros(len(weight), 0)  # r = 0
+    pairs = [(each or {}).get(name, none) for each in adapters]
+    A = pad_sequence([A for A, _ in pairs], batch_first=True)  # (n, r, k)
+    scaled = [B.T * scale for (_, B), scale in zip(pairs, scales, strict=True)]  # (r, d) each
+    return A.to(weight), pad_sequence(scaled, batch_first=True).mT.to(weight)
 
 
 # -- lora-edu chat ----------------------------------------------------------------------------
