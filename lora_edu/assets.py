@@ -38,12 +38,9 @@ class Asset:
 
 MODEL = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 MADE = "unpacked.json"  # next to an unpacked model: the source it was made from, and its hashes
-ASSETS = {
-    name: Asset(**fields)
-    for name, fields in json.loads(
-        (resources.files("lora_edu") / "data" / "assets.json").read_text(encoding="utf-8")
-    ).items()
-}
+_TABLE = resources.files("lora_edu") / "data" / "assets.json"
+_ROWS = json.loads(_TABLE.read_text(encoding="utf-8"))
+ASSETS = {name: Asset(**fields) for name, fields in _ROWS.items()}
 
 
 def folder(name: str) -> Path:
@@ -200,9 +197,8 @@ def _unpack(name: str, ready: Path, to: Path) -> Path:
     print(f"{name}: unpacking the weights, about half a minute ...", flush=True)
     transformers.logging.disable_progress_bar()
     try:
-        read = transformers.AutoModelForCausalLM.from_pretrained(
-            ready, gguf_file=file, dtype=torch.float32
-        )
+        kind = transformers.AutoModelForCausalLM
+        read = kind.from_pretrained(ready, gguf_file=file, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(ready, gguf_file=file)
     except ImportError:
         raise OSError("to unpack the model, run: pip install gguf") from None

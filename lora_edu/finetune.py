@@ -185,11 +185,9 @@ def finetune(options: Namespace) -> dict[str, object]:
     except Exception as error:  # some models look into their layers
         targets = options.target_modules
         raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
-    train: Examples = []
-    held_out: Examples = []
-    for row, example in zip(data.rows, examples, strict=True):
-        part = held_out if row in data.held_out else train
-        part.append(example)
+    pairs = list(zip(data.rows, examples, strict=True))
+    train = [example for row, example in pairs if row not in data.held_out]
+    held_out = [example for row, example in pairs if row in data.held_out]
     trainer = _trainer(options, model, tokenizer, train, held_out)
     trainer.accelerator.wait_for_everyone()  # all processes have looked into out
     first = trainer.args.should_save  # the first process alone prints, and writes results

@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from lora_edu import assets
 
 COMP = (  # five neighbouring topics: hard enough that fine-tuning has something to do
-    "comp.graphics",
-    "comp.os.ms-windows.misc",
-    "comp.sys.ibm.pc.hardware",
-    "comp.sys.mac.hardware",
-    "comp.windows.x",
-)
+    "comp.graphics", "comp.os.ms-windows.misc", "comp.sys.ibm.pc.hardware",
+    "comp.sys.mac.hardware", "comp.windows.x",
+)  # fmt: skip
 
 
 class Parts(NamedTuple):

@@ -45,12 +45,9 @@ def pretrained(classes: int = 5) -> MiniLM:
 
     transformers.logging.set_verbosity_error()  # it would warn of the new head, as it should
     transformers.logging.disable_progress_bar()
-    return transformers.AutoModelForSequenceClassification.from_pretrained(
-        assets.path("minilm"),
-        num_labels=classes,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    ).eval()
+    kind = transformers.AutoModelForSequenceClassification
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return kind.from_pretrained(assets.path("minilm"), num_labels=classes, **no_dropout).eval()
 
 
 class Top(nn.Module):
@@ -123,13 +120,9 @@ def adapt(
         torch.manual_seed(seed)
         model.classifier.reset_parameters()
         if r is not None:
-            config = LoraConfig(
-                target_modules=list(modules),
-                r=r,
-                lora_alpha=lora_alpha,
-                modules_to_save=["classifier"],
-            )
-            add_lora(model, config)
+            how: dict[str, Any] = {"r": r, "lora_alpha": lora_alpha}
+            how["modules_to_save"] = ["classifier"]
+            add_lora(model, LoraConfig(target_modules=list(modules), **how))
     model.classifier.requires_grad_(True)
     for name in modules if r is None else ():
         dense_weight(model.get_submodule(name)).requires_grad_(True)
