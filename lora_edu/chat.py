@@ -6,6 +6,7 @@ Letters: n = rows of a batch, L = tokens of a row; d, k and r as everywhere.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
 import sys
@@ -205,23 +206,19 @@ def speaking(
     scales = [1.0] * len(adapters) if scales is None else scales
     if len(scales) != len(adapters):
         raise ValueError(f"scales must be {len(adapters)}, got {len(scales)}")
-    hooks = []
-    try:
+    with contextlib.ExitStack() as hooks:
         for name in {name for each in adapters if each for name in each}:
-            A, B = _stacked(model.get_submodule(name), name, adapters, scales)
-
-            def add(
-                _: nn.Module, x: tuple[Tensor], y: Tensor, A: Tensor = A, B: Tensor = B
-            ) -> Tensor:
-                if len(x[0]) != len(A):  # one row would be spread over all, without a word
-                    raise ValueError(f"the batch must have {len(A)} rows, got {len(x[0])}")
-                return y + x[0] @ A.mT @ B.mT  # (n, L, d)
-
-            hooks.append(model.get_submodule(name).register_forward_hook(add))
+            linear = model.get_submodule(name)
+            add = functools.partial(_add, *_stacked(linear, name, adapters, scales))
+            hooks.enter_context(linear.register_forward_hook(add))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+
+def _add(A: Tensor, B: Tensor, _: nn.Module, x: tuple[Tensor], y: Tensor) -> Tensor:
+    """Return what a layer gives, y, (n, L, d), with the update of each row."""
+    if len(x[0]) != len(A):  # one row would be spread over all, without a word
+        raise ValueError(f"the batch must have {len(A)} rows, got {len(x[0])}")
+    return y + x[0] @ A.mT @ B.mT
 
 
 def _stacked(
