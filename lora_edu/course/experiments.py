@@ -496,17 +496,15 @@ def _run_all(name: str, keys: Sequence[Key], jobs: int, beside: Path) -> Iterato
             yield key, run(name, key, beside)
         return
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_the_parent)
-    try:
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_the_parent) as pool:
         futures = {pool.submit(run, name, key, beside): key for key in keys}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BaseException:  # Ctrl-C as well: what runs now would not be noted any more
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:  # Ctrl-C as well: what runs now would not be noted any more
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _end_with_the_parent() -> None:
