@@ -94,7 +94,7 @@ def upright(data: Settings) -> Digits:
     return task(**{name: data[name] for name in ("validation", "test", "split") if name in data})
 
 
-_pretrained = functools.lru_cache(maxsize=8)(pretrain)
+_pretrained = functools.cache(pretrain)
 
 
 def pretrained(seed: int, data: Settings, pretraining: Settings) -> tuple[nn.Module, nn.Module]:
