@@ -270,9 +270,8 @@ def several(value: Any, names: Sequence[str]) -> list[NDArray]:
     """Return the arrays that a learner gave together, or say what came instead."""
     many = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
     got = f"{len(value)} values" if many else type(value).__name__
-    assert many and len(value) == len(names), (  # noqa: PT018
-        f"return {len(names)} values, {' and '.join(names)}, got {got}"
-    )
+    wanted = f"{len(names)} values"
+    assert got == wanted, f"return {wanted}, {' and '.join(names)}, got {got}"
     return [numbers(one, name) for one, name in zip(value, names, strict=True)]
 
 
@@ -352,8 +351,9 @@ def told(times: Mapping[str, float]) -> str:
     """Write a sum: ``W0 - 3 · B @ A``."""
     text = ""
     for name, n in times.items():
-        size = [f"{abs(n):.4g}"] if abs(n) != 1 or name == "1" else []
-        text += f" {'-' if n < 0 else '+'} {' · '.join([*size, name][: 1 if name == '1' else 2])}"
+        term = name if abs(n) == 1 else f"{abs(n):.4g} · {name}"
+        term = f"{abs(n):.4g}" if name == "1" else term
+        text += f" {'-' if n < 0 else '+'} {term}"
     return text.removeprefix(" + ").replace(" - ", "-", text.startswith(" - ")) or "0"
 
 

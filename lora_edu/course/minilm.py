@@ -196,18 +196,18 @@ def updates(
     if hasattr(model, "lora_config"):
         layers = copy.deepcopy(lora_layers(model))
         return {name: layer.double().delta_weight().detach() for name, layer in layers.items()}
-    deltas = {}
-    for name in modules:
-        new, old = dense_weight(model.get_submodule(name)), dense_weight(base.get_submodule(name))
-        deltas[name] = (new - old).detach()
-    return deltas
+    return {name: _weight(model, name) - _weight(base, name) for name in modules}
+
+
+def _weight(model: nn.Module, name: str) -> Tensor:
+    return dense_weight(model.get_submodule(name)).detach()  # (d, k)
 
 
 def replaced(model: MiniLM, base: MiniLM, deltas: Mapping[str, Tensor]) -> MiniLM:
     """Return a fully fine-tuned ``model`` with other updates, W₀ + ΔW each; the head as it is."""
     other = copy.deepcopy(model)
     for name, delta in deltas.items():
-        W0 = dense_weight(base.get_submodule(name)).detach()
+        W0 = _weight(base, name)
         dense_weight(other.get_submodule(name)).data = W0 + delta.to(W0)
     return other
 
