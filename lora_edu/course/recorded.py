@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu.counting import one_of
 from lora_edu.course.experiments import Row, results
 
 record = functools.cache(results)  # read once
@@ -24,8 +23,9 @@ def column(name: str, *path: Any, **settings: Any) -> NDArray:
     """
     values: list[Any] = runs(name, **settings)
     for key in path:
-        if values and isinstance(values[0], dict):
-            one_of(f"a name in {name}", key, values[0])
+        if values and isinstance(values[0], dict) and key not in values[0]:
+            known = ", ".join(map(repr, values[0]))
+            raise ValueError(f"{name} records no {key!r}, only {known}")
         values = [value[key] for value in values]
     return np.array(values)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 REFUSED = [
-    ("first_words", "likelier", ("wolf", 1.0), "voice must be one of pirate, grimm, got 'wolf'"),
-    ("first_words", "likelier", ("grimm", 7.0), "scale must be one of -1.0, "),
+    ("first_words", "likelier", ("wolf", 1.0), "knob records no 'wolf', only 'grimm', 'pirate'"),
+    ("first_words", "likelier", ("grimm", 7.0), "knob records no '7.0', only '-1.0', "),
     ("first_words", "at_minus_one", ("sung", "grimm"), "what must be one of ended, pictures, got"),
     (
         "rank_and_svd",
@@ -38,16 +38,31 @@ REFUSED = [
         "own must be a list of pairs (learned, kept), got",
     ),
     ("real_model", "real_frontier", ("test", [(0.1,)]), "own must be a list of pairs (learned, "),
-    ("real_model", "real_frontier", ("tset",), "part must be 'test' or 'validation', got 'tset'"),
+    ("real_model", "real_frontier", ("tset",), "part must be one of test, validation, got 'tset'"),
     ("inside_the_update", "alike", ("same", 4), "matrix must be one of 0, 1, 2, 3, None, got 4"),
-    ("inside_the_update", "left", ("nobody", "all"), "voice must be one of pirate, grimm, got 'no"),
-    ("inside_the_update", "price", ("pirate", "all", "grimm"), "text must be one of pirate, own, "),
+    ("inside_the_update", "left", ("nobody", "all"), "surgery records no 'nobody', only 'grimm'"),
+    (
+        "inside_the_update",
+        "price",
+        ("pirate", "all", "grimm"),
+        "surgery records no 'grimm', only 'pirate'",
+    ),
     ("inside_the_update", "held", (3,), ", got 'r=3'"),
     ("inside_the_update", "scaled", (0.001,), "lr must be one of "),
-    ("language_model", "perplexities", ("grimm", 7), "scale must be one of "),
+    ("language_model", "perplexities", ("grimm", 7), "voices records no '7.0', only '-1.0'"),
     ("language_model", "trade", ("half",), "LoRA, scale, got 'half'"),
-    ("language_model", "lengths", ("PPO", "tokens"), "method must be one of DPO, imitation"),
-    ("language_model", "in_a_code", ("pirate", "merged"), "strips must be one of none, learned"),
+    (
+        "language_model",
+        "lengths",
+        ("PPO", "tokens"),
+        "shorter records no 'PPO, 10', only 'DPO, 10'",
+    ),
+    (
+        "language_model",
+        "in_a_code",
+        ("pirate", "merged"),
+        "qr_voice records no 'merged', only 'none'",
+    ),
     ("beyond_lora", "chosen", ("upside down", "lora"), "inverted, turned, minilm"),
     ("beyond_lora", "right", ("turned", "lora", 32), "is not recorded"),
     ("beyond_lora", "by_rank", ("turned", "tuned"), "its best alpha at each rank, got 'tuned'"),
