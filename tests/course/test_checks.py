@@ -119,6 +119,9 @@ def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
             continue
         exercise_check(*[nothing] * len(right))
         assert capsys.readouterr().out == f"{exercise_check.__name__}: not attempted yet\n"
+        if len(right) > 1:
+            half = said_of(exercise_check, (*right[:-1], nothing))
+            assert f"answer {len(right)} is still to be given" in half
 
 
 def neighbours_in_torch(e, y):

@@ -18,6 +18,7 @@ from lora_edu.course import language
 TALE = (
     "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do you go?’ She did not "
     "answer.  ‘Ah!’ cried the fox--and that was all. The fox’s tail was long, long enough for two."
+    "  ‘Come in, my friend, and sit down. You are late,’ said the fox."
 )
 
 
@@ -55,7 +56,7 @@ TWO = "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do 
     ("words", "first", "runs"),
     [
         ((7, 12, 99), TWO[:30], 4),
-        ((7, 30, 8), TWO[:30], 2),  # others have sentences of nine words
+        ((7, 30, 8), TWO[:30], 3),  # others have sentences of nine words
         ((15, 40, 99), TWO, 2),
     ],
 )
@@ -66,6 +67,7 @@ def test_passages_are_whole_sentences_of_one_paragraph(tales, words, first, runs
     least, most, _ = words
     assert all(least <= len(run.split()) <= most for run in found)
     assert "‘Ah!’ cried the fox – and that was all." in " ".join(found)
+    assert not any(run.endswith("sit down.") for run in found)  # a speech is not cut in two
 
 
 def test_a_question_is_about_something_in_the_passage():
