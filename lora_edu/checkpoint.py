@@ -195,6 +195,8 @@ def _finish(directory: Path) -> None:
         for name in FILES:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(directory / COMMITTED / name, directory / name)
+        for left in (directory / COMMITTED).glob(".tmp*"):  # by safetensors, when it was killed
+            left.unlink()
         (directory / COMMITTED).rmdir()
 
 

@@ -238,6 +238,15 @@ def test_what_others_have_put_in_the_way_is_named(tmp_path):
         (tmp_path / place).rmdir()
 
 
+def test_what_a_killed_save_has_left_is_removed(saved):
+    for place in (saved / SAVING, saved / COMMITTED):
+        save_adapter(trained(), place)
+        (place / ".tmpAbC").write_text("safetensors writes here first")
+    save_adapter(trained(r=2), saved)
+    assert sorted(os.listdir(saved)) == [CONFIG, WEIGHTS]
+    assert checkpoint.read_adapter(saved)[0].r == 2
+
+
 def test_the_file_that_cannot_be_written_is_named(saved, monkeypatch):
     def full(*_, **__):
         raise SafetensorError("No space left")
