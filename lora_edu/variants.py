@@ -113,6 +113,11 @@ class DoRALinear(nn.Module):
         y, bias = self.lora(x), 0 if self.lora.bias is None else self.lora.bias  # (..., d)
         return (y * scale + (1 - scale) * bias).to(y.dtype)
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        if self.lora.merged:  # said before ``magnitude`` is loaded, which comes before ``lora``
+            raise RuntimeError(f"{prefix[:-1] or 'this layer'} is merged: unmerge() before loading")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @torch.no_grad()
     def unloaded(self) -> nn.Module:
         """Return the base layer: with W0, or, merged, with W, which takes the place of W0 + ΔW."""

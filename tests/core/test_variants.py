@@ -4,6 +4,7 @@ import math
 
 import peft
 import pytest
+import seen
 import torch
 from helpers import assert_near, error_of, randn, relative
 from hypothesis import given
@@ -144,6 +145,15 @@ def test_doras_weight_has_the_gradients_of_its_forward():
     found = [torch.autograd.grad(y.square().sum(), learning) for y in (layer(X), by_weight)]
     assert len(learning) == 3
     assert_near(*found, 1e-5)
+
+
+def test_a_merged_dora_layer_loads_nothing():
+    model = trained(**DORA)
+    adapt.merge(model)
+    before = seen.of_model(model)
+    message = "RuntimeError: 0 is merged: unmerge() before loading"
+    assert error_of(model.load_state_dict, ours(**DORA).state_dict()) == message
+    assert seen.of_model(model) == before
 
 
 # The bottleneck adapter
