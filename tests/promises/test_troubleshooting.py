@@ -16,13 +16,14 @@ import tiny_llama
 import torch
 import transformers
 from builder.source import NOTEBOOKS, read_source, sources
+from helpers import error_of
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from lora_edu import chat
+from lora_edu import adapt, chat
 from lora_edu.memory import saved_bytes
 from lora_edu.quantize import NF4
 
@@ -205,6 +206,11 @@ def test_lora_b_stays_zero(remedy):
     made = remedy(model=llama(), config=config())["model"]
     train(made, 1)
     assert largest_B(made) > 0  # one step is enough
+    made = added(llama())
+    for parameter in trains(made):
+        nn.init.zeros_(parameter)
+    train(made)
+    assert largest_B(made) == 0  # two strips of zeros stay so
 
 
 def test_trainable_params_0_or_all_of_them(tmp_path, capsys, remedy):
@@ -269,12 +275,15 @@ def test_attempting_to_unscale_fp16_gradients_or_nan_after_the_first_step(remedy
         return value.item()
 
     half = added(llama().half(), modules_to_save=["lm_head"])
+    assert {p.dtype for n, p in half.named_parameters() if "lora_" in n} == {torch.float32}
     with pytest.raises(ValueError, match="Attempting to unscale FP16 gradients"):
         step(half, torch.optim.AdamW(trains(half)), torch.amp.GradScaler("cpu"))
     pure = {"peft_config": config(), "autocast_adapter_dtype": False}
     first, second = train(get_peft_model(llama().half(), **pure), 2)
     assert first > 0
     assert second != second  # NaN
+    losses = train(get_peft_model(llama().bfloat16(), **pure))
+    assert losses[-1] < losses[0]  # which needs no scaler
 
     for model in (half, added(llama().half()).half()):
         remedy(model=model)
@@ -327,6 +336,8 @@ def test_it_never_stops(remedy):
     assert not (batch["labels"] == end).any()  # not one end has a label
     labels = remedy(batch=dict(batch))["labels"]
     assert (labels == end).sum(1).tolist() == [1, 1]
+    tokenizer.pad_token = "<|endoftext|>"  # the other remedy: a token that the model has already
+    assert torch.equal(collate([dict(row) for row in rows])["labels"], labels)
     wrong = batch.pop("labels")
 
     def learned(labels):
@@ -364,6 +375,7 @@ def test_it_is_not_faster_and_takes_as_much_memory(remedy):
     before, work = kept(lora), operations(step, lora)
     assert work > 0.9 * operations(step, full)
     assert before > 0.85 * kept(full)
+    assert kept(added(llama().bfloat16(), *ALL)) > kept(llama().bfloat16())
     remedy(model=lora)
     assert kept(lora) < 0.4 * before
     assert operations(step, lora) > 1.2 * work
@@ -403,6 +415,9 @@ def test_fan_in_fan_out_is_set_to_false_but_the_target_module_is_conv1d(remedy):
         model = trained(gpt2(), "attn.c_proj")
     voice = outputs(model)
     assert torch.equal(outputs(trained(gpt2(), "attn.c_proj", fan_in_fan_out=True)), voice)
+    with warned("fan_in_fan_out is set to True but the target module is"):
+        other = trained(llama(), fan_in_fan_out=True)
+    assert torch.equal(outputs(other), outputs(trained(llama())))  # harmless in both directions
 
     def by_hand(turned):
         plain = gpt2()
@@ -474,6 +489,8 @@ def test_the_adapter_s_file_is_2_gb(tmp_path, remedy):
     assert size(tmp_path / "large") - size(tmp_path / "small") > table
     loaded = PeftModel.from_pretrained(base(), tmp_path / "small")
     assert alike(outputs(loaded), voice)  # nothing is missing
+    saved(added(base(), modules_to_save=["embed_tokens"]), tmp_path / "whole")
+    assert size(tmp_path / "whole") > table
     torch.save(added(base()).state_dict(), tmp_path / "state.pt")
     assert (tmp_path / "state.pt").stat().st_size > sum(p.nbytes for p in base().parameters())
 
@@ -549,6 +566,12 @@ def test_size_mismatch_for_base_model_model_model_embed_tokens_weight(tmp_path, 
     (moved,) = (t for name, t in tensors.items() if "trainable_tokens_delta" in name)
     assert moved.shape == (2, 16)
 
+    nowhere = llama()  # a base without a folder: no rows, and not a word
+    nowhere.resize_token_embeddings(66)
+    added(nowhere).save_pretrained(tmp_path / "nowhere")
+    names = load_file(tmp_path / "nowhere" / "adapter_model.safetensors")
+    assert not any("embed_tokens" in name for name in names)
+
 
 # -- merging ------------------------------------------------------------------------------------
 
@@ -607,11 +630,16 @@ def test_after_merging_it_answers_differently(tmp_path, remedy):
     assert arrived(merged(faint), faint) < 0.6
     exact = remedy(model=copy.deepcopy(faint))["merged"]
     assert arrived(exact, faint) == pytest.approx(1, abs=1e-3)
+    usual = trained(llama().bfloat16(), lr=3e-3)
+    assert arrived(merged(usual), usual) > 0.9
 
     llama().save_pretrained(tmp_path / "base")
     model, voice = saved(trained(on_levels(llama()), lr=1e-3), tmp_path / "voice")
     unpacked = merged(model)
-    assert arrived(on_levels(copy.deepcopy(unpacked)), model) < 0.1
+    assert alike(outputs(unpacked), voice)
+    packed, itself = on_levels(copy.deepcopy(unpacked)), outputs(on_levels(llama()))
+    assert arrived(packed, model) < 0.1
+    assert (outputs(packed) - voice).norm() > 5 * (outputs(packed) - itself).norm()
     in_16 = remedy(1, name=tmp_path / "base", folder=tmp_path / "voice")["merged"]
     original = PeftModel.from_pretrained(llama().bfloat16(), tmp_path / "voice")
     assert arrived(in_16, original) > 0.7
@@ -649,3 +677,31 @@ def test_merged_twice(tmp_path, remedy):
         other.load_state_dict(layer.state_dict())
         other.eval()
         assert alike(other(x), once) is not training
+
+
+# -- what this course's own package says of it ----------------------------------------------------
+
+
+def ours(*targets, base=None, **fields):
+    return adapt.add_lora(base or llama(**fields), adapt.LoraConfig(target_modules=list(targets)))
+
+
+def merged():
+    model = ours("q_proj")
+    adapt.merge(model)
+    return model
+
+
+REFUSALS = {
+    "nearest": lambda: ours("q_projs"),
+    "`model must have no LoRA layers yet`": lambda: ours("v_proj", base=ours("q_proj")),
+    "`lm_head shares its weight`": lambda: adapt.merge(ours("lm_head", tie_word_embeddings=True)),
+    "`is merged already`": lambda: adapt.merge(merged()),
+    "`a merged LoRALinear cannot train`": lambda: merged().train()(IDS),
+}
+
+
+@pytest.mark.parametrize("quoted", REFUSALS)
+def test_the_package_says_what_the_page_quotes(quoted):
+    assert quoted in PAGE
+    assert quoted.strip("`") in error_of(REFUSALS[quoted])
