@@ -1,5 +1,7 @@
 """What many tests of the core need: tensors, how near two of them are, and errors as text."""
 
+from itertools import cycle
+
 import torch
 
 
@@ -34,3 +36,9 @@ def error_of(function, *args, **kwargs):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     raise AssertionError("no error")
+
+
+def said(*contents, roles=("user", "assistant")):
+    """Return a conversation in which the roles take turns."""
+    turns = zip(cycle(roles), contents, strict=False)
+    return [{"role": role, "content": content} for role, content in turns]

@@ -9,6 +9,7 @@ import sys
 import peft
 import pytest
 import torch
+from helpers import said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -52,11 +53,6 @@ def made(folder, where, seed, r, targets=("q_proj", "v_proj"), **more):
 def adapters(folder, tmp_path_factory):
     where = tmp_path_factory.mktemp("adapters")
     return made(folder, where / "one", 1, 2), made(folder, where / "two", 2, 5, "all-linear")
-
-
-def said(*contents):
-    turns = zip(("user", "assistant") * 9, contents, strict=False)
-    return [{"role": role, "content": content} for role, content in turns]
 
 
 @torch.no_grad()
@@ -379,11 +375,8 @@ WRONG_OPTIONS = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
-def test_a_wrong_option_is_one_line(options, message, folder, capsys):
-    assert main([str(word) for word in ["chat", folder, *options]]) == 2
-    err = capsys.readouterr().err
-    assert message in err
-    assert err.count("\n") == 1
+def test_a_wrong_option_is_one_line(options, message, folder, refused):
+    assert message in refused("chat", folder, *options)
 
 
 def resaved(folder, where, change):
@@ -395,7 +388,7 @@ def resaved(folder, where, change):
     return where
 
 
-def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, capsys):
+def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, refused):
     def without_a_layer(name, tensor):
         return None if "layers.2." in name else tensor
 
@@ -410,18 +403,13 @@ def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, capsys):
         ([folder, "--adapter", headed], "modules_to_save must be empty"),
         ([folder, "--adapter", endless], "must be finite, got NaN"),
     ):
-        assert main(["chat", *map(str, options)]) == 2
-        err = capsys.readouterr().err
-        assert message in err
-        assert err.count("\n") == 1
+        assert message in refused("chat", *options)
 
 
-def test_a_folder_s_own_code_is_never_run(folder, tmp_path, capsys):
+def test_a_folder_s_own_code_is_never_run(folder, tmp_path, refused):
     named = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}
     own = shutil.copytree(folder, tmp_path / "own")
     config = {**json.loads((own / "config.json").read_text()), "auto_map": named}
     (own / "config.json").write_text(json.dumps({**config, "model_type": "mine"}))
     (own / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert main(["chat", str(own)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "ran").exists()
+    refused("chat", own)

@@ -24,6 +24,7 @@ import pytest
 import tiny_llama
 import torch
 import transformers
+from helpers import said
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -80,11 +81,6 @@ def jsonl(path, conversations):
     rows = (json.dumps({"messages": talk}, ensure_ascii=False) + "\n" for talk in conversations)
     path.write_text("".join(rows), "utf-8")
     return path
-
-
-def said(*contents, roles=("user", "assistant")):
-    turns = zip(itertools.cycle(roles), contents, strict=False)
-    return [{"role": role, "content": content} for role, content in turns]
 
 
 class Run(NamedTuple):
@@ -152,22 +148,6 @@ def chats(tmp_path_factory):
 @pytest.fixture(scope="module", params=["texts", "chats"])
 def run(request):
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def refused(tmp_path, capsys):
-    """Return a function: a command ends with code 2 and one line with a message, and no files."""
-
-    def check(arguments, message):
-        capsys.readouterr()
-        assert main(arguments) == 2
-        out, error = capsys.readouterr()
-        assert (out, error[:10], error.count("\n")) == ("", "lora-edu: ", 1)
-        assert message in error
-        assert len(error) < 1100
-        assert not (tmp_path / "out").exists()
-
-    return check
 
 
 # -- what it leaves ---------------------------------------------------------------------------
@@ -372,8 +352,8 @@ def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path, 
 
 def test_processes_must_share_a_batch_evenly(texts, tmp_path, monkeypatch, refused):
     monkeypatch.setattr(transformers.TrainingArguments, "world_size", 2)
-    arguments = texts.command(tmp_path / "out", "--batch-size", "7")
-    refused(arguments, "batch_size must be a multiple of 2 (processes)")
+    message = "batch_size must be a multiple of 2 (processes)"
+    assert message in refused(*texts.command(tmp_path / "out", "--batch-size", "7"))
 
 
 # -- a model that writes ----------------------------------------------------------------------
@@ -400,8 +380,8 @@ def test_the_perplexity_and_the_answers_are_of_what_was_held_out(chats):
         assert told["perplexity"] == pytest.approx(each.mean().exp().item(), rel=1e-4)
         assert told["answers"] == [[question, *chat.answers(speaks, tokenizer, [question], 60)]]
     assert after["perplexity"] < before["perplexity"] / 2
-    said = f"held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}\n\n{question}\n"
-    assert said in chats.printed
+    told = f"held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}\n\n{question}\n"
+    assert told in chats.printed
     assert (after["texts"], after["truncated"], len(after["loss"])) == (1, 0, 24)
     kept = [losses_of(base, tokenizer, *row) for row in TALKS if row[0] != question]
     means = [torch.cat(two).mean().item() for two in itertools.combinations(kept, 2)]
@@ -489,7 +469,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
         data.write_bytes(content.replace("\n", "\r\n").encode("latin-1"))
     monkeypatch.chdir(tmp_path)
     run = chats if (content or "").startswith("question") else texts
-    refused(run.command(tmp_path / "out", *options, data=data), message)
+    assert message in refused(*run.command(tmp_path / "out", *options, data=data))
 
 
 BAD_LINES = [
@@ -510,8 +490,8 @@ def test_a_bad_line_of_messages_is_named(line, message, chats, tmp_path, refused
     data = tmp_path / "talks.jsonl"
     data.write_text(line if isinstance(line, str) else json.dumps({"messages": line}))
     run = chats._replace(options=TALK)
-    refused(run.command(tmp_path / "out", data=data), message)
-    refused(run.command(tmp_path / "out", *COLUMNS, data=data), "holds messages")
+    assert message in refused(*run.command(tmp_path / "out", data=data))
+    assert "holds messages" in refused(*run.command(tmp_path / "out", *COLUMNS, data=data))
 
 
 BAD_MODELS = [
@@ -532,7 +512,7 @@ def test_a_model_that_is_not_as_it_should_be_is_refused(
     (model / file).write_bytes(content[:-100] if old is None else content.replace(old, new))
     if new == b"pickled":
         (model / "model.safetensors").unlink()
-    refused(texts.command(tmp_path / "out", model=model), message)
+    assert message in refused(*texts.command(tmp_path / "out", model=model))
 
 
 def test_a_model_that_does_not_run_with_lora_is_refused(texts, tmp_path, monkeypatch, refused):
@@ -541,7 +521,7 @@ def test_a_model_that_does_not_run_with_lora_is_refused(texts, tmp_path, monkeyp
 
     monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", failing)
     message = "does not run with LoRA on ['all-linear']: a LoRALinear has no such thing"
-    refused(texts.command(tmp_path / "out"), message)
+    assert message in refused(*texts.command(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(("kind", "numbers"), [(Texts, (32, 128)), (Chats, (8, 512))])

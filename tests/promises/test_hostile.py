@@ -287,29 +287,9 @@ def check_save(folder, there, rng):
 
 ANY = [-1, 0, 1, 3, 10**9, 10**400, 2.0, 2.5, -0.5, 1e-300, 1e300, math.nan, math.inf, True, False]
 ANY += [None, "", "query", "head", ".*query", "all-linear", "(", "(?i).*QUERY", "a" * 999, ")|("]
-ANY += [
-    "(?x)query #",
-    "true",
-    "pissa",
-    "none",
-    "LORA",
-    "x\ny",
-    [],
-    {},
-    [1],
-    [0, 1],
-    ["query"],
-    [None],
-]
-ANY += [
-    ["query", "head"],
-    {"query": 3},
-    {"query": "3"},
-    {"(": 1},
-    {"value": 2.5},
-    {"a": {}},
-    {1: 2},
-]
+ANY += ["(?x)query #", "true", "pissa", "none", "LORA", "x\ny", [], {}, [1], [0, 1], ["query"]]
+ANY += [[None], ["query", "head"], {"query": 3}, {"query": "3"}, {"(": 1}, {"value": 2.5}]
+ANY += [{"a": {}}, {1: 2}]
 PEFTS_FIELDS = sorted(peft.LoraConfig.__dataclass_fields__)
 OUR_FIELDS = sorted(LoraConfig.__dataclass_fields__)
 
