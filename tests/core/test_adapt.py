@@ -7,32 +7,13 @@ import pytest
 import seen
 import torch
 import transformers
-from helpers import assert_near, error_of, randn, relative
+from helpers import assert_near, error_of, relative
+from tiny_net import X, tiny_net
 from torch import nn
 
 from lora_edu import adapt
 from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.layers import LoRALinear
-
-
-class Model(nn.Module):
-    """Two blocks of 2·(24 + 6) + 12 parameters and a head of 18 + 3: 165 in all."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.blocks = nn.ModuleList(nn.ModuleDict() for _ in range(2))
-        for block in self.blocks:
-            block["query"] = nn.Linear(4, 6)
-            block["value"] = nn.Linear(4, 6)
-            block["norm"] = nn.LayerNorm(6)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.head(sum(b["norm"](b["query"](x) + b["value"](x)) for b in self.blocks))
-
-
-X = randn(5, 4)
 
 
 def gpt2():
@@ -45,7 +26,7 @@ def config(**options):
     return LoraConfig(**{"target_modules": ["query"], "r": 2} | options)
 
 
-def adapted(model=Model, **options):
+def adapted(model=tiny_net, **options):
     changed = add_lora(model(), config(**options))
     with torch.no_grad():
         for layer in adapt.lora_layers(changed).values():
@@ -57,22 +38,24 @@ def adapted(model=Model, **options):
 
 
 def test_the_model_is_changed_in_place_and_computes_the_same_at_first():
-    model = Model().eval()
+    model = tiny_net()
     before = model(X)
     assert add_lora(model, config(target_modules="all-linear", modules_to_save=["head"])) is model
     assert torch.equal(model(X), before)
     assert not any(module.training for module in model.modules())
-    names = ["blocks.0.query", "blocks.0.value", "blocks.1.query", "blocks.1.value"]
-    assert list(adapt.lora_layers(model)) == model.lora_config.target_modules == names
-    # Four layers of r · (in + out) = 2 · (4 + 6) = 20, and a head of 18 + 3.
-    assert adapt.count_parameters(model) == (101, 245)
-    assert sum(p.numel() for p in adapt.lora_parameters(model)) == 80
+    names = [f"body.layers.{i}.{name}" for i in (0, 1) for name in ("query", "key", "value")]
+    assert list(adapt.lora_layers(model)) == names
+    assert model.lora_config.target_modules == sorted(names)
+    # Six layers of r · (in + out) = 2 · (4 + 4) = 16, and a head of 12 + 3. What is frozen has
+    # 6 · 16 weights and 4 · 4 biases.
+    assert adapt.count_parameters(model) == (111, 111 + 112)
+    assert sum(p.numel() for p in adapt.lora_parameters(model)) == 6 * 16
 
 
 def test_the_order_of_names_means_nothing():
-    one = config(target_modules=["query", "value"], modules_to_save=["head", "norm", "head"])
-    assert one == config(target_modules=("value", "query"), modules_to_save={"norm", "head"})
-    assert one.modules_to_save == ["head", "norm"]
+    one = config(target_modules=["query", "value"], modules_to_save=["head", "key", "head"])
+    assert one == config(target_modules=("value", "query"), modules_to_save={"key", "head"})
+    assert one.modules_to_save == ["head", "key"]
 
 
 def test_a_saved_head_is_a_copy_and_leaves_what_it_was_tied_to():
@@ -108,16 +91,16 @@ def twice():
 
 
 FAILURES = [
-    (Model, ["quary"], {}, "must match a linear layer, got ['quary']; nearest names: query"),
-    (Model, ["uery"], {}, "got ['uery']; nearest names: query"),
-    (Model, ["zzz"], {}, "nearest names: head, query, value"),
-    (Model, "query", {}, "got 'query'; nearest names: query"),
-    (Model, ["norm"], {}, "blocks.0.norm must be nn.Linear or Conv1D, got LayerNorm"),
-    (Model, ["value"], {"modules_to_save": ["haed"]}, "must match a module, got ['haed']"),
-    (Model, ["query"], {"modules_to_save": ["ks.1"]}, "blocks.1.query must not be in target"),
-    (Model, ["query"], {"r": 1001}, "r must be at most 1000 for blocks.0.query, got 1001"),
+    (tiny_net, ["quary"], {}, "must match a linear layer, got ['quary']; nearest names: query"),
+    (tiny_net, ["uery"], {}, "got ['uery']; nearest names: query"),
+    (tiny_net, ["zzz"], {}, "nearest names: head, key, query, value"),
+    (tiny_net, "query", {}, "got 'query'; nearest names: query"),
+    (tiny_net, ["tanh"], {}, "body.layers.0.tanh must be nn.Linear or Conv1D, got Tanh"),
+    (tiny_net, ["value"], {"modules_to_save": ["haed"]}, "must match a module, got ['haed']"),
+    (tiny_net, ["query"], {"modules_to_save": ["rs.1"]}, "layers.1.query must not be in target"),
+    (tiny_net, ["query"], {"r": 1001}, "r must be at most 1000 for body.layers.0.query, got 1001"),
     (partial(plain, 1500), ["0"], {"r": 1501}, "r must be at most 1500 for 0, got 1501"),
-    (adapted, ["value"], {}, "model must have no LoRA layers yet, but blocks.0.query is one"),
+    (adapted, ["value"], {}, "model must have no LoRA layers yet, but body.layers.0.query is one"),
     (marked, ["0"], {}, "model has an attribute lora_config of its own, where ours would"),
     (twice, "all-linear", {}, "is one layer in 2 places: give each its own"),
 ]
@@ -133,14 +116,14 @@ def test_a_failure_is_explained_and_leaves_the_model_as_it_was(model, targets, o
 
 def test_a_rank_may_be_as_large_as_a_side():
     assert adapted(partial(plain, 1500), target_modules=["0"], r=1500)[0].lora_A.shape == (1500, 1)
-    assert adapted(r=1000).blocks[0]["query"].lora_A.shape == (1000, 4)
+    assert adapted(r=1000).body.layers[0].query.lora_A.shape == (1000, 4)
 
 
 def test_tensors_that_do_not_fit_are_refused_before_there_is_memory_for_others(monkeypatch):
     tensors = adapt.adapter_tensors(adapted())
     monkeypatch.setattr(LoRALinear, "__init__", lambda *_: pytest.fail("a layer was made"))
-    message = "blocks.0.query.lora_A.weight must be (900, 4), got (2, 4)"
-    assert error_of(add_lora, Model(), config(r=900), tensors) == f"ValueError: {message}"
+    message = "body.layers.0.query.lora_A.weight must be (900, 4), got (2, 4)"
+    assert error_of(add_lora, tiny_net(), config(r=900), tensors) == f"ValueError: {message}"
 
 
 def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
@@ -149,11 +132,11 @@ def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
     class Pattern:
         def fullmatch(self, name, timeout):
             left.append(timeout)
-            return name == "blocks.0.query"
+            return name == "body.layers.0.query"
 
     monkeypatch.setattr(adapt.time, "monotonic", lambda: next(now))
     monkeypatch.setattr(adapt, "_compiled", lambda pattern: Pattern())
-    add_lora(Model(), config(target_modules=r"blocks\.\d\.query"))
+    add_lora(tiny_net(), config(target_modules=r"body\.layers\.\d\.query"))
     assert left[:3] == [1, 0, 0]  # of two seconds
 
 
@@ -190,18 +173,18 @@ def test_a_bad_configuration_is_named(fields, message):
 def test_merge_unmerge_and_unload():
     changed = adapted()
     before, tensors = changed(X), copy.deepcopy(changed.state_dict())
-    assert error_of(adapt.unmerge, changed) == "RuntimeError: blocks.0.query is not merged"
+    assert error_of(adapt.unmerge, changed) == "RuntimeError: body.layers.0.query is not merged"
     adapt.merge(changed)
     assert relative(changed.eval()(X), before) < 1e-6
     for again in (adapt.merge, partial(adapt.swap_adapter, tensors={})):
-        assert error_of(again, changed) == "RuntimeError: blocks.0.query is merged already"
+        assert error_of(again, changed) == "RuntimeError: body.layers.0.query is merged already"
     merged = copy.deepcopy(changed)
     adapt.unmerge(changed)
     assert_near(changed.state_dict().values(), tensors.values(), 1e-6)
     for model in (changed, merged):
         assert adapt.merge_and_unload(model) is model
         assert relative(model(X), before) < 1e-6
-        assert [type(m) for m in model.modules()] == [type(m) for m in Model().modules()]
+        assert [type(m) for m in model.modules()] == [type(m) for m in tiny_net().modules()]
         assert "lora_config" not in vars(model)
 
 
@@ -220,11 +203,11 @@ def test_a_merge_that_fails_changes_nothing(function, case):
 
 
 def test_layers_placed_by_hand_are_swapped_merged_and_unloaded_as_well():
-    changed = Model()
+    changed = tiny_net()
     changed.head = LoRALinear(changed.head, r=1, lora_alpha=1)
-    ones = {"head.lora_A.weight": torch.ones(1, 6), "head.lora_B.weight": torch.ones(3, 1)}
+    ones = {"head.lora_A.weight": torch.ones(1, 4), "head.lora_B.weight": torch.ones(3, 1)}
     adapt.swap_adapter(changed, ones)
-    assert torch.equal(adapt.merge_and_unload(changed).head.weight, Model().head.weight + 1)
+    assert torch.equal(adapt.merge_and_unload(changed).head.weight, tiny_net().head.weight + 1)
     layer = LoRALinear(nn.Linear(2, 2), r=1, lora_alpha=1)
     assert adapt.merge_and_unload(layer) is layer.base
 
@@ -232,7 +215,7 @@ def test_layers_placed_by_hand_are_swapped_merged_and_unloaded_as_well():
 @pytest.mark.parametrize("function", [adapt.merge, adapt.unmerge, adapt.merge_and_unload])
 def test_a_model_without_lora_is_told_what_to_do(function):
     message = "ValueError: model must have LoRA layers: call add_lora(model, config) first"
-    assert error_of(function, Model()) == message
+    assert error_of(function, tiny_net()) == message
 
 
 # Swapping
@@ -242,7 +225,7 @@ def test_adapters_are_swapped():
     one, other = adapted(modules_to_save=["head"]), adapted(modules_to_save=["head"])
     nn.init.normal_(other.head.weight)
     first, before = copy.deepcopy(adapt.adapter_tensors(one)), one(X)
-    factors = [f"blocks.{i}.query.lora_{x}.weight" for i in (0, 1) for x in "AB"]
+    factors = [f"body.layers.{i}.query.lora_{x}.weight" for i in (0, 1) for x in "AB"]
     assert sorted(first) == [*factors, "head.bias", "head.weight"]
     adapt.swap_adapter(one, adapt.adapter_tensors(other))
     assert torch.equal(one(X), other(X))
@@ -281,5 +264,5 @@ def test_a_swap_that_does_not_fit_changes_nothing(name, tensor, message):
 
 def test_a_model_without_numbers_cannot_swap():
     empty, tensors = adapted().to("meta"), adapt.adapter_tensors(adapted())
-    message = "blocks.0.query.lora_A.weight is on the meta device: it can hold no numbers"
+    message = "body.layers.0.query.lora_A.weight is on the meta device: it can hold no numbers"
     assert error_of(adapt.swap_adapter, empty, tensors) == f"ValueError: {message}"

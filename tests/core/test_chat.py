@@ -237,21 +237,9 @@ def test_a_pipe_is_answered_line_by_line(loaded, talk):
     new = ["(a new conversation)"]
     out, err = talk(["Hi", "", "/new", "Hi", "/quit", "Hi"])
     assert (out, err) == ([*answer.splitlines(), *new, *answer.splitlines()], [])
-
-
-def test_a_byte_that_is_no_letter_is_no_end(talk):
-    out, err = talk(b"caf\xe9\nHi\n")
+    out, err = talk(b"caf\xe9\nHi\n")  # a byte that is no letter is no end
     assert len(out) >= 2
     assert err == []
-
-
-def test_the_conversation_is_kept(folder, loaded):
-    talks = chat.Conversation(folder, [], 5, 0.0, 0)
-    talks.answer("Hi", silent)
-    talks.answer("And?", silent)
-    assert [message["role"] for message in talks.messages] == ["user", "assistant"] * 2
-    expected = chat.answers(*loaded, [talks.messages[:3]], 5)[0].removesuffix("<|im_end|>")
-    assert talks.messages[3]["content"] == expected
 
 
 def test_an_adapter_speaks_at_a_scale_until_it_is_off(loaded, adapters, talk):
@@ -321,27 +309,30 @@ def test_at_a_terminal_an_interrupt_or_an_error_ends_nothing(folder, monkeypatch
     assert err == "no command is called /x: /help lists them\n"
 
 
-def test_ctrl_c_ends_an_answer_and_keeps_what_was_said(folder):
-    talks = chat.Conversation(folder, [], 50, 0.0, 0)
-    heard = []
-
-    def write(text):
-        heard.append(text)
-        if len("".join(heard)) > 3:
-            raise KeyboardInterrupt
-
-    assert not talks.answer("Hi", write)
-    assert talks.messages == said("Hi", "".join(heard))
-    assert 3 < len("".join(heard)) < 50
-    assert talks.answer("Go on", silent)
-    assert len(talks.messages) == 4
-
-
-def test_a_conversation_may_grow_too_long(folder):
+def test_a_conversation_is_kept_and_what_has_no_answer_is_not(folder, loaded):
     talks = chat.Conversation(folder, [], 20, 0.0, 0)
     with pytest.raises(ValueError, match=r"the conversation has \d+ tokens, at most 236: /new"):
         talks.answer("x" * 230, silent)
     assert talks.messages == []
+    assert talks.answer("Hi", silent)
+    assert talks.answer("And?", silent)
+    answers = [message["content"] for message in talks.messages[1::2]]
+    assert talks.messages == said("Hi", answers[0], "And?", answers[1])
+    expected = chat.answers(*loaded, [talks.messages[:3]], 20)[0]
+    assert answers[1] == expected.removesuffix("<|im_end|>")
+
+    heard = []
+
+    def write(text):  # until Ctrl + C, which ends the answer; what was heard is kept
+        heard.append(text)
+        if len("".join(heard)) > 3:
+            raise KeyboardInterrupt
+
+    assert not talks.answer("Well?", write)
+    assert talks.messages[4:] == said("Well?", "".join(heard))
+    assert 3 < len("".join(heard)) < 20
+    assert talks.answer("Go on", silent)
+    assert len(talks.messages) == 8
 
 
 def test_what_ships_and_two_folders_of_one_name(folder, adapters, tmp_path, monkeypatch):
