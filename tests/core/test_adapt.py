@@ -155,10 +155,7 @@ BAD_CONFIGS = [
     ({"target_modules": [1]}, NAMES + "[1]"),
     ({"modules_to_save": "a"}, "TypeError: modules_to_save must be a list of names, got 'a'"),
     ({"use_dora": 1}, "TypeError: use_dora must be True or False, got 1"),
-    (
-        {"target_modules": "query", "layers_to_transform": 1},
-        "ValueError: layers_to_transform needs a list of names as target_modules",
-    ),
+    ({"target_modules": "a", "layers_to_transform": 1}, "ValueError: layers_to_transform needs a"),
 ]
 
 

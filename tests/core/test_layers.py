@@ -273,10 +273,7 @@ NO_PLACE = "RuntimeError: Linear(in_features=4, out_features=4, bias=True) has n
 
 UNMERGEABLE = [
     (LoRALinear.merge, "RuntimeError: this LoRALinear is merged already"),
-    (
-        lambda layer: layer.lora_A.data[0].fill_(torch.nan),
-        "ValueError: W0 + delta_weight() must",
-    ),
+    (lambda layer: layer.lora_A.data[0].fill_(torch.nan), "ValueError: W0 + delta_weight()"),
     (lambda layer: prune.identity(layer.base, "weight"), NO_PLACE),
     (expanded, NO_PLACE),
     (inference, NO_PLACE),

@@ -146,11 +146,7 @@ BAD_INPUT = [
     ("stable_rank", ([1, -1],), "ValueError: singular_values must be at least one number >= 0"),
     ("energy_rank", ([1], 1.1), "ValueError: energy must be a share, 0 < energy <= 1, got 1.1"),
     ("subspace_similarity", (eye(2), eye(3)), "ValueError: A_2 must be (r_2, k), k = 2, got "),
-    (
-        "amplification",
-        (eye(2), eye(3), 1),
-        "ValueError: weight must be (3, 3), as delta_weight",
-    ),
+    ("amplification", (eye(2), eye(3), 1), "ValueError: weight must be (3, 3), as delta_w"),
     ("amplification", (eye(2), ones((2, 2)), 2), "ValueError: r must be at most 1, the rank"),
 ]
 

@@ -138,15 +138,6 @@ def test_a_row_of_zeros_has_no_direction_and_finite_gradients():
     assert all(p.grad.isfinite().all() for p in layer.parameters() if p.requires_grad)
 
 
-def test_doras_weight_has_the_gradients_of_its_forward():
-    layer = trained(**DORA)[0]
-    learning = [p for p in layer.parameters() if p.requires_grad]
-    by_weight = nn.functional.linear(X, layer.weight, layer.lora.bias)
-    found = [torch.autograd.grad(y.square().sum(), learning) for y in (layer(X), by_weight)]
-    assert len(learning) == 3
-    assert_near(*found, 1e-5)
-
-
 def test_a_merged_dora_layer_loads_nothing():
     model = trained(**DORA)
     adapt.merge(model)
