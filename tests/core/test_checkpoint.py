@@ -150,11 +150,9 @@ REFUSED = [
     ("exclude_modules", ["key"], r'exclude_modules = \["key"\] is not supported'),
     ("init_lora_weights", "pissa_niter_4", 'init_lora_weights must be True or "pissa"'),
     ("r", 1e1, r"r must be an integer, got 10\.0"),
-    ("r", 8, r"lora_A\.weight must be \(8, 4\), got \(4, 4\)"),
     ("lora_alpha", 10**400, "lora_alpha must be greater than 0 and finite, got 1000"),
     ("rank_pattern", {ENDLESS: 4}, "takes too long to compare with"),
     ("target_modules", ENDLESS, "takes too long to compare with"),
-    ("target_modules", ["query"], r"value\.lora_A\.weight must be absent, got \(4, 4\)"),
     ("modules_to_save", None, r"head\.bias must be absent, got \(3,\)"),
     ("peft_type", "IA3", 'peft_type = "IA3" is not supported'),
     ("peft_type", None, "not the configuration of an adapter"),
@@ -170,16 +168,10 @@ def test_a_configuration_that_does_not_serve(saved, field, value, message, monke
     refuse(saved, message)
 
 
-def test_tensors_that_do_not_fit(saved):
-    tensors = load_file(saved / WEIGHTS)
-    for key, tensor, message in (
-        ("base_model.model.head.bias", None, r"head\.bias must be \(3,\), got nothing"),
-        ("weight", torch.ones(1), r"weight must be absent, got \(1,\)"),
-        (KEY.removeprefix("base_model.model."), torch.ones(4, 4), "two keys stand for one tensor"),
-    ):
-        changed = tensors | {key: tensor}
-        save_file({key: one for key, one in changed.items() if one is not None}, saved / WEIGHTS)
-        refuse(saved, message)
+def test_two_keys_for_one_tensor_are_refused(saved):
+    twin = {KEY.removeprefix("base_model.model."): torch.ones(4, 4)}
+    save_file(load_file(saved / WEIGHTS) | twin, saved / WEIGHTS)
+    refuse(saved, "two keys stand for one tensor")
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
@@ -200,9 +192,7 @@ def test_a_huge_and_a_nested_configuration_are_refused(saved):
     refuse(saved, f"{CONFIG}: maximum recursion depth")
 
 
-def test_models_that_have_or_lack_an_adapter_are_refused(saved, tmp_path):
-    with pytest.raises(ValueError, match="no LoRA layers yet"):
-        load_adapter(trained(), saved)
+def test_a_model_without_an_adapter_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"call add_lora\(model, config\) first"):
         save_adapter(tiny_net(), tmp_path / "x")
     assert not (tmp_path / "x").exists()
