@@ -34,8 +34,8 @@ def main(line, *more):
 def printed(capsys):
     """Return a function: run a command that ends well; return what it printed."""
 
-    def run(line, *more, code=0):
-        assert main(line, *more) == code
+    def run(line, *more):
+        assert main(line, *more) == 0
         return capsys.readouterr().out
 
     return run

@@ -606,14 +606,12 @@ SMALL = {"vocab_size": 18, "hidden_size": 32, "num_hidden_layers": 1, "num_atten
 FROM_1 = {"intermediate_size": 32, "max_position_embeddings": LENGTH + 2, "pad_token_id": 1}
 D_MODEL = {"vocab_size": 18, "d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
 ENDS = {"bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 0}
-BART = {"max_position_embeddings": LENGTH, "pad_token_id": 0, "decoder_layers": 1}
 FAMILIES = {  # its configuration, and how many tokens it reads: None is no limit
     "Bert": ({**SMALL, "max_position_embeddings": LENGTH}, LENGTH),
     "XLNet": ({"vocab_size": 18, "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 32}, None),
     "T5": ({**D_MODEL, **ENDS}, None),
     "Roberta": ({**SMALL, **FROM_1}, LENGTH),
     "GPT2": ({**SMALL, **ENDS, "n_positions": LENGTH}, LENGTH),
-    "Bart": ({**D_MODEL, **ENDS, **BART, "encoder_layers": 1}, LENGTH),
 }
 
 

@@ -14,10 +14,7 @@ LLAMA = {**BERT, "head_dim": 8, "num_key_value_heads": 2}
 Q_V = ["q_proj", "v_proj"]
 SMALL = {
     "llama-3.1-8b": (LLAMA, Q_V),
-    "qwen2.5-0.5b": (LLAMA, "all-linear"),
-    "qwen3-0.6b": (LLAMA, "all-linear"),
-    "gemma-2-2b": (LLAMA, ["o_proj", "down_proj"]),
-    "phi-3-mini": ({**LLAMA, "pad_token_id": 0}, ["qkv_proj"]),
+    "gemma-2-2b": (LLAMA, "all-linear"),
     "mixtral-8x7b": (LLAMA, Q_V),
     "gpt2": ({"n_embd": 32, "n_layer": 2, "n_head": 4}, ["c_attn"]),
     "bert-base-cased": (BERT, ["query", "value"]),
