@@ -100,6 +100,14 @@ def test_pissa_starts_at_the_strongest_directions():
         assert relative(layer.base.weight, torch.from_numpy(W0) - B @ A) < 1e-5
 
 
+def test_a_model_made_pissa_by_hand_is_saved_as_such(tmp_path):
+    model = ours()
+    init_pissa(model)
+    save_adapter(model, tmp_path)
+    saved = peft.LoraConfig.from_pretrained(tmp_path)
+    assert saved.init_lora_weights == "pissa"
+
+
 def test_doras_base_comes_back_and_pissas_does_not():
     assert torch.equal(adapt.unload(trained(**DORA))(X), network()(X))
     model = trained(**PISSA)
