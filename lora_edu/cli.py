@@ -175,13 +175,13 @@ def _chat(arguments: Namespace) -> int:
 def _in_clone(arguments: Namespace) -> int:
     """Pass lab, check and test on to the clone: what they work on is no part of the package."""
     notebooks = Path(__file__).parents[1] / "notebooks"
-    if not (notebooks / "builder" / "clone.py").is_file():
+    if not (notebooks / "clone.py").is_file():
         raise ValueError(
             "the lessons and the tests are in a clone of the course, not in this installation: "
             'there, run python -m pip install -e ".[course,test,dev]"'
         )
     sys.path.insert(0, str(notebooks))
-    clone = importlib.import_module("builder.clone")
+    clone = importlib.import_module("clone")
     if arguments.command == "test":
         which = [name for name in ("slow", "browser") if getattr(arguments, name)]
         if len(which) > 1:

@@ -1,9 +1,16 @@
-"""Build the notebooks from their sources, notebooks/src/*.md.
+"""From a source to what readers get, each step by one part of notebooks/builder:
 
-    python notebooks/build.py [NAME ...]            execute; write the reading edition, and its
-                                                    pictures in figures/ where it has changed
-    python notebooks/build.py --text [NAME ...]     write it with the outputs that it has: only
-                                                    words have changed
+    source → cells → edition → output
+    src/NN_slug.md   source, translate: cells with ids, exercises, another language
+                     editions: reading, own, solved, for nbgrader; questions at the end
+                     execute: the reading edition with outputs, NN_slug.ipynb, committed
+                     lint: what of it is refused
+                     pages, reference, explorables, live → site: site/
+                     slides: slides/NN_slug.html;  questions: quizzes/, for Moodle and to print
+
+    python notebooks/build.py [NAME ...]            write the notebook, the translated ones and the
+                                                    lesson's pictures in figures/; nothing is run
+                                                    where words alone have changed (but for --run)
     python notebooks/build.py --check [NAME ...]    compare what is committed with its source
                                                     (--release: translations, too, are up to date)
     python notebooks/build.py --translate vi NAME ...  write or extend what is to be translated
@@ -13,6 +20,7 @@
     python notebooks/build.py --slides [NAME ...]   make slides/NAME.html, those of the class, too
     python notebooks/build.py --assignment NAME ... make assignments/, for nbgrader
     python notebooks/build.py --quizzes             make quizzes/, for Moodle and to print
+    python notebooks/build.py --site                make site/ (--site-live: with lessons that run)
                                                     (--out: elsewhere)
 
 How a source is written stands in notebooks/builder/source.py; how it is translated, in translate.py
@@ -28,58 +36,51 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from builder import constraints, execute, lint, own
+from builder import editions, execute, lint
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
+CONSTRAINTS = execute.CONSTRAINTS
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 1 when something was refused."""
-    parser = argparse.ArgumentParser(description="Build the notebooks from notebooks/src/*.md.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="compare with the sources, run nothing")
-    what.add_argument("--text", action="store_true", help="only words have changed: run nothing")
-    what.add_argument("--translate", metavar="LANGUAGE", help="add the cells that it lacks")
-    what.add_argument("--solved", action="store_true", help="run every exercise's solution")
-    what.add_argument("--own", action="store_true", help="make copies in notebooks/mine")
-    what.add_argument("--slides", action="store_true", help="make slides, one HTML file a lesson")
-    what.add_argument("--assignment", action="store_true", help="make assignments for nbgrader")
-    what.add_argument("--quizzes", action="store_true", help="make quizzes, for Moodle and paper")
-    what.add_argument("--site", action="store_true", help="make the web edition")
-    what.add_argument("--site-live", action="store_true", help="the same, with lessons that run")
-    parser.add_argument("--release", action="store_true", help="with --check: nothing is late")
-    parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
-    parser.add_argument("--out", type=Path, help="where what is made for a class goes")
-    options = parser.parse_args(argv)
-    if options.assignment and not options.names:
-        parser.error("name the lessons of the assignment, such as 01 03")
+    options = parsed(argv)
     try:
         paths = chosen_paths(options)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    live = partial(make_site, live=True)
-    for name, make in (("quizzes", make_quizzes), ("site", make_site), ("site_live", live)):
-        if getattr(options, name):
-            return 1 if attempt(name, partial(make, options.out)) is None else 0
     step = chosen_step(options)
-    if options.check and not options.names:
-        step = partial(check_quietly, release=options.release)
+    if options.whole:  # one output for all lessons
+        return 1 if attempt(options.what, partial(step, options.out)) is None else 0
     results = [attempt(path.stem, partial(step, path)) for path in paths]
-    if step is build and paths and None not in results:
-        root = paths[0].parents[2]
-        changed = any(str(each).startswith("changed") for each in results)
-        if not options.names:
-            results.append(attempt(constraints.FILE, partial(write_constraints, root)))
-        elif changed and (packages := constraints.says_otherwise(root)):
-            print(
-                f"{constraints.FILE} says otherwise of {', '.join(packages)}: "
-                "it is written when all lessons are built",
-                file=sys.stderr,
-            )
+    if options.what == "build" and None not in results:
+        results.append(constraints(options, results))
     return 1 if None in results else 0
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options: ``what`` is to be done, and whether with all lessons as a ``whole``."""
+    parser = argparse.ArgumentParser(description="Build the notebooks from notebooks/src/*.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
+    what = parser.add_mutually_exclusive_group()
+    for name, told in WHAT.items():
+        what.add_argument(
+            f"--{name}", action="store_const", dest="what", const=name, default="build", help=told
+        )
+    what.add_argument("--translate", metavar="LANGUAGE", help="add the cells that it lacks")
+    parser.add_argument("--run", action="store_true", help="run, even if words alone have changed")
+    parser.add_argument("--release", action="store_true", help="with --check: nothing is late")
+    parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
+    parser.add_argument("--out", type=Path, help="where what is made for a class goes")
+    options = parser.parse_args(argv)
+    if options.what == "assignment" and not options.names:
+        parser.error("name the lessons of the assignment, such as 01 03")
+    if options.what == "build" and (options.translate or options.seed is not None):
+        options.what = "translate" if options.translate else "seed"
+    options.whole = options.what in ("quizzes", "site", "site-live")
+    return options
 
 
 def attempt(name: str, step: Callable[[], str]) -> str | None:
@@ -100,43 +101,55 @@ def chosen_paths(options: argparse.Namespace) -> list[Path]:
     """Return the sources of the named lessons, or all; for slides, the script of a class, too."""
     names = [name for name in options.names if name != CLASS.stem]
     paths = sources(names) if names or not options.names else []
-    if options.slides and (CLASS.stem in options.names or not options.names):
+    if options.what == "slides" and (CLASS.stem in options.names or not options.names):
         paths.append(CLASS)
     return paths
 
 
-# -- the steps: each takes a lesson, and says in a word or two what came of it ----------------
+# -- what there is to do: with each lesson, or with all; each step says in a line what came of it --
+
+WHAT = {
+    "check": "compare with the sources, run nothing",
+    "solved": "run every exercise's solution",
+    "own": "make copies in notebooks/mine",
+    "slides": "make slides, one HTML file a lesson",
+    "assignment": "make assignments for nbgrader",
+    "quizzes": "make quizzes, for Moodle and paper",
+    "site": "make the web edition",
+    "site-live": "the same, with lessons that run",
+}
 
 
-def chosen_step(options: argparse.Namespace) -> Callable[[Path], str]:
-    """Return what is to be done with each lesson."""
-    if options.check:
-        return partial(check, release=options.release)
-    if options.text:
-        return partial(build, text=True)
-    if options.translate:
-        return partial(extend_translation, language=options.translate)
-    if options.own:
-        return own.own_copies
-    if options.slides:
-        return partial(make_slides, out=options.out or Path("slides"))
-    if options.assignment:
-        return partial(make_assignment, out=options.out or Path("assignments"))
-    if options.solved:
-        return partial(run_solved, seed=options.seed)
-    if options.seed is not None:
-        return partial(run_with_seed, seed=options.seed)
-    return build
+def chosen_step(options: argparse.Namespace) -> Callable[..., str]:
+    """Return what is to be done with each lesson, given its source, or with all, given --out."""
+    steps: dict[str, Callable[..., str]] = {
+        "build": partial(build, run=options.run),
+        "check": partial(check, release=options.release, brief=not options.names),
+        "translate": partial(extend_translation, language=options.translate),
+        "solved": partial(run_solved, seed=options.seed),
+        "seed": partial(run_with_seed, seed=options.seed),
+        "own": editions.own_copies,
+        "assignment": lambda path: editions.write_assignment(path, out("assignments")),
+        "slides": lambda path: make_slides(path, out("slides")),
+        "quizzes": lambda _: make_quizzes(out("quizzes")),
+        "site": lambda _: make_site(out("site")),
+        "site-live": lambda _: make_site(out("site"), live=True),
+    }
+
+    def out(usual: str) -> Path:
+        return options.out or Path(usual)
+
+    return steps[options.what]
 
 
-def build(path: Path, text: bool = False) -> str:
+def build(path: Path, run: bool) -> str:
     """Build a lesson; then refuse what its text says and nothing shows, or a stale translation."""
-    changed = execute.build(path, text=text)
+    said, ran = execute.build(path, run=run)
     if problems := lint.check(path):
         raise BuildError("\n".join(problems))
-    if changed and not text:
+    if ran:
         draw_figures(path)
-    return "changed" if changed else "unchanged"
+    return said
 
 
 def draw_figures(path: Path) -> None:
@@ -151,21 +164,35 @@ def draw_figures(path: Path) -> None:
         list(figures.write(path.parents[2] / "figures", own))
 
 
-def check(path: Path, release: bool = False) -> str:
-    """Refuse a lesson that is not as its source says, or breaks a rule; say what is late."""
+def constraints(options: argparse.Namespace, results: list[str | None]) -> str | None:
+    """Write the versions behind the outputs, if all were built; else name where they differ."""
+    if not options.names:
+        write = partial(execute.write_constraints, NOTEBOOKS.parent)
+        return attempt(CONSTRAINTS, lambda: "changed" if write() else "unchanged")
+    ran = any("other outputs" in str(each) for each in results)
+    if ran and (packages := execute.says_otherwise(NOTEBOOKS.parent)):
+        print(
+            f"{CONSTRAINTS} says otherwise of {', '.join(packages)}: "
+            "it is written when all lessons are built",
+            file=sys.stderr,
+        )
+    return ""
+
+
+def check(path: Path, release: bool, brief: bool) -> str:
+    """Refuse a lesson that is not as its source says, or breaks a rule; say what is late.
+
+    In ``brief``, only how much is late.
+    """
     problems = lint.check(path)
     late = [] if problems else lint.late(path)
     if problems or (release and late):
         raise BuildError("\n".join(problems or late))
+    if late and brief:
+        places = sum(not line.startswith(" ") for line in late)  # a diff stands below each
+        more = f"python notebooks/build.py --check {path.stem}"
+        late = [f"late, in translations: {places}; {more}"]
     return "\n".join(["as its source says", *late])
-
-
-def check_quietly(path: Path, release: bool = False) -> str:
-    """Refuse the same; of what is late, say only how much."""
-    said, *late = check(path, release).split("\n")
-    places = sum(not line.startswith(" ") for line in late)  # a diff stands below each
-    told = f"\nlate, in translations: {places}; python notebooks/build.py --check {path.stem}"
-    return said + (told if late else "")
 
 
 def extend_translation(path: Path, language: str) -> str:
@@ -194,30 +221,18 @@ def make_slides(path: Path, out: Path) -> str:
     return str(write_slides(path, out))
 
 
-def make_assignment(path: Path, out: Path) -> str:
-    """Write a lesson as nbgrader takes it."""
-    from builder.assignment import write_assignment
-
-    return write_assignment(path, out)
-
-
-def make_quizzes(out: Path | None) -> str:
+def make_quizzes(out: Path) -> str:
     """Write the questions of all lessons, for Moodle and to print."""
-    from builder.sheets import write_quizzes
+    from builder.questions import write_quizzes
 
-    return write_quizzes(NOTEBOOKS / "src", out or Path("quizzes"))
+    return write_quizzes(NOTEBOOKS / "src", out)
 
 
-def make_site(out: Path | None, live: bool = False) -> str:
+def make_site(out: Path, live: bool = False) -> str:
     """Write the web edition: all pages, with nothing executed."""
     from builder.site import write_site
 
-    return write_site(out or Path("site"), live)
-
-
-def write_constraints(root: Path) -> str:
-    """Write the versions behind the outputs."""
-    return "changed" if constraints.write_constraints(root) else "unchanged"
+    return write_site(out, live)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,23 @@
-"""The editions of a lesson: one source, several notebooks.
+"""A lesson → its editions, as notebooks.
 
 *Reading*: executed, with outputs, committed; a translation has the outputs of the English one.
-*Own*: the same without outputs and without answers, for the learner to work in. *Solved*: each
-exercise as the source has it, in memory. Each of them may be given another seed.
+*Own*: without outputs and without answers, for the learner to work in: a copy is made once, and
+never written over. *Solved*: each exercise as the source has it, in memory. Each of them may be
+given another seed. *Assignment*, for nbgrader: an exercise becomes two cells, what a student
+writes, and its check, which is worth a point. nbgrader makes the students' release from the
+instructor's version, where answers stand between its marks; the release is written, too, for those
+who only hand it out. The check that students see says `not attempted yet` and stops nothing; a
+hidden test makes that no point.
+
+Source of the last: https://nbgrader.readthedocs.io, *Creating and grading assignments*.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,22 +25,29 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from builder.quiz import quiz_cell, read_quizzes
+from builder.questions import quiz_cell, read_quizzes
 from builder.source import (
     UNSTABLE,
     BuildError,
     Source,
     exercises,
     file_name,
+    read_source,
     slug,
     solution_id,
     tags,
 )
+from builder.translate import languages, read_translation, translate
+from lora_edu.files import write_whole
 
 LABELS = {
     "en": {"hint": "Hint", "solution": "Solution", "why": "Your guess first. Then: why"},
     "vi": {"hint": "Gợi ý", "solution": "Lời giải", "why": "Đoán trước đã. Rồi xem vì sao"},
 }
+
+STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # nbgrader's own
+SOLUTION = re.compile(r"(?ms)^([ ]*)### BEGIN SOLUTION\n.*?^[ ]*### END SOLUTION$")
+HIDDEN = re.compile(r"(?ms)\n### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS")
 
 
 # -- a notebook -------------------------------------------------------------------------------
@@ -144,12 +161,11 @@ def fenced(code: str) -> str:
     return f"{fence}python\n{code}\n{fence}"
 
 
-def translated_edition(translation: Source, committed: NotebookNode, language: str) -> NotebookNode:
-    """Give a translated source the outputs of the English notebook.
+def with_outputs(notebook: NotebookNode, committed: NotebookNode) -> NotebookNode:
+    """Give an edition the outputs of a committed notebook: the English one, or the last build.
 
     A code cell that was not built yet has none.
     """
-    notebook = reading_edition(translation, language)
     built = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.id in built:
@@ -202,3 +218,103 @@ def with_seed(notebook: NotebookNode, seed: int, source: Source) -> NotebookNode
             if count == 1:
                 return notebook
     raise BuildError(f"{file_name(source.path)}: no cell tagged `parameters` holds SEED = …")
+
+
+# -- the learner's own ------------------------------------------------------------------------
+
+
+def own_copies(path: Path) -> str:
+    """Give the learner a copy of the lesson in each of its languages; return what was done."""
+    source = read_source(path)
+    done = [own_copy(path, own_edition(source))]
+    for language in languages(path):
+        translation, _, _ = translate(source, read_translation(source, language))
+        said = own_copy(path, own_edition(translation, language), language)
+        done.append(f"{language}: {said}")
+    return "; ".join(done)
+
+
+def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
+    """Put a lesson without outputs among the learner's own; return what was done.
+
+    A copy is never written over. When the lesson has changed since, the new one is put beside it
+    under the next free name, once.
+    """
+    folder = path.parent.parent / "mine" / language
+    cells = json.dumps([[cell.id, cell.cell_type, cell.source] for cell in notebook.cells])
+    lesson = hashlib.sha256(cells.encode()).hexdigest()[:16]
+    notebook.metadata["lora_edu"] = {"lesson": lesson}
+    for number in range(1, 1000):
+        name = f"{path.stem}.ipynb" if number == 1 else f"{path.stem}-{number}.ipynb"
+        copied = folder / name
+        if not os.path.lexists(copied):
+            write_whole(copied, dumps(notebook))
+            return "your copy" if number == 1 else f"the lesson has changed: see {name}"
+        mine = load(copied)
+        if mine is not None and mine.metadata.get("lora_edu") == {"lesson": lesson}:
+            return f"yours, kept as it is: {name}"
+    raise BuildError(f"{file_name(path)}: a thousand copies in {folder}")
+
+
+# -- assignments ------------------------------------------------------------------------------
+
+
+def instructor_version(source: Source) -> NotebookNode:
+    """Return a lesson as nbgrader's `source/` holds it: answers between marks, checks as tests."""
+    notebook, asked = own_edition(source), exercises(source)
+    cells: list[NotebookNode] = []
+    for cell in notebook.cells:
+        if cell.id in asked:
+            exercise = asked[cell.id]
+            check = exercise.call.partition("(")[0]
+            hidden = f'assert {check}.passed, "not attempted yet"'
+            test = f"{exercise.call}\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
+            cells += [graded(cell.id, exercise.marked), graded(f"{cell.id}-check", test, points=1)]
+        elif not {"solution", "quiz"}.intersection(tags(cell)):
+            cells.append(cell)
+    notebook.cells = cells
+    return notebook
+
+
+def graded(name: str, code: str, **points: int) -> NotebookNode:
+    """Return a cell with nbgrader's metadata: a student's answer or, with points, its test."""
+    is_test = bool(points)
+    about = {
+        "grade": is_test,
+        "grade_id": name,
+        "locked": is_test,
+        "schema_version": 3,
+        "solution": not is_test,
+        "task": False,
+        **points,
+    }
+    return nbformat.v4.new_code_cell(code, id=name, metadata={"nbgrader": about})
+
+
+def release(version: NotebookNode) -> NotebookNode:
+    """Return the instructor's version as students get it: no answers, no hidden tests."""
+    notebook = copy.deepcopy(version)
+    for cell in notebook.cells:
+        if "nbgrader" in cell.metadata:
+            cell.source = HIDDEN.sub("", SOLUTION.sub(without, cell.source))
+    return notebook
+
+
+def without(region: re.Match[str]) -> str:
+    """Return what nbgrader puts in the place of an answer, as far indented."""
+    return "\n".join(region[1] + line for line in STUB.splitlines())
+
+
+def write_assignment(path: Path, folder: Path) -> str:
+    """Write both versions of a lesson; say what there is to grade, or refuse it for want of that.
+
+    A BuildError if the lesson has no exercise.
+    """
+    source = read_source(path)
+    names = [exercise.check for exercise in exercises(source).values()]
+    if not names:
+        raise BuildError(f"{path.stem}: it has no exercise, so nothing to grade")
+    version = instructor_version(source)
+    for kind, notebook in {"source": version, "release": release(version)}.items():
+        write_whole(folder / kind / path.stem / f"{path.stem}.ipynb", dumps(notebook))
+    return f"{len(names)} points: {', '.join(names)}"

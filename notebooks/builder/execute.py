@@ -1,14 +1,24 @@
-"""Run the editions of a lesson in a fresh kernel, and write the one that is read."""
+"""An edition → the same with outputs, from a fresh kernel; the one that is read is written.
+
+Behind the committed outputs stand the versions in constraints.txt. It is written after each build
+of *all* lessons that refuses none, whether or not an output has changed: then this environment gave
+every committed output just now. After a build of some lessons no one environment need stand behind
+all of them: the file is left alone, and what it says otherwise is named.
+"""
 
 from __future__ import annotations
 
 import base64
 import os
+import sys
+from importlib import metadata
 from pathlib import Path
 
 from nbformat import NotebookNode
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from builder.claims import write_collection
 from builder.editions import (
     built_path,
     dumps,
@@ -17,16 +27,15 @@ from builder.editions import (
     printed,
     reading_edition,
     solved_edition,
-    translated_edition,
+    with_outputs,
     with_seed,
 )
-from builder.lint import check_source
+from builder.lint import check_source, write_collection
 from builder.source import (
     NOTEBOOKS,
     BuildError,
     Source,
     exercises,
-    file_name,
     read_source,
     tags,
 )
@@ -35,6 +44,14 @@ from lora_edu.files import write_whole
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_PER_CELL = 600
+CONSTRAINTS = "constraints.txt"
+PROJECT = "lora-edu"
+EXTRAS = ("course", "test", "dev")
+HEADER = """\
+# The exact versions behind the outputs of notebooks/*.ipynb, on Python {python}.
+# Written by notebooks/build.py when it builds all lessons. To install them:
+#   python -m pip install -e ".[course,test,dev]" -c constraints.txt
+"""
 
 
 def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> NotebookNode:
@@ -55,11 +72,14 @@ def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> N
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from tqdm import tqdm
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order: the same last digits
     environment = {name: v for name, v in os.environ.items() if name != "LORA_EDU_CLAIMS"}
     environment |= {"LORA_EDU_CLAIMS": "strict"} if strict else {}
     begun: list[NotebookNode] = []
+    code = sum(cell.cell_type == "code" for cell in notebook.cells)
+    bar = tqdm(total=code, unit="cell", leave=False, disable=None)  # at a terminal alone
     client = NotebookClient(
         notebook,
         timeout=SECONDS_PER_CELL,
@@ -69,9 +89,11 @@ def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> N
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         on_cell_start=lambda cell, cell_index: begun.append(cell),
+        on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
     )
     try:
-        client.execute(env=environment)
+        with bar:
+            client.execute(env=environment)
     except CellTimeoutError:
         raise BuildError(f"{source.place(begun[-1])}: more than {SECONDS_PER_CELL} s") from None
     except DeadKernelError:
@@ -114,32 +136,16 @@ def tidy(notebook: NotebookNode, former: NotebookNode | None) -> NotebookNode:
     return notebook
 
 
-def retold(notebook: NotebookNode, former: NotebookNode | None, source: Source) -> NotebookNode:
-    """Give an edition the outputs of its former build, which ran the same code."""
-    before = {cell.id: cell for cell in former.cells if cell.cell_type == "code"} if former else {}
-    other = "other code than in the last build: build without --text"
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        old = before.pop(cell.id, None)
-        if old is None or old.source != cell.source:
-            raise BuildError(f"{source.place(cell)}: {other}")
-        cell.outputs, cell.execution_count = old.outputs, old.execution_count
-    if before:
-        raise BuildError(f"{file_name(source.path)}: cell {next(iter(before))}, gone: {other}")
-    return notebook
+def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
+    """Write the reading edition of a source beside ``src``; say what was done, and if it ran.
 
-
-def build(path: Path, *, text: bool = False) -> bool:
-    """Execute the reading edition of one source and write it beside ``src``; say if it changed.
-
-    With ``text`` nothing is run: where only words have changed, the outputs stay.
+    Where words alone have changed, nothing is run, and the outputs stay, unless it is to ``run``.
 
     Raises
     ------
     BuildError
         The source or a translation cannot be read or breaks a rule of ``check_source``, or a cell
-        fails (with ``text``: has changed). Nothing is written then.
+        fails. Nothing is written then.
     """
     source = read_source(path)
     rendered = {language: read_translation(source, language) for language in languages(path)}
@@ -151,12 +157,37 @@ def build(path: Path, *, text: bool = False) -> bool:
         for language, own in rendered.items()
     }
     page, former = reading_edition(source), load(built_path(path))
-    notebook = retold(page, former, source) if text else tidy(execute(page, source), former)
-    changed = write_whole(built_path(path), dumps(notebook))
+    changed = cells_changed(page, former)
+    if changed == {"markdown"} and not run:
+        notebook, said = with_outputs(page, former), "words changed, nothing run"
+    else:
+        run, notebook = True, tidy(execute(page, source), former)
+        others = outputs_changed(notebook, former)
+        said = f"run: other outputs in {', '.join(others)}" if others else "run: as before"
+    write_whole(built_path(path), dumps(notebook))
     for language, translation in translations.items():
-        other = translated_edition(translation, notebook, language)
-        changed |= write_whole(built_path(path, language), dumps(other))
-    return write_collection(path.parent.parent) or changed
+        edition = with_outputs(reading_edition(translation, language), notebook)
+        if write_whole(built_path(path, language), dumps(edition)):
+            said += f", {language} written"
+    write_collection(path.parent.parent)
+    return said, run
+
+
+def cells_changed(page: NotebookNode, former: NotebookNode | None) -> set[str]:
+    """Return the types of the cells that are new or written otherwise than in the last build."""
+    before = {(c.id, c.cell_type, c.source) for c in former.cells} if former else set()
+    now = {(cell.id, cell.cell_type, cell.source) for cell in page.cells}
+    return {cell_type for _, cell_type, _ in before ^ now}
+
+
+def outputs_changed(notebook: NotebookNode, former: NotebookNode | None) -> list[str]:
+    """Name the cells with other outputs than before, those that are ``approx`` as such."""
+    before = {cell.id: outputs(cell) for cell in former.cells} if former else {}
+    return [
+        f"{cell.id} (approx)" if "approx" in tags(cell) else cell.id
+        for cell in notebook.cells
+        if outputs(cell) != before.get(cell.id, [])
+    ]
 
 
 def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
@@ -181,3 +212,60 @@ def run_with_seed(path: Path, seed: int) -> NotebookNode:
     source = read_source(path)
     notebook = with_seed(reading_edition(source), seed, source)
     return execute(notebook, source)
+
+
+# -- the versions behind the outputs -----------------------------------------------------------
+
+
+def pins(project: str = PROJECT, extras: tuple[str, ...] = EXTRAS) -> list[str]:
+    """Return ``name==version`` of all that a project needs here, and of what these need, sorted.
+
+    The project itself has no line. A local label (``+cpu``) is left out, for PyPI has none.
+
+    Raises
+    ------
+    BuildError
+        Something that the project needs is not installed.
+    """
+    versions: dict[str, str] = {}
+    waiting = [(canonicalize_name(project), extra) for extra in ("", *extras)]
+    seen = set()
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise BuildError(
+                f"{CONSTRAINTS}: not written: {name} is not installed; "
+                f"python -m pip install -e '.[{','.join(EXTRAS)}]'"
+            ) from None
+        versions[name] = Version(distribution.version).public
+        for line in distribution.requires or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                to = canonicalize_name(needed.name)
+                waiting += [(to, one) for one in ("", *needed.extras)]
+    del versions[canonicalize_name(project)]
+    return [f"{name}=={version}" for name, version in sorted(versions.items())]
+
+
+def versions() -> str:
+    """Return what the file says of this environment."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return HEADER.format(python=python) + "\n".join(pins()) + "\n"
+
+
+def write_constraints(root: Path) -> bool:
+    """Write the file into the project's folder; return whether it changed."""
+    return write_whole(root / CONSTRAINTS, versions())
+
+
+def says_otherwise(root: Path) -> list[str]:
+    """Return the packages of which the file says something else than this environment."""
+    path = root / CONSTRAINTS
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = set(written.splitlines()) ^ set(versions().splitlines())
+    return sorted({line.partition("==")[0] for line in lines if not line.startswith("#")})

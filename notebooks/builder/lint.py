@@ -1,21 +1,24 @@
-"""The static check: what is committed against its source, and the rules of the page.
+"""A source and its committed notebook → each breach of a rule, in a line. Nothing is run.
 
-Nothing is run. What stands in a source is named with file, line and cell; what only a committed
-notebook shows, with its file and the cell.
+What stands in a source is named with file, line and cell; what only a committed notebook shows,
+with its file and the cell. The page shows the idea and the numbers, and its machinery stands
+behind it: no assert in a visible cell, no True or False in place of a number. A section ends with
+its claims; a question keeps its secret, and stands in a cell of its own.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from nbformat import NotebookNode
 
-from builder.claims import check_claims, check_collection, numbers_claimed
 from builder.editions import (
     built_path,
     draws,
@@ -26,19 +29,73 @@ from builder.editions import (
     reading_edition,
     sections,
     told_by,
-    translated_edition,
+    with_outputs,
 )
-from builder.page import check_page
-from builder.prose import numbers_in
-from builder.source import UNSTABLE, BuildError, Source, read_source, tags
+from builder.source import (
+    UNSTABLE,
+    BuildError,
+    Source,
+    numbers_in,
+    read_source,
+    slug,
+    sources,
+    tags,
+)
 from builder.translate import languages, read_translation, translate
+from lora_edu.files import write_whole
 
 MOST_BYTES = 600_000  # of a notebook, which everybody who clones the course fetches
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<up>\.\./)?(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
+NO_LINK = "a link to neither https://…, nor #…, nor a sibling notebook"
 REBUILD = "run `notebooks/build.py` for it"
 MADE = "what is written in the notebook itself is lost"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
+
+
+def check(path: Path) -> list[str]:
+    """Return what is wrong with a lesson: its source, its committed notebook, its translations."""
+    try:
+        source = read_source(path)
+    except BuildError as error:
+        return [str(error)]
+    committed = load(built_path(path))
+    if committed is None:
+        missing = f"{path.stem}.ipynb: missing, or no notebook; {REBUILD}"
+        return [*check_source(source), missing]
+    found = [
+        *check_committed(source, committed),
+        *check_cells(committed),
+        *check_claims(committed),
+        *check_collection(path, committed),
+        *check_prose(committed, source.allowed_numbers),
+        *check_page(committed),
+    ]
+    problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]
+    for language in languages(path):
+        problems += check_translation(source, committed, language)
+    return problems
+
+
+def late(path: Path) -> list[str]:
+    """Return where translations of a lesson are behind it, a line or more for each place."""
+    source = read_source(path)
+    found = [translate(source, read_translation(source, each))[2] for each in languages(path)]
+    return [line for lines in found for line in lines]
+
+
+def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:
+    """Check one translation against the English source, and its notebook against both."""
+    try:
+        rendered = read_translation(source, language)
+        translation, problems, _ = translate(source, rendered)
+        problems += check_source(rendered)
+        expected = with_outputs(reading_edition(translation, language), committed)
+    except BuildError as error:
+        return [str(error)]
+    if not problems and load(built_path(source.path, language)) != expected:
+        problems.append(f"{language}/{source.path.stem}.ipynb: differs from its source; {REBUILD}")
+    return problems
 
 
 # -- a source ---------------------------------------------------------------------------------
@@ -75,12 +132,13 @@ def check_markdown(text: str, siblings: Path) -> Iterator[tuple[int, str]]:
     for block in MARKDOWN.parse(text, {"references": references}):
         line = block.map[0] if block.map else line
         for token in [block, *(block.children or [])]:
-            if problem := wrong_html(token) or wrong_link(token, siblings):
+            address = token.attrGet("src" if token.type == "image" else "href")
+            if problem := wrong_html(token) or wrong_link(address, siblings):
                 yield line, problem
                 break  # one for a block: what opens is closed as well
     for reference in references.values():
-        if not leads_somewhere(reference["href"], siblings):
-            yield reference["map"][0], f"{NO_LINK}: {reference['href']!r}"
+        if problem := wrong_link(reference["href"], siblings):
+            yield reference["map"][0], problem
 
 
 def wrong_html(token: Token) -> str | None:
@@ -95,80 +153,29 @@ def wrong_html(token: Token) -> str | None:
     return f"HTML other than <details>: {found[0]!r}" if found else None
 
 
-NO_LINK = "a link to neither https://…, nor #…, nor a sibling notebook"
-
-
-def wrong_link(token: Token, siblings: Path) -> str | None:
+def wrong_link(address: Any, siblings: Path) -> str | None:
     """Say where a link or a picture leads if it may not lead there."""
-    address = token.attrGet("src") if token.type == "image" else token.attrGet("href")
-    if address is None or leads_somewhere(str(address), siblings):
+    if address is None:
         return None
+    match = LINK.fullmatch(address)
+    if match is not None:
+        folder = siblings.parent if match["up"] else siblings  # from a translation to English
+        if match["lesson"] is None or (folder / f"{match['lesson']}.md").exists():
+            return None
     return f"{NO_LINK}: {address!r}"
 
 
-def leads_somewhere(address: str, siblings: Path) -> bool:
-    """Say whether an address is one to which a page may lead."""
-    match = LINK.fullmatch(address)
-    if match is None:
-        return False
-    if match["lesson"] is None:
-        return True
-    folder = siblings.parent if match["up"] else siblings  # from a translation to English
-    return (folder / f"{match['lesson']}.md").exists()
-
-
-# -- a committed notebook ---------------------------------------------------------------------
-
-
-def numbers_shown(cell: NotebookNode) -> set[float]:
-    """Collect the numbers that a code cell holds as constants, or shows and will show again."""
-    try:
-        nodes: Iterable[ast.AST] = ast.walk(ast.parse(cell.source))
-    except SyntaxError:  # a magic: its outputs count all the same
-        nodes = ()
-    constants = (node.value for node in nodes if isinstance(node, ast.Constant))
-    values = {
-        float(c) for c in constants if isinstance(c, (int, float)) and not isinstance(c, bool)
-    }
-    if "claims" in tags(cell):  # a panel shows how many there are, and holds what each says
-        return numbers_claimed(cell)
-    if UNSTABLE.intersection(tags(cell)):
-        return values
-    return values | set(numbers_in(printed(cell)))
-
-
-def check_prose(notebook: NotebookNode, allowed: Iterable[float]) -> Iterator[str]:
-    """Name each number in the prose that no cell of its section holds or shows.
-
-    A section without code (a closing, say) may use the numbers of the whole notebook; so may the
-    opening, which says what is to come.
-    """
-    allowed = {float(number) for number in allowed}
-    parts = sections(notebook.cells)
-    by_part = [
-        set().union(*(numbers_shown(c) for c in part if c.cell_type == "code")) for part in parts
-    ]
-    everywhere = set().union(*by_part)
-    for position, (part, shown) in enumerate(zip(parts, by_part, strict=True)):
-        has_code = any(cell.cell_type == "code" for cell in part)
-        known = allowed | (shown if has_code and position > 0 else everywhere)
-        for cell in part:
-            if cell.cell_type == "markdown" and not {"solution", "quiz"}.intersection(tags(cell)):
-                for value, written in numbers_in(cell.source).items():
-                    if value not in known:
-                        yield f"cell {cell.id}: no cell of this section shows the number {written}"
+# -- a committed notebook beside its source ---------------------------------------------------
 
 
 def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
     """Name what in a committed notebook is not as a fresh build of its source makes it."""
     expected = reading_edition(source)
     for new, old in zip(expected.cells, committed.cells, strict=False):
-        same = (new.id, new.cell_type, new.source, tags(new)) == (
-            old.id, old.cell_type, old.source, tags(old))  # fmt: skip
-        if not same:
+        if as_written(new) != as_written(old):
             yield f"cell {new.id}: differs from its source; {REBUILD} ({MADE})"
     if len(expected.cells) != len(committed.cells):
-        yield (f"{len(committed.cells)} cells, its source has {len(expected.cells)}; {REBUILD}")
+        yield f"{len(committed.cells)} cells, its source has {len(expected.cells)}; {REBUILD}"
     code = [cell for cell in committed.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         if cell.execution_count != count:
@@ -176,22 +183,25 @@ def check_committed(source: Source, committed: NotebookNode) -> Iterator[str]:
                 f"cell {cell.id}: execution count {cell.execution_count}, expected {count}: "
                 "not run from top to bottom"
             )
-        yield from check_outputs(cell)
     if set(committed.metadata) - {"kernelspec", "language_info"}:
         yield f"metadata that no build writes: {sorted(committed.metadata)}"
+    if (size := len(dumps(committed).encode())) > MOST_BYTES:
+        yield f"{size:,} bytes, more than {MOST_BYTES:,}: draw fewer or smaller pictures"
 
 
-def check_outputs(cell: NotebookNode) -> Iterator[str]:
-    """Name each error among the outputs of a cell, and what it wrote to stderr."""
-    for output in cell.outputs:
-        if output.output_type == "error":
-            yield f"cell {cell.id}: an error output: {output.ename}: {output.evalue}"
-        if output.get("name") == "stderr":
-            yield f"cell {cell.id}: an output on stderr: {output.text[:80]!r}"
+def as_written(cell: NotebookNode) -> tuple[object, ...]:
+    """Return what of a cell its source says."""
+    return cell.id, cell.cell_type, cell.source, tags(cell)
 
 
 def check_cells(committed: NotebookNode) -> Iterator[str]:
-    """Name each figure without its text, and each live cell without its still twin."""
+    """Name errors among the outputs, figures without text, live cells without a still twin."""
+    for cell in committed.cells:
+        for output in outputs(cell):
+            if output.output_type == "error":
+                yield f"cell {cell.id}: an error output: {output.ename}: {output.evalue}"
+            if output.get("name") == "stderr":
+                yield f"cell {cell.id}: an output on stderr: {output.text[:80]!r}"
     for cell, following in zip(committed.cells, [*committed.cells[1:], None], strict=True):
         if draws(cell) and not told_by(following):
             yield f"cell {cell.id}: a figure without its text (a next cell tagged `figure-text`)"
@@ -201,59 +211,192 @@ def check_cells(committed: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id}: live, without a still twin (a next cell with an output)"
 
 
-def check_size(notebook: NotebookNode) -> Iterator[str]:
-    """Say that a notebook is too large a file, if it is."""
-    if (size := len(dumps(notebook).encode())) > MOST_BYTES:
-        yield f"{size:,} bytes, more than {MOST_BYTES:,}: draw fewer or smaller pictures"
+# -- numbers in the prose ---------------------------------------------------------------------
 
 
-def check(path: Path) -> list[str]:
-    """Check one committed notebook, and its translations, against the sources without running it.
+def check_prose(notebook: NotebookNode, allowed: Iterable[float]) -> Iterator[str]:
+    """Name each number in the prose that no cell of its section holds or shows.
 
-    Returns
-    -------
-    list of str
-        One line for each problem, with file and cell.
+    A section without code (a closing, say) may use the numbers of the whole notebook; so may the
+    opening, which says what is to come.
     """
-    try:
-        source = read_source(path)
-    except BuildError as error:
-        return [str(error)]
-    committed = load(built_path(path))
-    if committed is None:
-        missing = f"{path.stem}.ipynb: missing, or no notebook; {REBUILD}"
-        return [*check_source(source), missing]
-    found = [
-        *check_committed(source, committed),
-        *check_cells(committed),
-        *check_claims(committed),
-        *check_collection(path, committed),
-        *check_prose(committed, source.allowed_numbers),
-        *check_size(committed),
-        *check_page(committed),
+    parts = sections(notebook.cells)
+    by_part = [
+        set().union(*(numbers_shown(c) for c in part if c.cell_type == "code")) for part in parts
     ]
-    problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]
-    for language in languages(path):
-        problems += check_translation(source, committed, language)
-    return problems
+    everywhere = set().union(*by_part)
+    for position, (part, shown) in enumerate(zip(parts, by_part, strict=True)):
+        has_code = any(cell.cell_type == "code" for cell in part)
+        known = {*allowed, *(shown if has_code and position > 0 else everywhere)}
+        for cell in part:
+            if cell.cell_type == "markdown" and not {"solution", "quiz"}.intersection(tags(cell)):
+                for value, written in numbers_in(cell.source).items():
+                    if value not in known:
+                        yield f"cell {cell.id}: no cell of this section shows the number {written}"
 
 
-def late(path: Path) -> list[str]:
-    """Return where translations of a lesson are behind it, a line or more for each place."""
-    source = read_source(path)
-    found = [translate(source, read_translation(source, each))[2] for each in languages(path)]
-    return [line for lines in found for line in lines]
+def numbers_shown(cell: NotebookNode) -> set[float]:
+    """Collect the numbers that a code cell holds as constants, or shows and will show again."""
+    if "claims" in tags(cell):  # a panel shows how many there are, and holds what each says
+        return numbers_claimed(cell)
+    values = set()
+    for node in ast.walk(parsed(cell)):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            values.add(float(node.value))
+    return values if UNSTABLE.intersection(tags(cell)) else {*values, *numbers_in(printed(cell))}
 
 
-def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:
-    """Check one translation against the English source, and its notebook against both."""
+def parsed(cell: NotebookNode) -> ast.Module:
+    """Return the code of a cell; of one with a magic, nothing."""
     try:
-        rendered = read_translation(source, language)
-        translation, problems, _ = translate(source, rendered)
-        problems += check_source(rendered)
-        expected = translated_edition(translation, committed, language)
-    except BuildError as error:
-        return [str(error)]
-    if not problems and load(built_path(source.path, language)) != expected:
-        problems.append(f"{language}/{source.path.stem}.ipynb: differs from its source; {REBUILD}")
-    return problems
+        return ast.parse(cell.source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+# -- the rules of the page --------------------------------------------------------------------
+
+
+def check_page(notebook: NotebookNode) -> Iterator[str]:
+    """Name each breach of the rules of the page."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "claims" in tags(cell):
+            continue
+        tree = parsed(cell)
+        names = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        asserts = any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+        if asserts or any("assert_" in name for name in names):
+            yield f"cell {cell.id}: an assert on the page: claims hold what it says"
+        asks = bool(names & ASKING)
+        if asks != ("predict" in tags(cell)) or asks != is_question(cell.source, tree):
+            yield (
+                f'cell {cell.id}: a question holds guess = "?" and predict(guess, …) alone, '
+                "and has the tag `predict`"
+            )
+        elif asks and gives_away(tree):
+            yield f"cell {cell.id}: the question gives its answer away: compute it"
+        if re.search(r"\b(?:True|False)_?\b", printed(cell)):
+            yield f"cell {cell.id}: it shows True or False; show the number, or say it in words"
+    for section in sections(notebook.cells)[1:]:
+        code = [cell for cell in section if cell.cell_type == "code"]
+        if code and [cell for cell in code if "claims" in tags(cell)] != section[-1:]:
+            yield f"cell {section[0].id}: one cell tagged `claims` ends a section with code"
+
+
+ASKING = {"predict", "checks.vote"}
+
+
+def is_question(source: str, tree: ast.Module) -> bool:
+    """Say whether a cell is ``guess = "?"``, a comment perhaps, and ``predict(guess, …)`` alone."""
+    match tree.body:
+        case [
+            ast.Assign(targets=[ast.Name("guess")]),
+            ast.Expr(ast.Call(asking, [ast.Name("guess"), _, *_])),
+        ] if ast.unparse(asking) in ASKING:
+            return re.match(r'guess = "\?"(?:  # .*)?\n', source) is not None
+    return False
+
+
+def gives_away(question: ast.Module) -> bool:
+    """Say whether a prediction holds its answer, which nothing computes; a vote has none."""
+    call: Any = question.body[1]
+    if ast.unparse(call.value.func) != "predict":
+        return False
+    return not any(isinstance(node, (ast.Name, ast.Call)) for node in ast.walk(call.value.args[1]))
+
+
+# -- claims: the outputs of panels carry them as metadata; one file collects those of all ---------
+
+# What a reader sees of a folded cell, for JupyterLab shows its first line.
+FIRST_LINE = "# What this section says, held to its numbers (click to read)"
+
+
+def carried(cell: NotebookNode) -> list[dict[str, Any]]:
+    """Return the claims that the output of a cell carries."""
+    found = []
+    for output in outputs(cell):
+        found += output.get("metadata", {}).get("lora_edu", {}).get("claims", [])
+    return found
+
+
+def claims_of(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """Return the claims of a notebook in their order, each with its section and its cell."""
+    found = []
+    for section in sections(notebook.cells):
+        for cell in section:
+            title = re.sub(r"^#+ (?:\d+ · )?", "", section[0].source.splitlines()[0])
+            found += [{"section": title, "cell": cell.id, **row} for row in carried(cell)]
+    return found
+
+
+def numbers_claimed(cell: NotebookNode) -> set[float]:
+    """Return the numbers that a panel holds its text to."""
+    return {number for row in carried(cell) for number in numbers_in(row["says"])}
+
+
+def check_claims(notebook: NotebookNode) -> Iterator[str]:
+    """Name each panel that is not as it should be, and each claim that no sentence makes."""
+    folded = {"hint", "solution"}
+    for section in sections(notebook.cells):
+        prose = [
+            c for c in section if c.cell_type == "markdown" and not folded.intersection(tags(c))
+        ]
+        text = plain("\n".join(cell.source for cell in prose))
+        for cell in section:
+            if "claims" not in tags(cell):
+                continue
+            if {"slide", "fragment"}.intersection(tags(cell)):
+                yield f"cell {cell.id}: claims are no part of the slides"
+            if cell.source.partition("\n")[0] != FIRST_LINE:
+                yield f"cell {cell.id}: a reader sees its first line, which is {FIRST_LINE!r}"
+            if not carried(cell):
+                yield f"cell {cell.id}: it shows no panel of claims"
+            for row in carried(cell):
+                if len(row["words"].split()) < 2 or plain(row["words"]) not in text:
+                    yield f"cell {cell.id}: no sentence of its section says “{row['words']}”"
+                elif not quotes(row["words"], row["says"]):
+                    yield f"cell {cell.id}: “{row['words']}” is held to {row['says']}"
+
+
+def quotes(words: str, says: str) -> bool:
+    """Say whether words that quote numbers quote one that they are held to, if need be in %.
+
+    An interval is not quoted, and a number may be spelled.
+    """
+    if says.startswith(("above", "below")) or " to " in says:
+        return True
+    quoted, said = numbers_in(words).keys(), numbers_in(says).keys()
+    return not (quoted and said) or bool(quoted & (said | {round(100 * n, 9) for n in said}))
+
+
+def plain(text: str) -> str:
+    """Return a text without its markup, so that words are found whatever is emphasised in them."""
+    return re.sub(r"\s+", " ", re.sub(r"[*$`]|\\[,;]", "", text))
+
+
+def collection(folder: Path) -> Path:
+    """Return the file that holds the claims of all lessons in ``folder``, the notebooks'."""
+    return folder.parent / "lora_edu" / "course" / "data" / "claims.json"
+
+
+def collect(folder: Path) -> str:
+    """Return what that file must say: lesson → claims, of each lesson that makes any."""
+    found = {}
+    for path in sources(folder=folder):
+        notebook = load(folder / f"{path.stem}.ipynb")
+        if notebook is not None and (rows := claims_of(notebook)):
+            found[slug(path)] = rows
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def write_collection(folder: Path) -> bool:
+    """Write the file; return whether it changed."""
+    return write_whole(collection(folder), collect(folder))
+
+
+def check_collection(path: Path, notebook: NotebookNode) -> Iterator[str]:
+    """Say whether the file has other claims of a lesson than its notebook."""
+    file = collection(path.parent.parent)
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if stored.get(slug(path), []) != claims_of(notebook):
+        yield f"{file.name} has other claims of this lesson; run `notebooks/build.py` for it"

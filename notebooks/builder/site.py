@@ -1,8 +1,9 @@
-"""The web edition: static pages from the committed notebooks, and from the Markdown beside them.
+"""Committed notebooks, and the Markdown beside them → the web edition, a folder of static pages.
 
-Nothing is executed; films and tables are drawn from the package. First all pages are staged, as
-Markdown (`builder/stage.py`); then Sphinx builds each language (`notebooks/site/conf.py`); then
-every link is followed. The pages ask no other host for anything, and work from any folder.
+Nothing is executed; films and tables are drawn from the package. First the pages of each language
+are written as Sphinx reads them, in folders as those of the repository, so that links between them
+stay as they are; then Sphinx builds each language (`notebooks/site/conf.py`); then every link is
+followed. The pages ask no other host for anything, and work from any folder.
 
 A language has a `README.LANGUAGE.md` and the lessons and pages that are translated into it; for all
 else it leads to English.
@@ -10,8 +11,11 @@ else it leads to English.
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import posixpath
+import re
 import shutil
 import subprocess
 import sys
@@ -20,15 +24,51 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from nbformat import NotebookNode
+
+from builder import reference
+from builder.editions import load
 from builder.explorables import script
-from builder.live import LESSONS, write_live
-from builder.source import NOTEBOOKS, BuildError
-from builder.stage import Stage, languages
+from builder.pages import LABELS, Page, Pictures, film, inline, lesson_page, quiz, results
+from builder.questions import FINAL, headings, quiz_files, read_quizzes
+from builder.slides import page as slides_of
+from builder.slides import page_of
+from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
 from lora_edu.files import take_place, temporary_folder, write_whole
 
+ROOT = NOTEBOOKS.parent
 SITE = NOTEBOOKS / "site"  # what the site has beside the lessons
-FILMS = NOTEBOOKS.parent / "lora_edu" / "course" / "films.js"
+FILMS = ROOT / "lora_edu" / "course" / "films.js"
+CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"
 MOST_BYTES = 25_000_000
+# What becomes a page, beside the lessons: in English, and in another language.
+ENGLISH = (
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "notebooks/*.md", "figures/*.md",
+    "lora_edu/README.md", "tests/README.md", "tests/benchmarks/README.md",
+    "notebooks/site/explore/*.md",
+)  # fmt: skip
+TRANSLATED = ("README.{}.md", "notebooks/{}/*.md", "notebooks/site/{}/explore/*.md")
+# The modules with a page of their own: the core, and what one uses after the course.
+API = (
+    "counting", "lowrank", "reference", "layers", "adapt", "checkpoint", "variants", "quantize",
+    "memory", "chat", "finetune", "assets",
+)  # fmt: skip
+# Where a lesson leads to a piece that one can play with.
+PLAY = {
+    ("01_matrix_example", "name-text"): "rank",
+    ("02_rank_and_svd", "svd"): "ellipse",
+    ("02_rank_and_svd", "tail"): "rank",
+    ("05_counting_parameters", "memory"): "calculator",
+}
+CELLS = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)")
+FRAMED = re.compile(r"(?m)^> \[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`$")
+FENCE = re.compile(r"(?ms)^(`{3,}).*?^\1`*[ \t]*$")
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
+ADDRESS = ""  # OWNER/NAME of the repository on GitHub; with it, lessons lead to Binder and Colab
+ELSEWHERE = {
+    "Binder": "https://mybinder.org/v2/gh/{address}/main?labpath=notebooks/{stem}.ipynb",
+    "Colab": "https://colab.research.google.com/github/{address}/blob/main/notebooks/{stem}.ipynb",
+}
 
 
 def write_site(out: Path, live: bool = False) -> str:
@@ -46,12 +86,15 @@ def write_site(out: Path, live: bool = False) -> str:
         raise BuildError(f"{out}: is there, and is no site; name another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(out.resolve()) as work:
-        made = build(work, LESSONS if live else {})
         if live:
+            from builder.live import LESSONS, write_live
+
+            made = build(work, LESSONS)
             write_live(made / "live")
+        else:
+            made = build(work, {})
         take_place(made, out)
-    size = size_of(out)
-    return f"{out}: {len(list(out.rglob('*.html')))} pages, {size / 1e6:.1f} MB"
+    return f"{out}: {len(list(out.rglob('*.html')))} pages, {size_of(out) / 1e6:.1f} MB"
 
 
 def size_of(folder: Path) -> int:
@@ -105,50 +148,365 @@ def sphinx(language: str, stage: Path, out: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+# -- which pages there are, and where they are on the site ----------------------------------------
+
+
+def lessons(language: str) -> dict[str, Path]:
+    """Return the lessons of a language: their names, such as 01_matrix_example → notebooks."""
+    folder = NOTEBOOKS if language == "en" else NOTEBOOKS / language
+    return {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+
+
+def languages() -> list[str]:
+    """Return the languages of the site, English first."""
+    return ["en", *(found.name.split(".")[1] for found in sorted(ROOT.glob("README.??.md")))]
+
+
+def pages(language: str) -> dict[str, str]:
+    """Return the pages of a language: what is read → where it is on the site, without suffix."""
+    found = [path.relative_to(ROOT).as_posix() for path in lessons(language).values()]
+    patterns = ENGLISH if language == "en" else [each.format(language) for each in TRANSLATED]
+    for pattern in patterns:
+        found += sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
+    return {read: place_of(read, language) for read in found}
+
+
+def place_of(read: str, language: str) -> str:
+    """Return where what is read is on the site."""
+    place = read.removeprefix("notebooks/site/").replace(f"{language}/", "", 1)
+    place = re.sub(rf"README(\.{language})?\.md$", "index.md", place)
+    return place.rpartition(".")[0]
+
+
+def up(place: str) -> str:
+    """Return the way from a page to the root of its language."""
+    return "../" * place.count("/")
+
+
+def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return of each cell of a lesson the page on which it stands, and the heading above it.
+
+    The heading is in the language if it has that lesson.
+    """
+    found = {}
+    for stem, path in (lessons("en") | lessons(language)).items():
+        notebook, proof = load(path), False
+        above = headings(notebook.cells if notebook else [])
+        for cell in notebook.cells if notebook else []:
+            if cell.cell_type == "markdown" and cell.source.startswith("## "):
+                proof = cell.id == "know"
+            apart = proof and (language == "en" or stem not in lessons(language))
+            place = f"notebooks/know/{stem}" if apart else f"notebooks/{stem}"
+            found[stem, cell.id] = place, re.sub(r"^\d+ · ", "", above[cell.id])
+    return found
+
+
+def below(place: str) -> str:
+    """Return the menu of the pages that stand below another one; mostly there are none."""
+    lower = {
+        "lora_edu/index": [f"api/{name}" for name in API],
+        "tests/index": ["benchmarks/index"],
+        "notebooks/know/index": [*lessons("en")],
+    }
+    if place not in lower:
+        return ""
+    return "\n".join(["\n\n```{toctree}", ":hidden:", "", *lower[place], "```\n"])
+
+
+# -- the pages of one language --------------------------------------------------------------------
+
+
+class Stage:
+    """The pages of one language, written as Sphinx reads them.
+
+    Attributes
+    ----------
+    folder : Path
+        Where they are written.
+    live : dict
+        The slugs of the lessons that run on the site → what that loads, in MB: a button says so.
+    pages : dict
+        What is read → where it is on the site, without suffix.
+    files : dict
+        What is no page: place on the site → content. Pictures are those of the English pages.
+    """
+
+    def __init__(self, language: str, folder: Path, live: Mapping[str, int] | None = None) -> None:
+        self.language, self.folder, self.live = language, folder, live or {}
+        self.labels = LABELS[language]
+        self.own = "" if language == "en" else language  # the folder of what is in this language
+        self.pages, self.cells = pages(language), cells(language)
+        self.elsewhere: dict[str, str] = {}
+        for other in reversed(languages()):  # English last: of two it is the one
+            if other != language:
+                for read, place in pages(other).items():
+                    self.elsewhere[read] = f"{other}/{place}.html"
+        self.files: dict[str, bytes] = {}
+        self.quizzes = read_quizzes(NOTEBOOKS / "src" / self.own)
+
+    def write_all(self) -> None:
+        """Write every page."""
+        for stem, path in lessons(self.language).items():
+            self.write_lesson(stem, path)
+        for source, place in self.pages.items():
+            if not source.endswith(".ipynb"):
+                self.write_text(source, place)
+        if self.language == "en":
+            self.write_questions()
+            self.write("notebooks/know/index", reference.know_index(list(lessons("en"))))
+            for name in API:
+                self.write(f"lora_edu/api/{name}", reference.api(name))
+
+    def write(self, place: str, text: str) -> None:
+        """Write one page."""
+        text = (text + below(place)).replace("STATIC/", f"{up(place)}_static/")
+        write_whole(self.folder / f"{place}.md", text)
+
+    def album(self, place: str) -> Pictures:
+        """Return what a page keeps its pictures in."""
+        there = "img/" if self.language == "en" else f"{up(place)}../en/{Path(place).parent}/img/"
+        return Pictures(there)
+
+    def keep(self, place: str, pictures: Pictures) -> None:
+        """Keep the pictures of a page; a translation shows the English ones."""
+        if self.language == "en":
+            folder = posixpath.join(posixpath.dirname(place), "img")
+            self.files |= {f"{folder}/{name}": data for name, data in pictures.files.items()}
+
+    # -- a lesson --
+
+    def write_lesson(self, stem: str, path: Path) -> None:
+        """Write a lesson, and in English the page that says how we know."""
+        notebook = load(path)
+        if notebook is None:
+            raise BuildError(f"{path.name}: there is no notebook; run `make notebooks`")
+        source, place = path.relative_to(ROOT).as_posix(), f"notebooks/{stem}"
+        page = Page(self.language, stem, self.album(place))
+        title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+        self.adapt(notebook, stem, place)
+        blocks, proof = lesson_page(notebook, page)
+        if self.language == "en":
+            self.write_proof(stem, title, proof, page.pictures)
+            blocks.append(f'<a href="know/{stem}.html">{self.labels["claims"]}</a>')
+        else:  # there is no page of its own
+            blocks += proof
+        if questions := self.quizzes.get(slug(path)):
+            form = quiz(questions, "q", page, {slug(path): ""})
+            blocks += [f"## {self.labels['questions']}", form]
+        self.write(place, self.relinked("\n\n".join(blocks), source, place, page.pictures))
+        self.keep(place, page.pictures)
+
+    def adapt(self, notebook: NotebookNode, stem: str, place: str) -> None:
+        """Leave out of the opening what only a kernel is for; lead to what can be played with."""
+        notes = []
+        if ADDRESS:
+            links = (
+                f"[{name}]({link.format(address=ADDRESS, stem=stem)})"
+                for name, link in ELSEWHERE.items()
+            )
+            notes.append(" · ".join(links))
+        if (name := stem.partition("_")[2]) in self.live:
+            there = f"{up(place)}../live/notebooks/index.html?path={stem}.ipynb"
+            words = self.labels["live"].format(self.live[name])
+            notes.append(f'<a class="live" href="{there}">{words}</a>')
+        notes.append(self.labels["here"])
+        opening = notebook.cells[0]
+        read = re.sub(r"(?m)^> \*\*.*\n?(?:^>.*\n?)*", "", opening.source).rstrip()
+        title, _, text = read.partition("\n")
+        opening.source = "\n".join([title, "", "> " + "\n>\n> ".join(notes), text])
+        for cell in notebook.cells:
+            if piece := PLAY.get((stem, cell.id)):
+                played = SITE / self.own / "explore" / f"{piece}.md"
+                words = played.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+                link = f'<a href="../explore/{piece}.html">{words}</a>'
+                cell.source += f"\n\n> ▶ {self.labels['play']} {link}"
+
+    def write_proof(self, stem: str, title: str, proof: list[str], pictures: Pictures) -> None:
+        """Write the page of a lesson that says how we know."""
+        place = f"notebooks/know/{stem}"
+        places: dict[str, str] = {}  # each heading → where it stands
+        for (own, cell), (there, heading) in self.cells.items():
+            if own == stem:
+                page_of_cell = "" if there == place else f"../{stem}.html"
+                places.setdefault(heading, f"{page_of_cell}#cell-{cell}")
+        text = reference.know(stem, title, proof, places)
+        self.write(place, self.relinked(text, f"notebooks/{stem}.ipynb", place, pictures))
+
+    # -- other pages --
+
+    def write_text(self, source: str, place: str) -> None:
+        """Write a page that is no lesson."""
+        album, text = self.album(place), (ROOT / source).read_text(encoding="utf-8")
+        text = self.relinked(self.rewritten(text, source, place, album), source, place, album)
+        if place == "index":
+            text += "\n\n" + reference.filled("menu", self.language)
+        if place.startswith("explore/"):
+            names = ("explorables", Path(place).name)
+            text += "".join(f'\n<script defer src="STATIC/{name}.js"></script>' for name in names)
+        self.write(place, text)
+        self.keep(place, album)
+
+    def rewritten(self, text: str, source: str, place: str, album: Pictures) -> str:
+        """Return the text of a page as the site shows it, where that is not as it is written."""
+        if place == "index":
+            return reference.landing(text, self.language)
+        if place == "notebooks/FIFTY_MINUTES":
+            return self.class_on_screen(text, album)
+        if place == "notebooks/TEACHING" and self.language != "en":
+            scripts = [path for path in sources() if path.stem in lessons(self.language)]
+            return self.with_slides(text, {s: slides_of(s, self.language) for s in scripts})
+        if place == "notebooks/GLOSSARY":
+            return reference.glossary(text, self.language)
+        if place == "figures/index":
+            return reference.gallery(text, {slug(p): p.name for p in lessons("en").values()})
+        return reference.ledger(text) if place == "figures/ledger" else text
+
+    def class_on_screen(self, text: str, album: Pictures) -> str:
+        """Return the script of a class with what its slides show, and where they are."""
+
+        def show(frame: re.Match[str]) -> str:
+            number, stem, name = frame.groups()
+            notebook, page = load(lessons("en")[stem]), Page("en", stem, album)
+            own = notebook.cells if notebook else []
+            at = next((i for i, cell in enumerate(own) if cell.id == name), None)
+            if at is None:
+                raise BuildError(f"FIFTY_MINUTES.md: {stem} has no cell {name}")
+            if "live" in tags(own[at]):
+                blocks = [b for b in film(own, at, page)[0] if b.startswith("<figure")]
+            else:
+                blocks = list(results(own, at, page))
+            shown = "\n\n".join([*blocks, f"[{number}]({stem}.ipynb) `{name}`"])
+            return "\n".join(f"> {row}".rstrip() for row in shown.split("\n"))
+
+        self.files["files/slides/FIFTY_MINUTES.html"] = page_of(CLASS).encode()
+        return self.with_slides(FRAMED.sub(show, text), {s: page_of(s) for s in sources()})
+
+    def with_slides(self, text: str, slides: Mapping[Path, str]) -> str:
+        """Return a page with links to the slides of lessons below its title."""
+        links = []
+        for path, page in slides.items():
+            self.files[f"files/slides/{path.stem}.html"] = page.encode()
+            links.append(f'<a href="../files/slides/{path.stem}.html">{path.stem[:2]}</a>')
+        told = reference.filled("slides", self.language, lessons=", ".join(links))
+        return text.replace("\n", f"\n\n{told}\n", 1)
+
+    def write_questions(self) -> None:
+        """Write the page of the final, which leads to the questions on each lesson."""
+        place, stems = "notebooks/QUIZZES", list(lessons(self.language))
+        where = {stem.partition("_")[2]: f"{stem}.html" for stem in stems}
+        form = quiz(self.quizzes[FINAL], "final", Page("en", "", self.album(place)), where)
+        anchor = re.sub(r"[^\w -]", "", self.labels["questions"].lower()).replace(" ", "-")
+        files: dict[str, list[str]] = {"gift.txt": [], "html": []}
+        for name, text in quiz_files(NOTEBOOKS / "src").items():
+            self.files[f"files/quizzes/{name}"] = text.encode()
+            stem, _, kind = name.partition(".")
+            words = stem if stem == FINAL else stem[:2]
+            files[kind].append(f'<a href="../files/quizzes/{name}">{words}</a>')
+        parts = {
+            "form": form,
+            "list": "\n".join(f"- [{stem[:2]}]({stem}.md#{anchor})" for stem in stems),
+            "gift": ", ".join(files["gift.txt"]),
+            "paper": ", ".join(files["html"]),
+        }
+        self.write(place, reference.filled("quizzes", **parts))
+
+    # -- links --
+
+    def relinked(self, text: str, source: str, place: str, pictures: Pictures) -> str:
+        """Return the Markdown of a source with each link as it is from ``place`` on the site."""
+
+        def relink(link: re.Match[str]) -> str:
+            picture, words, target = link.groups()
+            path, _, part = target.partition("#")
+            read = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+            if picture and read.endswith(".png") and (ROOT / read).is_file():
+                return pictures.tag(Path(read).stem, (ROOT / read).read_bytes(), words)
+            address = self.address(read, place)
+            if address is None:
+                raise BuildError(f"{source}: a link to {target}, which is not there")
+            address += f"#{part}" if part else ""
+            if picture:
+                return f'<img src="{address}" loading="lazy" alt="{html.escape(words)}">'
+            if read in self.pages:  # Sphinx follows it, and knows the headings
+                return f"[{words}]({address})"
+            return f'<a href="{address}">{words}</a>'
+
+        text = CELLS.sub(lambda m: self.cell_links(*m.groups(), place), text)
+        parts, at = [], 0
+        for fence in FENCE.finditer(text):
+            parts += [LINK.sub(relink, text[at : fence.start()]), fence[0]]
+            at = fence.end()
+        return "".join([*parts, LINK.sub(relink, text[at:])])
+
+    def address(self, read: str, place: str) -> str | None:
+        """Return how a page leads to what is read from the repository, None if there is no such."""
+        if read in self.pages:
+            return f"{up(place)}{self.pages[read]}.md"
+        if read in self.elsewhere:
+            return f"{up(place)}../{self.elsewhere[read]}"
+        if (ROOT / read).is_file():  # not a page: it lies beside them, to be downloaded
+            self.files.setdefault(f"files/{read}", (ROOT / read).read_bytes())
+            return f"{up(place)}files/{read}"
+        return None
+
+    def cell_links(self, number: str, lesson: str, names: str, place: str) -> str:
+        """Return links to cells of a lesson, in this language if it has that lesson.
+
+        A link says the heading above the cell: nobody who reads knows its id.
+        """
+        language = "" if lesson in lessons(self.language) else "../en/"
+        links: dict[str, str] = {}  # by their words: of two cells below one heading the first
+        for cell in re.findall("`(.+?)`", names):
+            if (lesson, cell) not in self.cells:
+                raise BuildError(f"{place}: a link to {lesson}, which has no cell {cell}")
+            there, title = self.cells[lesson, cell]
+            words = inline(title) if title else self.labels["start"]
+            address = f"{up(place)}{language}{there}.html#cell-{cell}"
+            links.setdefault(words, f'<a href="{address}">{words}</a>')
+        return f"{number} {', '.join(links.values())}"
+
+
+# -- every link is followed -----------------------------------------------------------------------
+
+
 class Links(HTMLParser):
     """The places of a page, where it leads, and what it loads."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.places: set[str] = set()
-        self.leads: list[str] = []
-        self.loads: list[str] = []
+        self.places: set[str | None] = {""}
+        self.leads: set[str] = set()
+        self.loads: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note what one tag brings."""
-        found = dict(attrs)
-        self.places.add(found.get("id") or "")
-        if tag == "a" and (found.get("href") or "").strip():
-            self.leads.append(found["href"] or "")
-        if tag == "link" and "canonical" not in (found.get("rel") or ""):
-            self.loads.append(found.get("href") or "")
+        found = {name: value or "" for name, value in attrs}
+        self.places.add(found.get("id"))
+        if tag == "a":
+            self.leads.add(found.get("href", "").strip())
+        if tag == "link" and "canonical" not in found.get("rel", ""):
+            self.loads.add(found.get("href", ""))
         if tag in ("img", "script", "source", "iframe"):
-            self.loads.append(found.get("src") or "")
+            self.loads.add(found.get("src", ""))
         if tag == "figure":
-            self.loads.append(found.get("data-sheet") or "")
-
-    def has(self, fragment: str) -> bool:
-        """Say whether a link may end in this fragment: an id of the page, or none."""
-        return not fragment or unquote(fragment) in self.places
+            self.loads.add(found.get("data-sheet", ""))
 
 
 def dead_links(folder: Path) -> Iterator[str]:
     """Name each link of a site that leads nowhere, and what is loaded from another host."""
-    read: dict[Path, Links] = {}
-    for path in sorted(folder.rglob("*.html")):
-        read[path] = Links()
-        read[path].feed(path.read_text(encoding="utf-8"))
+    read = {path: Links(path) for path in sorted(folder.rglob("*.html"))}
     for path, page in read.items():
         name = path.relative_to(folder)
         for address in page.loads:
             if urlsplit(address).scheme not in ("", "data") or address.startswith("//"):
                 yield f"{name}: loads {address} from another host"
-        for address in {*page.leads, *filter(None, page.loads)}:
+        for address in filter(None, page.leads | page.loads):
             if why := leads_nowhere(address, path, read):
                 yield f"{name}: leads to {address}, which {why}"
 
 
-def leads_nowhere(address: str, path: Path, read: dict[Path, Links]) -> str | None:
+def leads_nowhere(address: str, path: Path, read: Mapping[Path, Links]) -> str | None:
     """Say what is wrong with where a page leads; ``read`` holds the pages of the site."""
     parts = urlsplit(address)
     made_apart = parts.path.startswith("../../live/")  # and tried by tests/live.py
@@ -159,6 +517,6 @@ def leads_nowhere(address: str, path: Path, read: dict[Path, Links]) -> str | No
         target /= "index.html"
     if not target.is_file():
         return "is not there"
-    if target in read and not read[target].has(parts.fragment):
+    if target in read and unquote(parts.fragment) not in read[target].places:
         return "has no such place"
     return None

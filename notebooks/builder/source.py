@@ -1,20 +1,16 @@
-"""Read the source of a lesson: notebooks/src/NAME.md, in MyST Markdown.
+"""The source of a lesson, notebooks/src/NAME.md, in MyST Markdown → its cells, each with an id.
 
-How a source is written: each cell has an id. A code cell tagged `exercise` holds the solution, a
-blank line, and the call of its check; Markdown tagged `hint` may follow. A figure is followed by
-Markdown tagged `figure-text`. A cell tagged `parameters` holds `SEED = 0`. Numbers in the prose
-that no cell computes (years, say) stand in the front matter, `lora_edu: allowed_numbers:`, each
-with its reason. A section ends with a code cell tagged `claims`, which readers see folded. A
-question stands in a cell of its own, tagged `predict`, that holds `guess = "?"` and a call of
-`predict` and nothing else.
+How it is written: a figure is followed by Markdown tagged `figure-text`. A cell tagged `parameters`
+holds `SEED = 0`. Numbers in the prose that no cell computes (years, say) stand in the front matter,
+`lora_edu: allowed_numbers:`, each with its reason. A section ends with a code cell tagged `claims`,
+which readers see folded. A question stands in a cell of its own, tagged `predict`, that holds
+`guess = "?"` and a call of `predict` and nothing else.
 
-Readers see an exercise as its stub, its hints, and its solution, folded. In the stub
-
-- a `def` keeps its signature and docstring, and raises `NotImplementedError`;
-- `name = value` becomes `name = ...` before the comment behind it, which may say what belongs
-  there, and `a, b = value` becomes `a, b = ..., ...`;
-- a dict with constant keys keeps them, each with `...`;
-- an import stays, and so does a statement with the comment `# given` behind it.
+A code cell tagged `exercise` holds the solution, a blank line and the call of its check; Markdown
+tagged `hint` may follow. The solution is one function with a docstring, imports perhaps before it;
+or lines `name = value`, each with a comment that may say what belongs there. Readers see a stub,
+where the function raises `NotImplementedError`, and `name = ...` (a dict keeps its keys); then the
+hints and the solution, folded.
 
 A code cell whose output another run may change says why, and nbval does not compare it:
 
@@ -26,15 +22,14 @@ A code cell whose output another run may change says why, and nbval does not com
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
-
-from builder.stubs import Exercise, read_exercise
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
@@ -276,3 +271,104 @@ def exercises(source: Source) -> dict[str, Exercise]:
 def solution_id(exercise: str) -> str:
     """Return the id of the folded solution of an exercise."""
     return f"{exercise}-solution"
+
+
+# -- an exercise ------------------------------------------------------------------------------
+
+CELL = re.compile(r"(?s)(?P<solved>.+)\n\n(?P<call>(?:\w+\.)?(?P<check>check_\w+)\([^\n]*\))")
+NAMED = re.compile(r"(?P<name>\w+) = (?P<value>\S.*?)(?P<comment> *# .*)?")
+
+
+class Exercise(NamedTuple):
+    """What becomes of the cell of an exercise.
+
+    Attributes
+    ----------
+    stub : str
+        The cell as the learner gets it, with the call of the check.
+    solution : str
+        What the learner may unfold: without the check, and without the comments behind values.
+    marked : str
+        The answer between nbgrader's marks, behind what a student gets in its place.
+    call, check : str
+        The call of the check, and its name.
+    """
+
+    stub: str
+    solution: str
+    marked: str
+    call: str
+    check: str
+
+
+def read_exercise(cell: str) -> Exercise:
+    """Derive from an exercise as it is written what becomes of it.
+
+    A ValueError if it is not written as described above.
+    """
+    match = CELL.fullmatch(cell)
+    if match is None:
+        raise ValueError("a blank line and the call of its check_… end an exercise")
+    solved, call = match["solved"], match["call"]
+    try:
+        *before, last = ast.parse(solved).body
+    except SyntaxError as error:
+        raise ValueError(f"no Python: {error.msg}") from None
+    if isinstance(last, ast.FunctionDef) and all(
+        isinstance(each, (ast.Import, ast.ImportFrom)) for each in before
+    ):
+        head, body = _parts_of(last, solved)
+        stub, solution = f"{head}\n    raise NotImplementedError", solved
+        marked = f"{head}\n{_between_marks(body, '    ')}"
+    else:
+        rows = [NAMED.fullmatch(line) for line in solved.split("\n")]
+        if None in rows:
+            raise ValueError("an exercise is a function, or lines `name = value`")
+        named = [row for row in rows if row is not None]
+        stub = "\n".join(f"{r['name']} = {_blank(r['value'])}{r['comment'] or ''}" for r in named)
+        solution = "\n".join(f"{row['name']} = {row['value']}" for row in named)
+        marked = f"{stub}\n{_between_marks(solved, '')}"
+    return Exercise(f"{stub}\n\n{call}", solution, marked, call, match["check"])
+
+
+def _parts_of(function: ast.FunctionDef, code: str) -> tuple[str, str]:
+    """Return the code down to the docstring of a function, and the rest of its body."""
+    lines, docstring = code.split("\n"), function.body[0]
+    if ast.get_docstring(function) is None or len(function.body) < 2:
+        raise ValueError(f"{function.name}: a docstring, and an answer below it")
+    return "\n".join(lines[: docstring.end_lineno]), "\n".join(lines[docstring.end_lineno :])
+
+
+def _blank(value: str) -> str:
+    """Return what stands in a stub for a value."""
+    return re.sub(r"(?<=: )[^,}]+", "...", value) if value.startswith("{") else "..."
+
+
+def _between_marks(answer: str, indent: str) -> str:
+    return f"{indent}### BEGIN SOLUTION\n{answer}\n{indent}### END SOLUTION"
+
+
+# -- what a text says, apart from its code and its formulas -------------------------------------
+
+NUMBER = re.compile(r"(?<![\w.^\\])\d[\d,_]*(?:\.\d+)?(?:e-?\d+)?(?!\w*[_\d])")
+NOT_NUMBERS = re.compile(
+    r"\]\([^)]*\)"  # the address of a link
+    r"|arXiv:\S+|https?://\S+"
+    r"|^#+ [^\d\n]*\d+(?: ·|:)"  # the number of a lesson, a section or an exercise
+    r"|^ *\d+\. ",  # of an item in a list
+    re.MULTILINE,
+)
+
+
+def numbers_in(text: str) -> dict[float, str]:
+    """Find the numbers in a text: value → as it is written there."""
+    found = {}
+    for match in NUMBER.findall(NOT_NUMBERS.sub(" ", text)):
+        written = match.rstrip(",_")
+        found[float(written.replace(",", "").replace("_", ""))] = written
+    return found
+
+
+def without_code(text: str) -> str:
+    """Return Markdown without its code and its formulas."""
+    return re.sub(r"(?s)```(?!\{).*?```|(?<!`)`[^`]+`(?!`)|\$[^$]*\$", " ", text)

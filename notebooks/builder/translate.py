@@ -25,8 +25,15 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from builder.prose import numbers_in, without_code
-from builder.source import OPENING, Source, file_name, read_cells, read_text
+from builder.source import (
+    OPENING,
+    Source,
+    file_name,
+    numbers_in,
+    read_cells,
+    read_text,
+    without_code,
+)
 from lora_edu.files import write_whole
 
 FRONT = """---

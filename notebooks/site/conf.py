@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from builder.appendix import bare
-from builder.webpage import plain
+from builder.pages import plain
+from builder.reference import bare
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx

@@ -1,4 +1,4 @@
-"""A lesson as a page of the web edition: its cells, from the committed notebook, as MyST Markdown.
+"""A committed notebook → a page of the web edition, as MyST Markdown.
 
 Nothing is run. The page keeps what a reader without a kernel can use. The panels of claims go to
 the page "How we know", with the section of that name; hints, solutions and what sets the lesson up
@@ -21,16 +21,14 @@ from typing import Any
 from nbformat import NotebookNode
 from PIL import Image
 
-from builder.appendix import inline
 from builder.editions import answers, draws, fenced, outputs, printed, told_by
-from builder.quiz import Question, letter
-from builder.slides import drawn, undrawn
+from builder.questions import Question, letter
+from builder.slides import drawn, markdown, undrawn
 from builder.source import BuildError, tags
 from lora_edu.course.checks import right_option
 
 LABELS = {
     "en": {
-        "lessons": "The lessons",
         "answer": "<span>Your guess first. Then: the answer</span><span>The answer</span>",
         "guess": "Your guess",
         "say": "Guess",
@@ -56,8 +54,6 @@ LABELS = {
         "questions": "Five questions, to see what stayed",
     },
     "vi": {
-        "lessons": "Các bài học",
-        "more": "Thực hành, tra cứu, giảng dạy",
         "answer": "<span>Hãy đoán trước, rồi mở đáp án</span><span>Đáp án</span>",
         "guess": "Bạn đoán",
         "say": "Đoán",
@@ -145,6 +141,11 @@ def anchor(cell: NotebookNode) -> str:
     return f'<div id="cell-{cell.id}"></div>'
 
 
+def inline(text: str) -> str:
+    """Return a line of Markdown as HTML without a paragraph around it."""
+    return markdown(text).strip().removeprefix("<p>").removesuffix("</p>")
+
+
 # -- a lesson -------------------------------------------------------------------------------------
 
 
@@ -230,9 +231,7 @@ def said(formula: str) -> str:
 
 def guess(cell: NotebookNode, page: Page) -> str:
     """Return where a reader commits to a guess: what there is to choose from, or a field."""
-    asks = ast.parse(cell.source).body[-1]
-    assert isinstance(asks, ast.Expr), cell.source
-    assert isinstance(asks.value, ast.Call), cell.source
+    asks: Any = ast.parse(cell.source).body[-1]
     options = [each.value for each in asks.value.args[2:] if isinstance(each, ast.Constant)]
     told: Any = printed(cell).strip().removeprefix("answer: ")
     with suppress(ValueError):

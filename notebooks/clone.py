@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lora_edu import assets
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 INSTALL = 'python -m pip install -e ".[course,test,dev]"'
 # Two processes of one thread each: two threads each would get in one another's way. UTF-8, since a
 # pipe on Windows has no letter for Δ otherwise.

@@ -1,4 +1,4 @@
-"""Pages of the web edition that are made from data: each function returns Markdown, or a part."""
+"""Data, and texts that are looked up → pages of the web edition: each function returns Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from builder.pages import inline
 from builder.source import NOTEBOOKS, BuildError, read_text
 from lora_edu.course import ledger as published
 from lora_edu.course.claims import collected
@@ -24,19 +25,6 @@ def filled(name: str, language: str = "en", **parts: object) -> str:
     for part, value in parts.items():
         text = text.replace(f"{{{part}}}", str(value))
     return text
-
-
-def tree(places: Iterable[str], title: str = "") -> str:
-    """Return a part of the menu: the pages below the one on which it stands, hidden."""
-    caption = [f":caption: {title}"] if title else []
-    return "\n".join(["```{toctree}", ":hidden:", *caption, "", *places, "```"])
-
-
-def inline(text: str) -> str:
-    """Return a line of Markdown as HTML without a paragraph around it."""
-    from builder.slides import markdown  # loads nbconvert
-
-    return markdown(text).strip().removeprefix("<p>").removesuffix("</p>")
 
 
 def rows(cells: Iterable[Iterable[str]]) -> str:
@@ -93,8 +81,7 @@ def know_index(stems: Iterable[str]) -> str:
     found = collected()
     each = [f"- [{s[:2]}]({s}.md): {len(found[s.partition('_')[2]])} sentences" for s in stems]
     total = sum(map(len, found.values()))
-    page = filled("know_index", count=f"{total:,}", list="\n".join(each))
-    return f"{page}\n{tree(stems)}"
+    return filled("know_index", count=f"{total:,}", list="\n".join(each))
 
 
 # -- the glossary, the ledger, the gallery --------------------------------------------------------
