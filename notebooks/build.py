@@ -1,4 +1,4 @@
-"""From a source to what readers get, each step by one part of notebooks/builder:
+"""Build what readers get from the sources, each step by one part of notebooks/builder.
 
     source → cells → edition → output
     src/NN_slug.md   source, translate: cells with ids, exercises, another language

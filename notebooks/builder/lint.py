@@ -341,7 +341,7 @@ def check_claims(notebook: NotebookNode) -> Iterator[str]:
         prose = [
             c for c in section if c.cell_type == "markdown" and not folded.intersection(tags(c))
         ]
-        text = plain("\n".join(cell.source for cell in prose))
+        text = without_markup("\n".join(cell.source for cell in prose))
         for cell in section:
             if "claims" not in tags(cell):
                 continue
@@ -352,7 +352,7 @@ def check_claims(notebook: NotebookNode) -> Iterator[str]:
             if not carried(cell):
                 yield f"cell {cell.id}: it shows no panel of claims"
             for row in carried(cell):
-                if len(row["words"].split()) < 2 or plain(row["words"]) not in text:
+                if len(row["words"].split()) < 2 or without_markup(row["words"]) not in text:
                     yield f"cell {cell.id}: no sentence of its section says “{row['words']}”"
                 elif not quotes(row["words"], row["says"]):
                     yield f"cell {cell.id}: “{row['words']}” is held to {row['says']}"
@@ -369,7 +369,7 @@ def quotes(words: str, says: str) -> bool:
     return not (quoted and said) or bool(quoted & (said | {round(100 * n, 9) for n in said}))
 
 
-def plain(text: str) -> str:
+def without_markup(text: str) -> str:
     """Return a text without its markup, so that words are found whatever is emphasised in them."""
     return re.sub(r"\s+", " ", re.sub(r"[*$`]|\\[,;]", "", text))
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from builder.editions import answers, draws, fenced, outputs, printed, told_by
 from builder.questions import Question, letter
-from builder.slides import drawn, markdown, undrawn
+from builder.slides import film_page, markdown, undrawn
 from builder.source import BuildError, tags
 from lora_edu.course.checks import right_option
 
@@ -168,12 +168,12 @@ def lesson_page(notebook: NotebookNode, page: Page) -> tuple[list[str], list[str
             found, at = film(cells, at, page)
             blocks += found
         else:
-            blocks += shown(cells, at, page)
+            blocks += blocks_of(cells, at, page)
             at += 1
     return lesson, proof
 
 
-def shown(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
+def blocks_of(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
     """Yield the blocks of one cell: its text, or its code and what that shows."""
     cell = cells[at]
     if "live" in tags(cell):  # it needs a kernel; its twin, the next cell, does not
@@ -270,7 +270,7 @@ def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str],
             return hidden, [], at
         if cell.cell_type == "markdown" and "figure-text" not in tags(cell):
             break
-        hidden += shown(cells, at, page)
+        hidden += blocks_of(cells, at, page)
         at += 1
     if at == len(cells) or not answers(cells[at]):
         return hidden, [], at
@@ -287,6 +287,7 @@ def film(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], int
     name = re.match(r"figures\.(film_\w+)\(", cell.source)
     if name is None:
         raise BuildError(f"{page.stem}, cell {cell.id}: no film is called")
+    lesson, place = page.stem.partition("_")[2], f"{page.stem[:2]}-{cell.id}"
     stills = [fenced(twin.source), *results(cells, at + 1, page)]
     text = cells[at + 2]
     if "figure-text" in tags(text):
@@ -294,9 +295,7 @@ def film(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], int
     blocks = [
         anchor(cell),
         fenced(cell.source),
-        player(
-            drawn(page.stem.partition("_")[2], name[1]), f"{page.stem[:2]}-{cell.id}", page.pictures
-        ),
+        player(film_page(lesson, name[1]), place, page.pictures),
         anchor(twin),
         page.folded("stills", page.labels["stills"], stills),
     ]

@@ -373,11 +373,11 @@ def player(cell: NotebookNode, lesson: str, place: str) -> str:
     film = re.match(r"figures\.(\w+)\(\)", cell.source)
     if film is None:
         raise BuildError(f"{place}: only figures.NAME() plays on a slide: show its still instead")
-    return drawn(lesson, film[1])
+    return film_page(lesson, film[1])
 
 
 @cache
-def drawn(lesson: str, name: str) -> str:
+def film_page(lesson: str, name: str) -> str:
     """Return the player of a film of a lesson's, of the course's own numbers."""
     return getattr(import_module(f"lora_edu.course.{lesson}.figures"), name)().html
 

@@ -152,29 +152,37 @@ def apart(text: nodes.Text) -> bool:
 LESSON = re.compile(r"(?i)(?<![\w-])(?:lesson|bài) (\d\d)(?!\d)")
 
 
+def linked(text: nodes.Text, links: list[tuple[re.Match[str], str]]) -> None:
+    """Put links, as HTML, in the place of what was found in a text."""
+    words, at, parts = text.astext(), 0, []
+    for match, link in links:
+        parts += [nodes.Text(words[at : match.start()]), nodes.raw("", link, format="html")]
+        at = match.end()
+    if parts:
+        text.parent.replace(text, [*parts, nodes.Text(words[at:])])
+
+
 def link_lessons(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Let each mention of another lesson lead there: in this language or, failing that, English."""
     known = json.loads((Path(app.srcdir) / "languages.json").read_text(encoding="utf-8"))
+    own = app.config.language
     places = {
         Path(name).name[:2]: (language, name)
-        for language in ("en", app.config.language)
+        for language in ("en", own)
         for name in known[language]
         if re.match(r"notebooks/\d\d_", name)
     }
     for text in list(doctree.findall(nodes.Text)):
-        words, at, parts = text.astext(), 0, []
-        for match in () if apart(text) else LESSON.finditer(words):
+        links = []
+        for match in () if apart(text) else LESSON.finditer(text.astext()):
             language, place = places.get(match[1], ("", docname))
             if place == docname:
                 continue
             there = app.builder.get_relative_uri(docname, place)
-            if language != app.config.language:
+            if language != own:
                 there = f"{'../' * (docname.count('/') + 1)}{language}/{place}.html"
-            link = nodes.raw("", f'<a href="{there}">{match[0]}</a>', format="html")
-            parts += [nodes.Text(words[at : match.start()]), link]
-            at = match.end()
-        if parts:
-            text.parent.replace(text, [*parts, nodes.Text(words[at:])])
+            links.append((match, f'<a href="{there}">{match[0]}</a>'))
+        linked(text, links)
 
 
 def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -192,20 +200,11 @@ def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         wanted = "|".join(sorted(map(re.escape, here), key=len, reverse=True)) or "(?!)"
         match = re.search(rf"(?i)(?<![\w-])(?:{wanted})(?![\w-])", text.astext())
         term = next((t for t in left if match and t.lower() == match[0].lower()), None)
-        if match is None or term is None:
-            continue
-        anchor, what = left.pop(term)
-        link = (
-            f'<a class="term" href="GLOSSARY.html#{anchor}" title="{html.escape(what)}">'
-            f"{html.escape(match[0])}</a>"
-        )
-        words = text.astext()
-        parts = [
-            nodes.Text(words[: match.start()]),
-            nodes.raw("", link, format="html"),
-            nodes.Text(words[match.end() :]),
-        ]
-        text.parent.replace(text, parts)
+        if match is not None and term is not None:
+            place, what = left.pop(term)
+            tip, words = html.escape(what), html.escape(match[0])
+            link = f'<a class="term" href="GLOSSARY.html#{place}" title="{tip}">{words}</a>'
+            linked(text, [(match, link)])
 
 
 # -- the same page in another language ------------------------------------------------------------
