@@ -118,24 +118,22 @@ def read_quizzes(folder: Path) -> dict[str, list[Question]]:
 
 def read_question(entry: Any, part: str, place: str) -> Question:
     """Return one question of a part of the file; ``place`` names it when it is refused."""
-    known = {"kind", "ask", "why", "cell", "lesson", "choices", "number", "tolerance"}
-    if not isinstance(entry, dict) or not {"kind", "ask", "why", "cell"} <= set(entry) <= known:
-        raise BuildError(f"{place}: holds kind, ask, why, cell, and choices or a number")
+    needed = {"kind", "ask", "why", "cell"} | ({"lesson"} if part == FINAL else set())
+    if not isinstance(entry, dict) or not needed <= entry.keys():
+        raise BuildError(f"{place}: holds {', '.join(sorted(needed))}, and choices or a number")
     if entry["kind"] not in KINDS:
         raise BuildError(f"{place}: there is no kind {entry['kind']!r}; there are {KINDS[:4]}")
-    if ("lesson" in entry) != (part == FINAL):
-        raise BuildError(f"{place}: `lesson` stands in the final, and there alone")
-    if ("choices" in entry) == ("number" in entry):
-        raise BuildError(f"{place}: holds either choices or a number")
     number, tolerance = entry.get("number"), entry.get("tolerance", 0)
     if not all(type(value) in (int, float) for value in (number or 0, tolerance)):
         raise BuildError(f"{place}: number and tolerance are numbers")
     choices = tuple(read_choice(choice, place) for choice in entry.get("choices", []))
-    if choices and [choice.right for choice in choices].count(True) != 1:
-        raise BuildError(f"{place}: just one choice is `right`")
+    if [choice.right for choice in choices].count(True) != (number is None):
+        raise BuildError(f"{place}: just one choice is `right`, or there is a number")
+    named = {name: entry[name] for name in ("kind", "ask", "why", "cell")}
     lesson = entry.get("lesson", part)
-    words = (entry["kind"], entry["ask"], entry["why"], lesson, entry["cell"])
-    return Question(*words, choices=choices, number=number, tolerance=tolerance)
+    if unknown := entry.keys() - {*named, "lesson", "choices", "number", "tolerance"}:
+        raise BuildError(f"{place}: {sorted(unknown)} is no part of a question")
+    return Question(**named, lesson=lesson, choices=choices, number=number, tolerance=tolerance)
 
 
 def read_choice(entry: Any, place: str) -> Choice:

@@ -36,6 +36,7 @@ UNSTABLE = {"approx", "live", "timing"}
 TAGS = UNSTABLE | {
     "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
 }  # fmt: skip
+OF_A_TYPE = dict.fromkeys([*UNSTABLE, "exercise"], "code") | {"hint": "markdown"}
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 
 
@@ -119,9 +120,8 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise BuildError(f"{file_name(path)}: missing") from None
     except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode("latin-1")
-        line, part = before.count("\n") + 1, _part(len(OPENING.findall(before)))
-        raise BuildError(f"{file_name(path)}:{line}: {part}: not UTF-8: {error.reason}") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise BuildError(f"{file_name(path)}:{line}: not UTF-8: {error.reason}") from None
     for number, row in enumerate(text.split("\n"), start=1):
         if len(row.splitlines()) > 1:  # the readers of Markdown and of cells count lines otherwise
             raise BuildError(f"{file_name(path)}:{number}: a line break other than the newline")
@@ -169,27 +169,17 @@ def read_cells(path: Path) -> Source:
 
 def _wrong_kind(cell: NotebookNode) -> str | None:
     """Say what is wrong with the type of a cell, or with its tags."""
-    # What is nbval's, the lint names: a source says what a cell is.
-    unknown = sorted(tag for tag in set(tags(cell)) - TAGS if not tag.startswith("nbval-"))
-    if unknown:
-        return f"there is no tag {unknown[0]!r}; there are {', '.join(sorted(TAGS))}"
-    unstable = sorted(UNSTABLE.intersection(tags(cell)))
+    own = [tag for tag in tags(cell) if not tag.startswith("nbval-")]  # those the lint names
     if cell.cell_type == "raw":
         return "it is raw; a cell is Markdown or code"
-    if unstable and cell.cell_type != "code":
-        return f"only code is {unstable[0]}"
-    if "exercise" in tags(cell) and cell.cell_type != "code":
-        return "an exercise is code"
-    if "hint" in tags(cell) and cell.cell_type != "markdown":
-        return "a hint is Markdown"
-    if len(unstable) > 1:
+    for tag in own:
+        if tag not in TAGS:
+            return f"there is no tag {tag!r}; there are {', '.join(sorted(TAGS))}"
+        if OF_A_TYPE.get(tag, cell.cell_type) != cell.cell_type:
+            return f"`{tag}` is for a cell of {OF_A_TYPE[tag]}"
+    if len(unstable := sorted(UNSTABLE.intersection(own))) > 1:
         return f"it is either {' or '.join(unstable)}"
     return None
-
-
-def _part(number: int) -> str:
-    """Return what stands after so many openings of cells."""
-    return f"cell {number}" if number else "the front matter"
 
 
 def _unreadable(text: str, path: Path) -> BuildError:
@@ -205,9 +195,8 @@ def _unreadable(text: str, path: Path) -> BuildError:
             mark = getattr(cause, "problem_mark", None)  # YAML knows the line, from 0
             line = text[:start].count("\n") + 1 + (mark.line + 1 if mark else 0)
             reason = getattr(cause, "problem", None) or str(cause).split("\n")[0]
-            reason = re.sub(r"^Markdown cell \d+ at line \d+ is", "it is", reason)
-            what = "tags are a list of words" if "['tags']" in str(cause) else "bad metadata"
-            return BuildError(f"{file_name(path)}:{line}: {_part(number)}: {what}: {reason}")
+            part = f"cell {number}" if number else "the front matter"
+            return BuildError(f"{file_name(path)}:{line}: {part}: bad metadata: {reason}")
     raise AssertionError("the whole could not be read, and each of its beginnings can")
 
 
