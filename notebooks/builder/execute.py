@@ -30,7 +30,7 @@ from builder.editions import (
     with_outputs,
     with_seed,
 )
-from builder.lint import check_source, write_collection
+from builder.lint import as_written, check_source, write_collection
 from builder.source import (
     NOTEBOOKS,
     BuildError,
@@ -157,8 +157,7 @@ def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
         for language, own in rendered.items()
     }
     page, former = reading_edition(source), load(built_path(path))
-    changed = cells_changed(page, former)
-    if changed == {"markdown"} and not run:
+    if former is not None and not run and words_alone(page, former):
         notebook, said = with_outputs(page, former), "words changed, nothing run"
     else:
         run, notebook = True, tidy(execute(page, source), former)
@@ -173,11 +172,11 @@ def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
     return said, run
 
 
-def cells_changed(page: NotebookNode, former: NotebookNode | None) -> set[str]:
-    """Return the types of the cells that are new or written otherwise than in the last build."""
-    before = {(c.id, c.cell_type, c.source) for c in former.cells} if former else set()
-    now = {(cell.id, cell.cell_type, cell.source) for cell in page.cells}
-    return {cell_type for _, cell_type, _ in before ^ now}
+def words_alone(page: NotebookNode, former: NotebookNode) -> bool:
+    """Say whether since the last build Markdown has changed, and no code, its order or its tags."""
+    now, before = ([as_written(cell) for cell in each.cells] for each in (page, former))
+    code, code_before = ([cell for cell in each if cell[1] == "code"] for each in (now, before))
+    return now != before and code == code_before
 
 
 def outputs_changed(notebook: NotebookNode, former: NotebookNode | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the explorables show: numbers of ``lora_edu`` for the scripts of the web edition.
+"""Numbers of ``lora_edu`` → what the explorables show: the data of the web edition's scripts.
 
 An explorable NAME is ``notebooks/site/static/NAME.js``. A page opened from a folder may not fetch,
 so its data stand in a script, as ``loraData.NAME``.

@@ -324,7 +324,7 @@ def claims_of(notebook: NotebookNode) -> list[dict[str, Any]]:
     found = []
     for section in sections(notebook.cells):
         for cell in section:
-            title = re.sub(r"^#+ (?:\d+ · )?", "", section[0].source.splitlines()[0])
+            title = re.sub(r"^#+ (?:\d+ · )?", "", section[0].source.partition("\n")[0])
             found += [{"section": title, "cell": cell.id, **row} for row in carried(cell)]
     return found
 

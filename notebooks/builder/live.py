@@ -1,4 +1,4 @@
-"""Lessons that run in a browser, without an installation: `make site-live`.
+"""Lessons → the same in pages that run them in a browser, nothing installed: `make site-live`.
 
 JupyterLite brings the notebook's pages, Pyodide the kernel: Python compiled for browsers. Lessons
 that need NumPy and no more can run so. All of it lies beside the site, and nothing asks another

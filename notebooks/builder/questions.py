@@ -131,7 +131,7 @@ def read_question(entry: Any, part: str, place: str) -> Question:
         raise BuildError(f"{place}: just one choice is `right`, or there is a number")
     named = {name: entry[name] for name in ("kind", "ask", "why", "cell")}
     lesson = entry.get("lesson", part)
-    if unknown := entry.keys() - {*named, "lesson", "choices", "number", "tolerance"}:
+    if unknown := entry.keys() - {*needed, "choices", "number", "tolerance"}:
         raise BuildError(f"{place}: {sorted(unknown)} is no part of a question")
     return Question(**named, lesson=lesson, choices=choices, number=number, tolerance=tolerance)
 

@@ -1,4 +1,4 @@
-"""Make slides: of each lesson, and of a class; one HTML file, which needs a browser alone.
+"""A committed notebook, or the script of a class → slides: one HTML file for a browser alone.
 
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
 come onto it at the next key press, and so does what a code cell prints: first the question, then

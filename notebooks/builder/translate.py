@@ -1,4 +1,4 @@
-"""Translations of a lesson, and whether they still say what the English text says.
+"""A source and its text in another language → the source translated; what is wrong, or late.
 
 How it is translated: `src/vi/NAME.md` holds the Markdown cells alone, each with the id of the
 English cell that it renders and, as `en`, that cell's digest. `vi/NAME.ipynb` shares code and
