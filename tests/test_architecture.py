@@ -29,6 +29,7 @@ CORE = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SMALL = sorted(PACKAGE.glob("*.py"))
 TOOLS = sorted((PACKAGE / "course").glob("*.py"))
+BUILDER = sorted(ROOT.glob("notebooks/builder/*.py"))
 IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # Lines of code that a part may have: about a tenth more than it has. Where one is full, ask what
 # can go; if nothing can, raise the number and say why.
@@ -102,7 +103,7 @@ def test_each_lesson_has_a_folder_of_its_slug_and_a_source_in_this_order():
 
 def test_no_circle_of_imports():
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES}
-    names |= {path: f"builder.{path.stem}" for path in ROOT.glob("notebooks/builder/*.py")}
+    names |= {path: f"builder.{path.stem}" for path in BUILDER}
     names = {path: name.removesuffix(".__init__") for path, name in names.items()}
     needs = {}
     for path, name in names.items():
@@ -171,18 +172,6 @@ def test_an_experiment_reads_its_constants_from_its_arguments(path):
     assert found == [], "make it an argument: then the record holds it"
 
 
-def test_the_rule_sees_a_number_that_is_read_inside():
-    module = (
-        "EPOCHS = 30\nRATES: dict = {'a': (1e-3,)}\nNAMES = ('a',)\nX, Y = 1, 2\n"
-        "def run(seed, *, rates=RATES, epochs=EPOCHS):\n"
-        "    return [epochs, rates, NAMES, [EPOCHS for _ in NAMES]]\n"
-        "f = lambda: Y\nSAME = tuple(f'layer.{i}' for i in [*RATES])\n"
-        "def g():\n    return SAME\n"
-    )
-    found = list(numbers_read_inside(ast.parse(module)))
-    assert found == ["line 6: EPOCHS", "line 10: SAME", "line 7: Y"]
-
-
 # -- small enough to hold in the head ----------------------------------------------------------
 
 
@@ -211,6 +200,14 @@ def test_a_part_stays_small(part):
     }
     lines = sum(map(lines_of_code, files[part]))
     assert lines <= MOST_LINES[part], f"{part}: {lines:,} lines of code. What can go?"
+
+
+def test_the_builder_is_twelve_modules_each_from_one_thing_to_the_next():
+    modules = [path for path in BUILDER if path.stem != "__init__"]
+    assert len(modules) <= 12
+    for path in modules:
+        first = (ast.get_docstring(tree_of(path)) or "").partition("\n")[0]
+        assert re.search(r"\S → \S", first), f"{path.name}: say what goes in → what comes out"
 
 
 def test_the_docstring_of_the_package_names_the_core():

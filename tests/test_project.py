@@ -13,9 +13,9 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import clone
 import pytest
 import yaml
-from builder import clone
 from packaging.requirements import Requirement
 
 from lora_edu.cli import main

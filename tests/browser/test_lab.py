@@ -13,8 +13,7 @@ import urllib.request
 
 import nbformat
 import pytest
-from builder.editions import dumps, own_edition
-from builder.own import own_copies
+from builder.editions import dumps, own_copies, own_edition
 from builder.source import NOTEBOOKS, exercises, read_source, slug, sources, tags
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

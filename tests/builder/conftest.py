@@ -3,17 +3,19 @@
 import build
 import pytest
 from builder import execute
-from small_lesson import GOOD, Lesson
+from builder.questions import KINDS
+from small_lesson import ASKED, FULL, GOOD, Lesson
 
 
 @pytest.fixture
 def lesson(tmp_path, monkeypatch):
     """A folder for a lesson, which `build.py` takes for the only one.
 
-    It is so small that the rules of the page do not hold: test_page.py has a page of its own.
+    It is so small that the rules of the page do not hold: test_lint.py tries them by themselves.
     """
     made = Lesson(tmp_path / "course")
     monkeypatch.setattr(build, "sources", lambda names: [made.source])
+    monkeypatch.setattr(build, "NOTEBOOKS", made.folder)
     monkeypatch.setattr(build.lint, "check_page", lambda _: ())
     return made
 
@@ -24,7 +26,7 @@ def built_once(tmp_path_factory):
     made = Lesson(tmp_path_factory.mktemp("good"))
     made.write(*GOOD)
     made.translate()
-    assert execute.build(made.source) is True
+    execute.build(made.source)
     return made
 
 
@@ -32,3 +34,19 @@ def built_once(tmp_path_factory):
 def built(lesson, built_once):
     """A copy of them, to be spoilt."""
     return built_once.copy(lesson.root)
+
+
+@pytest.fixture(scope="session")
+def full_once(tmp_path_factory):
+    """The lesson with a cell of each kind, and its questions, built."""
+    made = Lesson(tmp_path_factory.mktemp("full"))
+    made.write(*FULL)
+    made.ask([{**ASKED, "kind": kind} for kind in KINDS])
+    execute.build(made.source)
+    return made
+
+
+@pytest.fixture
+def full(lesson, full_once):
+    """A copy of it, to be spoilt."""
+    return full_once.copy(lesson.root)

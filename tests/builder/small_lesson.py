@@ -4,6 +4,7 @@ import json
 import shutil
 
 import nbformat
+import yaml
 from builder.lint import check
 from builder.source import read_source
 from builder.translate import digest
@@ -28,7 +29,9 @@ def code(name, body, *labels):
     )
 
 
-SOLVED = "def double(x):\n    return 2 * x\n\ncheck_double(double)"
+HEAD, ANSWER = 'def double(x):\n    """Return 2 x."""', "    return 2 * x"
+CALL = "\n\ncheck_double(double)"
+SOLVED = f"{HEAD}\n{ANSWER}{CALL}"
 CHECK = """from lora_edu.course.checks import check
 from lora_edu.course.claims import claim, panel
 
@@ -54,6 +57,51 @@ GOOD = [
     text("a-hint", "Think of 5.", "hint"),
     code("claims", PANEL, "claims"),
 ]
+
+
+def question(name):
+    asks = 'guess = "?"  # more, or less\npredict(guess, sum([2, 3]), "more", 1_000)'
+    return code(name, asks, "predict")
+
+
+IMPORTS = """import matplotlib.pyplot as plt
+from lora_edu.course.checks import predict
+from lora_edu.course.matrix_example import figures
+from lora_edu.course.plots import letters"""
+PLOT = "line = [1, 2]\nplt.plot(line)\nplt.show()\nprint(2 + 3)"
+FULL = [  # a cell of each kind, each question with something else behind it
+    text("title", "# 07 · Small & good\n\nIn 2021 somebody added.", "slide"),
+    *GOOD[1:],
+    text("second", "## 2 · More\n\nIt is $2 + 3$:\n\n$$x^2$$", "slide"),
+    code("imports", IMPORTS),
+    question("ask-told"),
+    code("shown", "import os\n\nprint('one <two>')", "fragment"),
+    text("told", "It is 5.\n\nAnd more.\n\n### Later"),
+    question("ask-plot"),
+    code("plot", PLOT, "slide"),
+    text("plot-text", '**In the figure:** a $x$ that goes "up".', "figure-text"),
+    text("plot-why", "So it rises.", "fragment"),
+    question("ask-exercise"),
+    code("named", "twice = max  # of two\n\ncheck_double(twice)", "exercise"),
+    question("ask-bold"),
+    text("bold", "**So what?** Words."),
+    question("ask-next"),
+    text("next-text", "It leads on.", "slide"),
+    code("film", "figures.film_of_name(letters('I'))     # press Play", "live"),
+    code("still", "figures.a_name_by_its_directions(letters('I'))\nplt.show()", "fragment"),
+    text("still-text", "**In the figure:** moments.", "figure-text"),
+    question("ask-last"),
+    text("know", "## How we know\n\nWe ran it."),
+    code("runs", "print('runs')"),
+    text("end", "## What you can say"),
+]
+ASKED = {
+    "kind": "concept",
+    "ask": "What is 2 + 3?",
+    "choices": [{"wrong": "6", "why": "You multiplied."}, {"right": "5"}],
+    "why": "One adds.",
+    "cell": "sum",
+}
 TERMS = """
 | English | x | never |
 |---|---|---|
@@ -95,6 +143,12 @@ class Lesson:
         self.rendered.with_name("terms.md").write_text(TERMS, encoding="utf-8")
         self.rendered.write_text("".join(parts), encoding="utf-8")
 
+    def spoil(self, change):
+        """Change the built notebook."""
+        page = self.page()
+        change(page)
+        self.notebook.write_text(json.dumps(page), encoding="utf-8")
+
     def edit(self, old, new, path=None):
         """Replace a piece of the source, or of another file."""
         path = path or self.source
@@ -102,14 +156,14 @@ class Lesson:
         assert old in before
         path.write_text(before.replace(old, new, 1), encoding="utf-8")
 
+    def ask(self, questions):
+        """Write the questions that end the lesson."""
+        written = yaml.safe_dump({"small": questions})
+        (self.source.parent / "quizzes.yml").write_text(written, encoding="utf-8")
+
     def page(self, language=""):
         """Read the built notebook."""
         return nbformat.read(self.folder / language / self.notebook.name, as_version=4)
-
-    def claims(self):
-        """Read the file that collects the claims of all lessons."""
-        file = self.root / "lora_edu" / "course" / "data" / "claims.json"
-        return json.loads(file.read_text(encoding="utf-8"))
 
     def problems(self):
         """Return what the static check says."""

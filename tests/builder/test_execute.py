@@ -1,12 +1,15 @@
 """The small lesson built and run: the edition that is read, the solved one, other seeds."""
 
+import json
+
 import build
 import nbformat
 import pytest
 from builder import execute
 from builder.editions import fenced, printed
+from builder.lint import collection
 from builder.source import BuildError, tags
-from small_lesson import CLAIM, GOOD, SOLVED, code, text
+from small_lesson import ANSWER, CALL, CLAIM, GOOD, HEAD, SOLVED, code
 
 
 def test_the_reading_edition(built):
@@ -17,63 +20,71 @@ def test_the_reading_edition(built):
         "exercise-solution", "claims",
     ]  # fmt: skip
     *_, exercise, hint, solution, claims = page.cells
-    stub = "def double(x):\n    raise NotImplementedError\n\ncheck_double(double)"
+    stub = f"{HEAD}\n    raise NotImplementedError{CALL}"
     assert (exercise.source, tags(exercise)) == (stub, ["exercise"])
     assert printed(exercise) == "check_double: not attempted yet\n"
     assert hint.source == "<details><summary>Hint</summary>\n\nThink of 5.\n\n</details>"
     assert (solution.cell_type, tags(solution)) == ("markdown", ["solution"])
     assert solution.source == (
-        "<details><summary>Solution</summary>\n\n"
-        "```python\ndef double(x):\n    return 2 * x\n```\n\n</details>"
+        f"<details><summary>Solution</summary>\n\n```python\n{HEAD}\n{ANSWER}\n```\n\n</details>"
     )
     assert fenced('"""```\nx\n```"""') == '````python\n"""```\nx\n```"""\n````'
     assert claims.metadata == {"jupyter": {"source_hidden": True}, "tags": ["claims"]}
     assert claims.outputs[0].data == {"text/plain": "The one sentence held here holds."}
-    assert built.claims() == {"small": [CLAIM]}
+    claims = collection(built.folder).read_text(encoding="utf-8")
+    assert json.loads(claims) == {"small": [CLAIM]}
     assert "timestamp" not in built.notebook.read_text(encoding="utf-8")
     assert page.metadata.language_info == {"name": "python"}  # no version of Python
     assert set(page.metadata) == {"kernelspec", "language_info"}
 
 
-def test_which_outputs_a_second_build_keeps_and_what_nbval_is_told_of_them(lesson, monkeypatch):
+def test_which_outputs_a_second_build_keeps_and_names_and_what_nbval_is_told(lesson, monkeypatch):
     clock = "import os, time\nprint(os.environ['OF'], time.perf_counter_ns())"
     widget = "from ipywidgets import IntSlider\nIntSlider(3)"
     cells = [code("timing", clock, "timing"), code("approx", clock, "approx")]
-    cells += [code("live", widget, "live"), code("exact", "print(1)")]
+    cells += [code("live", widget, "live"), code("exact", "import os\nprint(os.environ['OF'])")]
 
     def built_on(processor):
         monkeypatch.setenv("OF", processor)
-        changed = execute.build(lesson.source)
-        return [changed, *(printed(cell).split(" ")[0] for cell in lesson.page().cells)]
+        said = execute.build(lesson.source, run=True)
+        return [*said, *(printed(cell).split()[:1] for cell in lesson.page().cells)]
 
     lesson.write(*cells)
-    assert built_on("one") == [True, "one", "one", "", "1\n"]
-    assert built_on("two") == [True, "one", "two", "", "1\n"]
+    new = "run: other outputs in timing, approx (approx), exact"
+    assert built_on("one") == [new, True, ["one"], ["one"], [], ["one"]]
+    both = "run: other outputs in approx (approx), exact"
+    assert built_on("two") == [both, True, ["one"], ["two"], [], ["two"]]
     ignored = [[kind, "nbval-ignore-output"] for kind in ("timing", "approx", "live")]
     assert [tags(cell) for cell in lesson.page().cells] == [*ignored, []]
     lesson.write(cells[0].replace("import", "import  "), *cells[2:])
-    assert built_on("three") == [True, "three", "", "1\n"]
-    assert built_on("four") == [False, "three", "", "1\n"]
+    assert built_on("two") == ["run: other outputs in timing", True, ["two"], [], ["two"]]
+    assert built_on("two")[0] == "run: as before"
     assert "widget" not in lesson.notebook.read_text().replace("ipywidgets", "")
 
 
-def test_words_alone_are_written_without_a_run(lesson):
-    cells = [text("title", "# A clock"), code("time", "import time\nprint(time.time_ns())")]
-    lesson.write(*cells)
-    with pytest.raises(BuildError, match="cell time: other code than in the last build"):
-        execute.build(lesson.source, text=True)  # there was none
-    execute.build(lesson.source)
-    former = lesson.page().cells[1]
-    lesson.write(text("title", "# A watch"), text("why", "It is small."), cells[1])
-    assert build.main(["--text", "07"]) == 0
-    title, why, clock = lesson.page().cells
-    assert (title.source, why.source, clock) == ("# A watch", "It is small.", former)
-    before = lesson.notebook.read_bytes()
-    for other in ([cells[0], code("time", "print(1)")], [*cells, code("new", "1")], cells[:1]):
-        lesson.write(*other)
-        with pytest.raises(BuildError, match=r"other code .*: build without --text"):
-            execute.build(lesson.source, text=True)
-    assert lesson.notebook.read_bytes() == before
+def test_where_words_alone_have_changed_nothing_is_run_unless_one_asks(built, capsys):
+    def run(*argv):
+        assert build.main([*argv, "07"]) == 0
+        return capsys.readouterr().out.split(" s  ")[1].strip()
+
+    def shown():
+        return [printed(page.cells[3]) for page in (built.page(), built.page("vi"))]
+
+    built.spoil(lambda page: page.cells[3].outputs[0].update(text="5 it was\n"))
+    built.edit("In 2021 somebody", "Somebody in 2021")
+    assert run() == "words changed, nothing run, vi written"
+    assert built.page().cells[0].source.endswith("Somebody in 2021 added 2 and 3.")
+    assert shown() == ["5 it was\n"] * 2
+    built.edit("Somebody in 2021", "In 2021 he")
+    assert run("--run") == "run: other outputs in sum, vi written"
+    assert shown() == ["5\n"] * 2
+    built.edit("In 2021 he", "In 2021 she")
+    built.edit(GOOD[3] + GOOD[4], GOOD[4] + GOOD[3])
+    assert run() == "run: as before, vi written"  # words, and the order of the code
+    built.edit("The *sum* is 5", "The *sum* is 5, not 6")
+    assert build.main(["07"]) == 1
+    said = "07_small.ipynb: cell first: no cell of this section shows the number 6\n"
+    assert capsys.readouterr().err == said
 
 
 def test_the_solved_edition_says_ok_and_another_seed_stands_in_memory_only(lesson):
@@ -98,9 +109,9 @@ FAILING = [
     (code("bad", "import ipywidgets\nipywidgets.IntSlider(3)"), "it shows a widget"),
     (GOOD[-1].replace("2 + 3", "6").replace(":id: claims", ":id: bad"), "AssertionError: “The su"),
     # when solved
-    (code("bad", SOLVED.replace("2 * x", "x"), "exercise"), "AssertionError: double(2) is 4, got"),
+    (code("bad", f"{HEAD}\n    return x{CALL}", "exercise"), "AssertionError: double(2) is 4, got"),
     (
-        code("bad", SOLVED.replace("return 2 * x", "raise NotImplementedError"), "exercise"),
+        code("bad", f"{HEAD}\n    raise NotImplementedError{CALL}", "exercise"),
         "check_double did not say OK but 'check_double: not attempted yet'",
     ),
 ]
@@ -114,11 +125,3 @@ def test_a_cell_that_fails_or_complains_is_not_built(capsys, lesson, monkeypatch
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith(f"07_small.md:22: cell bad: {message}")
     assert not lesson.notebook.exists()
-
-
-def test_a_build_refuses_what_the_text_says_and_nothing_shows(capsys, built):
-    built.rendered.unlink()
-    built.edit("The *sum* is 5", "The *sum* is 5, not 6")
-    assert build.main(["07"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "07_small.ipynb: cell first: no cell of this section shows the number 6"

@@ -30,11 +30,9 @@ def test_the_matrices_of_ellipse_are_what_they_are_called(data):
     presets = {name: np.array(matrix) for name, matrix in about["presets"].items()}
     assert next(iter(presets)) == "machine"
     np.testing.assert_array_equal(presets["machine"], MACHINE)
-    for matrix in presets.values():  # a slider can stand there
-        assert matrix.shape == (2, 2)
-        steps = matrix / about["step"]
-        np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
-        assert np.abs(matrix).max() <= about["limit"]
+    every = np.array([*presets.values()])  # a slider can stand there
+    np.testing.assert_allclose(every, (every / about["step"]).round() * about["step"], atol=1e-9)
+    assert np.abs(every).max() <= about["limit"]
     for name, det in (("turn", 1), ("mirror", -1)):
         np.testing.assert_allclose(presets[name] @ presets[name].T, np.eye(2), atol=1e-12)
         np.testing.assert_allclose(np.linalg.det(presets[name]), det)

@@ -10,121 +10,83 @@ import zipfile
 
 import nbformat
 import pytest
-from builder import appendix, live, site
-from builder import stage as staging
+from builder import live, reference, site
+from builder.pages import Page, Pictures, in_figures, lesson_page, plain
 from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
-from builder.webpage import Page, Pictures, in_figures, lesson_page, plain
 from PIL import Image
 
-V4 = nbformat.v4
 ROOT = NOTEBOOKS.parent
-buffer = io.BytesIO()
-Image.new("RGB", (40, 30), (10, 200, 30)).save(buffer, "png")
-PNG = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "<Figure>"}
 
 
-def text(name, source, *named):
-    return V4.new_markdown_cell(source, id=name, metadata={"tags": list(named)})
+@pytest.fixture
+def page(full):
+    """The full lesson, as the film's: its page, the page behind it, its pictures."""
+    made = Page("en", "01_matrix_example", Pictures("img/"))
+    lesson, proof = lesson_page(full.page(), made)
+    return "\n\n".join(lesson), "\n\n".join(proof), made.pictures.files
 
 
-def code(name, source, *named, printed="", picture=False):
-    found = [V4.new_output("stream", text=printed)] if printed else []
-    found += [V4.new_output("display_data", data=PNG)] if picture else []
-    return V4.new_code_cell(source, id=name, metadata={"tags": list(named)}, outputs=found)
-
-
-def paged(*cells):
-    """Return the page of a lesson, the page behind it, and its pictures."""
-    page = Page("en", "01_matrix_example", Pictures("img/"))
-    lesson, proof = lesson_page(V4.new_notebook(cells=list(cells)), page)
-    return "\n\n".join(lesson), "\n\n".join(proof), page.pictures.files
-
-
-def test_a_page_has_what_needs_no_kernel_and_the_proof_has_a_page_of_its_own():
-    lesson, proof, files = paged(
-        code("setup", "SEED = 0", "parameters"),
-        code("slider", "interact(f)", "live"),
-        code("try", "raise NotImplementedError", "exercise", printed="check: not yet"),
-        code("shown", "print(1)", printed="one <two>\n\nthree\n"),
-        code("plot", "x = f()\nplt.show()", picture=True),
-        text("plot-text", '**In the figure:** $x$ is "up"', "figure-text"),
-        code("film", "figures.film_of_name(wanted)     # press Play", "live"),
-        code("still", "figures.name()", picture=True),
-        text("still-text", "**In the figure:** moments", "figure-text"),
-        text("next", "And so on."),
-        code("claims-1", "panel()", "claims", printed="2 sentences hold"),
-        text("know", "## How we know\n\nruns"),
-        code("runs", "table()"),
-        text("end", "## What you can say"),
-        text("quiz", "<details>questions</details>", "quiz"),
-    )
+def test_a_page_has_what_needs_no_kernel_and_the_proof_has_a_page_of_its_own(full, page):
+    lesson, proof, files = page
     setup = '<details class="setup"><summary>The cell that sets all up</summary>\n\n```python\nSEED'
     assert setup in lesson
     assert "raise NotImplementedError" in lesson
-    assert '<pre class="output">one &lt;two&gt;\n\nthree</pre>' in lesson
-    assert '<div id="cell-shown"></div>' in lesson
-    image = '<img src="img/01-plot.webp" width="40" height="30" loading="lazy" decoding="async"'
-    assert f'{image} alt="In the figure: x is &quot;up&quot;">' in lesson
-    left_out = "interact|not yet|panel|sentences hold|questions|data:image|runs|table"
+    assert '<div id="cell-sum"></div>\n\n```python\nprint(2 + 3)\n```\n\n<pre class="out' in lesson
+    left_out = r"not attempted|panel\(|sentences hold|Five questions|data:image|We ran|runs"
     assert not re.search(left_out, lesson)
-    player, stills, rest = re.split('<details class="stills"|</details>', lesson)[-3:]
+    image = r'<img src="img/01-plot.webp" width="\d+" height="\d+" loading="lazy" decoding="async"'
+    assert re.search(f'{image} alt="In the figure: a x that goes &quot;up&quot;.">', lesson)
+    player, _, stills = lesson.partition('<div id="cell-film">')[2].partition("<details")
     assert 'data-sheet="img/01-film-frames.webp"' in player
     assert 'src="STATIC/films.js"' in player
-    assert "figures.name()" in stills
+    assert "figures.a_name_by_its_directions" in stills
     assert "**In the figure:** moments" in stills
-    assert "And so on." in rest
-    assert rest.endswith("## What you can say")
-    assert "table()" in proof
+    assert lesson.endswith("## What you can say")
+    assert "print('runs')" in proof
     names = {"01-plot.webp", "01-film-frames.webp", "01-film-still.webp", "01-still.webp"}
     assert set(files) == names
+    drawn = next(cell for cell in full.page().cells if cell.id == "plot").outputs[0].data
+    png = Image.open(io.BytesIO(base64.b64decode(drawn["image/png"])))
     with Image.open(io.BytesIO(files["01-plot.webp"])) as kept:
-        assert kept.size == (40, 30)
-        assert kept.convert("RGB").getpixel((0, 0)) == (10, 200, 30)  # no loss
+        assert kept.convert("RGB").tobytes() == png.convert("RGB").tobytes()  # no loss
 
 
-SHOWN = code("c", "show()", printed="five")
-TOLD = text("f", "figure: 5", "figure-text")
-FOLLOWING = [  # what follows a question, what of it is hidden, what stands in the open
-    ([text("a", "It is 5.\n\nNow 6."), text("b", "End.")], ["It is 5."], ["Now 6.", "End."]),
-    ([SHOWN, text("a", "5.")], ["show()", "five", "5."], []),
-    ([text("h", "## Next\n\nwords")], [], ["## Next"]),
-    ([text("a", "**So what?** Words."), text("b", "More.")], [], ["**So what?**", "More."]),
-    ([code("e", "x = ...", "exercise")], [], ["x = ..."]),
-    ([TOLD, text("a", "So 5.")], ["figure: 5", "So 5."], []),
-    ([], [], []),
-]
+BEHIND = {  # each question, what of what follows it is hidden, what stands in the open
+    "ask-told": (["import os", "one &lt;two&gt;", "It is 5."], ["And more."]),
+    "ask-plot": (["plt.plot(line)", "<img", "**In the figure:** a $x$", "So it rises."], []),
+    "ask-exercise": ([], ["twice = ..."]),
+    "ask-bold": ([], ["**So what?** Words."]),
+    "ask-next": (["It leads on."], ["figures.film_of_name"]),
+    "ask-last": ([], ["## What you can say"]),
+}
 
 
-@pytest.mark.parametrize(("following", "kept", "told"), FOLLOWING)
-def test_a_question_hides_its_answer_and_what_explains_it(following, kept, told):
-    asked = 'guess = "?"\npredict(guess, 5, "more", 1_000)'
-    question = code("ask", asked, "predict", printed="answer: 5")
-    lesson, _, _ = paged(text("why", "**Predict.** How many?"), question, *following)
-    before, hidden, after = re.split(r'<details class="predict">|</details>', lesson)
-    assert "predict(" not in before
-    assert ">more</button><button" in before
-    assert '<button type="button" data-right>1,000</button></div>' in before  # the nearest
-    assert before.count("data-right") == 1
+@pytest.mark.parametrize("name", BEHIND)
+def test_a_question_hides_its_answer_and_what_explains_it(page, name):
+    rest = page[0].partition(f'<div id="cell-{name}"></div>')[2]
+    guess, _, rest = rest.partition('<details class="predict">')
+    hidden, _, shown = rest.partition("</details>\n\n")
+    shown = shown.partition('<div class="guess"')[0]
+    assert "predict(" not in guess
+    assert ">more</button><button" in guess
+    assert '<button type="button" data-right>1,000</button></div>' in guess  # the nearest
+    assert guess.count("data-right") == 1
     assert "answer: 5" in hidden
-    assert [each for each in kept if each not in hidden] == []
-    assert [each for each in told if each not in after] == []
+    kept, told = BEHIND[name]
+    assert [each for each in kept if each not in hidden or each in shown] == []
+    assert [each for each in told if each not in shown or each in hidden] == []
 
 
 WORDS = [
     (in_figures, 1e-8, "0.00000001"),
-    (in_figures, 1.0, "1"),
     (in_figures, 40_000, "40,000"),
     (in_figures, "fewer", "fewer"),
     (plain, r"$\lVert M \rVert_F$, **bold**", "‖M ‖F, bold"),
-    (plain, r"$\sum \sigma_i u_i v_i^\top$", "∑σi ui viᵀ"),
     (plain, r"$\Delta W = s\,BA$ in [05](05_x.ipynb)", "ΔW = sBA in 05"),
     (plain, r"`lora_A`, $\alpha / \sqrt r$", "lora_A, α/ √r"),
-    (appendix.size, "0.35M", 350_000),
-    (appendix.size, "1.2 TB", 1.2e12),
-    (appendix.size, "25%", 0.25),
-    (appendix.size, "9,437,184", 9_437_184),
-    (appendix.size, "4K", 4000),
-    (appendix.size, "7B", 7e9),
+    (reference.size, "0.35M", 350_000),
+    (reference.size, "1.2 TB", 1.2e12),
+    (reference.size, "9,437,184", 9_437_184),
 ]
 
 
@@ -154,7 +116,7 @@ LINKS = [
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
-    return {each: staging.Stage(each, tmp_path_factory.mktemp(each)) for each in ("en", "vi")}
+    return {each: site.Stage(each, tmp_path_factory.mktemp(each)) for each in ("en", "vi")}
 
 
 @pytest.mark.parametrize(("language", "written", "there"), LINKS)
@@ -196,10 +158,10 @@ def test_dead_links_and_other_hosts_are_named(tmp_path, stages):
 
 @pytest.mark.parametrize("runs", [{}, {"matrix_example": 43}])
 def test_a_lesson_its_questions_its_claims_and_whether_it_runs(tmp_path, monkeypatch, runs):
-    monkeypatch.setattr(staging, "ADDRESS", "somebody/lora")
+    monkeypatch.setattr(site, "ADDRESS", "somebody/lora")
     stem = "01_matrix_example"
-    stage = staging.Stage("en", tmp_path, runs)
-    stage.lesson(stem, staging.lessons("en")[stem])
+    stage = site.Stage("en", tmp_path, runs)
+    stage.write_lesson(stem, site.lessons("en")[stem])
     page = (tmp_path / f"notebooks/{stem}.md").read_text(encoding="utf-8")
     button = f'<a class="live" href="../../live/notebooks/index.html?path={stem}.ipynb">▶'
     assert (button in page) == ("43 MB to load" in page) == bool(runs)
@@ -221,11 +183,11 @@ def test_a_lesson_its_questions_its_claims_and_whether_it_runs(tmp_path, monkeyp
 
 def test_every_page_beside_the_lessons_is_on_the_site_and_each_term_is_a_place(stages):
     beside = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("notebooks/vi/*.md")]
-    there = {*staging.pages("en"), *staging.pages("vi")}
+    there = {*site.pages("en"), *site.pages("vi")}
     ours = {path.relative_to(ROOT).as_posix() for path in beside if path.name != "CLAUDE.md"}
     assert ours - there == set()
     stage, written = stages["en"], (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
-    stage.beside("notebooks/GLOSSARY.md", "notebooks/GLOSSARY")
+    stage.write_text("notebooks/GLOSSARY.md", "notebooks/GLOSSARY")
     page = (stage.folder / "notebooks/GLOSSARY.md").read_text(encoding="utf-8")
     places = re.findall(r'<span id="(term-[a-z0-9-]+)">', page)
     rows = re.findall(r"(?m)^\| (?!term |---)", written)
@@ -235,22 +197,22 @@ def test_every_page_beside_the_lessons_is_on_the_site_and_each_term_is_a_place(s
 def test_the_ledger_has_every_figure():
     with (ROOT / "figures" / "ledger.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    page = appendix.ledger("# The ledger")
+    page = reference.ledger("# The ledger")
     assert len(re.findall("<tr[^>]*><td>", page)) == len(rows)
     assert all(f'<td data-value="{row["derived"]}">' in page for row in rows)
     assert page.count("<option>differs</option>") == 1
     assert len(set(re.findall('<tr id="([^"]+)"', page))) == len({row["id"] for row in rows})
-    certain = sum(row["could_fail"] == "False" for row in rows)
-    assert page.count("could not have come out otherwise") == certain
+    certain = [row for row in rows if row["could_fail"] == "False"]
+    assert page.count("could not have come out otherwise") == len(certain)
     assert '<a href="#C21">C21</a>' in page  # a reason that names another entry leads there
 
 
 def test_the_first_page_has_the_voice_and_the_roads():
-    page = appendix.landing((ROOT / "README.md").read_text(encoding="utf-8"))
+    page = reference.landing((ROOT / "README.md").read_text(encoding="utf-8"))
     assert page.count('<dd class="without">') == page.count('<dd class="with">') == 3
     assert page.index("| a weekend") < page.index("## The lessons") < page.index("## Begin")
     with pytest.raises(BuildError, match="the table of the voice is missing"):
-        appendix.landing("# Title\n\n## Begin\n\n## The lessons\n")
+        reference.landing("# Title\n\n## Begin\n\n## The lessons\n")
 
 
 # -- lessons that run in a browser: tests/live.py opens them ----------------------------------

@@ -9,15 +9,16 @@ import pytest
 from builder import execute
 from builder.editions import LABELS, load, own_edition, printed
 from builder.lint import check
-from builder.prose import numbers_in, without_code
-from builder.quiz import read_quizzes
+from builder.questions import read_quizzes
 from builder.source import (
     NOTEBOOKS,
+    numbers_in,
     read_cells,
     read_source,
     slug,
     sources,
     tags,
+    without_code,
 )
 from builder.translate import read_terms, slips
 from nbformat import NotebookNode
