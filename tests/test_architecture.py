@@ -33,7 +33,7 @@ BUILDER = sorted(ROOT.glob("notebooks/builder/*.py"))
 IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # Lines of code that a part may have: about a tenth more than it has. Where one is full, ask what
 # can go; if nothing can, raise the number and say why.
-MOST_LINES = {"the package": 2700, "the tools": 3400, "the lessons": 6300, "the tests": 17300}
+MOST_LINES = {"the package": 2700, "the tools": 3350, "the lessons": 6200, "the tests": 14000}
 
 
 @cache

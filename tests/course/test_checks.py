@@ -469,6 +469,7 @@ def test_a_number_may_be_written_in_many_ways(guess, capsys):
     ("guess", "actual", "options", "verdict"),
     [
         (500, 1000, (), "too small: 2 times"),
+        (9000, 1000, (), "too large: 9 times"),
         (1229, 1228.8, (), "near enough"),
         (-1, 1000, (), "not quite"),
         ("many", 1000, (), "not quite"),
