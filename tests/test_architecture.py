@@ -33,7 +33,13 @@ BUILDER = sorted(ROOT.glob("notebooks/builder/*.py"))
 IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # Lines of code that a part may have: about a tenth more than it has. Where one is full, ask what
 # can go; if nothing can, raise the number and say why.
-MOST_LINES = {"the package": 2700, "the tools": 3350, "the lessons": 6200, "the tests": 14000}
+MOST_LINES = {
+    "the package": 2700,
+    "the tools": 3350,
+    "the lessons": 6200,
+    "the builder": 3300,
+    "the tests": 14000,
+}
 
 
 @cache
@@ -196,6 +202,7 @@ def test_a_part_stays_small(part):
         "the package": SMALL,
         "the tools": TOOLS,
         "the lessons": IN_LESSONS,
+        "the builder": [*ROOT.glob("notebooks/**/*.py")],
         "the tests": [*ROOT.glob("tests/**/*.py"), ROOT / "conftest.py"],
     }
     lines = sum(map(lines_of_code, files[part]))
