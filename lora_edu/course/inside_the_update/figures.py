@@ -201,7 +201,7 @@ BOTH = {
     "further": "the pirate, trained on as Grimm",
     "on top": "the pirate merged, Grimm on top",
 }
-TAUGHT = ("further", "on top", "second alone")
+TAUGHT = ("further", "on top")
 
 
 def losses(words: str) -> NDArray:
@@ -230,14 +230,13 @@ MATRICES = ("4, query", "4, value", "5, query", "5, value")
 AT = (1, 2, 4, 8)  # the i that are shown
 
 
-def alike(partner: str, matrix: int | None = None, of: str = "strips") -> NDArray:
+def alike(partner: str, matrix: int | None = None) -> NDArray:
     """Return φ(i, j) of lora_A of an adapter of rank 8 and a partner of rank 64: (runs, 8, 7).
 
-    Of one matrix, 0 to 3, or the mean of the four; with ``of="updates"`` of their ΔW, trained. The
-    j are 1, 2, 4, 8, 16, 32, 64.
+    Of one matrix, 0 to 3, or the mean of the four. The j are 1, 2, 4, 8, 16, 32, 64.
     """
     one_of("matrix", matrix, (0, 1, 2, 3, None))
-    path = ("untrained", "same") if partner == "untrained" else (of, partner)
+    path = ("untrained", "same") if partner == "untrained" else ("strips", partner)
     phi = column("alike", *path)  # (runs, 4, 8, 7)
     return phi.mean(1) if matrix is None else phi[:, matrix]
 
