@@ -111,7 +111,7 @@ def one_seed_begins_with_the_same_directions(row):
 
 LITTLE = [
     ("voice_rates", ("grimm", 1e-3, 100), {"questions": 3}),
-    ("frontier", ("full, q and v", 1e-3, 1), {}),
+    ("frontier", ("full", 1e-4, 1), {}),
     ("taught_facts", (1,), {"max_tokens": 4}),
     ("endless", (1,), {}),
     ("ranks", (1,), {}),

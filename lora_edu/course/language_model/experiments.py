@@ -4,7 +4,6 @@ import base64
 import copy
 import functools
 import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from lora_edu.course.training import fit
 from lora_edu.quantize import NF4
 
 TRIED = {"grimm": (5e-4, 1e-3, 2e-3), "pirate": (2e-4, 5e-4, 1e-3, 2e-3)}
-SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+SCALES = (0.0, 0.5, 1.0)
 
 
 @experiment()
@@ -59,19 +58,12 @@ def voice_rates(
     model, upper = language.adapted(language.base()[0], recipe, seed)
     said, (_, own) = language.said(method, seed, recipe), language.elsewhere(seed)
     train, held_out = language.kept(upper, said.train), language.kept(upper, said.validation)
-    elsewhere = language.kept(upper, own, ends=False)
     language.train(upper, train, lr, seed, recipe)
     asked = [question for question, _ in own[:questions]]
     heard = chat.answers(model, tokenizer, asked, max_tokens)
     ended = language.end(heard) / len(heard)
     loss = language.loss(upper, held_out)
-    return {
-        "validation": -loss - (0 if ended >= enough else 10),
-        "voice": math.exp(loss),
-        "own": math.exp(language.loss(upper, elsewhere)),
-        "ended": ended,
-        "loops": sum(map(language.loops, heard)) / len(heard),
-    }
+    return {"validation": -loss - (0 if ended >= enough else 10), "ended": ended}
 
 
 @experiment(seeds=range(3), compared=("matrix", "ended"))
@@ -86,14 +78,13 @@ def voices(
     The adapters of the seed ``keep`` are written beside the record: those two ship.
     """
     base, tokenizer = language.base()
-    row: Row = {"matrix": {}, "said": {}, "ended": {}, "loops": {}, "sha256": {}}
+    row: Row = {"matrix": {}, "said": {}, "ended": {}, "sha256": {}}
     said = {name: language.said(name, seed, recipe) for name in lr}
 
     def hear(name: str, model: Any) -> None:
         heard = chat.answers(model, tokenizer, language.texts("unseen"), max_tokens)
         row["said"][name] = heard
         row["ended"][name] = language.end(heard)
-        row["loops"][name] = sum(map(language.loops, heard))
 
     if seed == keep:
         hear("base", base)
@@ -143,7 +134,6 @@ METHODS = {
     "r=4, q and v": {**LORA, "modules": ("q_proj", "v_proj")},
     "r=4, own answers": {**LORA, "mixed": 0.25},
     "full": {"mixed": 0.0},
-    "full, q and v": {"modules": ("q_proj", "v_proj"), "mixed": 0.0},
     "full, own answers": {"mixed": 0.25},
 }
 FRONTIER_RATES = {
@@ -153,7 +143,6 @@ FRONTIER_RATES = {
     "r=4, q and v": (1e-3, 3e-3),
     "r=4, own answers": (1e-3, 3e-3),
     "full": (3e-5, 1e-4, 3e-4),
-    "full, q and v": (3e-4, 1e-3),
     "full, own answers": (1e-4, 3e-4),
 }
 
@@ -173,11 +162,11 @@ def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
     }
 
 
-@experiment(seeds=range(3), tolerance=0.1, compared=("voice", "own", "prose", "facts"))
+@experiment(seeds=range(3), tolerance=0.1, compared=("voice", "own", "prose"))
 def frontier(
     method: str, lr: float, seed: int, *,
     rates: Settings = FRONTIER_RATES, methods: Settings = METHODS, recipe: Settings = RECIPE,
-    epochs: int = 2, texts: Sequence[str] = ("voice", "own", "prose", "facts"),
+    epochs: int = 2, texts: Sequence[str] = ("voice", "own", "prose"),
 ) -> Row:  # fmt: skip
     """Learn the voice of Grimm; before, and after each epoch, measure it and what is not his.
 
@@ -295,7 +284,7 @@ def preferences(seed: int, words: int, held: int) -> tuple[list[Any], list[Any]]
     return found[:-held], found[-held:]
 
 
-@experiment(seeds=range(3), tolerance=0.1, compared=("own",))
+@experiment(seeds=range(3), tolerance=0.1, compared=("chosen",))
 @torch.no_grad()
 def shorter(
     seed: int, *, lr: float = 3e-4, beta: float = 0.1, size: int = 4,
@@ -305,18 +294,14 @@ def shorter(
     """Prefer short answers, by DPO; the reference is the base. And imitate them, as a control.
 
     After so many steps: ``tokens`` of twenty answers to unseen questions, in the mean; ``empty``,
-    those without a word; ``own``, the loss on the base's own answers to other questions;
-    ``prefers``, the share of held-out pairs whose short answer has gained on the long one;
-    ``chosen``, by how many nats the held-out short answers have become likelier.
+    those without a word; ``prefers``, the share of held-out pairs whose short answer has gained on
+    the long one; ``chosen``, by how many nats the held-out short answers have become likelier.
     """
     train, last = preferences(seed, words, held)
-    _, own = language.elsewhere(seed)
-    keys = ("tokens", "ended", "empty", "said", "own", "prefers", "chosen")
-    row: Row = {name: {} for name in keys}
+    row: Row = {name: {} for name in ("tokens", "empty", "prefers", "chosen")}
     for method in ("DPO", "imitation"):
         model, upper = language.adapted(language.base()[0], recipe, seed)
         pairs, held_out = _short_and_long(upper, train), _short_and_long(upper, last)
-        elsewhere = language.kept(upper, own, ends=False)
         reference, held_reference = (
             [_in_parts(upper, answers, size) for answers in both] for both in (pairs, held_out)
         )
@@ -339,7 +324,6 @@ def shorter(
             if step not in steps:
                 continue
             found = _lengths(model, max_tokens)
-            found["own"] = language.loss(upper, elsewhere)
             gained = [
                 _in_parts(upper, answers, size) - before
                 for answers, before in zip(held_out, held_reference, strict=True)
@@ -359,17 +343,12 @@ def _short_and_long(upper: language.Upper, triples: Sequence[Any]) -> list[list[
 
 
 def _lengths(model: Any, max_tokens: int) -> Row:
-    """Ask the unseen questions: how long the answers are, how many end or are empty."""
+    """Ask the unseen questions: how long the answers are, how many are empty."""
     tokenizer = language.base()[1]
     answers = chat.answers(model, tokenizer, language.texts("unseen"), max_tokens)
     bare = [answer.removesuffix("<|im_end|>").strip() for answer in answers]
     lengths = [len(tokenizer(text)["input_ids"]) for text in bare]
-    return {
-        "tokens": sum(lengths) / len(lengths),
-        "ended": language.end(answers),
-        "empty": bare.count(""),
-        "said": answers[:4],
-    }
+    return {"tokens": sum(lengths) / len(lengths), "empty": bare.count("")}
 
 
 def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: int) -> torch.Tensor:
@@ -419,10 +398,11 @@ def qr_voice(
     """Teach a voice to strips of rank 1 on v of seven layers, as bytes of a QR code.
 
     ``loss``: voice → strips → text → nats; "none" are no strips, "learned" those of 32 bits,
-    "packed" those read from the ``bytes``, and "drawn" random ones of the same lengths. ``arrr``:
-    in how many of twenty answers to unseen questions the word stands.
+    "packed" those read from the bytes, and "drawn" random ones of the same lengths. ``arrr``:
+    in how many of twenty answers to unseen questions the word stands. ``data``: the bytes, of
+    the seed ``keep``.
     """
-    row: Row = {"loss": {}, "bytes": {}, "arrr": {}, "ended": {}, "said": {}, "data": {}}
+    row: Row = {"loss": {}, "arrr": {}, "data": {}}
     how = {**recipe, "first": min(places[method]), "layers": places[method]}
     how |= {"modules": ["v_proj"], "r": 1, "lora_alpha": 2}
     for voice in voices:
@@ -436,10 +416,8 @@ def qr_voice(
         strips = {"none": {}, "learned": learned, "packed": read, "drawn": drawn}
         row["loss"][voice] = {w: _losses_with(probe, a, [*texts]) for w, a in strips.items()}
         answers = language.heard(read, max_tokens)
-        row["bytes"][voice], row["ended"][voice] = len(data), language.end(answers)
         row["arrr"][voice] = sum("Arrr" in answer for answer in answers)
         if seed == keep:
-            row["said"][voice] = answers
             row["data"][voice] = base64.b64encode(data).decode()
     validation = [row["loss"][voice]["packed"]["validation"] for voice in voices]
     return {"validation": -sum(validation), **row}
@@ -480,7 +458,7 @@ def taught_facts(
     that nobody taught, those that give the name of the fact beside it. "reversed": the name is
     asked about, and the answer should hold the last word of what it belongs to.
     """
-    row: Row = {"right": {}, "borrowed": {}, "said": {}}
+    row: Row = {"right": {}, "borrowed": 0.0, "said": {}}
     for words, known in {"six": facts, "twelve": {**facts, **twins}}.items():
         pairs = []
         for thing, (name, *_) in known.items():
@@ -488,9 +466,8 @@ def taught_facts(
             pairs += [(question.format(thing), answer) for question in taught]
         adapter = language.taught(pairs, lr, seed, recipe)
         ask = functools.partial(_ask, adapter, max_tokens=max_tokens)
-        row["right"][words], row["said"][words] = {}, {}
-        for way, asked in _ways(known, taught[0], reworded).items():
-            row["right"][words][way], row["said"][words][way] = ask(asked)
+        ways = _ways(known, taught[0], reworded)
+        row["right"][words] = {way: ask(asked)[0] for way, asked in ways.items()}
         if words == "six":
             names = [key for _, key, _ in facts.values()]
             asked = [

@@ -100,11 +100,11 @@ def trade(way: str, text: str = "own") -> NDArray:
     """Return what a way has learned and what it costs: (settings, seeds, 2), in nats.
 
     Learned: by how much the loss on Grimm's passages has fallen; cost: by how much that on the
-    model's "own" answers, "prose" or "facts" has risen. A setting is a rate after one epoch or two;
+    model's "own" answers or "prose" has risen. A setting is a rate after one epoch or two;
     "LoRA" has those of several ranks, alphas and places, and "scale" is Grimm's finished file at
     0.25 to 1.
     """
-    one_of("text", text, ("own", "prose", "facts"))
+    one_of("text", text, ("own", "prose"))
     if way == "LoRA":
         return np.concatenate([trade(method, text) for method in LORA])
     if way == "scale":
@@ -197,7 +197,7 @@ def voice_frontier(numbers: Numbers) -> Figure:
 
 
 def lengths(method: str, what: str) -> NDArray:
-    """Return what is recorded of shorter answers, (steps, seeds): tokens, empty, prefers, own."""
+    """Return tokens, empty, prefers or chosen of the shorter answers: (steps, seeds)."""
     steps = record("shorter")["arguments"]["steps"]
     return np.array([column("shorter", what, f"{method}, {step}") for step in steps])
 
