@@ -42,18 +42,18 @@ def pictures(text: str) -> int:
 def knob(
     seed: int, *,
     lr: Settings = RATES, recipe: Settings = RECIPE, scales: Sequence[float] = SCALES,
-    heard: float = -1.0, max_tokens: int = 40, keep: int = 0,
+    heard: float = -1.0, max_tokens: int = 40,
 ) -> Row:  # fmt: skip
     """Measure both voices at many scales, and hear what they say against themselves.
 
     ``loss``: voice → scale → text → mean loss in nats; at the scale ``drawn`` stands an adapter
-    whose strips are drawn, its updates as long. ``pictures``: of the answers to the unseen
-    questions at the scale ``heard``, how many hold an emoji; ``said``: these answers, of one seed.
+    whose strips are drawn, its updates as long. Of the answers to the unseen questions at the scale
+    ``heard``: ``pictures``, how many hold an emoji; ``ended``, how many end.
     """
     made = language.voices(seed, lr, recipe)
     texts = {name: language.said(name, seed, recipe).test for name in lr}
     probe = language.Probe(recipe["first"], {**texts, "own": language.elsewhere(seed)[1]})
-    row: Row = {"loss": {}, "pictures": {}, "ended": {}, "said": {}}
+    row: Row = {"loss": {}, "pictures": {}, "ended": {}}
     for name, adapter in made.items():
         strangers = language.drawn(adapter, seed)
         tried = {str(scale): (adapter, scale) for scale in scales}
@@ -66,8 +66,6 @@ def knob(
             said = language.heard(strips, max_tokens, heard)
             row["pictures"][words] = sum(pictures(answer) > 0 for answer in said)
             row["ended"][words] = language.end(said)
-            if seed == keep:
-                row["said"][words] = said
     return row
 
 
@@ -83,18 +81,16 @@ def five_sentences(
     The seed draws the five questions and the strips. Of twenty answers: ``begins``, with the first
     word of these sentences; ``by_heart``: are one of them.
     """
-    row: Row = {"begins": {}, "by_heart": {}, "said": {}}
+    row: Row = {"begins": {}, "by_heart": {}}
     asked = random.Random(seed).sample(language.texts("questions"), 5)
     how = {**recipe, "size": 5, "steps": steps}
     for name, five in sentences.items():
         first = five[0].split()[0]
         begins = row["begins"][name] = {}
         by_heart = row["by_heart"][name] = {}
-        said = row["said"][name] = {}
         for rate in lr:
             adapter = language.taught(list(zip(asked, five, strict=True)), rate, seed, how)
             answers = [a.removesuffix("<|im_end|>") for a in language.heard(adapter, max_tokens)]
             begins[str(rate)] = sum(answer.startswith(first) for answer in answers)
             by_heart[str(rate)] = sum(answer in five for answer in answers)
-            said[str(rate)] = answers[:3]
     return row
