@@ -566,7 +566,7 @@ def test_intervals_are_students_and_p_is_after_holm():
 # weights are real.
 QUICK = {
     "turned": "r=8 alpha=128",
-    "inverted": "r=4 alpha=1024",
+    "inverted": "r=16 alpha=1024",
     "descendants_turned": "pissa r=8 alpha=128",
     "descendants_inverted": "pissa r=8 alpha=128",
 }
