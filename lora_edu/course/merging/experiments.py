@@ -171,22 +171,18 @@ def _in_bfloat16(W: Tensor) -> Tensor:
     return W.bfloat16().float()
 
 
-def _measured(probe: Probe, weights: Weights, question: str, *voices: str) -> Row:
-    """Return what the model says with these weights, and the perplexities of prose and voices."""
+def _measured(probe: Probe, weights: Weights, *voices: str) -> Row:
+    """Return the perplexities of voices and of prose with these weights."""
     probe.put(weights)
     said = {voice: probe.perplexity(voice) for voice in voices}
-    return {
-        "said": said,
-        "prose": probe.perplexity("prose"),
-        "answer": probe.answers([question])[0],
-    }
+    return {"said": said, "prose": probe.perplexity("prose")}
 
 
 @experiment(seeds=range(3), tolerance=0.05, compared=("said",))
 @torch.no_grad()
 def requantised(
     seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
-    fainter: Sequence[float] = (1e-4, 1e-5), question: str = "Why is the sky blue?",
+    fainter: Sequence[float] = (1e-4, 1e-5),
 ) -> Row:  # fmt: skip
     """Merge a voice and store the sum in 16 and in 4 bits, upon a base that has 4 bits already.
 
@@ -203,20 +199,20 @@ def requantised(
     ways = _ways(own, torch.Generator().manual_seed(seed))
     row: Row = {"sizes": {}}
     for name, weights in {"base": own, "base in NF4": ways["NF4"][0]}.items():
-        row[name] = _measured(probe, weights, question, *voices)
+        row[name] = _measured(probe, weights, *voices)
     for voice, adapter in voices.items():
         update = language.products(adapter)
         row["sizes"][voice] = [round(size, 5) for size in _sizes(update, own)]
         for way, (base, store) in ways.items():
             merged = {n: store(base[n] + delta) for n, delta in update.items()}
-            found = _measured(probe, merged, question, voice)
+            found = _measured(probe, merged, voice)
             found["said"] = found["said"][voice]
             row.setdefault(way, {})[voice] = _outcomes(base, update, merged) | found
     row["faint"] = {}
     for rate in fainter:
         probe.put(own)  # or it would learn on top of what was merged last
         update = language.products(language.trained("pirate", rate, seed, recipe))
-        row["faint"][f"{rate:g}"] = _faint(probe, own, update)
+        row["faint"][f"{rate:g}"] = _faint(own, update)
     probe.put(own)
     return row
 
@@ -243,20 +239,15 @@ def _ways(
     }
 
 
-def _faint(probe: Probe, own: Weights, update: Weights) -> dict[str, float]:
-    """Merge a small update of the pirate into bfloat16; compare with the voice apart."""
+def _faint(own: Weights, update: Weights) -> dict[str, float]:
+    """Merge a small update into bfloat16; return its size, and how much of it arrives."""
     half = {n: _in_bfloat16(w) for n, w in own.items()}
     merged = {n: _in_bfloat16(half[n] + delta) for n, delta in update.items()}
     arrived = [outcome(half[n], delta, merged[n])[0] for n, delta in update.items()]
-    found = {
+    return {
         "size": float(f"{fmean(_sizes(update, own)):.3g}"),
         "arrived": round(fmean(arrived), 4),
     }
-    probe.put({n: own[n] + delta for n, delta in update.items()})
-    found["apart"] = probe.perplexity("pirate")
-    probe.put(merged)
-    found["said"] = probe.perplexity("pirate")
-    return found
 
 
 def _sizes(update: Weights, own: Weights) -> list[float]:
