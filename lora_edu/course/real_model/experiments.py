@@ -105,7 +105,7 @@ def minilm(
     return row
 
 
-INSIDE = {"full": LR[2:3], "LoRA q,v r=8": LR[4:5], "LoRA q,v r=64": LR[4:5]}
+INSIDE = {"full": (1e-4,), "LoRA q,v r=64": (1e-3,)}
 
 
 @experiment(seeds=range(8), compared=("r90", "cut"))
