@@ -17,7 +17,7 @@ from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.counting import one_of
 from lora_edu.course import minilm
 from lora_edu.course.datasets import accuracy
-from lora_edu.course.digits import INVERTED, PRETRAINING, TURNED, pretrained, task, upright
+from lora_edu.course.digits import INVERTED, PRETRAINING, TURNED, pretrained, task
 from lora_edu.course.experiments import Row, Settings, experiment, settings
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import dense_weight
@@ -141,7 +141,6 @@ def _descendants(
         row: Row = {"validation": history.validation[-1]}
         if "test" in parts:
             row["test"] = accuracy(model, now.test)
-            row["upright"] = accuracy(model, upright(data).test)
             row["curve"] = history.validation
         return row
 
@@ -248,18 +247,17 @@ def rounding_error(W: Tensor, levels: Tensor, block_size: int) -> float:
 def four_bits(*, modules: Sequence[str] = minilm.MODULES, block_size: int = 64, r: int = 8) -> Row:
     """Round real weights to 16 levels: how far off, and how much of that a rank-8 product holds.
 
-    Of each matrix of MiniLM's upper two layers, in % of its norm: NF4, and 16 even levels; the
-    share of the squared error, in %, that is in its r strongest directions; and the share of the
-    squared weight that is in its own.
+    Of each matrix of MiniLM's upper two layers, in % of its norm: NF4, and 16 even levels; and the
+    share of the squared error, in %, that is in its r strongest directions.
     """
-    row: Row = {"nf4": [], "even": [], "held_of_error": [], "held_of_weight": []}
+    row: Row = {"nf4": [], "even": [], "held_of_error": []}
     for name in modules:
         W = dense_weight(minilm.encoder().get_submodule(name)).detach().double()
         error = NF4.quantize(W, block_size).dequantize() - W
         even = rounding_error(W, torch.linspace(-1, 1, 16), block_size)
         row["nf4"].append(round(100 * (error.norm() / W.norm()).item(), 3))
         row["even"].append(round(100 * even, 3))
-        for key, of in (("held_of_error", error), ("held_of_weight", W)):
-            near = lowrank.best_approximation(of.numpy(), r)
-            row[key].append(round(100 * float((near**2).sum() / (of.numpy() ** 2).sum()), 3))
+        near = lowrank.best_approximation(error.numpy(), r)
+        held = float((near**2).sum() / (error.numpy() ** 2).sum())
+        row["held_of_error"].append(round(100 * held, 3))
     return row
