@@ -1,9 +1,8 @@
 """LoRALinear against a frozen linear layer, the plain expression, loralib and PEFT.
 
-    python tests/benchmarks/layers.py [--threads 1 2] [--rounds 30] [--before FILE]
+    python tests/benchmarks/layers.py [--threads 1 2] [--rounds 30]
 
-writes its rows of the table in README.md beside this file. ``FILE`` is another ``_fused.py``, an
-older one say, which is timed beside the others.
+writes its rows of the table in README.md beside this file.
 
 All candidates share one base layer (weight and bias frozen), one lora_A and one lora_B; float32, no
 dropout, no autocast, one adapter. *Forward* is prediction, under ``torch.no_grad()``. *Step* is the
@@ -12,8 +11,6 @@ is the limit: what a layer would take whose LoRA part cost nothing.
 """
 
 import argparse
-import copy
-import importlib.util
 import json
 import math
 import os
@@ -59,7 +56,6 @@ def measured(script, measure):
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--before", type=Path)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -70,29 +66,10 @@ def measured(script, measure):
     for threads in options.threads:
         command = [sys.executable, "-W", "ignore", script, "--worker", "--threads", str(threads)]
         command += ["--rounds", str(options.rounds)]
-        command += ["--before", str(options.before.resolve())] if options.before else []
         how = {"env": os.environ | KEPT, "stdout": subprocess.PIPE, "check": True}
         found[threads] = json.loads(subprocess.run(command, **how).stdout)
         print(f"{Path(script).name}: {threads} thread(s) done", file=sys.stderr, flush=True)
     return found
-
-
-def other_code(path):
-    """Return a class like LoRALinear whose fast path is another ``_fused.py``.
-
-    Set it as the ``__class__`` of a layer: old and new code are then compared in one process.
-    """
-    spec = importlib.util.spec_from_file_location("other_fused", path)
-    fused = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fused)
-
-    class Other(LoRALinear):
-        def forward(self, x):
-            if self.merged:
-                return self.base(x)
-            return fused.lora_linear(*fused.operands(self, x), self.scaling)
-
-    return Other
 
 
 def ratio(seconds, name, than):
@@ -106,7 +83,7 @@ def ratio(seconds, name, than):
 def table_row(what, threads, seconds):
     """Return a row of the table: milliseconds of each candidate, and ours over PEFT's."""
     cells = []
-    for name in ("frozen", "plain", "loralib", "PEFT", "before", "ours"):
+    for name in ("frozen", "plain", "loralib", "PEFT", "ours"):
         samples = seconds.get(name)
         cells.append(f"{1000 * statistics.median(samples):.4g}" if samples else "")
     middle, low, high = ratio(seconds, "ours", "PEFT")
@@ -148,7 +125,7 @@ class Plain(nn.Module):
         return self.base(x) + F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scaling
 
 
-def layers(d, k, r, before=None):
+def layers(d, k, r):
     """Return every candidate, around the same tensors."""
     torch.manual_seed(0)
     ours = LoRALinear(nn.Linear(k, d), r=r, lora_alpha=2 * r)
@@ -163,11 +140,13 @@ def layers(d, k, r, before=None):
     pefts.base_layer = ours.base
     pefts.lora_A["default"].weight = ours.lora_A
     pefts.lora_B["default"].weight = ours.lora_B
-    found = {"frozen": ours.base, "plain": Plain(ours), "loralib": theirs, "PEFT": pefts}
-    if before:
-        found["before"] = copy.copy(ours)
-        found["before"].__class__ = other_code(before)
-    return found | {"ours": ours}
+    return {
+        "frozen": ours.base,
+        "plain": Plain(ours),
+        "loralib": theirs,
+        "PEFT": pefts,
+        "ours": ours,
+    }
 
 
 def work(layer, x, cotangent):
@@ -205,7 +184,7 @@ def measure(options):
     found = []
     for shape in SHAPES:
         d, k, r, batch, tokens = shape
-        candidates = layers(d, k, r, options.before)
+        candidates = layers(d, k, r)
         x = torch.randn(batch, tokens, k, requires_grad=True)
         cotangent = torch.randn(batch, tokens, d)
         check(candidates, x, cotangent)
@@ -228,7 +207,7 @@ def main():
             many = [e for e in found if e["kind"] == kind and math.prod(e["shape"][3:]) >= MANY]
             mean = statistics.geometric_mean(ratio(e["seconds"], "ours", "PEFT")[0] for e in many)
             mean_row = f"| layer, {kind}: geometric mean of {MANY} rows or more | {threads} |"
-            rows.append(f"{mean_row} | | | | | | **{mean:.2f}** |")
+            rows.append(f"{mean_row} | | | | | **{mean:.2f}** |")
     record("layer", rows, rounds)
 
 

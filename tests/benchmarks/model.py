@@ -1,8 +1,8 @@
 """A whole model: its training step, its words a second, its adapter's files.
 
-    python tests/benchmarks/model.py [--threads 1 2] [--rounds 30] [--before FILE]
+    python tests/benchmarks/model.py [--threads 1 2] [--rounds 30]
 
-writes its rows of the table in README.md beside this file; ``FILE`` as in layers.py.
+writes its rows of the table in README.md beside this file.
 
 The model has the shape of SmolLM2-135M (576 wide, 1536 in between, 9 heads of which 3 for keys and
 values), random weights and no biases; LoRA with r = 8 on all its linear layers but the head.
@@ -82,16 +82,14 @@ def frozen(base):
     return model
 
 
-def candidates(layers, before):
+def candidates(layers):
     base = llama(layers)
-    found = {"frozen": frozen(base), "loralib": with_loralib(base), "PEFT": with_peft(base)}
-    ours = with_lora(base)
-    if before:
-        found["before"] = copy.deepcopy(ours)
-        kind = shared.other_code(before)
-        for layer in lora_layers(found["before"]).values():
-            layer.__class__ = kind
-    return found | {"ours": ours}
+    return {
+        "frozen": frozen(base),
+        "loralib": with_loralib(base),
+        "PEFT": with_peft(base),
+        "ours": with_lora(base),
+    }
 
 
 def step(model):
@@ -155,9 +153,9 @@ def measure(options):
     """Time all of it; return what is timed → seconds of each candidate."""
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
-    models = candidates(6, options.before)
+    models = candidates(6)
     found = {"step": compare({n: step(m) for n, m in models.items()}, options.rounds).seconds}
-    models = candidates(30, options.before)
+    models = candidates(30)
     merged = copy.deepcopy(models["ours"])
     adapt.merge(merged)
     tasks = {name: writing(model) for name, model in models.items()}
