@@ -96,7 +96,7 @@ def _shift(
         now, before = task(**data), upright(data)
         model = adapt(base, now, how.get("r"), lr, seed, **training, lora_alpha=how.get("alpha"))
         deltas = updates(model, base)
-        row = {
+        row: Row = {
             "validation": accuracy(model, now.validation),
             "test": accuracy(model, now.test),
             "upright": accuracy(model, before.test),
