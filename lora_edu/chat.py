@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lora_edu import adapt, assets, checkpoint
-from lora_edu.files import read_config, shown
+from lora_edu.files import printable, read_config
 from lora_edu.layers import dense_weight
 
 SHIPPED = Path(__file__).parent / "course" / "records" / "adapters"
@@ -366,7 +366,7 @@ def talk(conversation: Conversation) -> int:
         except EOFError:
             return code
         except ValueError as error:
-            print(shown(error), file=sys.stderr)
+            print(printable(error), file=sys.stderr)
             code = 0 if terminal else 1
         except KeyboardInterrupt:
             if not terminal:
@@ -379,7 +379,9 @@ def _reply(conversation: Conversation, line: str) -> bool:
     if line.startswith("/"):
         print(conversation.command(line))
     elif line:
-        finished = conversation.answer(line, lambda text: print(shown(text), end="", flush=True))
+        finished = conversation.answer(
+            line, lambda text: print(printable(text), end="", flush=True)
+        )
         print()
         return finished
     return True

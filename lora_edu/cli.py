@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_edu import __version__
-from lora_edu.files import read_config, shown
+from lora_edu.files import printable, read_config
 
 
 def _course(name: str) -> Callable[[Namespace], int]:
@@ -383,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lora-edu: interrupted", file=sys.stderr)
         return 130
-    print(f"lora-edu: {shown(why)}", file=sys.stderr)
+    print(f"lora-edu: {printable(why)}", file=sys.stderr)
     return 2
 
 

@@ -20,14 +20,14 @@ from typing import Any
 REPEATED = re.compile(r"(n|num)_(\w+_)?(layers?|blocks|experts|labels)|(en|de)coder_layers|depths")
 
 
-def shown(text: object) -> str:
+def printable(text: object) -> str:
     """Return a text of somebody else's with its control characters escaped, for a terminal."""
     return re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], str(text))
 
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error in one line of at most 500 characters."""
-    return " ".join(shown(error).split())[:500]
+    return " ".join(printable(error).split())[:500]
 
 
 def read_config(path: Path) -> Any:

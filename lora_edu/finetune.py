@@ -24,7 +24,7 @@ import transformers
 
 import lora_edu
 from lora_edu import adapt, assets, chat, checkpoint
-from lora_edu.files import shown, take_place, temporary_folder, write_whole
+from lora_edu.files import printable, take_place, temporary_folder, write_whole
 
 Examples = list[dict[str, Any]]  # what the Trainer takes: each has "input_ids" and "labels"
 SHOWN = 3  # answers before and after
@@ -338,7 +338,7 @@ def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:
     was, now = before["perplexity"], after["perplexity"]
     print(f"perplexity of what was held out: {was:.2f} → {now:.2f}")
     for (question, first), (_, then) in zip(before["answers"], after["answers"], strict=True):
-        print(shown(f"\n{question}\n  before: {first}\n  after:  {then}"))
+        print(printable(f"\n{question}\n  before: {first}\n  after:  {then}"))
     print("\n(An answer that ended by itself shows its end token.)\n")
 
 

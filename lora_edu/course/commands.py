@@ -50,7 +50,7 @@ def record(arguments: Namespace) -> int:
         differ = experiments.record(name, seeds, arguments.out, jobs=arguments.jobs, progress=True)
         print(f"{name:<24} {'differs' if differ else 'recorded'}")
         if arguments.out and (experiments.RECORDS / f"{name}.json").exists():
-            print(experiments.beside(name, arguments.out))
+            print(experiments.comparison(name, arguments.out))
         if differ:
             kept = f"The record was left as it was; the new one is {name}.new.json."
             _complain([*differ, f"{kept} Rename it to {name}.json if it is the right one."])

@@ -318,7 +318,7 @@ def record(
     return differ
 
 
-def beside(name: str, folder: Path) -> str:
+def comparison(name: str, folder: Path) -> str:
     """Say how the runs recorded in a folder compare with the same runs of the lessons' record."""
     own, other = (_by_key(read(name, place)["rows"]) for place in (RECORDS, folder))
     same = sum(row == own.get(key) for key, row in other.items())

@@ -306,7 +306,7 @@ def kept(upper: Upper, pairs: Iterable[Pair], *, ends: bool = True) -> list[Kept
     return upper.keep(example(base()[1], pair, ends=ends) for pair in pairs)
 
 
-def beside(upper: Upper) -> dict[str, list[Kept]]:
+def prose_and_facts(upper: Upper) -> dict[str, list[Kept]]:
     """Return the same for our own prose, and for facts, where only the last word has a label."""
     tokenizer = base()[1]
     return {
@@ -408,7 +408,7 @@ def voices(
     return {name: trained(name, lr, seed, recipe) for name, lr in rates.items()}
 
 
-def drawn(adapter: chat.Adapter, seed: int) -> chat.Adapter:
+def random_adapter(adapter: chat.Adapter, seed: int) -> chat.Adapter:
     """Return a random adapter whose updates have the same norms."""
     draw = torch.Generator().manual_seed(seed)
     found = {}
@@ -458,7 +458,7 @@ class Probe:
         self.model, self.tokenizer = model or base()[0], base()[1]
         self.upper = Upper(self.model, first)
         self.texts = {name: kept(self.upper, of, ends=name != "own") for name, of in pairs.items()}
-        self.texts |= beside(self.upper)
+        self.texts |= prose_and_facts(self.upper)
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights of some matrices."""

@@ -20,7 +20,7 @@ from lora_edu import chat
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.checkpoint import save_adapter
 from lora_edu.cli import main
-from lora_edu.files import shown
+from lora_edu.files import printable
 from lora_edu.layers import LoRALinear
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), min_size=1, max_size=12)
@@ -232,7 +232,7 @@ def talk(folder, monkeypatch, capsys):
 
 
 def test_a_pipe_is_answered_line_by_line(loaded, talk):
-    answer = shown(chat.answers(*loaded, ["Hi"], 6)[0]) + " …"
+    answer = printable(chat.answers(*loaded, ["Hi"], 6)[0]) + " …"
     assert "<|im_end|>" not in answer  # it is cut off
     new = ["(a new conversation)"]
     out, err = talk(["Hi", "", "/new", "Hi", "/quit", "Hi"])
@@ -252,7 +252,7 @@ def test_an_adapter_speaks_at_a_scale_until_it_is_off(loaded, adapters, talk):
     lines = ["Hi", "/new", "/scale 0.5", "Hi", "/new", "/adapter two", "Hi", "/new", "/off", "Hi"]
     told = ["", f"(speaks: {adapters[0]}, scale 0.5)", "(speaks: two, scale 0.5)",
             "(speaks: the base itself)"]  # fmt: skip
-    expected = [f"{line}\n{shown(a)} …" for line, a in zip(told, answers, strict=True)]
+    expected = [f"{line}\n{printable(a)} …" for line, a in zip(told, answers, strict=True)]
     out, _ = talk(lines, "--adapter", *adapters)
     assert out == "\n(a new conversation)\n".join(expected).splitlines()[1:]
 

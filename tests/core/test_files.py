@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lora_edu.files import one_line, read_config, shown, take_place, write_whole
+from lora_edu.files import one_line, printable, read_config, take_place, write_whole
 
 
 def refuse(*_):
@@ -54,13 +54,15 @@ def test_a_folder_whose_successor_cannot_come_is_back(tmp_path, monkeypatch):
 @given(st.text())
 @example("\x1b]0;title\x07\x1b[31mred\x9b2J\r\u2028\ud800 Phở\t\n")
 def test_no_sign_that_steers_a_terminal_is_shown(text):
-    assert not any(unicodedata.category(sign) == "Cc" for sign in shown(text) if sign not in "\t\n")
+    assert not any(
+        unicodedata.category(sign) == "Cc" for sign in printable(text) if sign not in "\t\n"
+    )
     harmless = "".join(sign for sign in text if unicodedata.category(sign) != "Cc")
-    assert shown(harmless) == harmless
+    assert printable(harmless) == harmless
 
 
 def test_what_steers_a_terminal_is_escaped_and_an_error_is_one_line():
-    assert shown("\x07a\x9b\n") == "\\x07a\\x9b\n"
+    assert printable("\x07a\x9b\n") == "\\x07a\\x9b\n"
     assert one_line(ValueError("a\n  b\x1b" + "c" * 600)) == r"a b\x1b" + "c" * 493
 
 

@@ -336,7 +336,7 @@ def test_a_run_again_elsewhere_is_compared_with_the_record(tiny, tmp_path, capsy
     assert main(["experiments", "tiny", "--seeds", "0-1", "--out", str(mine)]) == 0
     assert "8 runs: 8 as recorded, to the last digit; 0 beyond" in capsys.readouterr().out
     (mine / "tiny.json").write_text(before.replace('"test": 20.0', '"test": 29.0'))
-    assert experiments.beside("tiny", mine).splitlines() == [
+    assert experiments.comparison("tiny", mine).splitlines() == [
         "8 runs: 7 as recorded, to the last digit; 1 beyond what another processor explains",
         "a, 2, 0: test is 29, recorded was 20",
     ]

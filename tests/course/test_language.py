@@ -288,7 +288,11 @@ def test_a_random_adapter_has_updates_of_equal_norm():
     adapter = {"q": (torch.randn(4, 9), torch.randn(7, 4))}
     one, other, again = (
         language.products(each)["q"]
-        for each in (adapter, language.drawn(adapter, 0), language.drawn(adapter, 0))
+        for each in (
+            adapter,
+            language.random_adapter(adapter, 0),
+            language.random_adapter(adapter, 0),
+        )
     )
     torch.testing.assert_close(one.norm(), other.norm())
     assert (one - other).norm() > one.norm()

@@ -55,7 +55,7 @@ def knob(
     probe = language.Probe(recipe["first"], {**texts, "own": language.elsewhere(seed)[1]})
     row: Row = {"loss": {}, "pictures": {}, "ended": {}}
     for name, adapter in made.items():
-        strangers = language.drawn(adapter, seed)
+        strangers = language.random_adapter(adapter, seed)
         tried = {str(scale): (adapter, scale) for scale in scales}
         tried["drawn"] = (strangers, 1.0)
         losses = row["loss"][name] = {}

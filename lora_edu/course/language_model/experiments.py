@@ -92,7 +92,7 @@ def voices(
         model, upper = language.adapted(language.base()[0], recipe, seed)
         texts = {other: language.kept(upper, split.test) for other, split in said.items()}
         texts["own"] = language.kept(upper, language.elsewhere(seed)[1], ends=False)
-        texts |= language.beside(upper)
+        texts |= language.prose_and_facts(upper)
         language.train(upper, language.kept(upper, said[name].train), rate, seed, recipe)
         for parameter in lora_parameters(model):  # what is heard and measured is what ships
             parameter.data = parameter.data.half().float()
@@ -158,7 +158,7 @@ def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
         "mixed": language.kept(upper, mixed, ends=False),
         "voice": language.kept(upper, said.validation + said.test),
         "own": language.kept(upper, own, ends=False),
-        **language.beside(upper),
+        **language.prose_and_facts(upper),
     }
 
 
@@ -412,7 +412,7 @@ def qr_voice(
         read = qr.unpacked(data)
         texts = {"validation": said.validation, "voice": said.test}
         probe = language.Probe(how["first"], texts)
-        drawn = language.drawn(read, seed)
+        drawn = language.random_adapter(read, seed)
         strips = {"none": {}, "learned": learned, "packed": read, "drawn": drawn}
         row["loss"][voice] = {w: _losses_with(probe, a, [*texts]) for w, a in strips.items()}
         answers = language.heard(read, max_tokens)
