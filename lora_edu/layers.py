@@ -147,8 +147,9 @@ class LoRALinear(nn.Module):
 
     def unloaded(self) -> nn.Module:
         """Return the base layer, with what its weight holds now: W0, or, if merged, W0 + ΔW."""
-        if self.init_lora_weights == "pissa" and not self.merged:
-            raise ValueError("without its adapter, PiSSA's base is only a part of W0: merge it")
+        if self.init_lora_weights is not True and not self.merged:
+            start = self.init_lora_weights
+            raise ValueError(f"without its adapter, {start}'s base is only a part of W0: merge it")
         return self.base
 
     def adapter_tensors(self) -> dict[str, Tensor]:

@@ -149,7 +149,13 @@ def build(path: Path, run: bool) -> str:
         raise BuildError("\n".join(problems))
     if ran:
         draw_figures(path)
-    return said
+    places = number_late(lint.late(path))
+    return f"{said}; late, in translations: {places}, see --check {path.stem}" if places else said
+
+
+def number_late(lines: list[str]) -> int:
+    """Return how many places are late: a diff stands below each."""
+    return sum(not line.startswith(" ") for line in lines)
 
 
 def draw_figures(path: Path) -> None:
@@ -189,9 +195,8 @@ def check(path: Path, release: bool, brief: bool) -> str:
     if problems or (release and late):
         raise BuildError("\n".join(problems or late))
     if late and brief:
-        places = sum(not line.startswith(" ") for line in late)  # a diff stands below each
         more = f"python notebooks/build.py --check {path.stem}"
-        late = [f"late, in translations: {places}; {more}"]
+        late = [f"late, in translations: {number_late(late)}; {more}"]
     return "\n".join(["as its source says", *late])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -157,26 +158,35 @@ def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
         for language, own in rendered.items()
     }
     page, former = reading_edition(source), load(built_path(path))
-    if former is not None and not run and words_alone(page, former):
+    editions = {each: reading_edition(own, each) for each, own in translations.items()}
+    others = {each: load(built_path(path, each)) for each in editions}
+    fresh = [(page, former), *((editions[each], others[each]) for each in editions)]
+    if former is not None and not run and words_alone(fresh):
         notebook, said = with_outputs(page, former), "words changed, nothing run"
     else:
         run, notebook = True, tidy(execute(page, source), former)
-        others = outputs_changed(notebook, former)
-        said = f"run: other outputs in {', '.join(others)}" if others else "run: as before"
+        new = outputs_changed(notebook, former)
+        said = f"run: other outputs in {', '.join(new)}" if new else "run: as before"
     write_whole(built_path(path), dumps(notebook))
-    for language, translation in translations.items():
-        edition = with_outputs(reading_edition(translation, language), notebook)
-        if write_whole(built_path(path, language), dumps(edition)):
+    for language, edition in editions.items():
+        if write_whole(built_path(path, language), dumps(with_outputs(edition, notebook))):
             said += f", {language} written"
     write_collection(path.parent.parent)
     return said, run
 
 
-def words_alone(page: NotebookNode, former: NotebookNode) -> bool:
-    """Say whether since the last build Markdown has changed, and no code, its order or its tags."""
-    now, before = ([as_written(cell) for cell in each.cells] for each in (page, former))
-    code, code_before = ([cell for cell in each if cell[1] == "code"] for each in (now, before))
-    return now != before and code == code_before
+def words_alone(editions: Iterable[tuple[NotebookNode, NotebookNode | None]]) -> bool:
+    """Say whether Markdown has changed since the last build, and no code, its order or its tags.
+
+    ``editions``: English and the translations, each as it is now and as it was.
+    """
+    changed = False
+    for now, before in editions:
+        new, old = ([as_written(c) for c in each.cells] if each else [] for each in (now, before))
+        changed |= new != old
+        if [cell for cell in new if cell[1] == "code"] != [c for c in old if c[1] == "code"]:
+            return False
+    return changed
 
 
 def outputs_changed(notebook: NotebookNode, former: NotebookNode | None) -> list[str]:

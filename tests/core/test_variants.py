@@ -112,7 +112,7 @@ def test_doras_base_comes_back_and_pissas_does_not():
     assert torch.equal(adapt.unload(trained(**DORA))(X), network()(X))
     model = trained(**PISSA)
     before = dict(model.named_modules())
-    assert "PiSSA's base is only a part of W0: merge it" in error_of(adapt.unload, model)
+    assert "pissa's base is only a part of W0: merge it" in error_of(adapt.unload, model)
     assert dict(model.named_modules()) == before
 
 
