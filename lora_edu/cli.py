@@ -58,8 +58,13 @@ def _count(arguments: Namespace) -> int:
     config, model = _model(source, counting.catalogue())
     if arguments.memory:
         return _memory(arguments, config)
-    how = (arguments.rank, _targets(arguments), arguments.method, arguments.modules_to_save)
-    counted = counting.count(model or source, *how)
+    counted = counting.count(
+        model or source,
+        r=arguments.rank,
+        target_modules=_targets(arguments),
+        method=arguments.method,
+        modules_to_save=arguments.modules_to_save,
+    )
     if arguments.json:
         print(json.dumps(counted._asdict()))
         return 0
@@ -120,8 +125,9 @@ def _memory(arguments: Namespace, config: dict[str, Any]) -> int:
         raise ValueError("--memory plans plain LoRA: no --method and no --modules-to-save")
     batch = 1 if arguments.batch is None else arguments.batch
     length = 512 if arguments.length is None else arguments.length
-    how = (arguments.rank, _targets(arguments), batch, length, arguments.source)
-    plans = memory.plan(config, *how)
+    plans = memory.plan(
+        config, arguments.rank, _targets(arguments), batch, length, arguments.source
+    )
     if arguments.json:
         print(json.dumps(plans))
         return 0

@@ -182,10 +182,11 @@ def words_alone(editions: Iterable[tuple[NotebookNode, NotebookNode | None]]) ->
     """
     changed = False
     for now, before in editions:
-        new, old = ([as_written(c) for c in each.cells] if each else [] for each in (now, before))
-        changed |= new != old
-        if [cell for cell in new if cell[1] == "code"] != [c for c in old if c[1] == "code"]:
+        new = [as_written(cell) for cell in now.cells]
+        old = [as_written(cell) for cell in before.cells] if before else []
+        if [each for each in new if each[1] == "code"] != [c for c in old if c[1] == "code"]:
             return False
+        changed = changed or new != old
     return changed
 
 
