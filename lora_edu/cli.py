@@ -295,13 +295,34 @@ OPTIONS = {
         value("--out", "DIR", "a new folder, for the adapter and metrics.json", required=True),
         value("--model", "DIR", "a model as transformers writes it (default: MiniLM, SmolLM2)"),
         several("--target-modules", "NAME", MODULES.format("query value"), ["all-linear"]),
-        number("--rank", 8, "r"),
-        number("--alpha", 16.0, "lora_alpha: the update is scaled by alpha / rank"),
-        number("--epochs", 3, "passes over the texts"),
-        number("--lr", 1e-3, "learning rate of AdamW at its highest; it falls to 0 evenly"),
-        number("--warmup", 0.0, "share of the steps in which the rate rises to it"),
+        value("--last-layers", "N", "adapt these alone (default: all; chats a third)", type=int),
+        value("--rank", "N", "r (default: 8; chats 4)", type=int),
+        value(
+            "--alpha",
+            "N",
+            "lora_alpha: the update is scaled by alpha / rank (default: 2 rank)",
+            type=float,
+        ),
+        value(
+            "--epochs", "N", "passes over the texts (default: 3, or more if they are few)", type=int
+        ),
+        value(
+            "--lr",
+            "N",
+            "learning rate of LoRA at its highest (default: 1e-3; chats 2e-3)",
+            type=float,
+        ),
+        number("--head-lr", 1e-2, "learning rate of a new head"),
+        number(
+            "--warmup", 0.0, "share of the steps in which the rates rise; they fall to 0 evenly"
+        ),
         number("--seed", 0, "draws the texts held out, the start, the order"),
-        value("--batch-size", "N", "of all processes together (default: 32; chats 8)", type=int),
+        value(
+            "--batch-size",
+            "N",
+            "of all processes together (default: 8; chats 4; many texts more)",
+            type=int,
+        ),
         value("--max-length", "N", "tokens of a text, at most (default: 128; chats 512)", type=int),
         switch("--merge", "write a plain model too"),
         switch("--resume", "go on where it stopped"),

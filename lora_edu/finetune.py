@@ -1,48 +1,59 @@
 """Train an adapter on the user's texts: ``add_lora``, and transformers' ``Trainer``.
 
-The Trainer brings the progress bar, warm-up, clipping, checkpoints, resuming and ``torchrun``. This
-module reads the table, holds a part of it out, adds LoRA, and writes files that PEFT can read.
+The Trainer brings warm-up, clipping, checkpoints, resuming and ``torchrun``. This module chooses
+what nobody should have to know, measures on texts that were not trained on, and writes files that
+PEFT can read. :mod:`lora_edu.tables` reads the texts.
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import math
+import os
 import random
 import time
 import zipfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import filelock
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 import transformers
+from tqdm import tqdm
 
 import lora_edu
-from lora_edu import adapt, assets, chat, checkpoint
+from lora_edu import adapt, assets, chat, checkpoint, counting
 from lora_edu.files import printable, take_place, temporary_folder, write_whole
+from lora_edu.tables import read_chats, read_table
 
 Examples = list[dict[str, Any]]  # what the Trainer takes: each has "input_ids" and "labels"
-SHOWN = 3  # answers before and after
-ROLES = ("system", "user", "assistant")
+ENOUGH = 30  # texts held out, from which on they tell epochs and accuracies apart
+FOLDS = 5  # parts of the cross-validation of a smaller table
+FEW = 12  # texts a label, below which LoRA is seldom better than a fit on the frozen model
+LEARNED = 0.05  # mean loss of an epoch at which a small table is known by heart
+LOCK = ".running"  # in the folder, while a run writes into it
 
 
 class Texts:
     """Texts, a label each: the model gets a head, and learns to tell the labels apart."""
 
-    model, batch_size, max_length = "minilm", 32, 128  # unless told otherwise
-    use = """PEFT loads the adapter in {out} (metrics.json has the names of the labels):
+    # Unless told otherwise. At least so many steps; batches of a small table, and of a large one.
+    model, steps, batches, last_layers = "minilm", 60, (8, 32), None
+    defaults = MappingProxyType({"max_length": 128, "rank": 8, "lr": 1e-3})
+    use = """Load it with PEFT (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained({folder!r}, num_labels={labels})
   model = PeftModel.from_pretrained(base, {out!r})"""
 
     def __init__(self, options: Namespace) -> None:
         self.rows, self.labels = read_table(options.data, options.text, options.label)
         self.names = sorted(set(self.labels))
-        self.held_out = split(self.rows, self.labels, options.seed)
+        self.held_out, self.folds = split(self.rows, self.labels, options.seed)
         self.content = [self.rows, self.labels]
 
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
@@ -61,12 +72,14 @@ class Texts:
         )
         if tokenizer.pad_token is None:
             raise ValueError(f"{folder}: its tokenizer has no padding token")
+        model.config.pad_token_id = tokenizer.pad_token_id
         body = f"{model.base_model_prefix}."
         for name, *_ in info["mismatched_keys"]:
             if name.startswith(body):
                 raise ValueError(f"{folder}: {name} has another shape than config.json says")
         new = info["missing_keys"]
         whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
+        self.collate: Any = transformers.DataCollatorWithPadding(tokenizer)
         return model, tokenizer, sorted({name.rpartition(".")[0] for name in whole})
 
     def encode(self, tokenizer: Any, most: int) -> tuple[Examples, int]:
@@ -83,13 +96,88 @@ class Texts:
         examples = [{"input_ids": i, "labels": n} for i, n in zip(cut, numbers, strict=True)]
         return examples, sum(length > most for length in lengths)
 
-    def metrics(self, trainer: Any, train: Examples, held_out: Examples) -> dict[str, Any]:
-        """Return what ``metrics.json`` says of the model: the accuracy on each part."""
-        found: dict[str, Any] = {"labels": self.names}
-        for name, part in (("train", train), ("validation", held_out)):
-            accuracy = trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
-            found[name] = {"texts": len(part), "accuracy": accuracy}
-        return found
+    def before(self, run: "Run") -> dict[str, Any]:
+        """Fit a logistic regression on the frozen model's vectors; cross-validate a small table.
+
+        For that, an adapter is trained without each of the FOLDS parts, and judged on this part: so
+        each text is judged once, by an adapter that has not seen it.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        labels = np.array([example["labels"] for example in run.examples])
+        _, vectors = self.told(run, run.examples)
+        judged = np.zeros(len(labels), dtype=bool)
+        frozen = right = 0
+        for part in self.folds or [self.held_out]:
+            held = np.array([row in part for row in self.rows])
+            judged |= held
+            fit = LogisticRegression(C=10, max_iter=1000).fit(vectors[~held], labels[~held])
+            frozen += int((fit.predict(vectors[held]) == labels[held]).sum())
+            if self.folds:
+                run.train(part, keep=False)
+                right += self.right(run, run.parts(part)[1])
+                adapt.swap_adapter(run.model, run.start)
+        texts = int(judged.sum())
+        most_frequent = int(np.bincount(labels[judged]).max()) / texts
+        found = {"texts": texts, "right": right, "folds": len(self.folds)}
+        return found | {"most_frequent": most_frequent, "frozen": frozen / texts}
+
+    @torch.no_grad()
+    def told(self, run: "Run", examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """Return the label that each text gets, (n,), and the mean of its last states, (n, h)."""
+        told, vectors = [], []
+        for start in range(0, len(examples), 32):
+            batch = self.collate([dict(one) for one in examples[start : start + 32]])
+            del batch["labels"]
+            found = run.model.eval()(**batch.to(run.model.device), output_hidden_states=True)
+            told.append(found.logits.argmax(-1))
+            states = found.get("encoder_hidden_states") or found.hidden_states
+            mask = batch["attention_mask"][..., None]  # (n, L, 1)
+            vectors.append(F.normalize((states[-1] * mask).sum(1), dim=-1))
+        return torch.cat(told).cpu().numpy(), torch.cat(vectors).cpu().numpy()
+
+    def after(self, run: "Run", before: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``metrics.json`` says of the model: how many texts of each part are right.
+
+        The interval is Wilson's: where the accuracy on very many texts would lie, in 95 of 100
+        tables.
+        """
+        from scipy.stats import binomtest
+
+        train, held_out = run.parts(self.held_out)
+        told = before | ({} if self.folds else {"right": self.right(run, held_out)})
+        found = {
+            "train": {"texts": len(train), "right": self.right(run, train)},
+            "validation": told,
+        }
+        for part in found.values():
+            part["accuracy"] = part["right"] / part["texts"]
+            part["interval"] = binomtest(part["right"], part["texts"]).proportion_ci(
+                method="wilson"
+            )
+        return {"labels": self.names} | found
+
+    def right(self, run: "Run", examples: Examples) -> int:
+        """Return how many texts get their own label."""
+        return int((self.told(run, examples)[0] == [one["labels"] for one in examples]).sum())
+
+    def report(self, found: dict[str, Any]) -> list[str]:
+        """Return the result in words, line by line."""
+        told, least = found["validation"], min(Counter(self.labels).values())
+        low, high = told["interval"]
+        how = f"{told['right']} of {told['texts']}; 95 % interval {low:.2f} to {high:.2f}"
+        lines = [
+            f"accuracy on texts not trained on: {told['accuracy']:.2f} ({how})",
+            f"  a logistic regression on the frozen model's vectors: {told['frozen']:.2f}",
+            f"  always the most frequent label: {told['most_frequent']:.2f}",
+        ]
+        if told["folds"]:
+            lines.append(f"  ({told['folds']} adapters, each judged on the texts it did not see)")
+        if told["frozen"] >= told["accuracy"]:
+            lines.append("LoRA is no better than the frozen model here.")
+        if least < FEW:
+            lines.append(f"With fewer than {FEW} texts a label (here {least}) it seldom is better.")
+        return lines
 
 
 class Chats:
@@ -98,9 +186,12 @@ class Chats:
     The loss counts the tokens of its own messages, with the one that ends each, and no others.
     """
 
-    model, batch_size, max_length = "smollm2", 8, 512  # unless told otherwise
-    use = """lora-edu chat "{folder}" --adapter "{out}"
-PEFT loads it too:
+    model, steps, batches, last_layers = "smollm2", 40, (4, 8), 1 / 3  # unless told otherwise
+    defaults = MappingProxyType({"max_length": 512, "rank": 4, "lr": 2e-3})
+    folds = ()
+    use = """Talk with it:
+  lora-edu chat "{folder}" --adapter "{out}"
+Load it with PEFT:
   base = transformers.AutoModelForCausalLM.from_pretrained({folder!r})
   model = peft.PeftModel.from_pretrained(base, {out!r})"""
 
@@ -109,12 +200,13 @@ PEFT loads it too:
         self.content, different = self.rows, sorted(set(self.rows))
         if len(different) < 2:
             raise ValueError(f"{options.data} must have two different rows, one to be held out")
-        many = max(len(different) // 10, 1)
+        many = max(len(different) // 10, min(5, len(different) // 4), 1)
         self.held_out = set(random.Random(options.seed).sample(different, many))
 
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
         """Return a causal model and its tokenizer; no module trains in full."""
         model, self.tokenizer = chat.load(folder)
+        self.collate = transformers.DataCollatorForSeq2Seq(self.tokenizer)  # pads labels, too
         return model, self.tokenizer, []
 
     def encode(self, tokenizer: Any, most: int) -> tuple[Examples, int]:
@@ -132,27 +224,152 @@ PEFT loads it too:
                 raise ValueError(f"max_length {most} leaves no answer of conversation {number}")
             cut += len(ids) > most
             examples.append({"input_ids": ids[:most], "labels": labels[:most]})
+        # The model is asked what it can read: whole conversations.
+        pairs = {row: len(one["input_ids"]) for row, one in zip(self.rows, examples, strict=True)}
+        short = [row for row in sorted(self.held_out) if pairs[row] < most]
+        self.asked = [json.loads(row)[:-1] for row in short[:8]]
         return examples, cut
 
-    def metrics(self, trainer: Any, _: Examples, held_out: Examples) -> dict[str, Any]:
-        """Return what ``metrics.json`` says of the model: perplexity and some held-out answers.
+    def before(self, run: "Run") -> dict[str, Any]:
+        """Measure the base itself, and keep its own answers, to see later what is forgotten."""
+        found = self._measured(run, [])
+        self.own: Examples = []
+        for talk, (_, answer) in zip(self.asked, found["answers"], strict=True):
+            with contextlib.suppress(ValueError):  # it may be empty, or hold what ends a message
+                said = {
+                    "role": "assistant",
+                    "content": answer.removesuffix(self.tokenizer.eos_token),
+                }
+                ids, labels = chat.encode(self.tokenizer, [*talk, said])
+                self.own.append({"input_ids": ids, "labels": labels})
+        return found | {"own_perplexity": perplexity(run.model, self.own)}
 
-        The perplexity is exp of the mean loss, in which each token with a label counts once.
-        """
-        model = trainer.model.eval()
-        total, count = 0.0, 0
-        for one in held_out:
-            ids = torch.tensor([one["input_ids"]], device=model.device)
-            labels = torch.tensor([one["labels"]], device=model.device)
-            tokens = int((labels[:, 1:] != -100).sum())
-            with torch.no_grad():
-                total += model(input_ids=ids, labels=labels).loss.item() * tokens
-            count += tokens
-        asked = [json.loads(row)[:-1] for row in sorted(self.held_out)[:SHOWN]]
-        said = chat.answers(model, self.tokenizer, asked, 60)
-        pairs = [[talk[-1]["content"], answer] for talk, answer in zip(asked, said, strict=True)]
-        perplexity = math.exp(min(total / count, 700))
-        return {"texts": len(held_out), "perplexity": perplexity, "answers": pairs}
+    def after(self, run: "Run", before: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``metrics.json`` says of the model: perplexities and held-out answers."""
+        return {"before": before, **self._measured(run, self.own)}
+
+    def _measured(self, run: "Run", own: Examples) -> dict[str, Any]:
+        model, (_, held_out) = run.model.eval(), run.parts(self.held_out)
+        said = chat.answers(model, self.tokenizer, self.asked, 60) if self.asked else []
+        return {
+            "texts": len(held_out),
+            "perplexity": perplexity(model, held_out),
+            "own_perplexity": perplexity(model, own),
+            "ended": sum(answer.endswith(self.tokenizer.eos_token) for answer in said),
+            "answers": [[q[-1]["content"], a] for q, a in zip(self.asked, said, strict=True)],
+        }
+
+    def report(self, found: dict[str, Any]) -> list[str]:
+        """Return the result in words, line by line."""
+        was, count = found["before"], len(found["answers"])
+        changed = {n: f"{was[n]:.2f} → {found[n]:.2f}" for n in ("perplexity", "own_perplexity")}
+        lines = [
+            f"perplexity of {found['texts']} texts held out: {changed['perplexity']}",
+            f"perplexity of the model's own answers: {changed['own_perplexity']} (what it forgets)",
+            f"answers that end by themselves: {was['ended']} → {found['ended']} of {count}",
+        ]
+        if found["texts"] < ENOUGH:
+            lines.append(f"{found['texts']} texts tell little: talk with it.")
+        pairs = zip(was["answers"], found["answers"], strict=True)
+        for (question, first), (_, then) in list(pairs)[:3]:
+            lines.append(f"\n{question}\n  before: {first}\n  after:  {then}")
+        return lines
+
+
+class Run:
+    """A model with LoRA and the examples of a table; it trains on those that are not held out."""
+
+    def __init__(self, options: Namespace, data: Texts | Chats, folder: str) -> None:
+        self.options, self.data = options, data
+        transformers.set_seed(options.seed)  # the head and lora_A are drawn from it
+        self.model, tokenizer, whole = data.load(folder)
+        self.tokenizer = tokenizer
+        self._add_lora(whole)
+        read = int(tokenizer.model_max_length), chat.positions(self.model)
+        self.most = min(*read, options.max_length)
+        self.examples, self.cut = data.encode(tokenizer, self.most)
+        try:
+            self.model(torch.tensor([self.examples[0]["input_ids"]]))
+        except Exception as error:  # some models look into their layers
+            targets = options.target_modules
+            raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
+        self.start = {n: t.clone() for n, t in adapt.adapter_tensors(self.model).items()}
+        trained, total = adapt.count_parameters(self.model)
+        own = sum(p.numel() for p in adapt.lora_parameters(self.model))
+        self.sizes = {"frozen": total - trained, "LoRA": own, "head": trained - own}
+        steps = [
+            len(self.parts(part)[0]) / options.batch_size for part in (data.held_out, *data.folds)
+        ]
+        total = options.epochs * sum(map(math.ceil, steps))
+        self.bar = tqdm(total=total, disable=None, unit="step", leave=False)  # none in a pipe
+
+    def _add_lora(self, whole: list[str]) -> None:
+        """Add LoRA to the model, in place; unless told otherwise, to the last layers of a chat."""
+        model, options = self.model, self.options
+        names: Any = options.target_modules
+        if names == ["all-linear"]:
+            names = "all-linear"
+        layers, numbers = getattr(model.config.get_text_config(), "num_hidden_layers", 0), None
+        if options.last_layers is None and names == "all-linear" and self.data.last_layers:
+            options.last_layers = max(round(layers * self.data.last_layers), 1)
+        if options.last_layers is not None:
+            if not 1 <= options.last_layers <= layers:
+                raise ValueError(f"last_layers must be 1 to {layers}, got {options.last_layers}")
+            numbers = list(range(layers - options.last_layers, layers))
+            if names == "all-linear":
+                found = counting.targets(model, names, whole)
+                names = sorted({name.rpartition(".")[2] for name in found})
+        config = adapt.LoraConfig(
+            target_modules=names, layers_to_transform=numbers, modules_to_save=whole or None,
+            r=options.rank, lora_alpha=options.alpha,
+        )  # fmt: skip
+        adapt.add_lora(model, config)
+        if options.merge:
+            adapt.check_merge(model)  # not after hours
+        if options.gradient_checkpointing:
+            enable = getattr(model, "activation_checkpointing_enable", None)  # its newer name
+            (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+    def parts(self, held_out: Collection[str]) -> tuple[Examples, Examples]:
+        """Return the examples to train on, and those of the texts that are held out."""
+        pairs = list(zip(self.data.rows, self.examples, strict=True))
+        train = [example for row, example in pairs if row not in held_out]
+        return train, [example for row, example in pairs if row in held_out]
+
+    def train(self, held_out: Collection[str], *, keep: bool) -> transformers.Trainer:
+        """Train, and return the Trainer. What is not to ``keep`` is neither told nor written."""
+        train, held = self.parts(held_out)
+        lora = list(adapt.lora_parameters(self.model))
+        own = {id(parameter) for parameter in lora}
+        head = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
+        rates = ((lora, self.options.lr), (head, self.options.head_lr))
+        groups = [{"params": part, "lr": lr} for part, lr in rates if part]
+        args = _arguments(self.options, len(train), len(held) if keep else 0)
+        args.save_strategy = args.save_strategy if keep else "no"
+        trainer = _Trainer(
+            self.model, args, train_dataset=train, eval_dataset=held,
+            data_collator=self.data.collate,
+            optimizers=(torch.optim.AdamW(groups, weight_decay=0.0, fused=True), None),
+            callbacks=[_Progress(self.bar, keep, self.options.few)],
+        )  # fmt: skip
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train(_last(Path(self.options.out, "checkpoints")) if keep else None)
+        return trainer
+
+    def choices(self, processes: int = 1) -> str:
+        """Return how much trains, and how: the options that were given, or chosen."""
+        train, held = self.parts(self.data.held_out)
+        size = {name: f"{number:_} ({4 * number:_} bytes)" for name, number in self.sizes.items()}
+        lines = [
+            f"texts: {len(train):_} train, {len(held):_} held out, "
+            f"{self.cut:_} cut to {self.most} tokens",
+            f"numbers: {size['frozen']} frozen, {size['LoRA']} LoRA, {size['head']} head",
+            f"options: {' '.join(_chosen(self.options))}",
+        ]
+        if processes > 1:
+            each, full = (4 * (self.sizes[n] + self.sizes["head"]) for n in ("LoRA", "frozen"))
+            lines.append(f"bytes all-reduced each step: {each:_}; full: {full:_}")
+        return "\n".join(lines)
 
 
 def finetune(options: Namespace) -> dict[str, object]:
@@ -161,75 +378,115 @@ def finetune(options: Namespace) -> dict[str, object]:
     ``options`` are those of ``lora-edu finetune``: with ``text`` and ``label``, a head learns to
     tell labels apart; else a chat model learns to answer. The folder ``out`` gets
     ``settings.json``, ``checkpoints``, the adapter in PEFT's format (a head included), with
-    ``merge`` a plain model in ``merged``, and at last ``metrics.json``. With ``resume``, a run goes
-    on from its last checkpoint, if it has one. Under torchrun, ``batch_size`` is that of all
-    processes together.
+    ``merge`` a plain model in ``merged``, ``README.md``, and at last ``metrics.json``. With
+    ``resume``, a run goes on from its last checkpoint, if it has one. Under torchrun,
+    ``batch_size`` is that of all processes together.
 
-    A ValueError or OSError says what is wrong with the table, the model or an option (nothing was
-    written then), or that the loss is not finite.
+    A ValueError or OSError says what is wrong with the table, the model, an option or ``out``
+    (nothing was written then), or that the loss is not finite.
     """
     kind = Texts if options.text else Chats
-    _complete(options, kind)
-    data = kind(options)
-    folder, out = str(options.model or assets.path(kind.model)), Path(options.out)
-    settings = _settings(options, data.content, folder)
-    _check_out(out, settings, options.resume)
-
-    transformers.set_seed(options.seed)  # the head and lora_A are drawn from it
-    model, tokenizer, whole = data.load(folder)
-    sizes = _add_lora(model, whole, options)
-    most = min(int(tokenizer.model_max_length), chat.positions(model), options.max_length)
-    examples, cut = data.encode(tokenizer, most)
-    try:
-        model(torch.tensor([examples[0]["input_ids"]]))
-    except Exception as error:  # some models look into their layers
-        targets = options.target_modules
-        raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
-    pairs = list(zip(data.rows, examples, strict=True))
-    train = [example for row, example in pairs if row not in data.held_out]
-    held_out = [example for row, example in pairs if row in data.held_out]
-    trainer = _trainer(options, model, tokenizer, train, held_out)
-    trainer.accelerator.wait_for_everyone()  # all processes have looked into out
-    first = trainer.args.should_save  # the first process alone prints, and writes results
-    if first:
-        write_whole(out / "settings.json", settings)
-        texts = f"{len(train):_} train, {len(held_out):_} held out"
-        print(f"texts: {texts}, {cut:_} cut to {most} tokens")
-        _print_sizes(sizes, trainer.args.world_size)
-
-    metrics: dict[str, Any] = {"truncated": cut, "parameters": sizes}
-    if kind is Chats:
-        metrics["before"] = data.metrics(trainer, train, held_out)
-    trainer.train(_last(out / "checkpoints"))
-    metrics["loss"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    metrics |= data.metrics(trainer, train, held_out)
-    losses = [*metrics["loss"], metrics.get("perplexity", 1.0)]  # the last step has no loss
-    if not all(loss < 1e300 for loss in losses):  # NaN is not less, either
-        raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
-    metrics["versions"] = {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)}
-    if first:
-        checkpoint.save_adapter(model.cpu(), out)
-        if options.merge:
-            _write_merged(model, tokenizer, out)
-        write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-        if kind is Chats:
-            _compare(metrics["before"], metrics)
-        labels = len(metrics.get("labels", ()))
-        print(kind.use.format(out=str(out), folder=folder, labels=labels))
-    _close(trainer)
-    return metrics
+    out, first = Path(options.out), os.environ.get("RANK", "0") == "0"  # it prints and writes
+    with _alone(out, options.resume) if first else contextlib.nullcontext():
+        data = kind(options)
+        _complete(options, kind, sum(row not in data.held_out for row in data.rows))
+        folder = str(options.model or assets.path(kind.model))
+        settings = _settings(options, data.content, folder)
+        if first:
+            _check_out(out, settings)
+        run = Run(options, data, folder)
+        processes = _arguments(options, 1, 0).world_size
+        if options.batch_size % processes:
+            raise ValueError(f"batch_size must be a multiple of {processes} (processes)")
+        if first:
+            write_whole(out / "settings.json", settings)  # from now on, the run can be resumed
+            print(run.choices(processes), flush=True)
+        before = data.before(run)
+        transformers.set_seed(options.seed)
+        trainer = run.train(data.held_out, keep=True)
+        run.bar.close()
+        metrics: dict[str, Any] = {"truncated": run.cut, "parameters": run.sizes}
+        metrics["loss"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+        metrics["step"] = trainer.state.best_global_step or trainer.state.global_step
+        metrics |= data.after(run, before)
+        losses = [*metrics["loss"], metrics.get("perplexity", 1.0)]  # the last step has no loss
+        if not all(loss < 1e300 for loss in losses):  # NaN is not less, either
+            raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
+        metrics["versions"] = {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)}
+        if first:
+            _write(run, out, folder, metrics)
+        _close(trainer)
+        return metrics
 
 
-def _complete(options: Namespace, kind: type[Texts | Chats]) -> None:
-    """Set what depends on the kind of data; a ValueError if a number is out of its range."""
-    for name in ("batch_size", "max_length"):
+def split(texts: list[str], labels: list[str], seed: int) -> tuple[set[str], list[set[str]]]:
+    """Return the texts to hold out, or else, of a small table, the parts to cross-validate.
+
+    A tenth of each label's texts is held out, at least five (but at most half). If these are fewer
+    than ENOUGH, or more than a fifth of all, none is held out, and all are dealt to FOLDS parts,
+    each label's evenly. The seed draws them. A text that occurs twice counts once. A ValueError if
+    there are no two labels with two texts.
+    """
+    label_of = dict(zip(texts, labels, strict=True))
+    generator = random.Random(seed)
+    held_out: set[str] = set()
+    dealt: list[str] = []
+    for label in sorted(set(labels)):
+        own = [text for text in label_of if label_of[text] == label]
+        generator.shuffle(own)
+        held_out.update(own[: min(max(len(own) // 10, 5), len(own) // 2)])
+        dealt += own
+    if len({label_of[text] for text in held_out}) < 2:
+        raise ValueError("two labels or more must have two texts or more, one of them to hold out")
+    if ENOUGH <= len(held_out) <= len(dealt) / 5:
+        return held_out, []
+    return set(), [set(dealt[i::FOLDS]) for i in range(min(FOLDS, len(dealt)))]
+
+
+def _chosen(options: Namespace) -> Iterator[str]:
+    """Yield the options that decide what is learned, as one would type them."""
+    for name in ("epochs", "batch_size", "lr", "head_lr", "rank", "alpha", "last_layers"):
+        if getattr(options, name) is not None:
+            yield f"--{name.replace('_', '-')} {getattr(options, name):g}"
+    yield f"--target-modules {' '.join(options.target_modules)}"
+
+
+def perplexity(model: Any, examples: Examples) -> float:
+    """Return exp of the mean loss, in which each token with a label counts once; NaN of nothing."""
+    total, count = 0.0, 0
+    for one in examples:
+        ids = torch.tensor([one["input_ids"]], device=model.device)
+        labels = torch.tensor([one["labels"]], device=model.device)
+        tokens = int((labels[:, 1:] != -100).sum())
+        with torch.no_grad():
+            total += model(input_ids=ids, labels=labels).loss.item() * tokens
+        count += tokens
+    return math.exp(min(total / count, 700)) if count else math.nan
+
+
+def _complete(options: Namespace, kind: type[Texts | Chats], texts: int) -> None:
+    """Choose what is not given; a ValueError if a number is out of its range.
+
+    What counts is the number of steps: a small table is read more often, a large one in larger
+    batches.
+    """
+    for name, value in kind.defaults.items():
         if getattr(options, name) is None:
-            setattr(options, name, getattr(kind, name))
-    for name in ("epochs", "lr", "batch_size", "max_length"):
-        if not getattr(options, name) > 0:
-            raise ValueError(f"{name} must be greater than 0, got {getattr(options, name)}")
+            setattr(options, name, value)
+    for name in ("epochs", "lr", "head_lr", "batch_size", "max_length"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value}")
     if not 0 <= options.warmup < 1:
         raise ValueError(f"warmup must be at least 0 and below 1, got {options.warmup}")
+    if options.alpha is None:
+        options.alpha = 2.0 * options.rank
+    if options.batch_size is None:
+        options.batch_size = kind.batches[3 * texts >= kind.steps * kind.batches[1]]
+    needed = math.ceil(kind.steps / math.ceil(texts / options.batch_size))
+    options.few = options.epochs is None and needed > 3
+    if options.epochs is None:
+        options.epochs = max(needed, 3)
 
 
 def _settings(options: Namespace, content: list[Any], folder: str) -> str:
@@ -244,40 +501,53 @@ def _settings(options: Namespace, content: list[Any], folder: str) -> str:
     return json.dumps(settings, indent=1) + "\n"
 
 
-def _check_out(out: Path, settings: str, resume: bool) -> None:
+@contextlib.contextmanager
+def _alone(out: Path, resume: bool) -> Iterator[None]:
+    """Keep the folder to this process; a ValueError if another has it, or something lies in it.
+
+    The lock ends with the process, however that ends. If nothing was written, no folder is left.
+    """
+    new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)  # an OSError if it is a file, or a link to nothing
+    try:
+        with filelock.FileLock(out / LOCK, timeout=0):
+            try:
+                if not resume:
+                    _check_out(out, None)
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # Windows removes no open file
+                    (out / LOCK).unlink()
+                    if new:
+                        out.rmdir()  # if it is empty
+    except filelock.Timeout:
+        raise ValueError(f"another run writes into {out}: take another folder") from None
+
+
+def _check_out(out: Path, settings: str | None) -> None:
     """Raise a ValueError if ``out`` holds anything but, to be resumed, a run of such settings."""
     begun = out / "settings.json"
-    if resume and begun.is_file() and begun.read_text(encoding="utf-8") == settings:
+    if settings and begun.is_file() and begun.read_text(encoding="utf-8") == settings:
         return
-    if out.exists() and any(out.iterdir()):
+    if any(path.name != LOCK for path in out.iterdir()):
         whose = "a run with the same options, table and model"
         raise ValueError(f"{out} must be empty or, to --resume, hold {whose}")
 
 
-def _add_lora(model: Any, whole: list[str], options: Namespace) -> dict[str, int]:
-    """Add LoRA to the model, in place; return how many of its numbers are of which part."""
-    lora = {"r": options.rank, "lora_alpha": options.alpha, "modules_to_save": whole or None}
-    names = options.target_modules
-    lora["target_modules"] = "all-linear" if names == ["all-linear"] else names
-    adapt.add_lora(model, adapt.LoraConfig(**lora))
-    if options.merge:
-        adapt.check_merge(model)  # not after hours
-    if options.gradient_checkpointing:
-        enable = getattr(model, "activation_checkpointing_enable", None)  # its newer name
-        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-    trained, total = adapt.count_parameters(model)
-    own = sum(p.numel() for p in adapt.lora_parameters(model))
-    return {"frozen": total - trained, "LoRA": own, "head": trained - own}
+def _arguments(options: Namespace, train: int, held_out: int) -> transformers.TrainingArguments:
+    """Return the Trainer's arguments: it evaluates and saves each epoch, a long one several times.
 
-
-def _trainer(
-    options: Namespace, model: Any, tokenizer: Any, train: Examples, held_out: Examples
-) -> transformers.Trainer:
-    """Return the Trainer; a ValueError if its processes cannot share a batch evenly."""
+    The best of these is kept, if enough is held out to tell.
+    """
+    steps = math.ceil(train / options.batch_size)  # an epoch
+    every = math.ceil(steps / math.ceil(steps / 200))
     args = transformers.TrainingArguments(
-        str(Path(options.out) / "checkpoints"), save_steps=20, save_total_limit=2,
-        num_train_epochs=options.epochs, learning_rate=options.lr, warmup_steps=options.warmup,
-        seed=options.seed, eval_strategy="epoch", report_to="none", disable_tqdm=False,
+        str(Path(options.out) / "checkpoints"), num_train_epochs=options.epochs,
+        save_strategy="steps", save_steps=every, save_total_limit=2,
+        eval_strategy="steps" if held_out else "no", eval_steps=every,
+        load_best_model_at_end=held_out >= ENOUGH,
+        metric_for_best_model="eval_loss" if held_out >= ENOUGH else None, greater_is_better=False,
+        warmup_steps=options.warmup, seed=options.seed, report_to="none", disable_tqdm=True,
         logging_steps=1, logging_nan_inf_filter=False,
         use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,  # there are none
@@ -285,28 +555,28 @@ def _trainer(
         # texts would get gradients as many times too large.
         average_tokens_across_devices=not options.text,
     )  # fmt: skip
-    each, rest = divmod(options.batch_size, args.world_size)
-    if rest:
-        raise ValueError(f"batch_size must be a multiple of {args.world_size} (processes)")
-    args.per_device_train_batch_size = each
-    args.per_device_eval_batch_size = min(each, 8)
-    how: dict[str, Any] = {"processing_class": tokenizer, "compute_metrics": _accuracy}
-    if not options.text:
-        how = {"data_collator": transformers.DataCollatorForSeq2Seq(tokenizer)}  # pads labels, too
-    trainer = _Trainer(model, args, train_dataset=train, eval_dataset=held_out, **how)
-    trainer.remove_callback(transformers.ProgressCallback)
-    trainer.add_callback(_Progress)
-    return trainer
+    args.per_device_train_batch_size = max(options.batch_size // args.world_size, 1)
+    args.per_device_eval_batch_size = min(args.per_device_train_batch_size, 8)
+    return args
 
 
-def _print_sizes(sizes: dict[str, int], processes: int) -> None:
-    """Print the numbers and bytes of each part, and what several processes exchange each step."""
-    for part, size in sizes.items():
-        if size:
-            print(f"{part:<8} {size:>13_} numbers {4 * size:>15_} bytes")
-    if processes > 1:
-        trained, full = sizes["LoRA"] + sizes["head"], sizes["frozen"] + sizes["head"]
-        print(f"bytes all-reduced each step: {4 * trained:_}; full: {4 * full:_}")
+def _write(run: Run, out: Path, folder: str, metrics: dict[str, Any]) -> None:
+    """Write the results, and print what they are and what to do with them."""
+    checkpoint.save_adapter(run.model.cpu(), out)
+    merged = "with --resume --merge, a plain model, too"
+    if run.options.merge:
+        merged = "merged is a plain model, for from_pretrained"
+        _write_merged(run.model, run.tokenizer, out)
+    report = "\n".join([f"kept: the adapter of step {metrics['step']}", *run.data.report(metrics)])
+    use = run.data.use.format(out=str(out), folder=folder, labels=len(metrics.get("labels", ())))
+    base, versions = Path(folder).name, metrics["versions"]
+    card = f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n# LoRA for {base}\n\n"
+    card += f"```text\n{run.choices()}\n\n{report}\n```\n\n## Use\n\n```text\n{use}\n```\n\n"
+    card += f"Made by `lora-edu finetune` with {', '.join(map(' '.join, versions.items()))}.\n"
+    write_whole(out / "README.md", card)
+    write_whole(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    held = f"{out} holds the adapter, its card README.md, metrics.json"
+    print(printable(f"{report}\n\n{held}; {merged}.\n{use}"))
 
 
 def _close(trainer: transformers.Trainer) -> None:
@@ -333,120 +603,6 @@ def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
         take_place(temporary / "new", out / "merged")
 
 
-def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Print the perplexity, and some answers, of the base and of the trained model."""
-    was, now = before["perplexity"], after["perplexity"]
-    print(f"perplexity of what was held out: {was:.2f} → {now:.2f}")
-    for (question, first), (_, then) in zip(before["answers"], after["answers"], strict=True):
-        print(printable(f"\n{question}\n  before: {first}\n  after:  {then}"))
-    print("\n(An answer that ended by itself shows its end token.)\n")
-
-
-def read_chats(path: str | Path, prompt: str | None, response: str | None) -> Iterator[str]:
-    """Yield conversations, each as JSON: a list of messages with a role and a content.
-
-    From a CSV or TSV file, the columns ``prompt`` and ``response``; from a JSONL file, the
-    ``messages`` of each line. A ValueError says what is wrong, and where.
-    """
-    if Path(path).suffix.lower() == ".jsonl":
-        if prompt or response:
-            raise ValueError(f"{path} holds messages: prompt and response are columns of a table")
-        for number, line in enumerate(_text(path).split("\n"), 1):
-            if line.strip():
-                yield json.dumps(_messages(line, f"{path}, line {number}"))
-        return
-    if not (prompt and response):
-        raise ValueError(f"{path}: name the columns, --prompt and --response or --text and --label")
-    for question, answer in _columns(path, prompt, response):
-        said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        yield json.dumps(said)
-
-
-def _messages(line: str, at: str) -> list[dict[str, str]]:
-    """Return the messages of a line of JSONL, of which the last is the model's."""
-    try:
-        messages = json.loads(line)["messages"]
-        found = [{"role": one["role"], "content": one["content"]} for one in messages]
-        "".join(one["content"] for one in found).encode()  # half a letter (a surrogate) is none
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        wanted = '{"messages": [{"role": "user", "content": "..."}, ...]}'
-        raise ValueError(f"{at} must be {wanted}") from None
-    if unknown := [one["role"] for one in found if one["role"] not in ROLES]:
-        raise ValueError(f"{at}: role must be {', '.join(ROLES)}, got {unknown[0]!r}")
-    if not all(one["content"].strip() for one in found):
-        raise ValueError(f"{at}: an empty content")
-    if len(found) < 2 or found[-1]["role"] != "assistant":
-        raise ValueError(f"{at} must end with what the assistant answers")
-    return found
-
-
-def read_table(path: str | Path, text: str, label: str) -> tuple[list[str], list[str]]:
-    """Return the texts and the labels of a CSV or TSV file, without the spaces around them.
-
-    A ValueError if it is no such file in UTF-8, lacks a column or rows, has a row with too many
-    or too few fields or with an empty one, one label only, or a text under two. An OSError if it
-    cannot be read.
-    """
-    pairs = [(text.strip(), name.strip()) for text, name in _columns(path, text, label)]
-    if len(names := {name for _, name in pairs}) < 2:
-        raise ValueError(f"{path} must have two labels or more, got {len(pairs)} rows, {[*names]}")
-    last = dict(pairs)
-    for text, name in pairs:
-        if name != last[text]:
-            raise ValueError(f"{path}: {text[:60]!r} has two labels, {name!r} and {last[text]!r}")
-    return [text for text, _ in pairs], [name for _, name in pairs]
-
-
-def _text(path: str | Path) -> str:
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be a file in UTF-8: {error}") from None
-
-
-def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
-    """Yield what stands in two columns of a CSV or TSV file, row by row."""
-    csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters
-    between = "\t" if Path(path).suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True, delimiter=between)
-    try:
-        names = next(reader, [])
-        for name in (one, other):
-            if name not in names:
-                hint = f" (columns are separated by {between!r})" if len(names) < 2 else ""
-                raise ValueError(f"{path} has no column {name!r}, only {names}{hint}")
-            if names.count(name) > 1 or one == other:
-                raise ValueError(f"{path} must have two columns, and one of the name {name!r}")
-        for row in filter(None, reader):
-            if "\0" in "".join(row):
-                raise csv.Error("it holds NUL")
-            if len(row) != len(names):
-                raise csv.Error(f"{len(row)} fields, not {len(names)}: is a {between!r} unquoted?")
-            field = dict(zip(names, row, strict=True))
-            if empty := [name for name in (one, other) if not field[name].strip()]:
-                raise ValueError(f"{path}, line {reader.line_num}: an empty {empty[0]}")
-            yield [field[one], field[other]]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}, is no CSV: {error}") from None
-
-
-def split(texts: list[str], labels: list[str], seed: int) -> set[str]:
-    """Return the texts to hold out: a tenth of each label's, and at least one if it has two.
-
-    They are drawn from ``seed``. A text that occurs twice counts once. A ValueError if none can be
-    held out.
-    """
-    label_of, held_out = dict(zip(texts, labels, strict=True)), set()
-    generator = random.Random(seed)
-    for label in sorted(set(labels)):
-        own = [text for text in label_of if label_of[text] == label]
-        if len(own) > 1:
-            held_out.update(generator.sample(own, max(len(own) // 10, 1)))
-    if not held_out:
-        raise ValueError("a label must have two texts or more, one of them to be held out")
-    return held_out
-
-
 def _last(folder: Path) -> str | None:
     """Return the newest checkpoint that is whole."""
     for path in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
@@ -459,40 +615,70 @@ def _last(folder: Path) -> str | None:
     return None
 
 
-def _accuracy(found: transformers.EvalPrediction) -> dict[str, float]:
-    logits = found.predictions  # (n, labels); of an encoder and a decoder, the first of several
-    logits = logits[0] if isinstance(logits, tuple) else logits
-    return {"accuracy": float(np.mean(logits.argmax(-1) == found.label_ids))}
-
-
 class _Trainer(transformers.Trainer):
     """The Trainer, whose checkpoints hold the adapter alone, and which evaluates without a trace.
 
     (The states of Adam and of the random generators it pickles, and loads with ``weights_only``.)
     """
 
+    model: Any
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss; of a chat the mean over labels, the head computed only where one is."""
+        if inputs["labels"].ndim == 1:  # one for each text
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("labels")[:, 1:]  # (n, L - 1): what comes after each token
+        counted = labels != -100
+        head = self.model.get_output_embeddings()
+        with head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][counted]):
+            logits = model(**inputs).logits  # (counted, v)
+        loss = F.cross_entropy(logits.float(), labels[counted], reduction="sum")
+        if return_outputs:  # in an evaluation
+            return loss / counted.sum(), {}
+        # The labels are those of all processes together, whose gradients are averaged.
+        return loss * self.args.world_size / num_items_in_batch
+
     def _save(self, output_dir: str, state_dict: object = None) -> None:
         if self.args.should_save:
-            assert self.model is not None
             checkpoint.save_adapter(self.model, output_dir)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: object = None) -> None:
-        assert self.model is not None
+    def _load_from_checkpoint(self, resume_from_checkpoint: Any, model: object = None) -> None:
         adapt.swap_adapter(self.model, checkpoint.read_adapter(resume_from_checkpoint)[1])
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         with torch.random.fork_rng():  # else a run that resumes after it would draw other dropout
             return super().evaluate(*args, **kwargs)
 
 
-class _Progress(transformers.ProgressCallback):
-    """The Trainer's bar and, of all that it logs, a line an epoch."""
+class _Progress(transformers.TrainerCallback):
+    """Move the bar, print a line an epoch, stop when a small table is known by heart."""
 
-    def on_log(self, *args: object, logs: dict, **kwargs: object) -> None:
-        if self.training_bar is not None and "eval_loss" in logs:
-            line = "epoch {epoch:.0f}: held out, loss {eval_loss:.3f}"
-            if "eval_accuracy" in logs:
-                line += ", accuracy {eval_accuracy:.3f}"
-            else:
-                line += f", perplexity {math.exp(min(logs['eval_loss'], 700)):.2f}"
-            self.training_bar.write(line.format(**logs))
+    def __init__(self, bar: tqdm, keep: bool, few: bool) -> None:
+        self.bar, self.keep, self.few = bar, keep, few
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.update(state.global_step)  # of a run that is resumed
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.bar.update()
+        if args.eval_strategy != "no" and state.global_step == state.max_steps:
+            control.should_evaluate = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+        losses = [log["loss"] for log in state.log_history if "loss" in log]
+        loss = np.mean(losses[-max(args.save_steps, 5) :])
+        line = f"epoch {logs['epoch']:.3g} of {args.num_train_epochs}: loss {loss:.3f}"
+        ended = "loss" in logs and state.global_step % args.save_steps == 0
+        if ended and self.few and len(losses) >= 5 and loss < LEARNED:
+            control.should_training_stop, control.should_save = True, self.keep
+        if not (self.keep and state.is_world_process_zero):
+            return
+        if "eval_loss" in logs:
+            self.bar.write(f"{line}, held out {logs['eval_loss']:.3f}")
+        elif ended and args.eval_strategy == "no":
+            self.bar.write(line)

@@ -15,7 +15,6 @@ import sys
 import textwrap
 from argparse import Namespace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,9 +33,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from lora_edu import chat, finetune
 from lora_edu.checkpoint import load_adapter
 from lora_edu.cli import main
-from lora_edu.finetune import Chats, Texts, read_chats, read_table, split
+from lora_edu.finetune import Chats, Texts, split
+from lora_edu.tables import read_chats, read_table
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green", "blue", "dark", "pale"]
+WORDS += ["gold", "grey", "pink", "tall", "tiny"]
 KINDS = {"fruit": ["apple", "pear", "plum", "fig"], "vehicle": ["car", "bus", "tram", "bike"]}
 SENTENCES = [
     (f"{KINDS[kind][i]} {colour} {KINDS[kind][j]}", kind)
@@ -47,7 +48,8 @@ ANIMALS = ["ape", "bat", "cat", "dog", "eel", "fox", "gnu", "hen"]
 TALKS = [(f"Say {word}!", f"{word} it is.") for word in ANIMALS]
 TALKS += [(f"Do you know a {word}?", word.upper()) for word in ANIMALS]
 SORT = ["--text", "text", "--label", "kind", "--batch-size", "8", "--epochs", "3", "--lr", "1e-2"]
-TALK = ["--batch-size", "2", "--epochs", "3", "--lr", "1e-2", "--warmup", "0.1"]
+TALK = ["--batch-size", "2", "--epochs", "4", "--lr", "1e-2", "--warmup", "0.1"]
+TALK += ["--rank", "8", "--last-layers", "4"]
 COLUMNS = ["--prompt", "question", "--response", "answer"]
 ADAPTER = "adapter_model.safetensors"
 
@@ -155,12 +157,15 @@ def run(request):
 
 def test_it_leaves_an_adapter_that_peft_loads_as_is_printed_and_counts_as_peft_does(run):
     assert sorted(path.name for path in run.out.iterdir()) == [
-        "adapter_config.json", ADAPTER, "checkpoints", "merged", "metrics.json", "settings.json",
+        "README.md", "adapter_config.json", ADAPTER, "checkpoints", "merged", "metrics.json",
+        "settings.json",
     ]  # fmt: skip
     found, base = metrics(run.out), run.load()
     last = len(found["loss"])  # a checkpoint is an adapter as well, without the frozen weights
-    checkpoints = sorted(path.name for path in (run.out / "checkpoints").iterdir())
-    assert checkpoints == [f"checkpoint-{last // 20 * 20}", f"checkpoint-{last}"]
+    kept = run.out / "checkpoints" / f"checkpoint-{found['step']}"
+    assert (run.out / "checkpoints" / f"checkpoint-{last}").is_dir()
+    assert len(list((run.out / "checkpoints").iterdir())) == 2
+    assert found["step"] <= last
     assert found["versions"].keys() == {"lora_edu", "torch", "transformers"}
 
     names = {"AutoModelForSequenceClassification": AutoModelForSequenceClassification}
@@ -168,7 +173,7 @@ def test_it_leaves_an_adapter_that_peft_loads_as_is_printed_and_counts_as_peft_d
     exec(textwrap.dedent(run.printed[run.printed.index("  base = ") :]), names)
     before, theirs = run.logits(base), run.logits(names["model"])
     assert (theirs - before).abs().max() > 0.1
-    for folder in (run.out, run.out / "checkpoints" / checkpoints[1]):
+    for folder in (run.out, kept):
         torch.testing.assert_close(run.logits(load_adapter(run.load(), folder)), theirs)
     merged = run.logits(run.load(run.out / "merged"))
     torch.testing.assert_close(merged, theirs, atol=1e-4, rtol=1e-4)
@@ -178,28 +183,34 @@ def test_it_leaves_an_adapter_that_peft_loads_as_is_printed_and_counts_as_peft_d
     sizes, head = found["parameters"], ["classifier"] if hasattr(base, "classifier") else []
     assert sizes["head"] == sum(p.numel() for n, p in base.named_parameters() if n[:10] in head)
     assert sizes["frozen"] == base.num_parameters() - sizes["head"]
+    card = (run.out / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: peft\nbase_model: model\n---\n")
+    assert run.printed.startswith(card.split("```text\n")[1].split("\n\n")[0])
     config = peft.LoraConfig(r=8, target_modules="all-linear", modules_to_save=head)
     trained, _ = peft.get_peft_model(base, config).get_nb_trainable_parameters()
     assert sizes["LoRA"] + sizes["head"] == trained
     for part, size in sizes.items():
-        row = rf"(?m)^{part} +{size:_} numbers +{4 * size:_} bytes$"
-        assert bool(re.search(row, run.printed)) is (size > 0)
+        assert f"{size:_} ({4 * size:_} bytes) {part}" in run.printed
 
 
 def test_what_is_right_is_counted_in_the_metrics(texts):
     found = metrics(texts.out)
     rows, kinds = read_table(texts.data, "text", "kind")
-    chosen = split(rows, kinds, seed=0)
+    chosen, parts = split(rows, kinds, seed=0)
+    assert not parts  # there are enough to hold a tenth out
     merged = texts.load(texts.out / "merged")
     assert merged.config.label2id == {"fruit": 0, "vehicle": 1}
     right = {"train": [], "validation": []}
     for row, place, kind in zip(rows, texts.logits(merged, rows).argmax(-1), kinds, strict=True):
         part = "validation" if row in chosen else "train"
         right[part].append(found["labels"][place] == kind)
-    for part, size in (("train", 144), ("validation", 16)):
-        assert found[part] == {"texts": size, "accuracy": np.mean(right[part])}
+    for part, size in (("train", 288), ("validation", 32)):
+        assert found[part]["texts"] == size
+        assert found[part]["right"] == sum(right[part])
+        assert found[part]["accuracy"] == np.mean(right[part])
     assert found["validation"]["accuracy"] > 0.8  # it did learn
-    assert len(found["loss"]) == 3 * 144 / 8
+    assert found["validation"]["most_frequent"] == 0.5
+    assert len(found["loss"]) == 3 * 288 / 8
     assert found["truncated"] == 0
 
 
@@ -275,7 +286,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(run, tmp_path, monkey
 @pytest.mark.parametrize("how", ["cut", "overwritten", "emptied"])
 def test_a_damaged_checkpoint_gives_way_to_an_older_one(texts, file, how, tmp_path):
     folder = shutil.copytree(texts.out / "checkpoints", tmp_path / "checkpoints")
-    older, newer = sorted(folder.iterdir())
+    older, newer = sorted(folder.iterdir(), key=lambda path: int(path.name.split("-")[1]))
     assert finetune._last(folder) == str(newer)
     content = bytearray((newer / file).read_bytes())
     middle = len(content) // 2
@@ -304,14 +315,16 @@ def test_a_run_is_not_resumed_with_other_options_texts_or_weights(run, tmp_path,
 # -- two processes ----------------------------------------------------------------------------
 
 # Adam would hide gradients that are twice too large, and so would clipping.
-SGD = {"optim": "sgd", "max_grad_norm": 0}
+NO_CLIP = {"max_grad_norm": 0}
+
 SCRIPT = f"""
 import functools, sys
 import torch, transformers
 from lora_edu.cli import main
 from lora_edu import finetune  # first: it makes transformers load what is changed now
 
-transformers.TrainingArguments = functools.partial(transformers.TrainingArguments, **{SGD})
+transformers.TrainingArguments = functools.partial(transformers.TrainingArguments, **{NO_CLIP})
+torch.optim.AdamW = lambda groups, **_: torch.optim.SGD(groups)
 code = main(sys.argv[1:])
 # In one piece: two processes write into one pipe.
 sys.stdout.write(f"open {{torch.distributed.is_initialized()}}\\n")
@@ -323,7 +336,7 @@ sys.exit(code)
 def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    more = ["--lr", "0.05", "--seed", "3"]
+    more = ["--lr", "0.05", "--head-lr", "0.05", "--seed", "3"]
     model = bert(tmp_path / "model", dropout=0)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
     command = texts.command(tmp_path / "two", *more, model=model)
@@ -332,7 +345,8 @@ def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path, 
         [sys.executable, *launch, *command], env=environment, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
-    arguments = functools.partial(transformers.TrainingArguments, **SGD)
+    arguments = functools.partial(transformers.TrainingArguments, **NO_CLIP)
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, **_: torch.optim.SGD(groups))
     monkeypatch.setattr(transformers, "TrainingArguments", arguments)
     assert main(texts.command(tmp_path / "one", *more, model=model)) == 0
 
@@ -370,57 +384,47 @@ def losses_of(model, tokenizer, question, answer):
 
 
 def test_the_perplexity_and_the_answers_are_of_what_was_held_out(chats):
-    """The first logged loss, of two rows that the Trainer drew, is the mean over their answers."""
+    """And of the base's own answers; the first logged loss is the mean over the answers of two."""
     after = metrics(chats.out)
-    before, ((question, _),) = after["before"], after["answers"]
+    before, held_out = after["before"], [question for question, _ in after["answers"]]
     base, tokenizer = chat.load(chats.model)
     tuned = load_adapter(chat.load(chats.model)[0], chats.out).eval()
     for told, speaks in ((before, base), (after, tuned)):
-        each = losses_of(speaks, tokenizer, question, dict(TALKS)[question])
-        assert told["perplexity"] == pytest.approx(each.mean().exp().item(), rel=1e-4)
-        assert told["answers"] == [[question, *chat.answers(speaks, tokenizer, [question], 60)]]
+        each = [losses_of(speaks, tokenizer, asked, dict(TALKS)[asked]) for asked in held_out]
+        assert told["perplexity"] == pytest.approx(torch.cat(each).mean().exp().item(), rel=1e-4)
+        said = chat.answers(speaks, tokenizer, held_out, 60)
+        assert told["answers"] == [list(pair) for pair in zip(held_out, said, strict=True)]
+        assert told["ended"] == sum(answer.endswith("<|im_end|>") for answer in said)
+        own = [(asked, answer.removesuffix("<|im_end|>")) for asked, answer in before["answers"]]
+        each = [losses_of(speaks, tokenizer, *pair) for pair in own if "<|im_end|>" not in pair[1]]
+        own_perplexity = torch.cat(each).mean().exp().item()
+        assert told["own_perplexity"] == pytest.approx(own_perplexity, rel=1e-4)
     assert after["perplexity"] < before["perplexity"] / 2
-    told = f"held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}\n\n{question}\n"
+    told = f"4 texts held out: {before['perplexity']:.2f} → {after['perplexity']:.2f}\n"
     assert told in chats.printed
-    assert (after["texts"], after["truncated"], len(after["loss"])) == (1, 0, 24)
-    kept = [losses_of(base, tokenizer, *row) for row in TALKS if row[0] != question]
+    assert (after["texts"], after["truncated"], len(after["loss"])) == (4, 0, 24)
+    kept = [losses_of(base, tokenizer, *row) for row in TALKS if row[0] not in held_out]
     means = [torch.cat(two).mean().item() for two in itertools.combinations(kept, 2)]
     assert min(abs(mean - after["loss"][0]) for mean in means) < 1e-4
 
 
-def test_each_token_of_an_answer_weighs_alike_in_the_perplexity(chats, tmp_path):
-    path = talks(tmp_path / "a.csv", TALKS[::3])  # questions and answers of unequal lengths
-    data = Chats(Namespace(data=path, prompt="question", response="answer", seed=0))
-    model, tokenizer, _ = data.load(str(chats.model))
-    examples, _ = data.encode(tokenizer, 512)
-    found = data.metrics(SimpleNamespace(model=model), [], examples)
-    each = torch.cat([losses_of(model, tokenizer, *row) for row in TALKS[::3]])
-    assert found["perplexity"] == pytest.approx(each.mean().exp().item(), rel=1e-4)
-
-
-def test_checkpointing_changes_memory_and_not_the_result(chats, tmp_path):
-    assert main(chats.command(tmp_path / "out", "--gradient-checkpointing")) == 0
-    found = metrics(tmp_path / "out")["loss"]
-    assert found == pytest.approx(metrics(chats.out)["loss"], rel=1e-4)
-
-
-def test_every_turn_of_the_model_counts_in_a_conversation(chats, tmp_path, capsys):
-    """And what a question holds does not steer the terminal."""
-    start = [{"role": "system", "content": "Be brief."}, *said("\x1b[31mred", "b")]
-    data = jsonl(tmp_path / "a.jsonl", [[*start, *said("c", "d")], start, said("\x1b[2J", "b")])
-    run = chats._replace(options=["--batch-size", "2", "--epochs", "1"])
-    assert main(run.command(tmp_path / "out", data=data)) == 0
-    assert metrics(tmp_path / "out")["texts"] == 1
-    printed = capsys.readouterr().out
-    assert re.search(r"\\x1b\[(31mred|2J)", printed)
-    assert "\x1b" not in printed
+def test_each_token_of_an_answer_weighs_alike_in_the_perplexity(chats):
+    rows = TALKS[::3]  # questions and answers of unequal lengths
+    model, tokenizer = chat.load(chats.model)
+    examples = []
+    for question, answer in rows:
+        ids, labels = chat.encode(tokenizer, said(question, answer))
+        examples.append({"input_ids": ids, "labels": labels})
+    each = torch.cat([losses_of(model, tokenizer, *row) for row in rows])
+    found = finetune.perplexity(model, examples)
+    assert found == pytest.approx(each.mean().exp().item(), rel=1e-4)
 
 
 def test_it_speaks_in_the_chat(chats, monkeypatch, capsys):
-    (line,) = re.findall("(?m)^lora-edu (chat .+)$", chats.printed)
+    (line,) = re.findall("(?m)^  lora-edu (chat .+)$", chats.printed)
     monkeypatch.setattr(sys, "stdin", io.StringIO("Say cat!\n"))
     assert main([*shlex.split(line), "--max-tokens", "9"]) == 0
-    assert " it i" in capsys.readouterr().out  # the base does not say that
+    assert " is." in capsys.readouterr().out  # the base does not say that
 
 
 # -- what it refuses --------------------------------------------------------------------------
@@ -437,7 +441,7 @@ BAD = [
     (GOOD + "apple\n", [], "line 6, is no CSV: 1 fields, not 2: is a ',' unquoted?"),
     (GOOD + '"' + "red,fruit\n" * 20_000, [], "is no CSV: unexpected end of data"),
     ("text,kind\nfig,fruit\nplum,fruit\n", [], "two labels or more, got 2 rows, ['fruit']"),
-    ("text,kind\nfig,fruit\ncar,vehicle\n", [], "a label must have two texts or more"),
+    ("text,kind\nfig,fruit\ncar,vehicle\n", [], "two labels or more must have two texts or more"),
     (GOOD + "app\0le,fruit\n", [], "line 6, is no CSV: it holds NUL"),
     (GOOD + " apple,vehicle\n", [], "'apple' has two labels, 'fruit' and 'vehicle'"),
     ("text,text,kind\na,b,c\n", [], "must have two columns, and one of the name 'text'"),
@@ -524,11 +528,21 @@ def test_a_model_that_does_not_run_with_lora_is_refused(texts, tmp_path, monkeyp
     assert message in refused(*texts.command(tmp_path / "out"))
 
 
-@pytest.mark.parametrize(("kind", "numbers"), [(Texts, (32, 128)), (Chats, (8, 512))])
-def test_sizes_that_are_not_given_are_those_of_the_kind(kind, numbers):
-    options = Namespace(batch_size=None, max_length=None, epochs=1, lr=1, warmup=0.0)
-    finetune._complete(options, kind)
-    assert (options.batch_size, options.max_length) == numbers
+@pytest.mark.parametrize(
+    ("kind", "texts", "chosen"),
+    [
+        (Texts, 36, (8, 12, True)), (Texts, 29, (8, 15, True)), (Texts, 3, (8, 60, True)),
+        (Texts, 160, (8, 3, False)), (Texts, 639, (8, 3, False)), (Texts, 640, (32, 3, False)),
+        (Chats, 15, (4, 10, True)), (Chats, 1000, (8, 3, False)),
+    ],
+)  # fmt: skip
+def test_a_small_table_gets_as_many_steps_as_it_needs(kind, texts, chosen):
+    given = {"epochs": None, "batch_size": None, "alpha": None, "warmup": 0.0, "head_lr": 1e-2}
+    options = Namespace(**given, **dict.fromkeys(kind.defaults))
+    finetune._complete(options, kind, texts)
+    assert (options.batch_size, options.epochs, options.few) == chosen
+    assert options.epochs * -(-texts // options.batch_size) >= kind.steps
+    assert (options.rank, options.alpha) == (kind.defaults["rank"], 2 * kind.defaults["rank"])
 
 
 def test_a_loss_that_is_not_finite_is_no_result(run, tmp_path, capsys):
@@ -575,24 +589,33 @@ def test_tsv_and_jsonl_are_read_as_csv_is(tmp_path):
     assert [json.loads(row) for row in rows] == [pair]
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("xyz")), min_size=1))
-@example([(i, "x" if i < 30 else "y") for i in range(60)])
-def test_the_split_holds_out_a_tenth_of_each_label_s_texts(rows):
+@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from("xyz")), min_size=1))
+@example([(i, "x" if i < 200 else "y") for i in range(400)])
+@example([(i, "x" if i < 12 else "y") for i in range(36)])
+def test_the_split_holds_out_enough_of_each_label_or_deals_all_to_parts(rows):
     texts, labels = [str(number) for number, _ in rows], [label for _, label in rows]
     last = dict(zip(texts, labels, strict=True))
     of_label = {label: {t for t in texts if last[t] == label} for label in labels}
-    if all(len(own) < 2 for own in of_label.values()):
-        with pytest.raises(ValueError, match="a label must have two texts or more"):
+    if sum(len(own) >= 2 for own in of_label.values()) < 2:
+        with pytest.raises(ValueError, match="two labels or more must have two texts or more"):
             split(texts, labels, 0)
         return
-    held_out = split(texts, labels, 0)
-    assert split(texts, labels, 0) == held_out <= set(texts)
-    for own in of_label.values():
-        assert len(own & held_out) == (max(len(own) // 10, 1) if len(own) > 1 else 0)
+    held_out, parts = split(texts, labels, 0)
+    assert split(texts, labels, 0) == (held_out, parts)
+    if parts:
+        assert not held_out
+        assert sorted(text for part in parts for text in part) == sorted(last)
+        for own in of_label.values():
+            counts = [len(own & part) for part in parts]
+            assert max(counts) - min(counts) <= 1
+    else:
+        assert 30 <= len(held_out) <= len(last) / 5
+        for own in of_label.values():
+            assert len(own & held_out) == min(max(len(own) // 10, 5), len(own) // 2)
 
 
 def test_the_split_follows_the_seed(chats):
-    drawn = [split([str(i) for i in range(60)], ["x"] * 60, seed) for seed in (1, 2)]
+    drawn = [split([str(i) for i in range(600)], ["x", "y"] * 300, seed)[0] for seed in (1, 2)]
     assert drawn[0] != drawn[1]
     for seed in (1, 2):
         options = Namespace(data=chats.data, prompt="question", response="answer", seed=seed)
@@ -602,13 +625,13 @@ def test_the_split_follows_the_seed(chats):
 
 # -- other families ---------------------------------------------------------------------------
 
-SMALL = {"vocab_size": 18, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL = {"vocab_size": 23, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 FROM_1 = {"intermediate_size": 32, "max_position_embeddings": LENGTH + 2, "pad_token_id": 1}
-D_MODEL = {"vocab_size": 18, "d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+D_MODEL = {"vocab_size": 23, "d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
 ENDS = {"bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 0}
 FAMILIES = {  # its configuration, and how many tokens it reads: None is no limit
     "Bert": ({**SMALL, "max_position_embeddings": LENGTH}, LENGTH),
-    "XLNet": ({"vocab_size": 18, "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 32}, None),
+    "XLNet": ({"vocab_size": 23, "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 32}, None),
     "T5": ({**D_MODEL, **ENDS}, None),
     "Roberta": ({**SMALL, **FROM_1}, LENGTH),
     "GPT2": ({**SMALL, **ENDS, "n_positions": LENGTH}, LENGTH),
