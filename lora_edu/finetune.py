@@ -6,6 +6,8 @@ PEFT can read. :mod:`lora_edu.tables` reads the texts.
 """
 
 import contextlib
+import copy
+import functools
 import hashlib
 import json
 import math
@@ -25,6 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 import transformers
+from torch import nn
 from tqdm import tqdm
 
 import lora_edu
@@ -37,6 +40,7 @@ ENOUGH = 30  # texts held out, from which on they tell epochs and accuracies apa
 FOLDS = 5  # parts of the cross-validation of a smaller table
 FEW = 12  # texts a label, below which LoRA is seldom better than a fit on the frozen model
 LEARNED = 0.05  # mean loss of an epoch at which a small table is known by heart
+STATES = 2 * 10**9  # bytes, at most, for what enters the layers with LoRA
 LOCK = ".running"  # in the folder, while a run writes into it
 
 
@@ -206,7 +210,7 @@ Load it with PEFT:
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
         """Return a causal model and its tokenizer; no module trains in full."""
         model, self.tokenizer = chat.load(folder)
-        self.collate = transformers.DataCollatorForSeq2Seq(self.tokenizer)  # pads labels, too
+        self._padded = transformers.DataCollatorForSeq2Seq(self.tokenizer)  # labels, too
         return model, self.tokenizer, []
 
     def encode(self, tokenizer: Any, most: int) -> tuple[Examples, int]:
@@ -229,6 +233,15 @@ Load it with PEFT:
         short = [row for row in sorted(self.held_out) if pairs[row] < most]
         self.asked = [json.loads(row)[:-1] for row in short[:8]]
         return examples, cut
+
+    def collate(self, examples: Examples) -> Any:
+        """Return examples as one batch, padded on the right, with their states if they have any."""
+        names = ("input_ids", "labels")
+        batch = self._padded([{name: one[name] for name in names} for one in examples])
+        if "inputs_embeds" in examples[0]:
+            states = [one["inputs_embeds"] for one in examples]
+            batch["inputs_embeds"] = nn.utils.rnn.pad_sequence(states, batch_first=True)
+        return batch
 
     def before(self, run: "Run") -> dict[str, Any]:
         """Measure the base itself, and keep its own answers, to see later what is forgotten."""
@@ -294,6 +307,7 @@ class Run:
             targets = options.target_modules
             raise ValueError(f"{folder} does not run with LoRA on {targets}: {error}") from None
         self.start = {n: t.clone() for n, t in adapt.adapter_tensors(self.model).items()}
+        self.upper = self._upper() if isinstance(data, Chats) else None
         trained, total = adapt.count_parameters(self.model)
         own = sum(p.numel() for p in adapt.lora_parameters(self.model))
         self.sizes = {"frozen": total - trained, "LoRA": own, "head": trained - own}
@@ -330,6 +344,35 @@ class Run:
             enable = getattr(model, "activation_checkpointing_enable", None)  # its newer name
             (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
+    @torch.no_grad()
+    def _upper(self) -> Any:
+        """Return a model of the last layers, if only these have LoRA; None if that is not possible.
+
+        What enters them never changes. It is computed once, and takes the place of the embeddings.
+        """
+        model, last = self.model.eval(), self.options.last_layers
+        body = copy.copy(model.base_model)
+        size = sum(len(one["input_ids"]) for one in self.examples) * 4  # bytes of a float each
+        size *= getattr(body.config, "hidden_size", 0)
+        alone = os.environ.get("WORLD_SIZE", "1") == "1"  # several processes need the whole model
+        if not (last and alone and hasattr(body, "layers") and 0 < size < STATES):
+            return None
+        first = len(body.layers) - last
+        body.config = copy.copy(body.config)
+        body.config.num_hidden_layers = last
+        body._modules = {**body._modules, "layers": body.layers[first:]}
+        upper = copy.copy(model)
+        upper._modules = {**upper._modules, model.base_model_prefix: body}
+        for number, example in enumerate(self.examples):
+            whole = model(torch.tensor([example["input_ids"]]), output_hidden_states=True)
+            states = whole.hidden_states[first]  # (1, L, h)
+            if number == 0:  # some models do more to embeddings than to hand them on
+                again = upper(inputs_embeds=states, use_cache=False).logits
+                if not torch.allclose(again, whole.logits, rtol=1e-3, atol=1e-3):
+                    return None
+            example["inputs_embeds"] = states[0]
+        return upper
+
     def parts(self, held_out: Collection[str]) -> tuple[Examples, Examples]:
         """Return the examples to train on, and those of the texts that are held out."""
         pairs = list(zip(self.data.rows, self.examples, strict=True))
@@ -353,6 +396,7 @@ class Run:
             callbacks=[_Progress(self.bar, keep, self.options.few)],
         )  # fmt: skip
         trainer.remove_callback(transformers.PrinterCallback)
+        trainer.upper = self.upper
         trainer.train(_last(Path(self.options.out, "checkpoints")) if keep else None)
         return trainer
 
@@ -622,6 +666,7 @@ class _Trainer(transformers.Trainer):
     """
 
     model: Any
+    upper: Any  # of a chat, the last layers, if they alone have LoRA
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -631,6 +676,9 @@ class _Trainer(transformers.Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.pop("labels")[:, 1:]  # (n, L - 1): what comes after each token
         counted = labels != -100
+        if "inputs_embeds" in inputs:
+            del inputs["input_ids"]
+            model = functools.partial(self.upper, use_cache=False)
         head = self.model.get_output_embeddings()
         with head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][counted]):
             logits = model(**inputs).logits  # (counted, v)
