@@ -40,7 +40,7 @@ ENOUGH = 30  # texts held out, from which on they tell epochs and accuracies apa
 FOLDS = 5  # parts of the cross-validation of a smaller table
 FEW = 12  # texts a label, below which LoRA is seldom better than a fit on the frozen model
 LEARNED = 0.05  # mean loss of an epoch at which a small table is known by heart
-STATES = 2 * 10**9  # bytes, at most, for what enters the layers with LoRA
+STATES = 10**9  # bytes, at most, for what enters the layers with LoRA
 LOCK = ".running"  # in the folder, while a run writes into it
 
 

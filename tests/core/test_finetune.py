@@ -165,7 +165,12 @@ def test_it_leaves_an_adapter_that_peft_loads_as_is_printed_and_counts_as_peft_d
     kept = run.out / "checkpoints" / f"checkpoint-{found['step']}"
     assert (run.out / "checkpoints" / f"checkpoint-{last}").is_dir()
     assert len(list((run.out / "checkpoints").iterdir())) == 2
-    assert found["step"] <= last
+    state = json.loads(
+        (run.out / "checkpoints" / f"checkpoint-{last}" / "trainer_state.json").read_text()
+    )
+    judged = {log["step"]: log["eval_loss"] for log in state["log_history"] if "eval_loss" in log}
+    enough = "--text" in run.options  # texts held out, to tell the best epoch
+    assert found["step"] == (min(judged, key=judged.get) if enough else last)
     assert found["versions"].keys() == {"lora_edu", "torch", "transformers"}
 
     names = {"AutoModelForSequenceClassification": AutoModelForSequenceClassification}
@@ -231,6 +236,38 @@ def test_the_way_on_in_the_readme(texts, tmp_path, monkeypatch):
     found = texts.logits(after)
     torch.testing.assert_close(found, texts.logits(names["model"]), atol=1e-5, rtol=0)
     assert not torch.equal(found, texts.logits(before))
+
+
+def test_of_a_small_table_each_text_is_judged_by_an_adapter_that_has_not_seen_it(
+    texts, tmp_path, monkeypatch, capsys
+):
+    """And the adapter that is kept, trained on all, is the one of a run without all that."""
+    data = table(tmp_path / "few.csv", SENTENCES[:40])
+    options = ["--epochs", "6", "--seed", "1"]
+    assert main(texts.command(tmp_path / "out", *options, data=data)) == 0
+    printed = capsys.readouterr().out
+    found = metrics(tmp_path / "out")
+    rows, labels = read_table(data, "text", "kind")
+    held_out, parts = split(rows, labels, 1)
+    assert not held_out
+    right = frozen = 0
+    for number, part in enumerate(parts):
+        alone = tmp_path / f"alone{number}"
+        with monkeypatch.context() as patch:
+            patch.setattr(finetune, "split", lambda *_, part=part: (part, []))
+            assert main(texts.command(alone, *options, data=data)) == 0
+        right += metrics(alone)["validation"]["right"]
+        frozen += round(metrics(alone)["validation"]["frozen"] * len(part))
+    told = found["validation"]
+    assert (told["texts"], told["folds"]) == (40, 5)
+    assert (told["right"], told["frozen"]) == (right, frozen / 40)
+    low, high = told["interval"]
+    assert f"{right} of 40; 95 % interval {low:.2f} to {high:.2f}" in printed
+    assert f"vectors: {frozen / 40:.2f}" in printed
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune.Texts, "before", lambda *_: found["validation"])
+        assert main(texts.command(tmp_path / "plain", *options, data=data)) == 0
+    assert (tmp_path / "plain" / ADAPTER).read_bytes() == (tmp_path / "out" / ADAPTER).read_bytes()
 
 
 @pytest.mark.parametrize("saved", [["bert.pooler.dense", "classifier"], ["classifier"]])
@@ -408,6 +445,19 @@ def test_the_perplexity_and_the_answers_are_of_what_was_held_out(chats):
     assert min(abs(mean - after["loss"][0]) for mean in means) < 1e-4
 
 
+def test_what_enters_the_layers_with_lora_may_be_computed_once(chats, tmp_path, monkeypatch):
+    """With the whole model in each step, the losses are the same, and so are the answers."""
+    options = ["--last-layers", "2"]
+    assert main(chats.command(tmp_path / "once", *options)) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune.Run, "_upper", lambda _: None)
+        assert main(chats.command(tmp_path / "each", *options)) == 0
+    once, each = metrics(tmp_path / "once"), metrics(tmp_path / "each")
+    np.testing.assert_allclose(once["loss"], each["loss"], rtol=0, atol=1e-4)
+    assert once["loss"][0] > 1.5 * once["loss"][-1]
+    assert once["answers"] == each["answers"]
+
+
 def test_each_token_of_an_answer_weighs_alike_in_the_perplexity(chats):
     rows = TALKS[::3]  # questions and answers of unequal lengths
     model, tokenizer = chat.load(chats.model)
@@ -474,6 +524,19 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     run = chats if (content or "").startswith("question") else texts
     assert message in refused(*run.command(tmp_path / "out", *options, data=data))
+
+
+def test_a_folder_is_one_run_s_alone(texts, tmp_path, monkeypatch, refused):
+    """The second one is refused before it reads its table, and what is left of none is nothing."""
+    command = texts.command(tmp_path / "out", data=tmp_path / "nowhere.csv")
+    with finetune._alone(tmp_path / "out", False):
+        assert main(command) == 2
+        assert "another run writes into" in refused(*command)
+    assert "No such file" in refused(*command)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    assert "link" in refused(*texts.command(tmp_path / "link"))
+    monkeypatch.setattr(finetune, "write_whole", lambda *_: os.listdir(tmp_path / "full disk"))
+    assert "full disk" in refused(*texts.command(tmp_path / "out"))
 
 
 BAD_LINES = [
@@ -565,6 +628,17 @@ def test_a_long_conversation_is_cut_and_counted(chats, more, tmp_path, capsys):
     assert main(chats.command(tmp_path / "out", "--epochs", "1", *more, data=data)) == 0
     assert f"1 cut to {80 if more else 256} tokens" in capsys.readouterr().out
     assert metrics(tmp_path / "out")["truncated"] == 1
+
+
+def test_a_conversation_longer_than_the_model_reads_is_not_asked(chats, tmp_path):
+    """Its first answer may be trained on, and the rest of it is cut off."""
+    long = said("Say ape!", "ape it is.", "x" * 300, "y")
+    data = jsonl(tmp_path / "a.jsonl", [long, said(*TALKS[0]), said(*TALKS[1]), said(*TALKS[2])])
+    given = {"data": data, "prompt": None, "response": None}
+    seeds = (n for n in range(99) if json.dumps(long) in Chats(Namespace(**given, seed=n)).held_out)
+    run = chats._replace(options=[*TALK, "--epochs", "1", "--seed", str(next(seeds))])
+    assert main(run.command(tmp_path / "out", data=data)) == 0
+    assert metrics(tmp_path / "out")["answers"] == []
 
 
 def test_the_table_may_come_from_a_spreadsheet(tmp_path):
