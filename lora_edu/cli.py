@@ -297,32 +297,13 @@ OPTIONS = {
         several("--target-modules", "NAME", MODULES.format("query value"), ["all-linear"]),
         value("--last-layers", "N", "adapt these alone (default: all; chats a third)", type=int),
         value("--rank", "N", "r (default: 8; chats 4)", type=int),
-        value(
-            "--alpha",
-            "N",
-            "lora_alpha: the update is scaled by alpha / rank (default: 2 rank)",
-            type=float,
-        ),
-        value(
-            "--epochs", "N", "passes over the texts (default: 3, or more if they are few)", type=int
-        ),
-        value(
-            "--lr",
-            "N",
-            "learning rate of LoRA at its highest (default: 1e-3; chats 2e-3)",
-            type=float,
-        ),
-        number("--head-lr", 1e-2, "learning rate of a new head"),
-        number(
-            "--warmup", 0.0, "share of the steps in which the rates rise; they fall to 0 evenly"
-        ),
+        value("--alpha", "N", "lora_alpha: the update times alpha / rank (2 rank)", type=float),
+        value("--epochs", "N", "passes over the texts (3, or more if they are few)", type=int),
+        value("--lr", "N", "LoRA's learning rate at its highest (1e-3; chats 2e-3)", type=float),
+        number("--head-lr", 1e-2, "that of a new head"),
+        number("--warmup", 0.0, "share of the steps in which the rates rise; then they fall to 0"),
         number("--seed", 0, "draws the texts held out, the start, the order"),
-        value(
-            "--batch-size",
-            "N",
-            "of all processes together (default: 8; chats 4; many texts more)",
-            type=int,
-        ),
+        value("--batch-size", "N", "of all processes (8; chats 4; of many texts more)", type=int),
         value("--max-length", "N", "tokens of a text, at most (default: 128; chats 512)", type=int),
         switch("--merge", "write a plain model too"),
         switch("--resume", "go on where it stopped"),

@@ -121,10 +121,9 @@ class Texts:
                 run.train(part, keep=False)
                 right += self.right(run, run.parts(part)[1])
                 adapt.swap_adapter(run.model, run.start)
-        texts = int(judged.sum())
-        most_frequent = int(np.bincount(labels[judged]).max()) / texts
+        texts, most = int(judged.sum()), int(np.bincount(labels[judged]).max())
         found = {"texts": texts, "right": right, "folds": len(self.folds)}
-        return found | {"most_frequent": most_frequent, "frozen": frozen / texts}
+        return found | {"most_frequent": most / texts, "frozen": frozen / texts}
 
     @torch.no_grad()
     def told(self, run: "Run", examples: Examples) -> tuple[np.ndarray, np.ndarray]:
@@ -149,17 +148,13 @@ class Texts:
         from scipy.stats import binomtest
 
         train, held_out = run.parts(self.held_out)
-        told = before | ({} if self.folds else {"right": self.right(run, held_out)})
-        found = {
-            "train": {"texts": len(train), "right": self.right(run, train)},
-            "validation": told,
-        }
-        for part in found.values():
-            part["accuracy"] = part["right"] / part["texts"]
-            part["interval"] = binomtest(part["right"], part["texts"]).proportion_ci(
-                method="wilson"
-            )
-        return {"labels": self.names} | found
+        seen: dict[str, Any] = {"texts": len(train), "right": self.right(run, train)}
+        unseen = before if self.folds else before | {"right": self.right(run, held_out)}
+        for part in (seen, unseen):
+            test = binomtest(part["right"], part["texts"])
+            part["accuracy"] = test.statistic
+            part["interval"] = test.proportion_ci(method="wilson")
+        return {"labels": self.names, "train": seen, "validation": unseen}
 
     def right(self, run: "Run", examples: Examples) -> int:
         """Return how many texts get their own label."""
@@ -248,11 +243,9 @@ Load it with PEFT:
         found = self._measured(run, [])
         self.own: Examples = []
         for talk, (_, answer) in zip(self.asked, found["answers"], strict=True):
-            with contextlib.suppress(ValueError):  # it may be empty, or hold what ends a message
-                said = {
-                    "role": "assistant",
-                    "content": answer.removesuffix(self.tokenizer.eos_token),
-                }
+            content = answer.removesuffix(self.tokenizer.eos_token)
+            with contextlib.suppress(ValueError):  # it may hold what ends a message
+                said = {"role": "assistant", "content": content}
                 ids, labels = chat.encode(self.tokenizer, [*talk, said])
                 self.own.append({"input_ids": ids, "labels": labels})
         return found | {"own_perplexity": perplexity(run.model, self.own)}
@@ -311,11 +304,9 @@ class Run:
         trained, total = adapt.count_parameters(self.model)
         own = sum(p.numel() for p in adapt.lora_parameters(self.model))
         self.sizes = {"frozen": total - trained, "LoRA": own, "head": trained - own}
-        steps = [
-            len(self.parts(part)[0]) / options.batch_size for part in (data.held_out, *data.folds)
-        ]
-        total = options.epochs * sum(map(math.ceil, steps))
-        self.bar = tqdm(total=total, disable=None, unit="step", leave=False)  # none in a pipe
+        steps = options.epochs * math.ceil(len(data.rows) / options.batch_size)
+        steps *= 1 + len(data.folds)  # at most
+        self.bar = tqdm(total=steps, disable=None, unit="step", leave=False)  # none in a pipe
 
     def _add_lora(self, whole: list[str]) -> None:
         """Add LoRA to the model, in place; unless told otherwise, to the last layers of a chat."""

@@ -71,7 +71,7 @@ def test_each_command_has_a_line_of_help_and_its_options(capsys):
 def test_numbers_that_are_not_given_are_those_of_the_pages():
     found = vars(cli._parsed(["finetune", "--data", "a", "--out", "b"]))
     assert found["target_modules"] == ["all-linear"]
-    numbers = {"rank": 8, "alpha": 16, "epochs": 3, "lr": 1e-3, "warmup": 0, "seed": 0}
+    numbers = {"rank": None, "epochs": None, "head_lr": 1e-2, "warmup": 0, "seed": 0}
     assert numbers.items() <= found.items()
     numbers = {"scale": 1, "max_tokens": 200, "temperature": 0, "seed": 0, "adapter": []}
     assert numbers.items() <= vars(cli._parsed(["chat"])).items()
