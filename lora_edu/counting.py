@@ -309,7 +309,8 @@ def count(
     """Count an adapted model as PEFT does: sums of ``adapter_parameters`` over ``targets``.
 
     Modules to save (matched by the end of their names, as in PEFT) are trained, and count twice in
-    ``all``: the copy that is trained, and the original that is kept.
+    ``all``: the copy that is trained, and the original that is kept. A ValueError if r is above
+    1000 and above the sides of a layer, as in :func:`~lora_edu.adapt.add_lora`.
     """
     found = modules(source)
     chosen = targets(source, target_modules, modules_to_save)
@@ -332,6 +333,9 @@ def count(
         trains, adds = adapter_parameters(module.out_features, module.in_features, r, method)
         trainable += times * trains
         added += times * adds
+    for name, (_, d, k, *_) in found.items():  # as in add_lora; VeRA is published with r above d
+        if name in chosen and method != "vera" and r > max(1000, d, k):
+            raise ValueError(f"r must be at most {max(1000, d, k)} for {name}, got {r}")
     base = base_parameters(found)
     return Count(trainable, base + added, base, len(chosen))
 

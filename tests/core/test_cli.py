@@ -147,6 +147,7 @@ IMPOSSIBLE = [
     ("figures --only mona_lisa", "no figure is called 'mona_lisa'"),
     ("figures --only matrix_anatomy --out taken/figures", "taken"),
     ("count tiny --rank 0", "r must be at least 1, got 0"),
+    ("count tiny --rank 1001", "r must be at most 1000 for model.layers.0.self_attn.q_proj, got"),
     ("count tiny --target-modules self_attn", "matches 'self_attn'"),
     ("count tiny --target-modules norm", "model.norm is no linear"),
     ("count tiny --modules-to-save score", "no module with parameters is called 'score'"),

@@ -1,5 +1,6 @@
 """Counts in closed form against what NumPy, PyTorch, transformers and PEFT hold."""
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -265,6 +266,28 @@ def test_counts_are_those_of_peft(name, wanted, more):
     assert ours[:2] == adapted.get_nb_trainable_parameters()
     layers = sum(isinstance(m, peft.tuners.lora.LoraLayer) for m in model.modules())
     assert ours.adapted_modules == layers
+
+
+def message(call, *arguments):
+    try:
+        call(*arguments)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("wanted", [["c_fc", "c_attn"], ["c_proj"], "all-linear"])
+def test_a_rank_that_add_lora_refuses_is_refused_in_its_words(wanted):
+    for width in (256, 1200):
+        fields = {"n_embd": width, "n_head": 1, "n_layer": 1}
+        for r in (1000, 1001, 1024, 1025, 1200, 1201, 3600, 3601, 4800, 4801, 10**30):
+            model = build("gpt2", **fields)
+            config = {**CATALOGUE["gpt2"], **fields}
+            said = message(counting.count, config, r, wanted)
+            assert said == message(counting.count, model, r, wanted)
+            assert said == message(add_lora, model, LoraConfig(target_modules=wanted, r=r))
+    assert re.fullmatch(r"r must be at most \d+ for transformer\.h\.0\..*, got 10+", said)
+    assert counting.count("roberta-base", 1024, ["query"], "vera").trainable == 12 * (768 + 1024)
 
 
 @pytest.mark.parametrize("method", ["lora-fa", "vera"])
