@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lora_edu import adapt, assets, checkpoint
-from lora_edu.files import printable, read_config
+from lora_edu.files import one_line, printable, read_config
 from lora_edu.layers import dense_weight
 
 SHIPPED = Path(__file__).parent / "course" / "records" / "adapters"
@@ -274,8 +274,8 @@ class Conversation:
         if not name or not path.is_dir():
             known = ", ".join(self.known)
             raise ValueError(f"no adapter is called {name!r}; there are {known}, or a folder")
-        self.voice, self.name = adapter(self.model, path), name
         short = path.resolve().name
+        self.voice, self.name = adapter(self.model, path), name
         self.known[name if self.known.get(short, path) != path else short] = path
 
     def command(self, line: str) -> str:
@@ -288,7 +288,10 @@ class Conversation:
         if name == "/help":
             return HELP.format(names=", ".join(self.known))
         if name == "/adapter" and rest:
-            self.take(rest)
+            try:
+                self.take(rest)
+            except OSError as error:  # one of the terminal would end the conversation
+                raise ValueError(error) from None
         elif name == "/scale" and rest:
             self.scale = _scale(rest)
         elif name == "/off":
@@ -366,7 +369,7 @@ def talk(conversation: Conversation) -> int:
         except EOFError:
             return code
         except ValueError as error:
-            print(printable(error), file=sys.stderr)
+            print(one_line(error), file=sys.stderr)
             code = 0 if terminal else 1
         except KeyboardInterrupt:
             if not terminal:

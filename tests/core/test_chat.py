@@ -272,6 +272,46 @@ def test_a_wrong_command_costs_nothing_and_another_voice_reads_what_was_said(ada
     assert out[-2:] == ["(a new conversation)", "(speaks: the base itself)"]
 
 
+LONG = "x" * 10**6
+HOSTILE = [
+    f"/adapter {LONG[:5000]}", f"/adapter {LONG}", "/adapter a\0b", "/adapter file", "/adapter .",
+    "/adapter ill", f"/scale {LONG}", "/scale nan", "/scale inf", "/scale 1e999",
+    f"/scale {'9' * 5000}", f"/{LONG}", "//", "/quit now",
+]  # fmt: skip
+
+
+def test_whatever_a_command_is_given_is_one_line_and_the_talk_goes_on(
+    adapters, talk, tmp_path, monkeypatch
+):
+    read = chat.adapter
+
+    def adapter(model, path):
+        if path.name == "ill":
+            raise OSError(5, "Input/output error")
+        return read(model, path)
+
+    monkeypatch.setattr(chat, "adapter", adapter)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "ill").mkdir()
+    out, err = talk([*HOSTILE, "/scale 1"], "--adapter", adapters[0], code=1)
+    assert len(err) == len(HOSTILE)
+    assert max(map(len, err)) <= 500
+    assert out == [f"(speaks: {adapters[0]}, scale 1)"]
+
+
+def test_a_reader_that_has_left_ends_the_talk(talk, monkeypatch):
+    """Were it told like an error of a file, a model would answer on to nobody."""
+
+    def left(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
+    monkeypatch.setattr(chat, "_reply", left)
+    with pytest.raises(BrokenPipeError):
+        chat.talk(None)
+
+
 def test_what_the_model_says_does_not_steer_the_terminal(talk, monkeypatch):
     def red(self, question, write):
         write("\x1b[31mred\n")
