@@ -229,14 +229,12 @@ def _print_table(name: str, rows: Sequence[Any]) -> None:
 
 
 def _judge(given: str, as_json: bool) -> int:
-    """Judge the printouts in a text, or in a file of that name; 1 if one does not hold."""
+    """Judge each printout in a text, or in a file of that name, once; 1 if one does not hold."""
     from lora_edu.course import printouts
 
-    text = _text(given)
-    judged = [(printout, printouts.judge(printout)) for printout in printouts.read(text)]
-    unread = len(re.findall(r"(?<!non-)\btrainable param", text.lower())) - len(judged)
-    if unread > 0:
-        _complain([f"not read: {unread} of the places that say 'trainable param'"])
+    read, refused = printouts.read(_text(given))
+    judged = [(printout, printouts.judge(printout)) for printout in dict.fromkeys(read)]
+    _complain([f"not read: {why}" for why in refused])
     if as_json:
         found = []
         for printout, judgement in judged:
@@ -246,8 +244,7 @@ def _judge(given: str, as_json: bool) -> int:
     else:
         for printout, judgement in judged:
             _print_judgement(printout, judgement)
-    held = all(judgement.verdict == printouts.HOLDS for _, judgement in judged)
-    return 0 if held and unread <= 0 else 1
+    return 1 if refused or any(found.verdict != printouts.HOLDS for _, found in judged) else 0
 
 
 def _print_judgement(printout: Any, judgement: Any) -> None:
@@ -264,12 +261,10 @@ def _print_judgement(printout: Any, judgement: Any) -> None:
 
 
 def _text(given: str) -> str:
-    """Return the text of a file, or what was given, if that holds a printout and not a name."""
+    """Return the text of a file, or what was given, if that is the name of none."""
     if given == "-":
         return sys.stdin.read()
     if not os.path.exists(given):  # nor is what is too long for a name
-        if "param" not in given.lower():
-            raise ValueError(f"{given!r} is no file, and no printout of parameters")
         return given
     content = Path(given).read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"

@@ -18,42 +18,49 @@ from lora_edu.course.ledger import printed_value, verdict
 HOLDS, FAILS, OPEN = "holds", "DOES NOT HOLD", "NOT EXPLAINED"
 
 
-def _number(name: str) -> str:
-    # Bounded, and begun at its first digit only: a long log must not take for ever.
-    return rf"(?<![\d,._])(?P<{name}>[0-9][0-9,_]{{0,23}}(?:\.[0-9]{{1,9}})?(?: ?[KMB]\b)?)"
-
-
-SHARE = r"(?P<share>[0-9]{0,3}\.?[0-9]{1,20}(?:e-?[0-9]{1,2})?)"
-FORMS = {
-    "PEFT": rf"trainable params:\s{{0,3}}{_number('trainable')}\s{{0,3}}(?:\|\|)?\s{{0,3}}"
-    rf"all params:\s{{0,3}}{_number('all')}"
-    rf"(?:\s{{0,3}}(?:\|\|)?\s{{0,3}}trainable%:\s{{0,3}}{SHARE})?",
-    "Unsloth": rf"Trainable parameters ?= ?{_number('trainable')} ?(?:of|/) ?{_number('all')}"
-    rf"(?: ?\({SHARE} ?%)?",
-    "MLX": rf"Trainable parameters: {SHARE} ?% ?\({_number('trainable')}/{_number('all')}\)",
-    "Trainer": rf"Number of trainable parameters ?= ?{_number('trainable')}",
-    "Lightning": rf"{_number('trainable')}\s{{1,9}}Trainable params\s{{1,9}}[0-9.,]{{1,20}} ?[KMB]?"
-    rf"\s{{1,9}}Non-trainable params\s{{1,9}}{_number('all')}\s{{1,9}}Total params",
-    "torchinfo": rf"Total params: {_number('all')}\s{{1,9}}"
-    rf"Trainable params: {_number('trainable')}",
+PARAMS = r"[-_ ](?:model[-_ ])?param(?:eter)?s?(?: (?:in|of) (?:the )?model)?(?![a-z])"
+KINDS = {  # of figures, by the words beside them
+    "frozen": rf"(?:(?:no[nt]|un)[-_ \u2010-\u2015]{{0,2}}trainable|frozen){PARAMS}",
+    "trainable": rf"trainable(?:[-_ ]lora)?{PARAMS}|num\. trained|(?<=[KMB] )trainable(?= \[)",
+    "all": rf"(?:all|total|num(?:\.|ber of)(?: total| shared)?){PARAMS}|(?<=M )params(?= \()",
+    "optimizer": rf"optimizer{PARAMS}",
+    "share": r"trainable ?%|(?<=\|\| )trainable(?=\s?[:=])",
 }
+# What may be meant as a number, and what is one. Bounded, because a log may be long.
+MARK = r"(?:[\w.,'’+%-]|\s{1,3}(?=[,.'’_]?\d))"
+WRITTEN = rf"\d{MARK}{{0,60}}(?!{MARK})(?:\s[KMB]\b)?(?!\s(?:[KMBG]|thou))"
+COUNT = (  # one point before three digits could be a decimal one
+    r"(?!\d+\.\d{3}(?:\.00?)?$)(0|[1-9]\d*|[1-9]\d{0,2}(?=([.,_'’ \xa0\u2009\u202f]))(?:\2\d{3})+)"
+    r"(?:\.00?|(\.\d{1,9})?\s?([KMB]))?"
+)
+SHARE = r"\d{0,3}\.?\d{1,20}(?:e-?\d{1,2})?"
+FIGURE = (  # the number stands after the words or, if there is no sign, before them
+    rf"(?i)(?:(?<![^\s(|])(?<!\d\s)(?P<before>{WRITTEN})\s{{1,9}})?"
+    rf"(?<![a-z])(?:{'|'.join(f'(?P<{kind}>{words})' for kind, words in KINDS.items())})"
+    r"(?P<sign>[\s\"'`*)]{0,9}[:=|])?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
+    rf"(?:(?P<of_base>{SHARE}) ?%[a-z ]{{0,12}}\( ?)?(?P<after>{WRITTEN})"
+    rf"(?: ?(?:of|/) ?(?P<whole>{WRITTEN}))?(?: ?[(\[](?P<percent>{SHARE}) ?%)?)?"
+)
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 USUAL = (  # what people adapt, by the last parts of names
     {"q_proj", "v_proj"}, {"query", "value"}, {"q", "v"}, {"query_proj", "value_proj"}, {"c_attn"},
     {"query_key_value"}, {"qkv_proj"}, ATTENTION, {"gate_proj", "up_proj", "down_proj"},
 )  # fmt: skip
-SAVED = (  # what is trained whole beside LoRA
-    (), ("classifier",), ("score",), ("qa_outputs",), ("lm_head",), ("embed_tokens", "lm_head"),
-)  # fmt: skip
+# What is trained whole beside LoRA.
+SAVED = (), ("classifier",), ("score",), ("qa_outputs",), ("lm_head",), ("embed_tokens", "lm_head")
 
 
 class Printout(NamedTuple):
-    """The figures of a printout, as they stand there; None where there is none."""
+    """The figures of a printout, as 4,194,304, 4194304 or 4.2M; None where there is none.
 
-    tool: str
+    ``of_base``: the share where it is MLX's, whose ``all`` counts no adapter.
+    """
+
     trainable: str
     all: str | None = None
     share: str | None = None
+    frozen: str | None = None
+    of_base: str | None = None
 
 
 class Way(NamedTuple):
@@ -76,9 +83,8 @@ class Way(NamedTuple):
         method = {"lora": "LoRA", "dora": "DoRA"}[self.method]
         saved = f", {', '.join(self.modules_to_save)} trained" if self.modules_to_save else ""
         where = "" if self.layers is None else f" in {self.layers} layers"
-        return (
-            f"{self.model}: {method} r = {self.r} on {', '.join(self.target_modules)}{where}{saved}"
-        )
+        names = ", ".join(self.target_modules)
+        return f"{self.model}: {method} r = {self.r} on {names}{where}{saved}"
 
 
 class Judgement(NamedTuple):
@@ -95,21 +101,71 @@ class Judgement(NamedTuple):
     models: list[str]
 
 
-def read(text: str) -> list[Printout]:
-    """Return the printouts in a text, in its order; a ValueError if there is none."""
-    text = re.sub(r"\x1b\[[0-9;]{0,9}m", "", text)  # colours
-    found = {}  # by where they begin
-    for tool, form in FORMS.items():
-        for match in re.finditer(form, text, re.IGNORECASE):
-            printed = {name: text for name, text in match.groupdict().items() if text}
-            numbers = {name: re.sub(r"[ _]", "", text).upper() for name, text in printed.items()}
-            found[match.start()] = Printout(tool, **numbers)
+def read(text: str) -> tuple[list[Printout], list[str]]:
+    """Return the printouts in a text, in its order, and which lines are wrong, and why.
+
+    One printout is a line, or lines one after the other, until a kind of figure comes again. A
+    ValueError if there is none.
+    """
+    groups, wrong = [dict[str, str]()], list[str]()
+    for number, line in enumerate(re.sub(r"\x1b\[[0-9;]{0,20}m", "", text).splitlines(), 1):
+        try:
+            figures = list(_figures(line))
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}")
+            continue
+        other = not figures and re.search(r"\w", line)
+        if groups[-1] and (other or groups[-1].keys() & dict(figures)):
+            groups.append({})
+        for kind, figure in figures:
+            if kind in groups[-1]:
+                groups.append({})
+            groups[-1][kind] = figure
+    found = [_printout(group) for group in groups if "trainable" in group]
     if not found:
-        raise ValueError(
-            "there is no printout such as 'trainable params: 4,194,304 || all params: "
-            f"6,742,609,920'; known are those of {', '.join(FORMS)}"
+        none = (
+            f"there is no printout such as 'trainable params: 7 || all params: 9' in {text[:40]!r}"
         )
-    return [found[start] for start in sorted(found)]
+        raise ValueError(wrong[0] if wrong else none)
+    return found, wrong
+
+
+def _figures(line: str) -> Iterator[tuple[str, str]]:
+    """Yield the figures of a line by their kinds; a ValueError if one is no number."""
+    for found in re.finditer(FIGURE, line):
+        kind = next(kind for kind in KINDS if found[kind])
+        number = found["after"] or (None if found["sign"] else found["before"])
+        if kind == "trainable" and found["sign"] and not number:
+            raise ValueError(f"no number stands after {found[kind]!r}")
+        if number and (kind == "share" or not number.endswith("%")):
+            yield kind, _figure(kind, number)
+            for other, name in (("all", "whole"), ("share", "percent"), ("of_base", "of_base")):
+                if found[name]:
+                    yield other, _figure(other, found[name])
+
+
+def _figure(kind: str, written: str) -> str:
+    """Return a number as a Printout has it; a ValueError if it is none, or ambiguous."""
+    written = written.rstrip(".,'’_%-")
+    share = kind in ("share", "of_base")
+    match = re.fullmatch(SHARE if share else COUNT, written, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise ValueError(
+            f"{written!r} must be like 4,194,304, 4194304 or 4.2 M; a share, like 0.06"
+        )
+    if share:
+        return written
+    whole, _, decimals, unit = match.groups("")
+    return re.sub(r"\D", ",", whole) + decimals + unit.upper()
+
+
+def _printout(figures: dict[str, str]) -> Printout:
+    """Return figures by kind as a printout; without ``all``, that is the sum of the others."""
+    parts = [figures["trainable"], figures.get("frozen", "")]
+    replaced = figures.pop("optimizer", None) or "all" not in figures  # Keras adds it to the total
+    if replaced and all(part[-1:].isdigit() for part in parts):
+        figures["all"] = f"{sum(int(printed_value(part)) for part in parts):,}"
+    return Printout(**figures)
 
 
 def judge(printout: Printout) -> Judgement:
@@ -123,20 +179,21 @@ def judge(printout: Printout) -> Judgement:
         return Judgement(FAILS, ["more is trainable than there is"], [], [])
     rest = everything - trainable
     alone = [name for name in every if _gives(printout.all, _bases(name)[0])]
-    wrong = _wrong_share(printout.trainable, printout.all, printout.share)
+    wrong = _wrong_share(printout.trainable, printout.all, printout.share or printout.of_base)
+    parts = (printout.trainable, printout.all, printout.frozen or "")
+    if all(part[-1:].isdigit() for part in parts) and printed_value(parts[2]) != rest:
+        wrong.append(f"all - trainable must be what does not train, {parts[2]}")
     if trainable == everything:
         left, models = "everything trains", alone
-    elif printout.tool == "MLX":
+    elif printout.of_base:
         left, models = "all (MLX counts no adapter)", alone
     else:
-        left = f"all - trainable = {int(rest):,}"
-        models = [  # a base in 4 bits counts as it is stored
-            name for name in every
-            if any(_gives(printout.all, base + trainable) for base in _bases(name))
-        ]  # fmt: skip
+        left = f"all - trainable = {int(rest):,}"  # of a base in 4 bits as it is stored
+        models = [n for n in every if any(_gives(printout.all, b + trainable) for b in _bases(n))]
         if alone and not models:
             wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
-    ways = _ways(models or every, printout, any_set=bool(models))
+    any_set = bool(models) and printout.trainable[-1].isdigit()  # rounded: too many
+    ways = _ways(models or every, printout, any_set)
     usual = [way for way in ways if way.usual]
     findings = list(wrong)
     if models:
@@ -148,10 +205,8 @@ def judge(printout: Printout) -> Judgement:
     elif not wrong:
         off = {name: int(_bases(name)[0] - rest) for name in every}
         nearest = min(off, key=lambda name: abs(off[name]) / _bases(name)[0])
-        more = f"{abs(off[nearest]):,} {'more' if off[nearest] > 0 else 'fewer'}"
-        findings.append(
-            f"{left}: the base of no model of the catalogue; the nearest, {nearest}, has {more}"
-        )
+        near = f"{nearest}, has {abs(off[nearest]):,} {'more' if off[nearest] > 0 else 'fewer'}"
+        findings.append(f"{left}: the base of no model of the catalogue; the nearest, {near}")
     known = HOLDS if models and usual else OPEN
     return Judgement(FAILS if wrong else known, findings, ways, models)
 
@@ -159,10 +214,8 @@ def judge(printout: Printout) -> Judgement:
 def _ends(printed: str) -> tuple[Fraction, Fraction]:
     """Return the least and the largest number that a printed one can stand for."""
     value = printed_value(printed)
-    if printed[-1] not in "KMB":
-        return value, value
-    digits = len(printed[:-1].partition(".")[2])
-    half = printed_value(f"1{printed[-1]}") / 10**digits / 2
+    digits = len(printed.rstrip("KMB").partition(".")[2])
+    half = 0 if printed[-1].isdigit() else printed_value(f"1{printed[-1]}") / 10**digits / 2
     return value - half, value + half
 
 
@@ -243,7 +296,7 @@ def _adapters(
     trained = sum(sides[last].whole for last in saved)
     names = [last for last in sides if last not in saved]
     # MLX may adapt some of the last layers; None is all of them.
-    some = [n for n in (16, 8, 4) if n < blocks and printout.tool == "MLX"]
+    some = [n for n in (16, 8, 4) if n < blocks and printout.of_base]
     for size in range(1, len(names) + 1):
         for chosen in itertools.combinations(names, size):
             usual = set(chosen) in usual_sets
