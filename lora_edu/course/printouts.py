@@ -135,7 +135,7 @@ def _figures(line: str) -> Iterator[tuple[str, str]]:
     for found in re.finditer(FIGURE, line):
         kind = next(kind for kind in KINDS if found[kind])
         number = found["after"] or (None if found["sign"] else found["before"])
-        if kind == "trainable" and found["sign"] and not number:
+        if found["sign"] and not number and found[kind].lower().startswith("trainable "):
             raise ValueError(f"no number stands after {found[kind]!r}")
         if number and (kind == "share" or not number.endswith("%")):
             yield kind, _figure(kind, number)
@@ -182,7 +182,7 @@ def judge(printout: Printout) -> Judgement:
     wrong = _wrong_share(printout.trainable, printout.all, printout.share or printout.of_base)
     parts = (printout.trainable, printout.all, printout.frozen or "")
     if all(part[-1:].isdigit() for part in parts) and printed_value(parts[2]) != rest:
-        wrong.append(f"all - trainable must be what does not train, {parts[2]}")
+        wrong.append(f"non-trainable must be {int(rest):,}, and {parts[2]} is printed")
     if trainable == everything:
         left, models = "everything trains", alone
     elif printout.of_base:
