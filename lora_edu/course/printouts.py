@@ -18,11 +18,11 @@ from lora_edu.course.ledger import printed_value, verdict
 HOLDS, FAILS, OPEN = "holds", "DOES NOT HOLD", "NOT EXPLAINED"
 
 
-PARAMS = r"[-_ ](?:model[-_ ])?param(?:eter)?s?(?: (?:in|of) (?:the )?model)?(?![a-z])"
+PARAMS = r"[-_ ](?:model[-_ ])?param(?:eter)?s?(?: (?:in|of) (?:the )?model)?"
 KINDS = {  # of figures, by the words beside them
     "frozen": rf"(?:(?:no[nt]|un)[-_ \u2010-\u2015]{{0,2}}trainable|frozen){PARAMS}",
     "trainable": rf"trainable(?:[-_ ]lora)?{PARAMS}|num\. trained|(?<=[KMB] )trainable(?= \[)",
-    "all": rf"(?:all|total|num(?:\.|ber of)(?: total| shared)?){PARAMS}|(?<=M )params(?= \()",
+    "all": rf"(?:all|total|num\.(?: shared)?|number of){PARAMS}|(?<=M )params(?= \()",
     "optimizer": rf"optimizer{PARAMS}",
     "share": r"trainable ?%|(?<=\|\| )trainable(?=\s?[:=])",
 }
@@ -37,9 +37,9 @@ SHARE = r"\d{0,3}\.?\d{1,20}(?:e-?\d{1,2})?"
 FIGURE = (  # the number stands after the words or, if there is no sign, before them
     rf"(?i)(?:(?<![^\s(|])(?<!\d\s)(?P<before>{WRITTEN})\s{{1,9}})?"
     rf"(?<![a-z])(?:{'|'.join(f'(?P<{kind}>{words})' for kind, words in KINDS.items())})"
-    r"(?P<sign>[\s\"'`*)]{0,9}[:=|])?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
+    r"(?P<sign>\s{0,9}[:=|])?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
     rf"(?:(?P<of_base>{SHARE}) ?%[a-z ]{{0,12}}\( ?)?(?P<after>{WRITTEN})"
-    rf"(?: ?(?:of|/) ?(?P<whole>{WRITTEN}))?(?: ?[(\[](?P<percent>{SHARE}) ?%)?)?"
+    rf"(?: ?(?:of|/) ?(?P<whole>{WRITTEN}))?(?: ?\((?P<percent>{SHARE}) ?%)?)?"
 )
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 USUAL = (  # what people adapt, by the last parts of names

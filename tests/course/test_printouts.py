@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lora_edu import counting
@@ -45,6 +45,10 @@ REAL = {  # a printout, and what must be among the usual ways
         "gpt2: all of its parameters",
     "Trainable params: 294 K       \nNon-trainable params: 124 M   \nTotal params: 124 M":
         "gpt2: LoRA r = 8 on c_attn",
+    "Trainable lora params: ≈0.295M || All params: ~124.7M || trainable = 0.24%":
+        "gpt2: LoRA r = 8 on c_attn",
+    "trainable params: 294912.0 || all params: 124734720.00 || trainable: 0.23643":
+        "gpt2: LoRA r = 8 on c_attn",
     "* Total Number of Trainable Parameters: 294.9k\n* Total Number of Parameters: 124.7M\n"
     "* Trainable Parameters represent 0.2364% of the total size.": "gpt2: LoRA r = 8 on c_attn",
 }  # fmt: skip
@@ -70,6 +74,8 @@ TOOLS = {
     " Non-trainable params: {f} (25.10 GB)\n Optimizer params: 8,388,610 (32.00 MB)",
     "LitGPT": "Number of trainable parameters: {t}\nNumber of non-trainable parameters: {f}",
     "fairseq": "| INFO | fairseq_cli.train | num. model params: {a} (num. trained: {t})",
+    "fairseq, sparse": "| INFO | num. shared model params: {a} (num. trained: {t})",
+    "a script": "Number of parameters: {a}\nNumber of trainable parameters: {t}",
     "PaddleNLP": "Frozen parameters: {f} || Trainable parameters:{t} || Total parameters:{a}|| "
     "Trainable:{s:.2f}%",
     "JSON": '[1, {{"trainable_params": {t}, "all_params": {a}, "trainable%": {s}}}]',
@@ -83,6 +89,7 @@ ALTERED = [
     (LLAMA.replace("920", "902"), printouts.OPEN, "the nearest, llama-2-7b, has 18 more"),
     (LLAMA.replace("9,920", "9,938"), printouts.OPEN, "the nearest, llama-2-7b, has 18 fewer"),
     ("trainable params: 4,194,305 || all params: 6,742,609,921", printouts.OPEN, "no usual way to"),
+    (f"{LLAMA} || trainable: 0.0632", printouts.FAILS, "the share must be 0.0622 %, and 0.0632"),
     (f"{LLAMA} || trainable%: 0.0632", printouts.FAILS, "the share must be 0.0622 %, and 0.0632"),
     ("Trainable parameters: 99% (1.704M/7241.732M)", printouts.FAILS, "the share must be 0.0235 %"),
     (
@@ -131,6 +138,10 @@ def test_an_altered_or_unknown_printout_does_not_hold_and_says_why(text, word, w
             "Trainable parameters: 0.484% (2.884M/596.050M)",
             "all (MLX counts no adapter): the base of qwen3-0.6b",
         ),
+        (
+            "P: 6742.6099M Params (4.1943M Trainable [0.0622%])",
+            "all - trainable = 6,738,415,600: the base of llama-2-7b",
+        ),
     ],
 )
 def test_the_base_that_is_left_is_named(text, finding):
@@ -175,6 +186,7 @@ SIGN = st.sampled_from(SIGNS)
 
 
 @given(st.sampled_from(list(TOOLS)), COUNTS, COUNTS, st.tuples(SIGN, SIGN, SIGN))
+@example("PEFT 0.3", 7, 10**13, ("", ".", ","))  # a share of 7e-11 %
 def test_a_number_in_any_grouping_is_read_from_whatever_tool(tool, trainable, frozen, signs):
     if not all(n >= 10**6 or n < 1000 for n in (trainable, trainable + frozen)):
         signs = (",", ",", ",")
@@ -222,13 +234,16 @@ REFUSED = [
         "４１",
         "12x",
     ),
-    *("004,194,304", "4,,194,,304", "4.194.30", "4,194,304e", "0,5", "00"),
+    *("004,194,304", "4,,194,,304", "4.194.30", "4.194.00", "4１", "4,194,304e", "0,5", "00"),
 ]
 NOTHING = ["-5", "nan", "", "{n}", "42 G", "42 million", "42 thousand", "1" * 99, "All params |"]
 ELSEWHERE = [
     "Non-trainable params: 5", "non trainable params: 5 || all params: 6", "frozen params: 7",
     "untrainable_params = 8", "trainable parameters: 0.58% of total", "hello", "", "|",
-    "we train fewer trainable parameters, by 5 times", "Params size (MB): 4",
+    "not trainable params: 5", "non‑trainable params: 5", "non–trainable params: 5",
+    "trainable parameterization: 5", "retrainable params: 5", "gpu4 Trainable params",
+    "x2 891 674  Trainable params", "we train fewer trainable parameters, by 5 times",
+    "Params size (MB): 4",
 ]  # fmt: skip
 
 
