@@ -89,6 +89,9 @@ ALTERED = [
     (LLAMA.replace("920", "902"), printouts.OPEN, "the nearest, llama-2-7b, has 18 more"),
     (LLAMA.replace("9,920", "9,938"), printouts.OPEN, "the nearest, llama-2-7b, has 18 fewer"),
     ("trainable params: 4,194,305 || all params: 6,742,609,921", printouts.OPEN, "no usual way to"),
+    ("trainable params: 5 || all params: 10 || trainable%: 55", printouts.FAILS, "must be 50.0000"),
+    ("Trainable parameters: 44% (1.0M/2.0M)", printouts.FAILS, "the share must be 50.0000 %"),
+    ("Trainable parameters: 33% (1M/2M)", printouts.OPEN, "the base of no model"),  # 0.5 to 1.5 M
     (f"{LLAMA} || trainable: 0.0632", printouts.FAILS, "the share must be 0.0622 %, and 0.0632"),
     (f"{LLAMA} || trainable%: 0.0632", printouts.FAILS, "the share must be 0.0622 %, and 0.0632"),
     ("Trainable parameters: 99% (1.704M/7241.732M)", printouts.FAILS, "the share must be 0.0235 %"),
@@ -158,11 +161,12 @@ def test_every_way_gives_the_count_and_what_people_do_comes_first():
         assert (counted.trainable, counted.all) == (9_175_040, 3_221_924_864)
 
 
-def test_of_a_trainable_count_alone_only_usual_ways_are_told():
+def test_of_a_count_that_is_alone_or_rounded_only_usual_ways_are_told():
     judgement = judged("Number of trainable parameters = 294,912")
     assert (judgement.verdict, judgement.findings) == (printouts.HOLDS, [])
-    assert judgement.ways
-    assert all(way.usual for way in judgement.ways)
+    for ways in (judgement.ways, judged("trainable params: 0.3M || all params: 124.7M").ways):
+        assert ways
+        assert all(way.usual for way in ways)
     assert judged("Number of trainable parameters = 294,913").verdict == printouts.OPEN
 
 
