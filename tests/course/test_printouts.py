@@ -56,6 +56,10 @@ REAL = {  # a printout, and what must be among the usual ways
 TOOLS = {
     "PEFT": "trainable params: {t} || all params: {a} || trainable%: {s:.4f}",
     "PEFT 0.3": "trainable params: {t} || all params: {a} || trainable%: {s}",
+    "Axolotl": "[2024-05-01 12:00:00,123] [INFO] [axolotl.load_model:1079] [PID:7] [RANK:0] "
+    "trainable params: {t} || all params: {a} || trainable%: {s}",
+    "LLaMA-Factory": "[INFO|2024-12-01 10:00:00] llamafactory.model.loader:143 >> "
+    "trainable params: {t} || all params: {a} || trainable%: {s:.4f}",
     "QLoRA": "trainable params: {t} || all params: {a} || trainable: {s}",
     "reversed": "all params: {a} || trainable params: {t} || trainable%: {s:.7f}",
     "after its base": "Total parameters: {f}\ntrainable params: {t} || all params: {a}",
