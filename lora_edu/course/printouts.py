@@ -26,15 +26,18 @@ KINDS = {  # of figures, by the words beside them
     "optimizer": rf"optimizer{PARAMS}",
     "share": r"trainable ?%|(?<=\|\| )trainable(?=\s?[:=])",
 }
-# What may be meant as a number, and what is one. Bounded, because a log may be long.
+# What may be meant as a number (all of 4 194 30, so that it is not read as 4 194), and what is one.
+# Bounded, because a log may be long.
 MARK = r"(?:[\w.,'’+%-]|\s{1,3}(?=[,.'’_]?\d))"
 WRITTEN = rf"\d{MARK}{{0,60}}(?!{MARK})(?:\s[KMB]\b)?(?!\s(?:[KMBG]|thou))"
-COUNT = (  # one point before three digits could be a decimal one
+COUNT = (  # 4.194 is refused: 4,194, or 4.194 M?
     r"(?!\d+\.\d{3}(?:\.00?)?$)(0|[1-9]\d*|[1-9]\d{0,2}(?=([.,_'’ \xa0\u2009\u202f]))(?:\2\d{3})+)"
     r"(?:\.00?|(\.\d{1,9})?\s?([KMB]))?"
 )
 SHARE = r"\d{0,3}\.?\d{1,20}(?:e-?\d{1,2})?"
-FIGURE = (  # the number stands after the words or, if there is no sign, before them
+# A number, words, a sign, a number. Without a sign the number before the words is meant, if there
+# is one: Lightning prints "4.2 M     Trainable params". MLX prints a share first: "0.5% (3M/596M)".
+FIGURE = (
     rf"(?i)(?:(?<![^\s(|])(?<!\d\s)(?P<before>{WRITTEN})\s{{1,9}})?"
     rf"(?<![a-z])(?:{'|'.join(f'(?P<{kind}>{words})' for kind, words in KINDS.items())})"
     r"(?P<sign>\s{0,9}[:=|])?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
@@ -123,9 +126,7 @@ def read(text: str) -> tuple[list[Printout], list[str]]:
             groups[-1][kind] = figure
     found = [_printout(group) for group in groups if "trainable" in group]
     if not found:
-        none = (
-            f"there is no printout such as 'trainable params: 7 || all params: 9' in {text[:40]!r}"
-        )
+        none = f"there is no printout like 'trainable params: 7 || all params: 9' in {text[:40]!r}"
         raise ValueError(wrong[0] if wrong else none)
     return found, wrong
 
@@ -150,9 +151,7 @@ def _figure(kind: str, written: str) -> str:
     share = kind in ("share", "of_base")
     match = re.fullmatch(SHARE if share else COUNT, written, re.IGNORECASE | re.ASCII)
     if match is None:
-        raise ValueError(
-            f"{written!r} must be like 4,194,304, 4194304 or 4.2 M; a share, like 0.06"
-        )
+        raise ValueError(f"{written!r} must be like 4,194,304, 4194304 or 4.2 M; a share like 0.06")
     if share:
         return written
     whole, _, decimals, unit = match.groups("")

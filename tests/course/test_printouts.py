@@ -261,8 +261,8 @@ ELSEWHERE = [
         *((f"trainable params: {n}", "line 1: .* must be like 4,194,304") for n in REFUSED),
         *((f"all params: {n} || trainable params: 5", "must be like 4,194,") for n in REFUSED),
         *((f"| Trainable params: {n}", "line 1: no number stands after 'Tra") for n in NOTHING),
-        *((text, "there is no printout such as") for text in ELSEWHERE),
-        (f"{LLAMA} || trainable%: 0,0622", "'0,0622' must be like .*; a share, like 0.06"),
+        *((text, "there is no printout like") for text in ELSEWHERE),
+        (f"{LLAMA} || trainable%: 0,0622", "'0,0622' must be like .*; a share like 0.06"),
     ],
 )
 def test_what_is_no_number_is_refused_in_a_line(text, why):
@@ -284,7 +284,7 @@ def test_several_are_read_in_their_order_and_a_long_log_in_seconds():
         "0.1% (" * 10**5, "\x1b[" * 10**5,
     ):  # fmt: skip
         start = time.process_time()
-        with pytest.raises(ValueError, match="there is no printout such as"):
+        with pytest.raises(ValueError, match="there is no printout like"):
             printouts.read(text)
         assert time.process_time() - start < 5
 
@@ -338,6 +338,6 @@ def test_what_looks_like_a_printout_and_is_none_is_not_passed_over(tmp_path, cap
     path.write_text(f"{LLAMA}\n{unread}", encoding="utf-8")
     assert main(["ledger", "--check", str(path)]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "not read: line 2: '0,0622' must be like 4,194,304, 4194304 or 4.2 M; a share, like 0.06",
+        "not read: line 2: '0,0622' must be like 4,194,304, 4194304 or 4.2 M; a share like 0.06",
         "not read: line 3: no number stands after 'Trainable params'",
     ]
