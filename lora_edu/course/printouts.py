@@ -31,7 +31,8 @@ KINDS = {  # of figures, by the words beside them
 MARK = r"(?:[\w.,'’+%-]|\s{1,3}(?=[,.'’_]?\d))"
 WRITTEN = rf"\d{MARK}{{0,60}}(?!{MARK})(?:\s[KMB]\b)?(?!\s(?:[KMBG]|thou))"
 COUNT = (  # 4.194 is refused: 4,194, or 4.194 M?
-    r"(?!\d+\.\d{3}(?:\.00?)?$)(0|[1-9]\d*|[1-9]\d{0,2}(?=([.,_'’ \xa0\u2009\u202f]))(?:\2\d{3})+)"
+    r"(?!\d+\.\d{3}$|\d+(?:\.\d{3})+\.(?:\d\d?|\d{4,})\D*$)"
+    r"(0|[1-9]\d*|[1-9]\d{0,2}(?=([.,_'’ \xa0\u2009\u202f]))(?:\2\d{3})+)"
     r"(?:\.00?|(\.\d{1,9})?\s?([KMB]))?"
 )
 SHARE = r"\d{0,3}\.?\d{1,20}(?:e-?\d{1,2})?"
@@ -191,8 +192,8 @@ def judge(printout: Printout) -> Judgement:
         models = [n for n in every if any(_gives(printout.all, b + trainable) for b in _bases(n))]
         if alone and not models:
             wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
-    any_set = bool(models) and printout.trainable[-1].isdigit()  # rounded: too many
-    ways = _ways(models or every, printout, any_set)
+    # To a rounded count too many other sets of layers would lead.
+    ways = _ways(models or every, printout, bool(models) and printout.trainable[-1].isdigit())
     usual = [way for way in ways if way.usual]
     findings = list(wrong)
     if models:
