@@ -175,10 +175,12 @@ def _how(max_tokens: int, temperature: float) -> dict[str, Any]:
 def adapter(model: nn.Module, directory: str | Path) -> Adapter:
     """Read an adapter in PEFT's format for ``model``, which stays as it is.
 
-    A ValueError if it does not fit the model, is not finite, or is more than LoRA on linear layers.
+    A ValueError if it does not fit the model, is not finite, or is more than LoRA on linear layers,
+    as DoRA and PiSSA are.
     """
-    if checkpoint.read_adapter(directory)[0].modules_to_save:
-        raise ValueError(f"{directory}: modules_to_save must be empty for a chat")
+    config = checkpoint.read_adapter(directory)[0]
+    if config.modules_to_save or config.use_dora or config.init_lora_weights is not True:
+        raise ValueError(f"{directory}: modules_to_save must be empty for a chat; no DoRA or PiSSA")
     found = {}
     try:
         for name, layer in adapt.lora_layers(checkpoint.load_adapter(model, directory)).items():

@@ -422,12 +422,17 @@ def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, refused):
     (tmp_path / "empty").mkdir()
     endless = resaved(adapters[0], tmp_path / "endless", lambda _, tensor: tensor * torch.nan)
     headed = made(folder, tmp_path / "head", 0, 2, modules_to_save=["model.norm"])
+    dora = made(folder, tmp_path / "dora", 0, 2, use_dora=True)
+    pissa = made(folder, tmp_path / "pissa", 0, 2, init_lora_weights="pissa")
     for options, message in (
         ([tmp_path / "none"], "model must be a folder with a config.json and weights"),
         ([llama(tmp_path / "bare", template=None)], "its tokenizer has no chat_template"),
         ([resaved(folder, tmp_path / "b", without_a_layer)], "has no weights for model.layers.2."),
         ([folder, "--adapter", tmp_path / "empty"], "adapter_config.json"),
-        ([folder, "--adapter", headed], "modules_to_save must be empty"),
+        *[
+            ([folder, "--adapter", other], "modules_to_save must be empty for a chat; no DoRA or P")
+            for other in (headed, dora, pissa)
+        ],
         ([folder, "--adapter", endless], "must be finite, got NaN"),
     ):
         assert message in refused("chat", *options)
