@@ -209,11 +209,7 @@ def _merge(model: nn.Module) -> None:
 
 def check_merge(model: nn.Module) -> None:
     """Raise a ValueError if a LoRA layer shares its weight: merging would change others too."""
-    own = [p for m in model.modules() for p in m._parameters.values() if p is not None]
-    held = Counter(p.data_ptr() or id(p) for p in own)  # tied by .data, too; 0: no memory
-    for name, layer in lora_layers(model).items():
-        if held[layers.dense_weight(layer.base).data_ptr() or id(layer.base.weight)] > 1:
-            raise ValueError(f"{name} shares its weight, so merging changes others: clone it first")
+    layers.check_untied(model, "merging")
 
 
 def unmerge(model: nn.Module) -> None:

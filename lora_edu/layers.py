@@ -6,6 +6,7 @@ Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; the start follows lorali
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -101,7 +102,9 @@ class LoRALinear(nn.Module):
         """W0 + ΔW, (out_features, in_features), computed at each use.
 
         It is for code that does not call the layer: nn.TransformerEncoderLayer passes the weight to
-        one kernel for the whole block, and T5 asks for its dtype.
+        one kernel for the whole block, Mamba multiplies by that of dt_proj, and T5 asks for its
+        dtype. (PEFT shows W0 there. So what it trains of a dt_proj stays zero, and what is trained
+        here counts in PEFT only after its ``merge_and_unload``.)
         """
         weight = dense_weight(self.base)
         return weight if self.merged else (weight + self.delta_weight()).to(weight.dtype)
@@ -253,6 +256,15 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     if not found:
         raise ValueError("model must have LoRA layers: call add_lora(model, config) first")
     return found
+
+
+def check_untied(model: nn.Module, what: str) -> None:
+    """Raise a ValueError if a LoRA layer shares its weight: ``what`` would change others too."""
+    own = [p for m in model.modules() for p in m._parameters.values() if p is not None]
+    held = Counter(p.data_ptr() or id(p) for p in own)  # tied by .data, too; 0: no memory
+    for name, layer in lora_layers(model).items():
+        if held[dense_weight(layer.base).data_ptr() or id(layer.base.weight)] > 1:
+            raise ValueError(f"{name} shares its weight, so {what} changes others: clone it first")
 
 
 @contextlib.contextmanager

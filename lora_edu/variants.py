@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from lora_edu import layers
 from lora_edu.files import uninterrupted
 from lora_edu.layers import LoRALinear, all_or_nothing, check_base, dense_weight, lora_layers
 
@@ -44,10 +45,12 @@ def init_pissa(model: nn.Module) -> None:
 
     The outputs stay; what trains is W0's strongest part, and what is frozen is the rest of it. So
     the base weight is not W0 any more: who loads such an adapter (PEFT does) has to split W0 again.
-    A ValueError, and no change, if r > min(d, k), or if a weight is made anew (pruned, say).
+    A ValueError, and no change, if r > min(d, k), if a weight is made anew (pruned, say), or if it
+    is tied to another place. (There PEFT splits the weight of both: outputs change at the start.)
     Source: Meng et al. 2024 (arXiv:2404.02948), section 3; PEFT's ``init_lora_weights="pissa"``.
     """
     starts = []
+    layers.check_untied(model, "PiSSA")
     for name, layer in lora_layers(model).items():
         if layer.r > (least := min(layer.out_features, layer.in_features)):
             raise ValueError(f"r must be at most {least} for PiSSA of {name}, got {layer.r}")

@@ -100,6 +100,30 @@ def test_pissa_starts_at_the_strongest_directions():
         assert relative(layer.base.weight, torch.from_numpy(W0) - B @ A) < 1e-5
 
 
+def test_a_weight_in_two_places_is_not_split():
+    """PEFT splits it in both of them, so that the outputs are others from the start."""
+
+    def tied(clone=False):
+        model = nn.Sequential(nn.Embedding(8, 6), nn.Linear(6, 8, bias=False))
+        torch.manual_seed(0)
+        nn.init.normal_(model[0].weight)
+        model[1].weight = nn.Parameter(model[0].weight.clone()) if clone else model[0].weight
+        return model
+
+    fields, tokens = {"target_modules": ["1"], "r": 3} | PISSA, torch.arange(8)
+    other = peft.get_peft_model(tied(), peft.LoraConfig(**fields))
+    assert relative(other(tokens), tied()(tokens)) > 0.1
+    model = tied()
+    before = seen.of_model(model)
+    message = "ValueError: 1 shares its weight, so PiSSA changes others: clone it first"
+    assert error_of(add_lora, model, LoraConfig(**fields)) == message
+    assert seen.of_model(model) == before
+    other = peft.get_peft_model(tied(clone=True), peft.LoraConfig(**fields))
+    model = add_lora(tied(clone=True), LoraConfig(**fields))
+    for outputs in (other(tokens), model(tokens)):
+        assert relative(outputs, tied()(tokens)) < 1e-5
+
+
 def test_a_model_made_pissa_by_hand_is_saved_as_such(tmp_path):
     model = ours()
     init_pissa(model)
