@@ -4,14 +4,16 @@ Names, and the rules by which they match, are those of PEFT: one configuration m
 adapter in both.
 """
 
+import contextlib
 import copy
 import difflib
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property
+from math import prod
 from typing import Any, TypeAlias
 
 import regex  # unlike re, it has a timeout
@@ -24,9 +26,14 @@ from lora_edu.layers import LoRALinear, all_or_nothing, lora_layers
 
 # The layers whose adapters PEFT's files can hold.
 AdapterLayer: TypeAlias = LoRALinear | variants.DoRALinear
-# Seconds for all regular expressions together: one from a file may be written to take for ever.
-PATIENCE = 2.0
-_compiled = lru_cache(10_000)(regex.compile)  # its own cache is too small for a pattern a layer
+# A regular expression may stand in a file of somebody else's, written to take all time and memory.
+# So it is of letters, groups, sets and repeats, without recursion; all of them are short, also with
+# what {n} repeats written out; and to match them there are so many seconds of the processor.
+GRAMMAR = re.compile(
+    r"(\(\?i\))?([^][\\(){}]|\\(\W|[ABDSWZbdsw])|\[([^][\\]|\\(\W|[DSWdsw]))+\]"
+    r"|\((\?([:=!]|<[=!])|(?![?*]))|\)|\{\d+(,\d*)?\})*"
+)
+SIGNS, TOGETHER, PATTERNS, NAMES, PATIENCE = 1_000, 100_000, 2_000, 10_000, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +43,19 @@ class LoraConfig:
     ``target_modules``: a list of names, where a module matches if its name is one, or ends in a dot
     and one; or a regular expression that a whole name must match; or ``"all-linear"``: every linear
     layer but ``modules_to_save`` and the output head (what ``get_output_embeddings`` returns).
+    ``exclude_modules``: what gets none, by names that match in the same way, or an expression.
     ``layers_to_transform``, for a list of names: of what ends in one, only the layers with these
     numbers. ``rank_pattern``, ``alpha_pattern``: regular expression → another r or lora_alpha, for
     modules whose name, or an end of it after a dot, matches; the first match counts.
     ``modules_to_save``: modules whose names end so are trained as a whole and saved with the
     adapter, a new head for instance; what they share with others becomes their own.
+    An expression has letters, groups, sets and repeats, at most 1,000 signs in all.
     ``use_dora`` and ``init_lora_weights="pissa"``: see :mod:`lora_edu.variants`. The other fields
     are as in :class:`~lora_edu.layers.LoRALinear`.
     """
 
     target_modules: Collection[str] | str
+    exclude_modules: Collection[str] | str | None = None
     r: int = 8
     lora_alpha: float = 8
     lora_dropout: float = 0.0
@@ -61,31 +71,38 @@ class LoraConfig:
         for name in ("use_rslora", "use_dora"):
             if not isinstance(given := getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, got {given!r}")
-        if (given := self.init_lora_weights) not in (True, "pissa"):
+        if (given := self.init_lora_weights) is not True and given != "pissa":
             raise ValueError(f'init_lora_weights must be True or "pissa", got {given!r}')
         self._check_patterns()
         if not isinstance(self.target_modules, str):
             self._sort("target_modules", str)
+        if self.exclude_modules and not isinstance(self.exclude_modules, str):
+            self._sort("exclude_modules", str)
         if self.modules_to_save:  # [] is none, as in PEFT
             self._sort("modules_to_save", str)
+        if self.layers_to_transform is not None and isinstance(self.target_modules, str):
+            raise ValueError("layers_to_transform needs a list of names as target_modules")
         if self.layers_to_transform not in (None, []):
             self._sort("layers_to_transform", int)
-            if isinstance(self.target_modules, str):
-                raise ValueError("layers_to_transform needs a list of names as target_modules")
+
+    @cached_property
+    def rules(self) -> list[list[Any]]:
+        """The entries of rank_pattern and of alpha_pattern."""
+        return [[*map(_rule, p, p.values())] for p in (self.rank_pattern, self.alpha_pattern)]
 
     def _check_patterns(self) -> None:
         """Check the regular expressions, and each r and lora_alpha."""
-        patterns = [self.target_modules] if isinstance(self.target_modules, str) else []
+        single = [p for p in (self.target_modules, self.exclude_modules) if isinstance(p, str)]
         for name in ("rank_pattern", "alpha_pattern"):
             given = getattr(self, name)
             if not isinstance(given, dict):  # another mapping could not be saved
                 raise TypeError(f"{name} must be a dict, got {given!r}")
-            patterns.extend(given)
-        for pattern in patterns:
-            try:
-                regex.compile("(?:" + pattern + ")")  # in the group in which it is used
-            except (regex.error, TypeError) as error:
-                raise ValueError(f"{pattern!r} must be a regular expression: {error}") from None
+        patterns = [*single, *self.rank_pattern, *self.alpha_pattern]
+        many, signs = len(patterns), sum(map(_written_out, patterns))
+        if many > PATTERNS or signs > TOGETHER:
+            got = f"got {many:,} of {signs:,} with repeats written out"
+            raise ValueError(f"patterns must be at most {PATTERNS:,} of {TOGETHER:,} signs, {got}")
+        _ = self.rules, *map(_compile, single)
         for r in (self.r, *self.rank_pattern.values()):
             layers.check_hyperparameters(r, self.lora_alpha, self.lora_dropout)
         for lora_alpha in self.alpha_pattern.values():
@@ -95,10 +112,10 @@ class LoraConfig:
         """Sort and deduplicate the entries of a list: their order means nothing."""
         given = getattr(self, field_name)
         entries = [given] if type(given) is int else given
-        listed = isinstance(entries, list | tuple | set | frozenset) and entries
-        if not listed or not all(type(entry) is kind for entry in entries):
-            what = "names" if kind is str else "numbers"
-            raise TypeError(f"{field_name} must be a list of {what}, got {given!r}")
+        listed = isinstance(entries, list | tuple | set | frozenset)
+        if not (listed and 0 < len(entries) <= NAMES and {*map(type, entries)} == {kind}):
+            what = f"{NAMES:,} {'names' if kind is str else 'numbers'}"
+            raise TypeError(f"{field_name} must be a list of 1 to {what}, got {given!r}")
         object.__setattr__(self, field_name, sorted(set(entries)))
 
 
@@ -113,7 +130,8 @@ def add_lora(
     linear layer, or one in several places, if r is above 1000 and above its sides, or if the
     tensors do not fit. After any error or interrupt the model is as it was.
     """
-    planned, saved = _plan(model, config, tensors)
+    planned, saved = _plan(model, config)
+    tensors = None if tensors is None else _fitting(model, planned, saved, tensors)
     with all_or_nothing(model):
         model.requires_grad_(False)
         for name, (base, r, lora_alpha) in planned.items():
@@ -133,16 +151,14 @@ def add_lora(
     return model
 
 
-def _plan(
-    model: nn.Module, config: LoraConfig, tensors: Mapping[str, Tensor] | None
-) -> tuple[dict[str, tuple[nn.Module, int, float]], Collection[str]]:
-    """Return base, r and lora_alpha of each layer by name, and the names of modules to save."""
+def _plan(model: nn.Module, config: LoraConfig) -> tuple[dict[str, Any], dict[str, nn.Module]]:
+    """Return base, r and lora_alpha of each layer by name, and the modules to save."""
     for name, module in model.named_modules():
         if isinstance(module, LoRALinear):
             raise ValueError(f"model must have no LoRA layers yet, but {name or 'it'} is one")
     if hasattr(model, "lora_config"):
         raise ValueError("model has an attribute lora_config of its own, where ours would go")
-    until = time.monotonic() + PATIENCE
+    until = time.thread_time() + PATIENCE
     targets, saved = _targets(model, config, until), _modules_to_save(model, config)
     places = Counter(id(m) for parent in model.modules() for m in parent._modules.values())
     planned = {}
@@ -155,16 +171,13 @@ def _plan(
             raise ValueError(f"target_modules: {error}") from None
         if places[id(base)] > 1:
             raise ValueError(f"{name} is one layer in {places[id(base)]} places: give each its own")
-        r = _first_match(config.rank_pattern, name, config.r, until)
+        r = _first_match(config.rules[0], name, config.r, until)
         # It may be above the sides of a small layer, as in PEFT; a typo must not fill the memory.
         d, k = layers.dense_weight(base).shape
         if r > (most := max(1000, d, k)):
             raise ValueError(f"r must be at most {most} for {name}, got {r}")
-        lora_alpha = _first_match(config.alpha_pattern, name, config.lora_alpha, until)
+        lora_alpha = _first_match(config.rules[1], name, config.lora_alpha, until)
         planned[name] = base, r, lora_alpha
-        if tensors is not None:  # before there is memory for an r that may stand in a file
-            own = f"{name}.lora_A.weight"
-            _fits(own, tensors.get(own), torch.empty(r, k, dtype=torch.float64, device="meta"))
     return planned, saved
 
 
@@ -283,28 +296,62 @@ def _fits(name: str, tensor: Tensor | None, own: Tensor | None) -> None:
         raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
+def _fitting(model: nn.Module, planned: Any, saved: Any, tensors: Any) -> dict[str, Tensor]:
+    """Return the tensors without the base's embeddings and head, which PEFT may save beside them.
+
+    A ValueError if these are not those of the model, or if others do not fit: before there is
+    memory for an r that may stand in a file.
+    """
+    own, base = {}, dict(model.named_parameters(remove_duplicate=False))
+    for name, (linear, r, _) in planned.items():
+        d, k = layers.dense_weight(linear).shape
+        own[f"{name}.lora_A.weight"] = torch.empty(r, k, dtype=torch.float64, device="meta")
+        own[f"{name}.lora_B.weight"] = torch.empty(d, r, dtype=torch.float64, device="meta")
+    for name, module in saved.items():
+        own |= module.state_dict(prefix=f"{name}.")
+    for name, tensor in own.items():
+        _fits(name, tensors.get(name), tensor)
+    left = dict(tensors)
+    for name in sorted(tensors.keys() - own.keys()):
+        plain = re.sub(r"\.(base_layer|original_module)\.", ".", name)
+        if plain in base:
+            held, tensor = base[plain].detach(), left.pop(name)
+            _fits(name, tensor, held)  # the same numbers, in the type of fewer digits:
+            if held.is_meta or not tensor.to(held).equal(held.to(tensor.dtype).to(held.dtype)):
+                raise ValueError(f"{name} must hold the numbers of the model itself, got others")
+    return left
+
+
 def _targets(model: nn.Module, config: LoraConfig, until: float) -> dict[str, nn.Module]:
     """Return the layers that get LoRA, by name."""
-    wanted, saved = config.target_modules, config.modules_to_save or []
+    wanted = config.target_modules
     named = dict(model.named_modules())
     del named[""]  # the model itself
-    for other in saved:  # what lies in a module to save trains as a whole
-        named = {n: m for n, m in named.items() if f".{other}." not in f".{n}."}
-    if wanted == "all-linear":
-        targets = {n: named[n] for n in counting.targets(model, wanted, saved) if n in named}
-    elif isinstance(wanted, str):
-        targets = {n: m for n, m in named.items() if _matches(f"(?:{wanted})", n, until)}
-    else:
-        ends = tuple(f".{name}" for name in wanted)
-        near = {n for n in named if n.endswith(ends) and _in_layers(n, config.layers_to_transform)}
-        targets = {n: m for n, m in named.items() if n in wanted or n in near}
+    # What lies in a module to save trains as a whole.
+    whole = tuple(f"{name}." for name in _chosen(named, config.modules_to_save or [], until))
+    excluded = _chosen(named, config.exclude_modules or [], until)
+    left = {n: m for n, m in named.items() if not (n in excluded or f"{n}.".startswith(whole))}
+    counting.check_converted(model, wanted)
+    linear = wanted == "all-linear"
+    found = counting.targets(model, wanted) if linear else _chosen(left, wanted, until)
+    found = {n for n in found if n in wanted or _in_layers(n, config.layers_to_transform)}
+    targets = {n: m for n, m in left.items() if n in found}
     if not targets:
-        names = {n.rpartition(".")[2] for n, m in named.items() if layers.is_linear(m)}
-        tried = [wanted] if isinstance(wanted, str) else wanted
+        names = {n.rpartition(".")[2] for n, m in left.items() if layers.is_linear(m)}
+        tried = [name[:100] for name in ([wanted] if isinstance(wanted, str) else [*wanted][:10])]
         similar = {near for name in tried for near in difflib.get_close_matches(name, names)}
         nearest = f"nearest names: {', '.join(sorted(similar or names)) or 'none'}"
         raise ValueError(f"target_modules must match a linear layer, got {wanted!r}; {nearest}")
     return targets
+
+
+def _chosen(names: Iterable[str], wanted: Collection[str] | str, until: float) -> set[str]:
+    """Return the names that a regular expression matches, or that are or end in one of a list."""
+    if isinstance(wanted, str):
+        pattern = _compile(wanted)
+        return {name for name in names if _matches(pattern, name, until)}
+    ends = tuple(f".{name}" for name in wanted)
+    return {name for name in names if f".{name}".endswith(ends)}
 
 
 def _in_layers(name: str, numbers: Collection[int] | None) -> bool:
@@ -322,19 +369,42 @@ def _modules_to_save(model: nn.Module, config: LoraConfig | None) -> dict[str, n
     return modules
 
 
-def _matches(pattern: str, name: str, until: float) -> bool:
-    """Return whether the whole name matches; a ValueError if it takes longer."""
+def _written_out(pattern: Any) -> int:
+    """Return how many signs a pattern has with its repeats written out: of a long one, a part."""
+    text = str(pattern)[: SIGNS + 1]  # compiled, (a)+ is (a)(a)*
+    copies = prod(int(number) + 1 for number in re.findall(r"[{,](\d{1,4})", text))
+    return len(text) * copies * 2 ** text.count(")+")
+
+
+def _compile(pattern: str, start: str = "") -> Any:
+    """Return what follows ``start`` as a regular expression, in a group; a ValueError if none."""
     try:
-        left = max(until - time.monotonic(), 0)
-        return bool(_compiled(pattern).fullmatch(name, timeout=left))
-    except TimeoutError:
-        raise ValueError(f"{pattern!r} takes too long to compare with {name!r}") from None
+        if len(pattern) > SIGNS or not GRAMMAR.fullmatch(pattern):
+            raise ValueError(f"letters, groups, sets and repeats, {SIGNS:,} signs at most")
+        return regex.compile(f"{start}(?:{pattern})", cache_pattern=False)
+    except Exception as error:  # it has more kinds of errors than its own
+        raise ValueError(f"{pattern!r} must be a regular expression: {error}") from None
 
 
-def _first_match(patterns: Mapping[str, Any], name: str, default: Any, until: float) -> Any:
+def _matches(pattern: Any, name: str, until: float) -> bool:
+    """Return whether the whole name matches; a ValueError if it takes longer."""
+    with contextlib.suppress(TimeoutError, MemoryError):
+        if (left := until - time.thread_time()) > 0:
+            return bool(pattern.fullmatch(name, timeout=left))
+    raise ValueError(f"{pattern.pattern!r} takes too long to compare with {name!r}")
+
+
+def _rule(pattern: str, value: Any) -> tuple[str, Any, Any]:
+    """Return a number that names hold if a plain pattern matches: to ask for it costs less."""
+    compiled = _compile(pattern, start=r"(?:.*\.)?")
+    number = re.search(r"\.(\d+)\\?\.", pattern) if {*pattern}.isdisjoint("|([") else None
+    return number[1] if number else "", compiled, value
+
+
+def _first_match(rules: Iterable[Any], name: str, default: Any, until: float) -> Any:
     """Return the value of the first pattern that matches the name, or an end of it after a dot."""
-    for pattern, value in patterns.items():
-        if _matches(rf"(?:.*\.)?(?:{pattern})", name, until):
+    for number, pattern, value in rules:
+        if number in name and _matches(pattern, name, until):
             return value
     return default
 

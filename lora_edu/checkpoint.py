@@ -34,6 +34,8 @@ INERT = {"auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference
 INERT |= {"megatron_core", "peft_version", "qalora_group_size", "revision", "task_type"}
 INERT_VALUES = {"peft_type": ["LORA"], "bias": ["none", None], "r": [], "lora_alpha": []}
 INERT_VALUES |= {"init_lora_weights": ["gaussian", False, None], "loftq_config": [{}, None]}
+# Bytes that are parsed, of which each may take thirty: 7,000 tensors have them, and 10,000 names.
+MOST = 1_000_000
 # What reading a file raises that is too large, damaged, nested too deeply, or of a newer format.
 READING = (SafetensorError, OSError, MemoryError, ValueError, TypeError, KeyError, RuntimeError)
 Adapter = tuple[LoraConfig, dict[str, Tensor]]
@@ -79,7 +81,8 @@ def load_adapter(model: nn.Module, directory: str | os.PathLike) -> nn.Module:
     """Add LoRA to a plain model as the files in ``directory`` say, load it, return the model.
 
     A ValueError if a file is missing, damaged or no adapter's, asks for what is not supported, or
-    does not fit the model. After any error or interrupt the model is as it was.
+    does not fit the model. Embeddings and a head of the base, which PEFT may save as well, must be
+    those of the model. After any error or interrupt the model is as it was.
     """
     config, tensors = read_adapter(directory)
     try:
@@ -108,10 +111,12 @@ def _contents(directory: Path, config: BinaryIO, weights: BinaryIO) -> Adapter:
     """Return what the open files of an adapter hold."""
     path = directory / CONFIG
     try:
-        if os.fstat(config.fileno()).st_size > 10_000_000:
-            raise ValueError("a configuration must be at most 10 MB")
-        lora_config, path = _config(config.read()), directory / WEIGHTS
-        tensors = safetensors.torch.load(weights.read())
+        if len(text := config.read(MOST + 1)) > MOST:
+            raise ValueError("a configuration must be at most 1 MB")
+        lora_config, path = _config(text), directory / WEIGHTS
+        if int.from_bytes((data := weights.read())[:8], "little") > MOST:
+            raise ValueError("a header must be at most 1 MB")
+        tensors = safetensors.torch.load(data)
         named = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
         if len(named) < len(tensors):
             raise ValueError("two keys stand for one tensor")

@@ -280,13 +280,7 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
     found = modules(source)
     for saved in modules_to_save:
         found = {name: m for name, m in found.items() if f".{saved}." not in f".{name}."}
-    its = catalogue()[source] if isinstance(source, str) else getattr(source, "config", source)
-    family = its.get("model_type") if isinstance(its, Mapping) else getattr(its, "model_type", None)
-    if family in _data()["converted"]:
-        for name in [target_modules] if isinstance(target_modules, str) else target_modules:
-            if name is target_modules or name.rpartition(".")[2] in _data()["experts"]:
-                why = "whose experts share a parameter, in a way of its own: name other layers"
-                raise ValueError(f"{name}: PEFT adapts a model of type {family}, {why}")
+    check_converted(source, target_modules)
     if target_modules == "all-linear":
         matches = {target_modules: [name for name, m in found.items() if m.kind == "linear"]}
     elif isinstance(target_modules, str):
@@ -301,6 +295,17 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
     if others := [name for name, m in chosen.items() if m.kind == "other"]:
         raise ValueError(f"target_modules: {others[0]} is no linear, embedding or convolution")
     return chosen
+
+
+def check_converted(source: Any, target_modules: Names) -> None:
+    """Raise a ValueError where PEFT would adapt experts that share one parameter."""
+    its = catalogue()[source] if isinstance(source, str) else getattr(source, "config", source)
+    family = its.get("model_type") if isinstance(its, Mapping) else getattr(its, "model_type", None)
+    if family in _data()["converted"]:
+        for name in [target_modules] if isinstance(target_modules, str) else target_modules:
+            if name is target_modules or name.rpartition(".")[2] in _data()["experts"]:
+                why = "whose experts share a parameter, in a way of its own: name other layers"
+                raise ValueError(f"{name}: PEFT adapts a model of type {family}, {why}")
 
 
 def count(

@@ -27,7 +27,7 @@ def printable(text: object) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error in one line of at most 500 characters."""
-    return " ".join(printable(error).split())[:500]
+    return " ".join(printable(str(error)[:5000]).split())[:500]
 
 
 def read_config(path: Path) -> Any:

@@ -1,6 +1,8 @@
 """LoRA for a whole model: which layers, in what state. That PEFT adapts the same: ``promises``."""
 
 import copy
+import re
+import time
 from functools import partial
 
 import pytest
@@ -124,6 +126,9 @@ def test_tensors_that_do_not_fit_are_refused_before_there_is_memory_for_others(m
     monkeypatch.setattr(LoRALinear, "__init__", lambda *_: pytest.fail("a layer was made"))
     message = "body.layers.0.query.lora_A.weight must be (900, 4), got (2, 4)"
     assert error_of(add_lora, tiny_net(), config(r=900), tensors) == f"ValueError: {message}"
+    tensors["body.layers.0.query.lora_A.weight"] = torch.ones(900, 4)
+    message = "body.layers.0.query.lora_B.weight must be (4, 900), got (4, 2)"
+    assert error_of(add_lora, tiny_net(), config(r=900), tensors) == f"ValueError: {message}"
 
 
 def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
@@ -134,27 +139,96 @@ def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
             left.append(timeout)
             return name == "body.layers.0.query"
 
-    monkeypatch.setattr(adapt.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(adapt, "_compiled", lambda pattern: Pattern())
+    monkeypatch.setattr(adapt.time, "thread_time", lambda: next(now))
+    monkeypatch.setattr(adapt, "_compile", lambda pattern: Pattern())
+    monkeypatch.setattr(adapt, "PATIENCE", 20)
     add_lora(tiny_net(), config(target_modules=r"body\.layers\.\d\.query"))
-    assert left[:3] == [1, 0, 0]  # of two seconds
+    assert left == list(range(19, 6, -1))  # a name each
 
 
-NAMES = "TypeError: target_modules must be a list of names, got "
+def seconds(action, *arguments):
+    start = time.process_time()
+    action(*arguments)
+    return time.process_time() - start
+
+
+PARTS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@pytest.mark.parametrize("before", ["model.layers.", r"model\.layers\."])
+def test_a_rank_for_each_layer_of_a_large_model_costs_no_more_than_a_second(before):
+    """Llama 3.1 405B has 126 layers; a file of PEFT's may name each matrix."""
+    blocks = [nn.ModuleDict({part: nn.Linear(1, 1) for part in PARTS}) for _ in range(126)]
+    model = nn.ModuleDict({"model": nn.ModuleDict({"layers": nn.ModuleList(blocks)})})
+    names = [f"{before}{layer}.{part}" for layer in range(126) for part in PARTS]
+    ranks = {name: number % 3 + 1 for number, name in enumerate(names)}
+    alphas = {name: 1 + number % 5 for number, name in enumerate(names)}
+    fields = {"target_modules": PARTS, "rank_pattern": ranks, "alpha_pattern": alphas}
+    assert seconds(lambda: add_lora(model, config(**fields))) < 3  # on a slow machine, too
+    found = [(layer.r, layer.lora_alpha) for layer in adapt.lora_layers(model).values()]
+    assert found == [*zip(ranks.values(), alphas.values(), strict=True)]
+
+
+EXPRESSIONS = [  # as they stand in recipes
+    r".*\.(q_proj|v_proj)$",
+    r"model\.layers\.(1[0-9]|2[0-7])\.self_attn\.(q|v)_proj",
+    r"^(?!.*(visual|audio)).*\.(?:q|k|v|o)_proj$",
+    r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|v_proj).*?)"
+    r"|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|v_proj)))",
+    r"(?i).*\.Q_PROJ",
+    r"[\w.]+(?<=self_attn)\.[^k.]_proj",
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_expression_matches_as_python_s_own(expression):
+    parts = [f"{block}.{part}" for block in ("self_attn", "mlp") for part in PARTS]
+    names = [f"model.layers.{layer}.{part}" for layer in (0, 9, 10, 27) for part in parts]
+    own = {name for name in names if re.fullmatch(expression, name)}
+    assert own
+    assert adapt._chosen(names, expression, time.thread_time() + 9) == own
+
+
+NAMES = "TypeError: target_modules must be a list of 1 to 10,000 names, got "
+WHAT = " must be a regular expression: "
+PARTS_OF_IT = f"{WHAT}letters, groups, sets and repeats, 1,000 signs at most"
+MANY = "ValueError: patterns must be at most 2,000 of 100,000 signs, got "
 
 
 BAD_CONFIGS = [
     ({"r": 0}, "ValueError: r must be at least 1, got 0"),
     ({"rank_pattern": {"query": 0}}, "ValueError: r must be at least 1, got 0"),
-    ({"rank_pattern": {1: 1}}, "ValueError: 1 must be a regular expression: can only"),
+    ({"rank_pattern": {1: 1}}, "ValueError: 1 must be a regular expression: object of"),
     ({"alpha_pattern": {"query": "8"}}, "TypeError: lora_alpha must be a number, got '8'"),
     ({"alpha_pattern": [1]}, "TypeError: alpha_pattern must be a dict, got [1]"),
     ({"target_modules": "("}, "ValueError: '(' must be a regular expression: missing )"),
     ({"target_modules": []}, NAMES + "[]"),
     ({"target_modules": [1]}, NAMES + "[1]"),
-    ({"modules_to_save": "a"}, "TypeError: modules_to_save must be a list of names, got 'a'"),
+    ({"modules_to_save": "a"}, "TypeError: modules_to_save must be a list of 1 to 10,000 names, "),
+    ({"exclude_modules": 1}, "TypeError: exclude_modules must be a list of 1 to 10,000 names, "),
+    ({"exclude_modules": "["}, f"ValueError: '['{PARTS_OF_IT}"),
     ({"use_dora": 1}, "TypeError: use_dora must be True or False, got 1"),
     ({"target_modules": "a", "layers_to_transform": 1}, "ValueError: layers_to_transform needs a"),
+    ({"target_modules": "a", "layers_to_transform": []}, "ValueError: layers_to_transform needs a"),
+    ({"init_lora_weights": 1}, 'ValueError: init_lora_weights must be True or "pissa", got 1'),
+    ({"target_modules": ["a"] * 10_001}, NAMES),
+    ({"rank_pattern": dict.fromkeys(map(str, range(2001)), 1)}, f"{MANY}2,001 of"),
+    ({"rank_pattern": {f"{number}{'a' * 600}": 1 for number in range(200)}}, MANY),
+    (
+        {"target_modules": "(?:(?:a{99}){99}){99}"},
+        f"{MANY}1 of 21,000,000 with repeats",
+    ),
+    ({"target_modules": "(" * 20 + "a" + ")+" * 20}, f"{MANY}1 of 63,963,136 with repeats"),
+    ({"target_modules": "a{9999}" * 10**5}, f"{MANY}1 of"),
+    (
+        {"target_modules": "(" * 400 + ")" * 400},
+        f"ValueError: '{'(' * 400}{')' * 400}'{WHAT}maximum",
+    ),
+    ({"alpha_pattern": {"a" * 1001: 1}}, f"ValueError: '{'a' * 1001}'{PARTS_OF_IT}"),
+    *[
+        ({"target_modules": text}, f"ValueError: {text!r}{PARTS_OF_IT}")
+        for text in ("(?R)", "(?P<a>(?&a))*", "(?1)()", "(*SKIP)a", "(?:ab){e<=3}", "[[:alpha:]]")
+    ],
 ]
 
 

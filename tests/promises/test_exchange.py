@@ -1,14 +1,21 @@
 """Exchange with PEFT as a property: any model, any configuration, a step of training, both ways."""
 
 import copy
+import re
+import time
+from functools import partial
 
 import numpy as np
 import peft
 import pytest
 import torch
 import transformers
+from hypothesis import given, reject
+from hypothesis import strategies as st
+from peft.utils.other import get_pattern_key
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from lora_edu import adapt
 from lora_edu.adapt import LoraConfig, add_lora
@@ -67,6 +74,7 @@ def draw(seed):
     optional = [
         (0.3, {"use_rslora": True}),
         (0.3, {"rank_pattern": {rf".*\.1\..*{some[0]}": int(rng.integers(1, 12)), some[-1]: 3}}),
+        (0.25, {"exclude_modules": [[str(names[0])], rf".*\.{names[0]}"][int(rng.integers(2))]}),
         (0.3, {"alpha_pattern": {some[0]: 3.5, some[-1]: 16}}),
         (0.4, {"modules_to_save": rng.choice(whole, rng.integers(1, 3)).tolist()}),
         (0.25, {"layers_to_transform": [[0], 1, [0, 1], []][int(rng.integers(4))]}),
@@ -79,6 +87,8 @@ def draw(seed):
             fields |= more
     if isinstance(fields["target_modules"], str):
         fields.pop("layers_to_transform", None)
+    elif fields["target_modules"] == [names[0]]:  # nothing would be left
+        fields.pop("exclude_modules", None)
     if "init_lora_weights" in fields:  # its rank is that of the smallest matrix, and no other
         fields.pop("rank_pattern", None)
     low = "use_dora" not in fields and rng.random() < 0.3  # DoRA's norms round as PEFT's do not
@@ -150,3 +160,95 @@ def test_what_one_saves_the_other_loads(seed, tmp_path):
 def test_what_one_saves_the_other_loads_many_times(tmp_path):
     for seed in range(20, 400):
         check(seed, tmp_path / str(seed))
+
+
+# -- what PEFT does of its own accord -----------------------------------------------------------
+
+
+def model_of(name, **more):
+    torch.manual_seed(0)
+    model_class = getattr(transformers, name)
+    return model_class(model_class.config_class(**WIDTHS, **DEPTH, **TOKENS, **more)).eval()
+
+
+@torch.no_grad()
+def scramble(model):
+    """Stand in for training."""
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.copy_(torch.randn(parameter.shape))
+    return model.eval()
+
+
+PIECES = ["q", "proj", "q_proj", "layers", "1", "17", ".", r"\.", ".*", "(q|x)", "(?:layers)", "|"]
+PIECES += ["*", "?", "[.17]", "{2}", "^", "$", "-", r"\d", r"\w", "layers.17.", ".1.", r"\.17\."]
+NAMES = [
+    "q",
+    "layers.17.q",
+    "m.layers.1.x.q_proj",
+    "layersX17.q",
+    "a.1.q-x",
+    "17.1.q_proj",
+    "1.q.17",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), min_size=1))
+def test_a_pattern_matches_as_in_peft(patterns):
+    values = {pattern: number + 2 for number, pattern in enumerate(patterns)}
+    try:
+        config = LoraConfig(target_modules=["q"], rank_pattern=values)
+        theirs = [values.get(get_pattern_key(values, name), 1) for name in NAMES]
+    except (ValueError, re.error):
+        reject()
+    until = time.thread_time() + 9
+    assert [adapt._first_match(config.rules[0], name, 1, until) for name in NAMES] == theirs
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_base_s_embeddings_beside_an_adapter_are_no_part_of_it(tied, whole, tmp_path):
+    """PEFT saves the head's own weight if it is adapted, and embeddings if it is asked to."""
+    new = partial(model_of, "LlamaForCausalLM", tie_word_embeddings=tied)
+    targets = ["q_proj", "v_proj"] if whole else ["q_proj", "lm_head"]
+    theirs = scramble(peft.get_peft_model(new(), peft.LoraConfig(target_modules=targets, r=2)))
+    theirs.save_pretrained(tmp_path, **({"save_embedding_layers": True} if whole else {}))
+    key = "lm_head.weight" if whole else "lm_head.base_layer.weight"
+    tensors = load_file(tmp_path / WEIGHTS)
+    assert torch.equal(tensors[f"base_model.model.{key}"], new().lm_head.weight)
+    assert close(outputs(load_adapter(new(), tmp_path)), outputs(theirs), 1e-5)
+    low = {name: tensor.bfloat16() for name, tensor in tensors.items()}  # the same, rounded
+    save_file(low, tmp_path / WEIGHTS)
+    load_adapter(new(), tmp_path)
+    tensors[f"base_model.model.{key}"][0, 0] += 1
+    save_file(tensors, tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match=f"{key} must hold the numbers of the model itself"):
+        load_adapter(new(), tmp_path)
+
+
+def test_what_a_model_reads_itself_is_adapted_here_and_in_peft_once_it_is_merged(tmp_path):
+    """Mamba multiplies by dt_proj.weight: PEFT never calls that layer, so that B stays zero."""
+    model_class, config = transformers.MambaForCausalLM, transformers.MambaConfig
+    config = config(hidden_size=16, state_size=4, num_hidden_layers=1, **TOKENS)
+    torch.manual_seed(0)
+    base = model_class(config).eval()
+    nn.init.normal_(base.backbone.layers[0].mixer.x_proj.weight)  # so that it matters
+    fields = {"target_modules": ["dt_proj"], "r": 2}
+    theirs = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**fields))
+    assert not outputs(theirs).requires_grad
+    ours = scramble(add_lora(copy.deepcopy(base), LoraConfig(**fields, lora_alpha=64)))
+    assert outputs(ours).requires_grad
+    assert not close(outputs(ours), outputs(base), 1e-3)
+    save_adapter(ours, tmp_path)
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
+    assert torch.equal(outputs(theirs), outputs(base))
+    assert close(outputs(theirs.merge_and_unload()), outputs(ours), 1e-5)
+
+
+def test_names_of_experts_that_peft_would_adapt_are_refused():
+    model = model_of("MixtralForCausalLM", num_key_value_heads=1, num_local_experts=2)
+    for names in (["q_proj", "w1", "w3"], r".*layers\.0.*q_proj", "all-linear"):
+        with pytest.raises(ValueError, match="PEFT adapts a model of type mixtral, whose experts"):
+            add_lora(model, LoraConfig(target_modules=names))
+    add_lora(model, LoraConfig(target_modules=["q_proj"]))

@@ -10,6 +10,8 @@ import math
 import os
 import random
 import re
+import subprocess
+import sys
 import types
 import warnings
 from collections import Counter, OrderedDict
@@ -585,3 +587,23 @@ def test_of_generated_cases(what, many, tmp_path):
     found = Counter(check(seed, tmp_path / str(seed)) for seed in seeds)
     print(found)
     assert found.keys() >= {"equal", "refused"}
+
+
+# -- what it costs ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="memory is measured by Linux"
+)
+def test_a_folder_of_ten_megabytes_costs_two_seconds_and_200_megabytes_at_most():
+    """Whatever it holds; `costly.py` makes as many as one likes."""
+    program = [sys.executable, Path(__file__).with_name("costly.py"), "0", "16"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    costs = [line.split(maxsplit=5) for line in done.stdout.splitlines()]
+    assert len(costs) == 16
+    assert {said == "loaded" for *_, said in costs} == {True, False}
+    for seed, kind, seconds, _, megabytes, said in costs:
+        assert float(seconds) < 4, f"{seed}, {kind}: {said}"  # two, where nothing else runs
+        assert float(megabytes) < 200, f"{seed}, {kind}: {said}"
