@@ -34,7 +34,7 @@ IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # Lines of code that a part may have: about a tenth more than it has. Where one is full, ask what
 # can go; if nothing can, raise the number and say why.
 MOST_LINES = {
-    "the package": 2700,
+    "the package": 2900,
     "the tools": 3350,
     "the lessons": 6200,
     "the builder": 3300,

@@ -596,14 +596,13 @@ def test_of_generated_cases(what, many, tmp_path):
     not Path("/proc/self/clear_refs").exists(), reason="memory is measured by Linux"
 )
 def test_a_folder_of_ten_megabytes_costs_two_seconds_and_200_megabytes_at_most():
-    """Whatever it holds; `costly.py` makes as many as one likes."""
-    program = [sys.executable, Path(__file__).with_name("costly.py"), "0", "16"]
+    """Whatever its configuration holds."""
+    program = [sys.executable, Path(__file__).with_name("costly.py")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    costs = [line.split(maxsplit=5) for line in done.stdout.splitlines()]
-    assert len(costs) == 16
-    assert {said == "loaded" for *_, said in costs} == {True, False}
-    for seed, kind, seconds, _, megabytes, said in costs:
-        assert float(seconds) < 4, f"{seed}, {kind}: {said}"  # two, where nothing else runs
-        assert float(megabytes) < 200, f"{seed}, {kind}: {said}"
+    costs = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [name for name, *_, said in costs if said == "loaded"] == ["right"]
+    for name, seconds, megabytes, said in costs:
+        assert float(seconds) < 4, f"{name}: {said}"  # two, where nothing else runs
+        assert float(megabytes) < 200, f"{name}: {said}"
