@@ -296,7 +296,7 @@ OPTIONS = {
         value("--model", "DIR", "a model as transformers writes it (default: MiniLM, SmolLM2)"),
         several("--target-modules", "NAME", MODULES.format("query value"), ["all-linear"]),
         value("--last-layers", "N", "adapt these alone (default: all; chats two thirds)", type=int),
-        value("--rank", "N", "r (default: 8; chats 2)", type=int),
+        value("--rank", "N", "r (default: 8; chats 4)", type=int),
         value("--alpha", "N", "lora_alpha: the update times alpha / rank (2 rank)", type=float),
         value("--epochs", "N", "passes over the texts (3, or more if they are few)", type=int),
         number("--lr", 1e-3, "LoRA's learning rate at its highest"),

@@ -186,7 +186,7 @@ class Chats:
     """
 
     model, steps, batches, last_layers = "smollm2", 40, (4, 8), 2 / 3  # unless told otherwise
-    defaults = MappingProxyType({"max_length": 512, "rank": 2})
+    defaults = MappingProxyType({"max_length": 512, "rank": 4})
     folds = ()
     use = """Talk with it:
   lora-edu chat "{folder}" --adapter "{out}"
