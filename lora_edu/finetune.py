@@ -49,7 +49,7 @@ class Texts:
 
     # Unless told otherwise. At least so many steps; batches of a small table, and of a large one.
     model, steps, batches, last_layers = "minilm", 60, (8, 32), None
-    defaults = MappingProxyType({"max_length": 128, "rank": 8})
+    defaults = MappingProxyType({"max_length": 128, "rank": 8, "lr": 1e-3})
     use = """Load it with PEFT (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained({folder!r}, num_labels={labels})
   model = PeftModel.from_pretrained(base, {out!r})"""
@@ -186,7 +186,7 @@ class Chats:
     """
 
     model, steps, batches, last_layers = "smollm2", 40, (4, 8), 2 / 3  # unless told otherwise
-    defaults = MappingProxyType({"max_length": 512, "rank": 4})
+    defaults = MappingProxyType({"max_length": 512, "rank": 4, "lr": 1.5e-3})
     folds = ()
     use = """Talk with it:
   lora-edu chat "{folder}" --adapter "{out}"

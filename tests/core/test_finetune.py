@@ -601,7 +601,7 @@ def test_a_model_that_does_not_run_with_lora_is_refused(texts, tmp_path, monkeyp
 )  # fmt: skip
 def test_a_small_table_gets_as_many_steps_as_it_needs(kind, texts, chosen):
     given = {"epochs": None, "batch_size": None, "alpha": None, "warmup": 0.0}
-    given |= {"lr": 1e-3, "head_lr": 1e-2}
+    given |= {"head_lr": 1e-2}
     options = Namespace(**given, **dict.fromkeys(kind.defaults))
     finetune._complete(options, kind, texts)
     assert (options.batch_size, options.epochs, options.few) == chosen
