@@ -22,13 +22,11 @@ from lora_edu import __version__
 from lora_edu.files import printable, read_config
 
 
-def _course(name: str) -> Callable[[Namespace], int]:
-    """Return a command that ``lora_edu.course.commands`` has under this name."""
+def _course(name: str, module: str = "commands") -> Callable[[Namespace], int]:
+    """Return a command that a module of ``lora_edu.course`` has under this name."""
 
     def run(arguments: Namespace) -> int:
-        from lora_edu.course import commands
-
-        return getattr(commands, name)(arguments)
+        return getattr(importlib.import_module(f"lora_edu.course.{module}"), name)(arguments)
 
     return run
 
@@ -235,6 +233,7 @@ COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
     "records": (_course("list_records"), "list what is recorded, and whether it is fresh"),
     "claims": (_course("list_claims"), "print every sentence that the lessons vouch for"),
     "ledger": (_course("show_ledger"), "derive published counts again, or judge your own printout"),
+    "reproduce": (_course("reproduce", "reproduce"), "a table, or a figure, again: does it hold?"),
     "assets": (_assets, "list, verify or fetch the real weights and texts"),
     "count": (_count, "count an adapted model's parameters, from shapes"),
     "finetune": (_finetune, "train an adapter on your own texts"),
@@ -247,8 +246,8 @@ OPTIONS = {
     "figures": [
         several("--only", "NAME", "draw these, changed or not"),
         switch("--check", "draw nothing; fail on a missing or stale figure"),
-        choice("--format", ["png", "svg", "pdf"], "svg, pdf: for print, the pictures alone"),
-        value("--out", "DIR", "the folder (default: figures; for svg and pdf, print)"),
+        choice("--format", ["png", "svg", "pdf", "csv"], "svg, pdf: for print; csv: the numbers"),
+        value("--out", "DIR", "the folder (default: figures; of other formats, print)"),
     ],
     "experiments": [
         several("name", "NAME", "which (default: all)"),
@@ -270,6 +269,13 @@ OPTIONS = {
         switch("--csv", "print a line a figure, for a table"),
         switch("--json", "print one JSON value"),
         value("--check", "TEXT|FILE", 'judge "trainable params: …", or each such line of a file'),
+    ],
+    "reproduce": [
+        value("what", "SOURCE", "such as hu2021; or the word figure"),
+        value("name", "NAME", "a table, such as table2 (default: all); of a figure", nargs="?"),
+        value("--seeds", "0-9", "of a figure's records: run these again, and compare (minutes)"),
+        number("--jobs", 1, "so many runs at a time"),
+        value("--out", "DIR", "their folder (default: again)", type=Path, default="again"),
     ],
     "assets": [
         several("name", "NAME", "which (default: all)"),

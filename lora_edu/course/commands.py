@@ -61,6 +61,7 @@ def record(arguments: Namespace) -> int:
 def list_records(arguments: Namespace) -> int:
     """List the records, or print one as CSV; return the exit code."""
     from lora_edu.course import experiments
+    from lora_edu.course.recorded import compute
 
     if arguments.csv:
         if len(arguments.name) != 1:
@@ -92,6 +93,8 @@ def list_records(arguments: Namespace) -> int:
         print(f"{name:<24} {runs}, {made}{old}")
     for name in arguments.name:
         _print_record(name)
+    if not arguments.name and (told := compute()):
+        print(told)
     return code
 
 
@@ -165,6 +168,7 @@ def show_ledger(arguments: Namespace) -> int:
         print(ledger.sources()[arguments.source])
         for name, rows in chosen[arguments.source].items():
             _print_table(name, rows)
+        return _unexpected(chosen[arguments.source])
     return 0
 
 
@@ -210,7 +214,8 @@ def _print_table(name: str, rows: Sequence[Any]) -> None:
     labels = [entry.model if label == entry.configuration else label for label, entry in rows]
     wide = max(map(len, labels))
     print(f"\n{name}")
-    print(f"{'':<{wide}}  {'published':>14}  {'derived':>23}  {'verdict':<11}  configuration")
+    heads = f"{'published':>14}  {'tolerance':>11}  {'derived':>23}"
+    print(f"{'':<{wide}}  {heads}  {'verdict':<11}  configuration")
     notes: dict[str, Any] = {}  # in the order of their numbers
     for label, (_, entry) in zip(labels, rows, strict=True):
         for quantity in entry.quantities:
@@ -220,7 +225,7 @@ def _print_table(name: str, rows: Sequence[Any]) -> None:
                 verdict += f" [{list(notes).index(entry.id) + 1}]"
             if len(entry.quantities) > 1:
                 how = f"{quantity.name}: {how}"
-            figures = f"{quantity.printed:>14}  {quantity.counted:>23}"
+            figures = f"{quantity.printed:>14}  {quantity.tolerance:>11}  {quantity.counted:>23}"
             print(f"{label:<{wide}}  {figures}  {verdict:<11}  {how}".rstrip())
     for number, entry in enumerate(notes.values(), 1):
         print(textwrap.fill(f"[{number}] {entry.reason}", 99, subsequent_indent="    "))
@@ -300,3 +305,15 @@ def _whole_numbers(text: str) -> list[int]:
             raise ValueError(f"seeds must be such as 0-9, the smaller first, got {part!r}")
         found.update(range(first, last + 1))
     return sorted(found)
+
+
+def _unexpected(tables: Mapping[str, Sequence[Any]]) -> int:
+    """Say how many figures of some tables differ; return 1 if the ledger does not say so of one."""
+    entries = [entry for _, entry in itertools.chain(*tables.values())]
+    judged = [(q.verdict == "differs", entry) for entry in entries for q in entry.quantities]
+    unsaid = [entry.id for differs, entry in judged if differs and not entry.explanation]
+    differ = sum(differs for differs, _ in judged)
+    told = f"{len(judged)} figures derived again: {len(judged) - differ} hold, {differ} differ"
+    print(f"\n{told}, {len(unsaid)} without a reason")
+    _complain([f"{name} differs, and the ledger does not say why" for name in unsaid])
+    return 1 if unsaid else 0

@@ -47,6 +47,7 @@ Settings = Mapping[str, Any]  # an argument that holds several constants
 Key = tuple[Any, ...]  # (method, lr, seed), (seed,) or ()
 KEYS = ("method", "lr", "seed")
 FIELDS = {"name", "version", "arguments", "made", "rows"}
+READ: set[str] = set()  # the records that were read, by their names: see recorded.noted
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     ``made`` says which seeds were run when, and with which versions of the libraries. A ValueError
     if there is no such record, or if it is damaged.
     """
+    READ.add(name)
     path = (folder or RECORDS) / f"{name}.json"
     if not path.is_file():
         raise ValueError(f"there is no record {path.name} in {path.parent}")

@@ -10,6 +10,7 @@ How a picture looks is an argument of ``Entry.draw``, not a second drawing: a st
 for slides), the language of its texts, and its width.
 """
 
+import csv
 import importlib
 import inspect
 import io
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from lora_edu.counting import one_of
 from lora_edu.course import LESSONS
 from lora_edu.course.plots import AT_NIGHT, ENLARGED, STYLE, STYLES, recolour, small_png
+from lora_edu.course.recorded import behind, noted
 from lora_edu.course.say import translated
 from lora_edu.files import write_whole
 
@@ -37,6 +39,8 @@ Numbers = dict[str, Any]
 RELATIVE_TOLERANCE = 1e-6
 ROUNDING = 1e-9  # of the largest: what is smaller may be rounding, which differs between machines
 SAMPLES = 200  # of an array that is drawn, about as many; of one below twice that, all
+# Student's quantile at 97.5 %, by how many runs: the figures are drawn without scipy.
+STUDENT = {3: 4.302653, 8: 2.364624, 20: 2.093024}
 # What a file of each format is told, so that the same picture gives the same bytes: no date.
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 WORDS = Path(__file__).parent / "data" / "picture_words.json"  # language → text → translation
@@ -51,7 +55,10 @@ class Entry:
     ``shows`` is the first paragraph of that function's docstring: one sentence for the gallery.
     ``alt`` is the rest, for those who cannot see the picture: a template such as ``... {ratio:g}
     times fewer``, filled in from the recorded numbers, so that words and picture cannot disagree.
+    ``runs`` is the axis of its arrays along which the runs lie, if they are drawn with their mean.
     """
+
+    runs: int | None = None
 
     def __init__(self, numbers: Callable[..., Numbers], draw: Callable[[Numbers], Figure]) -> None:
         self.name, self.lesson = draw.__name__, draw.__module__.split(".")[-2]
@@ -143,17 +150,25 @@ def _told(numbers: Numbers) -> Numbers:
     return {name: value for name, value in numbers.items() if not isinstance(value, np.ndarray)}
 
 
-def _summary(array: NDArray) -> dict[str, Any]:
+def _summary(array: NDArray, runs: int | None = None) -> dict[str, Any]:
     """Sum up an array that is drawn: all of its numbers, or every n-th of them if there are many.
 
-    The standard deviation shows a change of the others. There is no mean: that of noise is near
-    zero, where a relative tolerance is none.
+    The standard deviation shows a change of the others. There is no mean of all: that of noise is
+    near zero, where a relative tolerance is none. Along the axis ``runs``, how many there are, the
+    means, and the half of each 95 % interval, Student's.
     """
     values = array.astype(float).ravel()
     rounding = ROUNDING * np.abs(values).max()
 
     def rounded(value: float) -> float:
         return 0.0 if abs(value) <= rounding else float(f"{value:.9g}")
+
+    over: dict[str, Any] = {}
+    if runs is not None:
+        n = array.shape[runs]
+        means, halves = array.mean(runs), STUDENT[n] * array.std(runs, ddof=1) / n**0.5
+        over = {"runs": n, "means": [*map(rounded, means.ravel())]}
+        over["plus_minus_95"] = [*map(rounded, halves.ravel())]
 
     every = len(values) // SAMPLES | 1  # odd, or it would walk down a few columns of a matrix
     return {
@@ -163,7 +178,27 @@ def _summary(array: NDArray) -> dict[str, Any]:
         "deviation": rounded(values.std()),
         "every": every,
         "numbers": [rounded(value) for value in values[::every]],
+        **over,
     }
+
+
+def points(numbers: Any, part: str = "", *place: int) -> Iterator[tuple[str, str, Any]]:
+    """Yield every number of a figure: its part, such as ``mean.LoRA``, its place there, itself."""
+    if isinstance(numbers, Mapping):
+        for name, inner in numbers.items():
+            yield from points(inner, f"{part}.{name}".strip("."), *place)
+    elif isinstance(numbers, (list, tuple, np.ndarray)):
+        for i, inner in enumerate(numbers):
+            yield from points(inner, part, *place, i)
+    else:
+        yield part, " ".join(map(str, place)), numbers
+
+
+def _csv(numbers: Numbers) -> bytes:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerows([("part", "place", "value"), *points(numbers)])
+    return text.getvalue().encode()
 
 
 FIGURES: dict[str, Entry] = {}
@@ -182,7 +217,7 @@ def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], s
     return register
 
 
-def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Figure]], Entry]:
+def figure(numbers: Callable[..., Numbers], runs: int | None = None) -> Callable[..., Entry]:
     """Register the decorated function, which draws what it is given, as the figure of its name.
 
     Its docstring is what is said of the figure: see ``Entry``.
@@ -194,6 +229,9 @@ def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Fig
         recorded and compared, or NumPy array. Of an array of 400 numbers or more, the record holds
         shape, least, most, standard deviation and every n-th number, of a smaller one all; what is
         below 1e-9 of its largest counts as zero. Without arguments, the course's own.
+    runs : int, optional
+        The axis of all these arrays along which the runs lie: their means and 95 % intervals are
+        recorded, too.
 
     Raises
     ------
@@ -203,6 +241,7 @@ def figure(numbers: Callable[..., Numbers]) -> Callable[[Callable[[Numbers], Fig
 
     def register(draw: Callable[[Numbers], Figure]) -> Entry:
         entry = Entry(numbers, draw)
+        entry.runs = runs
         if entry.name in FIGURES:
             raise ValueError(f"two figures are called {entry.name!r}")
         FIGURES[entry.name] = entry
@@ -233,13 +272,18 @@ def _select(only: Iterable[str] | None) -> list[Entry]:
     return [known[name] for name in only or known]
 
 
-def _record(entry: Entry, numbers: Numbers) -> dict[str, Any]:
-    """Collect what is compared later, as JSON gives it back: words and numbers."""
+def _record(entry: Entry) -> tuple[dict[str, Any], Numbers]:
+    """Collect what is compared later, as JSON gives it back; return it, and all numbers.
+
+    That is words, numbers, and what leads to the recorded runs behind these.
+    """
+    numbers, read = noted(entry.numbers)
     told = _told(numbers)
-    drawn = {name: _summary(numbers[name]) for name in numbers if name not in told}
+    drawn = {name: _summary(numbers[name], entry.runs) for name in numbers if name not in told}
     record = {"name": entry.name, "alt": entry.alt.format(**told), "shows": entry.shows}
-    record |= {"numbers": told, "drawn": drawn}
-    return json.loads(json.dumps(record))
+    record |= {"numbers": told, "drawn": drawn, "draw": f"lora-edu figures --only {entry.name}"}
+    record |= {"records": [*map(behind, read)]}
+    return json.loads(json.dumps(record)), numbers
 
 
 def _style() -> dict[str, Any]:
@@ -298,17 +342,28 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
     lines = [
         "# The figures",
         "",
-        "Drawn by `lora-edu figures`; for print: `--only NAME --format pdf --out DIR`. A seed of a",
-        "record again, compared: `lora-edu experiments RECORD --seeds 3 --out DIR`.",
+        "Drawn by `lora-edu figures`; one: `--only NAME`, for print with `--format pdf`, all its",
+        "numbers with `--format csv`. `lora-edu reproduce figure NAME` computes them again and",
+        "compares, with `--seeds 0` a seed of each record as well, from which it is drawn.",
     ]
     for record in records:
         name = record["name"]
         lines += ["", f"## {name}", "", record["shows"], "", f"![{record['alt']}]({name}.png)", ""]
         behind = f"Numbers: [data/{name}.json](data/{name}.json); lesson: `{FIGURES[name].lesson}`"
         lines += [f"> {record['alt']}", "", behind]
+        if record["records"]:
+            lines[-1] += f"; drawn from {', '.join(map(_source, record['records']))}; again:"
+            lines[-1] += f" `lora-edu reproduce figure {name} --seeds 0`"
     lines += ["", "## Tables", ""] if TABLES else []
     lines += [f"- [{name}]({name}): {shows}" for name, (shows, _) in TABLES.items()]
     return "\n".join(lines) + "\n"
+
+
+def _source(record: dict[str, Any]) -> str:
+    """Say of a record that a figure is drawn from how many seeds it has, and what one takes."""
+    seeds = f"{record['seeds']} seeds" if record["seeds"] else "a measurement"
+    minutes = f", {record['minutes']:g} min each" if "minutes" in record else ""
+    return f"`{record['record']}` ({seeds}{minutes})"
 
 
 def _texts(records: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -339,12 +394,15 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     folder, records = Path(folder), {}
     all_anew = only is not None or bool(_stale(folder / "data" / "style.json", _style()))
     for entry in _select(only):
-        numbers = entry.numbers()
-        record = records[entry.name] = _record(entry, numbers)
-        stale = all_anew or bool(_problems(folder, record))
+        record, numbers = _record(entry)
+        records[entry.name] = record
+        path = folder / "data" / f"{entry.name}.json"
+        kept = record | {"records": _read(path).get("records")}  # what nobody sees in the picture
+        stale = all_anew or bool(_problems(folder, kept))
         if stale:
             write_whole(folder / f"{entry.name}.png", entry.picture(numbers, "png"))
-            write_whole(folder / "data" / f"{entry.name}.json", _text(record))
+        if stale or kept != record:
+            write_whole(path, _text(record))
         yield entry.name, stale
     # Of those not drawn now, what the folder holds of them.
     every = [records.get(name) or _read(folder / "data" / f"{name}.json") for name in load()]
@@ -358,14 +416,15 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
 def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> Iterator[Path]:
     """Draw the figures for print, as ``NAME.svg`` or ``NAME.pdf`` in ``folder``; yield each path.
 
-    Nothing else is written: these files are no part of the gallery, and are never compared.
+    Nothing else is written: these files are no part of the gallery, and are never compared. A
+    ``NAME.csv`` has all numbers, also those of arrays of which the record holds every n-th.
 
     Parameters
     ----------
     folder : path
         It is created when missing.
     kind : str
-        ``"svg"`` or ``"pdf"``.
+        ``"svg"``, ``"pdf"`` or ``"csv"``.
     only : names, optional
         Which figures to draw; all by default.
 
@@ -376,7 +435,8 @@ def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> 
     """
     for entry in _select(only):
         path = Path(folder) / f"{entry.name}.{kind}"
-        write_whole(path, entry.picture(entry.numbers(), kind))
+        numbers = entry.numbers()
+        write_whole(path, _csv(numbers) if kind == "csv" else entry.picture(numbers, kind))
         yield path
 
 
@@ -388,7 +448,7 @@ def check(folder: Path | str) -> list[str]:
     drawn.
     """
     folder = Path(folder)
-    records = [_record(entry, entry.numbers()) for entry in load().values()]
+    records = [_record(entry)[0] for entry in load().values()]
     problems = _stale(folder / "data" / "style.json", _style())
     for record in records:
         problems += _problems(folder, record)
@@ -403,3 +463,26 @@ def check(folder: Path | str) -> list[str]:
         if path.name not in known:
             problems.append(f"{path.name}: belongs to no figure")
     return problems
+
+
+def compare(folder: Path | str, name: str) -> tuple[list[tuple[str, Any, Any, bool]], list[str]]:
+    """Compute a figure again; return its numbers, and the names of the records that it read.
+
+    Of each number: where it stands, what the folder holds, what is found, and whether these are
+    equal. A ValueError if there is no such figure, or nothing of it in the folder.
+    """
+    (entry,) = _select([name])
+    path = Path(folder) / "data" / f"{name}.json"
+    old, new = _read(path), _record(entry)[0]
+    if not old:
+        raise ValueError(f"{path} is missing or damaged; the figures are in a clone of the course")
+
+    def placed(record: dict[str, Any]) -> dict[str, Any]:
+        numbers = points({**record["numbers"], "drawn": record["drawn"]})
+        return {f"{part} {place}".strip(): value for part, place, value in numbers}
+
+    rows, expected, found = [], placed(old), placed(new)
+    for where in {**expected, **found}:
+        pair = expected.get(where), found.get(where)
+        rows.append((where, *pair, not any(_changes(*pair, where))))
+    return rows, [record["record"] for record in new["records"]]

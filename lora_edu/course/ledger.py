@@ -73,6 +73,16 @@ class Quantity:
         return f"{self.number:,}{' bytes' if sizes else ''}"
 
     @property
+    def tolerance(self) -> str:
+        """By how much the derived number may be off the published one, as the verdict allows."""
+        digits, _, divisor, last = _parts(self.published, self.unit)
+        if self.verdict == "approximate":
+            last *= 10 ** (len(digits) - len(digits.rstrip("0")))
+        sign, off = ("+", last) if self.verdict == "truncates" else ("±", last / 2)
+        whole = off >= 1 or divisor > 1 or self.derived == int(self.derived)
+        return f"{sign}{int(off):,}" if whole else f"{sign}{float(off):g}"
+
+    @property
     def ratio(self) -> float:
         """Published / derived."""
         return float(printed_value(self.published, self.unit) / Fraction(self.derived))

@@ -1,12 +1,13 @@
-"""Columns of the records, as arrays: one value a run."""
+"""Columns of the records, as arrays, one value a run; and what leads from a number to its runs."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_edu.course.experiments import Row, results
+from lora_edu.course.experiments import READ, RECORDS, Row, load, read, results
 
 record = functools.cache(results)  # read once
 
@@ -33,3 +34,45 @@ def column(name: str, *path: Any, **settings: Any) -> NDArray:
 def rounded(values: NDArray, digits: int = 3) -> float:
     """Return the mean of some numbers, rounded."""
     return round(float(values.mean()), digits)
+
+
+def noted(compute: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Return what a function returns, and the names of the records that it read meanwhile."""
+    record.cache_clear()  # what comes from memory is not read
+    READ.clear()
+    return compute(), sorted(READ)
+
+
+def behind(name: str) -> dict[str, Any]:
+    """Return what leads to the runs of a record: how many, the command for one seed, its minutes.
+
+    Minutes only where the record says what the seeds took with which it was ``verified``.
+    """
+    content = read(name)
+    seeds, seconds = seeds_of(content), _seconds(content)
+    one = f" --seeds {seeds[0]}" if seeds else ""
+    told = {"record": name, "runs": len(content["rows"]), "seeds": len(seeds)}
+    told["again"] = f"lora-edu experiments {name}{one} --out again"
+    return told if seconds is None else told | {"minutes": round(seconds / 60, 1)}
+
+
+def seeds_of(content: Row) -> list[int]:
+    """Return the seeds of a record; of a measurement, none."""
+    return sorted({row["seed"] for row in content["rows"] if "seed" in row})
+
+
+def _seconds(content: Row) -> float | None:
+    """Return what one seed of a record took when it was verified, if it says so."""
+    verified = content.get("verified") or {}
+    if "seconds" not in verified:
+        return None
+    return verified["seconds"] / max(1, len(verified.get("seeds", ())))
+
+
+def compute() -> str:
+    """Say how long all records took, of those that tell it; nothing if none does."""
+    contents = [read(name) for name in load() if (RECORDS / f"{name}.json").exists()]
+    took = [(_seconds(content), max(1, len(seeds_of(content)))) for content in contents]
+    known = [seconds * seeds for seconds, seeds in took if seconds is not None]
+    told = f"{sum(known) / 60:.0f} minutes for {len(known)} of {len(contents)} records"
+    return f"{told}: those of a seed, when it was verified, times the seeds" if known else ""

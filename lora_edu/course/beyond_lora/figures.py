@@ -10,7 +10,7 @@ from lora_edu.counting import one_of
 from lora_edu.course.beyond_lora.experiments import rounding_error as rounding_error  # for the page
 from lora_edu.course.beyond_lora.experiments import settings
 from lora_edu.course.experiments import intervals
-from lora_edu.course.figures import Numbers, figure
+from lora_edu.course.figures import STUDENT, Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
 from lora_edu.course.recorded import column, record, rounded
 
@@ -130,7 +130,7 @@ def _draw(numbers: Numbers, labels: dict[str, str]) -> Figure:
     return fig
 
 
-@figure(_curves)
+@figure(_curves, runs=1)
 def five_curves(numbers: Numbers) -> Figure:
     """Show how fast plain LoRA and its descendants learn, each with its own alpha and rate.
 
@@ -148,10 +148,6 @@ def blind() -> Figure:
 
 
 # -- gains ----------------------------------------------------------------------------------------
-
-
-# Student's quantile at 97.5 %, by how many runs: the figures are drawn without scipy.
-STUDENT = {8: 2.364624, 20: 2.093024}
 
 
 def _gains() -> Numbers:

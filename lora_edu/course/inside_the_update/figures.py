@@ -94,7 +94,7 @@ def _layers() -> Numbers:
     return numbers
 
 
-@figure(_layers)
+@figure(_layers, runs=-1)
 def layers_of_a_voice(numbers: Numbers) -> Figure:
     """Show how much of a voice a single layer carries, and how much is lost without it.
 
@@ -157,7 +157,7 @@ def _knob() -> Numbers:
     return numbers
 
 
-@figure(_knob)
+@figure(_knob, runs=-1)
 def cuts_and_a_knob(numbers: Numbers) -> Figure:
     """Show each cut as a bargain, and beside them all a knob that turns the whole adapter down.
 

@@ -102,7 +102,7 @@ def _classes() -> Numbers:
     }
 
 
-@figure(_classes)
+@figure(_classes, runs=0)
 def classes_taught(numbers: Numbers) -> Figure:
     """Show that pretraining's own update has about as many directions as classes were taught.
 
@@ -150,7 +150,7 @@ def _ways() -> Numbers:
     }
 
 
-@figure(_ways)
+@figure(_ways, runs=1)
 def cut_or_trained(numbers: Numbers) -> Figure:
     """Show where training a rank beats cutting it out of full fine-tuning: at small ranks.
 

@@ -166,7 +166,7 @@ def costs_less() -> str:
     return min(("LoRA", "full"), key=lambda way: numbers[way]["cost"])
 
 
-@figure(_frontier)
+@figure(_frontier, runs=1)
 def voice_frontier(numbers: Numbers) -> Figure:
     """Show how much of Grimm's voice is learned, and what that costs elsewhere.
 
@@ -216,7 +216,7 @@ def _shorter() -> Numbers:
     return numbers
 
 
-@figure(_shorter)
+@figure(_shorter, runs=-1)
 def shorter_answers(numbers: Numbers) -> Figure:
     """Show how long answers are as short ones are preferred by DPO, or imitated.
 

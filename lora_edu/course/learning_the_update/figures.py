@@ -225,7 +225,7 @@ def _recorded() -> Numbers:
     }
 
 
-@figure(_recorded)
+@figure(_recorded, runs=0)
 def rank_and_noise(numbers: Numbers) -> Figure:
     """Show that spare rank harms where targets are noisy, and hardly does if one stops in time.
 

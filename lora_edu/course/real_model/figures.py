@@ -78,7 +78,7 @@ def _frontier(part: str = "test", own: Iterable[tuple[float, float]] = ()) -> Nu
     }
 
 
-@figure(_frontier)
+@figure(_frontier, runs=1)
 def real_frontier(numbers: Numbers) -> Figure:
     """Show what each method learns and what it forgets, at all rates, on a real model.
 
