@@ -155,7 +155,19 @@ def test_one_version_everywhere():
     from lora_edu import __version__
 
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert cff["version"] == __version__
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert cff["version"] == zenodo["version"] == __version__
+    for ours, theirs in {
+        "title": "title",
+        "creators": "authors",
+        "description": "abstract",
+    }.items():
+        assert zenodo[ours] == cff[theirs]
+    licences = PROJECT["license"].split(
+        " AND "
+    )  # each of the two names one, and has words for both
+    assert cff["license"] == zenodo["license"] == licences[0]
+    assert all(licence in cff["abstract"].replace(" ", "-") for licence in licences)
     cited = f"*{cff['authors'][0]['name']}, {cff['title']}, version {__version__}, "
     for page in ("README.md", "README.vi.md"):
         assert cited in (ROOT / page).read_text(encoding="utf-8")
@@ -177,7 +189,8 @@ def headings(path):
     return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
 
 
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("tests/benchmarks/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("[a-z]*/*/*/README.md")]
+PAGES += ROOT.glob("tests/benchmarks/README.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -237,17 +250,19 @@ def test_what_a_learner_works_on_is_neither_committed_nor_tested(pytestconfig):
     assert mine.returncode == 0, "git would offer to commit the learner's copy"
 
 
-def test_what_is_committed_names_no_machine_and_no_file_that_there_is_not():
+def test_what_is_committed_names_no_machine_no_address_and_no_file_that_there_is_not():
     machine = re.compile(r"/(?:root|home/\w+|Users/\w+|tmp/ipykernel\w*)/")
     path = re.compile(
         r"(?<![\w/.-])(?:tests|lora_edu|notebooks|figures)/[\w/.-]+\.(?:py|md|json)\b"
     )
+    mail = re.compile(r"[\w.+-]+@(?:[\w-]+\.)+(?:com|edu|org|net|gov|mil|uk|de|ca|au)\b")
     placeholder = re.compile(r"/(?:NN_|SLUG/|NAME\.|LANGUAGE/|mine/)")  # mine: the learner's
     named = []
     for name in filter(None, git("ls-files", "-z").stdout.split("\0")):
         if (ROOT / name).exists() and not name.endswith((".png", ".safetensors")):
             text = (ROOT / name).read_text(encoding="utf-8")
             assert not machine.search(text), name
+            assert not mail.search(text), name
             named += [(name, found) for found in path.findall(text)]
     assert len(named) > 50
     files = [(name, found) for name, found in named if not placeholder.search(found)]

@@ -44,8 +44,8 @@ MOST_BYTES = 25_000_000
 # What becomes a page, beside the lessons: in English, and in another language.
 ENGLISH = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "notebooks/*.md", "figures/*.md",
-    "lora_edu/README.md", "tests/README.md", "tests/benchmarks/README.md",
-    "notebooks/site/explore/*.md",
+    "lora_edu/README.md", "lora_edu/course/records/README.md", "tests/README.md",
+    "tests/benchmarks/README.md", "notebooks/site/explore/*.md",
 )  # fmt: skip
 TRANSLATED = ("README.{}.md", "notebooks/{}/*.md", "notebooks/site/{}/explore/*.md")
 # The modules with a page of their own: the core, and what one uses after the course.
@@ -204,7 +204,7 @@ def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
 def below(place: str) -> str:
     """Return the menu of the pages that stand below another one; mostly there are none."""
     lower = {
-        "lora_edu/index": [f"api/{name}" for name in API],
+        "lora_edu/index": ["course/records/index", *(f"api/{name}" for name in API)],
         "tests/index": ["benchmarks/index"],
         "notebooks/know/index": [*lessons("en")],
     }
