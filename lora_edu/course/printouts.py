@@ -7,7 +7,9 @@ counts. A line copied whole from another run holds; then the answer names that r
 
 import itertools
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -119,7 +121,7 @@ def read(text: str) -> tuple[list[Printout], list[str]]:
             wrong.append(f"line {number}: {error}")
             continue
         other = not figures and re.search(r"\w", line)
-        if groups[-1] and (other or groups[-1].keys() & dict(figures)):
+        if other or groups[-1].keys() & dict(figures):
             groups.append({})
         for kind, figure in figures:
             if kind in groups[-1]:
@@ -194,7 +196,7 @@ def judge(printout: Printout) -> Judgement:
             wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
     # To a rounded count too many other sets of layers would lead.
     ways = _ways(models or every, printout, bool(models) and printout.trainable[-1].isdigit())
-    usual = [way for way in ways if way.usual]
+    usual = bool(ways) and ways[0].usual
     findings = list(wrong)
     if models:
         plain, packed = _bases(models[0])
@@ -224,9 +226,8 @@ def _wrong_share(trainable: str, everything: str, printed: str | None) -> list[s
     if printed is None:
         return []
     (least, most), (low, high) = _ends(trainable), _ends(everything)
-    mantissa, _, exponent = printed.lower().partition("e")
-    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
-    digit = Fraction(10) ** -min(decimals, 10)  # beyond it, floats round
+    last = Decimal(printed).as_tuple().exponent
+    digit = Fraction(10) ** max(int(last), -10)  # beyond it, floats round
     if 100 * least / high - digit <= Fraction(printed) <= 100 * most / low + digit:
         return []
     follows = 100 * printed_value(trainable) / printed_value(everything)
@@ -234,9 +235,8 @@ def _wrong_share(trainable: str, everything: str, printed: str | None) -> list[s
 
 
 def _gives(printed: str, count: int | Fraction) -> bool:
-    if printed[-1] in "KMB":
-        return verdict(printed, count) != "differs"
-    return printed_value(printed) == count
+    rounded = printed[-1] in "KMB" and verdict(printed, count) != "differs"
+    return rounded or printed_value(printed) == count
 
 
 @lru_cache(None)
@@ -245,30 +245,17 @@ def _bases(name: str) -> tuple[int, int]:
     return counting.base_parameters(modules), counting.packed_4bit_parameters(modules)
 
 
-class _Sides(NamedTuple):
-    """Of the modules with one last part of a name: Σ (d + k), Σ d, parameters, linear or not."""
-
-    both: int = 0
-    rows: int = 0
-    whole: int = 0
-    linear: bool = True
-
-
 @lru_cache(None)
-def _sides(name: str) -> tuple[dict[str, _Sides], int]:
-    """Return the sides by the last part of a name, and how many numbered blocks there are."""
-    found: dict[str, _Sides] = {}
-    blocks = 0
+def _sides(name: str) -> dict[str, Counter[str]]:
+    """Return, by the last part of a name: Σ (d + k), Σ d, parameters, linear ones."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for module_name, m in counting.modules(name).items():
-        if number := re.search(r"\.(\d+)\.", module_name):
-            blocks = max(blocks, 1 + int(number[1]))
         if m.kind in ("linear", "head", "embedding"):
-            last = module_name.rpartition(".")[2]
-            both, rows, whole, _ = found.get(last, _Sides())
-            both, rows = both + m.out_features + m.in_features, rows + m.out_features
-            whole += m._replace(tied=False).parameters
-            found[last] = _Sides(both, rows, whole, m.kind == "linear")
-    return found, blocks
+            side = found[module_name.rpartition(".")[2]]
+            side.update(both=m.out_features + m.in_features, rows=m.out_features)
+            whole = m._replace(tied=False).parameters
+            side.update(whole=whole, linear=int(m.kind == "linear"))
+    return found
 
 
 def _ways(models: Iterable[str], printout: Printout, any_set: bool) -> list[Way]:
@@ -281,7 +268,7 @@ def _ways(models: Iterable[str], printout: Printout, any_set: bool) -> list[Way]
         if _gives(printout.trainable, _bases(name)[0]):
             found.append(Way(name, "full"))
         for saved in SAVED:
-            if set(saved) <= set(_sides(name)[0]):
+            if set(saved) <= _sides(name).keys():
                 found += _adapters(name, printout, saved, any_set)
     return sorted((way for way in found if way.usual or any_set), key=_strangeness)
 
@@ -290,30 +277,30 @@ def _adapters(
     name: str, printout: Printout, saved: tuple[str, ...], any_set: bool
 ) -> Iterator[Way]:
     """Yield each LoRA or DoRA on a model that gives a trainable count, ``saved`` trained whole."""
-    sides, blocks = _sides(name)
-    linear = {last for last, side in sides.items() if side.linear}
+    sides = _sides(name)
+    linear = {last for last, side in sides.items() if side["linear"]}
     usual_sets = [*USUAL, linear.difference(*SAVED)]
-    trained = sum(sides[last].whole for last in saved)
+    trained = sum(sides[last]["whole"] for last in saved)
     names = [last for last in sides if last not in saved]
-    # MLX may adapt some of the last layers; None is all of them.
-    some = [n for n in (16, 8, 4) if n < blocks and printout.of_base]
-    for size in range(1, len(names) + 1):
-        for chosen in itertools.combinations(names, size):
-            usual = set(chosen) in usual_sets
-            if not usual and not any_set:
-                continue
-            both = sum(sides[last].both for last in chosen)
-            rows = sum(sides[last].rows for last in chosen)
-            for layers in [None, *some] if usual else [None]:
-                part = 1 if layers is None else Fraction(layers, blocks)
-                for method, more in (("lora", trained), ("dora", trained + rows * part)):
-                    r = round((printed_value(printout.trainable) - more) / (both * part))
-                    power_of_2 = r & (r - 1) == 0
-                    if not 1 <= r <= 1024 or not (usual or power_of_2):
-                        continue
-                    if _gives(printout.trainable, r * both * part + more):
-                        common = usual and (power_of_2 or r <= 64)
-                        yield Way(name, method, r, chosen, saved, layers, common)
+    sizes = range(1, len(names) + 1)
+    for chosen in itertools.chain(*(itertools.combinations(names, size) for size in sizes)):
+        usual = set(chosen) in usual_sets
+        if not usual and not any_set:
+            continue
+        both = sum(sides[last]["both"] for last in chosen)
+        rows = sum(sides[last]["rows"] for last in chosen)
+        parts: dict[int | None, int | Fraction] = {None: 1}  # all layers
+        if usual and printout.of_base:  # MLX may adapt some of the last ones
+            numbers = re.findall(r"(?m)^\D*\.(\d+)\.", "\n".join(counting.modules(name)))
+            blocks = 1 + max(map(int, numbers))
+            parts |= {n: Fraction(n, blocks) for n in (16, 8, 4) if n < blocks}
+        for (layers, part), dora in itertools.product(parts.items(), (0, 1)):
+            more = trained + dora * rows * part
+            r = round((printed_value(printout.trainable) - more) / (both * part))
+            common = r & (r - 1) == 0 or (usual and r <= 64)
+            count = r * both * part + more
+            if 1 <= r <= 1024 and (usual or common) and _gives(printout.trainable, count):
+                yield Way(name, ("lora", "dora")[dora], r, chosen, saved, layers, usual and common)
 
 
 def _strangeness(way: Way) -> tuple[bool, bool, bool, int, int]:
