@@ -14,59 +14,48 @@ from lora_edu.course.ledger import printed_value
 
 ALL = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"
 LLAMA = "trainable params: 4,194,304 || all params: 6,742,609,920"
+NEOX = "trainable params: 8650752 || all params: 10597552128"  # in 4 bits, two numbers in one
+MLX = "Trainable parameters: 0.484% (2.884M/596.050M)"
+SWIFT = "PeftModelForCausalLM: 6742.6099M Params (4.1943M Trainable [0.0622%])"
 UNSLOTH = "Trainable parameters = 33,030,144 of 4,055,498,240 (0.81% trained)"
+KERAS = "Total params: 124,734,720\nTrainable params: 294,912\nNon-trainable params: "
+LLAMA_8, GPT2_8 = "llama-2-7b: LoRA r = 8 on q_proj, v_proj", "gpt2: LoRA r = 8 on c_attn"
 REAL = {  # a printout, and what must be among the usual ways
-    f"{LLAMA} || trainable%: 0.06220594": "llama-2-7b: LoRA r = 8 on q_proj, v_proj",
+    f"{LLAMA} || trainable%: 0.06220594": LLAMA_8,
     "trainable params: 9,289,728 || all params: 3,222,039,552":
         "llama-3.2-3b: DoRA r = 32 on q_proj, v_proj",
     "trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7712775047664294":
         "vit-base-patch16-224: LoRA r = 16 on q_proj, v_proj, classifier trained",
-    # A base in 4 bits, two numbers in one.
-    "trainable params: 8650752 || all params: 10597552128 || trainable%: 0.08162971878329976":
-        "gpt-neox-20b: LoRA r = 8 on query_key_value",
-    # Colours; then a line break, and no commas.
-    "Trainable parameters = \x1b[1m33,030,144\x1b[0m of 4,055,498,240 (0.81% trained)":
-        f"qwen3-4b: LoRA r = 16 on {ALL}",
+    f"{NEOX} || trainable%: 0.08162971878329976": "gpt-neox-20b: LoRA r = 8 on query_key_value",
     "trainable params: 33030144 ||\nall params: 4055498240 || trainable%:0.8145":
         f"qwen3-4b: LoRA r = 16 on {ALL}",
     "Number of trainable parameters = 41,943,040": f"llama-3.1-8b: LoRA r = 16 on {ALL}",
     "Number of trainable parameters = 124,439,808": "gpt2: all of its parameters",
     "trainable params: 151,060,480 || all params: 6,889,476,096":
         f"llama-2-7b: LoRA r = 8 on {ALL}, lm_head trained",
-    "Trainable parameters: 0.484% (2.884M/596.050M)":
-        f"qwen3-0.6b: LoRA r = 8 on {ALL} in 16 layers",
-    "294 K     Trainable params\n124 M     Non-trainable params\n124 M     Total params":
-        "gpt2: LoRA r = 8 on c_attn",
-    "Total params: 124,734,720\nTrainable params: 294,912\nNon-trainable params: 124,439,808":
-        "gpt2: LoRA r = 8 on c_attn",
-    "model_parameter_info: PeftModelForCausalLM: 6742.6099M Params (4.1943M Trainable [0.0622%])":
-        "llama-2-7b: LoRA r = 8 on q_proj, v_proj",
+    MLX: f"qwen3-0.6b: LoRA r = 8 on {ALL} in 16 layers",
+    "294 K     Trainable params\n124 M     Non-trainable params\n124 M     Total params": GPT2_8,
+    SWIFT: LLAMA_8,
     "124 M Trainable params 0 Non-trainable params 124 M Total params":
         "gpt2: all of its parameters",
-    "Trainable params: 294 K       \nNon-trainable params: 124 M   \nTotal params: 124 M":
-        "gpt2: LoRA r = 8 on c_attn",
-    "Trainable lora params: ≈0.295M || All params: ~124.7M || trainable = 0.24%":
-        "gpt2: LoRA r = 8 on c_attn",
-    "trainable params: 294912.0 || all params: 124734720.00 || trainable: 0.23643":
-        "gpt2: LoRA r = 8 on c_attn",
+    "Trainable params: 294 K       \nNon-trainable params: 124 M   \nTotal params: 124 M": GPT2_8,
+    "Trainable lora params: ≈0.295M || All params: ~124.7M || trainable = 0.24%": GPT2_8,
+    "trainable params: 294912.0 || all params: 124734720.00 || trainable: 0.23643": GPT2_8,
     "* Total Number of Trainable Parameters: 294.9k\n* Total Number of Parameters: 124.7M\n"
-    "* Trainable Parameters represent 0.2364% of the total size.": "gpt2: LoRA r = 8 on c_attn",
+    "* Trainable Parameters represent 0.2364% of the total size.": GPT2_8,
 }  # fmt: skip
+PEFT = "trainable params: {t} || all params: {a} || trainable%: {s}"
 # How tools print exact numbers: trainable t, all a, the others f, the share s.
 TOOLS = {
-    "PEFT": "trainable params: {t} || all params: {a} || trainable%: {s:.4f}",
-    "PEFT 0.3": "trainable params: {t} || all params: {a} || trainable%: {s}",
-    "Axolotl": "[2024-05-01 12:00:00,123] [INFO] [axolotl.load_model:1079] [PID:7] [RANK:0] "
-    "trainable params: {t} || all params: {a} || trainable%: {s}",
-    "LLaMA-Factory": "[INFO|2024-12-01 10:00:00] llamafactory.model.loader:143 >> "
-    "trainable params: {t} || all params: {a} || trainable%: {s:.4f}",
+    "PEFT": PEFT,
+    "Axolotl": f"[2024-05-01 12:00:00,123] [INFO] [axolotl.load:1079] [PID:7] [RANK:0] {PEFT}",
+    "LLaMA-Factory": f"[INFO|2024-12-01 10:00:00] llamafactory.model.loader:143 >> {PEFT}",
     "QLoRA": "trainable params: {t} || all params: {a} || trainable: {s}",
     "reversed": "all params: {a} || trainable params: {t} || trainable%: {s:.7f}",
     "after its base": "Total parameters: {f}\ntrainable params: {t} || all params: {a}",
     "Unsloth": ' "-____-"     Trainable parameters = {t}/{a} ({s:.2f}% trained)',
     "Unsloth 2025": "Trainable parameters = {t} of {a} ({s:.2f}% trained)",
-    "Trainer": "[INFO|trainer.py:1718] 2023-09-16 20:53:22,548 >>   Number of trainable "
-    "parameters = {t}",
+    "Trainer": "[INFO|trainer.py:1718] 20:53:22,548 >>   Number of trainable parameters = {t}",
     "Lightning": "{t}     Trainable params\n{f}         Non-trainable params\n"
     "{a}     Total params\n497.758   Total estimated model params size (MB)",
     "torchinfo": "====\nTotal params: {a}\nTrainable params: {t}\nNon-trainable params: {f}\n"
@@ -84,33 +73,35 @@ TOOLS = {
     "Trainable:{s:.2f}%",
     "JSON": '[1, {{"trainable_params": {t}, "all_params": {a}, "trainable%": {s}}}]',
     "a dict": "{{'total_params': {a}, 'trainable_params': {t}}}",
-    "a notebook": '    "trainable params: {t} || all params: {a} || trainable%: {s:.4f}\\n"',
+    "a notebook": f'    "{PEFT[:-1]}:.4f}}\\n"',
     "Markdown": "| Trainable params | {t} |\n|---|--:|\n| **All params** | `{a}` |",
     "a sentence": "✓ Trainable parameters in the model: {t} ({s:.2f}%). Untrainable params: {f}.",
 }  # fmt: skip
 SIGNS = ["", ",", "_", "'", "’", ".", " ", "\xa0", "\u2009", "\u202f"]
-ALTERED = [
-    (LLAMA.replace("920", "902"), printouts.OPEN, "the nearest, llama-2-7b, has 18 more"),
-    (LLAMA.replace("9,920", "9,938"), printouts.OPEN, "the nearest, llama-2-7b, has 18 fewer"),
-    ("trainable params: 4,194,305 || all params: 6,742,609,921", printouts.OPEN, "no usual way to"),
-    ("trainable params: 5 || all params: 10 || trainable%: 55", printouts.FAILS, "must be 50.0000"),
-    ("Trainable parameters: 44% (1.0M/2.0M)", printouts.FAILS, "the share must be 50.0000 %"),
-    ("Trainable parameters: 33% (1M/2M)", printouts.OPEN, "the base of no model"),  # 0.5 to 1.5 M
-    (f"{LLAMA} || trainable: 0.0632", printouts.FAILS, "the share must be 0.0622 %, and 0.0632"),
-    (f"{LLAMA} || trainable%: 0.0632", printouts.FAILS, "the share must be 0.0622 %, and 0.0632"),
-    ("Trainable parameters: 99% (1.704M/7241.732M)", printouts.FAILS, "the share must be 0.0235 %"),
+HOLDS, FAILS, OPEN = printouts.HOLDS, printouts.FAILS, printouts.OPEN
+JUDGED = [
+    (LLAMA, HOLDS, "all - trainable = 6,738,415,616: the base of llama-2-7b\n"),
+    (NEOX, HOLDS, "10,588,901,376: the base of gpt-neox-20b, two numbers in a byte (4 bits)\n"),
+    (MLX, HOLDS, "all (MLX counts no adapter): the base of qwen3-0.6b\n"),
+    (SWIFT, HOLDS, "all - trainable = 6,738,415,600: the base of llama-2-7b\n"),
+    (LLAMA.replace("920", "902"), OPEN, "the nearest, llama-2-7b, has 18 more"),
+    (LLAMA.replace("9,920", "9,938"), OPEN, "the nearest, llama-2-7b, has 18 fewer"),
+    ("trainable params: 4,194,305 || all params: 6,742,609,921", OPEN, "no usual way to"),
+    ("trainable params: 5 || all params: 10 || trainable%: 55", FAILS, "must be 50.0000"),
+    ("Trainable parameters: 44% (1.0M/2.0M)", FAILS, "the share must be 50.0000 %"),
+    ("Trainable parameters: 33% (1M/2M)", OPEN, "the base of no model"),  # 0.5 to 1.5 M
+    (f"{LLAMA} || trainable%: 0.0632", FAILS, "the share must be 0.0622 %, and 0.0632"),
+    ("Trainable parameters: 99% (1.704M/7241.732M)", FAILS, "the share must be 0.0235 %"),
     (
-        "trainable params: 4,194,304 || all params: 7,241,732,096", printouts.FAILS,
-        "all is mistral-7b-v0.1 alone: nothing was added",
+        "trainable params: 1 || all params: 7,241,732,096",
+        FAILS,
+        "all is mistral-7b-v0.1 alone: not",
     ),
-    ("trainable params: 10 || all params: 5", printouts.FAILS, "more is trainable than there is"),
-    (
-        "Total params: 124,734,720\nTrainable params: 294,912\nNon-trainable params: 124,439,809",
-        printouts.FAILS, "non-trainable must be 124,439,808, and 124,439,809 is printed",
-    ),
+    ("trainable params: 10 || all params: 5", FAILS, "more is trainable than there is"),
+    (f"{KERAS}124,439,809", FAILS, "non-trainable must be 124,439,808, and 124,439,809 is printed"),
     # A true printout of PEFT that is not of the catalogue.
-    ("trainable params: 397,056 || all params: 124,734,720", printouts.OPEN, "of no model"),
-]  # fmt: skip
+    ("trainable params: 397,056 || all params: 124,734,720", OPEN, "of no model"),
+]
 
 
 def judged(text):
@@ -125,34 +116,11 @@ def test_a_real_printout_holds_and_its_run_is_among_the_ways(text, way):
     assert way in [str(found) for found in judgement.ways if found.usual]
 
 
-@pytest.mark.parametrize(("text", "word", "why"), ALTERED)
-def test_an_altered_or_unknown_printout_does_not_hold_and_says_why(text, word, why):
+@pytest.mark.parametrize(("text", "word", "why"), JUDGED)
+def test_the_verdict_and_what_was_found(text, word, why):
     judgement = judged(text)
     assert judgement.verdict == word
-    assert any(why in finding for finding in judgement.findings), judgement.findings
-
-
-@pytest.mark.parametrize(
-    ("text", "finding"),
-    [
-        (LLAMA, "all - trainable = 6,738,415,616: the base of llama-2-7b"),
-        (
-            "trainable params: 8650752 || all params: 10597552128",
-            "all - trainable = 10,588,901,376: the base of gpt-neox-20b, two numbers in a byte "
-            "(4 bits)",
-        ),
-        (
-            "Trainable parameters: 0.484% (2.884M/596.050M)",
-            "all (MLX counts no adapter): the base of qwen3-0.6b",
-        ),
-        (
-            "P: 6742.6099M Params (4.1943M Trainable [0.0622%])",
-            "all - trainable = 6,738,415,600: the base of llama-2-7b",
-        ),
-    ],
-)
-def test_the_base_that_is_left_is_named(text, finding):
-    assert judged(text).findings == [finding]
+    assert why in "\n".join([*judgement.findings, ""])
 
 
 def test_every_way_gives_the_count_and_what_people_do_comes_first():
@@ -194,7 +162,7 @@ SIGN = st.sampled_from(SIGNS)
 
 
 @given(st.sampled_from(list(TOOLS)), COUNTS, COUNTS, st.tuples(SIGN, SIGN, SIGN))
-@example("PEFT 0.3", 7, 10**13, ("", ".", ","))  # a share of 7e-11 %
+@example("PEFT", 7, 10**13, ("", ".", ","))  # a share of 7e-11 %
 def test_a_number_in_any_grouping_is_read_from_whatever_tool(tool, trainable, frozen, signs):
     if not all(n >= 10**6 or n < 1000 for n in (trainable, trainable + frozen)):
         signs = (",", ",", ",")
@@ -222,39 +190,15 @@ SPOILT = {  # a number whose thousands are apart by #
 def test_a_number_that_is_not_grouped_in_threes_is_refused(tool, how, number, signs):
     text = printed(tool, 1_234_567, 7_000_000_000, "#", ",", ",")
     text = text.replace("1#234#567", SPOILT[how](f"{number:,}".replace(",", "#"), *signs))
-    with pytest.raises(
-        ValueError, match=r"^line \d: ('.*'|\".*\") must be like 4,194,304, .*"
-    ) as why:
+    with pytest.raises(ValueError, match=r"^line \d: ('.*'|\".*\") must be like 4,194,304, .*$"):
         printouts.read(text)
-    assert "\n" not in str(why.value)
 
 
 REFUSED = [
-    *(
-        "4.194",
-        "4.000",
-        "4.2",
-        "4,2 M",
-        "4.19e+06",
-        "4.2G",
-        "4,194.304",
-        "41,94,304",
-        "４１",
-        "12x",
-    ),
-    *(
-        "004,194,304",
-        "4,,194,,304",
-        "4.194.30",
-        "4.194.00",
-        "94.860.59m",
-        "3.682.477.93232B",
-        "4１",
-        "4,194,304e",
-        "0,5",
-        "00",
-    ),
-]
+    "4.194", "4.000", "4.2", "4,2 M", "4.19e+06", "4.2G", "4,194.304", "41,94,304", "４１", "4１",
+    "12x", "004,194,304", "4,,194,,304", "4.194.30", "4.194.00", "94.860.59m", "3.682.477.93232B",
+    "4,194,304e", "0,5", "00",
+]  # fmt: skip
 NOTHING = ["-5", "nan", "", "{n}", "42 G", "42 million", "42 thousand", "1" * 99, "All params |"]
 ELSEWHERE = [
     "Non-trainable params: 5", "non trainable params: 5 || all params: 6", "frozen params: 7",
@@ -277,18 +221,18 @@ ELSEWHERE = [
     ],
 )
 def test_what_is_no_number_is_refused_in_a_line(text, why):
-    with pytest.raises(ValueError, match=why) as refused:
+    with pytest.raises(ValueError, match=f"^.*{why}.*$"):  # a line
         printouts.read(text)
-    assert len(str(refused.value).splitlines()) == 1
 
 
-def test_several_are_read_in_their_order_and_a_long_log_in_seconds():
-    text = f"{'x' * 10_000} Number of trainable parameters = 5\n{LLAMA}\n{UNSLOTH}"
-    assert [found.trainable for found in printouts.read(text)[0]] == [
-        "5",
-        "4,194,304",
-        "33,030,144",
-    ]
+def test_several_are_read_in_their_order():
+    text = f"Total params: 9\nThen:\n{'x' * 10_000} Number of trainable parameters = 5\n{LLAMA}"
+    found = printouts.read(f"{text}\n{UNSLOTH}")[0]
+    assert [one.trainable for one in found] == ["5", "4,194,304", "33,030,144"]
+    assert found[0].all is None  # what stood before other words is no part of it
+
+
+def test_a_long_log_is_read_in_seconds_and_any_line_judged_within_one():
     for text in (
         "12 K Layers and 1,234,567 of them: 8\n" * 20_000 + "1" * 200_000, "1 " * 200_000,
         "111 " * 100_000, "trainable params" + " " * 10**6, "non-" * 10**5, "total " * 10**5,
@@ -298,57 +242,40 @@ def test_several_are_read_in_their_order_and_a_long_log_in_seconds():
         with pytest.raises(ValueError, match="there is no printout like"):
             printouts.read(text)
         assert time.process_time() - start < 5
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "trainable params: 1000K || all params: 1B",
+    for text in (
+        "trainable params: 1000K || all params: 1B", "Number of trainable parameters = 1B",
         "trainable params: 2,000,003 || all params: 126,439,811",
-        "Trainable parameters: 0.1% (10000K/5B)",
-        "Number of trainable parameters = 20,000,003",
-        "Number of trainable parameters = 1B",
-    ],
-)
-def test_any_line_is_judged_within_a_second(text):
-    start = time.process_time()
-    judged(text)
-    assert time.process_time() - start < 1
+        "Trainable parameters: 0.1% (10000K/5B)", "Number of trainable parameters = 20,000,003",
+    ):  # fmt: skip
+        start = time.process_time()
+        judged(text)
+        assert time.process_time() - start < 1
 
 
 def test_the_command_judges_a_text_or_a_file(tmp_path, capsys):
-    assert main(["ledger", "--check", LLAMA]) == 0
-    assert "4,194,304 of 6,742,609,920: holds" in capsys.readouterr().out
     log = tmp_path / "train.log"
-    log.write_text(f"{UNSLOTH}\n{ALTERED[0][0]}\n", encoding="utf-8")
-    assert main(["ledger", "--check", str(log)]) == 1
-    printed = capsys.readouterr().out
+
+    def told(code, given, *more):
+        assert main(["ledger", "--check", str(given), *more]) == code
+        return capsys.readouterr()
+
+    assert "4,194,304 of 6,742,609,920: holds" in told(0, LLAMA).out
+    log.write_text(f"{UNSLOTH}\n{LLAMA.replace('920', '902')}\n", encoding="utf-8")
+    printed = told(1, log).out
     assert printed.count(": holds") == printed.count(": NOT EXPLAINED") == 1
-    assert main(["ledger", "--check", str(log), "--json"]) == 1
-    verdicts = [one["verdict"] for one in json.loads(capsys.readouterr().out)]
-    assert verdicts == [printouts.HOLDS, printouts.OPEN]
+    assert [one["verdict"] for one in json.loads(told(1, log, "--json").out)] == [HOLDS, OPEN]
     log.write_bytes(f"\ufeff{LLAMA}".encode("utf-16-le"))
-    assert main(["ledger", "--check", str(log)]) == 0
-    capsys.readouterr()
-    log.write_text(f"{LLAMA}\n" * 20_000, encoding="utf-8")  # each is judged once
-    assert main(["ledger", "--check", str(log)]) == 0
-    assert capsys.readouterr().out.count(": holds") == 1
-    for bad in ("hello", "x" * 10**6, "a\0b", "", str(tmp_path), str(tmp_path / "none.log")):
-        assert main(["ledger", "--check", bad]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_what_looks_like_a_printout_and_is_none_is_not_passed_over(tmp_path, capsys):
-    path = tmp_path / "log.txt"
-    path.write_text(f"{LLAMA}\ntrainable_params = sum(sizes)\n", encoding="utf-8")
-    assert main(["ledger", "--check", str(path)]) == 0
-    assert capsys.readouterr().err == ""
+    assert told(0, log).err == ""
+    log.write_text(f"{LLAMA}\n" * 20_000 + "trainable_params = sum(sizes)\n", encoding="utf-8")
+    out, err = told(0, log)
+    assert (out.count(": holds"), err) == (1, "")  # each is judged once, and code is no printout
     unread = (
         "trainable params: 4.194.304 || all params: 0,0622\n| Trainable params | All params |\n"
     )
-    path.write_text(f"{LLAMA}\n{unread}", encoding="utf-8")
-    assert main(["ledger", "--check", str(path)]) == 1
-    assert capsys.readouterr().err.splitlines() == [
+    log.write_text(f"{LLAMA}\n{unread}", encoding="utf-8")
+    assert told(1, log).err.splitlines() == [
         "not read: line 2: '0,0622' must be like 4,194,304, 4194304 or 4.2 M; a share like 0.06",
         "not read: line 3: no number stands after 'Trainable params'",
     ]
+    for bad in ("hello", "x" * 10**6, "a\0b", "", tmp_path, tmp_path / "none.log"):
+        assert told(2, bad).err.count("\n") == 1
