@@ -17,7 +17,7 @@ import time
 import zipfile
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 import transformers
-from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 import lora_edu
@@ -48,11 +48,15 @@ class Texts:
     """Texts, a label each: the model gets a head, and learns to tell the labels apart."""
 
     # Unless told otherwise. At least so many steps; batches of a small table, and of a large one.
-    model, steps, batches, last_layers = "minilm", 60, (8, 32), None
+    model, steps, batches, last_layers, loss = "minilm", 60, (8, 32), None, None
     defaults = MappingProxyType({"max_length": 128, "rank": 8, "lr": 1e-3})
     use = """Load it with PEFT (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained({folder!r}, num_labels={labels})
   model = PeftModel.from_pretrained(base, {out!r})"""
+    result = """accuracy on texts not trained on: {accuracy:.2f} \
+({right} of {texts}; 95 % interval {interval[0]:.2f} to {interval[1]:.2f})
+  a logistic regression on the frozen model's vectors: {frozen:.2f}
+  always the most frequent label: {most_frequent:.2f}"""
 
     def __init__(self, options: Namespace) -> None:
         self.rows, self.labels = read_table(options.data, options.text, options.label)
@@ -78,9 +82,8 @@ class Texts:
             raise ValueError(f"{folder}: its tokenizer has no padding token")
         model.config.pad_token_id = tokenizer.pad_token_id
         body = f"{model.base_model_prefix}."
-        for name, *_ in info["mismatched_keys"]:
-            if name.startswith(body):
-                raise ValueError(f"{folder}: {name} has another shape than config.json says")
+        if wrong := [name for name, *_ in info["mismatched_keys"] if name.startswith(body)]:
+            raise ValueError(f"{folder}: {wrong[0]} has another shape than config.json says")
         new = info["missing_keys"]
         whole = [n for n, _ in model.named_parameters() if n in new or not n.startswith(body)]
         self.collate: Any = transformers.DataCollatorWithPadding(tokenizer)
@@ -110,18 +113,17 @@ class Texts:
 
         labels = np.array([example["labels"] for example in run.examples])
         _, vectors = self.told(run, run.examples)
-        judged = np.zeros(len(labels), dtype=bool)
         frozen = right = 0
         for part in self.folds or [self.held_out]:
             held = np.array([row in part for row in self.rows])
-            judged |= held
             fit = LogisticRegression(C=10, max_iter=1000).fit(vectors[~held], labels[~held])
             frozen += int((fit.predict(vectors[held]) == labels[held]).sum())
             if self.folds:
                 run.train(part, keep=False)
                 right += self.right(run, run.parts(part)[1])
                 adapt.swap_adapter(run.model, run.start)
-        texts, most = int(judged.sum()), int(np.bincount(labels[judged]).max())
+        judged = labels if self.folds else labels[held]
+        texts, most = len(judged), int(np.bincount(judged).max())
         found = {"texts": texts, "right": right, "folds": len(self.folds)}
         return found | {"most_frequent": most / texts, "frozen": frozen / texts}
 
@@ -130,7 +132,7 @@ class Texts:
         """Return the label that each text gets, (n,), and the mean of its last states, (n, h)."""
         told, vectors = [], []
         for start in range(0, len(examples), 32):
-            batch = self.collate([dict(one) for one in examples[start : start + 32]])
+            batch = self.collate(examples[start : start + 32])
             del batch["labels"]
             found = run.model.eval()(**batch.to(run.model.device), output_hidden_states=True)
             told.append(found.logits.argmax(-1))
@@ -163,13 +165,7 @@ class Texts:
     def report(self, found: dict[str, Any]) -> list[str]:
         """Return the result in words, line by line."""
         told, least = found["validation"], min(Counter(self.labels).values())
-        low, high = told["interval"]
-        how = f"{told['right']} of {told['texts']}; 95 % interval {low:.2f} to {high:.2f}"
-        lines = [
-            f"accuracy on texts not trained on: {told['accuracy']:.2f} ({how})",
-            f"  a logistic regression on the frozen model's vectors: {told['frozen']:.2f}",
-            f"  always the most frequent label: {told['most_frequent']:.2f}",
-        ]
+        lines = [self.result.format(**told)]
         if told["folds"]:
             lines.append(f"  ({told['folds']} adapters, each judged on the texts it did not see)")
         if told["frozen"] >= told["accuracy"]:
@@ -203,11 +199,22 @@ Load it with PEFT:
         many = max(len(different) // 10, min(5, len(different) // 4), 1)
         self.held_out = set(random.Random(options.seed).sample(different, many))
 
+    @staticmethod
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the labels of a batch, by their number in all processes."""
+        after = labels[:, 1:]  # what comes after each token
+        summed = F.cross_entropy(outputs.logits.float(), after[after != -100], reduction="sum")
+        return summed / num_items_in_batch
+
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
         """Return a causal model and its tokenizer; no module trains in full."""
         model, self.tokenizer = chat.load(folder)
-        self._padded = transformers.DataCollatorForSeq2Seq(self.tokenizer)  # labels, too
         return model, self.tokenizer, []
+
+    def example(self, messages: Sequence[Any]) -> dict[str, list[int]]:
+        """Return a conversation as the model reads it."""
+        ids, labels = chat.encode(self.tokenizer, messages)
+        return {"input_ids": ids, "labels": labels, "attention_mask": [1] * len(ids)}
 
     def encode(self, tokenizer: Any, most: int) -> tuple[Examples, int]:
         """Return the examples, a conversation each, and how many were cut to ``most`` tokens.
@@ -217,13 +224,13 @@ Load it with PEFT:
         examples, cut = [], 0
         for number, row in enumerate(self.rows, 1):
             try:
-                ids, labels = chat.encode(tokenizer, json.loads(row))
+                whole = self.example(json.loads(row))
             except ValueError as error:
                 raise ValueError(f"conversation {number}: {error}") from None
-            if all(label == -100 for label in labels[:most]):
+            examples.append({name: numbers[:most] for name, numbers in whole.items()})
+            if all(label == -100 for label in examples[-1]["labels"]):
                 raise ValueError(f"max_length {most} leaves no answer of conversation {number}")
-            cut += len(ids) > most
-            examples.append({"input_ids": ids[:most], "labels": labels[:most]})
+            cut += len(whole["labels"]) > most
         # The model is asked what it can read: whole conversations.
         pairs = {row: len(one["input_ids"]) for row, one in zip(self.rows, examples, strict=True)}
         short = [row for row in sorted(self.held_out) if pairs[row] < most]
@@ -231,12 +238,11 @@ Load it with PEFT:
         return examples, cut
 
     def collate(self, examples: Examples) -> Any:
-        """Return examples as one batch, padded on the right, with their states if they have any."""
-        names = ("input_ids", "labels")
-        batch = self._padded([{name: one[name] for name in names} for one in examples])
-        if "inputs_embeds" in examples[0]:
-            states = [one["inputs_embeds"] for one in examples]
-            batch["inputs_embeds"] = nn.utils.rnn.pad_sequence(states, batch_first=True)
+        """Return examples as one batch, padded on the right."""
+        batch = {}
+        for name in examples[0]:
+            rows = [torch.as_tensor(one[name]) for one in examples]
+            batch[name] = pad_sequence(rows, True, -100 if name == "labels" else 0)
         return batch
 
     def before(self, run: "Run") -> dict[str, Any]:
@@ -246,9 +252,7 @@ Load it with PEFT:
         for talk, (_, answer) in zip(self.asked, found["answers"], strict=True):
             content = answer.removesuffix(self.tokenizer.eos_token)
             with contextlib.suppress(ValueError):  # it may hold what ends a message
-                said = {"role": "assistant", "content": content}
-                ids, labels = chat.encode(self.tokenizer, [*talk, said])
-                self.own.append({"input_ids": ids, "labels": labels})
+                self.own.append(self.example([*talk, {"role": "assistant", "content": content}]))
         return found | {"own_perplexity": perplexity(run.model, self.own)}
 
     def after(self, run: "Run", before: dict[str, Any]) -> dict[str, Any]:
@@ -268,17 +272,14 @@ Load it with PEFT:
 
     def report(self, found: dict[str, Any]) -> list[str]:
         """Return the result in words, line by line."""
-        was, count = found["before"], len(found["answers"])
+        was, lines = found["before"], []
         parts = {"perplexity": f"{found['texts']} texts held out"}
         parts["own_perplexity"] = "the answers that the base gave (higher: it forgets them)"
-        lines = [
-            f"perplexity of {part}: {was[name]:.2f} → {found[name]:.2f}"
-            for name, part in parts.items()
-            if found[name] is not None
-        ]
-        lines.append(
-            f"answers that end by themselves: {was['ended']} → {found['ended']} of {count}"
-        )
+        for name, part in parts.items():
+            if found[name] is not None:
+                lines.append(f"perplexity of {part}: {was[name]:.2f} → {found[name]:.2f}")
+        ended = f"{was['ended']} → {found['ended']} of {len(found['answers'])}"
+        lines.append(f"answers that end by themselves: {ended}")
         if found["texts"] < ENOUGH:
             lines.append(f"{found['texts']} texts tell little: talk with it.")
         pairs = zip(was["answers"], found["answers"], strict=True)
@@ -317,8 +318,7 @@ class Run:
         """Add LoRA to the model, in place; unless told otherwise, to the last layers of a chat."""
         model, options = self.model, self.options
         names: Any = options.target_modules
-        if names == ["all-linear"]:
-            names = "all-linear"
+        names = "all-linear" if names == ["all-linear"] else names
         layers, numbers = getattr(model.config.get_text_config(), "num_hidden_layers", 0), None
         if options.last_layers is None and names == "all-linear" and self.data.last_layers:
             options.last_layers = max(round(layers * self.data.last_layers), 1)
@@ -347,20 +347,19 @@ class Run:
         What enters them never changes. It is computed once, and takes the place of the embeddings.
         """
         model, last = self.model.eval(), self.options.last_layers
-        body = copy.copy(model.base_model)
         size = sum(len(one["input_ids"]) for one in self.examples) * 4  # bytes of a float each
-        size *= getattr(body.config, "hidden_size", 0)
+        size *= getattr(model.base_model.config, "hidden_size", 0)
         alone = os.environ.get("WORLD_SIZE", "1") == "1"  # several processes need the whole model
-        if not (last and alone and hasattr(body, "layers") and 0 < size < STATES):
+        if not (last and alone and 0 < size < STATES):
             return None
-        first = len(body.layers) - last
-        body.config = copy.copy(body.config)
-        body.config.num_hidden_layers = last
-        body._modules = {**body._modules, "layers": body.layers[first:]}
-        upper = copy.copy(model)
-        upper._modules = {**upper._modules, model.base_model_prefix: body}
         kept = []
         try:
+            body, upper = copy.copy(model.base_model), copy.copy(model)
+            first = len(body.layers) - last
+            body.config = copy.copy(body.config)
+            body.config.num_hidden_layers = last
+            body._modules = {**body._modules, "layers": body.layers[first:]}
+            upper._modules = {**upper._modules, model.base_model_prefix: body}
             for example in self.examples:
                 whole = model(torch.tensor([example["input_ids"]]), output_hidden_states=True)
                 states = whole.hidden_states[first]  # (1, L, h)
@@ -376,23 +375,23 @@ class Run:
 
     def parts(self, held_out: Collection[str]) -> tuple[Examples, Examples]:
         """Return the examples to train on, and those of the texts that are held out."""
-        pairs = list(zip(self.data.rows, self.examples, strict=True))
-        train = [example for row, example in pairs if row not in held_out]
-        return train, [example for row, example in pairs if row in held_out]
+        parts: tuple[Examples, Examples] = [], []
+        for row, example in zip(self.data.rows, self.examples, strict=True):
+            parts[row in held_out].append(example)
+        return parts
 
     def train(self, held_out: Collection[str], *, keep: bool) -> transformers.Trainer:
         """Train, and return the Trainer. What is not to ``keep`` is neither told nor written."""
         train, held = self.parts(held_out)
-        lora = list(adapt.lora_parameters(self.model))
-        own = {id(parameter) for parameter in lora}
-        head = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
-        rates = ((lora, self.options.lr), (head, self.options.head_lr))
+        lora = dict.fromkeys(adapt.lora_parameters(self.model))
+        head = [p for p in self.model.parameters() if p.requires_grad and p not in lora]
+        rates = ((list(lora), self.options.lr), (head, self.options.head_lr))
         groups = [{"params": part, "lr": lr} for part, lr in rates if part]
         args = _arguments(self.options, len(train), len(held) if keep else 0)
         args.save_strategy = args.save_strategy if keep else "no"
         trainer = _Trainer(
             self.model, args, train_dataset=train, eval_dataset=held,
-            data_collator=self.data.collate,
+            data_collator=self.data.collate, compute_loss_func=self.data.loss,
             optimizers=(torch.optim.AdamW(groups, weight_decay=0.0, fused=True), None),
             callbacks=[_Progress(self.bar, keep, self.options.few)],
         )  # fmt: skip
@@ -404,12 +403,17 @@ class Run:
     def choices(self, processes: int = 1) -> str:
         """Return how much trains, and how: the options that were given, or chosen."""
         train, held = self.parts(self.data.held_out)
+        chosen = []
+        for name in ("epochs", "batch_size", "lr", "head_lr", "rank", "alpha", "last_layers"):
+            if (value := getattr(self.options, name)) is not None:
+                chosen.append(f"--{name.replace('_', '-')} {value:g}")
+        chosen += ["--target-modules", *self.options.target_modules]
         size = {name: f"{number:_} ({4 * number:_} bytes)" for name, number in self.sizes.items()}
         lines = [
             f"texts: {len(train):_} train, {len(held):_} held out, "
             f"{self.cut:_} cut to {self.most} tokens",
             f"numbers: {size['frozen']} frozen, {size['LoRA']} LoRA, {size['head']} head",
-            f"options: {' '.join(_chosen(self.options))}",
+            f"options: {' '.join(chosen)}",
         ]
         if processes > 1:
             each, full = (4 * (self.sizes[n] + self.sizes["head"]) for n in ("LoRA", "frozen"))
@@ -432,12 +436,14 @@ def finetune(options: Namespace) -> dict[str, object]:
     """
     kind = Texts if options.text else Chats
     out, first = Path(options.out), os.environ.get("RANK", "0") == "0"  # it prints and writes
-    with _alone(out, options.resume) if first else contextlib.nullcontext():
+    with _alone(out) if first else contextlib.nullcontext():
+        if first and not options.resume:
+            _check_out(out, None)
         data = kind(options)
         _complete(options, kind, sum(row not in data.held_out for row in data.rows))
         folder = str(options.model or assets.path(kind.model))
         settings = _settings(options, data.content, folder)
-        if first:
+        if first and options.resume:
             _check_out(out, settings)
         run = Run(options, data, folder)
         processes = _arguments(options, 1, 0).world_size
@@ -450,14 +456,18 @@ def finetune(options: Namespace) -> dict[str, object]:
         transformers.set_seed(options.seed)
         trainer = run.train(data.held_out, keep=True)
         run.bar.close()
-        metrics: dict[str, Any] = {"truncated": run.cut, "parameters": run.sizes}
-        metrics["loss"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-        metrics["step"] = trainer.state.best_global_step or trainer.state.global_step
-        metrics |= data.after(run, before)
-        losses = [*metrics["loss"], metrics.get("perplexity", 1.0)]  # the last step has no loss
-        if not all(loss < 1e300 for loss in losses):  # NaN is not less, either
+        losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+        metrics: dict[str, Any] = {
+            "truncated": run.cut,
+            "parameters": run.sizes,
+            "loss": losses,
+            "step": trainer.state.best_global_step or trainer.state.global_step,
+            **data.after(run, before),
+            "versions": {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)},
+        }
+        # The last step has no loss. NaN is not less, either.
+        if not all(loss < 1e300 for loss in [*losses, metrics.get("perplexity", 1.0)]):
             raise ValueError("the loss is not finite: try a smaller lr, and another folder for out")
-        metrics["versions"] = {p.__name__: p.__version__ for p in (lora_edu, torch, transformers)}
         if first:
             _write(run, out, folder, metrics)
         _close(trainer)
@@ -488,14 +498,7 @@ def split(texts: list[str], labels: list[str], seed: int) -> tuple[set[str], lis
     return set(), [set(dealt[i::FOLDS]) for i in range(min(FOLDS, len(dealt)))]
 
 
-def _chosen(options: Namespace) -> Iterator[str]:
-    """Yield the options that decide what is learned, as one would type them."""
-    for name in ("epochs", "batch_size", "lr", "head_lr", "rank", "alpha", "last_layers"):
-        if getattr(options, name) is not None:
-            yield f"--{name.replace('_', '-')} {getattr(options, name):g}"
-    yield f"--target-modules {' '.join(options.target_modules)}"
-
-
+@torch.no_grad()
 def perplexity(model: Any, examples: Examples) -> float | None:
     """Return exp of the mean loss, each token with a label counting once; None of no example."""
     total, count = 0.0, 0
@@ -503,8 +506,7 @@ def perplexity(model: Any, examples: Examples) -> float | None:
         ids = torch.tensor([one["input_ids"]], device=model.device)
         labels = torch.tensor([one["labels"]], device=model.device)
         tokens = int((labels[:, 1:] != -100).sum())
-        with torch.no_grad():
-            total += model(input_ids=ids, labels=labels).loss.item() * tokens
+        total += model(input_ids=ids, labels=labels).loss.item() * tokens
         count += tokens
     return math.exp(min(total / count, 700)) if count else None
 
@@ -515,23 +517,24 @@ def _complete(options: Namespace, kind: type[Texts | Chats], texts: int) -> None
     What counts is the number of steps: a small table is read more often, a large one in larger
     batches.
     """
-    for name, value in kind.defaults.items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+
+    def choose(**values: Any) -> None:
+        for name, value in values.items():
+            if getattr(options, name) is None:
+                setattr(options, name, value)
+
+    choose(**kind.defaults)
     for name in ("epochs", "lr", "head_lr", "batch_size", "max_length"):
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be greater than 0, got {value}")
     if not 0 <= options.warmup < 1:
         raise ValueError(f"warmup must be at least 0 and below 1, got {options.warmup}")
-    if options.alpha is None:
-        options.alpha = 2.0 * options.rank
-    if options.batch_size is None:
-        options.batch_size = kind.batches[3 * texts >= kind.steps * kind.batches[1]]
+    large = 3 * texts >= kind.steps * kind.batches[1]
+    choose(alpha=2.0 * options.rank, batch_size=kind.batches[large])
     needed = math.ceil(kind.steps / math.ceil(texts / options.batch_size))
     options.few = options.epochs is None and needed > 3
-    if options.epochs is None:
-        options.epochs = max(needed, 3)
+    choose(epochs=max(needed, 3))
 
 
 def _settings(options: Namespace, content: list[Any], folder: str) -> str:
@@ -547,8 +550,8 @@ def _settings(options: Namespace, content: list[Any], folder: str) -> str:
 
 
 @contextlib.contextmanager
-def _alone(out: Path, resume: bool) -> Iterator[None]:
-    """Keep the folder to this process; a ValueError if another has it, or something lies in it.
+def _alone(out: Path) -> Iterator[None]:
+    """Keep the folder to this process; a ValueError if another has it.
 
     The lock ends with the process, however that ends. If nothing was written, no folder is left.
     """
@@ -557,8 +560,6 @@ def _alone(out: Path, resume: bool) -> Iterator[None]:
     try:
         with filelock.FileLock(out / LOCK, timeout=0):
             try:
-                if not resume:
-                    _check_out(out, None)
                 yield
             finally:
                 with contextlib.suppress(OSError):  # Windows removes no open file
@@ -591,7 +592,6 @@ def _arguments(options: Namespace, train: int, held_out: int) -> transformers.Tr
         save_strategy="steps", save_steps=every, save_total_limit=2,
         eval_strategy="steps" if held_out else "no", eval_steps=every,
         load_best_model_at_end=held_out >= ENOUGH,
-        metric_for_best_model="eval_loss" if held_out >= ENOUGH else None, greater_is_better=False,
         warmup_steps=options.warmup, seed=options.seed, report_to="none", disable_tqdm=True,
         logging_steps=1, logging_nan_inf_filter=False,
         use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
@@ -611,7 +611,14 @@ def _write(run: Run, out: Path, folder: str, metrics: dict[str, Any]) -> None:
     merged = "with --resume --merge, a plain model, too"
     if run.options.merge:
         merged = "merged is a plain model, for from_pretrained"
-        _write_merged(run.model, run.tokenizer, out)
+        with temporary_folder(out / "merged") as temporary:
+            new = temporary / "new"
+            adapt.merge_and_unload(run.model)
+            run.model.save_pretrained(new)
+            run.tokenizer.save_pretrained(new)
+            for path in new.iterdir():
+                path.chmod(0o644)  # a class may share the folder
+            take_place(new, out / "merged")
     report = "\n".join([f"kept: the adapter of step {metrics['step']}", *run.data.report(metrics)])
     use = run.data.use.format(out=str(out), folder=folder, labels=len(metrics.get("labels", ())))
     base, versions = Path(folder).name, metrics["versions"]
@@ -637,17 +644,6 @@ def _close(trainer: transformers.Trainer) -> None:
     trainer.accelerator.end_training()
 
 
-def _write_merged(model: Any, tokenizer: Any, out: Path) -> None:
-    """Write the model with the adapter merged into the folder ``merged``, atomically."""
-    with temporary_folder(out / "merged") as temporary:
-        adapt.merge_and_unload(model)
-        model.save_pretrained(temporary / "new")
-        tokenizer.save_pretrained(temporary / "new")
-        for path in (temporary / "new").iterdir():
-            path.chmod(0o644)  # a class may share the folder
-        take_place(temporary / "new", out / "merged")
-
-
 def _last(folder: Path) -> str | None:
     """Return the newest checkpoint that is whole."""
     for path in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
@@ -669,27 +665,17 @@ class _Trainer(transformers.Trainer):
     model: Any
     upper: Any  # of a chat, the last layers, if they alone have LoRA
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the loss; of a chat the mean over labels, the head computed only where one is."""
-        if inputs["labels"].ndim == 1:  # one for each text
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("labels")[:, 1:]  # (n, L - 1): what comes after each token
-        counted = labels != -100
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the loss; of a chat, the head is computed only where there is a label."""
+        if self.compute_loss_func is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        counted = inputs["labels"][:, 1:] != -100
         if "inputs_embeds" in inputs:
             del inputs["input_ids"]
             model = functools.partial(self.upper, use_cache=False)
         head = self.model.get_output_embeddings()
         with head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][counted]):
-            logits = model(**inputs).logits  # (counted, v)
-        loss = F.cross_entropy(logits.float(), labels[counted], reduction="sum")
-        if return_outputs:  # in an evaluation
-            return loss / counted.sum(), {}
-        if num_items_in_batch is None:  # a model whose forward takes no such number
-            return loss / counted.sum()
-        # The labels are those of all processes together, whose gradients are averaged.
-        return loss * self.args.world_size / num_items_in_batch
+            return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _save(self, output_dir: str, state_dict: object = None) -> None:
         if self.args.should_save:
@@ -727,9 +713,8 @@ class _Progress(transformers.TrainerCallback):
         ended = "loss" in logs and state.global_step % args.save_steps == 0
         if ended and self.few and len(losses) >= 5 and loss < LEARNED:
             control.should_training_stop, control.should_save = True, self.keep
-        if not (self.keep and state.is_world_process_zero):
-            return
+        told = ended and args.eval_strategy == "no"
         if "eval_loss" in logs:
-            self.bar.write(f"{line}, held out {logs['eval_loss']:.3f}")
-        elif ended and args.eval_strategy == "no":
+            told, line = True, f"{line}, held out {logs['eval_loss']:.3f}"
+        if told and self.keep and state.is_world_process_zero:
             self.bar.write(line)
