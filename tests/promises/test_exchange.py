@@ -25,49 +25,47 @@ from lora_edu.checkpoint import WEIGHTS, load_adapter, save_adapter
 ignored = (FutureWarning, UserWarning, RuntimeWarning)
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind.__name__}") for kind in ignored]
 
-TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": 32}
-WIDTHS = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
-DEPTH = {"num_hidden_layers": 2, "initializer_range": 0.4}
-GPT2 = {"n_embd": 16, "n_head": 2, "n_layer": 2, "n_positions": 16, "initializer_range": 0.4}
-T5 = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 2}
-T5 |= {"decoder_start_token_id": 0, "initializer_factor": 0.4}
-# A model; names of layers, a regular expression, what PEFT can train whole beside them.
-MODELS = [
-    (
-        "BertForSequenceClassification",
-        {**WIDTHS, **DEPTH, "vocab_size": 32},
+SIZE = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "vocab_size": 32}
+SIZE |= {"num_hidden_layers": 2, "num_key_value_heads": 1, "initializer_range": 0.4}
+SIZE |= {"n_embd": 16, "n_head": 2, "n_layer": 2, "n_positions": 16, "num_layers": 2}
+SIZE |= {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "initializer_factor": 0.4}
+TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "decoder_start_token_id": 0}
+# A model: names of layers, a regular expression, what PEFT can train whole beside them.
+MODELS = {
+    "BertForSequenceClassification": (
         ["query", "value", "attention.output.dense", "bert.encoder.layer.1.intermediate.dense"],
         r".*layer\.[01]\.attention\.self\.(query|key)",
         ["classifier", "pooler", "embeddings.word_embeddings"],
     ),
-    (
-        "GPT2LMHeadModel",
-        {**GPT2, **TOKENS},
+    "GPT2LMHeadModel": (
         ["c_attn", "attn.c_proj", "c_fc"],
         r".*\.h\.1\..*c_(attn|fc)",
         ["lm_head", "wte", "ln_f"],
     ),
-    (
-        "LlamaForCausalLM",
-        {**WIDTHS, **DEPTH, **TOKENS, "num_key_value_heads": 1},
+    "LlamaForCausalLM": (
         ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
         r"model\.layers\.0\..*_proj",
         ["lm_head", "embed_tokens", "norm"],
     ),
-    (
-        "T5ForConditionalGeneration",
-        {**T5, **TOKENS},
+    "T5ForConditionalGeneration": (
         ["q", "v", "wo"],
         r"decoder\..*SelfAttention\.[qv]",
         ["lm_head", "shared"],
     ),
-]
+}
+
+
+def built(name, seed=0, **more):
+    torch.manual_seed(seed)
+    model_class = getattr(transformers, name)
+    return model_class(model_class.config_class(**SIZE, **TOKENS, **more)).eval()
 
 
 def draw(seed):
     """Return a function that builds a base model, and the fields of a configuration for it."""
     rng = np.random.default_rng(seed)
-    name, config, names, expression, whole = MODELS[seed % len(MODELS)]
+    name = list(MODELS)[seed % len(MODELS)]
+    names, expression, whole = MODELS[name]
     some = [str(name) for name in rng.choice(names, rng.integers(1, len(names) + 1), False)]
     fields = {"r": int(rng.integers(1, 9)), "lora_alpha": float(rng.choice([0.5, 1, 8, 24]))}
     fields["target_modules"] = [some, expression, "all-linear"][int(rng.integers(3))]
@@ -93,13 +91,7 @@ def draw(seed):
         fields.pop("rank_pattern", None)
     low = "use_dora" not in fields and rng.random() < 0.3  # DoRA's norms round as PEFT's do not
     dtype = torch.bfloat16 if low else torch.float32
-
-    def build():
-        torch.manual_seed(seed)
-        model_class = getattr(transformers, name)
-        return model_class(model_class.config_class(**config)).to(dtype).eval()
-
-    return build, fields
+    return lambda: built(name, seed).to(dtype), fields
 
 
 def outputs(model, seed=0):
@@ -151,24 +143,13 @@ def check(seed, folder):
         assert file.metadata() == {"format": "pt"}
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_what_one_saves_the_other_loads(seed, tmp_path):
-    check(seed, tmp_path)
-
-
-@pytest.mark.slow
-def test_what_one_saves_the_other_loads_many_times(tmp_path):
-    for seed in range(20, 400):
+@pytest.mark.parametrize("seeds", [(0, 20), pytest.param((20, 400), marks=pytest.mark.slow)])
+def test_what_one_saves_the_other_loads(seeds, tmp_path):
+    for seed in range(*seeds):
         check(seed, tmp_path / str(seed))
 
 
 # -- what PEFT does of its own accord -----------------------------------------------------------
-
-
-def model_of(name, **more):
-    torch.manual_seed(0)
-    model_class = getattr(transformers, name)
-    return model_class(model_class.config_class(**WIDTHS, **DEPTH, **TOKENS, **more)).eval()
 
 
 @torch.no_grad()
@@ -183,15 +164,8 @@ def scramble(model):
 
 PIECES = ["q", "proj", "q_proj", "layers", "1", "17", ".", r"\.", ".*", "(q|x)", "(?:layers)", "|"]
 PIECES += ["*", "?", "[.17]", "{2}", "^", "$", "-", r"\d", r"\w", "layers.17.", ".1.", r"\.17\."]
-NAMES = [
-    "q",
-    "layers.17.q",
-    "m.layers.1.x.q_proj",
-    "layersX17.q",
-    "a.1.q-x",
-    "17.1.q_proj",
-    "1.q.17",
-]
+NAMES = ["q", "layers.17.q", "m.layers.1.x.q_proj", "layersX17.q", "a.1.q-x", "17.1.q_proj"]
+NAMES += ["1.q.17"]
 
 
 @given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), min_size=1))
@@ -210,7 +184,7 @@ def test_a_pattern_matches_as_in_peft(patterns):
 @pytest.mark.parametrize("whole", [False, True])
 def test_the_base_s_embeddings_beside_an_adapter_are_no_part_of_it(tied, whole, tmp_path):
     """PEFT saves the head's own weight if it is adapted, and embeddings if it is asked to."""
-    new = partial(model_of, "LlamaForCausalLM", tie_word_embeddings=tied)
+    new = partial(built, "LlamaForCausalLM", tie_word_embeddings=tied)
     targets = ["q_proj", "v_proj"] if whole else ["q_proj", "lm_head"]
     theirs = scramble(peft.get_peft_model(new(), peft.LoraConfig(target_modules=targets, r=2)))
     theirs.save_pretrained(tmp_path, **({"save_embedding_layers": True} if whole else {}))
@@ -229,10 +203,7 @@ def test_the_base_s_embeddings_beside_an_adapter_are_no_part_of_it(tied, whole, 
 
 def test_what_a_model_reads_itself_is_adapted_here_and_in_peft_once_it_is_merged(tmp_path):
     """Mamba multiplies by dt_proj.weight: PEFT never calls that layer, so that B stays zero."""
-    model_class, config = transformers.MambaForCausalLM, transformers.MambaConfig
-    config = config(hidden_size=16, state_size=4, num_hidden_layers=1, **TOKENS)
-    torch.manual_seed(0)
-    base = model_class(config).eval()
+    base = built("MambaForCausalLM", state_size=4)
     nn.init.normal_(base.backbone.layers[0].mixer.x_proj.weight)  # so that it matters
     fields = {"target_modules": ["dt_proj"], "r": 2}
     theirs = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**fields))
@@ -247,7 +218,7 @@ def test_what_a_model_reads_itself_is_adapted_here_and_in_peft_once_it_is_merged
 
 
 def test_names_of_experts_that_peft_would_adapt_are_refused():
-    model = model_of("MixtralForCausalLM", num_key_value_heads=1, num_local_experts=2)
+    model = built("MixtralForCausalLM", num_local_experts=2)
     for names in (["q_proj", "w1", "w3"], r".*layers\.0.*q_proj", "all-linear"):
         with pytest.raises(ValueError, match="PEFT adapts a model of type mixtral, whose experts"):
             add_lora(model, LoraConfig(target_modules=names))
