@@ -29,43 +29,36 @@ def model():
     return nn.ModuleDict({"layers": nn.ModuleList(layers), "lm_head": nn.Linear(32, 49_152)})
 
 
-def targets(text):
-    return {"target_modules": text}
-
-
 def patterns(kind, many):
-    """Return a dictionary of as many patterns as may stand in a file, or as it asks for."""
-    return {
-        "target_modules": PARTS,
-        "rank_pattern": {kind.format(f"{i:x}"): 3 for i in range(many)},
-    }
+    """Return as many patterns as may stand in a file, or as it asks for."""
+    return {"rank_pattern": {kind.format(f"{i:x}"): 3 for i in range(many)}}
 
 
-COSTLY = {
-    "right": targets(PARTS),
-    "calls itself": targets("(?R)"),
-    "calls a group": targets("(?P<a>(?&a))*"),
-    "repeats of repeats": targets("(?:(?:a{1000}){1000}){1000}"),
-    "repeats that double": targets("(" * 20 + "a" + ")+" * 20),
-    "deep": targets("(" * 200_000 + ")" * 200_000),
-    "each way to cut a name": targets("((((" + "(?:.|..)" + "+)+)+)+)+[!?]"),
+COSTLY = {  # fields, beside a list of targets
+    "right": {},
+    "calls itself": {"target_modules": "(?R)"},
+    "calls a group": {"target_modules": "(?P<a>(?&a))*"},
+    "repeats of repeats": {"target_modules": "(?:(?:a{1000}){1000}){1000}"},
+    "repeats that double": {"target_modules": "(" * 20 + "a" + ")+" * 20},
+    "deep": {"target_modules": "(" * 200_000 + ")" * 200_000},
+    "each way to cut a name": {"target_modules": "((((" + "(?:.|..)" + "+)+)+)+)+[!?]"},
     "and each end of it": patterns("(.|..)+{}|[!?]", 882),
     "a long pattern": patterns("x" * 900_000 + "{}", 1),
     "many patterns": patterns("{}", 80_000),
     "many long ones": patterns("a?b*" * 150 + "{}", 1_900),
     "all that a file holds": patterns("{}", 700_000),
-    "many names": targets([f"{i:x}" for i in range(90_000)]),
-    "one long name": targets(["x" * 900_000]),
-    "many layers": targets(PARTS) | {"layers_to_transform": list(range(120_000))},
-    "fields of the future": targets(PARTS) | {f"{i:x}": None for i in range(60_000)},
-    "a rank for a wide head": targets(["lm_head"]) | {"r": 49_152},
-    "a rank beyond any": targets(PARTS) | {"r": 10**9},
+    "many names": {"target_modules": [f"{i:x}" for i in range(90_000)]},
+    "one long name": {"target_modules": ["x" * 900_000]},
+    "many layers": {"layers_to_transform": list(range(120_000))},
+    "fields of the future": {f"{i:x}": None for i in range(60_000)},
+    "a rank for a wide head": {"target_modules": ["lm_head"], "r": 49_152},
+    "a rank beyond any": {"r": 10**9},
 }
 
 
 def write(folder, fields):
     """Write a configuration, and the tensors of rank 8 that it may or may not ask for."""
-    text = json.dumps({"peft_type": "LORA", "r": 8} | fields)
+    text = json.dumps({"peft_type": "LORA", "r": 8, "target_modules": PARTS} | fields)
     (folder / CONFIG).write_text(text[:MOST])
     tensors = {}
     for name, part in model().named_modules():
