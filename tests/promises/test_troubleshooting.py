@@ -79,10 +79,8 @@ def llama(**fields):
 
 def gpt2():
     torch.manual_seed(0)
-    size = {"n_embd": 16, "n_head": 2, "n_layer": 2, "n_positions": 16, "vocab_size": 64}
-    ends = {"bos_token_id": 1, "eos_token_id": 2, "loss_type": "ForCausalLM"}
-    config = transformers.GPT2Config(**size, **ends, initializer_range=0.4)
-    return transformers.GPT2LMHeadModel(config).eval()
+    made = transformers.GPT2Config(**SIZE, n_positions=16, loss_type="ForCausalLM")
+    return transformers.GPT2LMHeadModel(made).eval()
 
 
 def config(*targets, **fields):
