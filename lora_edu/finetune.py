@@ -48,7 +48,7 @@ class Texts:
     """Texts, a label each: the model gets a head, and learns to tell the labels apart."""
 
     # Unless told otherwise. At least so many steps; batches of a small table, and of a large one.
-    model, steps, batches, last_layers, loss = "minilm", 60, (8, 32), None, None
+    model, steps, batches, last_layers = "minilm", 60, (8, 32), None
     defaults = MappingProxyType({"max_length": 128, "rank": 8, "lr": 1e-3})
     use = """Load it with PEFT (metrics.json has the names of the labels):
   base = AutoModelForSequenceClassification.from_pretrained({folder!r}, num_labels={labels})
@@ -198,13 +198,6 @@ Load it with PEFT:
             raise ValueError(f"{options.data} must have two different rows, one to be held out")
         many = max(len(different) // 10, min(5, len(different) // 4), 1)
         self.held_out = set(random.Random(options.seed).sample(different, many))
-
-    @staticmethod
-    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the labels of a batch, by their number in all processes."""
-        after = labels[:, 1:]  # what comes after each token
-        summed = F.cross_entropy(outputs.logits.float(), after[after != -100], reduction="sum")
-        return summed / num_items_in_batch
 
     def load(self, folder: str) -> tuple[Any, Any, list[str]]:
         """Return a causal model and its tokenizer; no module trains in full."""
@@ -391,12 +384,14 @@ class Run:
         args.save_strategy = args.save_strategy if keep else "no"
         trainer = _Trainer(
             self.model, args, train_dataset=train, eval_dataset=held,
-            data_collator=self.data.collate, compute_loss_func=self.data.loss,
+            data_collator=self.data.collate,
             optimizers=(torch.optim.AdamW(groups, weight_decay=0.0, fused=True), None),
             callbacks=[_Progress(self.bar, keep, self.options.few)],
         )  # fmt: skip
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.upper = self.upper
+        if not self.options.text:  # our own loss takes the number of items, if no forward does
+            trainer.model_accepts_loss_kwargs = True
         trainer.train(_last(Path(self.options.out, "checkpoints")) if keep else None)
         return trainer
 
@@ -665,17 +660,24 @@ class _Trainer(transformers.Trainer):
     model: Any
     upper: Any  # of a chat, the last layers, if they alone have LoRA
 
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the loss; of a chat, the head is computed only where there is a label."""
-        if self.compute_loss_func is None:
-            return super().compute_loss(model, inputs, *args, **kwargs)
-        counted = inputs["labels"][:, 1:] != -100
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss; of a chat the mean over labels, the head computed only where one is."""
+        if inputs["labels"].ndim == 1:  # one for each text
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("labels")[:, 1:]  # (n, L - 1): what comes after each token
+        counted = labels != -100
         if "inputs_embeds" in inputs:
             del inputs["input_ids"]
             model = functools.partial(self.upper, use_cache=False)
         head = self.model.get_output_embeddings()
         with head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][counted]):
-            return super().compute_loss(model, inputs, *args, **kwargs)
+            logits = model(**inputs).logits  # (counted, v)
+        loss = F.cross_entropy(logits.float(), labels[counted], reduction="sum")
+        # The labels are those of all processes together, whose gradients are averaged.
+        loss = loss * self.args.world_size / num_items_in_batch
+        return (loss, {}) if return_outputs else loss
 
     def _save(self, output_dir: str, state_dict: object = None) -> None:
         if self.args.should_save:
