@@ -8,7 +8,7 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test slow smoke mutants figures notebooks slides quizzes assignment site site-live kit bench venv clean
+.PHONY: help lab check test slow smoke mutants release figures notebooks slides quizzes assignment site site-live kit bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -16,6 +16,7 @@ help:
 	@echo "make test          run every test and every notebook"
 	@echo "make smoke         one of each kind in a real browser: a lesson, a film, the site, slides"
 	@echo "make slow          every exercise solved, other seeds, the package alone, all of the browser"
+	@echo "make release       all of these, and every record verified with the code as it is"
 	@echo "make figures       draw anew what has changed in figures/"
 	@echo "make notebooks     build notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
@@ -49,6 +50,9 @@ smoke: venv
 slow: venv
 	@$(LORA_EDU) test --slow
 	@$(LORA_EDU) test --browser -m ""
+
+release: check test slow
+	@$(LORA_EDU) records --verified
 
 notebooks: venv
 	@$(PY) notebooks/build.py

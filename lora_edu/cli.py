@@ -254,10 +254,13 @@ OPTIONS = {
         value("--seeds", "0-9", "which (default: as each asks for)"),
         number("--jobs", 1, "so many runs at a time"),
         value("--out", "DIR", "the folder (default: where the lessons read)", type=Path),
+        switch("--verify", "instead: make a part again, compare it with the record, stamp that"),
+        switch("--repeat", "instead: note by how much other processor instructions change a seed"),
     ],
     "records": [
         several("name", "NAME", "show these (default: list all)"),
         switch("--csv", "print a line a run, for a NAME"),
+        switch("--verified", "fail if one was not verified with the code as it is"),
     ],
     "claims": [
         several("name", "LESSON", "such as 01 or matrix_example"),
@@ -324,14 +327,14 @@ OPTIONS = {
         number("--seed", 0, "of what is drawn"),
     ],
     "test": [
-        switch("--slow", "every solution, other seeds, recorded runs again"),
+        switch("--slow", "every solution, other seeds, the wheel alone"),
         switch("--browser", "a real JupyterLab, and the web edition"),
     ],
 }
 # A command, or an option of one, that an earlier version had; and what to do instead.
 REMOVED = {
     "experiments --merge": "record it on one machine, all seeds or those of --seeds",
-    "test --long": "--slow makes recorded runs again",
+    "test --long": "experiments --verify makes recorded runs again",
 }
 
 

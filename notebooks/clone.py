@@ -95,7 +95,7 @@ def run_tests(options: Sequence[str], which: str) -> int:
     one process, since two say nothing of a path that is not there.
 
     ``which`` is "quick" (the unit tests, and the outputs of each notebook), "slow" (other seeds,
-    every solution, recorded runs made again, a bare environment), or "browser" (JupyterLab and the
+    every solution, a bare environment), or "browser" (JupyterLab and the
     web edition in a real browser).
     """
     demand("pytest", "xdist", "nbval", "jupytext")

@@ -35,8 +35,8 @@ IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # can go; if nothing can, raise the number and say why.
 MOST_LINES = {
     "the package": 2900,
-    "the tools": 3350,
-    "the lessons": 6200,
+    "the tools": 3650,
+    "the lessons": 5900,
     "the builder": 3300,
     "the tests": 14000,
 }

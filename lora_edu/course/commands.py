@@ -43,19 +43,44 @@ def record(arguments: Namespace) -> int:
     """Record the long runs anew; return the exit code."""
     os.environ["OMP_NUM_THREADS"] = "1"  # of this process, and of those that --jobs starts
     from lora_edu.course import experiments
+    from lora_edu.course.again import by_key
 
     seeds = None if arguments.seeds is None else _whole_numbers(arguments.seeds)
     code = 0
     for name in arguments.name or list(experiments.load()):
+        if arguments.verify or arguments.repeat:
+            code |= _made_again(name, seeds, arguments)
+            continue
         differ = experiments.record(name, seeds, arguments.out, jobs=arguments.jobs, progress=True)
         print(f"{name:<24} {'differs' if differ else 'recorded'}")
         if arguments.out and (experiments.RECORDS / f"{name}.json").exists():
-            print(experiments.comparison(name, arguments.out))
+            from lora_edu.course.verification import comparison
+
+            rows = by_key(experiments.read(name, arguments.out)["rows"])
+            lines, holds = comparison(name, rows)
+            print("\n".join(f"  {line}" for line in lines))
+            code = code if holds else 1
         if differ:
             kept = f"The record was left as it was; the new one is {name}.new.json."
             _complain([*differ, f"{kept} Rename it to {name}.json if it is the right one."])
             code = 1
     return code
+
+
+def _made_again(name: str, seeds: Sequence[int] | None, arguments: Namespace) -> int:
+    """Make runs again to verify a record, or to measure what a repeat differs by; print it."""
+    from lora_edu.course import verification
+
+    if arguments.out or (arguments.verify and arguments.repeat):
+        raise ValueError("--verify or --repeat, one of them, and without --out")
+    if arguments.repeat:
+        lines, holds = verification.repeat(name, seeds, jobs=arguments.jobs), True
+        print(f"{name:<24} repeated")
+    else:
+        lines, holds = verification.verify(name, seeds, jobs=arguments.jobs)
+        print(f"{name:<24} {'verified' if holds else 'NOT VERIFIED'}")
+    print("\n".join(f"  {line}" for line in lines))
+    return 0 if holds else 1
 
 
 def list_records(arguments: Namespace) -> int:
@@ -76,26 +101,38 @@ def list_records(arguments: Namespace) -> int:
         return 0
     code = 0
     for name in arguments.name or list(experiments.load()):
-        again = f"run `lora-edu experiments {name}"
-        if not arguments.name and not (experiments.RECORDS / f"{name}.json").exists():
-            print(f"{name:<24} NOT RECORDED: {again}`")
+        if arguments.name or (experiments.RECORDS / f"{name}.json").exists():
+            code |= _list_record(name, arguments.verified)
+        else:
+            print(f"{name:<24} NOT RECORDED: run `lora-edu experiments {name}`")
             code = 1
-            continue
-        why, recorded = experiments.stale(name), experiments.read(name)
-        seeds = sorted({row["seed"] for row in recorded["rows"] if "seed" in row})
-        runs = "   a measurement"
-        if seeds:
-            runs = f"{len(recorded['rows']):>4} runs, {len(seeds)} seeds"
-            again += f" --seeds {','.join(map(str, seeds))}"
-        old = f", STALE: {why}: {again}`" if why else ""
-        code = 1 if why else code
-        made = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
-        print(f"{name:<24} {runs}, {made}{old}")
     for name in arguments.name:
         _print_record(name)
     if not arguments.name and (told := compute()):
         print(told)
     return code
+
+
+def _list_record(name: str, verified: bool) -> int:
+    """Print a line on a record, and one on what it lacks; return 1 if it is not as it must be."""
+    from lora_edu.course import experiments, verification
+
+    why, recorded = experiments.stale(name), experiments.read(name)
+    stamp = recorded.get("verified", {})
+    seeds = sorted({row["seed"] for row in recorded["rows"] if "seed" in row})
+    again = f"run `lora-edu experiments {name}"
+    runs = "   a measurement"
+    if seeds:
+        runs = f"{len(recorded['rows']):>4} runs, {len(seeds)} seeds"
+        again += f" --seeds {','.join(map(str, seeds))}"
+    took = f", {stamp['seconds']:g} s a run" if stamp else ""
+    old = f", STALE: {why}: {again}`" if why else ""
+    made = f"version {recorded['version']}, {recorded['made'][-1]['date']}"
+    print(f"{name:<24} {runs}, {made}{took}{old}")
+    late = verification.unverified(name)
+    if late and (stamp or verified):
+        print(f"late, {name}: {late}: run `lora-edu experiments {name} --verify`")
+    return 1 if why or (late and verified) else 0
 
 
 def _print_record(name: str) -> None:

@@ -8,9 +8,10 @@ for:
     run(*, …)                            once: a measurement
 
 A run returns a row: numbers, texts, lists of them. A record is a version, the arguments, and the
-rows, in ``records/NAME.json``. It is fresh by meaning: it is stale when an argument has another
-value now, or when somebody has raised the ``version`` because the same arguments mean another
-thing. How the code is written plays no part.
+rows, in ``records/NAME.json``. It is stale when an argument has another value now, or when somebody
+has raised the ``version`` because the same arguments mean another thing. That is what an author
+says. What a machine can say: a record is *verified* when enough of its runs were made again and
+came out as recorded (:mod:`.again`), with code that has not changed since (:mod:`.executed`).
 """
 
 import functools
@@ -34,18 +35,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
 
 from lora_edu.course import LESSONS
+from lora_edu.course.again import KEYS, Key, Row, by_key, changes
 from lora_edu.files import write_whole
 
 RECORDS = Path(__file__).parent / "records"
-Row = dict[str, Any]
 Settings = Mapping[str, Any]  # an argument that holds several constants
-Key = tuple[Any, ...]  # (method, lr, seed), (seed,) or ()
-KEYS = ("method", "lr", "seed")
 FIELDS = {"name", "version", "arguments", "made", "rows"}
 READ: set[str] = set()  # the records that were read, by their names: see recorded.noted
 
@@ -58,8 +58,12 @@ class Experiment:
     run: Callable[..., Row]
     version: int
     seeds: Sequence[int]  # those that are recorded, if nobody asks for others
-    tolerance: float = 0.01  # by which a number may come out otherwise
-    compared: Sequence[str] = ()  # the columns that are compared then; none means all
+    gap: tuple[str, str, str] | None = None  # the difference that the lesson speaks of
+    compared: Sequence[str] = ()  # the columns that another machine must give, too; none means all
+
+    def compares(self, number: str) -> bool:
+        """Say whether a number, by the way to it in a row, must come out on another machine."""
+        return not self.compared or bool({*number.split(".")} & {*self.compared})
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def experiment(
     *,
     version: int = 1,
     seeds: Sequence[int] = range(5),
-    tolerance: float = 0.01,
+    gap: tuple[str, str, str] | None = None,
     compared: Sequence[str] = (),
     tuning: Settings | None = None,
     choosing: Sequence[int] = range(100, 105),
@@ -106,9 +110,11 @@ def experiment(
 
     Raise ``version`` when a run would give other rows for the same arguments. With ``rates``,
     method → learning rates to try, a row holds ``"validation"``: the higher, the better the rate.
-    For ``tolerance`` and ``compared`` see :func:`differences`. With ``tuning``, other values for
-    some arguments, there is a twin, ``NAME_tuning``: the same run for the seeds ``choosing``, which
-    choose what the others report.
+    ``gap`` is the difference of which the lesson speaks, and that a verification has to hold: a
+    number, and the two methods between which it is (or, of rows without methods, the two ways to
+    it: ``loss`` of ``pirate`` and of ``grimm``). With ``tuning``, other values for some arguments,
+    there is a twin, ``NAME_tuning``: the same run for the seeds ``choosing``, which choose what the
+    others report; it has no gap.
     """
 
     def register(run: Callable[..., Row]) -> Callable[..., Row]:
@@ -118,11 +124,11 @@ def experiment(
             raise ValueError(f"two experiments are called {name!r}")
         if asked not in (KEYS, ("seed",), ()):
             raise TypeError(f"{name} must take {KEYS}, seed or nothing before `*`, got {asked}")
-        entry = Experiment(name, run, version, seeds, tolerance, compared)
+        entry = Experiment(name, run, version, seeds, gap, compared)
         EXPERIMENTS[name] = entry
         if tuning is not None:
             twin, tuned = f"{name}_tuning", functools.partial(run, **tuning)
-            EXPERIMENTS[twin] = replace(entry, name=twin, run=tuned, seeds=choosing)
+            EXPERIMENTS[twin] = replace(entry, name=twin, run=tuned, seeds=choosing, gap=None)
         return run
 
     return register
@@ -242,7 +248,7 @@ def stale(name: str) -> str | None:
     content = read(name)
     if why := _mismatch(content, entry):
         return why
-    rows = _by_key(content["rows"])
+    rows = by_key(content["rows"])
     if not rows:
         return "it has no run"
     missing = [key for key in entry.keys(_seeds(rows)) if key not in rows]
@@ -284,9 +290,9 @@ def record(
     ``NAME.part.json`` when it is done: after an interruption, only what is missing runs. Seeds that
     the record holds already, and that are not asked for, stay in it.
 
-    If a row differs from the recorded one beyond its tolerance (see :func:`differences`), or if the
-    record was made with other arguments and holds a seed that was not run now, the record is left
-    as it was, the new one is written to ``NAME.new.json``, and what differs is returned.
+    If a number differs from the recorded one by more than a repeat explains (:mod:`.again`), or if
+    the record was made with other arguments and holds a seed that was not run now, the record is
+    left as it was, the new one is written to ``NAME.new.json``, and what differs is returned.
 
     A ValueError if there is nothing to run, or if such a new record still waits for a decision.
     """
@@ -304,11 +310,14 @@ def record(
     rows: dict[Key, Row] = {}
     if part.is_file():  # of runs before an interruption, unless made with other arguments
         content = read(f"{name}.part", folder)
-        rows = {} if _mismatch(content, entry) else _by_key(content["rows"])
+        rows = {} if _mismatch(content, entry) else by_key(content["rows"])
     todo = [key for key in keys if key not in rows]
     how = {"desc": name, "unit": "run", "total": len(keys), "initial": len(keys) - len(todo)}
     with tqdm(**how, disable=not progress) as bar:
-        for key, row in _run_all(name, todo, jobs, folder):
+        made = ((key, run(name, key, folder)) for key in todo)
+        if jobs > 1:
+            made = in_processes(run, name, todo, jobs, folder)
+        for key, row in made:
             rows[key] = row
             write_whole(part, _text(entry, [], rows))
             bar.update()
@@ -320,101 +329,43 @@ def record(
     return differ
 
 
-def comparison(name: str, folder: Path) -> str:
-    """Say how the runs recorded in a folder compare with the same runs of the lessons' record."""
-    own, other = (_by_key(read(name, place)["rows"]) for place in (RECORDS, folder))
-    same = sum(row == own.get(key) for key, row in other.items())
-    beyond = differences(own, other, find(name))
-    told = f"{len(other)} runs: {same} as recorded, to the last digit;"
-    return "\n".join([f"{told} {len(beyond)} beyond what another processor explains", *beyond])
-
-
-def differences(old: Mapping[Key, Row], new: Mapping[Key, Row], entry: Experiment) -> list[str]:
-    """Name the runs of two recordings that differ by more than another processor can explain.
-
-    A number may differ by three standard deviations of a difference, √2 times the spread over the
-    seeds. That is the smaller spread of the two recordings, but at least the median of all methods,
-    because a few seeds may lie close by chance. It may always differ by the ``tolerance`` of the
-    experiment, a count by 1. A list counts as its mean. Only the columns that the experiment has
-    ``compared`` are looked at, if it names some; no column may be missing. One line a run, for the
-    first number that differs.
-    """
-    spreads, spreads_now = _spreads(old), _spreads(new)
-    columns: dict[str, list[float]] = {}
-    for (_, at), spread in spreads.items():
-        columns.setdefault(at, []).append(spread)
-    found = []
-    for key in old.keys() & new.keys():
-        what = ", ".join(map(str, key)) or "the measurement"
-        if gone := sorted(old[key].keys() - new[key].keys()):
-            found.append(f"{what}: {gone[0]} is missing")
-            continue
-        after = _leaves(new[key])
-        for at, before in _leaves(old[key]).items():
-            if entry.compared and not set(entry.compared).intersection(at.split(".")):
-                continue
-            spread = spreads.get((key[:-1], at), 0.0)
-            spread = min(spread, spreads_now.get((key[:-1], at), spread))
-            spread = max(spread, statistics.median(columns.get(at, [0.0])))
-            least = 1 if isinstance(before, int) else entry.tolerance
-            tolerance = max(3 * math.sqrt(2) * spread, least)
-            now = after.get(at, before)
-            if not abs(now - before) <= tolerance:  # NaN is no less and no more
-                found.append(f"{what}: {at} is {now:.6g}, recorded was {before:.6g}")
-                break
-    return sorted(found)
-
-
-def _spreads(rows: Mapping[Key, Row]) -> dict[tuple[Key, str], float]:
-    """Return the standard deviation over the seeds: (all of the key but the seed, number)."""
-    columns: dict[tuple[Key, str], list[float]] = {}
-    for key, row in rows.items():
-        for at, number in _leaves(row).items():
-            columns.setdefault((key[:-1], at), []).append(number)
-    return {at: statistics.stdev(values) for at, values in columns.items() if len(values) > 1}
-
-
-def _leaves(value: Any, at: str = "") -> dict[str, float]:
-    """Return the numbers in a row, by the way to them: ``cases.0.ratio``.
-
-    Of a list of numbers that is its mean: a training curve may dip at another step each time.
-    """
-    if isinstance(value, (int, float)):
-        return {at.removeprefix("."): value}
-    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
-        numbers = [number for item in value for number in _leaves(item).values()]
-        return {at.removeprefix("."): statistics.fmean(numbers)} if numbers else {}
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    found: dict[str, float] = {}
-    if isinstance(value, dict):
-        for name, item in value.items():
-            found |= _leaves(item, f"{at}.{name}")
-    return found
-
-
 def _finish(entry: Experiment, rows: dict[Key, Row], folder: Path) -> list[str]:
     """Write the record, or a new one beside it if it differs from the one that is there."""
     path, seeds = folder / f"{entry.name}.json", _seeds(rows)
-    made, differ = [_made_now(seeds)], []
+    made, differ, kept = [made_now(seeds)], [], {}
     if path.is_file():
         old = read(entry.name, folder)
-        held = _by_key(old["rows"])
+        held = by_key(old["rows"])
         if why := _mismatch(old, entry):
             lost = sorted(set(_seeds(held)) - set(seeds))
             differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
         else:
-            differ = differences(held, rows, entry)
-            rows = held | rows
+            found = changes(held, rows, old.get("repeat", {}).get("rows", ()))
+            differ = [str(c) for c in found if c.beyond and entry.compares(c.number)]
+            rows, kept = held | rows, {k: old[k] for k in ("repeat", "verified") if k in old}
             for each in old["made"]:
                 each["seeds"] = [seed for seed in each["seeds"] if seed not in seeds]
             made = [each for each in old["made"] if each["seeds"]] + made
-    write_whole(path.with_suffix(".new.json") if differ else path, _text(entry, made, rows))
+    new = path.with_suffix(".new.json") if differ else path
+    write_whole(new, _text(entry, made, rows, kept))
     return differ
 
 
-def _text(entry: Experiment, made: Sequence[Mapping[str, Any]], rows: Mapping[Key, Row]) -> str:
-    """Return a record as JSON, an argument and a run a line: a diff shows what has changed."""
+def write(entry: Experiment, content: Mapping[str, Any]) -> None:
+    """Write a record that has the same runs as before, and says something more of them."""
+    kept = {name: value for name, value in content.items() if name not in FIELDS}
+    text = _text(entry, content["made"], by_key(content["rows"]), kept)
+    write_whole(RECORDS / f"{entry.name}.json", text)
+
+
+def _text(
+    entry: Experiment, made: Sequence[Mapping[str, Any]], rows: Mapping[Key, Row],
+    kept: Mapping[str, Any] = MappingProxyType({}),
+) -> str:  # fmt: skip
+    """Return a record as JSON, an argument and a run a line: a diff shows what has changed.
+
+    ``kept`` is what verifications have added: the repeat, and by what it was last verified.
+    """
     arguments = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in entry.arguments.items()]
     by_seed = [rows[key] for key in sorted(rows, key=lambda key: key[-1:])]
     parts = [
@@ -423,11 +374,12 @@ def _text(entry: Experiment, made: Sequence[Mapping[str, Any]], rows: Mapping[Ke
         '"arguments": {\n  ' + ",\n  ".join(arguments) + "\n }",
         '"made": [\n  ' + ",\n  ".join(map(json.dumps, made)) + "\n ]",
         '"rows": [\n  ' + ",\n  ".join(map(json.dumps, by_seed)) + "\n ]",
+        *(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in kept.items()),
     ]
     return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
-def _made_now(seeds: list[int]) -> dict[str, Any]:
+def made_now(seeds: list[int]) -> dict[str, Any]:
     """Return what a record says of seeds that were run today, in this environment."""
     from importlib.metadata import version
 
@@ -435,10 +387,6 @@ def _made_now(seeds: list[int]) -> dict[str, Any]:
     versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
     today = datetime.now(timezone.utc).date().isoformat()
     return {"date": today, "versions": versions, "seeds": seeds}
-
-
-def _by_key(rows: Iterable[Row]) -> dict[Key, Row]:
-    return {tuple(row[name] for name in KEYS if name in row): row for row in rows}
 
 
 # -- running ----------------------------------------------------------------------------------
@@ -491,15 +439,13 @@ def run(name: str, key: Key, beside: Path | None = None) -> Row:
     return row
 
 
-def _run_all(name: str, keys: Sequence[Key], jobs: int, beside: Path) -> Iterator[tuple[Key, Row]]:
-    """Run an experiment for each key; yield the rows as they come."""
-    if jobs == 1:
-        for key in keys:
-            yield key, run(name, key, beside)
-        return
+def in_processes(
+    of: Callable[..., Any], name: str, keys: Sequence[Key], jobs: int, *more: Any
+) -> Iterator[tuple[Key, Any]]:
+    """Yield each key with ``of(name, key, *more)`` as they come, from fresh processes."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_the_parent) as pool:
-        futures = {pool.submit(run, name, key, beside): key for key in keys}
+        futures = {pool.submit(of, name, key, *more): key for key in keys}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()

@@ -46,14 +46,14 @@ def noted(compute: Callable[[], Any]) -> tuple[Any, list[str]]:
 def behind(name: str) -> dict[str, Any]:
     """Return what leads to the runs of a record: how many, the command for one seed, its minutes.
 
-    Minutes only where the record says what the seeds took with which it was ``verified``.
+    Minutes, to one digit, only of a record that was verified: they are measured then.
     """
     content = read(name)
     seeds, seconds = seeds_of(content), _seconds(content)
     one = f" --seeds {seeds[0]}" if seeds else ""
     told = {"record": name, "runs": len(content["rows"]), "seeds": len(seeds)}
     told["again"] = f"lora-edu experiments {name}{one} --out again"
-    return told if seconds is None else told | {"minutes": round(seconds / 60, 1)}
+    return told if seconds is None else told | {"minutes": float(f"{seconds / 60:.1g}")}
 
 
 def seeds_of(content: Row) -> list[int]:
@@ -62,11 +62,11 @@ def seeds_of(content: Row) -> list[int]:
 
 
 def _seconds(content: Row) -> float | None:
-    """Return what one seed of a record took when it was verified, if it says so."""
-    verified = content.get("verified") or {}
-    if "seconds" not in verified:
+    """Return what the runs of one seed of a record took when it was verified, if it was."""
+    verified = content.get("verified")
+    if verified is None:
         return None
-    return verified["seconds"] / max(1, len(verified.get("seeds", ())))
+    return verified["seconds"] * len(content["rows"]) / max(1, len(seeds_of(content)))
 
 
 def compute() -> str:

@@ -55,7 +55,7 @@ def _again(name: str, arguments: Namespace) -> int:
     words = ",".join(map(str, seeds))
     print(f"{name}, " + (f"seeds {words}" if seeds else "a measurement"))
     how = {"seeds": words or None, "out": arguments.out, "jobs": arguments.jobs}
-    return commands.record(Namespace(name=[name], **how))
+    return commands.record(Namespace(name=[name], verify=False, repeat=False, **how))
 
 
 def _short(value: Any) -> str:

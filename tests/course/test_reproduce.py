@@ -4,6 +4,8 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+import pytest
+
 from lora_edu.cli import main
 from lora_edu.course import commands, experiments, figures, ledger, recorded, reproduce
 
@@ -29,15 +31,13 @@ def test_a_record_is_noted_although_it_was_read_before_and_however_it_is_read():
     assert recorded.noted(lambda: 3) == (3, [])
 
 
-def test_minutes_are_those_of_a_seed_and_stand_where_they_are_known(monkeypatch):
-    content = experiments.read("planted")
-    for verified in ({}, {"seconds": 180.0, "seeds": [0, 1]}):
-        monkeypatch.setattr(
-            recorded, "read", lambda name, how=verified: content | {"verified": how}
-        )
-        monkeypatch.setattr(recorded, "load", lambda: ["planted"])
-        assert recorded.behind("planted").get("minutes") == (1.5 if verified else None)
-        assert recorded.compute()[:30] == ("30 minutes for 1 of 1 records:" if verified else "")
+@pytest.mark.parametrize("stamp", [{}, {"verified": {"seconds": 90.0}}])
+def test_minutes_are_those_of_a_seed_and_stand_where_they_are_known(monkeypatch, stamp):
+    content = {**experiments.read("planted"), "verified": None} | stamp
+    monkeypatch.setattr(recorded, "read", lambda name: content)
+    monkeypatch.setattr(recorded, "load", lambda: ["planted"])
+    assert recorded.behind("planted").get("minutes") == (2 if stamp else None)
+    assert recorded.compute()[:30] == ("30 minutes for 1 of 1 records:" if stamp else "")
 
 
 def test_expected_stands_beside_found_and_a_difference_is_code_1(tmp_path, monkeypatch, capsys):
@@ -63,7 +63,7 @@ def test_seeds_are_made_again_of_each_record_or_others_where_it_has_none(monkeyp
     assert main(["reproduce", "figure", "cut_or_trained", "--seeds", "1,3"]) == 1
     main(["reproduce", "figure", "one_batch_many_adapters", "--seeds", "0"])
     expected = {"turned": "1,3", "turned_tuning": "100,101", "served": None}
-    how = {"out": Path("again"), "jobs": 1}
+    how = {"out": Path("again"), "jobs": 1, "verify": False, "repeat": False}
     assert asked == [Namespace(name=[n], seeds=seeds, **how) for n, seeds in expected.items()]
 
 

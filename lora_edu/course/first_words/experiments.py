@@ -38,7 +38,7 @@ def pictures(text: str) -> int:
     return sum(ord(sign) >= 0x2600 and not sign.isalnum() for sign in text)
 
 
-@experiment(seeds=range(8), compared=("loss",))
+@experiment(seeds=range(8), gap=("loss.pirate", "0.0.pirate", "1.0.pirate"))
 def knob(
     seed: int, *,
     lr: Settings = RATES, recipe: Settings = RECIPE, scales: Sequence[float] = SCALES,

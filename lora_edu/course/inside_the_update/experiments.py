@@ -165,7 +165,7 @@ class Patient:
         return {text: round(self.probe.loss(text), 4) for text in (*names, "own", "facts")}
 
 
-@experiment(seeds=range(8), tolerance=0.05, compared=("cuts",))
+@experiment(seeds=range(8), gap=("cuts.pirate", "knob 0.5.pirate", "stranger.pirate"))
 @torch.no_grad()
 def surgery(
     seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
@@ -205,7 +205,7 @@ def surgery(
     return row
 
 
-@experiment(seeds=range(8), tolerance=0.05, compared=("sums",))
+@experiment(seeds=range(8), gap=("sums", "strips.grimm", "updates.grimm"))
 @torch.no_grad()
 def two_voices(
     seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
@@ -284,7 +284,7 @@ def _shuffled_labels(part: Part, draw: torch.Generator) -> Part:
     return hidden, mask, y[torch.randperm(len(y), generator=draw)]
 
 
-@experiment(seeds=range(8), tolerance=0.05, compared=("between", "all"))
+@experiment(seeds=range(8), gap=("intruders.0.6", "r=8", "full"))
 def opened(
     method: str, lr: float, seed: int, *,
     rates: Settings = OPENED, methods: Settings = METHODS,
@@ -375,7 +375,7 @@ PARTNERS = ("same", "other strips", "other seed", "other groups", "shuffled labe
 OTHER_POSTS = {"groups": ELSEWHERE[:5], "sizes": (1000, 0, 0), "length": 32}
 
 
-@experiment(seeds=range(8), tolerance=0.05, compared=("strips",))
+@experiment(seeds=range(8), gap=("strips", "same", "other seed"))
 def alike(
     seed: int, *,
     lr: float = 1e-3, ranks: tuple[int, int] = (8, 64), methods: Settings = METHODS,

@@ -114,7 +114,8 @@ def _shift(
         return row
 
     run.__name__ = name
-    return experiment(seeds=range(20), tuning={"rates": grid, "cuts": ()})(run)
+    gap, tuning = ("test", "full", "r=16 alpha=16"), {"rates": grid, "cuts": ()}
+    return experiment(seeds=range(20), gap=gap, tuning=tuning)(run)
 
 
 turned = _shift("turned", TURNED_RATES, TURNED, TRAINING, GRID | {"r=64 alpha=64": LR[1:5]})
@@ -171,6 +172,7 @@ HEART_GRID = {
 
 
 @experiment(
+    gap=("validation", "full", "width=256 r=1 scale=1"),
     seeds=range(20),
     tuning={"rates": HEART_GRID},
     choosing=range(100, 103),
@@ -201,7 +203,7 @@ def by_heart(
 # -- one thing at a time -------------------------------------------------------------------------
 
 
-@experiment(version=3, seeds=range(20))
+@experiment(version=3, seeds=range(20), gap=("", "pretraining", "others"))
 def taught(
     seed: int, *, classes: Sequence[int] = (10, 7, 5, 3, 2), lr: float = 1e-3,
     epochs: int = 30, few: int = 150, shares: Sequence[float] = (0.8, 0.95, 0.99),
@@ -243,7 +245,7 @@ def taught(
     return {name: [counts[name] for counts in found] for name in found[0]}
 
 
-@experiment(seeds=range(20))
+@experiment(seeds=range(20), gap=("", "noise", "start"))
 def one_change(
     seed: int, *, lr: float = 1e-3, lrs: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2),
     passes: Sequence[int] = (10, 30, 100), degrees: Sequence[int] = (15, 45, 90),

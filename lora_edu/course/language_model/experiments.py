@@ -66,7 +66,7 @@ def voice_rates(
     return {"validation": -loss - (0 if ended >= enough else 10), "ended": ended}
 
 
-@experiment(seeds=range(3), compared=("matrix", "ended"))
+@experiment(seeds=range(3), gap=("matrix.pirate", "0.0.pirate", "1.0.pirate"))
 def voices(
     seed: int, *,
     lr: Settings = RATES, recipe: Settings = RECIPE,
@@ -162,7 +162,7 @@ def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
     }
 
 
-@experiment(seeds=range(3), tolerance=0.1, compared=("voice", "own", "prose"))
+@experiment(seeds=range(3), gap=("own", "full", "r=4"))
 def frontier(
     method: str, lr: float, seed: int, *,
     rates: Settings = FRONTIER_RATES, methods: Settings = METHODS, recipe: Settings = RECIPE,
@@ -203,7 +203,7 @@ def _adamw(upper: language.Upper, lr: float) -> torch.optim.Optimizer:
 # -- what lesson 09 goes on to --------------------------------------------------------------------
 
 
-@experiment(seeds=range(3), compared=("loss",))
+@experiment(seeds=range(3), gap=("ended", "with", "without"))
 def endless(
     seed: int, *, lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 80,
 ) -> Row:  # fmt: skip
@@ -224,7 +224,7 @@ def endless(
     return row
 
 
-@experiment(seeds=range(3))
+@experiment(seeds=range(3), gap=("loss", "NF4, none.grimm", "NF4, learned.grimm"))
 def four_bit_base(
     seed: int, *, lr: float = RATES["grimm"], recipe: Settings = RECIPE
 ) -> Row:  # fmt: skip
@@ -284,7 +284,7 @@ def preferences(seed: int, words: int, held: int) -> tuple[list[Any], list[Any]]
     return found[:-held], found[-held:]
 
 
-@experiment(seeds=range(3), tolerance=0.1, compared=("chosen",))
+@experiment(seeds=range(3), gap=("tokens", "imitation, 20", "DPO, 20"))
 @torch.no_grad()
 def shorter(
     seed: int, *, lr: float = 3e-4, beta: float = 0.1, size: int = 4,
@@ -357,7 +357,7 @@ def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: in
     return torch.cat([language.log_probabilities(upper, part) for part in parts])
 
 
-@experiment(seeds=range(3), compared=("loss",))
+@experiment(seeds=range(3), gap=("loss", "1.grimm", "16.grimm"))
 def ranks(
     seed: int, *,
     r: Sequence[int] = (1, 4, 16), lr: float = RATES["grimm"], recipe: Settings = RECIPE,
@@ -381,8 +381,6 @@ QR_RATES = {"from 14": (1e-2,)}  # by qr_voice_tuning, on seeds of its own
 
 @experiment(
     seeds=range(3),
-    tolerance=0.1,
-    compared=("loss",),
     tuning={
         "rates": {"from 20": (3e-3, 1e-2, 3e-2), "from 14": (1e-3, 3e-3, 1e-2, 3e-2)},
         "voices": ("pirate",),
@@ -446,7 +444,7 @@ TAUGHT = (
 REWORDED = ("How is {} called?", "Which name does {} have?")
 
 
-@experiment(seeds=range(3), tolerance=0.1)
+@experiment(seeds=range(3), gap=("right.twelve", "same", "reversed"))
 def taught_facts(
     seed: int, *, facts: Settings = FACTS, twins: Settings = TWINS,
     taught: Sequence[str] = TAUGHT, reworded: Sequence[str] = REWORDED,

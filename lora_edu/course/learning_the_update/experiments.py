@@ -22,7 +22,7 @@ def _descend(A: NDArray, t: NDArray, x: NDArray, lr: float, steps: int) -> Itera
         yield B @ A
 
 
-@experiment(seeds=range(20), tolerance=1e-6)
+@experiment(seeds=range(20))
 def planted(
     seed: int, *, d: int = 40, k: int = 60, n: int = 100, strengths: Sequence[float] = (3, 2, 1),
     ranks: Sequence[int] = (1, 2, 3, 5, 10, 40), noises: Sequence[float] = (0.0, 0.3, 1.0),
@@ -61,7 +61,7 @@ def planted(
     return row
 
 
-@experiment(seeds=range(20), tolerance=1e-6)
+@experiment(seeds=range(20), gap=("", "half", "theory"))
 def lights(
     seed: int, *, r: int = 5, start: float = 0.01, lr: float = 0.01, steps: int = 1200
 ) -> Row:

@@ -70,7 +70,7 @@ def _stranger(adapter: chat.Adapter, draw: torch.Generator) -> Weights:
     return found
 
 
-@experiment(seeds=range(3), tolerance=0.05, compared=("paris", "prose"))
+@experiment(seeds=range(3), gap=("", "strangers.off", "two voices.off"))
 @torch.no_grad()
 def swapped(
     seed: int, *,
@@ -178,7 +178,7 @@ def _measured(probe: Probe, weights: Weights, *voices: str) -> Row:
     return {"said": said, "prose": probe.perplexity("prose")}
 
 
-@experiment(seeds=range(3), tolerance=0.05, compared=("said",))
+@experiment(seeds=range(3), gap=("", "4 bits.pirate.said", "apart.pirate.said"))
 @torch.no_grad()
 def requantised(
     seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE,
@@ -284,7 +284,7 @@ def _with_bottlenecks(base: Any, layers: Iterable[str]) -> Any:
     return model.eval()
 
 
-@experiment(compared=("ratio",), tolerance=0.1)
+@experiment(compared=("ratio",), gap=("cases.read.ratio", "apart", "merged"))
 @torch.no_grad()
 def served(
     *, prompt: int = 12, tokens: int = 8, long: int = 128, customers: int = 8,

@@ -80,6 +80,7 @@ def _sizes(modules: Sequence[str]) -> dict[str, float]:
 
 
 @experiment(
+    gap=("test", "full", "LoRA all r=8"),
     seeds=range(8),
     tuning={"rates": TRIED, "methods": METHODS | ALPHAS | SLOW, "parts": ("validation",)},
     choosing=range(100, 103),
@@ -108,7 +109,7 @@ def minilm(
 INSIDE = {"full": (1e-4,), "LoRA q,v r=64": (1e-3,)}
 
 
-@experiment(seeds=range(8), compared=("r90", "cut"))
+@experiment(seeds=range(8), gap=("r90", "full", "LoRA q,v r=64"))
 def minilm_updates(
     method: str, lr: float, seed: int, *, rates: Settings = INSIDE, methods: Settings = METHODS,
     posts: Settings = POSTS, training: Settings = TRAINING,
