@@ -24,7 +24,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 MINUTES = 5 * 60_000  # milliseconds, for all cells of a lesson
-HELD = re.compile(r"\d+ sentences? of this section holds?\.")
+HELD = re.compile(r"numbers? of this section w(?:as|ere) just recomputed\.")
 STDERR = '.jp-CodeCell [data-mime-type="application/vnd.jupyter.stderr"]'
 
 

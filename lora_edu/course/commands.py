@@ -178,8 +178,8 @@ def _claim(row: dict[str, Any]) -> str:
     within = "exact"
     if row["within"]:
         within = f"{row['within']:g}"
-    elif row["says"].startswith(("below", "above")) or " to " in row["says"]:
-        within = ""  # an interval has no tolerance
+    elif row.get("sense") in ("more", "less") or " to " in row["says"]:
+        within = ""  # a comparison, or an interval, has no tolerance
     numbers = f"{row['value']:>12} {row['says']:>16} {within:>9}  {row['seeds']!s:<5}"
     return f"{numbers}  {row['words']}"
 
@@ -319,7 +319,7 @@ def _letters(name: str) -> str:
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    table = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    table = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from nbformat import NotebookNode
@@ -32,11 +35,16 @@ from builder.editions import (
     with_outputs,
 )
 from builder.source import (
+    NOTEBOOKS,
+    REPEATS,
     UNSTABLE,
     BuildError,
     Source,
+    file_name,
+    listed_numbers,
     numbers_in,
     read_source,
+    read_text,
     slug,
     sources,
     tags,
@@ -50,6 +58,7 @@ LINK = re.compile(r"https?://.+|#.*|(?P<up>\.\./)?(?P<lesson>\d\d_\w+)\.ipynb(?:
 NO_LINK = "a link to neither https://…, nor #…, nor a sibling notebook"
 REBUILD = "run `notebooks/build.py` for it"
 MADE = "what is written in the notebook itself is lost"
+WAYS = ("same", "less", "more", "none", "perhaps")  # of claims.yml: "no more" before "no"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
 
 
@@ -66,12 +75,13 @@ def check(path: Path) -> list[str]:
     found = [
         *check_committed(source, committed),
         *check_cells(committed),
-        *check_claims(committed),
+        *check_claims(committed, slug(path)),
         *check_collection(path, committed),
         *check_prose(committed, source.allowed_numbers),
         *check_page(committed),
     ]
     problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]
+    problems += check_repeats(path, committed)
     for language in languages(path):
         problems += check_translation(source, committed, language)
     return problems
@@ -331,17 +341,19 @@ def claims_of(notebook: NotebookNode) -> list[dict[str, Any]]:
 
 def numbers_claimed(cell: NotebookNode) -> set[float]:
     """Return the numbers that a panel holds its text to."""
-    return {number for row in carried(cell) for number in numbers_in(row["says"])}
+    texts = [text for row in carried(cell) for text in (row["says"], *row.get("names", []))]
+    return {number for text in texts for number in numbers_in(text)}
 
 
-def check_claims(notebook: NotebookNode) -> Iterator[str]:
+def check_claims(notebook: NotebookNode, lesson: str = "") -> Iterator[str]:
     """Name each panel that is not as it should be, and each claim that no sentence makes."""
+    older = lesson in lexicon()["to move"]
     folded = {"hint", "solution"}
     for section in sections(notebook.cells):
         prose = [
             c for c in section if c.cell_type == "markdown" and not folded.intersection(tags(c))
         ]
-        text = without_markup("\n".join(cell.source for cell in prose))
+        text = "\n\n".join(cell.source for cell in prose)
         for cell in section:
             if "claims" not in tags(cell):
                 continue
@@ -352,10 +364,91 @@ def check_claims(notebook: NotebookNode) -> Iterator[str]:
             if not carried(cell):
                 yield f"cell {cell.id}: it shows no panel of claims"
             for row in carried(cell):
-                if len(row["words"].split()) < 2 or without_markup(row["words"]) not in text:
-                    yield f"cell {cell.id}: no sentence of its section says “{row['words']}”"
-                elif not quotes(row["words"], row["says"]):
-                    yield f"cell {cell.id}: “{row['words']}” is held to {row['says']}"
+                if problem := wrong_words(row, text, older):
+                    yield f"cell {cell.id}: {problem}"
+
+
+def wrong_words(row: dict[str, Any], text: str, older: bool) -> str | None:
+    """Say what is wrong with the words of a claim, if anything."""
+    words, problem = without_markup(row["words"]), None
+    paragraphs = without_markup(re.sub(r"\n\s*\n", " . ", text))
+    clause = rf"(?:^|[.,;:?!–-] |[.?!]\) |\(){re.escape(words)}(?= ?[.,;:?!)](?:[\s)]|$)| \(|\s*$)"
+    if len(words.split()) < 2 or words not in without_markup(text):
+        return f"no sentence of its section says “{row['words']}”"
+    if older:
+        problem = None if quotes(words, row["says"]) else f"is held to {row['says']}"
+    elif not (re.search(clause, paragraphs) and re.search(any_of(lexicon()["verbs"]), words)):
+        problem = "is no clause, from comma to comma, with a verb"
+    else:
+        problem = contradiction(words, row, whole=True)
+    return f"“{row['words']}” {problem}" if problem else None
+
+
+@cache
+def lexicon() -> dict[str, list[str]]:
+    """Return the words that say which way a claim goes, by their direction, verbs and numbers."""
+    read = yaml.safe_load(read_text(NOTEBOOKS / "src" / "claims.yml"))
+    return {kind: words.split(", ") for kind, words in read.items()}
+
+
+def any_of(words: Iterable[str]) -> str:
+    """Return a pattern of whole words, in capitals or not."""
+    return rf"(?i:(?<![\w-])(?:{'|'.join(map(re.escape, words))})(?![\w-]))"
+
+
+def contradiction(words: str, row: dict[str, Any], whole: bool = False) -> str | None:
+    """Say what words say otherwise than the code of a claim: of whom, which way, how much.
+
+    The ``whole`` of its numbers need not be in a sentence that repeats it.
+    """
+    sense, says = row.get("sense", ""), without_markup(row["says"])
+    if names := [without_markup(name) for name in row.get("names", [])]:
+        found = [re.search(any_of([name]), words) for name in names]
+        places = [match.start() if match else math.inf for match in found]
+        if places != sorted(places) or math.inf in (places[:1] if sense else places):
+            return f"does not name “{'”, then “'.join(names)}”"
+        words, says = (re.sub(any_of(names), "…", each) for each in (words, says))
+    numbers, said = ([value for value, _ in listed_numbers(each)] for each in (words, says))
+    if said == [0] and not numbers:
+        sense, said = "none", []
+    ways = "|".join(f"(?P<{way}>{any_of(lexicon()[way])})" for way in WAYS)
+    told = sorted({str(match.lastgroup) for match in re.finditer(ways, words)})
+    if told != [sense] * bool(sense):
+        no = "no direction"
+        return f"says {' and '.join(told) or no}, its code {sense or no}"
+    for number, numeral in enumerate(lexicon()["numbers"]):
+        words = re.sub(any_of([numeral]), str(number), words)
+    bounds = says.startswith(("above", "below")) or " to " in says
+    spelled = said if bounds or not whole else [value for value, _ in listed_numbers(words)]
+    return (
+        None if in_order(numbers, said) and in_order(said, spelled) else f"is held to {row['says']}"
+    )
+
+
+def in_order(some: Iterable[float], others: Iterable[float]) -> bool:
+    """Say whether some numbers are among others, in this order, if need be in %."""
+    rest = iter(others)
+    return all(
+        any(math.isclose(one, times * other) for other in rest for times in (1, 100, 0.01))
+        for one in some
+    )
+
+
+def check_repeats(path: Path, notebook: NotebookNode) -> Iterator[str]:
+    """Name what a lesson, or DECISIONS, repeats of its claims though they say otherwise by now."""
+    claims = {row["name"]: row for row in claims_of(notebook) if row.get("name")}
+    for file, lesson in ((path, None), (path.parents[1] / "DECISIONS.md", slug(path))):
+        lines = read_text(file).split("\n") if file.exists() else []
+        for number, line in enumerate(lines, 1):
+            for match in REPEATS.finditer(line):
+                before = without_markup(REPEATS.sub("", line[: match.start()]))
+                clause = re.split(r"[.;:|] ", before)[-1]
+                row = claims.get(match["name"], {"says": "no more"})
+                problem = contradiction(clause, row)
+                if row["says"] != match["says"]:
+                    problem = f"repeats {match['name']}, which says {row['says']}"
+                if match["lesson"] == lesson and problem:
+                    yield f"{file_name(file)}:{number}: “{clause}” {problem}"
 
 
 def quotes(words: str, says: str) -> bool:

@@ -3,8 +3,9 @@
 How it is written: a figure is followed by Markdown tagged `figure-text`. A cell tagged `parameters`
 holds `SEED = 0`. Numbers in the prose that no cell computes (years, say) stand in the front matter,
 `lora_edu: allowed_numbers:`, each with its reason. A section ends with a code cell tagged `claims`,
-which readers see folded. A question stands in a cell of its own, tagged `predict`, that holds
-`guess = "?"` and a call of `predict` and nothing else.
+which readers see folded. A sentence elsewhere that repeats a claim names it in a comment behind it,
+which no reader sees: `<!-- claim NAME: WHAT IT SAYS -->`. A question stands in a cell of its own,
+tagged `predict`, that holds `guess = "?"` and a call of `predict` and nothing else.
 
 A code cell tagged `exercise` holds the solution, a blank line and the call of its check; Markdown
 tagged `hint` may follow. The solution is one function with a docstring, imports perhaps before it;
@@ -37,6 +38,7 @@ TAGS = UNSTABLE | {
     "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
 }  # fmt: skip
 OF_A_TYPE = dict.fromkeys([*UNSTABLE, "exercise"], "code") | {"hint": "markdown"}
+REPEATS = re.compile(r"<!-- claim (?:(?P<lesson>\w+) )?(?P<name>[\w-]+): (?P<says>.*?) -->")
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 
 
@@ -164,6 +166,7 @@ def read_cells(path: Path) -> Source:
             raise BuildError(f"{place} {name}: {problem}")
         lines[name] = line
         cell["id"] = name
+        cell.source = REPEATS.sub("", cell.source)
     return Source(path, notebook.cells, lines, _allowed_numbers(notebook.metadata, text, path))
 
 
@@ -349,13 +352,15 @@ NOT_NUMBERS = re.compile(
 )
 
 
+def listed_numbers(text: str) -> list[tuple[float, str]]:
+    """Find the numbers in a text, one after the other: each value as it is written there."""
+    found = [match.rstrip(",_") for match in NUMBER.findall(NOT_NUMBERS.sub(" ", text))]
+    return [(float(written.replace(",", "").replace("_", "")), written) for written in found]
+
+
 def numbers_in(text: str) -> dict[float, str]:
     """Find the numbers in a text: value → as it is written there."""
-    found = {}
-    for match in NUMBER.findall(NOT_NUMBERS.sub(" ", text)):
-        written = match.rstrip(",_")
-        found[float(written.replace(",", "").replace("_", ""))] = written
-    return found
+    return dict(listed_numbers(text))
 
 
 def without_code(text: str) -> str:

@@ -8,9 +8,9 @@ import build
 import nbformat
 import pytest
 from builder import execute
-from builder.lint import check_page, quotes
+from builder.lint import check_page, quotes, wrong_words
 from builder.source import numbers_in
-from small_lesson import code, text
+from small_lesson import GOOD, code, text
 
 PNG = {"image/png": "iVBORw0KGgo="}
 REBUILD = "differs from its source; run `notebooks/build.py` for it"
@@ -52,7 +52,10 @@ SPOILT = [  # what is done to the committed notebook, and what the check says of
     (say("The sum is 5, of 7."), UNSEEN.format("first", 7)),
     (say("The total is 5."), UNSAID.format("The sum is 5")),
     (say("The sum is 5.", words="sum"), UNSAID.format("sum")),  # one word
-    (say("The sum of 2 is 5.", words="sum of 2"), "cell claims: “sum of 2” is held to 5"),
+    (
+        say("The sum of 2 is 5.", words="The sum of 2 is 5"),
+        "cell claims: “The sum of 2 is 5” is held to 5",
+    ),
     (say("The sum is 5.", value="7"), "claims.json has other claims of this lesson; run"),
     (change(-1, outputs=[]), "cell claims: it shows no panel of claims"),
     (change(-1, source="panel()"), "cell claims: a reader sees its first line, which is '# What"),
@@ -81,6 +84,99 @@ def test_every_change_of_a_cell_is_found_in_each_language(built):
             path.write_text(json.dumps(spoilt), encoding="utf-8")
             assert built.problems(), (language, at, values)
         path.write_text(json.dumps(page), encoding="utf-8")
+
+
+# Words of a claim, what its code says, and what the builder says of the words.
+UNNAMED = "does not name “Full training learns”, then “LoRA”"
+FULL = {"sense": "more", "names": ["Full training learns", "LoRA"], "says": "more than LoRA"}
+BY = {**FULL, "says": "more than LoRA, by 0.02"}
+TWO = {"names": ["the sun", "the roof"], "says": "the sun 7, the roof 29"}
+NONE = {"sense": "none", "says": "no"}
+CLAIMED = [
+    ("Full training learns more", FULL, None),
+    ("Full training learns more than LoRA", FULL, None),
+    ("Full training learns more, by 0.02", BY, None),
+    ("Full training learns more, by 2 %", BY, None),
+    ("Full training learns less", FULL, "says less, its code more"),
+    ("Full training learns no more", FULL, "says less, its code more"),
+    ("Full training learns no less", FULL, None),
+    ("Full training learns not only more", FULL, "says more and none, its code more"),
+    ("Full training learns more or not", FULL, "says more and none, its code more"),
+    ("Full training learns perhaps more", FULL, "says more and perhaps, its code more"),
+    ("Full training learns words", FULL, "says no direction, its code more"),
+    ("LoRA learns more", FULL, UNNAMED),
+    ("LoRA more than Full training learns", FULL, UNNAMED),
+    ("Full training learns more, by 0.03", BY, "is held to more than LoRA, by 0.02"),
+    ("Full training learns more", BY, "is held to more than LoRA, by 0.02"),
+    ("The sun has rank 7, the roof 29", TWO, None),
+    ("The roof has rank 7, the sun 29", TWO, "does not name “the sun”, then “the roof”"),
+    ("The sun has rank 29, the roof 7", TWO, "is held to the sun 7, the roof 29"),
+    ("The sun has rank seven, the roof 29", TWO, None),
+    ("The sun has a rank, the roof 29", TWO, "is held to the sun 7, the roof 29"),
+    ("No rate fits with six passes", NONE, None),
+    ("A rate fits with six passes", NONE, "says no direction, its code none"),
+    ("The gap is 0", {"says": "0"}, None),
+    ("There is no gap", {"says": "0"}, None),
+    ("There is a gap", {"says": "0"}, "says no direction, its code none"),
+    ("by 0.02 with six passes", {"says": "0.02"}, "is no clause, from comma to comma, with a verb"),
+]
+
+
+@pytest.mark.parametrize(("words", "row", "said"), CLAIMED)
+def test_the_words_of_a_claim_have_its_direction_its_names_and_its_numbers(words, row, said):
+    found = wrong_words({"words": words, **row}, f"So: **{words}**, in our runs.", older=False)
+    assert found == (said and f"“{words}” {said}")
+
+
+CLAUSES = [  # a text, and whether the words "the sum is 5" are a clause of it
+    ("the sum is 5", True),
+    ("So (as we saw) the sum is 5.", False),
+    ("Here, the sum is 5; more below.", True),
+    ("(the sum is 5)", True),
+    ("And the sum is 5.", False),
+    ("See: the sum is 5 or 6.", False),
+    ("See: the sum is 5.5.", False),
+]
+
+
+@pytest.mark.parametrize(("text", "whole"), CLAUSES)
+def test_a_claim_is_a_whole_clause(text, whole):
+    found = wrong_words({"words": "the sum is 5", "says": "5"}, text, older=False)
+    assert (found is None) == whole
+    assert wrong_words({"words": "the sum is 5", "says": "5"}, text, older=True) is None
+
+
+REPEATS = [  # a sentence that repeats a claim, and what is said of it
+    ("The sum is 5.<!-- claim total: 5 --> More.", None),
+    ("In short: the sum is five.<!-- claim total: 5 -->", None),
+    ("The sum is 5.<!-- claim other: 5 -->", "repeats other, which says no more"),
+    ("The sum is 6.<!-- claim total: 6 -->", "repeats total, which says 5"),
+    ("The sum is 6.<!-- claim total: 5 -->", "is held to 5"),
+    ("The sum is not 5.<!-- claim total: 5 -->", "says none, its code no direction"),
+]
+
+
+def test_a_closing_names_the_claim_that_it_repeats_and_no_reader_sees_it(lesson):
+    panel = GOOD[-1].replace("2 + 3, 5", '2 + 3, 5, name="total"')
+    for sentence, said in REPEATS:
+        closing = text("closing", f"## What you can say\n\n{sentence}")
+        lesson.write(*GOOD[:-1], panel, closing)
+        execute.build(lesson.source)  # once: then words alone have changed
+        assert "<!--" not in lesson.notebook.read_text(encoding="utf-8")
+        found = [line for line in lesson.problems() if "shows the number" not in line]
+        assert len(found) == (said is not None), found
+        assert said is None or said in found[0]
+
+
+def test_so_does_a_line_of_decisions(lesson):
+    lesson.write(*GOOD[:-1], GOOD[-1].replace("2 + 3, 5", '2 + 3, 5, name="total"'))
+    execute.build(lesson.source)
+    decisions = lesson.folder / "DECISIONS.md"
+    decisions.write_text("| add | the sum is 5<!-- claim small total: 5 --> | sure |\n| 6 |")
+    assert lesson.problems() == []
+    decisions.write_text("| add | the sum is 7<!-- claim small total: 7 --> | sure |\n")
+    said = "notebooks/DECISIONS.md:1: “the sum is 7” repeats total, which says 5"
+    assert lesson.problems() == [said]
 
 
 @pytest.mark.parametrize("content", [None, "{ half a file", "[]"])

@@ -104,7 +104,7 @@ def test_what_is_late_warns_with_what_has_changed_and_a_release_refuses_it(capsy
     for command in ["init", "-q"], ["add", "."], ["commit", "-qm", "first"]:
         subprocess.run([*git, *command], cwd=built.folder, check=True)
     built.edit("The *sum* is 5", "Their *sum* is 5")
-    built.edit("The sum is 5", "sum is 5")
+    built.edit("The sum is 5", "Their sum is 5")
     new = digest("## 1 · Adding\n\nTheir *sum* is 5.")
     lines = [
         f'vi/07_small.md:14: cell first: older than the English; then "en": "{new}"',

@@ -71,6 +71,10 @@ def test_an_interval_has_open_ends():
         ({"said": np.float64(38.4)}, "as an int or a float"),
         ({"said": 76.8, "within": 0.2}, "within must be from 0 to 0.1, got 0.2"),
         ({"said": 1, "seeds": "some"}, "seeds must be"),
+        ({"more": {"a": 1, "b": 0}, "below": 2}, "give either what the text says"),
+        ({"more": {"a": 1, "b": 0}, "less": {"a": 1, "b": 2}}, "or one of more, less and same"),
+        ({"more": {"a": 1}}, "more compares two, {who: value, whom: value}: {'a': 1}"),
+        ({"less": (1, 2)}, r"less compares two, {who: value, whom: value}: \(1, 2\)"),
     ],
 )
 def test_a_claim_that_cannot_be_held_is_refused(arguments, message):
@@ -78,13 +82,69 @@ def test_a_claim_that_cannot_be_held_is_refused(arguments, message):
         claim("so much", 1, **arguments)
 
 
+COMPARED = [  # what is claimed of two numbers, whether it holds, and what it says
+    ("more", (3, 2), {}, True, "more than b"),
+    ("more", (2, 2), {}, False, "more than b"),
+    ("less", (2, 3), {}, True, "less than b"),
+    ("less", (3, 2), {}, False, "less than b"),
+    ("more", (0.93, 0.905), {"by": 0.025}, True, "more than b, by 0.025"),
+    ("more", (0.93, 0.904), {"by": 0.025}, False, "more than b, by 0.025"),
+    ("more", (0.9, 0.925), {"by": 0.025}, False, "more than b, by 0.025"),
+    ("more", (0.9, 0.925), {"by": -0.025}, False, "more than b, by -0.025"),
+    ("less", (0.9, 0.925), {"by": 0.025}, True, "less than b, by 0.025"),
+    ("less", (26_501, 591_749), {"times": 22}, True, "less than b, 22 times"),
+    ("less", (26_501, 500_000), {"times": 22}, False, "less than b, 22 times"),
+    ("more", (1.341, 1.2), {"said": 1.34}, True, "1.34, more than b"),
+    ("more", (1.351, 1.2), {"said": 1.34}, False, "1.34, more than b"),
+    ("more", (1.341, 1.4), {"said": 1.34}, False, "1.34, more than b"),
+    ("same", (0.1 + 0.2, 0.3), {}, True, "same as b"),
+    ("same", (0.31, 0.3), {}, False, "same as b"),
+    ("same", (0.31, 0.3), {"by": 0.02}, True, "same as b, by 0.02"),
+    ("same", (np.eye(2), np.eye(2) + 1e-12), {}, True, "same as b"),
+    ("same", (torch.ones(2), torch.tensor([1.0, 1.2])), {"within": 0.1}, False, "same as b"),
+    ("more", (float("nan"), 2), {}, False, "more than b"),
+    ("more", ("many", 2), {}, False, "more than b"),
+    ("same", (lambda: [1][4], 2), {}, False, "same as b"),
+]
+
+
+@pytest.mark.parametrize(("sense", "pair", "arguments", "holds", "says"), COMPARED)
+def test_of_two_the_first_is_more_less_or_the_same(sense, pair, arguments, holds, says):
+    held = claim("a is so", **{sense: dict(zip("ab", pair, strict=True))}, **arguments)
+    assert (held.holds, held.says, held.sense) == (holds, says, sense)
+    assert held.names == ("a", "b")
+
+
+def test_several_numbers_are_looked_up_by_the_names_that_the_words_give_them():
+    ranks = {"the sun": 7, "the roof": 29, "the house": 38}
+    held = claim("The sun has 7", ranks, {"the sun": 7, "the roof": 29})
+    assert (held.holds, held.says, held.names) == (True, "the sun 7, the roof 29", (*ranks,)[:2])
+    assert not claim("The sun has 29", ranks, {"the sun": 29, "the roof": 7}).holds
+    gone = claim("no rate fits", {"rate": 1}, {"rat": False})
+    assert (gone.holds, gone.sense) == (False, "none")
+    assert not claim("x", lambda: never_run, {"x": 3}).holds  # noqa: F821
+
+
 def ten(value, **arguments):
     return claim("ten times fewer", value, 10, **arguments)
 
 
 def test_untouched_a_panel_is_one_quiet_line():
-    assert repr(panel(ten(10), ten(10.0))) == "2 sentences of this section hold."
-    assert repr(panel(ten(10))) == "The one sentence held here holds."
+    two = "All 2 numbers of this section were just recomputed."
+    assert repr(panel(ten(10), ten(10.0))) == two
+    assert repr(panel(ten(10))) == "The one number of this section was just recomputed."
+
+
+def test_opened_it_is_a_table_of_the_sentences_and_no_code():
+    held = panel(claim("$a < b$", less={"a": 0.123456, "b": 2}), ten(10.2))
+    data, _ = held._repr_mimebundle_()
+    assert data["text/html"] == (
+        "<details><summary>All 2 numbers of this section were just recomputed.</summary><table>"
+        "<tr><td>the sentence</td><td>it says</td><td>now</td></tr>"
+        "<tr><td>a &lt; b</td><td>less than b</td><td>0.123 against 2</td></tr>"
+        "<tr><td>ten times fewer</td><td>10</td><td>10.2</td></tr></table></details>"
+    )
+    assert list(panel(ten(9))._repr_mimebundle_()[0]) == ["text/plain"]
 
 
 def test_after_a_change_it_says_what_no_longer_holds_and_nothing_stops():
@@ -113,12 +173,16 @@ def test_builds_and_tests_stop_at_a_broken_claim_with_its_words_and_both_values(
 
 
 def test_a_panel_carries_its_claims_beside_what_is_seen():
-    data, metadata = panel(ten(10.2), claim("few", 3, below=5, seeds=20))._repr_mimebundle_()
-    assert data == {"text/plain": "2 sentences of this section hold."}
+    few = claim("few", 3, below=5, seeds=20, name="few")
+    data, metadata = panel(ten(10.2), few)._repr_mimebundle_()
+    assert data["text/plain"] == "All 2 numbers of this section were just recomputed."
     assert metadata["lora_edu"]["claims"] == [
         {"words": "ten times fewer", "value": "10.2", "says": "10", "within": 0.5, "seeds": "any"},
-        {"words": "few", "value": "3", "says": "below 5", "within": 0.0, "seeds": 20},
-    ]
+        {
+            "words": "few", "value": "3", "says": "below 5", "within": 0.0, "seeds": 20,
+            "sense": "less", "name": "few",
+        },
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
