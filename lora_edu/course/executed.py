@@ -140,6 +140,8 @@ def _shape(node: Any) -> Any:
     if isinstance(node, ast.Raise):  # the words of an error are no part of it
         error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         return ("Raise", _shape(error))
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "experiment":
+        return "experiment"  # @experiment(seeds=…): which runs are recorded, not what they give
     if isinstance(node, ast.JoinedStr):  # Python 3.12 adds an empty text to f"{x:{n}}"
         parts = [p for p in node.values if not (isinstance(p, ast.Constant) and p.value == "")]
         return ("JoinedStr", _shape(parts))
