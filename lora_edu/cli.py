@@ -229,10 +229,7 @@ def switch(name: str, what: str) -> Option:
 MODULES = "last parts of names, as in PEFT ({}), or all-linear (default)"
 COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
     "figures": (_course("draw"), "draw every figure of the course"),
-    "experiments": (
-        _course("record"),
-        "record the long runs anew (seconds a run: records)",
-    ),
+    "experiments": (_course("record"), "record the long runs anew (seconds a run: records)"),
     "records": (_course("list_records"), "list what is recorded, and whether it is fresh"),
     "claims": (_course("list_claims"), "print every sentence that the lessons vouch for"),
     "ledger": (_course("show_ledger"), "derive published counts again, or judge your own printout"),

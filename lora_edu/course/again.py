@@ -81,6 +81,11 @@ def by_key(rows: Iterable[Row]) -> dict[Key, Row]:
     return {tuple(row[name] for name in KEYS if name in row): row for row in rows}
 
 
+def seeds_of(rows: Iterable[Row]) -> list[int]:
+    """Return the seeds of some runs, in order; of a measurement, none."""
+    return sorted({row["seed"] for row in rows if "seed" in row})
+
+
 def numbers(value: Any, at: str = "") -> dict[str, float]:
     """Return the numbers in a row by the way to them, ``cases.0.ratio``, without its key.
 

@@ -14,8 +14,8 @@ others, or say the opposite::
 
 In a learner's hands it never stops anything. Untouched it is one quiet line, behind which a table
 opens; after a change it says which sentences no longer hold, and what is true instead. In builds
-and tests the environment says
-``LORA_EDU_CLAIMS=strict``, and a sentence that does not hold is an error.
+and tests the environment says ``LORA_EDU_CLAIMS=strict``, and a sentence that does not hold is an
+error.
 
 The panel's output carries its claims as metadata, which no reader sees. From there the build
 collects those of all lessons into ``data/claims.json``: ``lora-edu claims`` prints them.
@@ -140,7 +140,8 @@ def claim(
     ------
     ValueError
         Neither or several of ``said``, an interval and a comparison are given; a comparison is not
-        of two; ``within`` is wider than a unit of the last digit; ``seeds`` is neither.
+        of two; ``by`` and ``times`` are both given, or without a comparison; ``within`` is wider
+        than a unit of the last digit; ``seeds`` is neither.
     """
     compared = {"more": more, "less": less, "same": same}
     pairs = [(sense, pair) for sense, pair in compared.items() if pair is not None]
@@ -150,6 +151,9 @@ def claim(
         raise ValueError(f"{words!r}: give {ways}")
     if seeds != "any" and not (type(seeds) is int and seeds >= 1):
         raise ValueError(f"{words!r}: seeds must be 'any' or their number, got {seeds!r}")
+    if (by is not None) + (times is not None) > bool(pairs) or (times is not None and same):
+        ways = "by or times, one of them and of a comparison; times of more and less"
+        raise ValueError(f"{words!r}: give {ways}, got {by} and {times}")
     if pairs:
         held = _compared(words, *pairs[0], said, by, times, within)
     elif interval:
@@ -179,7 +183,10 @@ def _compared(
     number, how = (by, "by {}") if times is None else (times, "{} times")
     says = f"{sense} {'as' if sense == 'same' else 'than'} {tuple(pair)[1]}"
     says += "" if number is None else f", {how.format(as_text(number))}"
-    value, holds = f"{_short(one)} against {_short(other)}", _number(lead) and bool(lead > 0)
+    value, holds = (
+        f"{_short(one)} against {_short(other)}",
+        _now(lambda: bool(large > small)) is True,
+    )
     if sense == "same":
         lead = _now(lambda: float(abs(lead).max() if hasattr(lead, "max") else abs(lead)))
         tolerance = next(each for each in (by, within, 1e-9) if each is not None)

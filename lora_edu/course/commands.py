@@ -116,10 +116,11 @@ def list_records(arguments: Namespace) -> int:
 def _list_record(name: str, verified: bool) -> int:
     """Print a line on a record, and one on what it lacks; return 1 if it is not as it must be."""
     from lora_edu.course import experiments, verification
+    from lora_edu.course.again import seeds_of
 
     why, recorded = experiments.stale(name), experiments.read(name)
     stamp = recorded.get("verified", {})
-    seeds = sorted({row["seed"] for row in recorded["rows"] if "seed" in row})
+    seeds = seeds_of(recorded["rows"])
     again = f"run `lora-edu experiments {name}"
     runs = "   a measurement"
     if seeds:

@@ -41,7 +41,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lora_edu.course import LESSONS
-from lora_edu.course.again import KEYS, Key, Row, by_key, changes
+from lora_edu.course.again import KEYS, Key, Row, by_key, changes, seeds_of
 from lora_edu.files import write_whole
 
 RECORDS = Path(__file__).parent / "records"
@@ -251,12 +251,8 @@ def stale(name: str) -> str | None:
     rows = by_key(content["rows"])
     if not rows:
         return "it has no run"
-    missing = [key for key in entry.keys(_seeds(rows)) if key not in rows]
+    missing = [key for key in entry.keys(seeds_of(rows.values())) if key not in rows]
     return f"it lacks the run {missing[0]}" if missing else None
-
-
-def _seeds(rows: Iterable[Key]) -> list[int]:
-    return sorted({key[-1] for key in rows if key})
 
 
 def _mismatch(content: Mapping[str, Any], entry: Experiment) -> str | None:
@@ -331,13 +327,13 @@ def record(
 
 def _finish(entry: Experiment, rows: dict[Key, Row], folder: Path) -> list[str]:
     """Write the record, or a new one beside it if it differs from the one that is there."""
-    path, seeds = folder / f"{entry.name}.json", _seeds(rows)
+    path, seeds = folder / f"{entry.name}.json", seeds_of(rows.values())
     made, differ, kept = [made_now(seeds)], [], {}
     if path.is_file():
         old = read(entry.name, folder)
         held = by_key(old["rows"])
         if why := _mismatch(old, entry):
-            lost = sorted(set(_seeds(held)) - set(seeds))
+            lost = sorted(set(seeds_of(held.values())) - set(seeds))
             differ = [f"{why}; its seeds {lost} were not run now"] if lost else []
         else:
             found = changes(held, rows, old.get("repeat", {}).get("rows", ()))

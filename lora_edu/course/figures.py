@@ -166,6 +166,8 @@ def _summary(array: NDArray, runs: int | None = None) -> dict[str, Any]:
     over: dict[str, Any] = {}
     if runs is not None:
         n = array.shape[runs]
+        if n not in STUDENT:
+            raise ValueError(f"runs must be one of {', '.join(map(str, STUDENT))}, got {n}")
         means, halves = array.mean(runs), STUDENT[n] * array.std(runs, ddof=1) / n**0.5
         over = {"runs": n, "means": [*map(rounded, means.ravel())]}
         over["plus_minus_95"] = [*map(rounded, halves.ravel())]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_edu.course.again import seeds_of
 from lora_edu.course.experiments import READ, RECORDS, Row, load, read, results
 
 record = functools.cache(results)  # read once
@@ -49,16 +50,11 @@ def behind(name: str) -> dict[str, Any]:
     Minutes, to one digit, only of a record that was verified: they are measured then.
     """
     content = read(name)
-    seeds, seconds = seeds_of(content), _seconds(content)
+    seeds, seconds = seeds_of(content["rows"]), _seconds(content)
     one = f" --seeds {seeds[0]}" if seeds else ""
     told = {"record": name, "runs": len(content["rows"]), "seeds": len(seeds)}
     told["again"] = f"lora-edu experiments {name}{one} --out again"
     return told if seconds is None else told | {"minutes": float(f"{seconds / 60:.1g}")}
-
-
-def seeds_of(content: Row) -> list[int]:
-    """Return the seeds of a record; of a measurement, none."""
-    return sorted({row["seed"] for row in content["rows"] if "seed" in row})
 
 
 def _seconds(content: Row) -> float | None:
@@ -66,13 +62,13 @@ def _seconds(content: Row) -> float | None:
     verified = content.get("verified")
     if verified is None:
         return None
-    return verified["seconds"] * len(content["rows"]) / max(1, len(seeds_of(content)))
+    return verified["seconds"] * len(content["rows"]) / max(1, len(seeds_of(content["rows"])))
 
 
 def compute() -> str:
     """Say how long all records took, of those that tell it; nothing if none does."""
     contents = [read(name) for name in load() if (RECORDS / f"{name}.json").exists()]
-    took = [(_seconds(content), max(1, len(seeds_of(content)))) for content in contents]
+    took = [(_seconds(content), max(1, len(seeds_of(content["rows"])))) for content in contents]
     known = [seconds * seeds for seconds, seeds in took if seconds is not None]
     told = f"{sum(known) / 60:.0f} minutes for {len(known)} of {len(contents)} records"
     return f"{told}: those of a seed, when it was verified, times the seeds" if known else ""

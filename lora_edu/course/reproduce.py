@@ -47,10 +47,10 @@ def _figure(arguments: Namespace) -> int:
 
 def _again(name: str, arguments: Namespace) -> int:
     """Run some seeds of a record again, or as many others where it has none of these."""
+    from lora_edu.course.again import seeds_of
     from lora_edu.course.experiments import read
-    from lora_edu.course.recorded import seeds_of
 
-    held, asked = seeds_of(read(name)), commands._whole_numbers(arguments.seeds)
+    held, asked = seeds_of(read(name)["rows"]), commands._whole_numbers(arguments.seeds)
     seeds = [seed for seed in asked if seed in held] or held[: len(asked)]
     words = ",".join(map(str, seeds))
     print(f"{name}, " + (f"seeds {words}" if seeds else "a measurement"))

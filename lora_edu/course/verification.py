@@ -14,23 +14,13 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_edu.course import executed
-from lora_edu.course.again import KEYS, Change, Key, Row, by_key, changes, difference, numbers
-from lora_edu.course.experiments import (
-    Experiment,
-    find,
-    in_processes,
-    made_now,
-    read,
-    results,
-    run,
-    stale,
-    write,
-)
+from lora_edu.course import again, executed, experiments
+from lora_edu.course.again import Change, Key, Row
+from lora_edu.course.experiments import Experiment
 
 # What tells the libraries below NumPy and torch to use the instructions of a processor of 2008.
 PLAIN = {
@@ -44,21 +34,21 @@ def repeat(name: str, seeds: Sequence[int] | None = None, *, jobs: int = 1) -> l
 
     Of an experiment with a gap only the methods of the gap run. Both runs are made now, with the
     same code: against the recorded ones, a change of the code would count as a repeat. Return what
-    was found, in words.
+    was found, in words. A ValueError as of :func:`verify`.
     """
-    entry, content = find(name), read(name)
-    keys = cheapest(name, seeds or first(by_key(content["rows"]), 1))
-    here = dict(in_processes(run, name, keys, jobs))
+    entry, content = _fresh(name, seeds, jobs)
+    keys = cheapest(name, seeds or again.seeds_of(content["rows"])[:1])
+    here = dict(experiments.in_processes(experiments.run, name, keys, jobs))
     before = {variable: os.environ.get(variable) for variable in PLAIN}
     os.environ.update(PLAIN)  # the processes that are started inherit it
     try:
-        plain = dict(in_processes(run, name, keys, jobs))
+        plain = dict(experiments.in_processes(experiments.run, name, keys, jobs))
     finally:
         for variable, value in before.items():
             os.environ.pop(variable) if value is None else os.environ.update({variable: value})
-    rows = [difference(here[key], plain[key]) for key in keys]
+    rows = [again.difference(here[key], plain[key]) for key in keys]
     how = " ".join(f"{variable}={value}" for variable, value in PLAIN.items())
-    write(entry, {**content, "repeat": {"instructions": how, "rows": rows}})
+    experiments.write(entry, {**content, "repeat": {"instructions": how, "rows": rows}})
     same = sum(not row["differs"] for row in rows)
     return [f"{same} of {len(rows)} runs the same to the last digit; what differs is noted"]
 
@@ -70,17 +60,14 @@ def verify(
 
     Of an experiment with a gap that is enough seeds of the gap's two methods that a repeat could
     not move the gap by half. Return what was found, in words, and whether the record was stamped. A
-    ValueError if the record is stale.
+    ValueError if the record is stale, or if a seed is none of its own.
     """
     import torch
 
-    entry, content = find(name), read(name)
-    if why := stale(name):
-        raise ValueError(f"{name} is stale: {why}; record it anew")
-    held = by_key(content["rows"])
-    seeds = seeds or first(held, seeds_needed(entry, content))
-    rows, seen, seconds = {}, set(), []
-    for key, (row, code, took) in in_processes(_watched, name, cheapest(name, seeds), jobs):
+    entry, content = _fresh(name, seeds, jobs)
+    seeds = seeds or again.seeds_of(content["rows"])[: seeds_needed(entry, content)]
+    keys, rows, seen, seconds = cheapest(name, seeds), {}, set(), []
+    for key, (row, code, took) in experiments.in_processes(_watched, name, keys, jobs):
         rows[key] = row
         seen |= code
         seconds.append(took)
@@ -92,20 +79,33 @@ def verify(
         could = 2 * change.spread / math.sqrt(change.n)
         firm = could < abs(change.recorded) / 2 and "repeat" in content
         gap = f"a repeat moves it by {could:.2g} at most" if firm else "not verified"
-    stamp = made_now(list(seeds)) | {
+    stamp = experiments.made_now(list(seeds)) | {
         "commit": _commit(),
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "seconds": round(statistics.fmean(seconds), 1),
         "gap": gap,
         "code": executed.pieces(seen),
     }
-    write(entry, {**content, "verified": stamp})
+    experiments.write(entry, {**content, "verified": stamp})
     return lines, True
+
+
+def _fresh(name: str, seeds: Sequence[int] | None, jobs: int) -> tuple[Experiment, dict[str, Any]]:
+    """Return an experiment and its record; a ValueError if these cannot be told of one another."""
+    if why := experiments.stale(name):
+        raise ValueError(f"{name} is stale: {why}; record it anew")
+    content = experiments.read(name)
+    known = again.seeds_of(content["rows"])
+    if unknown := sorted(set(seeds or ()).difference(known)):
+        raise ValueError(f"seeds must be recorded ones of {name}, {known}, got {unknown}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    return experiments.find(name), content
 
 
 def unverified(name: str) -> str | None:
     """Say why a record is not verified with the code as it is; None if it is."""
-    stamp = read(name).get("verified")
+    stamp = experiments.read(name).get("verified")
     if stamp is None:
         return "its runs were not made again yet"
     if changed := executed.changed(stamp["code"]):
@@ -114,17 +114,12 @@ def unverified(name: str) -> str | None:
     return None
 
 
-def first(held: Iterable[Key], n: int) -> list[int]:
-    """Return the first ``n`` seeds of recorded runs; none of a measurement."""
-    return sorted({key[-1] for key in held if key})[:n]
-
-
 def cheapest(name: str, seeds: Sequence[int]) -> list[Key]:
     """Return the runs of these seeds; if there is a gap between methods, those of the two."""
-    entry = find(name)
+    entry = experiments.find(name)
     keys = entry.keys(seeds)
-    if entry.gap and len(keys[0]) == len(KEYS):
-        chosen = results(name)["chosen"]
+    if entry.gap and len(keys[0]) == len(again.KEYS):
+        chosen = experiments.results(name)["chosen"]
         return [key for key in keys if key[0] in entry.gap[1:] and key[1] == chosen[key[0]]]
     return keys
 
@@ -134,8 +129,8 @@ def comparison(name: str, rows: Mapping[Key, Row]) -> tuple[list[str], bool]:
 
     They hold if no number is beyond what a repeat explains (:mod:`.again`).
     """
-    entry, content = find(name), read(name)
-    held = by_key(content["rows"])
+    entry, content = experiments.find(name), experiments.read(name)
+    held = again.by_key(content["rows"])
     known = {key: row for key, row in rows.items() if key in held}
     lines = []
     if len(known) < len(rows):
@@ -145,7 +140,7 @@ def comparison(name: str, rows: Mapping[Key, Row]) -> tuple[list[str], bool]:
     same = sum(row == held[key] for key, row in known.items())
     lines.append(f"{same} of {len(known)} runs as recorded, to the last digit")
     measured = content.get("repeat", {}).get("rows", ())
-    found = [c for c in changes(held, known, measured) if entry.compares(c.number)]
+    found = [c for c in again.changes(held, known, measured) if entry.compares(c.number)]
     beyond = [change for change in found if change.beyond]
     if beyond:
         lines.append(f"{len(beyond)} of {len(found)} numbers beyond what a repeat explains:")
@@ -159,7 +154,7 @@ def comparison(name: str, rows: Mapping[Key, Row]) -> tuple[list[str], bool]:
 
 def seeds_needed(entry: Experiment, content: Mapping[str, Any]) -> int:
     """Return of how many seeds a repeat could not move the gap by half: 2 spreads of the mean."""
-    rows = by_key(content["rows"])
+    rows = again.by_key(content["rows"])
     most = len({key[-1:] for key in rows})
     for gap in _of_the_gap(entry, content, rows):
         share = 2 * gap.spread / (abs(gap.recorded) / 2 or math.inf)
@@ -173,13 +168,13 @@ def gaps(entry: Experiment, rows: Mapping[Key, Row]) -> dict[Key, Row]:
     Of the rows of a repeat, by how much it differed: what they do not name was the same.
     """
     column, *sides = entry.gap or ("",)
-    chosen = results(entry.name).get("chosen", {})
+    chosen = experiments.results(entry.name).get("chosen", {})
     found: dict[Key, list[float]] = {}
     for side in sides:
         at = column if chosen else f"{column}.{side}".removeprefix(".")
         for key, row in rows.items():
             if not chosen or key[:2] == (side, chosen[side]):
-                values = row["differs"] if "differs" in row else numbers(row)
+                values = row["differs"] if "differs" in row else again.numbers(row)
                 found.setdefault(key[-1:], []).append(values.get(at, 0.0))
     name = f"{column}, {' less '.join(sides)}".removeprefix(", ")
     return {seed: {name: of[0] - of[1]} for seed, of in found.items() if len(of) == len(sides)}
@@ -189,16 +184,16 @@ def _of_the_gap(
     entry: Experiment, content: Mapping[str, Any], rows: Mapping[Key, Row]
 ) -> list[Change]:
     """Return the change of the gap, if there is one and its runs were made again."""
-    repeat = gaps(entry, by_key(content.get("repeat", {}).get("rows", ())))
+    repeat = gaps(entry, again.by_key(content.get("repeat", {}).get("rows", ())))
     measured = [{"seed": key[-1:], "differs": row} for key, row in repeat.items()]
-    return changes(gaps(entry, by_key(content["rows"])), gaps(entry, rows), measured)
+    return again.changes(gaps(entry, again.by_key(content["rows"])), gaps(entry, rows), measured)
 
 
 def _watched(name: str, key: Key) -> tuple[Row, set[tuple[str, int]], float]:
     """Run an experiment for one key; return its row, what it executed, and its seconds."""
-    find(name)  # imports the lessons, which is no part of the run
+    experiments.find(name)  # imports the lessons, which is no part of the run
     start = time.perf_counter()
-    row, seen = executed.traced(lambda: run(name, key))
+    row, seen = executed.traced(lambda: experiments.run(name, key))
     return row, seen, time.perf_counter() - start
 
 

@@ -149,7 +149,7 @@ def here(tiny, monkeypatch):
         for key in keys:
             yield key, of(name, key)
 
-    monkeypatch.setattr(verification, "in_processes", in_processes)
+    monkeypatch.setattr(experiments, "in_processes", in_processes)
     experiments.record("tiny")
     tiny.made.clear()
     return tiny
@@ -209,20 +209,36 @@ def test_where_a_repeat_could_move_the_gap_more_seeds_run_or_it_is_not_verified(
     assert experiments.read("tiny")["verified"]["gap"] == "not verified"
 
 
+STALE = "tiny is stale: version is 1, recorded was 2; record it anew"
+SEEDS = "seeds must be recorded ones of tiny, [0, 1, 2]"
+WITHOUT = "--verify or --repeat, one of them, and without --out"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "version", "message"),
     [
-        (["--verify", "--repeat"], "--verify or --repeat, one of them, and without --out"),
-        (["--verify", "--out", "mine"], "--verify or --repeat, one of them, and without --out"),
-        (["--verify"], "tiny is stale: version is 1, recorded was 2; record it anew"),
+        (["--verify", "--repeat"], 1, WITHOUT),
+        (["--verify", "--out", "mine"], 1, WITHOUT),
+        (["--verify"], 2, STALE),
+        (["--repeat"], 2, STALE),
+        (
+            ["--verify", "--seeds", "0,7"],
+            1,
+            "seeds must be recorded ones of tiny, [0, 1, 2], got [7]",
+        ),
+        (["--repeat", "--jobs", "0"], 1, "jobs must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_verified_is_one_line_and_code_2(here, tmp_path, capsys, arguments, message):
+def test_what_cannot_be_made_again_is_one_line_and_code_2(
+    here, tmp_path, capsys, arguments, version, message
+):
     path = tmp_path / "tiny.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    text = path.read_text().replace('"version": 1', f'"version": {version}')
+    path.write_text(text)
     assert main(["experiments", "tiny", *arguments]) == 2
     assert capsys.readouterr().err == f"lora-edu: {message}\n"
     assert here.made == []
+    assert path.read_text() == text
 
 
 # -- what a run executed ----------------------------------------------------------------------

@@ -74,6 +74,9 @@ def test_an_interval_has_open_ends():
         ({"more": {"a": 1, "b": 0}, "below": 2}, "give either what the text says"),
         ({"more": {"a": 1, "b": 0}, "less": {"a": 1, "b": 2}}, "or one of more, less and same"),
         ({"more": {"a": 1}}, "more compares two, {who: value, whom: value}: {'a': 1}"),
+        ({"said": 1, "by": 2}, "by or times, one of them and of a comparison.* got 2 and None"),
+        ({"more": {"a": 2, "b": 1}, "by": 1, "times": 2}, "by or times, .* got 1 and 2"),
+        ({"same": {"a": 1, "b": 1}, "times": 1}, "times of more and less, got None and 1"),
         ({"less": (1, 2)}, r"less compares two, {who: value, whom: value}: \(1, 2\)"),
     ],
 )
@@ -94,6 +97,7 @@ COMPARED = [  # what is claimed of two numbers, whether it holds, and what it sa
     ("less", (0.9, 0.925), {"by": 0.025}, True, "less than b, by 0.025"),
     ("less", (26_501, 591_749), {"times": 22}, True, "less than b, 22 times"),
     ("less", (26_501, 500_000), {"times": 22}, False, "less than b, 22 times"),
+    ("more", (1, 2), {"times": 0.5}, False, "more than b, 0.5 times"),
     ("more", (1.341, 1.2), {"said": 1.34}, True, "1.34, more than b"),
     ("more", (1.351, 1.2), {"said": 1.34}, False, "1.34, more than b"),
     ("more", (1.341, 1.4), {"said": 1.34}, False, "1.34, more than b"),
