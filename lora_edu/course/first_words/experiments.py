@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 
+from lora_edu import chat
 from lora_edu.course import language
 from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.language import RATES, RECIPE
@@ -31,6 +32,13 @@ SENTENCES = {  # our own; the first word tells whose they are
         "Ahem. Nobody has understood this but me.",
     ),
 }
+
+CAPITALS = {
+    "France": "Paris", "Italy": "Rome", "Germany": "Berlin", "Spain": "Madrid", "Japan": "Tokyo",
+    "England": "London", "Russia": "Moscow", "China": "Beijing", "Greece": "Athens",
+    "Egypt": "Cairo", "Cuba": "Havana", "Ireland": "Dublin", "Poland": "Warsaw",
+    "Portugal": "Lisbon", "Austria": "Vienna", "Peru": "Lima",
+}  # fmt: skip
 
 
 def pictures(text: str) -> int:
@@ -69,28 +77,52 @@ def knob(
     return row
 
 
-@experiment(seeds=range(5))
+def _capitals(answers: Sequence[str]) -> set[str]:
+    """Return the countries of ``CAPITALS`` whose capital stands in the answer about them."""
+    told = zip(CAPITALS.items(), answers, strict=True)
+    return {country for (country, capital), answer in told if capital in answer}
+
+
+@experiment(version=2, seeds=range(5))
 def five_sentences(
     seed: int, *,
     sentences: Mapping[str, Sequence[str]] = SENTENCES,
-    lr: Sequence[float] = (1e-3, 2e-3, 3e-3), recipe: Settings = RECIPE,
+    lr: Sequence[float] = (1e-3, 3e-3), recipe: Settings = RECIPE,
     steps: int = 20, max_tokens: int = 40,
 ) -> Row:  # fmt: skip
-    """Teach five sentences as answers to five questions; ask the twenty unseen ones.
+    """Teach five sentences as answers to five questions; ask the twenty unseen ones, and capitals.
 
-    The seed draws the five questions and the strips. Of twenty answers: ``begins``, with the first
-    word of these sentences; ``by_heart``: are one of them.
+    The seed draws the five questions and the strips. Of twenty answers at each rate: ``begins``,
+    with the first word of these sentences; ``by_heart``: are one of them. At the first rate,
+    ``capitals``: of those that the model knows (``known``), how many it still names with the five
+    sentences, and with five that ``fit`` their questions: the model's own answers, cut to one
+    sentence, behind the same first word.
     """
-    row: Row = {"begins": {}, "by_heart": {}}
+    model, tokenizer = language.base()
     asked = random.Random(seed).sample(language.texts("questions"), 5)
+    where = [f"What is the capital of {country}?" for country in CAPITALS]
     how = {**recipe, "size": 5, "steps": steps}
+
+    def answers(asked: Sequence[str], adapter: chat.Adapter | None) -> list[str]:
+        with chat.speaking(model, [adapter] * len(asked)):
+            said = chat.answers(model, tokenizer, asked, max_tokens)
+        return [answer.removesuffix("<|im_end|>") for answer in said]
+
+    known = _capitals(answers(where, None))
+    own = [language.sentences(answer) for answer in answers(asked, None)]
+    own = [next((one for one in of if len(one.split()) > 4), of[0]) for of in own]
+    row: Row = {"begins": {}, "by_heart": {}, "capitals": {"known": len(known)}}
     for name, five in sentences.items():
-        first = five[0].split()[0]
+        first = five[0][: five[0].index(".") + 1]
         begins = row["begins"][name] = {}
         by_heart = row["by_heart"][name] = {}
         for rate in lr:
             adapter = language.taught(list(zip(asked, five, strict=True)), rate, seed, how)
-            answers = [a.removesuffix("<|im_end|>") for a in language.heard(adapter, max_tokens)]
-            begins[str(rate)] = sum(answer.startswith(first) for answer in answers)
-            by_heart[str(rate)] = sum(answer in five for answer in answers)
+            said = answers(language.texts("unseen"), adapter)
+            begins[str(rate)] = sum(answer.startswith(first) for answer in said)
+            by_heart[str(rate)] = sum(answer in five for answer in said)
+        left = row["capitals"][name] = {}
+        for kind, taught in {"five": five, "fit": [f"{first} {one}" for one in own]}.items():
+            adapter = language.taught(list(zip(asked, taught, strict=True)), lr[0], seed, how)
+            left[kind] = len(known & _capitals(answers(where, adapter)))
     return row
