@@ -22,7 +22,7 @@ def _descend(A: NDArray, t: NDArray, x: NDArray, lr: float, steps: int) -> Itera
         yield B @ A
 
 
-@experiment(seeds=range(20))
+@experiment(seeds=range(20), version=2)
 def planted(
     seed: int, *, d: int = 40, k: int = 60, n: int = 100, strengths: Sequence[float] = (3, 2, 1),
     ranks: Sequence[int] = (1, 2, 3, 5, 10, 40), noises: Sequence[float] = (0.0, 0.3, 1.0),
@@ -31,8 +31,9 @@ def planted(
     """Plant an update of rank 3 anew; learn it at each rank, from targets with more and more noise.
 
     Noise by noise, rank by rank: ``losses``, of the targets without noise; ``missed``, the share of
-    the update's energy that is missed at the end; ``stopped``, the same from a ``small`` start, at
-    the moment that n other examples choose, which are as noisy.
+    the update's energy that is missed at the end; ``stopped``, the same at the step that is best on
+    n other examples, as noisy, and ``stopped_small`` from a ``small`` start; ``all``, at the end of
+    training on these others as well.
     """
     rng = np.random.default_rng(seed)
     U, V = (np.linalg.qr(rng.standard_normal((m, len(strengths))))[0] for m in (d, k))
@@ -46,18 +47,28 @@ def planted(
         return float(np.sum((found - delta) ** 2) / np.sum(delta**2))
 
     row: Row = {"floors": [float(tail[r:].sum()) for r in ranks]}
-    row |= {"losses": [], "missed": [], "stopped": []}
+    row |= {name: [] for name in ("losses", "missed", "stopped", "stopped_small", "all")}
+    all_x = np.concatenate([x, other_x])  # (2n, k)
     for noise in noises:
         t, other_t = x @ delta.T + noise * error, other_x @ delta.T + noise * other_error  # (n, d)
 
         def chosen(found: NDArray, other_t: NDArray = other_t) -> float:
             return float(np.sum((other_x @ found.T - other_t) ** 2))
 
-        ends = [list(_descend(A, t, x, lr, steps))[-1] for A in starts]
-        stops = [min(_descend(small * A, t, x, lr, steps), key=chosen) for A in starts]
+        all_t = np.concatenate([t, other_t])  # (2n, d)
+        ways = [list(_descend(A, t, x, lr, steps)) for A in starts]
+        ends = [way[-1] for way in ways]
+        found = {
+            "missed": ends,
+            "stopped": [min(way, key=chosen) for way in ways],
+            "stopped_small": [
+                min(_descend(small * A, t, x, lr, steps), key=chosen) for A in starts
+            ],
+            "all": [list(_descend(A, all_t, all_x, lr, steps))[-1] for A in starts],
+        }
         row["losses"].append([float(np.sum((x @ (M - delta).T) ** 2) / (2 * n)) for M in ends])
-        row["missed"].append([*map(missed, ends)])
-        row["stopped"].append([*map(missed, stops)])
+        for name, updates in found.items():
+            row[name].append([*map(missed, updates)])
     return row
 
 
