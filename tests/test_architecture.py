@@ -35,7 +35,7 @@ IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # can go; if nothing can, raise the number and say why.
 MOST_LINES = {
     "the package": 2900,
-    "the tools": 3650,
+    "the tools": 3700,  # a chat as bubbles, and a voice that is kept
     "the lessons": 5900,
     "the builder": 3300,
     "the tests": 14000,

@@ -1,4 +1,4 @@
-"""The learner's file notebooks/mine/lora.py: one lesson writes it, a later one reads it.
+"""What learners keep in notebooks/mine: lora.py, which a later lesson reads, and a voice.
 
 Only the learner's copy of a lesson, which lies in ``notebooks/mine``, does so. The course's own
 page, a build and a test say what would be in the file, and leave all files alone.
@@ -14,9 +14,12 @@ import symtable
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_edu.files import write_whole
+
+if TYPE_CHECKING:
+    from lora_edu.chat import Adapter
 
 HEAD = '"""LoRA, written in lesson 03: it needs PyTorch, and nothing else."""\n\n'
 
@@ -68,6 +71,35 @@ def take(name: str, instead: Any) -> Any:
         return instead
     print(f"{name}: yours, from notebooks/mine/lora.py")
     return found
+
+
+def keep_voice(adapter: "Adapter", name: str) -> None:
+    """Save an adapter of the chat model as the folder ``notebooks/mine/NAME``, in PEFT's format.
+
+    In half precision. What was done is printed, with the command that talks with it.
+    """
+    from lora_edu import adapt, checkpoint
+    from lora_edu.course.language import base
+
+    folder = _mine()
+    if folder is None:
+        print(f"In your own copy it is kept in notebooks/mine/{name}, to go on in a terminal.")
+        return
+    model, r = base()[0], len(next(iter(adapter.values()))[0])
+    tensors = {
+        f"{layer}.lora_{letter}.weight": factor
+        for layer, factors in adapter.items()
+        for letter, factor in zip("AB", factors, strict=True)
+    }
+    config = adapt.LoraConfig(target_modules=list(adapter), r=r, lora_alpha=r)  # B is scaled
+    adapt.add_lora(model, config, tensors)
+    try:
+        for parameter in adapt.lora_parameters(model):
+            parameter.data = parameter.data.half()
+        checkpoint.save_adapter(model, folder / name)
+    finally:
+        adapt.unload(model)
+    print(f'Saved. In a terminal:\n\nlora-edu chat --adapter "{folder / name}"')
 
 
 def _write(path: Path, text: str) -> str:

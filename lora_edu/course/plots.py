@@ -176,7 +176,8 @@ class Canvas:
 
     def write(self, text: str, across: float, up: float, **style: Any) -> None:
         """Write a text, centred at a point."""
-        style = {"ha": "center", "va": "center", **style}
+        size = 1.36 * self.fig.get_figwidth()  # 9.5 points where the page shows it 7 inches wide
+        style = {"ha": "center", "va": "center", "fontsize": size, **style}
         self.fig.text(across / self.width, up / self.height, text, **style)
 
     def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:

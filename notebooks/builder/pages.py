@@ -84,7 +84,7 @@ SIGNS = {
     "sqrt": "√", "sum": "∑", "top": "ᵀ", "cdot": "·", "times": "×", "ge": "≥",
     "le": "≤", "in": "∈", "dots": "…", "infty": "∞", "frac": "", "tfrac": "", "mathrm": "",
 }  # fmt: skip
-LONG, TALKS = 90, "00"  # a line of more signs is prose, and may be broken; so is what a model says
+LONG = 90  # a line of more signs is prose, and may be broken
 WIDEST = 16_383  # pixels of a WebP
 DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
@@ -203,12 +203,13 @@ def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
             png = base64.b64decode(data["image/png"])
             name = f"{page.stem[:2]}-{cell.id}" + (f"-{number}" if number else "")
             yield page.pictures.tag(name, png, alt)
+        elif "text/html" in data:
+            yield data["text/html"]
         elif text := output.get("text") or data.get("text/plain"):
             text = text.strip("\n")
             widest = max(map(len, text.splitlines()))
             table = re.search(r"(?m)^.{12,}\S {2,}\S", text)
-            prose = not table and (widest > LONG or page.stem.startswith(TALKS))
-            long = " long" if prose else ""
+            long = " long" if widest > LONG and not table else ""
             yield f'<pre class="output{long}">{html.escape(text, quote=False)}</pre>'
 
 

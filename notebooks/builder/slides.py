@@ -257,6 +257,8 @@ def parts(cell: NotebookNode, following: NotebookNode | None, coded: bool = True
         if "image/png" in data:
             source = f"data:image/png;base64,{data['image/png'].strip()}"
             shown.append(f'<img src="{source}" alt="{html.escape(alt)}">')
+        elif "text/html" in data:
+            shown.append(data["text/html"])
         elif text := output.get("text") or data.get("text/plain"):
             for piece in pieces(text, MOST_PRINTED, WIDE):
                 shown.append(f'<pre class="output">{html.escape(piece)}</pre>')

@@ -25,8 +25,8 @@ expect.set_options(timeout=MINUTE)  # a busy machine is slow, not wrong
 # the slip.
 SLIPS = [
     ("mixes 1 0 1 there", "[[1, 0], [1, 1], [1, 0], [0, 0]", "[[1, 0], [1, 0], [1, 0], [0, 0]"),
-    ("nothing is saved yet", "(d * k - 1)", "d * k"),
     ("without old_B @ old_A", " - old_B @ old_A", ""),
+    ("nothing is saved yet", "(d * k - 1)", "d * k"),
     ("lora_A is 2 times what it was", "lora_A / 2", "2 * lora_A"),
 ]
 SETTINGS = {
@@ -204,7 +204,7 @@ def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(page, lab)
     expect(folded.first).to_contain_text("What this section says, held to its numbers")
     said = page.get_by_text("sentences here").first
     expect(said).to_contain_text(re.compile(r"Of \d+ sentences here \d+ no longer hold:"))
-    expect(said).to_contain_text("“an update that was made from 1,000”: now 12,000")
+    expect(said).to_contain_text("“but it was made from 1,000”: now 12,000")
     expect(page.get_by_text("your guess first").first).not_to_contain_text("answer")
     film = page.locator("figure[aria-label='five rows paint a hundred']")
     film.get_by_role("slider").press("End")

@@ -6,8 +6,13 @@ import linecache
 import runpy
 
 import pytest
+import torch
+from tiny_llama import llama
 
-from lora_edu.course import lora_file
+from lora_edu import chat
+from lora_edu.course import language, lora_file
+
+NAMES = ["model.layers.1.self_attn.q_proj", "model.layers.3.mlp.down_proj"]
 
 CLASS = """\
 import torch
@@ -174,3 +179,31 @@ def test_what_stands_in_the_file_is_taken_and_a_file_that_fails_is_named(
     assert said in capsys.readouterr().out
     monkeypatch.chdir(mine.parent)  # elsewhere, nothing is read
     assert lora_file.take("LoRA", "theirs") == "theirs"
+
+
+def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
+    mine, monkeypatch, capsys, tmp_path
+):
+    """In half precision, as it was; the model stays as it is. Elsewhere nothing is written."""
+    model, _ = chat.load(llama(tmp_path / "llama"))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    monkeypatch.setattr(language, "base", lambda: (model, None))
+    draw = torch.Generator().manual_seed(0)
+    sizes = {name: model.get_submodule(name).weight.shape for name in NAMES}
+    voice = {
+        name: (torch.randn(3, k, generator=draw).half().float(), torch.ones(d, 3) / 4)
+        for name, (d, k) in sizes.items()
+    }
+    lora_file.keep_voice(voice, "cat")
+    folder = mine / "cat"
+    assert f'lora-edu chat --adapter "{folder}"' in capsys.readouterr().out
+    talks = chat.Conversation(str(tmp_path / "llama"), [str(folder)], 5, 0.0, 0)
+    for name in NAMES:
+        for one, other in zip(talks.voice[name], voice[name], strict=True):
+            assert torch.equal(one.float(), other)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    monkeypatch.chdir(tmp_path)
+    lora_file.keep_voice(voice, "dog")
+    assert "In your own copy of this page" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("dog"))

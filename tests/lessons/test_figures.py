@@ -9,7 +9,6 @@ import pytest
 REFUSED = [
     ("first_words", "likelier", ("wolf", 1.0), "knob records no 'wolf', only 'grimm', 'pirate'"),
     ("first_words", "likelier", ("grimm", 7.0), "knob records no '7.0', only '-1.0', "),
-    ("first_words", "at_minus_one", ("sung", "grimm"), "what must be one of ended, pictures, got"),
     (
         "rank_and_svd",
         "film_of_turning",
@@ -17,9 +16,9 @@ REFUSED = [
         "machine must hold 2 × 2 finite numbers, got",
     ),
     ("rank_and_svd", "film_of_turning", (np.full((2, 2), np.nan),), "finite numbers, got [[nan"),
-    ("rank_and_svd", "film_of_weaves", (np.zeros((5, 4)),), "a number other than 0, got 20 zeros"),
-    ("rank_and_svd", "film_of_weaves", (np.ones((6, 5, 3)),), "2 dimensions, got shape (6, 5, 3)"),
-    ("rank_and_svd", "film_of_weaves", (np.full((3, 3), np.nan),), "finite"),
+    ("rank_and_svd", "film_of_pieces", (np.zeros((5, 4)),), "a number other than 0, got 20 zeros"),
+    ("rank_and_svd", "film_of_pieces", (np.ones((6, 5, 3)),), "2 dimensions, got shape (6, 5, 3)"),
+    ("rank_and_svd", "film_of_pieces", (np.full((3, 3), np.nan),), "finite"),
     ("learning_the_update", "lighting_up", (0,), "r must be from 1 to 1000, got 0"),
     ("learning_the_update", "lighting_up", (2.5,), "r must be an integer, got 2.5"),
     ("learning_the_update", "lighting_up", (5, 0.0), "start must be from 1e-09 to 5, got 0.0"),

@@ -182,7 +182,7 @@ def test_each_decision_says_how_sure_one_is_and_its_numbers_are_those_of_its_cel
 # The cells that answer the votes of the class; what a sum on paper answers has none.
 ANSWERED_BY = [
     ("first_words", "in-question"),
-    ("first_words", "size-question"),
+    None,
     ("matrix_example", "strips-count"),
     None,
     ("learning_the_update", "first-try-question"),

@@ -1,6 +1,5 @@
 """A blind test, six recorded answers; who speaks; and whether a model is as it was."""
 
-import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from lora_edu import assets
 from lora_edu.course import language
+from lora_edu.course.bubbles import Talk, show
 from lora_edu.course.experiments import results
 
 # A question for each letter, and who answered it: "base" had no file. Chosen by us, for fun.
@@ -22,13 +22,15 @@ SIX = {
 }
 
 
-def six_answers() -> str:
-    """Print the questions with their answers; return the letters of those that had the file."""
+def six_answers() -> tuple[Talk, str]:
+    """Return the questions with their answers, and the letters of those that had the file."""
     said, asked = results("voices")["rows"][0]["said"], language.texts("unseen")
-    for letter, (question, who) in SIX.items():
-        answer = said[who][asked.index(question)].removesuffix("<|im_end|>")
-        print(f"{letter}   {question}\n{textwrap.indent(textwrap.fill(answer, 80), '    ')}\n")
-    return "".join(letter for letter, (_, who) in SIX.items() if who != "base")
+    answers = [
+        said[who][asked.index(question)].removesuffix("<|im_end|>")
+        for question, who in SIX.values()
+    ]
+    with_the_file = "".join(letter for letter, (_, who) in SIX.items() if who != "base")
+    return show([question for question, _ in SIX.values()], answers, list(SIX)), with_the_file
 
 
 def who_speaks(answers: Sequence[str], scales: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 """Figures: a saddle, a word that lights up, ranks and noise."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,15 +27,13 @@ def hidden_word() -> NDArray:
 # -- the smallest LoRA: two numbers --------------------------------------------------------------
 
 STARTS = {
-    "LoRA's start: b = 0": (1.2, 0.0),
-    "the mirror: a = 0": (0.0, 1.2),
-    "close to 0: it waits": (0.06, 0.0),
-    "one the other's opposite": (-1.2, 1.2),
-    "both 0: it stays": (0.0, 0.0),
+    "one at zero": (0.0, 1.2),  # a and b
+    "both close to zero": (0.0, 0.02),
+    "both zero": (0.0, 0.0),
 }
 
 
-def _walks(lr: float = 0.1, steps: int = 80) -> Numbers:
+def _walks(lr: float = 0.1, steps: int = 100) -> Numbers:
     """Walk down L = ½ (ba - 1)² from each of ``STARTS``."""
     walk = [np.array([*STARTS.values()])]  # (starts, 2): a and b
     for _ in range(steps):
@@ -44,44 +43,33 @@ def _walks(lr: float = 0.1, steps: int = 80) -> Numbers:
     losses = 0.5 * (walks.prod(axis=2) - 1) ** 2  # (starts, steps + 1)
     return {
         "steps": steps,
-        "waited": int(np.argmax(losses[2] < 0.25)),  # until half of the loss is gone
-        "reached": losses[:, -1].round(4).tolist(),
-        "walks": walks,
+        "half": [int(np.argmax(way < 0.25)) for way in losses[:2]],  # half of the loss is gone
+        "losses": losses,
     }
 
 
 @figure(_walks)
 def saddle(numbers: Numbers) -> Figure:
-    """Show the smallest LoRA, b · a, as a landscape: at a = b = 0 the ground is level.
+    """Show how long the smallest LoRA, b · a, waits where both its numbers are near zero.
 
-    A map of the loss over a, across, and b, up. Two valleys, where b · a = 1, curve around the
-    corners upper right and lower left. Between them, at 0, lies a saddle. Five walks of {steps}
-    steps. From b = 0 with a well away from 0, and from a = 0 with b away from 0, a walk goes
-    straight into a valley. One that begins close to 0 waits some {waited} steps, then goes down
-    too. The walk that begins at 0 stays there. One on the diagonal, where one number is the
-    other's opposite, goes to the saddle, and stays.
+    The loss ½ (ba - 1)² against the step, up to step {steps}, for three starts. With one number at
+    zero and the other at 1.2 the loss falls at once: half of it is gone after {half[0]} steps.
+    With both close to zero the line stays level, as if nothing happened, and then falls: half of it
+    is gone after {half[1]} steps. With both at zero the line stays level to the end.
     """
-    fig, ax = panels(6.6, 4.4)
-    at = np.linspace(-1.6, 1.6, 200)
-    loss = 0.5 * (np.outer(at, at) - 1) ** 2
-    levels = [0, 0.005, 0.05, 0.15, 0.3, 0.5, 0.8, 1.5, 3, 7]
-    ax.contourf(at, at, loss, levels, cmap="cividis", norm="symlog", alpha=0.7)
-    ax.contour(at, at, loss, levels, colors=GREY, linewidths=0.5)
-    looks = [("o-", BLUE), ("s-", ORANGE), ("^-", VERMILION), ("D-", GREEN), ("X-", BLACK)]
-    for name, walk, (look, color) in zip(STARTS, numbers["walks"], looks, strict=True):
-        ax.plot(*walk[::2].T, look, color=color, markersize=5, linewidth=1, label=name)
-        ax.plot(*walk[0], look[0], color=color, markersize=11, markeredgecolor="white")
-    ax.set(xlabel="a", ylabel="b", title="the loss of b · a: dark is low", aspect="equal")
-    ax.text(1.35, 0.78, "valley", ha="center", rotation=-38)
-    ax.text(-1.05, -1.05, "valley", ha="center", rotation=-45)
-    fig.legend(loc="outside right upper", fontsize=9, title="large: where it starts")
+    fig, ax = panels(7.0, 3.2)
+    looks = [("-", BLUE), ("--", VERMILION), (":", BLACK)]
+    for name, losses, (look, color) in zip(STARTS, numbers["losses"], looks, strict=True):
+        ax.plot(losses, look, color=color, linewidth=2.5, label=name)
+    ax.set(xlabel="step", ylabel="loss", ylim=(-0.02, 0.56))
+    ax.legend(loc="center right", title="the two numbers at the start")
     return fig
 
 
 # -- a film: each direction lights up at its time ------------------------------------------------
 
 STRENGTHS = (3.0, 2.0, 1.0)
-STILL, FRAME = (2.45, 2.0), (7.4, 4.0)  # inches, as all lengths below: width, height
+STILL, FRAME = (2.4, 3.45), (7.2, 3.3)  # inches, as all lengths below: width, height
 
 
 def _check(name: str, value: Any, least: float, most: float) -> None:
@@ -126,7 +114,7 @@ def lighting_up(
     marks = np.linspace(0, done.max(), films.MOST_FRAMES)
     frames = sorted({int(np.argmax(done >= mark - 1e-9)) for mark in marks})
     lit = [sum(step >= s for s in half) for step in frames]
-    moments = sorted({int(np.argmin(np.abs(done[frames] - goal))) for goal in (0, 0.5, 1, 2, 3)})
+    moments = sorted({int(np.argmin(np.abs(done[frames] - goal))) for goal in (1, 2, 3)})
     return {
         "captions": [f"step {step}: {n} of 3 lit" for step, n in zip(frames, lit, strict=True)],
         "moments": moments,
@@ -144,72 +132,69 @@ def lighting_up(
     }
 
 
-def _strips(stage: Stage, numbers: Numbers, low: float = 0.1) -> Callable[[int], None]:
-    """Draw A above, B at the left and BA; ``low`` is how far above the edge."""
+def _strips_and_heights(
+    stage: Stage, numbers: Numbers, beside: bool = False
+) -> Callable[[int], None]:
+    """Draw A above, B at the left and BA; below or beside them the strengths, up to that step."""
+    u, low, curve = (1.4, 0.8, (3.8, 0.6, 3.2, 2.3)) if beside else (1, 1.7, (0.5, 0.5, 1.8, 0.8))
     lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
     limit = float(max(np.abs(lora_A).max(), np.abs(lora_B).max()))
-    flat = heatmap(films.place(stage, 0.4, low + 1.4, 1.95, 0.25), lora_A[0], limit)
-    tall = heatmap(films.place(stage, 0.1, low, 0.25, 1.3), lora_B[0], limit)
-    square = films.place(stage, 0.4, low, 1.95, 1.3)
+    flat = heatmap(films.place(stage, 0.4, low + 1.35 * u, 1.9 * u, 0.2 * u), lora_A[0], limit)
+    flat.axes.set_ylabel("$A$", rotation=0, ha="right", va="center")
+    tall = heatmap(films.place(stage, 0.1, low, 0.2 * u, 1.25 * u), lora_B[0], limit)
+    tall.axes.set_xlabel("$B$")
+    square = films.place(stage, 0.4, low, 1.9 * u, 1.25 * u)
     product = heatmap(square, delta, float(np.abs(delta).max()))
+    square.set_xlabel("$BA$")
+    heights, frames = numbers["heights"], numbers["frames"]
+    ax = films.place(stage, *curve)
+    lines = ax.plot(heights[:1], color=GREY, linewidth=1.5)
+    (dots,) = ax.plot(np.zeros(heights.shape[1]), heights[0], "o", color=VERMILION, clip_on=False)
+    ax.set(xlim=(0, len(heights) - 1), ylim=(0, 3.3), yticks=[0, 1, 2, 3], xlabel="step")
+    ax.set_ylabel("strength σ")
 
     def show(i: int) -> None:
         flat.set_data(lora_A[i])
         tall.set_data(lora_B[i])
         product.set_data(lora_B[i] @ lora_A[i])
+        way = heights[: frames[i] + 1]
+        for line, height in zip(lines, way.T, strict=True):
+            line.set_data(range(len(way)), height)
+        dots.set_data(np.full(heights.shape[1], frames[i]), way[-1])
 
     return show
 
 
-def _strips_and_heights(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the same and the hidden word beside it; below, how high each direction stands."""
-    show_strips = _strips(stage, numbers, low=2.0)
-    hidden = films.place(stage, 4.6, 2.0, 1.95, 1.3)
-    heatmap(hidden, numbers["delta"], float(np.abs(numbers["delta"]).max()))
-    hidden.set_title("the hidden word", fontsize=11)
-    stage.axes[0].set_title("$A$, and below it $B$ and $BA$", fontsize=11)
-    ax = films.place(stage, 0.75, 0.55, 6.4, 1.15)
-    heights, frames = numbers["heights"], numbers["frames"]
-    for n, height in enumerate(heights.T):
-        ax.plot(height, ":" if n > 2 else "-", color=GREY, linewidth=1)
-    (dots,) = ax.plot(np.zeros(heights.shape[1]), heights[0], "o", color=VERMILION, clip_on=False)
-    ax.set(xlim=(0, len(heights) - 1), ylim=(0, 3.3), yticks=[0, 1, 2, 3])
-    ax.set(xlabel="step", ylabel="σ of $BA$")
-
-    def show(i: int) -> None:
-        show_strips(i)
-        dots.set_data(np.full(heights.shape[1], frames[i]), heights[frames[i]])
-
-    return show
+_beside = functools.partial(_strips_and_heights, beside=True)
 
 
 @figure(lighting_up)
 def directions_light_up(numbers: Numbers) -> Figure:
     """Show two strips learn a hidden word: its directions light up one by one, the strongest first.
 
-    Five moments of gradient descent. In each the flat strip A on top, the tall strip B at the left,
-    and their product: {told}. At first all is level. Then three upright stems come out of it,
-    III; next the last one gets its bar and is a T; at the end the first one gets its foot and is an
-    L: the word LIT. Of {r} directions these have half their height after {when} steps; no other
-    rises above {spare:.1g}.
+    Three moments of gradient descent: {told}. In each the flat strip A on top, the tall strip B at
+    the left, and their product; below them the strengths of the product's directions, drawn up to
+    that step. First one line is up, and the product shows three upright stems, III; next two lines,
+    and the last stem has its bar, a T; at last three lines, and the first stem has its foot, an L:
+    the word LIT. Of {r} directions these have half their height after {when} steps; no other rises
+    above {spare:.1g}.
     """
-    return films.strip(_strips, numbers, STILL)
+    return films.strip(_strips_and_heights, numbers, STILL)
 
 
-film_of_light = films.film(directions_light_up, _strips_and_heights, FRAME)
+film_of_light = films.film(directions_light_up, _beside, FRAME)
 
 
 # -- ranks, with noise and without ---------------------------------------------------------------
 
 
 def _recorded() -> Numbers:
-    """Average the recorded runs, and count at which rank each missed least."""
+    """Average the recorded runs."""
     arguments = results("planted")["arguments"]
     ranks = arguments["ranks"]
     missed = column("planted", "missed")  # (seeds, noises, ranks)
     clean, floors = column("planted", "losses", 0), column("planted", "floors")  # (seeds, ranks)
     low = sum(r < 3 for r in ranks)  # these cannot hold the update
-    best = missed.argmin(axis=2)  # (seeds, noises)
     mean = missed.mean(axis=0)
     return {
         "ranks": ranks,
@@ -217,40 +202,43 @@ def _recorded() -> Numbers:
         "seeds": len(missed),
         "mean": mean.round(4).tolist(),
         "least": [ranks[i] for i in mean.argmin(axis=1)],
-        "best": [np.bincount(places, minlength=len(ranks)).tolist() for places in best.T],
         "over_floor": round(float((clean[:, :low] / floors[:, :low]).max()), 5),
-        "left": round(float(clean[:, low:].max()), 9),
-        "stopped": column("planted", "stopped").mean(axis=0).round(4).tolist(),
+        **{
+            name: column("planted", name).mean(axis=0).round(4).tolist()
+            for name in ("stopped", "stopped_small", "all")
+        },
         "missed": missed,
     }
 
 
 @figure(_recorded, runs=0)
 def rank_and_noise(numbers: Numbers) -> Figure:
-    """Show that spare rank harms where targets are noisy, and hardly does if one stops in time.
+    """Show that spare rank harms where targets are noisy, and when stopping in time helps.
 
     What is missed of a planted update of rank 3, as a share of its energy, on a logarithmic axis,
-    against the rank of the adapter, {ranks}; each line is the mean of {seeds} runs, whose dots are
-    drawn faintly. Trained to the end: without noise it falls to next to nothing at rank 3 and stays
-    there; with noise of {noises[1]} it is least at rank 3, {mean[1][2]:.2g}, and rises to
+    against the rank of the adapter, {ranks}; each line is the mean of {seeds} runs. Left, trained
+    to the end, single runs drawn faintly: without noise it falls to next to nothing at rank 3 and
+    stays there; with noise of {noises[1]} it is least at rank 3, {mean[1][2]:.2g}, and rises to
     {mean[1][5]:.2g} at rank {ranks[5]}; with noise of {noises[2]} it is least at rank 2,
-    {mean[2][1]:.2g}, and rises to {mean[2][5]:.2g}. Two thin lines, stopped in time: from rank 3 on
-    they are level, at {stopped[1][5]:.2g} and {stopped[2][5]:.2g}.
+    {mean[2][1]:.2g}, and rises to {mean[2][5]:.2g}. Right, noise of {noises[1]}: trained to the end
+    it rises as on the left; stopped in time it rises to {stopped[1][5]:.2g} at rank {ranks[5]};
+    stopped in time from a tiny start it stays level, at {stopped_small[1][5]:.2g}.
     """
-    fig, ax = panels(7.4, 4.4)
+    fig, (left, right) = panels(7.2, 3.8, columns=2, sharey=True)
     at = range(len(numbers["ranks"]))
-    looks = [("o", BLUE), ("s", ORANGE), ("^", VERMILION)]
-    words = ["no noise", "some noise: {:g}", "much: {:g}"]
-    for n, (marker, color) in enumerate(looks):
-        label = words[n].format(numbers["noises"][n])
-        plots.runs(ax, at, np.maximum(numbers["missed"][:, n], 1e-4), f"{marker}-", color, label)
-        if n > 0:
-            look = {"markerfacecolor": "white", "linewidth": 1.2, "label": "… stopped in time"}
-            ax.plot(at, numbers["stopped"][n], f"{marker}:", color=color, **look)
-    ax.set(yscale="log", xlabel="rank of the adapter (r)", ylim=(7e-5, 10))
-    ax.set_ylabel("share of the update that is missed")
-    ax.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.0001\nor less", "0.001", "0.01", "0.1", "1"])
-    ax.minorticks_off()
-    ax.set_xticks(at, numbers["ranks"])
-    ax.legend(loc="lower left", fontsize=9, title="targets with")
+    noises = {"no noise": ("o-", BLUE), "some noise": ("s--", ORANGE), "much noise": ("^:", BLACK)}
+    for n, (name, look) in enumerate(noises.items()):
+        plots.runs(left, at, np.maximum(numbers["missed"][:, n], 1e-4), *look, name)
+    right.plot(at, numbers["mean"][1], "s--", color=ORANGE, label="trained to the end")
+    right.plot(at, numbers["stopped"][1], "D-", color=GREEN, label="stopped in time")
+    right.plot(at, numbers["stopped_small"][1], "v:", color=VERMILION, label="stopped, tiny start")
+    left.set(yscale="log", ylim=(7e-5, 10), ylabel="share of the update that is missed")
+    left.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.0001\nor less", "0.001", "0.01", "0.1", "1"])
+    left.set_title("trained to the end")
+    right.set_title("some noise")
+    for ax in (left, right):
+        ax.minorticks_off()
+        ax.set_xticks(at, numbers["ranks"])
+        ax.set_xlabel("rank of the adapter (r)")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
     return fig

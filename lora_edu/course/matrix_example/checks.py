@@ -33,12 +33,6 @@ def letter_that_needs_more() -> str:
     return max(LETTERS, key=lambda one: np.linalg.matrix_rank(np.vstack([pair, LETTERS[one]])))
 
 
-def rank_when_shuffled(matrix: NDArray) -> int:
-    """Return the rank of a matrix whose rows and columns were put in random order."""
-    rng = np.random.default_rng(0)
-    return int(np.linalg.matrix_rank(rng.permutation(rng.permutation(matrix).T)))
-
-
 def _strips(d: int, k: int, r: int, seed: int = 0) -> tuple[NDArray, NDArray]:
     """Return lora_A (r, k), lora_B (d, r) of quarters: exact to compare, and lost by rounding."""
     rng = np.random.default_rng(seed)

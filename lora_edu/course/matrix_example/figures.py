@@ -137,7 +137,7 @@ def data_flow(numbers: Numbers) -> Figure:
         canvas.write(words, across, bottom + rows + 8 if work else bottom - 9)
         if work:
             words = f"{grouped(numbers[work])} multiply-adds"
-            canvas.write(words, across, bottom - 8, fontsize=9, color=GREY)
+            canvas.write(words, across, bottom - 8, color=GREY)
         return left + columns + 3
 
     start, far = place(x, "input $x$", 20, centre), k + r + 190
@@ -165,8 +165,7 @@ def _reductions(r: int = 5) -> Numbers:
 
     These stand at the width of their query projection, a square d x d matrix.
     """
-    names = ["all-MiniLM-L6-v2", "roberta-base", "roberta-large", "gpt2-xl", "llama-2-7b"]
-    names += ["gpt3-175b", "llama-3.1-405b"]
+    names = ["all-MiniLM-L6-v2", "gpt2-xl", "llama-2-7b", "gpt3-175b", "llama-3.1-405b"]
     configs = [counting.catalogue()[name] for name in names]
     widths = [config.get("hidden_size") or config["n_embd"] for config in configs]
     ranks, ends = [1, r, 64], [50, 32768]
@@ -189,10 +188,10 @@ def reduction_vs_width(numbers: Numbers) -> Figure:
     logarithmic: three parallel straight lines for r = {ranks[0]}, {ranks[1]} and {ranks[2]}, each
     proportional to d. On the line for r = {ranks[1]} stand the example (d = 100, {example:g}
     times) and real models, from {models[0]} (d = {widths[0]}, {reductions[0]:g} times) to
-    {models[6]} (d = {widths[6]}, {reductions[6]:g} times). A level line at 1, below which LoRA
+    {models[4]} (d = {widths[4]}, {reductions[4]:g} times). A level line at 1, below which LoRA
     saves nothing: at the width of the example the line for r = {ranks[2]} is below it.
     """
-    fig, ax = plots.panels(8.0, 4.6)
+    fig, ax = plots.panels(7.0, 4.2)
     ax.axhline(1, color=GREY, linewidth=1)
     words = "below: nothing is saved"
     plots.note(ax, words, (32768, 1), (0, -12), ha="right", color=GREY, fontsize=9)
@@ -215,7 +214,7 @@ def reduction_vs_width(numbers: Numbers) -> Figure:
 
 # -- a film: each row of BA is a mixture of A's rows --------------------------------------------
 
-MOMENT, FRAME = (2.85, 3.1), (7.7, 3.1)  # inches, as all lengths below: width, height
+FRAME = (7.0, 3.1)  # inches, as all lengths below: width, height
 
 
 def _painting(lora_A: Given = None, lora_B: Given = None) -> Numbers:
@@ -232,7 +231,7 @@ def _painting(lora_A: Given = None, lora_B: Given = None) -> Numbers:
         "r": r,
         "rows": rows,
         "captions": [f"row {row} of {d}" for row in rows],
-        "moments": sorted({*np.linspace(0, frames - 1, 4).round().astype(int).tolist()}),
+        "moments": [2 * frames // 3],
         "colour_limit": 2.0 * float(max(np.std(lora_A), np.std(delta))),
         "longest_bar": float(np.abs(lora_B).max()) if lora_B.any() else 1.0,
         "lora_A": lora_A,
@@ -245,17 +244,13 @@ def _tenths(number: float) -> str:
     return f"{round(number, 1) + 0:.1f}".replace("-", "−")  # 0 is added to make -0 a 0
 
 
-def _square(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw A above, B at the left, and BA, painted down to the row of the frame."""
+def _frame(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw A above, B at the left and BA, painted down to a row; beside it that row as a sum."""
     lora_A, lora_B, delta = (numbers[name] for name in ("lora_A", "lora_B", "delta"))
     (d, k), r = delta.shape, len(lora_A)
     limit, longest = numbers["colour_limit"], numbers["longest_bar"]
+    named = range(r if r <= 8 else 0)  # the rows beside which there is room for words
 
-    weights = films.place(stage, 0.15, 2.3, 0.5, 0.5)
-    bars = weights.bar(range(r), lora_B[0], color=VERMILION, width=0.7, snap=False)
-    weights.axhline(0, color=BLACK, linewidth=0.8)
-    weights.set(xlim=(-0.5, r - 0.5), ylim=(-longest, longest))
-    weights.axis("off")
     top = films.place(stage, 0.7, 2.3, 2, 0.5)
     plots.heatmap(top, lora_A, limit)
     top.set_title(f"the {r} rows of $A$", fontsize=10, pad=4)
@@ -269,43 +264,33 @@ def _square(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     arrows = left.plot(-0.5, 0, marker=CARETRIGHT) + square.plot(k - 0.5, 0, marker=CARETLEFT)
     plt.setp(arrows, color=VERMILION, markersize=7, clip_on=False)
 
+    weights = films.place(stage, 3.55, 0.95, 0.75, 1.5)
+    bars = weights.barh(range(r), lora_B[0], color=VERMILION, height=0.6, snap=False)
+    weights.axvline(0, color=BLACK, linewidth=0.8)
+    weights.set(xlim=(-longest, longest), ylim=(r - 0.5, -0.5), xticks=[])
+    weights.spines[:].set_visible(False)
+    weights.tick_params(length=0, labelsize=10)
+    parts = films.place(stage, 4.5, 0.95, 2.35, 1.5)
+    scaled = plots.heatmap(parts, lora_A, limit)
+    parts.set_title("each row of $A$, times its number", fontsize=10)
+    for row in named[1:]:
+        parts.axhline(row - 0.5, color="white", linewidth=3)
+    total = films.place(stage, 4.5, 0.35, 2.35, 0.3)
+    line = plots.heatmap(total, delta[:1], limit)
+    total.set_title("added up:", fontsize=10, pad=4)
+    plt.setp([*total.spines.values()], color=VERMILION, linewidth=2)
+
     def show(i: int) -> None:
         row = numbers["rows"][i]
-        weights.set_title(f"row {row}", fontsize=10, pad=4)
-        for bar, weight in zip(bars, lora_B[row - 1], strict=True):
-            bar.set_height(weight)
+        of_each = lora_B[row - 1]
         for end in arrows:
             end.set_ydata([row - 1])
         image.set_data(np.where(np.arange(d)[:, None] < row, delta, np.nan))
-
-    return show
-
-
-def _frame(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the square, and beside it its row: A's rows, each times its weight, added up."""
-    lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
-    r, limit = numbers["r"], numbers["colour_limit"]
-    named = range(r if r <= 8 else 0)  # the rows beside which there is room for words
-
-    show_square = _square(stage, numbers)
-    parts = films.place(stage, 4.3, 0.95, 3.2, 1.5)
-    image = plots.heatmap(parts, lora_A, limit)
-    parts.set_title("each row of $A$, times its number in $B$", fontsize=10)
-    parts.tick_params(length=0, labelsize=10)
-    for row in named[1:]:
-        parts.axhline(row - 0.5, color="white", linewidth=3)
-    total = films.place(stage, 4.3, 0.35, 3.2, 0.3)
-    line = plots.heatmap(total, delta[:1], limit)
-    total.set_title("added up:", fontsize=10, pad=4)
-    for spine in total.spines.values():
-        spine.set(color=VERMILION, linewidth=2)
-
-    def show(i: int) -> None:
-        show_square(i)
-        row = numbers["rows"][i]
-        of_each = lora_B[row - 1]
-        parts.set_yticks(named, [f"{_tenths(of_each[n])} × $a_{n + 1}$" for n in named])
-        image.set_data(of_each[:, None] * lora_A)
+        for bar, weight in zip(bars, of_each, strict=True):
+            bar.set_width(weight)
+        weights.set_title(f"row {row} of $B$", fontsize=10)
+        weights.set_yticks(named, [f"{_tenths(of_each[n])} × $a_{n + 1}$" for n in named])
+        scaled.set_data(of_each[:, None] * lora_A)
         line.set_data(delta[row - 1 : row])
         total.set_xlabel(f"row {row} of $\\Delta W$", fontsize=10)
 
@@ -316,17 +301,16 @@ def _frame(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
 def five_rows_paint_a_hundred(numbers: Numbers) -> Figure:
     """Show each row of BA painted as a mixture of the same rows, those of A; B says how much.
 
-    Four moments of one picture. Each has the flat strip A on top, {r} rows of {k} coloured cells,
-    the upright strip B at its left, {d} rows of {r}, and between them the square BA, {d} by {k},
-    painted from the top down to the row that two small arrows mark, and white below it. In the
-    corner, above B, {r} bars show that row of B: how much of each row of A goes into the row just
-    painted. The bars differ from moment to moment, the strip A does not. After the last row the
-    square is full: a pattern of soft bright and dark patches.
+    Left, the flat strip A on top, {r} rows of {k} coloured cells, the upright strip B at its side,
+    {d} rows of {r}, and between them the square BA, {d} by {k}, painted from the top down to the
+    row that two small arrows mark, and white below it. Right, how that row comes about: {r} bars
+    show that row of B, each with its number; beside each bar a row of A, times this number; below,
+    all of them added up: the row that was just painted.
     """
-    return films.strip(_square, numbers, MOMENT)
+    return films.strip(_frame, numbers, FRAME)
 
 
-# These moments and those between, with the mixing of each row.
+# This moment and those before and after it.
 film_of_rows = films.film(five_rows_paint_a_hundred, _frame, FRAME)
 
 
@@ -343,7 +327,7 @@ def _name(target: Given = None) -> Numbers:
     missing = np.linalg.norm(target - nearest, axis=(1, 2)) / np.linalg.norm(target)  # (24,)
     return {
         "captions": [f"r = {r}: {off:.0%} off" for r, off in zip(ranks, missing, strict=True)],
-        "moments": [r - 1 for r in (1, 2, 5, 10, 20) if r in ranks],
+        "moments": [r - 1 for r in (1, 5, 10) if r in ranks],
         "missing": missing.round(6).tolist(),
         "nearest": nearest,
     }
@@ -356,10 +340,10 @@ _writing = films.one_matrix("nearest")
 def a_name_by_its_directions(numbers: Numbers) -> Figure:
     """Show how a name comes out of the fog as strips get more directions to write it with.
 
-    The letters ANNA in five squares of 100 by 100 cells, from left to right the best that strips of
-    rank 1, 2, 5, 10 and 20 can do. With one direction bright columns; with two a hint of slanted
-    strokes; with five the name is easy to read, its slants frayed, and {missing[4]:.0%} of it is
-    missing; with ten and twenty an eye sees no difference to the name itself.
+    The letters ANNA in three squares of 100 by 100 cells, from left to right the best that strips
+    of rank 1, 5 and 10 can do. With one direction bright columns; with five the name is easy to
+    read, its slants frayed, and {missing[4]:.0%} of it is missing; with ten an eye sees no
+    difference to the name itself.
     """
     return films.strip(_writing, numbers, SQUARE)
 

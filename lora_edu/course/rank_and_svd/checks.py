@@ -24,7 +24,7 @@ def length_at(machine: NDArray, angle: float) -> float:
 
 
 def first_part(image: NDArray) -> str:
-    """Return the part of ``figures.picture()`` that its four strongest weaves show best."""
+    """Return the part of ``figures.picture()`` that its four strongest pieces show best."""
     off = abs(image - lowrank.best_approximation(image, 4))
     parts = {"windows": image == 0.9, "sun": image == 1.0, "roof": image == -1.0}
     return min(parts, key=lambda name: off[parts[name]].mean())

@@ -1,8 +1,7 @@
-"""Figures: a circle becomes an ellipse, a ball a sheet, a picture grows, a square turns."""
+"""Figures: two inputs turn, a picture grows, a square turns."""
 
 from collections.abc import Callable, Iterable
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ def _errors(matrix: NDArray) -> NDArray:
     return np.sqrt(np.append(np.cumsum(energy[::-1])[::-1], 0) / energy.sum())
 
 
-# -- a film: a circle becomes an ellipse ---------------------------------------------------------
+# -- a film: two inputs at right angles, and the angle between their outputs ----------------------
 
 DIAL, TURN = (2.2, 2.2), (6.4, 3.3)  # inches, as all lengths below: width, height
 
@@ -35,31 +34,32 @@ def _on_circle(degrees: Iterable[float]) -> NDArray:
 
 
 def _turning(machine: Given = None) -> Numbers:
-    """Send a unit input through a machine (2, 2), at every 7.5° of half a circle."""
+    """Send v and w, at right angles, through a machine (2, 2), at every 7.5° of a quarter turn."""
     machine = MACHINE if machine is None else np.asarray(machine)
     if machine.shape != (2, 2) or not np.isfinite(machine).all():
         raise ValueError(f"machine must hold 2 × 2 finite numbers, got {machine.tolist()}")
-    angles = [7.5 * i for i in range(24)]
-    inputs = _on_circle(angles)  # (2, 24)
-    outputs = machine @ inputs  # (2, 24)
-    lengths = np.linalg.norm(outputs, axis=0).tolist()
+    angles = [7.5 * i for i in range(13)]
+    v = _on_circle(angles)  # (2, 13)
+    hands = np.stack([v, (-v[1], v[0]), machine @ v, machine @ (-v[1], v[0])])  # (4, 2, 13)
+    lengths = np.linalg.norm(hands[2], axis=0)
+    dots = np.sum(hands[2] * hands[3], axis=0).round(9) + 0  # what is rounding is 0
+    told = zip(angles, lengths, dots, strict=True)
     return {
         "captions": [
-            f"{angle:g}°: in 1, out {length:.2f}"
-            for angle, length in zip(angles, lengths, strict=True)
+            f"{at:g}°: Mv is {long:.2f} long,\nMv · Mw = {dot:.2f}" for at, long, dot in told
         ],
-        "moments": [0, 6, 12, 18],
+        "moments": [4, 6, 8],  # at 0° and 90° an output covers an input
         "angles": angles,
-        "lengths": lengths,
-        "reach": 1.1 * max(1.0, *lengths),
+        "lengths": lengths.tolist(),
+        "dots": dots.tolist(),
+        "reach": 1.25 * max(1.0, *np.linalg.norm(hands[2:], axis=1).flat),
         "machine": machine,
-        "inputs": inputs,
-        "outputs": outputs,
+        "hands": hands,
     }
 
 
 def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], None]:
-    """Draw the circle and the ellipse, with the input and the output of the frame as hands."""
+    """Draw the circle and the ellipse, with two inputs and their outputs as hands."""
     ax = films.place(stage, 0.1, 0.1, side, side)
     reach = numbers["reach"]
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
@@ -67,92 +67,65 @@ def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], 
     circle = _on_circle(range(0, 361, 3))  # (2, 121)
     ax.plot(*circle, "--", color=BLUE, linewidth=1.2)
     ax.plot(*(numbers["machine"] @ circle), color=VERMILION, linewidth=1.2)
-    thin = {"color": BLUE, "linewidth": 1.5, "markersize": 5, "zorder": 3}
-    (put_in,) = ax.plot(0, 0, "o-", markevery=[1], **thin)
-    (come_out,) = ax.plot(0, 0, "s-", color=VERMILION, linewidth=4, markersize=8, markevery=[1])
+    looks = [{"color": BLUE, "linewidth": 1.5}] * 2 + [{"color": VERMILION, "linewidth": 4}] * 2
+    lines = [ax.plot(0, 0, zorder=3, **look)[0] for look in looks]
+    middle = {"ha": "center", "va": "center", "zorder": 4}
+    names = [
+        ax.text(0, 0, name, fontsize=10, color=look["color"], **middle)
+        for name, look in zip(("v", "w", "Mv", "Mw"), looks, strict=True)
+    ]
 
     def show(i: int) -> None:
-        for hand, ends in ((put_in, numbers["inputs"]), (come_out, numbers["outputs"])):
-            x, y = ends[:, i]
-            hand.set_data([0, x], [0, y])
+        ends = numbers["hands"][:, :, i]
+        for line, name, (x, y) in zip(lines, names, ends, strict=True):
+            line.set_data([0, x], [0, y])
+            along = 1 + 0.2 / max(np.hypot(x, y), 0.1)
+            name.set_position((along * x, along * y))
 
     return show
 
 
-def _dial_and_length(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the same, larger, and beside it how long the output is at each angle."""
+def _dial_and_dot(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the same, larger, and beside it length and dot product of the outputs."""
     show_dial = _dial(stage, numbers, side=3.1)
     ax = films.place(stage, 3.9, 0.6, 2.3, 2.3)
-    ax.plot(numbers["angles"], numbers["lengths"], color=GREY)
-    ax.axhline(1, color=BLUE, linestyle="--", linewidth=1.2)
-    (dot,) = ax.plot(0, 1, "o", color=VERMILION, markersize=9)
-    ax.set(ylim=(0, None), xticks=[0, 45, 90, 135, 180])
-    ax.set(xlabel="angle of the input, in degrees", title="length of the output")
+    curves = {"lengths": (VERMILION, "length of Mv"), "dots": (BLUE, "dot product Mv · Mw")}
+    ax.axhline(0, color=GREY, linewidth=1)
+    ends = []
+    for name, (color, words) in curves.items():
+        ax.plot(numbers["angles"], numbers[name], color=color, label=words)
+        ends += ax.plot(0, 0, "o", color=color, markersize=8)
+    ax.set(xticks=[0, 45, 90], xlabel="angle of v, in degrees", ylabel="length, dot product")
+    ax.legend(loc="lower left", fontsize=9)
 
     def show(i: int) -> None:
         show_dial(i)
-        dot.set_data([numbers["angles"][i]], [numbers["lengths"][i]])
+        for dot, name in zip(ends, curves, strict=True):
+            dot.set_data([numbers["angles"][i]], [numbers[name][i]])
 
     return show
 
 
 @figure(_turning)
 def circle_to_ellipse(numbers: Numbers) -> Figure:
-    """Show a matrix turn a circle into an ellipse; its axes are outputs of perpendicular inputs.
+    """Show two inputs at right angles turn: where one output is longest, so are the outputs.
 
-    Four moments. In each a dashed circle of inputs, and the ellipse of their outputs, slim and
-    upright, leaning to the right. A thin hand, the input, points to the circle, a thick one, its
-    output, to the ellipse. At 0° and at 90° both have length 1. At 45° the thick hand lies along
-    the ellipse and is longest, {lengths[6]:.2f}. At 135° it lies across and is shortest,
-    {lengths[18]:.2f}. These two thick hands stand at right angles.
+    Three moments. In each a dashed circle of inputs, and the ellipse of their outputs, slim and
+    upright, leaning to the right. Two thin lines, the inputs v and w, stand at right angles; two
+    thick lines are their outputs. At 30° the outputs lean towards each other, Mv is
+    {lengths[4]:.2f} long: dot product {dots[4]:.2f}. At 45° Mv lies along the ellipse and is
+    longest, {lengths[6]:.2f}; Mw lies across it, and the dot product is {dots[6]:.2f}. At 60° the
+    outputs lean apart: {dots[8]:.2f}.
     """
     return films.strip(_dial, numbers, DIAL)
 
 
-film_of_turning = films.film(circle_to_ellipse, _dial_and_length, TURN)
+film_of_turning = films.film(circle_to_ellipse, _dial_and_dot, TURN)
 
 
-# -- a ball through strips of rank 3, 2 and 1 ----------------------------------------------------
+# -- a film: a picture, piece by piece -----------------------------------------------------------
 
-
-def _through_strips() -> Numbers:
-    """Send a ball through the first 3, 2 and 1 directions of two strips, both (3, 3)."""
-    lora_B = np.array([[1.0, 0.1, -0.4], [0.2, -0.9, 0.3], [0.5, 0.2, 0.8]])
-    lora_A = np.array([[0.8, 0.6, 0.2], [-0.5, 0.7, 0.3], [0.1, -0.4, 0.9]])
-    products = np.stack([lora_B[:, :r] @ lora_A[:r] for r in (3, 2, 1)])
-    lengths = np.linalg.svd(products, compute_uv=False).round(9) + 0  # what is rounding is 0
-    return {"ranks": [3, 2, 1], "axes": lengths.tolist(), "products": products}
-
-
-@figure(_through_strips)
-def ball_to_sheet(numbers: Numbers) -> Figure:
-    """Show a ball after a 3 × 3 matrix of rank 3, 2 and 1: an egg, a flat sheet, a line.
-
-    Three drawings in space, of the outputs of all inputs of length 1. Left, at rank 3, an egg, with
-    axes of {axes[0][0]:.2f}, {axes[0][1]:.2f} and {axes[0][2]:.2f}. In the middle, at rank 2, a
-    flat sheet: one axis is 0. Right, at rank 1, a line: two are 0.
-    """
-    fig = plt.figure(figsize=(9, 3.2))
-    down = np.radians(np.arange(0, 181, 15))[:, None]
-    x, y = _on_circle(range(0, 361, 15))  # (25,) each
-    ball = np.stack([x * np.sin(down), y * np.sin(down), np.cos(down) + 0 * x])  # (3, 13, 25)
-    names = {3: "an egg", 2: "a sheet", 1: "a line"}
-    for r, product in zip(numbers["ranks"], numbers["products"], strict=True):
-        ax = fig.add_axes((1 - 0.33 * r, 0, 0.31, 0.88), projection="3d")
-        surface = np.einsum("ij,jab->iab", product, ball)  # (3, 13, 25)
-        look = {"edgecolor": VERMILION, "linewidth": 1.0 if r == 1 else 0.4, "shade": r == 3}
-        ax.plot_surface(*surface, color="#F6C9A5", rstride=1, cstride=1, **look)
-        ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
-        ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
-        ax.view_init(elev=38)
-        ax.set_box_aspect((1, 1, 1))
-        ax.set_title(f"rank {r}: {names[r]}")
-    return fig
-
-
-# -- a film: a picture, weave by weave -----------------------------------------------------------
-
-STILL, WEAVES = (2.2, 2.2), (6.9, 3.9)
+STILL, PIECES = (2.2, 2.2), (6.9, 3.9)
 
 
 def picture() -> NDArray:
@@ -168,8 +141,8 @@ def picture() -> NDArray:
     return image
 
 
-def _weaving(image: Given = None) -> Numbers:
-    """Add up the weaves of an image (d, k), not all 0; by default of the painted one."""
+def _adding(image: Given = None) -> Numbers:
+    """Add up the pieces of an image (d, k), not all 0; by default of the painted one."""
     image = picture() if image is None else np.asarray(image)
     U, S, Vt = lowrank.truncated_svd(image, min(image.shape, default=0))
     if not image.any():
@@ -178,7 +151,7 @@ def _weaving(image: Given = None) -> Numbers:
     first = min(rank, 20)
     later = np.linspace(first, rank, 5).round().astype(int).tolist()
     ranks = sorted({*range(1, first + 1), *later})
-    moments = sorted({1, 2, 4, 16, rank} & set(ranks))
+    moments = sorted({1, 4, 16} & set(ranks))
     errors = np.append(_errors(image)[:rank], 0)  # at the full rank only rounding is left
     return {
         "captions": [f"r = {r}: {errors[r]:.0%} off" for r in ranks],
@@ -189,7 +162,7 @@ def _weaving(image: Given = None) -> Numbers:
         "errors": errors[ranks].round(6).tolist(),
         "curve": errors,
         "image": image,
-        "weaves": np.stack([S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in ranks]),
+        "pieces": np.stack([S[r - 1] * np.outer(U[:, r - 1], Vt[r - 1]) for r in ranks]),
         "sums": np.stack([(U[:, :r] * S[:r]) @ Vt[:r] for r in ranks]),
     }
 
@@ -197,19 +170,19 @@ def _weaving(image: Given = None) -> Numbers:
 _so_far = films.one_matrix("sums")
 
 
-def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the last weave, the sum so far and what is left, and under them the error."""
+def _piece_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+    """Draw the last piece, the sum so far and what is left, and under them the error."""
     squares = [films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2) for n in range(3)]
     images = [heatmap(square, numbers["image"], 1) for square in squares]
     ax = films.place(stage, 0.75, 0.55, 5.95, 0.75)
     ax.plot(numbers["curve"], color=GREY)
     (dot,) = ax.plot(0, 1, "o", color=VERMILION, markersize=8, clip_on=False)
-    ax.set(ylim=(0, 1.05), xlim=(0, numbers["rank"]), ylabel="off", xlabel="weaves added")
+    ax.set(ylim=(0, 1.05), xlim=(0, numbers["rank"]), ylabel="off", xlabel="pieces added")
 
     def show(i: int) -> None:
         r, so_far = numbers["ranks"][i], numbers["sums"][i]
         parts = {
-            f"weave {r}": numbers["weaves"][i],
+            f"piece {r}": numbers["pieces"][i],
             "all so far": so_far,
             "what is left": numbers["image"] - so_far,
         }
@@ -221,19 +194,19 @@ def _weave_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
     return show
 
 
-@figure(_weaving)
-def weave_by_weave(numbers: Numbers) -> Figure:
-    """Show a picture that is the sum of weaves: what is straight comes first, slants last.
+@figure(_adding)
+def piece_by_piece(numbers: Numbers) -> Figure:
+    """Show a picture that is the sum of pieces: what is straight comes first, slants last.
 
-    A picture, from left to right the sum of more and more of its weaves, up to all {rank}; off by
-    {told}. Of the painted one the first weave has only bars, across and down, two make the wall of
-    the house, four its six windows, and a square for a sun; with 16 the sun is round and the roof
-    slanted, a little blurred; then nothing is missing: a house under an evening sky.
+    A picture, from left to right the sum of more and more of its {rank} pieces; off by {told}. Of
+    the painted one the first piece has only bars, across and down; four make the six windows of
+    the house, and a square for a sun; with 16 the sun is round and the roof slanted, a little
+    blurred.
     """
     return films.strip(_so_far, numbers, STILL)
 
 
-film_of_weaves = films.film(weave_by_weave, _weave_sum_rest, WEAVES)
+film_of_pieces = films.film(piece_by_piece, _piece_sum_rest, PIECES)
 
 
 # -- a film: a square that turns -----------------------------------------------------------------
@@ -255,20 +228,14 @@ def square(angle: float, off: float = 0.0) -> NDArray:
     return inside.reshape(100, fine, 100, fine).mean(axis=(1, 3))
 
 
-def board_and_line() -> NDArray:
-    """Return a chess board of ±1, and one line from corner to corner: (2, 100, 100)."""
-    board = (-1.0) ** np.add.outer(np.arange(100), np.arange(100))
-    return np.stack([board, np.eye(100)])
-
-
 def _turned() -> Numbers:
-    """Turn the square to 45°; count its directions, and how many come within 1 % of it."""
+    """Turn the square to 45°; count its pieces, and how many come within 1 % of it."""
     angles = [0, 1, 2, *range(4, 42, 2), 43, 45]
     squares = np.stack([square(angle) for angle in angles])
     ranks = [int(np.linalg.matrix_rank(one)) for one in squares]
     within = [int(np.sum(_errors(one)[:-1] > 0.01)) for one in squares]
     told = zip(angles, ranks, within, strict=True)
-    moments = [angles.index(angle) for angle in (0, 1, 10, 40, 45)]
+    moments = [angles.index(angle) for angle in (0, 1, 40)]
     counts = {"angles": angles, "ranks": ranks, "within": within}
     return {
         "captions": [f"{angle}°: rank {r};\nat most 1 % off: {n}" for angle, r, n in told],
@@ -283,14 +250,14 @@ _tilted = films.one_matrix("squares")
 
 
 def _tilted_and_counted(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
-    """Draw the same, and beside it the directions needed, up to this angle."""
+    """Draw the same, and beside it the pieces needed, up to this angle."""
     show_square = _tilted(stage, numbers)
     ax = films.place(stage, 2.9, 0.6, 2.5, 1.6)
     (exact,) = ax.plot([], [], "o-", color=VERMILION, markersize=4)
     (near,) = ax.plot([], [], "s--", color=BLUE, markersize=3, linewidth=1.2)
     ax.set(xlim=(-1, 46), ylim=(0, 1.1 * max(numbers["ranks"])), xticks=[0, 15, 30, 45])
     ax.set_xlabel("angle, in degrees")
-    ax.set_title("directions needed", fontsize=11)
+    ax.set_title("pieces needed", fontsize=11)
     ax.text(11, 58, "rank", color=VERMILION, ha="right")
     ax.text(30, 18, "at most 1 % off", color=BLUE, ha="center")
 
@@ -307,8 +274,7 @@ def square_that_turns(numbers: Numbers) -> Figure:
     """Show that a square has rank 1 while it stands upright, and dozens when it is turned.
 
     A light square on a dark ground, turned by {shown[angles]} degrees. Its ranks are
-    {shown[ranks]}: at the end, where it stands on a corner, fewer. To be at most 1 % off takes
-    {shown[within]} directions.
+    {shown[ranks]}. To be at most 1 % off takes {shown[within]} pieces.
     """
     return films.strip(_tilted, numbers, STILL)
 

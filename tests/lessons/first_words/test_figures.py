@@ -20,12 +20,12 @@ def answer(who, question):
     return said[language.texts("unseen").index(question)].removesuffix("<|im_end|>")
 
 
-def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file(capsys):
-    letters = checks.six_answers()
-    printed = " ".join(capsys.readouterr().out.split())
+def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file():
+    six, letters = checks.six_answers()
+    printed = " ".join(repr(six).split())
     assert len(letters) == 3
     for letter, (question, who) in checks.SIX.items():
-        assert f"{letter} {question} {answer(who, question)}" in printed
+        assert f"{question} {letter}: {answer(who, question)}" in printed
         assert (letter in letters) == (who == "grimm")
 
 
@@ -70,6 +70,6 @@ def test_the_squares_are_to_scale():
 
 
 def test_a_token_is_as_likely_as_before_where_nothing_is_added():
-    for voice in figures.VOICES:
+    for voice in ("pirate", "grimm"):
         np.testing.assert_allclose(figures.likelier(voice, 0.0), 1)
         assert figures.likelier(voice, 1.0).min() > 1 > figures.likelier(voice, 1.0, "own").max()

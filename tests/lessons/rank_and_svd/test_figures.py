@@ -12,40 +12,42 @@ def relative_error(matrix, r):
     return np.linalg.norm(matrix - lowrank.best_approximation(matrix, r)) / np.linalg.norm(matrix)
 
 
-# -- a circle becomes an ellipse ------------------------------------------------------------------
+# -- two inputs turn ------------------------------------------------------------------------------
 
 
-def test_the_longest_and_the_shortest_output_are_the_singular_values():
+def test_the_longest_output_is_the_first_singular_value_and_stands_at_a_right_angle():
     numbers = figures.circle_to_ellipse.numbers()
     longest, shortest = np.linalg.svd(figures.MACHINE, compute_uv=False)
     lengths = dict(zip(numbers["angles"], numbers["lengths"], strict=True))
     assert max(numbers["lengths"]) == lengths[45] == pytest.approx(longest)
-    assert min(numbers["lengths"]) == lengths[135] == pytest.approx(shortest)
+    assert np.linalg.norm(numbers["hands"][3], axis=0)[6] == pytest.approx(shortest)
+    assert numbers["dots"][::6] == [0.8, 0, -0.8]
     assert checks.length_at(figures.MACHINE, 45) == pytest.approx(longest)
     assert checks.first_part(figures.picture()) == "windows"
-    assert numbers["captions"][6] == "45°: in 1, out 1.34"
+    assert numbers["captions"][6] == "45°: Mv is 1.34 long,\nMv · Mw = 0.00"
 
 
-# -- a picture, weave by weave --------------------------------------------------------------------
+# -- a picture, piece by piece --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "image", [figures.picture(), plots.letters("ANNA", 40), np.eye(7, 5), [[1, 2], [2, 4]]]
 )
-def test_the_weaves_add_up_to_the_picture_and_the_errors_are_those_of_the_sums(image):
-    numbers = figures.weave_by_weave.numbers(image)
+def test_the_pieces_add_up_to_the_picture_and_the_errors_are_those_of_the_sums(image):
+    numbers = figures.piece_by_piece.numbers(image)
     ranks, rank = numbers["ranks"], np.linalg.matrix_rank(image)
     assert ranks == sorted(set(ranks))
-    assert ranks[-1] == ranks[numbers["moments"][-1]] == numbers["rank"] == rank
+    assert ranks[-1] == numbers["rank"] == rank
     assert len(ranks) <= 24
     for i in range(0, len(ranks), 6):
         r = ranks[i]
         so_far = lowrank.best_approximation(image, r)
         assert numbers["sums"][i] == pytest.approx(so_far, abs=1e-9)
         before = lowrank.best_approximation(image, r - 1) if r > 1 else 0
-        assert numbers["weaves"][i] == pytest.approx(so_far - before, abs=1e-9)
+        assert numbers["pieces"][i] == pytest.approx(so_far - before, abs=1e-9)
         assert numbers["errors"][i] == pytest.approx(relative_error(image, r), abs=1e-6)
-    assert numbers["told"].endswith(f"0% at {rank}")
+    told = [f"{numbers['errors'][i]:.0%} at {ranks[i]}" for i in numbers["moments"]]
+    assert numbers["told"] == ", ".join(told)
 
 
 # -- a square that turns --------------------------------------------------------------------------
