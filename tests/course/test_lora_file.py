@@ -205,5 +205,5 @@ def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
         assert torch.equal(tensor, before[name])
     monkeypatch.chdir(tmp_path)
     lora_file.keep_voice(voice, "dog")
-    assert "In your own copy of this page" in capsys.readouterr().out
+    assert "In your own copy" in capsys.readouterr().out
     assert not list(tmp_path.rglob("dog"))
