@@ -21,7 +21,7 @@ from lora_edu.files import write_whole
 if TYPE_CHECKING:
     from lora_edu.chat import Adapter
 
-HEAD = '"""LoRA, written in lesson 03: it needs PyTorch, and nothing else."""\n\n'
+HEAD = '"""LoRA, from your copy of lesson 03: it needs PyTorch, and nothing else."""\n\n'
 
 
 def keep(*parts: Any) -> None:
@@ -99,7 +99,7 @@ def keep_voice(adapter: "Adapter", name: str) -> None:
         checkpoint.save_adapter(model, folder / name)
     finally:
         adapt.unload(model)
-    print(f'Saved. In a terminal:\n\nlora-edu chat --adapter "{folder / name}"')
+    print(f'Saved. In a terminal (of JupyterLab: File, New):\n\nlora-edu chat --adapter "{folder / name}"')
 
 
 def _write(path: Path, text: str) -> str:
