@@ -31,10 +31,11 @@ class Subspace(nn.Module):
             raise ValueError(f"d, and what trains, must be at least 1, got {d} and {len(start)}")
         self.model, self.start = model.requires_grad_(False), start
         self.D, self.d = sum(p.numel() for p in start.values()), d
-        self.z = nn.Parameter(torch.zeros(d))
         u = torch.rand(d, self.D, generator=torch.Generator().manual_seed(seed)).T  # (D, d)
         half = 0.5 / math.sqrt(self.D)  # the probability of +1, and of -1
-        signs = (u < half).float() - (u >= 1 - half).float()
+        dtype = next(iter(start.values())).dtype
+        self.z = nn.Parameter(torch.zeros(d, dtype=dtype))
+        signs = (u < half).to(dtype) - (u >= 1 - half).to(dtype)
         self.P = signs / signs.norm(dim=0).clamp(min=1)
 
     def parameters_now(self) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ def same(one, other):
 def test_each_sample_is_in_one_part_and_always_in_the_same(split):
     data = digits(split=split)
     assert [len(y) for _, y in data] == [997, 400, 400]
-    assert all(x.dtype == torch.float32 and y.dtype == torch.int64 for x, y in data)
+    assert all(x.dtype == torch.float64 and y.dtype == torch.int64 for x, y in data)
     rows = [torch.cat([x * 16, y[:, None]], 1) for x, y in data]
     original = load_digits()
     expected = torch.tensor([[*x, y] for x, y in zip(original.data, original.target, strict=True)])

@@ -18,8 +18,8 @@ base = pytest.fixture(lambda: mlp(64, 12, 10, seed=0))
 def data():
     """Few samples, and labels that a line tells apart."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(150, 64, generator=generator)
-    y = (x @ torch.randn(64, 10, generator=generator)).argmax(1)
+    x = torch.rand(150, 64, generator=generator, dtype=torch.float64)
+    y = (x @ torch.randn(64, 10, generator=generator, dtype=torch.float64)).argmax(1)
     return Digits(*zip(x.split([80, 35, 35]), y.split([80, 35, 35]), strict=True))
 
 

@@ -14,20 +14,23 @@ def small():
 
 
 def test_it_starts_where_the_model_is_and_trains_z_alone():
-    x, model = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), small()
+    generator = torch.Generator().manual_seed(0)
+    x, model = torch.randn(6, 5, generator=generator, dtype=torch.float64), small()
     expected, before = model(x), [p.clone() for p in model.parameters()]
     space = Subspace(model, 70, seed=1)
     assert torch.equal(space(x), expected)
     assert [n for n, p in space.named_parameters() if p.requires_grad] == ["z"]
     sgd = torch.optim.SGD([space.z], lr=0.1)
-    history = fit(space, [(x, torch.zeros(6, 3))], torch.nn.functional.mse_loss, sgd, 20)
+    history = fit(
+        space, [(x, torch.zeros(6, 3, dtype=torch.float64))], torch.nn.functional.mse_loss, sgd, 20
+    )
     assert history.loss[-1] < 0.7 * history.loss[0]
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_columns_have_length_1_and_come_from_the_seed():
     P, again, other = (Subspace(mlp(64, 8, 10, seed=0), 100, seed=seed).P for seed in (3, 3, 4))
-    torch.testing.assert_close(P.norm(dim=0), torch.ones(100))
+    torch.testing.assert_close(P.norm(dim=0), torch.ones(100, dtype=torch.float64))
     assert torch.equal(P, again)
     assert not torch.equal(P, other)
     assert torch.linalg.matrix_rank(P) == 100

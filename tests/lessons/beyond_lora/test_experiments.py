@@ -20,7 +20,7 @@ def base():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_starts_where_the_base_is(base, kind):
-    x = torch.rand(5, 64)
+    x = torch.rand(5, 64, dtype=torch.float64)
     model = lab.adapt(base, kind, 0, r=4, alpha=32)
     torch.testing.assert_close(model(x), base(x), atol=1e-5, rtol=1e-5)
     assert not any(p.requires_grad for n, p in model.named_parameters() if n.endswith("bias"))

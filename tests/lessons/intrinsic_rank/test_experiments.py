@@ -28,7 +28,7 @@ def test_the_cut_by_outputs_is_the_cut_of_delta_times_the_root_of_c(d, k, r, see
 
 
 def test_the_inputs_of_each_layer_are_those_that_reach_it():
-    model, x = mlp(64, 12, 11, 10, seed=0), torch.rand(5, 64)
+    model, x = mlp(64, 12, 11, 10, seed=0), torch.rand(5, 64, dtype=torch.float64)
     reached = lab.inputs(model, x)
     assert list(reached) == ["fc1", "fc2", "fc3"]
     assert reached["fc1"] is x
@@ -64,8 +64,8 @@ def test_memorise_ends_when_nothing_more_is_learned(seen, checks, monkeypatch):
 def test_memorise_learns_what_can_be_learned():
     """Few samples, and labels that a line tells apart: then it holds nearly all their bits."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(80, 64, generator=generator)
-    y = (x @ torch.randn(64, 10, generator=generator)).argmax(1)
+    x = torch.rand(80, 64, generator=generator, dtype=torch.float64)
+    y = (x @ torch.randn(64, 10, generator=generator, dtype=torch.float64)).argmax(1)
     base, data = mlp(64, 12, 10, seed=0), Digits(*[(x, y)] * 3)
     curve, held = lab.memorise(base, data, 0.01, 0, size=250, passes=100, checks=15)
     assert curve[-1] == accuracy(base, data.train) == 1
@@ -73,14 +73,14 @@ def test_memorise_learns_what_can_be_learned():
 
 
 def test_a_model_that_guesses_holds_no_bits():
-    x, y = torch.rand(50, 64), torch.arange(50) % 10
-    silent = nn.Linear(64, 10)
+    x, y = torch.rand(50, 64, dtype=torch.float64), torch.arange(50) % 10
+    silent = nn.Linear(64, 10, dtype=torch.float64)
     nn.init.zeros_(silent.weight), nn.init.zeros_(silent.bias)
     assert lab.bits(silent, (x, y), 10) == pytest.approx(0, abs=1e-4)
 
 
 def test_merged_labels_keep_the_pictures():
-    part = torch.rand(5, 64), torch.tensor([0, 3, 7, 8, 9])
+    part = torch.rand(5, 64, dtype=torch.float64), torch.tensor([0, 3, 7, 8, 9])
     (x, y), *_ = lab.merged(Digits(part, part, part), 3)
     assert x is part[0]
     assert y.tolist() == [0, 0, 1, 2, 0]
