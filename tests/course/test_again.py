@@ -9,9 +9,6 @@ from lora_edu.cli import main
 from lora_edu.course import executed, experiments, verification
 from lora_edu.course.again import changes, difference, numbers
 
-# In float32 a network that reads digits makes points of accuracy out of the last digits of a sum: a
-# repeat differs nearly as much as another seed does.
-CHAOTIC = {"turned", "inverted", "descendants_turned", "descendants_inverted", "small_batches"}
 RECORDED = [name for name in experiments.load() if name not in ("own_answers", "served")]
 
 
@@ -87,13 +84,7 @@ def test_a_change_is_told_in_words():
 # -- the records of the lessons ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.xfail(n in CHAOTIC, reason="chaotic", strict=True))
-        for n in RECORDED
-    ],
-)
+@pytest.mark.parametrize("name", RECORDED)
 def test_a_run_of_another_seed_does_not_pass_for_this_one(name):
     record = experiments.read(name)
     rows = experiments.by_key(record["rows"])

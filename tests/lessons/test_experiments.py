@@ -135,7 +135,7 @@ HOLDS = [
     ("opened", ("r=8", 0.003, 0), PARTS, scaled_by_one_a_part_is_whole),
     ("alike", (0,), PARTNERS, one_seed_begins_with_the_same_directions),
     ("turned", ("full", 1e-3, 0), {"cuts": (1, 64)}, all_directions_are_left),
-    ("descendants_turned", ("dora r=8 alpha=32", 0.01, 0), SHORT, digits_learn),
+    ("descendants_turned", ("dora r=8 alpha=128", 0.003, 0), SHORT, digits_learn),
 ]
 
 
