@@ -99,7 +99,7 @@ def keep_voice(adapter: "Adapter", name: str) -> None:
         checkpoint.save_adapter(model, folder / name)
     finally:
         adapt.unload(model)
-    print(f'Saved. In a terminal (of JupyterLab: File, New):\n\nlora-edu chat --adapter "{folder / name}"')
+    print(f'Saved. In a terminal of JupyterLab:\n\nlora-edu chat --adapter "{folder / name}"')
 
 
 def _write(path: Path, text: str) -> str:
