@@ -318,7 +318,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, Integral):
         return f"{int(value):,}"
     digits = ",.15g" if 1e6 <= abs(value) < 1e15 else ",.6g"
-    return format(float(value), digits)
+    return format(float(value) + 0.0, digits)  # no -0
 
 
 def _row(cells: tuple[str, ...]) -> str:
