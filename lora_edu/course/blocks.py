@@ -67,8 +67,8 @@ def draw_block(shapes: list[Site], title: str = "") -> Figure:
     """Draw a block from left to right, each matrix to one scale, strips where LoRA is added.
 
     The line below is what goes through; each part reads from it, and adds its result to it.
-    A matrix is as high as its outputs and as wide as its inputs. Beside an adapted one stand
-    lora_B, as high as the matrix, and below it lora_A, as wide; how thick they are is not to scale.
+    A matrix is as high as its outputs and as wide as its inputs. LoRA's B stands at its left, as
+    high, and A above it, as wide; how thick they are is not to scale.
     """
     if not shapes:
         raise ValueError("shapes must hold at least one site, got none")
@@ -117,13 +117,13 @@ def _matrix(ax: Axes, site: Site, x: float, y: float, unit: int) -> None:
     height, width, thick = site.out_features / unit, site.in_features / unit, 0.09
     ax.add_patch(Rectangle((x, y), width, height, facecolor=BLUE, alpha=0.35, edgecolor=BLUE))
     if site.adapted:
-        strips = [  # letter, hatch, left, low, wide, high
-            ("B", "//", x + width + 0.04, y, thick, height),
-            ("A", "..", x, y - 0.04 - thick, width, thick),
+        strips = [  # letter and its place, hatch, left, low, wide, high
+            ("B", (x - 0.13, y - 0.14), "//", x - 0.04 - thick, y, thick, height),
+            ("A", (x + width + 0.03, y + height + 0.04), "..", x, y + height + 0.04, width, thick),
         ]
-        for letter, hatch, left, low, wide, high in strips:
+        for letter, place, hatch, left, low, wide, high in strips:
             look: dict[str, Any] = {"facecolor": ORANGE, "edgecolor": VERMILION, "hatch": hatch}
             ax.add_patch(Rectangle((left, low), wide, high, **look))
-            ax.annotate(letter, (left + wide + 0.03, low), fontsize=8, color=BLACK)
+            ax.annotate(letter, place, fontsize=8, color=BLACK)
     words = f"{site.name}\n{grouped(site.out_features)} × {grouped(site.in_features)}"
-    ax.annotate(words, (x, y + height + 0.04), va="bottom", fontsize=9)
+    ax.annotate(words, (x, y + height + 0.08 + thick), va="bottom", fontsize=9)

@@ -183,10 +183,8 @@ def _compared(
     number, how = (by, "by {}") if times is None else (times, "{} times")
     says = f"{sense} {'as' if sense == 'same' else 'than'} {tuple(pair)[1]}"
     says += "" if number is None else f", {how.format(as_text(number))}"
-    value, holds = (
-        f"{_short(one)} against {_short(other)}",
-        _now(lambda: bool(large > small)) is True,
-    )
+    value = f"{_short(one)} against {_short(other)}"
+    holds = _now(lambda: bool(large > small)) is True
     if sense == "same":
         lead = _now(lambda: float(abs(lead).max() if hasattr(lead, "max") else abs(lead)))
         tolerance = next(each for each in (by, within, 1e-9) if each is not None)

@@ -76,11 +76,13 @@ def take(name: str, instead: Any) -> Any:
 def keep_voice(adapter: "Adapter", name: str) -> None:
     """Save an adapter of the chat model as the folder ``notebooks/mine/NAME``, in PEFT's format.
 
-    In half precision. What was done is printed, with the command that talks with it.
+    In half precision. The command that talks with it is printed. No layer, or a path: ValueError.
     """
     from lora_edu import adapt, checkpoint
     from lora_edu.course.language import base
 
+    if not adapter or not name or Path(name).name != name:
+        raise ValueError(f"a layer and a plain name are needed, got {len(adapter)} and {name!r}")
     folder = _mine()
     if folder is None:
         print(f"In your own copy it is kept in notebooks/mine/{name}, to go on in a terminal.")

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from lora_edu.course.bubbles import show
 
 LONG = "so it is " * 30
@@ -20,3 +22,9 @@ def test_text_wraps_and_html_holds_the_same_words_and_no_markup_of_the_model():
     words = re.sub(r"<.*?>", " ", page).replace("&lt;", "<").replace("&gt;", ">")
     assert words.split() == repr(talk).split()
     assert "\n\n" not in page  # a blank line would end the HTML of a page in Markdown
+
+
+@pytest.mark.parametrize("given", [(["a"], ["b", "c"]), (["a", "b"], ["c", "d"], ["e"])])
+def test_as_many_questions_as_answers_and_names(given):
+    with pytest.raises(ValueError, match="as many, got"):
+        show(*given)

@@ -207,3 +207,6 @@ def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
     lora_file.keep_voice(voice, "dog")
     assert "In your own copy" in capsys.readouterr().out
     assert not list(tmp_path.rglob("dog"))
+    for adapter, name in ((voice, "../cat"), (voice, ""), ({}, "cat")):
+        with pytest.raises(ValueError, match=f"got {len(adapter)} and '{name}'"):
+            lora_file.keep_voice(adapter, name)

@@ -33,7 +33,7 @@ def transformer_block(numbers: Numbers) -> Figure:
     One block of Llama 3.1 8B from left to right, its {matrices} weight matrices as rectangles to
     one scale. Attention: q and o are squares of 4,096; k and v are a quarter as high. The MLP: gate
     and up are 3.5 times as high as wide, down as wide as they are high; they hold
-    {mlp_share:.0%} of the numbers. Two strips, lora_B beside and lora_A below, stand at q and v.
+    {mlp_share:.0%} of the numbers. Two strips, lora_B left and lora_A above, stand at q and v.
     Below runs the line of x; attention and MLP read from it and add to it.
     """
     shapes = [blocks.Site(*site) for site in numbers["sites"]]
