@@ -92,6 +92,7 @@ def translate(source: Source, rendered: Source) -> tuple[Source, list[str], list
         own = cells.pop(cell.id, None)
         if own is None or own.source.startswith(TO_DO):
             late.append(f"{file_name(rendered.path)}: cell {cell.id}: not translated")
+            cell.source = from_one_folder_down(cell.source, rendered.path.parent)
             continue
         said, quoted = cell.source, own.metadata.get("en")
         cell.source = own.source
@@ -105,6 +106,20 @@ def translate(source: Source, rendered: Source) -> tuple[Source, list[str], list
         wrong += [f"{rendered.place(own)}: {what}" for what in found]
     late += [f"{rendered.place(cell)}: no Markdown cell of the source" for cell in cells.values()]
     return dataclasses.replace(source, cells=translation), wrong, late
+
+
+def from_one_folder_down(english: str, folder: Path) -> str:
+    """Return an English cell as it stands among translations: other pages are one folder up.
+
+    ``folder`` holds the sources of the translations; their pages are in the folder of that name.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        name, kind = found.groups()
+        translated = folder if kind == "ipynb" else folder.parents[1] / folder.name
+        return found[0] if (translated / f"{name}.md").exists() else f"](../{name}.{kind}"
+
+    return re.sub(r"\]\((\w+)\.(ipynb|md)\b", link, english)
 
 
 # -- one cell beside the English one ----------------------------------------------------------

@@ -11,7 +11,14 @@ from builder import execute
 from builder.editions import printed
 from builder.lint import late
 from builder.source import BuildError, read_source, tags
-from builder.translate import differences, digest, read_terms, read_translation, slips
+from builder.translate import (
+    differences,
+    digest,
+    from_one_folder_down,
+    read_terms,
+    read_translation,
+    slips,
+)
 from nbformat import NotebookNode
 from small_lesson import GOOD, VIETNAMESE, code, text
 
@@ -123,6 +130,13 @@ def test_what_is_late_warns_with_what_has_changed_and_a_release_refuses_it(capsy
     assert capsys.readouterr().out.splitlines()[1:] == lines
     assert build.main(["--check", "--release"]) == 1
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_english_among_translations_leads_one_folder_up(built):
+    leads = from_one_folder_down(
+        "[a](07_small.ipynb#a) [b](08_x.ipynb) [c](C.md#c)", built.rendered.parent
+    )
+    assert leads == "[a](07_small.ipynb#a) [b](../08_x.ipynb) [c](../C.md#c)"
 
 
 def test_what_changed_is_not_shown_where_git_knows_it_not(built):
