@@ -7,11 +7,11 @@ LESSONS = (
     "matrix_example",
     "rank_and_svd",
     "learning_the_update",
+    "language_model",
     "intrinsic_rank",
     "counting_parameters",
     "merging",
     "real_model",
     "inside_the_update",
-    "language_model",
     "beyond_lora",
 )

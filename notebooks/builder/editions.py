@@ -241,6 +241,10 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
     under the next free name, once.
     """
     folder = path.parent.parent / "mine" / language
+    for former in folder.glob("*.ipynb"):  # an earlier version had given the lesson another number
+        name = path.stem[:2] + former.name[2:]
+        if re.fullmatch(rf"\d\d_{slug(path)}(-\d+)?", former.stem) and not (folder / name).exists():
+            former.rename(folder / name)
     cells = json.dumps([[cell.id, cell.cell_type, cell.source] for cell in notebook.cells])
     lesson = hashlib.sha256(cells.encode()).hexdigest()[:16]
     notebook.metadata["lora_edu"] = {"lesson": lesson}

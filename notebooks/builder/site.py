@@ -58,12 +58,21 @@ PLAY = {
     ("01_matrix_example", "name-text"): "rank",
     ("02_rank_and_svd", "svd"): "ellipse",
     ("02_rank_and_svd", "tail"): "rank",
-    ("05_counting_parameters", "memory"): "calculator",
+    ("06_counting_parameters", "memory"): "calculator",
 }
 CELLS = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)")
 FRAMED = re.compile(r"(?m)^> \[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`$")
 FENCE = re.compile(r"(?ms)^(`{3,}).*?^\1`*[ \t]*$")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
+# Before version 0.3 some lessons had another number. Whoever comes by an old address is led on.
+FORMER = {
+    "04_language_model": "09", "05_intrinsic_rank": "04", "06_counting_parameters": "05",
+    "07_merging": "06", "08_real_model": "07", "09_inside_the_update": "08",
+}  # fmt: skip
+LED_ON = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{0}</title>
+<script>location.replace("{0}.html" + location.hash)</script>
+<meta http-equiv="refresh" content="1; url={0}.html"><a href="{0}.html">{0}</a></html>
+"""
 ADDRESS = ""  # OWNER/NAME of the repository on GitHub; with it, lessons lead to Binder and Colab
 ELSEWHERE = {
     "Binder": "https://mybinder.org/v2/gh/{address}/main?labpath=notebooks/{stem}.ipynb",
@@ -123,6 +132,7 @@ def build(work: Path, live: Mapping[str, int]) -> Path:
     for stage in stages:
         for place, data in stage.files.items():
             write_whole(made / stage.language / place, data)
+    lead_on(made)
     write_whole(made / "index.html", (SITE / "start.html").read_text(encoding="utf-8"))
     write_whole(made / ".nojekyll", "")
     if dead := list(dead_links(made)):
@@ -130,6 +140,13 @@ def build(work: Path, live: Mapping[str, int]) -> Path:
     if (size := size_of(made)) > MOST_BYTES:
         raise BuildError(f"the site has {size / 1e6:.1f} MB, at most {MOST_BYTES / 1e6:g}")
     return made
+
+
+def lead_on(made: Path) -> None:
+    """Write a page at each old address of a lesson, which leads to the new one."""
+    for stem, number in FORMER.items():
+        for page in list(made.rglob(f"{stem}.html")):
+            write_whole(page.with_name(f"{number}{stem[2:]}.html"), LED_ON.format(stem))
 
 
 def sphinx(language: str, stage: Path, out: Path) -> subprocess.Popen[str]:

@@ -149,11 +149,16 @@ def test_a_lesson_keeps_its_secrets_marks_questions_and_is_whole_on_paper(site):
     page.emulate_media(media="print")
     expect(page.get_by_text("answer: 1228.8")).to_be_visible()
     expect(page.locator("figure[data-sheet]").first).to_be_hidden()
-    expect(page.get_by_text("In the figure: four moments of the film")).to_be_visible()
+    expect(page.get_by_text("In the figure: ANNA, mixed from")).to_be_visible()
     drawn = """() => Promise.all(
         [...document.querySelectorAll('article img')].filter(img => img.checkVisibility())
             .map(img => img.decode().then(() => img.naturalWidth)))"""
     assert min(page.evaluate(drawn)) > 100  # none is left for later
+
+
+def test_an_old_address_leads_to_the_lesson_under_its_new_number(site):
+    page = site("en/notebooks/04_intrinsic_rank.html#cell-curves")
+    page.wait_for_url("**/05_intrinsic_rank.html#cell-curves")
 
 
 def test_the_ledger_sorts_and_sifts(site):
@@ -204,7 +209,7 @@ def test_the_search_needs_no_network_and_no_tones(site, folder, root, served):
 
 
 TERMS = [  # a page, a term on it, what the glossary says of it, and the cell to which that leads
-    ("en/notebooks/04_intrinsic_rank.html", "rank", "independent directions", "direction"),
+    ("en/notebooks/05_intrinsic_rank.html", "rank", "independent directions", "direction"),
     ("vi/notebooks/01_matrix_example.html", "đóng băng", "frozen", "break-even"),
 ]
 

@@ -39,6 +39,18 @@ def test_own_copies_are_made_once_in_each_language_and_never_written_over(built,
     assert names == ["07_small-2.ipynb", "07_small.ipynb"]
 
 
+def test_copies_follow_their_lesson_to_another_number_and_never_over_a_file(built, own):
+    own()
+    mine = built.folder / "mine"
+    made = (mine / "07_small.ipynb").rename(mine / "04_small.ipynb").read_bytes()
+    for name in ("04_small-2", "04_smaller", "07_small-2"):
+        (mine / f"{name}.ipynb").write_text(name)
+    assert own() == "yours, kept as it is: 07_small.ipynb; vi: yours, kept as it is: 07_small.ipynb"
+    assert (mine / "07_small.ipynb").read_bytes() == made
+    for name in ("04_small-2", "04_smaller", "07_small-2"):
+        assert (mine / f"{name}.ipynb").read_text() == name
+
+
 @pytest.mark.parametrize("written", ["{ half a file", '{"metadata": {"lora_edu": 5}}'])
 def test_what_is_no_copy_of_the_lesson_is_left_to_its_owner(built, own, written):
     path = built.folder / "mine" / "07_small.ipynb"

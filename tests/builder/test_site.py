@@ -106,7 +106,7 @@ def test_numbers_and_formulas_in_plain_words_and_sizes(written_as, written, said
 
 # -- links ------------------------------------------------------------------------------------
 
-KNOW = '04 <a href="../notebooks/know/04_intrinsic_rank.html#cell-know">How we know</a>'
+KNOW = '05 <a href="../notebooks/know/05_intrinsic_rank.html#cell-know">How we know</a>'
 ENGLISH = '<a href="../../en/notebooks/02_rank_and_svd.html">02</a>'
 TITLE = '<a href="{}.html#cell-title">'
 LINKS = [
@@ -114,12 +114,12 @@ LINKS = [
     ("en", "[a](../LICENSE)", '<a href="../files/LICENSE">a</a>'),
     ("en", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
     ("en", "`x`\n```\n[a](nowhere.md)\n```\n", "`x`\n```\n[a](nowhere.md)\n```\n"),
-    ("en", "[04](04_intrinsic_rank.ipynb) `know`", KNOW),
+    ("en", "[05](05_intrinsic_rank.ipynb) `know`", KNOW),
     # where there is no page in Vietnamese, to the English one
     ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
     ("vi", "[1](01_matrix_example.ipynb)", "[1](../notebooks/01_matrix_example.md)"),
     ("vi", "[01](01_matrix_example.ipynb) `title`", TITLE.format("../notebooks/01_matrix_example")),
-    ("vi", "[07](07_real_model.ipynb) `title`", TITLE.format("../../en/notebooks/07_real_model")),
+    ("vi", "[08](08_real_model.ipynb) `title`", TITLE.format("../../en/notebooks/08_real_model")),
 ]
 
 

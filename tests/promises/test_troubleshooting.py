@@ -604,7 +604,7 @@ def test_model_with_tie_word_embeddings_true_merged_and_wrong(tmp_path, remedy):
 
 def test_after_merging_it_answers_differently(tmp_path, remedy):
     def arrived(merged, model):
-        """Return the share of the update that is in the merged weights, as in lesson 06."""
+        """Return the share of the update that is in the merged weights, as in lesson 07."""
         kept = asked = 0.0
         for name, layer in model.get_base_model().named_modules():
             if hasattr(layer, "get_delta_weight"):

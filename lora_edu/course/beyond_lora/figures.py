@@ -306,7 +306,7 @@ def placed(words: str, what: str = "test") -> NDArray:
 
 
 def rates_of_minilm() -> dict[str, float]:
-    """Return the best rates of lesson 07's search: full fine-tuning, and LoRA with alpha = 32."""
+    """Return the best rates of lesson 08's search: full fine-tuning, and LoRA with alpha = 32."""
     chosen = record("minilm_tuning")["chosen"]
     names = ("full", "LoRA all r=1", "LoRA all r=8", "LoRA all r=64")
     return {name: chosen[name] for name in names}

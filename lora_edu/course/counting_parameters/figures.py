@@ -189,7 +189,7 @@ def ledger_csv() -> str:
 
 LEDGER = """# The ledger
 
-Made by `lora-edu figures`; see lesson 05 and `lora-edu ledger`.
+Made by `lora-edu figures`; see lesson 06 and `lora-edu ledger`.
 
 *exact*: the number itself; *rounds*: to the printed digits; *truncates*: cut to them;
 *approximate*: to a round number such as 10,000; *differs*: none of these. What was

@@ -1,4 +1,4 @@
-"""Checks of lesson 09, and the blind test on the learner's own voice."""
+"""Checks of lesson 04, and the blind test on the learner's own voice."""
 
 import math
 import operator

@@ -200,7 +200,7 @@ def _adamw(upper: language.Upper, lr: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
 
 
-# -- what lesson 09 goes on to --------------------------------------------------------------------
+# -- what lesson 04 goes on to --------------------------------------------------------------------
 
 
 @experiment(seeds=range(3), gap=("ended", "with", "without"))

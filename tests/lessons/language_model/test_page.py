@@ -1,4 +1,4 @@
-"""What the learner wrote in lesson 03 does in lesson 09 what the package does."""
+"""What the learner wrote in lesson 03 does in lesson 04 what the package does."""
 
 import ast
 import re
@@ -57,7 +57,7 @@ def test_the_learner_s_layer_trains_a_chat_model_like_the_package_s(tmp_path):
 
 
 def test_the_page_takes_the_learner_s_layer():
-    assert 'LoRA = take("LoRA", LoRALinear)' in cell("09", "insert")
+    assert 'LoRA = take("LoRA", LoRALinear)' in cell("04", "insert")
     assert "keep(LoRA," in cell("03", "keep")
 
 
