@@ -1,1 +1,1 @@
-"""Lesson 09, to come: a voice for a chat model."""
+"""A voice for a chat model."""
