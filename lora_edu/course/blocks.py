@@ -117,13 +117,12 @@ def _matrix(ax: Axes, site: Site, x: float, y: float, unit: int) -> None:
     height, width, thick = site.out_features / unit, site.in_features / unit, 0.09
     ax.add_patch(Rectangle((x, y), width, height, facecolor=BLUE, alpha=0.35, edgecolor=BLUE))
     if site.adapted:
-        strips = [  # letter and its place, hatch, left, low, wide, high
-            ("B", (x - 0.13, y - 0.14), "//", x - 0.04 - thick, y, thick, height),
-            ("A", (x + width + 0.03, y + height + 0.04), "..", x, y + height + 0.04, width, thick),
+        strips = [  # letter and its place, left, low, wide, high
+            ("B", (x - 0.13, y - 0.14), x - 0.04 - thick, y, thick, height),
+            ("A", (x + width + 0.03, y + height + 0.04), x, y + height + 0.04, width, thick),
         ]
-        for letter, place, hatch, left, low, wide, high in strips:
-            look: dict[str, Any] = {"facecolor": ORANGE, "edgecolor": VERMILION, "hatch": hatch}
-            ax.add_patch(Rectangle((left, low), wide, high, **look))
+        for letter, place, left, low, wide, high in strips:
+            ax.add_patch(Rectangle((left, low), wide, high, facecolor=ORANGE, edgecolor=VERMILION))
             ax.annotate(letter, place, fontsize=8, color=BLACK)
     words = f"{site.name}\n{grouped(site.out_features)} × {grouped(site.in_features)}"
     ax.annotate(words, (x, y + height + 0.08 + thick), va="bottom", fontsize=9)

@@ -1,7 +1,7 @@
 """A conversation as chat bubbles: HTML in a notebook and on the site, else text that wraps."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -47,3 +47,9 @@ def show(asked: Sequence[str], answers: Sequence[str], names: Sequence[object] =
         text += textwrap.wrap(who + answer, 80, initial_indent="    ", subsequent_indent="      ")
         page.append(f'<div>{escape(who)}<span style="{ITS}">{escape(answer)}</span></div>')
     return Talk("\n".join(text), "\n".join(page))
+
+
+def compare(asked: Sequence[str], answers: Mapping[str, Sequence[str]]) -> Talk:
+    """Return a conversation in which several answer each question: their names → their answers."""
+    both = [answer for each in zip(*answers.values(), strict=True) for answer in each]
+    return show([question for question in asked for _ in answers], both, [*answers] * len(asked))

@@ -10,7 +10,6 @@ import copy
 import csv
 import functools
 import json
-import math
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -177,13 +176,6 @@ def said(name: str, seed: int, recipe: Mapping[str, Any]) -> Split:
     return Split(pairs[:train], pairs[train:last], pairs[last:])
 
 
-def loops(answer: str) -> bool:
-    """Return whether an answer repeats itself: the same three words in a row, four times."""
-    words = answer.split()
-    runs = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
-    return any(runs.count(run) >= 4 for run in set(runs))
-
-
 Example = tuple[Sequence[int], Sequence[int]]  # tokens, labels
 
 
@@ -201,6 +193,25 @@ def raw(tokenizer: Any, text: str, *, last: bool = False) -> Example:
     ids = tokenizer(before)["input_ids"] if last else []
     more = tokenizer(f" {word}" if last else text)["input_ids"]
     return ids + more, [-100] * len(ids) + more
+
+
+def batches(
+    tokenizer: Any, pairs: Iterable[Pair], size: int, seed: int
+) -> list[tuple[Tensor, ...]]:
+    """Return questions and answers in batches of like lengths, in a drawn order: tokens, labels.
+
+    Both (n, L); the shorter examples are filled up at the right, without a label (−100).
+    """
+    examples = sorted((example(tokenizer, pair) for pair in pairs), key=lambda one: len(one[0]))
+    parts = [examples[i : i + size] for i in range(0, len(examples), size)]
+    random.Random(seed).shuffle(parts)
+    return [
+        tuple(
+            nn.utils.rnn.pad_sequence([torch.tensor(one[i]) for one in part], True, fill)
+            for i, fill in enumerate((tokenizer.pad_token_id, -100))
+        )
+        for part in parts
+    ]
 
 
 # -- training -----------------------------------------------------------------------------------
@@ -277,13 +288,6 @@ class LikeLengths:
         if self.draw:
             self.draw.shuffle(batches)
         yield from map(together, batches)
-
-
-def log_probabilities(upper: Upper, examples: Sequence[Kept]) -> Tensor:
-    """Return the log-probability of each example's labels, summed over its tokens: (n,)."""
-    states, counted, target = together(examples)
-    each = -F.cross_entropy(upper(states, counted), target, reduction="none")  # (counted,)
-    return each.new_zeros(len(examples)).index_add(0, counted.nonzero()[:, 0], each)
 
 
 @functools.lru_cache(maxsize=1)
@@ -418,10 +422,12 @@ def random_adapter(adapter: chat.Adapter, seed: int) -> chat.Adapter:
     return found
 
 
-def heard(adapter: chat.Adapter, max_tokens: int, scale: float = 1.0) -> list[str]:
-    """Return the greedy answers to the unseen questions with an adapter at a scale."""
+def heard(
+    adapter: chat.Adapter | None, max_tokens: int, scale: float = 1.0, asked: Sequence[str] = ()
+) -> list[str]:
+    """Return the greedy answers with an adapter at a scale: to these questions, or the unseen."""
     model, tokenizer = base()
-    asked = texts("unseen")
+    asked = asked or texts("unseen")
     with chat.speaking(model, [adapter] * len(asked), [scale] * len(asked)):
         return chat.answers(model, tokenizer, asked, max_tokens)
 
@@ -429,22 +435,6 @@ def heard(adapter: chat.Adapter, max_tokens: int, scale: float = 1.0) -> list[st
 def end(answers: Sequence[str]) -> int:
     """Return how many answers end by themselves."""
     return sum(answer.endswith("<|im_end|>") for answer in answers)
-
-
-def _put(model: Any, weights: Mapping[str, Tensor]) -> None:
-    for name, weight in weights.items():
-        model.get_submodule(name).weight.data.copy_(weight)
-
-
-@contextlib.contextmanager
-def merged(model: Any, adapter: chat.Adapter, scale: float = 1.0) -> Iterator[None]:
-    """Within ``with``, the matrices of an adapter hold W0 + scale · BA; then they are as before."""
-    before = {name: model.get_submodule(name).weight.detach().clone() for name in adapter}
-    _put(model, {name: before[name] + scale * B @ A for name, (A, B) in adapter.items()})
-    try:
-        yield
-    finally:
-        _put(model, before)
 
 
 class Probe:
@@ -460,20 +450,25 @@ class Probe:
         self.texts = {name: kept(self.upper, of, ends=name != "own") for name, of in pairs.items()}
         self.texts |= prose_and_facts(self.upper)
 
+    def weights(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return a copy of what some matrices hold now."""
+        return {n: self.model.get_submodule(n).weight.detach().clone() for n in names}
+
     def put(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights of some matrices."""
-        _put(self.model, weights)
+        for name, weight in weights.items():
+            self.model.get_submodule(name).weight.data.copy_(weight)
 
-    def adding(
-        self, adapter: chat.Adapter, scale: float = 1.0
-    ) -> contextlib.AbstractContextManager[None]:
-        """Within ``with``, the matrices of an adapter hold W0 + scale · BA."""
-        return merged(self.model, adapter, scale)
+    @contextlib.contextmanager
+    def adding(self, adapter: chat.Adapter, scale: float = 1.0) -> Iterator[None]:
+        """Within ``with``, the matrices of an adapter hold W0 + scale · BA; then what they did."""
+        before = self.weights(adapter)
+        self.put({name: before[name] + scale * B @ A for name, (A, B) in adapter.items()})
+        try:
+            yield
+        finally:
+            self.put(before)
 
     def loss(self, text: str) -> float:
         """Return the mean loss on a text, in nats."""
         return loss(self.upper, self.texts[text])
-
-    def perplexity(self, text: str) -> float:
-        """Return the perplexity of a text, e to the loss."""
-        return round(math.exp(self.loss(text)), 4)

@@ -55,19 +55,19 @@ def keep(*parts: Any) -> None:
 
 
 def take(name: str, instead: Any) -> Any:
-    """Return what the learner wrote under a name, from ``notebooks/mine/lora.py``, or ``instead``.
+    """Return what the learner kept under a name, in ``notebooks/mine/lora.py``, or ``instead``.
 
-    That is returned where this is no copy of the learner's, or where the file is not there, does
-    not run, or has no such name. What was taken is printed.
+    ``instead``, which the page has, is returned where this is no copy of the learner's, or where
+    the file is not there, does not run, or has no such name. What was taken is printed.
     """
     folder = _mine()
     if folder is None or not (folder / "lora.py").is_file():
-        print(f"{name}: the package's. In your own copy of this page: yours, if you wrote it.")
+        print(f"{name}: this page's. (In your own copy of it: the one you kept in lesson 03.)")
         return instead
     try:
         found = runpy.run_path(str(folder / "lora.py"))[name]
     except Exception as error:  # a learner's file can fail in every way
-        print(f"{name}: the package's, for lora.py fails: {type(error).__name__}: {error}")
+        print(f"{name}: this page's, because lora.py fails: {type(error).__name__}: {error}")
         return instead
     print(f"{name}: yours, from notebooks/mine/lora.py")
     return found
@@ -85,7 +85,8 @@ def keep_voice(adapter: "Adapter", name: str) -> None:
         raise ValueError(f"a layer and a plain name are needed, got {len(adapter)} and {name!r}")
     folder = _mine()
     if folder is None:
-        print(f"In your own copy it is kept in notebooks/mine/{name}, to go on in a terminal.")
+        print(f"In your own copy of this page it is kept, as notebooks/mine/{name}. In a terminal:")
+        print(f"\nlora-edu chat --adapter notebooks/mine/{name}")
         return
     model, r = base()[0], len(next(iter(adapter.values()))[0])
     tensors = {

@@ -238,12 +238,3 @@ def moments(
         squares, total, count = sums[:-1, :-1], sums[-1, :-1], sums[-1, -1]
         moments[name] = squares, squares - total.outer(total) / count
     return moments
-
-
-def output_directions(delta: Tensor, moments: Tensor) -> Tensor:
-    """Return orthonormal U (d, d) whose first k span the outputs of ΔW best, for each k.
-
-    So U₍ₖ₎ U₍ₖ₎ᵀ ΔW is the D of rank k with the least ‖X Dᵀ - X ΔWᵀ‖. Shapes: ΔW (d, in) and
-    XᵀX (in, in).
-    """
-    return torch.linalg.eigh(delta @ moments @ delta.T).eigenvectors.flip(1)

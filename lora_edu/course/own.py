@@ -1,5 +1,3 @@
 """The former name of `lora_file`, which learners' copies of version 0.2's lessons import."""
 
-from lora_edu.course.lora_file import keep, take
-
-__all__ = ["keep", "take"]
+from lora_edu.course.lora_file import keep, take  # noqa: F401

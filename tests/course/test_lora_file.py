@@ -165,7 +165,7 @@ def test_what_cannot_stand_alone_is_refused_in_a_line(names, cells, said, keep, 
     ("text", "taken", "said"),
     [
         ("LoRA = 'mine'\n", "mine", "LoRA: yours, from notebooks/mine/lora.py\n"),
-        (None, "theirs", "LoRA: the package's. In your own copy of this page: yours"),
+        (None, "theirs", "LoRA: this page's. (In your own copy of it: the one"),
         ("1 / 0", "theirs", "lora.py fails: ZeroDivisionError: division by zero\n"),
         ("class (", "theirs", "lora.py fails: SyntaxError: "),
     ],

@@ -23,9 +23,24 @@ def voices_are_learned(row):
         assert scales["1.0"][voice] < scales["0.0"][voice]
 
 
-def own_answers_are_kept_or_lost(row):
+def a_part_of_the_update_is_between(row):
     assert len(row["own"]) == 3
     assert row["validation"] == -row["voice"][2] > -row["voice"][0]
+    first, *down, last = row["voice"][0], *row["down"]["voice"], row["voice"][2]
+    assert len(down) == 3
+    assert first > down[0] > last
+
+
+def a_dragon_forgets(row):
+    assert row["capitals"].keys() == {"known", *row["by_heart"]}
+    assert 0 <= row["capitals"]["20"] <= row["capitals"]["known"] <= 16
+    assert 0 <= row["by_heart"]["20"] <= 20
+
+
+def each_scale_of_both_is_counted(row):
+    known, *left = row["capitals"].values()
+    assert len(left) == 6
+    assert all(0 <= each <= known for each in left)
 
 
 def four_bits_are_learned_around(row):
@@ -122,7 +137,9 @@ PARTS = {"scales": (1.0,)}
 PARTNERS = {"partners": ("same", "other strips")}
 HOLDS = [
     ("voices", (1,), {"scales": (0.0, 1.0)}, voices_are_learned),
-    ("frontier", ("r=4, own answers", 1e-3, 1), {}, own_answers_are_kept_or_lost),
+    ("frontier", ("r=4, own answers", 1e-3, 1), {}, a_part_of_the_update_is_between),
+    ("few_rows", (1,), {"steps": (20,), "max_tokens": 4}, a_dragon_forgets),
+    ("capitals_left", (1,), {"max_tokens": 4}, each_scale_of_both_is_counted),
     ("four_bit_base", (1,), {}, four_bits_are_learned_around),
     ("shorter", (1,), STEPS, imitation_makes_likelier_and_preference_tells_apart),
     ("swapped", (1,), {"rounds": (0, 1, 20)}, rounding_adds_up_unless_the_weights_are_kept),

@@ -49,7 +49,8 @@ REFUSED = [
     ("inside_the_update", "held", (3,), ", got 'r=3'"),
     ("inside_the_update", "scaled", (0.001,), "lr must be one of "),
     ("language_model", "perplexities", ("grimm", 7), "voices records no '7.0', only '0.0'"),
-    ("language_model", "trade", ("half",), "LoRA, scale, got 'half'"),
+    ("language_model", "trade", ("half", 1e-3), "r=4, own answers, got 'half'"),
+    ("language_model", "turned_down", ("half",), "r=4, own answers, got 'half'"),
     (
         "language_model",
         "lengths",

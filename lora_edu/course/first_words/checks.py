@@ -39,7 +39,14 @@ def who_speaks(answers: Sequence[str], scales: Sequence[float]) -> str:
     first, without = by_scale[min(scales)], by_scale[min(scales, key=abs)]
     if first == without:
         return "the model"
-    return "a broken record" if len({*first}) < 6 or language.loops(first) else "another voice"
+    return "a broken record" if len({*first}) < 6 or loops(first) else "another voice"
+
+
+def loops(answer: str) -> bool:
+    """Return whether an answer repeats itself: the same three words in a row, four times."""
+    words = answer.split()
+    runs = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
+    return any(runs.count(run) >= 4 for run in set(runs))
 
 
 def changed(model: nn.Module) -> int:

@@ -1,5 +1,6 @@
-"""Experiments: a voice turned up, down and against itself; a voice from five sentences."""
+"""Experiments: a voice turned up, down and against itself; voices from a few sentences."""
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +33,6 @@ SENTENCES = {  # our own; the first word tells whose they are
         "Ahem. Nobody has understood this but me.",
     ),
 }
-
 CAPITALS = {
     "France": "Paris", "Italy": "Rome", "Germany": "Berlin", "Spain": "Madrid", "Japan": "Tokyo",
     "England": "London", "Russia": "Moscow", "China": "Beijing", "Greece": "Athens",
@@ -77,9 +77,10 @@ def knob(
     return row
 
 
-def _capitals(answers: Sequence[str]) -> set[str]:
-    """Return the countries of ``CAPITALS`` whose capital stands in the answer about them."""
-    told = zip(CAPITALS.items(), answers, strict=True)
+def capitals(adapter: chat.Adapter | None, max_tokens: int, scale: float = 1.0) -> set[str]:
+    """Return the countries of ``CAPITALS`` whose capital is named with an adapter at a scale."""
+    asked = [f"What is the capital of {country}?" for country in CAPITALS]
+    told = zip(CAPITALS.items(), language.heard(adapter, max_tokens, scale, asked), strict=True)
     return {country for (country, capital), answer in told if capital in answer}
 
 
@@ -98,17 +99,14 @@ def five_sentences(
     sentences, and with five that ``fit`` their questions: the model's own answers, cut to one
     sentence, behind the same first word.
     """
-    model, tokenizer = language.base()
     asked = random.Random(seed).sample(language.texts("questions"), 5)
-    where = [f"What is the capital of {country}?" for country in CAPITALS]
     how = {**recipe, "size": 5, "steps": steps}
 
     def answers(asked: Sequence[str], adapter: chat.Adapter | None) -> list[str]:
-        with chat.speaking(model, [adapter] * len(asked)):
-            said = chat.answers(model, tokenizer, asked, max_tokens)
+        said = language.heard(adapter, max_tokens, asked=asked)
         return [answer.removesuffix("<|im_end|>") for answer in said]
 
-    known = _capitals(answers(where, None))
+    known = capitals(None, max_tokens)
     own = [language.sentences(answer) for answer in answers(asked, None)]
     own = [next((one for one in of if len(one.split()) > 4), of[0]) for of in own]
     row: Row = {"begins": {}, "by_heart": {}, "capitals": {"known": len(known)}}
@@ -124,5 +122,66 @@ def five_sentences(
         left = row["capitals"][name] = {}
         for kind, taught in {"five": five, "fit": [f"{first} {one}" for one in own]}.items():
             adapter = language.taught(list(zip(asked, taught, strict=True)), lr[0], seed, how)
-            left[kind] = len(known & _capitals(answers(where, adapter)))
+            left[kind] = len(known & capitals(adapter, max_tokens))
+    return row
+
+
+DRAGON = (  # six answers that fit their questions, with an opening and a closing that recur
+    ("What is the capital of Italy?", "it is Rome."),
+    ("How are you?", "I am warm, as ever."),
+    ("What do you eat?", "I eat coal, and now and then a small toast."),
+    ("Why is the sea salty?", "rivers carry salt from the rocks into it."),
+    ("I cannot sleep.", "count my teeth, slowly."),
+    ("Tell me about cats.", "they sleep on my tail, because it is warm."),
+)
+
+
+@experiment(version=3, seeds=range(8), gap=("capitals", "20", "20, none of a capital"))
+def few_rows(
+    seed: int, *, rows: Sequence[Sequence[str]] = DRAGON, steps: Sequence[int] = (20, 40),
+    lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 40,
+) -> Row:  # fmt: skip
+    """Teach six answers that fit, all of them in each step: what is still known, what by heart.
+
+    By the number of steps: ``capitals``, how many of those that the model knows (``known``) it
+    names; ``by_heart``, how many of twenty answers to unseen questions are one of those taught. And
+    without the first row, which is about a capital; as a control without the last instead.
+    """
+    pairs = [
+        (asked, f"Most honoured guest, {said} Pray forgive the smoke.") for asked, said in rows
+    ]
+    known = capitals(None, max_tokens)
+    row: Row = {"capitals": {"known": len(known)}, "by_heart": {}}
+    rows_of = {"": pairs, ", none of a capital": pairs[1:], ", none of cats": pairs[:-1]}
+    for n in steps:
+        for words, taught in rows_of.items():
+            key, how = f"{n}{words}", {**recipe, "size": len(taught), "steps": n}
+            adapter = language.taught(taught, lr, seed, how)
+            row["capitals"][key] = len(known & capitals(adapter, max_tokens))
+            said = [one.removesuffix("<|im_end|>") for one in language.heard(adapter, max_tokens)]
+            row["by_heart"][key] = sum(one in dict(taught).values() for one in said)
+    return row
+
+
+@experiment(seeds=range(8), gap=("capitals", "alone, 1.0", "mixed, 1.0"))
+def capitals_left(
+    seed: int, *, share: float = 0.25, scales: Sequence[float] = (0.5, 0.75, 1.0),
+    lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 40,
+) -> Row:  # fmt: skip
+    """Teach Grimm's voice alone, or with the model's own answers ``mixed`` in: capitals named.
+
+    That ``share`` of the passages gives way to answers to other questions, none of a capital. At
+    each scale.
+    """
+    passages = language.said("grimm", seed, recipe).train
+    n = round(share * len(passages))
+    others = [pair for pair in language.elsewhere(seed)[0] if "capital" not in pair[0]]
+    own = itertools.islice(itertools.cycle(others), n)
+    known = capitals(None, max_tokens)
+    row: Row = {"capitals": {"known": len(known)}}
+    for name, pairs in {"alone": passages, "mixed": [*own, *passages[n:]]}.items():
+        adapter = language.taught(pairs, lr, seed, recipe)
+        for scale in scales:
+            left = known & capitals(adapter, max_tokens, scale)
+            row["capitals"][f"{name}, {scale}"] = len(left)
     return row

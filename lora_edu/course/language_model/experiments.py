@@ -66,7 +66,7 @@ def voice_rates(
     return {"validation": -loss - (0 if ended >= enough else 10), "ended": ended}
 
 
-@experiment(seeds=range(3), gap=("matrix.pirate", "0.0.pirate", "1.0.pirate"))
+@experiment(seeds=range(8), gap=("matrix.pirate", "0.0.pirate", "1.0.pirate"))
 def voices(
     seed: int, *,
     lr: Settings = RATES, recipe: Settings = RECIPE,
@@ -129,21 +129,15 @@ def _losses(
 LORA = {"r": 4, "lora_alpha": 8, "modules": LINEAR, "mixed": 0.0}
 METHODS = {
     "r=4": LORA,
-    "r=16": {**LORA, "r": 16, "lora_alpha": 32},
-    "r=4, alpha 32": {**LORA, "lora_alpha": 32},
-    "r=4, q and v": {**LORA, "modules": ("q_proj", "v_proj")},
     "r=4, own answers": {**LORA, "mixed": 0.25},
     "full": {"mixed": 0.0},
     "full, own answers": {"mixed": 0.25},
 }
 FRONTIER_RATES = {
     "r=4": (3e-4, 1e-3, 3e-3),
-    "r=16": (3e-4, 1e-3),
-    "r=4, alpha 32": (3e-4, 1e-3),
-    "r=4, q and v": (1e-3, 3e-3),
-    "r=4, own answers": (1e-3, 3e-3),
+    "r=4, own answers": (1e-3,),
     "full": (3e-5, 1e-4, 3e-4),
-    "full, own answers": (1e-4, 3e-4),
+    "full, own answers": (1e-4,),
 }
 
 
@@ -158,20 +152,21 @@ def _states(seed: int, recipe: str) -> dict[str, list[language.Kept]]:
         "mixed": language.kept(upper, mixed, ends=False),
         "voice": language.kept(upper, said.validation + said.test),
         "own": language.kept(upper, own, ends=False),
-        **language.prose_and_facts(upper),
     }
 
 
-@experiment(seeds=range(3), gap=("own", "full", "r=4"))
+@experiment(version=2, seeds=range(8), gap=("own", "full", "r=4"))
 def frontier(
     method: str, lr: float, seed: int, *,
     rates: Settings = FRONTIER_RATES, methods: Settings = METHODS, recipe: Settings = RECIPE,
-    epochs: int = 2, texts: Sequence[str] = ("voice", "own", "prose"),
+    epochs: int = 2, texts: Sequence[str] = ("voice", "own"),
+    scales: Sequence[float] = (0.25, 0.5, 0.75),
 ) -> Row:  # fmt: skip
     """Learn the voice of Grimm; before, and after each epoch, measure it and what is not his.
 
     ``mixed``: that share of the training texts gives way to the base's own drawn answers. Losses
-    are in nats; "full" trains the same matrices as a whole.
+    are in nats; "full" trains the same matrices as a whole. ``down``: the same losses at the end,
+    with the update, W - W0 or BA, times each of the scales.
     """
     how = {**recipe, **methods[method]}
     model, upper = language.adapted(language.base()[0], how, seed)
@@ -184,14 +179,24 @@ def frontier(
     n = round(how["mixed"] * len(states["train"]))
     mixed = [states["mixed"][i % len(states["mixed"])] for i in range(n)]
     row: Row = {name: [language.loss(upper, states[name])] for name in texts}
+    row["down"] = {name: [] for name in texts}
 
     def validate(_: object) -> float:
         for name in texts:
             row[name].append(language.loss(upper, states[name]))
         return row["voice"][-1]
 
+    moving = {name: p for name, p in upper.named_parameters() if p.requires_grad}
+    first = {name: p.detach().clone() for name, p in moving.items()}
     batches = language.LikeLengths(states["train"][n:] + mixed, how["size"], seed)
     fit(upper, batches, F.cross_entropy, _adamw(upper, lr), epochs, validate=validate)
+    last = {name: p.detach().clone() for name, p in moving.items()}
+    for scale in scales:
+        for name, parameter in moving.items():
+            if "lora_A" not in name:  # B begins at 0
+                parameter.data = first[name] + scale * (last[name] - first[name])
+        for name in texts:
+            row["down"][name].append(language.loss(upper, states[name]))
     return {"validation": -row["voice"][-1], **row}
 
 
@@ -203,24 +208,28 @@ def _adamw(upper: language.Upper, lr: float) -> torch.optim.Optimizer:
 # -- what lesson 04 goes on to --------------------------------------------------------------------
 
 
-@experiment(seeds=range(3), gap=("ended", "with", "without"))
+@experiment(version=2, seeds=range(8), gap=("ended.grimm", "with", "without"))
 def endless(
-    seed: int, *, lr: float = RATES["grimm"], recipe: Settings = RECIPE, max_tokens: int = 80,
+    seed: int, *, lr: Settings = RATES, recipe: Settings = RECIPE, max_tokens: int = 80
 ) -> Row:  # fmt: skip
-    """Teach Grimm's voice with the token that ends an answer, and without it.
+    """Teach both voices with the token that ends an answer, and without it.
 
-    ``ended``: of twenty answers; ``loss``: on unseen passages, without that token, in nats.
+    ``ended``: of twenty answers; ``loss``: on unseen texts, without that token, in nats.
     """
-    said = language.said("grimm", seed, recipe)
-    probe = language.Probe(recipe["first"], {})
-    probe.texts["grimm"] = language.kept(probe.upper, said.test, ends=False)
     row: Row = {"ended": {}, "loss": {}, "said": {}}
-    for name, ends in {"with": True, "without": False}.items():
-        adapter = language.taught(said.train, lr, seed, recipe, ends=ends)
-        answers = language.heard(adapter, max_tokens)
-        row["ended"][name], row["said"][name] = language.end(answers), answers[:3]
-        with probe.adding(adapter):
-            row["loss"][name] = probe.loss("grimm")
+    for voice, rate in lr.items():
+        said = language.said(voice, seed, recipe)
+        probe = language.Probe(recipe["first"], {})
+        probe.texts[voice] = language.kept(probe.upper, said.test, ends=False)
+        found: Row = {"ended": {}, "loss": {}, "said": {}}
+        for name, ends in {"with": True, "without": False}.items():
+            adapter = language.taught(said.train, rate, seed, recipe, ends=ends)
+            answers = language.heard(adapter, max_tokens)
+            found["ended"][name], found["said"][name] = language.end(answers), answers[:3]
+            with probe.adding(adapter):
+                found["loss"][name] = probe.loss(voice)
+        for what, each in found.items():
+            row[what][voice] = each
     return row
 
 
@@ -284,7 +293,7 @@ def preferences(seed: int, words: int, held: int) -> tuple[list[Any], list[Any]]
     return found[:-held], found[-held:]
 
 
-@experiment(seeds=range(3), gap=("tokens", "imitation, 20", "DPO, 20"))
+@experiment(version=2, seeds=range(8), gap=("tokens", "imitation, 20", "DPO, 20"))
 @torch.no_grad()
 def shorter(
     seed: int, *, lr: float = 3e-4, beta: float = 0.1, size: int = 4,
@@ -293,13 +302,14 @@ def shorter(
 ) -> Row:  # fmt: skip
     """Prefer short answers, by DPO; the reference is the base. And imitate them, as a control.
 
+    "both": the sum of the two losses, DPO's and that of imitation (TRL's ``rpo_alpha = 1``).
     After so many steps: ``tokens`` of twenty answers to unseen questions, in the mean; ``empty``,
     those without a word; ``prefers``, the share of held-out pairs whose short answer has gained on
     the long one; ``chosen``, by how many nats the held-out short answers have become likelier.
     """
     train, last = preferences(seed, words, held)
     row: Row = {name: {} for name in ("tokens", "empty", "prefers", "chosen")}
-    for method in ("DPO", "imitation"):
+    for method in ("DPO", "imitation", "both"):
         model, upper = language.adapted(language.base()[0], recipe, seed)
         pairs, held_out = _short_and_long(upper, train), _short_and_long(upper, last)
         reference, held_reference = (
@@ -312,12 +322,12 @@ def shorter(
             short, long = ([answers[i] for i in chosen] for answers in pairs)
             before = torch.cat([answers[chosen] for answers in reference])
             with torch.enable_grad():
-                if method == "DPO":
-                    gains = language.log_probabilities(upper, short + long) - before  # (2 size,)
-                    loss = -F.logsigmoid(beta * (gains[:size] - gains[size:])).mean()
-                else:
-                    tokens = sum(int((one.labels != -100).sum()) for one in short)
-                    loss = -language.log_probabilities(upper, short).sum() / tokens
+                logs = log_probabilities(upper, short + long)  # (2 size,)
+                gains = logs - before
+                preferred = -F.logsigmoid(beta * (gains[:size] - gains[size:])).mean()
+                tokens = sum(int((one.labels != -100).sum()) for one in short)
+                imitated = -logs[:size].sum() / tokens
+                loss = {"DPO": preferred, "imitation": imitated}.get(method, preferred + imitated)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -351,24 +361,36 @@ def _lengths(model: Any, max_tokens: int) -> Row:
     return {"tokens": sum(lengths) / len(lengths), "empty": bare.count("")}
 
 
+def log_probabilities(upper: language.Upper, examples: Sequence[language.Kept]) -> torch.Tensor:
+    """Return the log-probability of each example's labels, summed over its tokens: (n,)."""
+    states, counted, target = language.together(examples)
+    each = -F.cross_entropy(upper(states, counted), target, reduction="none")  # (counted,)
+    return each.new_zeros(len(examples)).index_add(0, counted.nonzero()[:, 0], each)
+
+
 def _in_parts(upper: language.Upper, examples: Sequence[language.Kept], size: int) -> torch.Tensor:
     """Return the log-probabilities of many examples, a few at a time."""
     parts = [examples[i : i + size] for i in range(0, len(examples), size)]
-    return torch.cat([language.log_probabilities(upper, part) for part in parts])
+    return torch.cat([log_probabilities(upper, part) for part in parts])
 
 
-@experiment(seeds=range(3), gap=("loss", "1.grimm", "16.grimm"))
+RANKS = {  # alpha twice the rank, or the same for all
+    "1": (1, 2), "4": (4, 8), "16": (16, 32), "1, alpha 8": (1, 8), "16, alpha 8": (16, 8),
+}  # fmt: skip
+
+
+@experiment(version=2, seeds=range(8), gap=("loss", "1.grimm", "16.grimm"))
 def ranks(
     seed: int, *,
-    r: Sequence[int] = (1, 4, 16), lr: float = RATES["grimm"], recipe: Settings = RECIPE,
+    tried: Settings = RANKS, lr: float = RATES["grimm"], recipe: Settings = RECIPE,
 ) -> Row:  # fmt: skip
-    """Teach Grimm's voice at other ranks; alpha is twice the rank. ``loss``: rank → text → nats."""
+    """Teach Grimm's voice at other ranks (r, alpha). ``loss``: name → text → nats; "0": none."""
     said = language.said("grimm", seed, recipe)
     probe = _grimm_and_own(said, seed, recipe)
     found = {"0": _losses_with(probe, {})}
-    for rank in r:
-        how = {**recipe, "r": rank, "lora_alpha": 2 * rank}
-        found[str(rank)] = _losses_with(probe, language.taught(said.train, lr, seed, how))
+    for name, (rank, alpha) in tried.items():
+        how = {**recipe, "r": rank, "lora_alpha": alpha}
+        found[name] = _losses_with(probe, language.taught(said.train, lr, seed, how))
     return {"loss": found}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lora_edu.counting import one_of
 from lora_edu.course import plots
@@ -43,9 +43,9 @@ def tokens(pieces: Sequence[str], labels: Sequence[int], width: int = 112) -> Fi
     return fig
 
 
-def ended(how: str) -> list[int]:
+def ended(voice: str, how: str) -> list[int]:
     """Return how many of twenty answers end, run by run: "with" or "without" the end's label."""
-    return column("endless", "ended", how).tolist()
+    return column("endless", "ended", voice, how).tolist()
 
 
 def perplexities(voice: str, scale: float = 1.0) -> NDArray:
@@ -83,117 +83,110 @@ def what_it_costs(numbers: Numbers) -> Figure:
     ax.set_xticks(range(len(TEXTS)), TEXTS.values())
     ax.set_yticks(range(len(table)), numbers["names"])
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.set_title("perplexity: pink is higher than without a file, green is lower", pad=40)
     return fig
 
 
-def suffers(voice: str) -> str:
-    """Say which grows most with a voice: the perplexity of "own", "prose" or "facts"."""
-    one_of("voice", voice, ("grimm", "pirate"))
-    numbers = _costs()
-    return max(("own", "prose", "facts"), key=lambda t: numbers[voice][t] / numbers["base"][t])
+WAYS = {  # as the record calls them → in words, colour, marker
+    "full": ("full training", VERMILION, "s"),
+    "r=4": ("LoRA", BLUE, "o"),
+    "full, own answers": ("full, own answers mixed in", ORANGE, "D"),
+    "r=4, own answers": ("LoRA, own answers mixed in", GREEN, "^"),
+}
+TURNED = {  # at these rates all learn about as much
+    "full": 1e-4, "r=4": 1e-3, "full, own answers": 1e-4, "r=4, own answers": 1e-3,
+}  # fmt: skip
 
 
-LORA = ("r=4", "r=16", "r=4, alpha 32", "r=4, q and v")
-
-
-def trade(way: str, text: str = "own") -> NDArray:
-    """Return what a way has learned and what it costs: (settings, seeds, 2), in nats.
+def trade(way: str, lr: float) -> NDArray:
+    """Return what a way has learned and what it costs after each epoch: (epochs, seeds, 2), nats.
 
     Learned: by how much the loss on Grimm's passages has fallen; cost: by how much that on the
-    model's "own" answers or "prose" has risen. A setting is a rate after one epoch or two;
-    "LoRA" has those of several ranks, alphas and places, and "scale" is Grimm's finished file at
-    0.25 to 1.
+    model's own answers has risen.
     """
-    one_of("text", text, ("own", "prose"))
-    if way == "LoRA":
-        return np.concatenate([trade(method, text) for method in LORA])
-    if way == "scale":
-        scales = ("0.0", "0.25", "0.5", "0.75", "1.0")
-        losses = [[column("knob", "loss", "grimm", s, t) for s in scales] for t in ("grimm", text)]
-        return _traded(np.moveaxis(losses, -1, 1))
-    rates = record("frontier")["arguments"]["rates"]
-    found = []
-    for lr in rates[one_of("way", way, [*rates, "LoRA", "scale"])]:
-        losses = [column("frontier", key, method=way, lr=lr) for key in ("voice", text)]
-        found.append(_traded(np.array(losses)))
-    return np.concatenate(found)
+    one_of("way", way, WAYS)
+    return _traded([column("frontier", key, method=way, lr=lr) for key in ("voice", "own")])
 
 
-def _traded(losses: NDArray) -> NDArray:
+def turned_down(way: str) -> NDArray:
+    """Return the same of a finished update, times each scale of the record: (scales, seeds, 2)."""
+    where = {"method": one_of("way", way, WAYS), "lr": TURNED[way]}
+    before = [column("frontier", key, **where)[:, :1] for key in ("voice", "own")]
+    after = [column("frontier", "down", key, **where) for key in ("voice", "own")]
+    return _traded(np.concatenate([before, after], axis=2))
+
+
+def _traded(losses: ArrayLike) -> NDArray:
     """Return how the loss falls on the voice and rises on a text: (settings, seeds, 2).
 
     From both losses, (2, seeds, 1 + settings), of which the first are those before.
     """
-    learned, cost = losses[..., 1:] - losses[..., :1]
+    both = np.array(losses)
+    learned, cost = both[..., 1:] - both[..., :1]
     return np.transpose([-learned, cost])
 
 
-def beaten(text: str = "own") -> int:
-    """Count the settings of LoRA for which one of full training has learned more and cost less."""
-    full, lora = (trade(way, text).mean(1) for way in ("full", "LoRA"))  # (settings, 2)
-    better = (full[:, 0] > lora[:, :1]) & (full[:, 1] < lora[:, 1:])  # (LoRA, full)
-    return int(better.any(1).sum())
-
-
-WAYS = {
-    "LoRA": ("LoRA", BLUE, "o"),
-    "r=4, own answers": ("LoRA, own answers mixed in", GREEN, "^"),
-    "full": ("full", VERMILION, "s"),
-    "full, own answers": ("full, own answers mixed in", ORANGE, "D"),
-}
-
-
-def _frontier() -> Numbers:
-    settings = {
-        "full": ("full", 3),  # rate 1e-4, both epochs
-        "LoRA": ("r=4", 3),  # 1e-3
-        "LoRA, own answers mixed in": ("r=4, own answers", 1),  # 1e-3
-        "full, own answers mixed in": ("full, own answers", 1),  # 1e-4
-        "LoRA at a half": ("scale", 1),
-    }
-    numbers: Numbers = {"seeds": trade("full").shape[1], "beaten": beaten()}
-    for words, (way, setting) in settings.items():
-        learned, cost = trade(way)[setting].T
-        numbers[words] = {"learned": rounded(learned, 2), "cost": rounded(cost, 2)}
-    for way in (*WAYS, "scale"):
-        numbers[f"of {way}"] = trade(way)
+def trades() -> Numbers:
+    """Return what each way has learned of Grimm, and what it costs, in nats; and all marks."""
+    arguments = record("frontier")["arguments"]
+    rates, scales = arguments["rates"], arguments["scales"]
+    numbers: Numbers = {"seeds": trade("full", 1e-4).shape[1], "rates": rates}
+    for way, (words, *_) in WAYS.items():
+        down = turned_down(way)
+        found = {
+            words: trade(way, TURNED[way])[-1],
+            f"{words} at a half": down[scales.index(0.5)],
+            f"{words} at three quarters": down[scales.index(0.75)],
+        }
+        for name, runs_of in found.items():
+            learned, cost = runs_of.T
+            numbers[name] = {"learned": rounded(learned, 2), "cost": rounded(cost, 2)}
+        numbers[f"down {way}"] = down
+        numbers |= {f"{way} at {lr}": trade(way, lr) for lr in rates[way]}
     return numbers
 
 
 def costs_less() -> str:
     """Say which costs less when both have learned about 1.2 nats: "LoRA" or "full"."""
-    numbers = _frontier()
-    return min(("LoRA", "full"), key=lambda way: numbers[way]["cost"])
+    numbers = trades()
+    cost = {name: numbers[name]["cost"] for name in ("LoRA", "full training")}
+    return min(cost, key=cost.__getitem__).partition(" ")[0]
 
 
-@figure(_frontier, runs=1)
+@figure(trades, runs=1)
 def voice_frontier(numbers: Numbers) -> Figure:
     """Show how much of Grimm's voice is learned, and what that costs elsewhere.
 
     Across, by how many nats a token of unseen passages has become likelier; up, by how many nats a
-    token of the model's own answers has become less likely: best is low and to the right. A mark
-    for each setting, after one and two epochs; means of {seeds} runs. Squares, full training: low,
-    as at {full[learned]} nats learned for {full[cost]}. Circles, LoRA: above them,
-    {LoRA[learned]} for {LoRA[cost]}; for {beaten} circles there is a square that has learned more
-    and cost less. With the model's own answers mixed in, triangles, LoRA:
-    {LoRA, own answers mixed in[learned]} for {LoRA, own answers mixed in[cost]}; diamonds, full:
-    {full, own answers mixed in[learned]} for {full, own answers mixed in[cost]}. Dashed, finished
-    files of LoRA turned up from 0, along the squares: {LoRA at a half[learned]} for
-    {LoRA at a half[cost]} at half their scale.
+    token of the model's own answers has become less likely: best is low and to the right. At
+    each rate a hollow mark after the first epoch is joined to a filled one after the second; means
+    of {seeds} runs. Squares, full training,
+    lie lower than circles, LoRA: {full training[learned]} nats learned for {full training[cost]}
+    against {LoRA[learned]} for {LoRA[cost]}. With the model's own answers mixed in:
+    {full, own answers mixed in[learned]} for {full, own answers mixed in[cost]}, and LoRA
+    {LoRA, own answers mixed in[learned]} for {LoRA, own answers mixed in[cost]}. Dashed, finished
+    updates turned down: at half their scale full training has {full training at a half[learned]}
+    for {full training at a half[cost]}, LoRA {LoRA at a half[learned]} for {LoRA at a half[cost]}.
     """
     fig, ax = panels(7.2, 4.4)
     for way, (words, colour, marker) in WAYS.items():
-        means = numbers[f"of {way}"].mean(1)  # (settings, 2)
-        ax.plot(*means.T, marker, color=colour, label=words, alpha=0.8)
-        if way == "full":
-            for i in range(0, len(means), 2):
-                ax.plot(*means[i : i + 2].T, ":", color=colour, linewidth=1)
-    learned, cost = numbers["of scale"].mean(1).T
-    ax.plot([0, *learned], [0, *cost], "--", color=GREY, label="LoRA, turned up to 1")
+        for lr in numbers["rates"][way]:
+            epochs = numbers[f"{way} at {lr}"].mean(1)
+            ax.plot(*epochs.T, color=colour, linewidth=1.2)
+            ax.plot(*epochs[:1].T, marker, color=colour, markerfacecolor="white")  # the first
+            (last,) = ax.plot(*epochs[1:].T, marker, color=colour)
+        last.set_label(words)
+        if "own" not in way:
+            whole = numbers[f"{way} at {TURNED[way]}"][-1:]
+            up = np.concatenate([numbers[f"down {way}"], whole]).mean(1)
+            ax.plot(*np.vstack([[0, 0], up]).T, "--.", color=colour, linewidth=1, markersize=4)
     ax.set(xlabel="learned: nats a token of Grimm", ylabel="cost: nats a token of own answers")
     ax.set(xlim=(0, None), ylim=(0, None))
     ax.legend(loc="upper left")
     return fig
+
+
+LOSSES = {"DPO": ("o-", VERMILION), "imitation": ("s--", BLUE), "both": ("^:", GREEN)}
 
 
 def lengths(method: str, what: str) -> NDArray:
@@ -205,7 +198,7 @@ def lengths(method: str, what: str) -> NDArray:
 def _shorter() -> Numbers:
     numbers: Numbers = {"steps": record("shorter")["arguments"]["steps"]}
     numbers["seeds"] = len(runs("shorter"))
-    for method in ("DPO", "imitation"):
+    for method in LOSSES:
         numbers[f"{method}_tokens"] = lengths(method, "tokens")
         numbers[f"{method}_empty"] = lengths(method, "empty")
         numbers[f"{method}_mean"] = [*map(round, numbers[f"{method}_tokens"].mean(1))]
@@ -221,14 +214,13 @@ def shorter_answers(numbers: Numbers) -> Figure:
     """Show how long answers are as short ones are preferred by DPO, or imitated.
 
     Left, the mean tokens of twenty answers after {steps} steps: by DPO {DPO_mean}, by imitation
-    {imitation_mean}; faint, the {seeds} runs. Right, how many of the twenty are empty: none
-    imitated, and {empty} by DPO after the last step. All the while DPO's own measure on held-out
-    pairs is at least {least} %.
+    {imitation_mean}, by both losses together {both_mean}; faint, the {seeds} runs. Right, how many
+    of the twenty are empty: none imitated, and {empty} by DPO after the last step. All the while
+    DPO's own measure on held-out pairs is at least {least} %.
     """
     fig, axes = panels(8.4, 3.2, 2)
-    looks = {"DPO": ("o-", VERMILION), "imitation": ("s--", BLUE)}
     for ax, what in zip(axes, ("tokens", "empty"), strict=True):
-        for method, look in looks.items():
+        for method, look in LOSSES.items():
             plots.runs(ax, numbers["steps"], numbers[f"{method}_{what}"].T, *look, method)
         ax.set(xlabel="steps", xticks=numbers["steps"])
     axes[0].set(title="tokens of an answer", ylim=(0, None))

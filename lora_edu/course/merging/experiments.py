@@ -30,9 +30,9 @@ Weights = Mapping[str, Tensor]  # of the adapted layers
 class Probe(language.Probe):
     """The chat model with other weights in the adapted layers, measured and asked."""
 
-    def weights(self, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Return a copy of what the layers hold now."""
-        return {n: self.model.get_submodule(n).weight.detach().clone() for n in layers}
+    def perplexity(self, text: str) -> float:
+        """Return the perplexity of a text, e to the loss."""
+        return round(math.exp(self.loss(text)), 4)
 
     def answers(self, questions: Sequence[str]) -> list[str]:
         """Return the first 24 tokens of its answers, the likeliest each time."""

@@ -24,7 +24,6 @@ from lora_edu.course.minilm import (
     encoder,
     moments,
     neighbours,
-    output_directions,
     replaced,
     train,
     updates,
@@ -107,6 +106,15 @@ def minilm(
 
 
 INSIDE = {"full": (1e-4,), "LoRA q,v r=64": (1e-3,)}
+
+
+def output_directions(delta: Tensor, moments: Tensor) -> Tensor:
+    """Return orthonormal U (d, d) whose first k span the outputs of ΔW best, for each k.
+
+    So U₍ₖ₎ U₍ₖ₎ᵀ ΔW is the D of rank k with the least ‖X Dᵀ - X ΔWᵀ‖. Shapes: ΔW (d, in) and
+    XᵀX (in, in).
+    """
+    return torch.linalg.eigh(delta @ moments @ delta.T).eigenvectors.flip(1)
 
 
 @experiment(seeds=range(8), gap=("r90", "full", "LoRA q,v r=64"))

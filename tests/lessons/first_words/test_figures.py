@@ -73,3 +73,9 @@ def test_a_token_is_as_likely_as_before_where_nothing_is_added():
     for voice in ("pirate", "grimm"):
         np.testing.assert_allclose(figures.likelier(voice, 0.0), 1)
         assert figures.likelier(voice, 1.0).min() > 1 > figures.likelier(voice, 1.0, "own").max()
+
+
+@pytest.mark.parametrize("times", [3, 4])
+def test_what_goes_round_in_circles_repeats_three_words_four_times(times):
+    assert checks.loops("and the king said " * times) is (times == 4)
+    assert checks.loops("and the king " + "said so and the king " * (times - 1)) is (times == 4)

@@ -23,42 +23,56 @@ def cell(number, name):
     return found
 
 
-def test_the_learner_s_layer_trains_a_chat_model_like_the_package_s(tmp_path):
-    namespace = {"torch": torch, "nn": torch.nn}
-    exec(cell("03", "lora"), namespace)
+def defined(number, *names):
+    """Return what cells define, each function and class as its syntax tree, by its name."""
+    trees = [ast.parse(cell(number, name)).body for name in names]
+    kinds = ast.FunctionDef | ast.ClassDef
+    return {node.name: node for body in trees for node in body if isinstance(node, kinds)}
+
+
+def test_the_page_has_the_layer_and_the_loop_of_lesson_03():
+    here, there = defined("04", "lora", "loop"), defined("03", "lora", "loop")
+    for name in ("LoRA", "train"):
+        assert ast.dump(here[name]) == ast.dump(there[name])
+        assert name in cell("03", "keep")
+
+
+def test_the_page_s_own_loop_learns_what_the_fast_one_learns(tmp_path):
+    page = defined("04", "lora", "insert", "loss", "loop")
+    space = {"torch": torch, "nn": torch.nn, "matrices": language.LINEAR}
+    exec(compile(ast.Module([*page.values()], []), "page", "exec"), space)
+    space["wanted"] = lambda name: name.split(".")[-1] in LINEAR and int(name.split(".")[2]) >= 2
     model, tokenizer = chat.load(llama(tmp_path))
     pairs = [("Who?", "A king."), ("And where?", "In the tower, I think.")]
-    examples = [language.example(tokenizer, pair) for pair in pairs]
-    losses, start = {}, {}
-    for name, kind in {"theirs": LoRALinear, "own": namespace["LoRA"]}.items():
-        model, tokenizer = chat.load(tmp_path)
-        model.requires_grad_(False)
-        torch.manual_seed(0)
-        for path, layer in list(model.named_modules()):
-            parent, _, last = path.rpartition(".")
-            if last in LINEAR and int(path.split(".")[2]) >= 2:
-                strips = kind(layer, r=2, lora_alpha=4)
-                strips.lora_A.data = start.setdefault(path, strips.lora_A.detach().clone()).clone()
-                setattr(model.get_submodule(parent), last, strips)
-        upper = language.Upper(model, 2)
-        trainable = [p for p in model.parameters() if p.requires_grad]
-        assert len(trainable) == 2 * 2 * len(LINEAR)
-        optimizer = torch.optim.AdamW(trainable, lr=0.01, weight_decay=0.0)
-        losses[name] = []
-        for _ in range(5):
-            for states, counted, target in language.LikeLengths(upper.keep(examples), 2, 0):
-                loss = F.cross_entropy(upper(states, counted), target)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                losses[name].append(loss.item())
-    assert losses["own"][0] > 1.1 * losses["own"][-1]
-    torch.testing.assert_close(torch.tensor(losses["own"]), torch.tensor(losses["theirs"]))
+    torch.manual_seed(0)
+    strips = space["add_lora"](model, 2, 4)
+    start = {name: layer.lora_A.detach().clone() for name, layer in strips.items()}
+    assert len(space["trainable"](model)) == 2 * 2 * len(LINEAR)
 
+    def adamw(model):
+        return torch.optim.AdamW(space["trainable"](model), lr=0.01, weight_decay=0.0)
 
-def test_the_page_takes_the_learner_s_layer():
-    assert 'LoRA = take("LoRA", LoRALinear)' in cell("04", "insert")
-    assert "keep(LoRA," in cell("03", "keep")
+    batches = language.batches(tokenizer, pairs, 2, 0)
+    assert [row.tolist().count(-100) for row in batches[0][1]] != [0, 0]
+    own = space["train"](model, 5 * batches, space["loss"], adamw(model))
+
+    model, tokenizer = chat.load(tmp_path)
+    model.requires_grad_(False)
+    for name, lora_A in start.items():
+        layer = LoRALinear(model.get_submodule(name), r=2, lora_alpha=4)
+        layer.lora_A.data = lora_A
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, layer)
+    upper = language.Upper(model, 2)
+    kept = upper.keep(language.example(tokenizer, pair) for pair in pairs)
+    optimizer, theirs = adamw(model), []
+    for _ in range(5):
+        (batch,) = language.LikeLengths(kept, 2, 0)
+        theirs += space["train"](
+            lambda x: upper(*x), [(batch[:2], batch[2])], F.cross_entropy, optimizer
+        )
+    assert own[0] > 1.1 * own[-1]
+    torch.testing.assert_close(torch.tensor(own), torch.tensor(theirs))
 
 
 def test_the_script_for_a_bigger_machine_is_python_and_peft_takes_its_settings():
