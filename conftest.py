@@ -18,6 +18,8 @@ GOAL, LONGER = 30, {"first_words": 60, "real_model": 75, "inside_the_update": 75
 LONGER |= {"language_model": 120}
 LONGEST = {"test_notebooks.py", "test_finetune.py"}  # these begin, and the lessons above
 
+# Two workers share the cores: two threads each would wait for each other, and take twice as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # In the kernels that nbval starts, a claim of a page that does not hold is an error.
 os.environ["LORA_EDU_CLAIMS"] = "strict"
 

@@ -35,7 +35,7 @@ IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # can go; if nothing can, raise the number and say why.
 MOST_LINES = {
     "the package": 2900,
-    "the tools": 3700,  # a chat as bubbles, and a voice that is kept
+    "the tools": 3710,  # a chat as bubbles, a voice that is kept, a clear word for a wrong row
     "the lessons": 5900,
     "the builder": 3300,
     "the tests": 14000,

@@ -180,9 +180,13 @@ Example = tuple[Sequence[int], Sequence[int]]  # tokens, labels
 
 
 def example(tokenizer: Any, pair: Pair, *, ends: bool = True) -> Example:
-    """Return a question and its answer as tokens and labels; the end token is optional."""
-    roles = ("user", "assistant")
-    said = [{"role": r, "content": c} for r, c in zip(roles, pair, strict=True)]
+    """Return a question and its answer as tokens and labels; the end token is optional.
+
+    A ValueError if they are not two texts.
+    """
+    if isinstance(pair, str) or [*map(type, pair)] != [str, str]:
+        raise ValueError(f"a row must be a question and an answer, got {pair!r}")
+    said = [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
     ids, labels = chat.encode(tokenizer, said)
     return (ids, labels) if ends else (ids[:-1], labels[:-1])
 
@@ -200,9 +204,12 @@ def batches(
 ) -> list[tuple[Tensor, ...]]:
     """Return questions and answers in batches of like lengths, in a drawn order: tokens, labels.
 
-    Both (n, L); the shorter examples are filled up at the right, without a label (−100).
+    Both (n, L); the shorter examples are filled up at the right, without a label (−100). A
+    ValueError if there are none, if a row is not two texts, or if ``size`` is below 1.
     """
     examples = sorted((example(tokenizer, pair) for pair in pairs), key=lambda one: len(one[0]))
+    if not examples or size < 1:
+        raise ValueError(f"pairs and size must be at least one, got {len(examples)} and {size}")
     parts = [examples[i : i + size] for i in range(0, len(examples), size)]
     random.Random(seed).shuffle(parts)
     return [

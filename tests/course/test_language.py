@@ -220,6 +220,41 @@ def test_the_quick_path_trains_as_the_whole_model_does(base):
         torch.testing.assert_close(one.lora_B, other.lora_B, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_rows_become_batches_each_once_and_what_fills_them_has_no_label(base, size):
+    tokenizer, pairs = base[1], conversations(7)
+    batches = language.batches(tokenizer, pairs, size, 0)
+    assert [len(ids) for ids, _ in batches].count(size) == 7 // size
+    found = []
+    for ids, labels in batches:
+        assert ids.shape == labels.shape
+        for row, told in zip(ids.tolist(), labels.tolist(), strict=True):
+            last = max(i for i, label in enumerate(told) if label != -100) + 1  # the end's label
+            found.append((row[:last], told[:last]))
+            assert set(row[last:]) <= {tokenizer.pad_token_id, *tokenizer("\n")["input_ids"]}
+    assert sorted(found) == sorted(language.example(tokenizer, pair) for pair in pairs)
+    if size == 1:
+        again, other = (language.batches(tokenizer, pairs, 1, seed) for seed in (0, 1))
+        torch.testing.assert_close(batches, again)
+        assert [ids.tolist() for ids, _ in other] != [ids.tolist() for ids, _ in batches]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "size", "message"),
+    [
+        ([("Who?",)], 1, r"a row must be a question and an answer, got \('Who\?',\)"),
+        (["Who?"], 1, r"got 'Who\?'"),
+        ([("Who?", 3)], 1, r"got \('Who\?', 3\)"),
+        ([("Who?", "I.", "You.")], 1, r"got \('Who\?', 'I.', 'You.'\)"),
+        ([], 1, "pairs and size must be at least one, got 0 and 1"),
+        ([("Who?", "I.")], 0, "pairs and size must be at least one, got 1 and 0"),
+    ],
+)
+def test_a_wrong_row_is_named(base, pairs, size, message):
+    with pytest.raises(ValueError, match=message):
+        language.batches(base[1], pairs, size, 0)
+
+
 # -- a voice is taught --------------------------------------------------------------------------
 
 

@@ -158,11 +158,11 @@ def voice_frontier(numbers: Numbers) -> Figure:
     """Show how much of Grimm's voice is learned, and what that costs elsewhere.
 
     Across, by how many nats a token of unseen passages has become likelier; up, by how many nats a
-    token of the model's own answers has become less likely: best is low and to the right. At
-    each rate a hollow mark after the first epoch is joined to a filled one after the second; means
-    of {seeds} runs. Squares, full training,
-    lie lower than circles, LoRA: {full training[learned]} nats learned for {full training[cost]}
-    against {LoRA[learned]} for {LoRA[cost]}. With the model's own answers mixed in:
+    token of the model's own answers has become less likely: best is low and to the right. At each
+    rate a hollow mark after the first epoch is joined to a filled one after the second; means of
+    {seeds} runs. Squares, full training, lie lower than circles, LoRA: at the middle rates
+    {full training[learned]} nats learned for {full training[cost]} against {LoRA[learned]} for
+    {LoRA[cost]}. With the model's own answers mixed in:
     {full, own answers mixed in[learned]} for {full, own answers mixed in[cost]}, and LoRA
     {LoRA, own answers mixed in[learned]} for {LoRA, own answers mixed in[cost]}. Dashed, finished
     updates turned down: at half their scale full training has {full training at a half[learned]}
@@ -215,7 +215,8 @@ def shorter_answers(numbers: Numbers) -> Figure:
 
     Left, the mean tokens of twenty answers after {steps} steps: by DPO {DPO_mean}, by imitation
     {imitation_mean}, by both losses together {both_mean}; faint, the {seeds} runs. Right, how many
-    of the twenty are empty: none imitated, and {empty} by DPO after the last step. All the while
+    of the twenty are empty: none by imitation, hardly one by both, and {empty} by DPO after the
+    last step. All the while
     DPO's own measure on held-out pairs is at least {least} %.
     """
     fig, axes = panels(8.4, 3.2, 2)
