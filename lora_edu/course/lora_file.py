@@ -1,11 +1,12 @@
 """What learners keep in notebooks/mine: lora.py, which a later lesson reads, and a voice.
 
 Only the learner's copy of a lesson, which lies in ``notebooks/mine``, does so. The course's own
-page, a build and a test say what would be in the file, and leave all files alone.
+page, a build and a test say what would be in the file, and leave the learner's files alone.
 """
 
 import ast
 import builtins
+import functools
 import inspect
 import linecache
 import os
@@ -13,6 +14,7 @@ import runpy
 import symtable
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +53,7 @@ def keep(*parts: Any) -> None:
     if folder:
         print(f"notebooks/mine/lora.py is yours now, {told}{moved}")
     else:
-        print(f"{told}\nIn your own copy of this page they become notebooks/mine/lora.py.")
+        print(f"{told}\nYour own copy of this page, which make lab opens, puts them into a file.")
 
 
 def take(name: str, instead: Any) -> Any:
@@ -62,7 +64,7 @@ def take(name: str, instead: Any) -> Any:
     """
     folder = _mine()
     if folder is None or not (folder / "lora.py").is_file():
-        print(f"{name}: this page's. (In your own copy of it: the one you kept in lesson 03.)")
+        print(f"{name}: this page's. (Your own copy of it takes the one you kept in lesson 03.)")
         return instead
     try:
         found = runpy.run_path(str(folder / "lora.py"))[name]
@@ -73,21 +75,19 @@ def take(name: str, instead: Any) -> Any:
     return found
 
 
-def keep_voice(adapter: "Adapter", name: str) -> None:
-    """Save an adapter of the chat model as the folder ``notebooks/mine/NAME``, in PEFT's format.
+def keep_voice(adapter: "Adapter", name: str) -> Path:
+    """Save an adapter of the chat model, in PEFT's format, and return its folder.
 
-    In half precision. The command that talks with it is printed. No layer, or a path: ValueError.
+    In half precision, as ``notebooks/mine/NAME``; outside a learner's own copy, in a folder that
+    goes when Python ends. How to talk with it is printed. No layer, or a path: ValueError.
     """
     from lora_edu import adapt, checkpoint
     from lora_edu.course.language import base
 
     if not adapter or not name or Path(name).name != name:
         raise ValueError(f"a layer and a plain name are needed, got {len(adapter)} and {name!r}")
-    folder = _mine()
-    if folder is None:
-        print(f"In your own copy of this page it is kept, as notebooks/mine/{name}. In a terminal:")
-        print(f"\nlora-edu chat --adapter notebooks/mine/{name}")
-        return
+    mine = _mine()
+    folder = (mine or Path(_until_the_end().name)) / name
     model, r = base()[0], len(next(iter(adapter.values()))[0])
     tensors = {
         f"{layer}.lora_{letter}.weight": factor
@@ -99,10 +99,20 @@ def keep_voice(adapter: "Adapter", name: str) -> None:
     try:
         for parameter in adapt.lora_parameters(model):
             parameter.data = parameter.data.half()
-        checkpoint.save_adapter(model, folder / name)
+        checkpoint.save_adapter(model, folder)
     finally:
         adapt.unload(model)
-    print(f'Saved. In a terminal of JupyterLab:\n\nlora-edu chat --adapter "{folder / name}"')
+    kept = "Saved." if mine else "Your own copy of this page, which make lab opens, will save it."
+    shown = folder if mine else Path("notebooks", "mine", name)
+    print(f"{kept} To talk with it, in a terminal (File, New, Terminal; /quit leaves):\n")
+    print(f'lora-edu chat --adapter "{shown}"')
+    return folder
+
+
+@functools.cache
+def _until_the_end() -> TemporaryDirectory[str]:
+    """Return a folder that is removed when Python ends."""
+    return TemporaryDirectory(prefix="lora_edu-")
 
 
 def _write(path: Path, text: str) -> str:

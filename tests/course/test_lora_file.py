@@ -138,7 +138,7 @@ def test_only_a_copy_in_mine_writes(folder, claims, written, keep, mine, monkeyp
     monkeypatch.chdir(other)
     if claims:
         monkeypatch.setenv("LORA_EDU_CLAIMS", claims)
-    told = "notebooks/mine/lora.py is yours now" if written else "In your own copy of this page"
+    told = "notebooks/mine/lora.py is yours now" if written else "Your own copy of this page"
     assert told in keep("train")
     files = [path for path in mine.parent.rglob("*") if path.is_file()]
     assert [str(path.relative_to(mine.parent)) for path in files] == written
@@ -165,7 +165,7 @@ def test_what_cannot_stand_alone_is_refused_in_a_line(names, cells, said, keep, 
     ("text", "taken", "said"),
     [
         ("LoRA = 'mine'\n", "mine", "LoRA: yours, from notebooks/mine/lora.py\n"),
-        (None, "theirs", "LoRA: this page's. (In your own copy of it: the one"),
+        (None, "theirs", "LoRA: this page's. (Your own copy of it takes the one"),
         ("1 / 0", "theirs", "lora.py fails: ZeroDivisionError: division by zero\n"),
         ("class (", "theirs", "lora.py fails: SyntaxError: "),
     ],
@@ -184,7 +184,7 @@ def test_what_stands_in_the_file_is_taken_and_a_file_that_fails_is_named(
 def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
     mine, monkeypatch, capsys, tmp_path
 ):
-    """In half precision, as it was; the model stays as it is. Elsewhere nothing is written."""
+    """In half precision, as it was; the model stays as it is. Elsewhere it is kept for a while."""
     model, _ = chat.load(llama(tmp_path / "llama"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     monkeypatch.setattr(language, "base", lambda: (model, None))
@@ -194,8 +194,8 @@ def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
         name: (torch.randn(3, k, generator=draw).half().float(), torch.ones(d, 3) / 4)
         for name, (d, k) in sizes.items()
     }
-    lora_file.keep_voice(voice, "cat")
-    folder = mine / "cat"
+    folder = lora_file.keep_voice(voice, "cat")
+    assert folder == mine / "cat"
     assert f'lora-edu chat --adapter "{folder}"' in capsys.readouterr().out
     talks = chat.Conversation(str(tmp_path / "llama"), [str(folder)], 5, 0.0, 0)
     for name in NAMES:
@@ -204,9 +204,10 @@ def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
     monkeypatch.chdir(tmp_path)
-    lora_file.keep_voice(voice, "dog")
-    assert "In your own copy" in capsys.readouterr().out
+    elsewhere = lora_file.keep_voice(voice, "dog")
+    assert "Your own copy of this page" in capsys.readouterr().out
     assert not list(tmp_path.rglob("dog"))
+    assert chat.adapter(model, elsewhere).keys() == voice.keys()
     for adapter, name in ((voice, "../cat"), (voice, ""), ({}, "cat")):
         with pytest.raises(ValueError, match=f"got {len(adapter)} and '{name}'"):
             lora_file.keep_voice(adapter, name)

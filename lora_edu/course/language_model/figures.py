@@ -83,7 +83,7 @@ def what_it_costs(numbers: Numbers) -> Figure:
     ax.set_xticks(range(len(TEXTS)), TEXTS.values())
     ax.set_yticks(range(len(table)), numbers["names"])
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
-    ax.set_title("perplexity: pink is higher than without a file, green is lower", pad=40)
+    ax.set_title("perplexity; pink: less likely than without a file, green: likelier", pad=40)
     return fig
 
 
