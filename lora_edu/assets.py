@@ -196,12 +196,9 @@ def _unpack(name: str, ready: Path, to: Path) -> Path:
     (file,) = ASSETS[name].files
     print(f"{name}: unpacking the weights, about half a minute ...", flush=True)
     transformers.logging.disable_progress_bar()
-    try:
-        kind = transformers.AutoModelForCausalLM
-        read = kind.from_pretrained(ready, gguf_file=file, dtype=torch.float32)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(ready, gguf_file=file)
-    except ImportError:
-        raise OSError("to unpack the model, run: pip install gguf") from None
+    kind = transformers.AutoModelForCausalLM
+    read = kind.from_pretrained(ready, gguf_file=file, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(ready, gguf_file=file)
     # What was read from GGUF refuses to be saved: it counts as quantised. So it moves to another.
     config = read.config.__class__(**read.config.to_diff_dict())
     vars(config).pop("quantization_config")

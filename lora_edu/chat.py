@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lora_edu import adapt, assets, checkpoint
-from lora_edu.files import one_line, printable, read_config
+from lora_edu.files import one_line, printable, read_config, take_place, temporary_folder
 from lora_edu.layers import dense_weight
 
 SHIPPED = Path(__file__).parent / "course" / "records" / "adapters"
@@ -72,6 +72,17 @@ def from_folder(folder: str | Path, kind: Any, **how: Any) -> tuple[Any, Any]:
         return kind.from_pretrained(folder, **how), tokenizer
     except Exception as error:  # a folder can be wrong in more ways than there are error types
         raise ValueError(f"{folder}: {type(error).__name__}: {error}") from None
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a plain model and its tokenizer as transformers does, in one step."""
+    with temporary_folder(folder) as temporary:
+        new = temporary / "new"
+        model.save_pretrained(new)
+        tokenizer.save_pretrained(new)
+        for path in new.iterdir():
+            path.chmod(0o644)  # a class may share the folder
+        take_place(new, folder)
 
 
 def positions(model: Any) -> int:

@@ -176,6 +176,13 @@ def _chat(arguments: Namespace) -> int:
     return chat.talk(chat.Conversation(arguments.model, arguments.adapter, *how))
 
 
+def _export(arguments: Namespace) -> int:
+    from lora_edu.export import export
+
+    export(arguments)
+    return 0
+
+
 def _in_clone(arguments: Namespace) -> int:
     """Pass lab, check and test on to the clone: what they work on is no part of the package."""
     notebooks = Path(__file__).parents[1] / "notebooks"
@@ -226,6 +233,7 @@ def switch(name: str, what: str) -> Option:
     return name, {"action": "store_true", "help": what}
 
 
+QUESTIONS = ("What is the capital of France?", "Good morning!", "How many days are in a week?")
 MODULES = "last parts of names, as in PEFT ({}), or all-linear (default)"
 COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
     "figures": (_course("draw"), "draw every figure of the course"),
@@ -238,6 +246,7 @@ COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
     "count": (_count, "count an adapted model's parameters, from shapes"),
     "finetune": (_finetune, "train an adapter on your own texts"),
     "chat": (_chat, "talk with a chat model, and with an adapter's voice"),
+    "export": (_export, "write an adapter as GGUF, or merge it: for other programs"),
     "lab": (_in_clone, "open your own copies of the lessons (other options are JupyterLab's)"),
     "check": (_in_clone, "say within a minute what a change broke (NAME ...: these checks alone)"),
     "test": (_in_clone, "run every test and every notebook (minutes; other options are pytest's)"),
@@ -325,6 +334,15 @@ OPTIONS = {
         number("--max-tokens", 200, "the longest answer"),
         number("--temperature", 0.0, "0: the likeliest token each time; above: drawn"),
         number("--seed", 0, "of what is drawn"),
+    ],
+    "export": [
+        value("adapter", "ADAPTER", "its folder, or a name (pirate, grimm)"),
+        value("--gguf", "FILE", "write a LoRA for llama.cpp, which is loaded beside the base"),
+        value("--merged", "PATH", "write a merged model: FILE.gguf, or a folder of safetensors"),
+        value("--model", "DIR", "the base, as transformers writes it (default: SmolLM2)"),
+        value("--base", "FILE", "the base as GGUF (default: SmolLM2's)"),
+        choice("--type", ["f16", "q8_0", "f32"], "of the matrices merged in GGUF (default: f16)"),
+        several("--question", "TEXT", "of these, the surest answer is kept beside it", QUESTIONS),
     ],
     "test": [
         switch("--slow", "every solution, other seeds, the wheel alone"),

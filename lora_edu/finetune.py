@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 import lora_edu
 from lora_edu import adapt, assets, chat, checkpoint, counting
-from lora_edu.files import printable, take_place, temporary_folder, write_whole
+from lora_edu.files import printable, write_whole
 from lora_edu.tables import read_chats, read_table
 
 Examples = list[dict[str, Any]]  # what the Trainer takes: each has "input_ids" and "labels"
@@ -606,14 +606,7 @@ def _write(run: Run, out: Path, folder: str, metrics: dict[str, Any]) -> None:
     merged = "with --resume --merge, a plain model, too"
     if run.options.merge:
         merged = "merged is a plain model, for from_pretrained"
-        with temporary_folder(out / "merged") as temporary:
-            new = temporary / "new"
-            adapt.merge_and_unload(run.model)
-            run.model.save_pretrained(new)
-            run.tokenizer.save_pretrained(new)
-            for path in new.iterdir():
-                path.chmod(0o644)  # a class may share the folder
-            take_place(new, out / "merged")
+        chat.save(adapt.merge_and_unload(run.model), run.tokenizer, out / "merged")
     report = "\n".join([f"kept: the adapter of step {metrics['step']}", *run.data.report(metrics)])
     use = run.data.use.format(out=str(out), folder=folder, labels=len(metrics.get("labels", ())))
     base, versions = Path(folder).name, metrics["versions"]

@@ -43,7 +43,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 # What a learner installs and nothing imports: run by its name, or loaded by transformers
-NOT_IMPORTED = {"jupyterlab", "accelerate", "gguf"}
+NOT_IMPORTED = {"jupyterlab", "accelerate"}
 STANDARD = sys.stdlib_module_names | {"tomllib"}  # which Python 3.10 has not yet
 
 

@@ -1,0 +1,273 @@
+"""Adapters in GGUF, as llama.cpp and transformers read them, on a tiny Llama made here."""
+
+import json
+
+import gguf
+import pytest
+import torch
+import transformers
+from gguf import GGUFValueType as Value
+from tiny_llama import TEMPLATE, llama, tokenizer
+
+from lora_edu import assets, chat, cli, export
+from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu.checkpoint import save_adapter
+
+ADAPTERS = {
+    "plain": {},
+    "rslora": {"use_rslora": True},
+    "patterns": {"rank_pattern": {"q_proj": 5}, "alpha_pattern": {"v_proj": 1}},
+}
+QUESTION = "What is the capital of France?"
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4}
+SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256}
+FAMILIES = {
+    "qwen2": transformers.Qwen2Config(**SIZES, vocab_size=259, tie_word_embeddings=True),
+    "qwen3": transformers.Qwen3Config(
+        **SIZES, vocab_size=259, tie_word_embeddings=True, head_dim=8
+    ),
+}
+
+
+def as_gguf(model, path, **other):
+    """Write a tiny model as GGUF: our own words for what llama.cpp's converter does."""
+    config, kind = model.config, other.pop("kind", model.config.model_type)
+    fields = {
+        f"{kind}.block_count": (4, Value.UINT32),
+        f"{kind}.context_length": (256, Value.UINT32),
+        f"{kind}.embedding_length": (32, Value.UINT32),
+        f"{kind}.feed_forward_length": (48, Value.UINT32),
+        f"{kind}.attention.head_count": (4, Value.UINT32),
+        f"{kind}.attention.head_count_kv": (2, Value.UINT32),
+        f"{kind}.attention.layer_norm_rms_epsilon": (config.rms_norm_eps, Value.FLOAT32),
+        f"{kind}.attention.key_length": (8, Value.UINT32),
+        f"{kind}.attention.value_length": (8, Value.UINT32),
+        f"{kind}.rope.freq_base": (config.rope_parameters["rope_theta"], Value.FLOAT32),
+        "tokenizer.ggml.model": ("gpt2", Value.STRING),
+        "tokenizer.ggml.pre": ("smollm", Value.STRING),
+        "tokenizer.ggml.tokens": (tokenizer().convert_ids_to_tokens(range(259)), Value.ARRAY),
+        "tokenizer.ggml.token_type": ([3] * 3 + [1] * 256, Value.ARRAY),  # 3: special
+        "tokenizer.ggml.merges": (["a b"], Value.ARRAY),
+        "tokenizer.ggml.bos_token_id": (1, Value.UINT32),
+        "tokenizer.ggml.eos_token_id": (2, Value.UINT32),
+        "tokenizer.ggml.add_bos_token": (False, Value.BOOL),
+        "tokenizer.chat_template": (TEMPLATE, Value.STRING),
+    }
+    writer = gguf.GGUFWriter(path, kind)
+    for name, how in (fields | other).items():
+        if how:
+            writer.add_key_value(name, *how)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[config.model_type.upper()], 4)
+    for name, tensor in model.state_dict().items():
+        heads = {"q_proj.weight": 4, "k_proj.weight": 2}.get(".".join(name.split(".")[-2:]))
+        rows = list(range(len(tensor)))
+        if heads and config.model_type == "llama":  # head by head, first half and second in turns
+            rows = [
+                8 * head + 4 * half + i
+                for head in range(heads)
+                for i in range(4)
+                for half in (0, 1)
+            ]
+        if name != "lm_head.weight":  # that is the table of the tokens
+            writer.add_tensor(names.get_name(name, (".weight", ".bias")), tensor[rows].numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def add_random(model, where, **more):
+    """Save an adapter of random numbers."""
+    add_lora(model, LoraConfig(target_modules="all-linear", r=3, lora_alpha=2, **more))
+    torch.manual_seed(0)
+    for layer in lora_layers(model).values():
+        torch.nn.init.normal_(layer.lora_A, std=0.2)
+        torch.nn.init.normal_(layer.lora_B, std=0.2)
+    save_adapter(model, where)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder with a model, the same as base.gguf, and adapters of random numbers."""
+    place = tmp_path_factory.mktemp("export")
+    llama(place / "model")
+    as_gguf(chat.load(place / "model")[0], place / "base.gguf")
+    for name, more in (ADAPTERS | {"dora": {"use_dora": True}}).items():
+        add_random(chat.load(place / "model")[0], place / name, **more)
+    return place
+
+
+@pytest.fixture
+def run(place, capsys):
+    """Return a function: export an adapter of a folder with a model and base.gguf."""
+
+    def run(name, *words, place=place):
+        given = [place / name, "--model", place / "model", "--base", place / "base.gguf", *words]
+        assert cli.main(["export", *map(str, given)]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+def asked():
+    return chat.template(tokenizer(), [{"role": "user", "content": QUESTION}], answers=True)
+
+
+def in_llama_cpp(model, lora=None):
+    """Return the probabilities of the token that follows the question, as llama.cpp sees them."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    how = xllamacpp.CommonParams()
+    how.model.path, how.n_ctx, how.n_parallel = str(model), 256, 1
+    how.warmup, how.verbosity = False, -1
+    how.cpuparams.n_threads = how.cpuparams_batch.n_threads = 1
+    # By default it keeps keys and values in 16 bits, which costs three digits.
+    how.cache_type_k = how.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    how.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    if lora:
+        how.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora), 1.0)]
+    # "a" is said, because half a letter or an end would be kept back; it changes no logprob.
+    wanted = {"prompt": asked(), "max_tokens": 1, "logprobs": 259, "logit_bias": {"a": 100}}
+    (said,) = xllamacpp.Server(how).handle_completions(wanted)["choices"][0]["logprobs"]["content"]
+    found = {token["id"]: token["logprob"] for token in said["top_logprobs"]}
+    return torch.tensor([found[i] for i in range(259)]).exp()
+
+
+def in_torch(model, adapter=None):
+    """Return the same of a model in torch, with the adapter of a folder."""
+    voice = adapter and chat.adapter(model, adapter)
+    with torch.no_grad(), chat.speaking(model, [voice]):
+        return model(torch.tensor([tokenizer()(asked())["input_ids"]])).logits[0, -1].softmax(-1)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_llama_cpp_and_transformers_find_the_probabilities_of_torch(place, run, tmp_path, name):
+    lora, whole, folder = (tmp_path / end for end in ("lora.gguf", "whole.gguf", "whole"))
+    run(name, "--gguf", lora, "--merged", whole, "--type", "f32")
+    run(name, "--merged", folder)
+    model, _ = chat.load(place / "model")
+    wanted, base = in_torch(model, place / name), in_torch(model)
+    assert (wanted - base).abs().max() > 0.02
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=whole.name)
+    found = {
+        "the base, in llama.cpp": in_llama_cpp(place / "base.gguf") - base,
+        "with the LoRA, in llama.cpp": in_llama_cpp(place / "base.gguf", lora) - wanted,
+        "merged, in llama.cpp": in_llama_cpp(whole) - wanted,
+        "merged, in transformers": in_torch(again) - wanted,
+        "a folder": in_torch(chat.load(folder)[0]) - wanted,
+    }
+    assert {what: off.abs().max().item() for what, off in found.items()} == {
+        what: pytest.approx(0, abs=1e-6) for what in found
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_so_do_other_families(run, tmp_path, family):
+    llama(tmp_path / "model")
+    torch.manual_seed(0)
+    config = FAMILIES[family]
+    config.initializer_range, config.eos_token_id = 0.2, 2
+    made = transformers.AutoModelForCausalLM.from_config(config)
+    made.save_pretrained(tmp_path / "model")
+    as_gguf(made, tmp_path / "base.gguf")
+    add_random(chat.load(tmp_path / "model")[0], tmp_path / "voice")
+    run("voice", "--gguf", tmp_path / "lora.gguf", place=tmp_path)
+    model, _ = chat.load(tmp_path / "model")
+    wanted = in_torch(model, tmp_path / "voice")
+    assert (wanted - in_torch(model)).abs().max() > 0.02
+    found = in_llama_cpp(tmp_path / "base.gguf", tmp_path / "lora.gguf")
+    assert (found - wanted).abs().max() < 1e-6
+
+
+def test_another_chat_template_is_named(place, run, tmp_path):
+    other = {"tokenizer.chat_template": ("{{ messages }}", Value.STRING)}
+    base = as_gguf(chat.load(place / "model")[0], tmp_path / "base.gguf", **other)
+    said = run("plain", "--gguf", tmp_path / "it.gguf", "--base", base)
+    assert said.err == f"note: {base} has another chat template than the model\n"
+
+
+def test_what_stands_beside_it_is_what_the_chat_says(place, run, tmp_path):
+    run("plain", "--gguf", tmp_path / "it.gguf", "--question", "a", QUESTION, "b c")
+    told = json.loads((tmp_path / "it.json").read_text(encoding="utf-8"))
+    leads = []
+    for question in ("a", QUESTION, "b c"):
+        run("plain", "--merged", tmp_path / question[0], "--question", question)
+        leads.append(json.loads((tmp_path / question[0] / "expected.json").read_text())["lead"])
+    assert told["lead"] == max(leads) > min(leads)
+    for adapters, answer in (([str(place / "plain")], "answer"), ([], "without_the_adapter")):
+        words = []
+        talks = chat.Conversation(str(place / "model"), adapters, export.LENGTH, 0, 0)
+        talks.answer(told["question"], words.append)
+        assert "".join(words).removesuffix(" …") == told[answer].removesuffix("<|im_end|>")
+    model, fast = chat.load(place / "model")
+    ids = fast(told["prompt"])["input_ids"] + told["tokens"]
+    assert fast.decode(told["tokens"]) == told["answer"]
+    with torch.no_grad(), chat.speaking(model, [chat.adapter(model, place / "plain")]):
+        p = model(torch.tensor([ids])).logits[0, -len(told["tokens"]) - 1 : -1].softmax(-1)
+    each = p.gather(1, torch.tensor(told["tokens"])[:, None])[:, 0]
+    assert torch.tensor(told["log_probabilities"]).exp().tolist() == pytest.approx(each, abs=1e-4)
+    used = {"adapter": place / "plain" / "adapter_model.safetensors", "base": place / "base.gguf"}
+    for name, path in used.items():
+        assert told[name]["sha256"] == assets.sha256(path)
+
+
+def test_half_precision_where_nothing_is_rounded(place, run, tmp_path):
+    """The voices that ship are in half precision, what was just trained is not."""
+    model, fast = chat.load(place / "model")
+    base = export.Base(place / "base.gguf", fast)
+    voice = chat.adapter(model, place / "plain")
+    halves = {name: (A.half().float(), B) for name, (A, B) in voice.items()}
+    export.write_lora(halves, base, tmp_path / "it.gguf")
+    for tensor in gguf.GGUFReader(tmp_path / "it.gguf").tensors:
+        assert tensor.tensor_type.name == ("F16" if tensor.name.endswith("a") else "F32")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"kind": "gemma"}, "base.gguf: ValueError: gemma is not tried here"),
+        ({"tokenizer.ggml.eos_token_id": (0, Value.UINT32)}, "or the one that ends answers"),
+        ({"tokenizer.ggml.tokens": (["a"] * 259, Value.ARRAY)}, "its tokens, or the one that"),
+        ({"llama.block_count": (2, Value.UINT32)}, "has no model.layers.2.self_attn.q_proj of"),
+        ({"llama.attention.head_count": None}, "KeyError: 'llama.attention.head_count'"),
+    ],
+)  # fmt: skip
+def test_a_base_that_is_not_that_of_the_adapter_is_refused(place, tmp_path, refused, other, said):
+    base = as_gguf(chat.load(place / "model")[0], tmp_path / "base.gguf", **other)
+    how = ["--model", place / "model", "--base", base, "--gguf", tmp_path / "it.gguf"]
+    assert said in refused("export", place / "plain", *how)
+
+
+def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused, monkeypatch):
+    base, model, new = place / "base.gguf", place / "model", tmp_path / "new.gguf"
+    (tmp_path / "there.json").write_text("{}")
+    for words, said in {
+        ("plain",): "say what to write: --gguf FILE.gguf, --merged PATH, or both",
+        ("plain", "--gguf", tmp_path / "it.bin"): "say what to write: --gguf FILE.gguf",
+        ("plain", "--gguf", base): "base.gguf is there already: give another name",
+        ("plain", "--gguf", tmp_path / "there.gguf"): "there.json is there already",
+        ("plain", "--gguf", tmp_path / "no" / "it.gguf"): "no is no folder",
+        ("plain", "--gguf", new): "--base FILE: a GGUF file of the model is needed",
+        ("plain", "--gguf", new, "--base", model / "config.json"): "config.json: ValueError: GGUF",
+        ("plain", "--gguf", new, "--base", tmp_path / "no"): "no: FileNotFoundError",
+        ("nobody", "--gguf", new, "--base", base): "is no file",
+        ("dora", "--gguf", new, "--base", base): "must be empty for a chat; no DoRA",
+    }.items():  # fmt: skip
+        name, *how = words
+        assert said in refused("export", place / name, "--model", model, *how)
+
+
+def test_a_full_disk_leaves_nothing(place, tmp_path, refused, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
+    how = [
+        "--model",
+        place / "model",
+        "--base",
+        place / "base.gguf",
+        "--gguf",
+        tmp_path / "it.gguf",
+    ]
+    assert "No space left on device" in refused("export", place / "plain", *how)
