@@ -187,6 +187,8 @@ class Chats:
     folds = ()
     use = """Talk with it:
   lora-edu chat "{folder}" --adapter "{out}"
+Take it elsewhere (for llama.cpp, vLLM and others see notebooks/SHIP.md):
+  lora-edu export "{out}" --merged "{out}-merged" --model "{folder}"
 Load it with PEFT:
   base = transformers.AutoModelForCausalLM.from_pretrained({folder!r})
   model = peft.PeftModel.from_pretrained(base, {out!r})"""

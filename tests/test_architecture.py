@@ -38,7 +38,7 @@ MOST_LINES = {
     "the tools": 3710,  # a chat as bubbles, a voice that is kept, a clear word for a wrong row
     "the lessons": 5900,
     "the builder": 3300,
-    "the tests": 14200,  # a model as GGUF, and what llama.cpp makes of it
+    "the tests": 14300,  # a model as GGUF, what llama.cpp makes of it, a page run line by line
 }
 
 

@@ -1,11 +1,9 @@
 """What the learner wrote in lesson 03 does in lesson 04 what the package does."""
 
 import ast
-import re
 
-import peft
 import torch
-from builder.source import NOTEBOOKS, read_source, sources
+from builder.source import read_source, sources
 from tiny_llama import llama
 from torch.nn import functional as F  # noqa: N812
 
@@ -73,23 +71,3 @@ def test_the_page_s_own_loop_learns_what_the_fast_one_learns(tmp_path):
         )
     assert own[0] > 1.1 * own[-1]
     torch.testing.assert_close(torch.tensor(own), torch.tensor(theirs))
-
-
-def test_the_script_for_a_bigger_machine_is_python_and_peft_takes_its_settings():
-    """TRL is not at hand; what each option is called there was read in its code."""
-    page = (NOTEBOOKS / "BIGGER.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"(?s)```python\n(.*?)```", page)
-    calls = [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.Call)]
-    (config,) = (call for call in calls if ast.unparse(call.func) == "LoraConfig")
-    how = {word.arg: ast.literal_eval(word.value) for word in config.keywords}
-    assert peft.LoraConfig(**how).lora_alpha == 2 * how["r"]
-    named = re.findall(r"\b(\d\d) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)", page)
-    assert len(named) >= 9
-    for number, cells in named:
-        (path,) = sources([number])
-        ids = {one.id for one in read_source(path).cells}
-        assert set(re.findall(r"`(.+?)`", cells)) <= ids, (number, cells)
-    explained = set(re.findall(r"`(\w+)`", page))
-    (settings,) = (call for call in calls if ast.unparse(call.func) == "SFTConfig")
-    skip = {"output_dir", "per_device_train_batch_size"}
-    assert {word.arg for word in settings.keywords} - skip <= explained
