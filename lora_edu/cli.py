@@ -70,6 +70,13 @@ def _count(arguments: Namespace) -> int:
     print(f"{source}  {arguments.method}  r={arguments.rank}  {names}")
     for name, number in counted._asdict().items():
         print(f"{name:<16} {number:>19_}")
+    left = counting.left_frozen(
+        model or source, _targets(arguments), modules_to_save=arguments.modules_to_save
+    )
+    for name, (_, number) in left.items():
+        print(f"{'stays frozen':<16} {number:>19_}  {name}")
+    if stacks := [name for name, (kind, _) in left.items() if kind != "linear"]:
+        print(f"note: experts are no layers; PEFT's target_parameters={stacks}", file=sys.stderr)
     adapter = counted.all - counted.base  # lora-fa keeps its frozen A, and so must its file
     for dtype in ("float16", "float32"):
         size = counting.bytes_of(adapter, dtype)

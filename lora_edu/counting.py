@@ -24,6 +24,8 @@ Names = Collection[str]  # of modules
 METHODS = ("lora", "dora", "lora-fa", "vera")
 F32 = ("float32", "float32", "float32")
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers kept for each trained one
+EXPERTS = ("router", "fused", "experts", "stack")  # kinds of parameters that are no layers
+ROUTERS = ("gate", "router")  # names of the layer that chooses experts
 # In data/models.json, "layers.{num_layers}.attention" stands for a module in each layer, and
 # "layers.{dense:num_layers}.attention" for one in each from config["dense"] on.
 NUMBERED = re.compile(r"([^{]*)(?:\{(?:(\w+):)?(\w+)\})?(.*)")
@@ -129,8 +131,10 @@ class Module(NamedTuple):
     """What a module holds itself: a d x k weight, biases, and ``more`` numbers.
 
     ``kind`` is linear (Conv1D too), head (the output embedding), embedding (d = width, k = rows),
-    conv (k = kernel and inputs) or other (k = 1). What another module holds too is counted at its
-    first place: ``tied`` says so of the weight.
+    conv (k = kernel and inputs) or other (k = 1). A mixture of experts has a router, and parameters
+    of ``copies`` matrices under their own names: fused (gate and up in one) and experts, which PEFT
+    adapts under all-linear, or stack, which it does not. What another module holds too is counted
+    at its first place: ``tied`` says so of the weight.
     """
 
     kind: str
@@ -139,11 +143,12 @@ class Module(NamedTuple):
     bias: int = 0
     tied: bool = False
     more: int = 0
+    copies: int = 1
 
     @property
     def parameters(self) -> int:
         """How many numbers it adds to the model."""
-        weight = 0 if self.tied else self.out_features * self.in_features
+        weight = 0 if self.tied else self.copies * self.out_features * self.in_features
         return weight + self.bias + self.more
 
 
@@ -168,12 +173,13 @@ def catalogue() -> dict[str, dict[str, Any]]:
 
 
 def family_rows(family: str) -> dict[str, list[Any]]:
-    """Return the kinds of modules of a family: name → kind, d, k, bias, tied."""
+    """Return the kinds of modules of a family: name → kind, d, k, bias, tied, copies."""
     families = _data()["families"]
     rows = dict(families[one_of("model_type", family, families)])
     while "like" in rows:  # but for the rows that it has itself, and those that it has not: null
         rows = families[rows.pop("like")] | rows
-    return {name: [*row, 0, False][:5] for name, row in rows.items() if row is not None}
+    usual = [None, None, None, 0, False, 1]
+    return {name: row + usual[len(row) :] for name, row in rows.items() if row is not None}
 
 
 def modules(source: Any) -> dict[str, Module]:
@@ -193,12 +199,12 @@ def modules(source: Any) -> dict[str, Module]:
     family = config.get("family", config.get("model_type"))
     found: dict[str, Module] = {}
     try:
-        for pattern, (kind, d, k, bias, tied) in family_rows(family).items():
+        for pattern, (kind, d, k, bias, tied, copies) in family_rows(family).items():
             held = config[tied] if isinstance(tied, str) else bool(tied)
             if not isinstance(held, bool):
                 raise TypeError(f"{tied} must be true or false, got {held!r}")
-            d, k = _size(config, d), _size(config, k)
-            module = Module(kind, d, k, d if bias else 0, held)
+            d, k, copies = (_size(config, size) for size in (d, k, copies))
+            module = Module(kind, d, k, copies * d if bias else 0, held, copies=copies)
             found.update(dict.fromkeys(_names(config, pattern), module))
     except KeyError as missing:
         raise ValueError(f"this config of a {family} model lacks {missing}") from None
@@ -241,6 +247,11 @@ def _modules_of_model(model: Any) -> dict[str, Module]:
             kind, (k, d) = "linear", module.weight.shape
         elif "torch.nn.modules.conv._ConvNd" in mro and module.groups < 2 and not module.transposed:
             kind, d, k = "conv", len(module.weight), module.weight[0].numel()
+        elif name.endswith(".experts") and own:
+            found |= {f"{name}.{n}": m for n, m in _experts(own, _family(model)).items()}
+            continue
+        elif name.rpartition(".")[2] in ROUTERS and "weight" in own:
+            kind, (d, k) = "router", module.weight.shape
         elif own:
             kind, d, k, tied, new = "other", sum(new.values()), 1, False, {}
         else:
@@ -248,6 +259,24 @@ def _modules_of_model(model: Any) -> dict[str, Module]:
         new.pop("weight", None)  # not there if it is tied, or parametrized: then others hold it
         kind = "head" if module is head else kind
         found[name] = Module(kind, d, k, bias, tied, more=sum(new.values()))
+    return found
+
+
+def _experts(own: Mapping[str, Any], family: Any) -> dict[str, Module]:
+    """Return the parameters that experts share, each with its bias, under their names."""
+    found = {}
+    for name, stack in own.items():
+        if stack.dim() == 3:
+            copies, d, k = stack.shape
+            bias = own.get(f"{name}_bias")
+            if bias is not None and bias.shape[1] != d:  # in gpt-oss they are stored as (k, d)
+                d, k = k, d
+            kind = "fused" if name == "gate_up_proj" else "experts"
+            kind = kind if family in _data()["converted"] else "stack"
+            biases = 0 if bias is None else bias.numel()
+            found[name] = Module(kind, d, k, biases, copies=copies)
+        elif not (name.endswith("_bias") and name.removesuffix("_bias") in own):
+            found[name] = Module("other", stack.numel(), 1)
     return found
 
 
@@ -272,36 +301,69 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
 
     A list names them whole or by last parts (``q_proj``, ``attn.c_proj``); a string is a regular
     expression, or ``"all-linear"``: every linear layer except the head. (Experts that share one
-    parameter are none. In some families PEFT adapts them still: there all-linear, a regular
-    expression and names of experts, such as ``down_proj``, are a ValueError.)
+    parameter are none. In some families PEFT adapts them still, and the router, under all-linear;
+    but then no linear layer that has a name of the experts', such as ``down_proj``. There a regular
+    expression and such names are a ValueError.)
     What lies in ``modules_to_save`` is left out. A ValueError if a name matches nothing, or what
     LoRA cannot adapt.
     """
     found = modules(source)
     for saved in modules_to_save:
         found = {name: m for name, m in found.items() if f".{saved}." not in f".{name}."}
-    check_converted(source, target_modules)
     if target_modules == "all-linear":
-        matches = {target_modules: [name for name, m in found.items() if m.kind == "linear"]}
+        names = [name for name, m in found.items() if m.kind == "linear"]
+        if any(m.kind in EXPERTS[1:3] for m in found.values()) or (
+            _family(source) in _data()["converted"]
+        ):  # last parts of names then, but for those of experts
+            last = {name.rpartition(".")[2] for name in names} - {*_data()["experts"]} | {"gate"}
+            names = [
+                name
+                for name, m in found.items()
+                if m.kind in EXPERTS or name.rpartition(".")[2] in last
+            ]
+        matches = {target_modules: names}
     elif isinstance(target_modules, str):
+        check_converted(source, target_modules)
         matches = {target_modules: [name for name in found if re.fullmatch(target_modules, name)]}
     else:
+        check_converted(source, target_modules)
         matches = {t: [n for n in found if f".{n}".endswith(f".{t}")] for t in target_modules}
     for wanted, names in matches.items():
         if not names:
             free = ", but for those to save," if modules_to_save else ""
             raise ValueError(f"target_modules: no module with parameters{free} matches {wanted!r}")
     chosen = {name: found[name] for names in matches.values() for name in names}
-    if others := [name for name, m in chosen.items() if m.kind == "other"]:
+    unfit = ("other",) if target_modules == "all-linear" else ("other", *EXPERTS)
+    if others := [name for name, m in chosen.items() if m.kind in unfit]:
         raise ValueError(f"target_modules: {others[0]} is no linear, embedding or convolution")
     return chosen
 
 
+def _family(source: Any) -> Any:
+    its = catalogue()[source] if isinstance(source, str) else getattr(source, "config", source)
+    return its.get("model_type") if isinstance(its, Mapping) else getattr(its, "model_type", None)
+
+
+def left_frozen(
+    source: Any, target_modules: Names, modules_to_save: Names = ()
+) -> dict[str, tuple[str, int]]:
+    """Return what one may think is adapted and is not: name without its number → kind, numbers.
+
+    Experts, always; with all-linear, linear layers too, which PEFT passes over in some families.
+    """
+    chosen = targets(source, target_modules, modules_to_save)
+    kinds = (*EXPERTS[1:], "linear") if target_modules == "all-linear" else EXPERTS[1:]
+    found: dict[str, tuple[str, int]] = {}
+    for name, module in modules(source).items():
+        if module.kind in kinds and name not in chosen:
+            short = re.sub(r".*\.\d+\.", "", name)
+            found[short] = module.kind, found.get(short, ("", 0))[1] + module.parameters
+    return found
+
+
 def check_converted(source: Any, target_modules: Names) -> None:
     """Raise a ValueError where PEFT would adapt experts that share one parameter."""
-    its = catalogue()[source] if isinstance(source, str) else getattr(source, "config", source)
-    family = its.get("model_type") if isinstance(its, Mapping) else getattr(its, "model_type", None)
-    if family in _data()["converted"]:
+    if (family := _family(source)) in _data()["converted"]:
         for name in [target_modules] if isinstance(target_modules, str) else target_modules:
             if name is target_modules or name.rpartition(".")[2] in _data()["experts"]:
                 why = "whose experts share a parameter, in a way of its own: name other layers"
@@ -329,15 +391,18 @@ def count(
         raise ValueError(f"{both[0]} must not be in target_modules and in modules_to_save")
     if method == "vera" and any(m.kind not in ("linear", "head") for m in chosen.values()):
         raise ValueError("method: vera adapts linear layers only")
+    if method != "lora" and any(m.kind in EXPERTS for m in chosen.values()):
+        raise ValueError(f"method: {method} adapts no experts: name other layers")
     copies = sum(found[name]._replace(tied=False).parameters for name in saved)
     if saved and hasattr(source, "named_modules"):  # it knows what else is tied
         whole = [m for n, m in source.named_modules() if n.endswith(tuple(modules_to_save))]
         copies = sum(p.numel() for module in whole for p in module.parameters())
     trainable, added = copies, copies
     for module, times in Counter(chosen.values()).items():
-        trains, adds = adapter_parameters(module.out_features, module.in_features, r, method)
-        trainable += times * trains
-        added += times * adds
+        rank = 2 * r if module.kind == "fused" else r  # gate and up: r for each
+        trains, adds = adapter_parameters(module.out_features, module.in_features, rank, method)
+        trainable += times * module.copies * trains
+        added += times * module.copies * adds
     for name, (_, d, k, *_) in found.items():  # as in add_lora; VeRA is published with r above d
         if name in chosen and method != "vera" and r > max(1000, d, k):
             raise ValueError(f"r must be at most {max(1000, d, k)} for {name}, got {r}")

@@ -377,7 +377,8 @@ class Run:
 
     def train(self, held_out: Collection[str], *, keep: bool) -> transformers.Trainer:
         """Train, and return the Trainer. What is not to ``keep`` is neither told nor written."""
-        train, held = self.parts(held_out)
+        parts: Any = self.parts(held_out)  # a Trainer takes lists, and its types do not say so
+        train, held = parts
         lora = dict.fromkeys(adapt.lora_parameters(self.model))
         head = [p for p in self.model.parameters() if p.requires_grad and p not in lora]
         rates = ((list(lora), self.options.lr), (head, self.options.head_lr))

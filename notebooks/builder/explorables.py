@@ -69,7 +69,7 @@ ASSUMED: dict[str, dict[str, Any]] = {
 
 
 def kinds_of(family: str) -> list[list[Any]]:
-    """Return the kinds of modules of a family: last name, numbers, kind, d, k, bias, tied.
+    """Return the kinds of modules of a family: last name, numbers, kind, d, k, bias, tied, copies.
 
     The numbers of its modules begin at a key of the config, or 0, and end before another. ``tied``
     is true, false or a key.
@@ -77,10 +77,10 @@ def kinds_of(family: str) -> list[list[Any]]:
     from lora_edu.counting import NUMBERED, family_rows
 
     kinds = []
-    for name, (kind, d, k, bias, tied) in family_rows(family).items():
+    for name, (kind, d, k, bias, tied, copies) in family_rows(family).items():
         _, start, end, _ = NUMBERED.findall(name)[0]
         tied = tied if isinstance(tied, str) else bool(tied)
-        kinds.append([name.rpartition(".")[2], start, end, kind, d, k, bias, tied])
+        kinds.append([name.rpartition(".")[2], start, end, kind, d, k, bias, tied, copies])
     return kinds
 
 

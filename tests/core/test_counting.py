@@ -157,7 +157,7 @@ def test_experts_begin_after_the_dense_layers(dense):
     fields = {"num_hidden_layers": 3, "first_k_dense_replace": dense}
     found = counting.modules({**CATALOGUE["deepseek-v3"], **fields})
     assert found == counting.modules(build("deepseek-v3", **fields))
-    assert sum(name.endswith("mlp.experts") for name in found) == 3 - dense
+    assert sum(name.endswith(".experts.down_proj") for name in found) == 3 - dense
 
 
 def test_a_config_object_counts_as_its_dict():
@@ -166,7 +166,9 @@ def test_a_config_object_counts_as_its_dict():
     assert counting.modules(counting.modules("gpt2")) == counting.modules("gpt2")
     config = transformers.MixtralConfig(head_dim=128)
     assert counting.count(config, 8, Q_V) == counting.count("mixtral-8x7b", 8, Q_V)
-    refused("all-linear: PEFT adapts a .* mixtral", counting.count, config, 8, "all-linear")
+    assert counting.count(config, 8, "all-linear") == counting.count(
+        "mixtral-8x7b", 8, "all-linear"
+    )
 
 
 NONSENSE = [
@@ -214,14 +216,36 @@ def test_four_bit_layers_are_counted_unpacked_and_can_be_counted_packed():
 @pytest.mark.parametrize(
     "name", ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v2-lite", "deepseek-v3"]
 )
-@pytest.mark.parametrize("wanted", ["all-linear", r".*\.0\..*o_proj", ["mlp.down_proj"], ["gate"]])
+@pytest.mark.parametrize("wanted", [r".*\.0\..*o_proj", ["mlp.down_proj"], ["gate"]])
 def test_what_peft_adapts_otherwise_is_refused_of_the_catalogue_too(name, wanted):
     message = f"PEFT adapts a model of type {CATALOGUE[name]['model_type']}"
     for source in (name, CATALOGUE[name], build(name, num_hidden_layers=2)):
         refused(message, counting.count, source, 8, wanted)
         assert counting.count(source, 8, ["o_proj"]).adapted_modules > 0
-    if wanted == "all-linear":
-        refused(message, add_lora, source, LoraConfig(target_modules=wanted))
+    refused(message, add_lora, source, LoraConfig(target_modules="all-linear"))
+    refused("method: dora adapts no experts", counting.count, name, 8, "all-linear", "dora")
+
+
+def test_what_stays_frozen_of_experts_is_named():
+    """PEFT's numbers are in PEFT_CASES; here, which layers they pass over."""
+    assert counting.left_frozen("gpt-oss-20b", ["q_proj"]) == {
+        "mlp.experts.gate_up_proj": ("stack", 24 * 32 * 5760 * 2881),
+        "mlp.experts.down_proj": ("stack", 24 * 32 * 2880 * 2881),
+    }
+    model = build("gpt-oss-20b", num_hidden_layers=2)
+    plain = counting.count(model, 8, ["q_proj"])
+    remedy = {"target_parameters": [*counting.left_frozen(model, ["q_proj"])]}
+    config = peft.LoraConfig(r=8, target_modules=["q_proj"], **remedy)
+    trained, _ = peft.get_peft_model(model, config).get_nb_trainable_parameters()
+    assert trained == plain.trainable + 2 * 32 * 8 * ((5760 + 2880) + (2880 + 2880))
+    shared = [
+        f"mlp.{part}{which}_proj"
+        for part in ("", "shared_experts.")
+        for which in ("gate", "up", "down")
+    ]
+    assert [*counting.left_frozen("deepseek-v3", "all-linear")] == shared
+    assert counting.left_frozen("mixtral-8x7b", "all-linear") == {}
+    assert counting.left_frozen("llama-2-7b", ["q_proj"]) == {}
 
 
 def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
@@ -244,12 +268,18 @@ PEFT_CASES = {  # a model, what to adapt, what else its configuration says
     "saved container": ("roberta-base", ["query"], {"modules_to_save": ["classifier"]}),
     "saved tied head": ("gpt2", ["c_attn"], {"modules_to_save": ["lm_head"]}),
     "convolution": ("vit-base-patch16-224", ["projection"], {}),
+    "experts": ("mixtral-8x7b", "all-linear", {}),
+    "experts, many": ("qwen3-30b-a3b", "all-linear", {}),
+    "experts, shared": ("deepseek-v3", "all-linear", {}),
+    "experts, other attention": ("deepseek-v2-lite", "all-linear", {}),
+    "experts, frozen": ("gpt-oss-20b", "all-linear", {}),
     "dora, Conv1D": ("gpt2", ["c_attn"], {"use_dora": True}),
     "dora, embedding": ("llama-2-7b", ["embed_tokens"], {"use_dora": True}),
 }
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # on ties, on Conv1D
+@pytest.mark.filterwarnings("ignore:.*pattern keys did not match:RuntimeWarning")  # of experts
 @pytest.mark.parametrize(("name", "wanted", "more"), PEFT_CASES.values(), ids=PEFT_CASES)
 def test_counts_are_those_of_peft(name, wanted, more):
     keys = ("num_hidden_layers", "n_layer", "num_layers")

@@ -49,12 +49,13 @@
       : Number(rule.split("+").map(quotient).reduce((a, b) => a + b));
     for (const [key, usual] of Object.entries(data.assumed[family]))
       if (has(config, key)) oneOf(key, config[key], [usual]);
-    const kinds = data.families[family].map(([name, from, to, kind, high, wide, biased, tie]) => {
+    const kinds = data.families[family].map(([name, from, to, kind, high, wide, biased, tie, copies]) => {
       const bias = biased ? size(high) : 0n;
       const tied = typeof tie === "string" ? oneOf(tie, look(tie), [true, false]) : tie;
       const d = size(high), k = size(wide), end = to ? whole(to, look(to), 0, 10_000) : 1n;
       const times = end - (from ? whole(from, look(from), 0, Number(end)) : 0n);
-      return {name, kind, d, k, numbers: (tied ? 0n : d * k) + bias, times};
+      const numbers = size(copies) * ((tied ? 0n : d * k) + bias);
+      return {name, kind, d, k, numbers, times};
     }).filter(({times}) => times);
     const closed = data.converted.includes(config.model_type);
     const of = kind => [...new Set(kinds.filter(one => one.kind === kind).map(one => one.name))]
