@@ -381,6 +381,27 @@ def test_it_is_not_faster_and_takes_as_much_memory(remedy):
     assert operations(outputs, merged) == operations(outputs, llama())
 
 
+def test_packed_examples_see_each_other(remedy):
+    model, examples = llama(), [IDS[0], IDS[1]]
+    alone = outputs(model, IDS[1:2])
+    packed = outputs(model, torch.cat(examples)[None])[:, 8:]
+    assert not alike(packed, alone)
+    with torch.no_grad():
+        apart = remedy(model=model, examples=examples)["out"].logits[:, 8:]
+    assert alike(apart, alone)
+
+
+def test_the_reference_is_without_the_first_adapter(tmp_path, remedy):
+    _, voice = saved(trained(llama()), tmp_path / "first")
+    going_on = PeftModel.from_pretrained(llama(), tmp_path / "first", is_trainable=True).eval()
+    with going_on.disable_adapter():
+        assert alike(outputs(going_on), outputs(llama()))
+    model = remedy(base=llama(), folder=tmp_path / "first", config=config())["model"].eval()
+    train(model)
+    with model.disable_adapter():
+        assert alike(outputs(model), voice)
+
+
 # -- which layers -------------------------------------------------------------------------------
 
 
@@ -406,6 +427,19 @@ def test_some_target_modules_are_not_matched_and_nothing_warns(capsys, remedy):
     remedy(model=model, config=asked)
     said = sorted(capsys.readouterr().out.splitlines())
     assert said == ["q_proj 2 layers", "query_key_value 0 layers"]
+
+
+def test_experts_stay_frozen(remedy):
+    made = transformers.GptOssConfig(**SIZE, head_dim=8, num_local_experts=4)
+
+    def adapted(model):
+        return any("experts" in n for n, p in model.named_parameters() if p.requires_grad)
+
+    base = transformers.GptOssForCausalLM(made)
+    model = get_peft_model(base, peft.LoraConfig(target_modules="all-linear"))
+    assert not adapted(model)
+    model = get_peft_model(model.unload(), remedy()["config"])
+    assert adapted(model)
 
 
 def test_fan_in_fan_out_is_set_to_false_but_the_target_module_is_conv1d(remedy):
@@ -675,6 +709,34 @@ def test_merged_twice(tmp_path, remedy):
         other.load_state_dict(layer.state_dict())
         other.eval()
         assert alike(other(x), once) is not training
+
+
+# -- elsewhere ------------------------------------------------------------------------------------
+
+
+def test_elsewhere_it_answers_differently(tmp_path, remedy, capsys):
+    model, tokenizer = chat.load(tiny_llama.llama(tmp_path / "model"))
+    talk = [{"role": "user", "content": "Ahoy?"}, {"role": "assistant", "content": "Arrr!"}]
+    ids, labels = (torch.tensor([one]) for one in chat.encode(tokenizer, talk))
+    model = added(model, "q_proj", "v_proj", "down_proj")
+    train(model, 40, of=lambda model: model(input_ids=ids, labels=labels).loss)
+
+    def less_likely(before, cut):
+        """Return the loss on the answer behind another beginning."""
+        start = tokenizer(before, add_special_tokens=False)["input_ids"]
+        said = ids[0, cut:].tolist()
+        row = torch.tensor([start + said])
+        return model(input_ids=row, labels=torch.tensor([[-100] * len(start) + said])).loss
+
+    cut = int((labels[0] == -100).sum())
+    prompt = tokenizer.decode(ids[0, :cut])
+    good = less_likely(prompt, cut)
+    for other in ("### Question: Ahoy?\n### Answer: ", "<|im_start|>" + prompt):
+        assert less_likely(other, cut) > good
+    remedy(tokenizer=tokenizer, talk=talk[:1], theirs=[1, *ids[0, :cut].tolist()])
+    assert capsys.readouterr().out.startswith("[(1, ")
+    remedy(tokenizer=tokenizer, talk=talk[:1], theirs=ids[0, :cut].tolist())
+    assert capsys.readouterr().out == f"[] {cut} {cut}\n"
 
 
 # -- what this course's own package says of it ----------------------------------------------------
