@@ -1,7 +1,7 @@
 """The page that ships: its code, line by line, on a tiny model, and what it names."""
 
 import ast
-import json
+import csv
 import os
 import re
 import shlex
@@ -20,31 +20,44 @@ SCRIPT = re.findall(r"(?s)```python\n(.*?)```", PAGE)
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # between TRL and transformers
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_each_line_of_code_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
+def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
+    """With two passes in place of sixty steps, and a row that is too long."""
     if os.environ.get("CI") != "true":
         pytest.importorskip("trl")
     llama(tmp_path / "model")
-    rows = [{"prompt": f"What is {i}?", "completion": f"Ahoy {i}!"} for i in range(20)]
-    roles = {"prompt": "user", "completion": "assistant"}
-    talks = [
-        json.dumps({k: [{"role": roles[k], "content": v}] for k, v in row.items()}) for row in rows
-    ]
-    (tmp_path / "talks.jsonl").write_text("\n".join(talks))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    answer = 'Ahoy!\n{"ticket": "boat"}'
+    with open("talks.csv", "w", encoding="utf-8", newline="") as file:
+        rows = [("question", "answer"), ("What is 1?", "an earlier answer"), ("", "no question")]
+        rows += [(f"What is {i}?", answer) for i in range(15)]
+        csv.writer(file).writerows(rows)
     (name,) = re.findall(r'MODEL = "(.+)"', "".join(SCRIPT))
+    changed = {name: str(tmp_path / "model"), "math.ceil(60 / steps)": "0", "1024": "120"}
     space, printed = {}, []
     for block in SCRIPT:
-        exec(block.replace(name, str(tmp_path / "model")), space)
+        for old, new in changed.items():
+            block = block.replace(old, new)
+        exec(block, space)
         printed.append(capsys.readouterr().out)
-    assert re.fullmatch(r"'Ahoy \d+!<\|im_end\|>\\n'\n", printed[1])
-    trains = sum(p.numel() for p in space["trainer"].model.parameters() if p.requires_grad)
-    base, fast = chat.load("model")
-    assert trains == counting.count(base, 16, "all-linear").trainable
-    assert re.search(r"good: \d before, \d after, of 4; gained \d, lost \d\n", printed[3])
+    assert printed[0] == "{'test': 3, 'choose': 3, 'train': 9}\n"
+    read, learned, cut = printed[1].splitlines()
+    assert re.fullmatch(r"'<\|im_start\|>system\\nYou .*<\|im_start\|>assistant\\n.*", read)
+    assert ast.literal_eval(learned) == answer + "<|im_end|>\n"
+    assert cut == "0 of 9 rows are cut off"
+    rates = re.findall(r"rate (\S+): loss on unseen rows (\S+) before, (\S+) after", printed[2])
+    assert [rate for rate, *_ in rates] == ["7e-05", "0.0002", "0.0006"]
+    assert min(rates, key=lambda one: float(one[2]))[0] == space["best"].removeprefix("voice-")
+    assert re.fullmatch(r"good of 3: prompt \d, LoRA \d; gained \d, lost \d\n", printed[3])
+    for said, right in {answer: True, 'Ahoy! {"ticket": "boat"}': False, "": False}.items():
+        assert space["good"](said, True, answer) is right
+        assert not space["good"](said, False, answer)
 
+    base, fast = chat.load("model")
     ids = torch.tensor([fast("Ahoy!")["input_ids"]])
-    voice = chat.adapter(base, "voice")
+    voice = chat.adapter(base, space["best"])
+    targets = counting.targets(base, "all-linear")
+    assert voice.keys() == targets.keys()
     with torch.no_grad(), chat.speaking(base, [voice]):
         apart = base(ids).logits
     merged, its = chat.load("voice-merged")
@@ -57,9 +70,10 @@ def test_the_options_are_explained_and_the_cells_and_commands_exist():
     calls = [n for n in ast.walk(ast.parse("".join(SCRIPT))) if isinstance(n, ast.Call)]
     (settings,) = (call for call in calls if ast.unparse(call.func) == "SFTConfig")
     (config,) = (call for call in calls if ast.unparse(call.func) == "LoraConfig")
-    plain = {"output_dir", "per_device_train_batch_size", "eval_strategy", "use_cpu", "task_type"}
-    given = {word.arg for word in [*settings.keywords, *config.keywords]}
-    assert given - plain <= set(re.findall(r"`(\w+)`", PAGE))
+    plain = {"output_dir", "max_length", "eval_strategy", "use_cpu", "task_type"}
+    given = {str(word.arg) for word in [*settings.keywords, *config.keywords]}
+    given = {name for name in given - plain if not name.startswith(("save_", "per_device_"))}
+    assert given <= set(re.findall(r"`(\w+)`", PAGE))
     named = re.findall(r"\b(\d\d) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)", PAGE)
     named += re.findall(r"\[(\d\d)\]\(\w+\.ipynb\)\s(`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)", PAGE)
     assert len(named) >= 15
