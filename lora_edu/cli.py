@@ -350,6 +350,7 @@ OPTIONS = {
         value("--base", "FILE", "the base as GGUF (default: SmolLM2's)"),
         choice("--type", ["f16", "q8_0", "f32"], "of the matrices merged in GGUF (default: f16)"),
         several("--question", "TEXT", "of these, the surest answer is kept beside it", QUESTIONS),
+        value("--system", "TEXT", "the system message of training, if there was one", default=""),
     ],
     "test": [
         switch("--slow", "every solution, other seeds, the wheel alone"),

@@ -139,7 +139,7 @@ def _write(path: Path, base: Base, fields: Any, tensors: Any) -> None:
 
 
 def expected(
-    model: Any, tokenizer: Any, adapter: chat.Adapter, questions: Sequence[str]
+    model: Any, tokenizer: Any, adapter: chat.Adapter, questions: Sequence[str], system: str = ""
 ) -> dict[str, Any]:
     """Return what the model should answer, with the adapter and without, and how sure it is.
 
@@ -147,13 +147,15 @@ def expected(
     rounding of another program may choose it. ``lead``: by how much ln p of the likeliest token
     exceeds that of the second, where it does so least. ``log_probabilities``: ln p of each token of
     the answer. (A text alone does not tell whether all is in its place: with the rows of q mixed
-    up, the manner still comes.)
+    up, the manner still comes.) ``system``: a message before the question.
     """
-    with chat.speaking(model, [adapter] * len(questions)):
-        answers = chat.answers(model, tokenizer, questions, LENGTH)
+    before = [{"role": "system", "content": system}] if system else []
+    talks = [[*before, {"role": "user", "content": question}] for question in questions]
+    with chat.speaking(model, [adapter] * len(talks)):
+        answers = chat.answers(model, tokenizer, talks, LENGTH)
     found = []
-    for question, answer in zip(questions, answers, strict=True):
-        prompt = chat.template(tokenizer, [{"role": "user", "content": question}], answers=True)
+    for talk, answer in zip(talks, answers, strict=True):
+        prompt = chat.template(tokenizer, talk, answers=True)
         asked, said = (
             tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, answer)
         )
@@ -163,7 +165,7 @@ def expected(
         log_p = scores.log_softmax(-1).gather(1, torch.tensor(said)[:, None])[:, 0]
         found.append(
             {
-                "question": question,
+                "messages": talk,
                 "answer": answer,
                 "lead": round((first - second).min().item(), 4),
                 "prompt": prompt,
@@ -172,7 +174,7 @@ def expected(
             }
         )
     best = max(found, key=lambda one: one["lead"])
-    (without,) = chat.answers(model, tokenizer, [best["question"]], LENGTH)
+    (without,) = chat.answers(model, tokenizer, [best["messages"]], LENGTH)
     return best | {"without_the_adapter": without, "chat_template": tokenizer.chat_template}
 
 
@@ -190,7 +192,7 @@ def export(options: Namespace) -> None:
     folder = shipped.get(options.adapter, Path(options.adapter))
     model, tokenizer = chat.load(options.model)
     adapter = chat.adapter(model, folder)
-    told = expected(model, tokenizer, adapter, options.question)
+    told = expected(model, tokenizer, adapter, options.question, options.system)
     told["adapter"] = _origin(folder / checkpoint.WEIGHTS)
     told["versions"] = {name: metadata.version(name) for name in ("lora-edu", "torch", "gguf")}
     if any(place.suffix == ".gguf" for place in places):
@@ -206,7 +208,7 @@ def export(options: Namespace) -> None:
     for place, beside in places.items():
         write_whole(beside, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
         print(f"{place}, and beside it {beside.name}: what it should answer")
-    print(printable(f"\n{told['question']}\n  with it:    {told['answer']}"))
+    print(printable(f"\n{told['messages'][-1]['content']}\n  with it:    {told['answer']}"))
     print(printable(f"  without it: {told['without_the_adapter']}"))
 
 

@@ -194,10 +194,16 @@ def test_what_stands_beside_it_is_what_the_chat_says(place, run, tmp_path):
         run("plain", "--merged", tmp_path / question[0], "--question", question)
         leads.append(json.loads((tmp_path / question[0] / "expected.json").read_text())["lead"])
     assert told["lead"] == max(leads) > min(leads)
+    run("plain", "--merged", tmp_path / "system", "--system", "Be brief.")
+    system = json.loads((tmp_path / "system" / "expected.json").read_text())
+    assert system["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert system["prompt"].startswith(
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
+    )
     for adapters, answer in (([str(place / "plain")], "answer"), ([], "without_the_adapter")):
         words = []
         talks = chat.Conversation(str(place / "model"), adapters, export.LENGTH, 0, 0)
-        talks.answer(told["question"], words.append)
+        talks.answer(told["messages"][-1]["content"], words.append)
         assert "".join(words).removesuffix(" …") == told[answer].removesuffix("<|im_end|>")
     model, fast = chat.load(place / "model")
     ids = fast(told["prompt"])["input_ids"] + told["tokens"]

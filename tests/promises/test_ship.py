@@ -21,7 +21,7 @@ SCRIPT = re.findall(r"(?s)```python\n(.*?)```", PAGE)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
-    """With two passes in place of sixty steps, and a row that is too long."""
+    """As a rehearsal, with a tiny model in place of the small one."""
     if os.environ.get("CI") != "true":
         pytest.importorskip("trl")
     llama(tmp_path / "model")
@@ -32,8 +32,8 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
         rows = [("question", "answer"), ("What is 1?", "an earlier answer"), ("", "no question")]
         rows += [(f"What is {i}?", answer) for i in range(15)]
         csv.writer(file).writerows(rows)
-    (name,) = re.findall(r'MODEL = "(.+)"', "".join(SCRIPT))
-    changed = {name: str(tmp_path / "model"), "math.ceil(60 / steps)": "0", "1024": "120"}
+    (name,) = re.findall(r'MODEL = "(.+?)" if REHEARSAL', "".join(SCRIPT))
+    changed = {name: str(tmp_path / "model"), "1024": "120"}
     space, printed = {}, []
     for block in SCRIPT:
         for old, new in changed.items():
@@ -49,13 +49,15 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
     assert [rate for rate, *_ in rates] == ["7e-05", "0.0002", "0.0006"]
     assert min(rates, key=lambda one: float(one[2]))[0] == space["best"].removeprefix("voice-")
     assert re.fullmatch(r"good of 3: prompt \d, LoRA \d; gained \d, lost \d\n", printed[3])
+    with open("answers.csv", encoding="utf-8", newline="") as file:
+        assert [len(row) for row in csv.reader(file)] == [4] * 4
     for said, right in {answer: True, 'Ahoy! {"ticket": "boat"}': False, "": False}.items():
         assert space["good"](said, True, answer) is right
         assert not space["good"](said, False, answer)
 
     base, fast = chat.load("model")
     ids = torch.tensor([fast("Ahoy!")["input_ids"]])
-    voice = chat.adapter(base, space["best"])
+    voice = chat.adapter(base, "voice")
     targets = counting.targets(base, "all-linear")
     assert voice.keys() == targets.keys()
     with torch.no_grad(), chat.speaking(base, [voice]):

@@ -6,6 +6,7 @@ a warning, its text is that of the heading or of the entry.
 
 import copy
 import re
+import shutil
 import warnings
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ import transformers
 from builder.source import NOTEBOOKS, read_source, sources
 from helpers import error_of
 from peft import PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -501,6 +502,18 @@ def test_found_missing_adapter_keys_while_loading_the_checkpoint(tmp_path, headi
     with warned(heading):
         wrong = PeftModel.from_pretrained(llama().model, tmp_path)
     assert largest_B(wrong) == 0
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    old = load_file(tmp_path / "adapter_model.safetensors")
+    moved = {name.replace(".layers.", ".language_model.layers."): old[name] for name in old}
+    save_file(moved, renamed / "adapter_model.safetensors")
+    shutil.copy(tmp_path / "adapter_config.json", renamed)
+    with warned(heading):
+        wrong = PeftModel.from_pretrained(llama(), renamed)
+    assert alike(outputs(wrong), outputs(llama()))
+    tensors = load_file(renamed / "adapter_model.safetensors")
+    space = remedy(1, tensors=tensors, before=".language_model.layers.", now=".layers.")
+    assert space["tensors"].keys() == old.keys()
     encoder = remedy(causal=llama(), folder=tmp_path)["encoder"]
     head = model.get_base_model().lm_head
     with torch.no_grad():
