@@ -118,8 +118,11 @@ def write_merged(adapter: chat.Adapter, base: Base, path: Path, kind: Kind) -> N
     }
     tensors = {name: (tensor.data, tensor.tensor_type) for name, tensor in base.tensors.items()}
     for name, (A, B) in base.placed(adapter).items():
-        merged = gguf.quants.dequantize(*tensors[name]) + B @ A
-        tensors[name] = gguf.quants.quantize(merged, kind), kind
+        try:
+            merged = gguf.quants.dequantize(*tensors[name]) + B @ A
+            tensors[name] = gguf.quants.quantize(merged, kind), kind
+        except (NotImplementedError, gguf.quants.QuantError) as error:
+            raise ValueError(f"{name} cannot be merged as {kind.name}: {error}") from None
     _write(path, base, fields, tensors)
 
 

@@ -256,6 +256,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused, 
         ("plain", "--gguf", new): "--base FILE: a GGUF file of the model is needed",
         ("plain", "--gguf", new, "--base", model / "config.json"): "config.json: ValueError: GGUF",
         ("plain", "--gguf", new, "--base", tmp_path / "no"): "no: FileNotFoundError",
+        ("plain", "--merged", new, "--type", "q8_0", "--base", base): "cannot be merged as Q8_0",
         ("nobody", "--gguf", new, "--base", base): "is no file",
         ("dora", "--gguf", new, "--base", base): "must be empty for a chat; no DoRA",
     }.items():  # fmt: skip
