@@ -1,5 +1,6 @@
 """Adapters in GGUF, as llama.cpp and transformers read them, on a tiny Llama made here."""
 
+import itertools
 import json
 
 import gguf
@@ -114,8 +115,8 @@ def asked():
     return chat.template(tokenizer(), [{"role": "user", "content": QUESTION}], answers=True)
 
 
-def in_llama_cpp(model, lora=None):
-    """Return the probabilities of the token that follows the question, as llama.cpp sees them."""
+def said_by_llama_cpp(model, lora=None, **wanted):
+    """Return the tokens that llama.cpp says, with their logprobs."""
     xllamacpp = pytest.importorskip("xllamacpp")
     how = xllamacpp.CommonParams()
     how.model.path, how.n_ctx, how.n_parallel = str(model), 256, 1
@@ -126,9 +127,14 @@ def in_llama_cpp(model, lora=None):
     how.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     if lora:
         how.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora), 1.0)]
+    return xllamacpp.Server(how).handle_completions(wanted)["choices"][0]["logprobs"]["content"]
+
+
+def in_llama_cpp(model, lora=None):
+    """Return the probabilities of the token that follows the question, as llama.cpp sees them."""
     # "a" is said, because half a letter or an end would be kept back; it changes no logprob.
     wanted = {"prompt": asked(), "max_tokens": 1, "logprobs": 259, "logit_bias": {"a": 100}}
-    (said,) = xllamacpp.Server(how).handle_completions(wanted)["choices"][0]["logprobs"]["content"]
+    (said,) = said_by_llama_cpp(model, lora, **wanted)
     found = {token["id"]: token["logprob"] for token in said["top_logprobs"]}
     return torch.tensor([found[i] for i in range(259)]).exp()
 
@@ -140,6 +146,7 @@ def in_torch(model, adapter=None):
         return model(torch.tensor([tokenizer()(asked())["input_ids"]])).logits[0, -1].softmax(-1)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_llama_cpp_and_transformers_find_the_probabilities_of_torch(place, run, tmp_path, name):
     lora, whole, folder = (tmp_path / end for end in ("lora.gguf", "whole.gguf", "whole"))
@@ -161,6 +168,25 @@ def test_llama_cpp_and_transformers_find_the_probabilities_of_torch(place, run, 
     }
 
 
+@pytest.mark.assets
+@pytest.mark.seconds
+@pytest.mark.parametrize("name", ["pirate", "grimm"])
+def test_the_voices_that_ship_speak_in_llama_cpp_as_here(tmp_path, name):
+    """On the base in 4 bits, with which llama.cpp rounds to 8 bits what flows through."""
+    lora = tmp_path / f"{name}.gguf"
+    assert cli.main(["export", name, "--gguf", str(lora)]) == 0
+    told = json.loads(lora.with_suffix(".json").read_text(encoding="utf-8"))
+    (base,) = assets.path("smollm2-gguf").glob("*.gguf")
+    how = {"prompt": told["prompt"], "temperature": 0, "logprobs": 1}
+    said = said_by_llama_cpp(base, lora, max_tokens=export.LENGTH, **how)
+    assert told["lead"] < 0.3 or [one["id"] for one in said] == told["tokens"]
+    pairs = list(zip(said, told["tokens"], told["log_probabilities"], strict=False))
+    alike = list(itertools.takewhile(lambda pair: pair[0]["id"] == pair[1], pairs))
+    assert len(alike) >= 3
+    assert all(abs(one["logprob"] - p) < 0.3 for one, _, p in alike)
+
+
+@pytest.mark.seconds
 @pytest.mark.parametrize("family", FAMILIES)
 def test_so_do_other_families(run, tmp_path, family):
     llama(tmp_path / "model")
