@@ -74,6 +74,11 @@ def from_folder(folder: str | Path, kind: Any, **how: Any) -> tuple[Any, Any]:
         raise ValueError(f"{folder}: {type(error).__name__}: {error}") from None
 
 
+def shipped() -> dict[str, Path]:
+    """Return the folders of the voices that come with the course, by their names."""
+    return {path.name: path for path in sorted(SHIPPED.glob("*")) if path.is_dir()}
+
+
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a plain model and its tokenizer as transformers does, in one step."""
     with temporary_folder(folder) as temporary:
@@ -275,7 +280,7 @@ class Conversation:
             raise ValueError(f"max_tokens must be from 1 to {most}, got {max_tokens}")
         self.messages: list[dict[str, str]] = []
         self.max_tokens, self.temperature, self.seed = max_tokens, temperature, seed
-        self.known = {path.name: path for path in sorted(SHIPPED.glob("*")) if path.is_dir()}
+        self.known = shipped()
         self.voice: Adapter | None = None
         self.name = "the base itself"
         for name in reversed(names):

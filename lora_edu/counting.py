@@ -250,8 +250,8 @@ def _modules_of_model(model: Any) -> dict[str, Module]:
         elif name.endswith(".experts") and own:
             found |= {f"{name}.{n}": m for n, m in _experts(own, _family(model)).items()}
             continue
-        elif name.rpartition(".")[2] in ROUTERS and "weight" in own:
-            kind, (d, k) = "router", module.weight.shape
+        elif name.rpartition(".")[2] in ROUTERS and "weight" in own and own["weight"].dim() == 2:
+            kind, (d, k) = "router", own["weight"].shape
         elif own:
             kind, d, k, tied, new = "other", sum(new.values()), 1, False, {}
         else:
@@ -310,6 +310,8 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
     found = modules(source)
     for saved in modules_to_save:
         found = {name: m for name, m in found.items() if f".{saved}." not in f".{name}."}
+    if target_modules != "all-linear":
+        check_converted(source, target_modules)
     if target_modules == "all-linear":
         names = [name for name, m in found.items() if m.kind == "linear"]
         if any(m.kind in EXPERTS[1:3] for m in found.values()) or (
@@ -323,10 +325,8 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
             ]
         matches = {target_modules: names}
     elif isinstance(target_modules, str):
-        check_converted(source, target_modules)
         matches = {target_modules: [name for name in found if re.fullmatch(target_modules, name)]}
     else:
-        check_converted(source, target_modules)
         matches = {t: [n for n in found if f".{n}".endswith(f".{t}")] for t in target_modules}
     for wanted, names in matches.items():
         if not names:

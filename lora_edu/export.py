@@ -77,6 +77,8 @@ class Base:
         RoPE turns the rows i and i + half of each head of q and k together; a Llama's file has
         them as the rows 2i and 2i + 1. A ValueError if there is no place for a layer.
         """
+        if not adapter:
+            raise ValueError("adapter must have at least one layer, got none")
         found = {}
         for layer, factors in adapter.items():
             name = self.names.get_name(layer) or layer
@@ -190,25 +192,24 @@ def export(options: Namespace) -> None:
     is overwritten.
     """
     lora, merged = _places(options)
-    places = {place: _beside(place) for place in (lora, merged) if place}
-    shipped = {path.name: path for path in chat.SHIPPED.iterdir()}
-    folder = shipped.get(options.adapter, Path(options.adapter))
+    folder = chat.shipped().get(options.adapter, Path(options.adapter))
     model, tokenizer = chat.load(options.model)
     adapter = chat.adapter(model, folder)
+    gguf_wanted = lora or (merged and merged.suffix == ".gguf")
+    base = Base(_base(options), tokenizer) if gguf_wanted else None
     told = expected(model, tokenizer, adapter, options.question, options.system)
     told["adapter"] = _origin(folder / checkpoint.WEIGHTS)
+    told["base"] = _origin(base.path) if base else {"file": str(model.config.name_or_path)}
     told["versions"] = {name: metadata.version(name) for name in ("lora-edu", "torch", "gguf")}
-    if any(place.suffix == ".gguf" for place in places):
-        base = Base(_base(options), tokenizer)
-        told["base"] = _origin(base.path)
-        if lora:
-            write_lora(adapter, base, lora)
-        if merged and merged.suffix == ".gguf":
-            write_merged(adapter, base, merged, Kind[options.type.upper()])
-    if merged and merged.suffix != ".gguf":
-        checkpoint.load_adapter(model, folder)
-        chat.save(adapt.merge_and_unload(model), tokenizer, merged)
-    for place, beside in places.items():
+    for place in filter(None, (lora, merged)):
+        if base and place == lora:
+            write_lora(adapter, base, place)
+        elif base and place.suffix == ".gguf":
+            write_merged(adapter, base, place, Kind[options.type.upper()])
+        else:
+            checkpoint.load_adapter(model, folder)
+            chat.save(adapt.merge_and_unload(model), tokenizer, place)
+        beside = _beside(place)
         write_whole(beside, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
         print(f"{place}, and beside it {beside.name}: what it should answer")
     print(printable(f"\n{told['messages'][-1]['content']}\n  with it:    {told['answer']}"))
@@ -220,6 +221,8 @@ def _places(options: Namespace) -> tuple[Path | None, Path | None]:
     lora, merged = (Path(place) if place else None for place in (options.gguf, options.merged))
     if not (lora or merged) or (lora and lora.suffix != ".gguf"):
         raise ValueError("say what to write: --gguf FILE.gguf, --merged PATH, or both")
+    if lora == merged:
+        raise ValueError(f"--gguf and --merged must be two places, got {lora} for both")
     for place in filter(None, (lora, merged)):
         for new in (place, _beside(place)):
             if new.exists():

@@ -248,6 +248,12 @@ def test_what_stays_frozen_of_experts_is_named():
     assert counting.left_frozen("llama-2-7b", ["q_proj"]) == {}
 
 
+def test_a_gate_that_is_no_matrix_is_no_router():
+    model = nn.ModuleDict({"gate": nn.LayerNorm(4), "linear": nn.Linear(4, 4)})
+    assert counting.modules(model)["gate"] == counting.Module("other", 4, 1, 4)
+    assert counting.count(model, 2, "all-linear").trainable == 2 * 8
+
+
 def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
     model = nn.ModuleDict({"masthead": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
     assert [*counting.targets(model, "all-linear", ["head"])] == ["masthead"]

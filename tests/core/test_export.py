@@ -275,6 +275,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused, 
     (tmp_path / "there.json").write_text("{}")
     for words, said in {
         ("plain",): "say what to write: --gguf FILE.gguf, --merged PATH, or both",
+        ("plain", "--gguf", new, "--merged", new): "must be two places, got",
         ("plain", "--gguf", tmp_path / "it.bin"): "say what to write: --gguf FILE.gguf",
         ("plain", "--gguf", base): "base.gguf is there already: give another name",
         ("plain", "--gguf", tmp_path / "there.gguf"): "there.json is there already",
@@ -288,6 +289,13 @@ def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused, 
     }.items():  # fmt: skip
         name, *how = words
         assert said in refused("export", place / name, "--model", model, *how)
+
+
+def test_an_adapter_without_a_layer_is_no_adapter(place, tmp_path):
+    base = export.Base(place / "base.gguf", tokenizer())
+    with pytest.raises(ValueError, match="adapter must have at least one layer, got none"):
+        export.write_lora({}, base, tmp_path / "it.gguf")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_nothing(place, tmp_path, refused, monkeypatch):

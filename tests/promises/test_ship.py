@@ -47,7 +47,7 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
     assert cut == "0 of 9 rows are cut off"
     rates = re.findall(r"rate (\S+): loss on unseen rows (\S+) before, (\S+) after", printed[2])
     assert [rate for rate, *_ in rates] == ["7e-05", "0.0002", "0.0006"]
-    assert min(rates, key=lambda one: float(one[2]))[0] == space["best"].removeprefix("voice-")
+    assert min(rates, key=lambda one: float(one[2]))[0] == space["best"].removeprefix("rehearsal-")
     assert re.fullmatch(r"good of 3: prompt \d, LoRA \d; gained \d, lost \d\n", printed[3])
     with open("answers.csv", encoding="utf-8", newline="") as file:
         assert [len(row) for row in csv.reader(file)] == [4] * 4
@@ -86,4 +86,4 @@ def test_the_options_are_explained_and_the_cells_and_commands_exist():
         line for block in re.findall(r"(?s)```bash\n(.*?)```", PAGE) for line in block.split("\n")
     ]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("lora-edu ")]
-    assert [cli._parsed(words).command for words in ours] == ["export", "export"]
+    assert [cli._parsed(words).command for words in ours] == ["export"] * 3
