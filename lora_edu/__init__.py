@@ -10,6 +10,7 @@ with ``lora_A`` of shape ``(r, in_features)`` and ``lora_B`` of shape ``(out_fea
 The core, each module one idea (each imports only what stands behind it):
 
 =============== ================================================================ ==============
+``names``       models as people call them                                       standard library
 ``counting``    parameters, bytes and multiply-adds in closed form               standard library
 ``lowrank``     truncated SVD, measures of rank, subspaces                       NumPy
 ``reference``   LoRA in NumPy: forward, gradients by hand, merge                 NumPy

@@ -5,7 +5,6 @@ Bad input ends in one line on stderr and exit code 2; a check that fails, in exi
 """
 
 import argparse
-import difflib
 import importlib
 import io
 import json
@@ -52,8 +51,12 @@ def _count(arguments: Namespace) -> int:
 
     if not arguments.memory and not (arguments.batch is arguments.length is None):
         raise ValueError("--batch and --length are for --memory")
+    if (arguments.source is None) != arguments.list:
+        raise ValueError("name a model, a config.json or its folder; or --list alone")
     source = arguments.source
-    config, model = _model(source, counting.catalogue())
+    if source is None:
+        return _list()
+    config, model = _model(source)
     if arguments.memory:
         return _memory(arguments, config)
     counted = counting.count(
@@ -86,23 +89,34 @@ def _count(arguments: Namespace) -> int:
     return 0
 
 
-def _model(source: str, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+def _list() -> int:
+    """Print the models that are known by name: their parameters, and what else they are called."""
+    from lora_edu import counting
+
+    for model in counting.models():
+        size = counting.base_parameters(model["id"])
+        print(f"{model['id']:<32} {size:>19_}  {', '.join(model.get('names', ()))}".rstrip())
+    return 0
+
+
+def _model(source: str) -> tuple[dict[str, Any], Any]:
     """Return the configuration of a model and, if it is not in the catalogue, the model.
 
-    ``source`` is a name of the catalogue, or a config.json or its folder, of which the model is
-    built without numbers; what transformers fills in or passes over there is said on stderr.
+    ``source`` is a name that the catalogue knows, or a config.json or its folder, of which the
+    model is built without numbers; what transformers fills in or passes over there is said on
+    stderr.
     """
+    from lora_edu import counting
+
     path = Path(source)
-    if source in known and path.exists():
+    if source in counting.catalogue() and path.exists():
         raise ValueError(f"{source} is in the catalogue and here: ./{source} means what is here")
-    if source in known:
-        return known[source], None
     if not path.exists():
-        near = difflib.get_close_matches(source.lower(), known, n=1, cutoff=0.8)
-        meant = f" (is {near[0]} meant?)" if near else ""
-        raise ValueError(
-            f"{source} is no file or folder, and none of the catalogue{meant}: {', '.join(known)}"
-        )
+        try:
+            return counting.catalogue()[counting.named(source)], None
+        except ValueError as unknown:
+            why = f"{unknown} It is no file either: `lora-edu count --list` shows what is known"
+            raise ValueError(why) from None
     import torch
 
     from lora_edu import memory
@@ -301,7 +315,8 @@ OPTIONS = {
         switch("--fetch", "download what is not there yet"),
     ],
     "count": [
-        value("source", "SOURCE", "a model of the catalogue, or a config.json or its folder"),
+        value("source", "SOURCE", "a model's name, or a config.json or its folder", nargs="?"),
+        switch("--list", "instead: the models known by name, their sizes, and other names"),
         number("--rank", 8, "r"),
         several("--target-modules", "NAME", MODULES.format("q_proj v_proj"), ["all-linear"]),
         choice("--method", ["lora", "dora", "lora-fa", "vera"], "what is added (default: lora)"),

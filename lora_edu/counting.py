@@ -20,6 +20,8 @@ from math import ceil, prod
 from operator import index
 from typing import Any, NamedTuple
 
+from lora_edu.names import meant
+
 Names = Collection[str]  # of modules
 METHODS = ("lora", "dora", "lora-fa", "vera")
 F32 = ("float32", "float32", "float32")
@@ -167,9 +169,22 @@ def _data() -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def models() -> list[dict[str, Any]]:
+    """Return the models of ``data/models.json``: id, source, config; other names, a total."""
+    return _data()["models"]
+
+
 def catalogue() -> dict[str, dict[str, Any]]:
-    """Return the configs of the models in ``data/models.json``: id → config."""
-    return {model["id"]: model["config"] for model in _data()["models"]}
+    """Return their configs: id → config."""
+    return {model["id"]: model["config"] for model in models()}
+
+
+def named(name: str) -> str:
+    """Return the id of the model that is meant, as :func:`lora_edu.names.meant` reads a name.
+
+    A ValueError suggests others.
+    """
+    return meant(name, {model["id"]: model.get("names", ()) for model in models()})
 
 
 def family_rows(family: str) -> dict[str, list[Any]]:
@@ -192,7 +207,7 @@ def modules(source: Any) -> dict[str, Module]:
     if hasattr(source, "named_modules"):
         return _modules_of_model(source)
     if isinstance(source, str):
-        source = catalogue()[one_of("model", source, catalogue())]
+        source = catalogue()[named(source)]
     config: Mapping[str, Any] = source if isinstance(source, Mapping) else source.to_dict()
     if config and isinstance(next(iter(config.values())), Module):
         return dict(config)
@@ -222,7 +237,10 @@ def _names(config: Mapping[str, Any], pattern: str) -> list[str]:
     before, start, end, after = NUMBERED.findall(pattern)[0]
     if not end:
         return [pattern]
-    first, many = _whole(start, config[start]) if start else 0, _whole(end, config[end])
+    if isinstance(config[end], list):
+        return [f"{before}{_whole(end, number)}{after}" for number in config[end]]
+    first = int(start) if start.isdigit() else _whole(start, config[start]) if start else 0
+    many = _whole(end, config[end])
     if many > 10_000:
         raise ValueError(f"{end} must be at most 10_000, got {many:_}")
     if first > many:
@@ -245,8 +263,9 @@ def _modules_of_model(model: Any) -> dict[str, Module]:
             kind, d, k = "embedding", module.embedding_dim, module.num_embeddings
         elif "transformers.pytorch_utils.Conv1D" in mro:
             kind, (k, d) = "linear", module.weight.shape
-        elif "torch.nn.modules.conv._ConvNd" in mro and module.groups < 2 and not module.transposed:
-            kind, d, k = "conv", len(module.weight), module.weight[0].numel()
+        elif "torch.nn.modules.conv._ConvNd" in mro and not module.transposed:
+            kind = "conv" if module.groups < 2 else "other"  # LoRA has no place in groups
+            d, k = len(module.weight), module.weight[0].numel()
         elif name.endswith(".experts") and own:
             found |= {f"{name}.{n}": m for n, m in _experts(own, _family(model)).items()}
             continue
@@ -340,7 +359,9 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
 
 
 def _family(source: Any) -> Any:
-    its = catalogue()[source] if isinstance(source, str) else getattr(source, "config", source)
+    if isinstance(source, str):
+        source = catalogue()[named(source)]
+    its = getattr(source, "config", source)
     return its.get("model_type") if isinstance(its, Mapping) else getattr(its, "model_type", None)
 
 

@@ -279,14 +279,15 @@ def _adapters(
     """Yield each LoRA or DoRA on a model that gives a trainable count, ``saved`` trained whole."""
     sides = _sides(name)
     linear = {last for last, side in sides.items() if side["linear"]}
-    usual_sets = [*USUAL, linear.difference(*SAVED)]
-    trained = sum(sides[last]["whole"] for last in saved)
     names = [last for last in sides if last not in saved]
-    sizes = range(1, len(names) + 1)
-    for chosen in itertools.chain(*(itertools.combinations(names, size) for size in sizes)):
+    usual_sets = [of for of in [*USUAL, linear.difference(*SAVED)] if of and of <= {*names}]
+    sets = [[last for last in names if last in of] for of in usual_sets]
+    if any_set:
+        sizes = range(1, len(names) + 1)
+        sets = itertools.chain(*(itertools.combinations(names, size) for size in sizes))
+    trained = sum(sides[last]["whole"] for last in saved)
+    for chosen in map(tuple, sets):
         usual = set(chosen) in usual_sets
-        if not usual and not any_set:
-            continue
         both = sum(sides[last]["both"] for last in chosen)
         rows = sum(sides[last]["rows"] for last in chosen)
         parts: dict[int | None, int | Fraction] = {None: 1}  # all layers

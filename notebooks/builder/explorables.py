@@ -22,6 +22,13 @@ QUERY_AND_VALUE = (
     "query_key_value", "q_proj kv_b_proj", "q_b_proj kv_b_proj",
 )  # fmt: skip
 
+# The families whose configs the page reads; for those of other models there is the command.
+READ = (
+    "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "mixtral", "gpt_oss",
+    "qwen3_moe", "deepseek_v3", "deepseek-lite", "gpt2", "bert", "roberta", "deberta-v2",
+    "gpt_neox", "opt", "vit", "t5", "t5-gated", "chatglm",
+)  # fmt: skip
+
 # What many a config.json leaves out, as transformers completes it: a sum of products and quotients
 # of other keys, or true or false.
 HEADS = {"head_dim": "hidden_size/num_attention_heads"}
@@ -89,17 +96,17 @@ def calculator_data() -> dict[str, Any]:
     from lora_edu import counting, memory
 
     shapes = counting._data()
-    families = shapes["families"]
+    models = counting.catalogue().items()
     packed = Fraction(counting.BITS["nf4-double"]) / 8  # bytes a number
     more = f"> {memory.CARDS[-1]} GB"
     return {
-        "families": {family: kinds_of(family) for family in families},
-        "models": counting.catalogue(),
+        "families": {family: kinds_of(family) for family in READ},
+        "models": {id: c for id, c in models if c.get("family", c["model_type"]) in READ},
         "converted": shapes["converted"],
         "experts": shapes["experts"],
         "queryAndValue": [names.split() for names in QUERY_AND_VALUE],
-        "completed": {family: COMPLETED.get(family, {}) for family in families},
-        "assumed": {family: ASSUMED.get(family, {}) for family in families},
+        "completed": {family: COMPLETED.get(family, {}) for family in READ},
+        "assumed": {family: ASSUMED.get(family, {}) for family in READ},
         "packed": [packed.numerator, packed.denominator],
         "cards": [*((size * 2**30, f"{size} GB") for size in memory.CARDS), (1e99, more)],
         "beside": list(memory.BESIDE.values()),

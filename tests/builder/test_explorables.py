@@ -74,9 +74,9 @@ def test_rank_has_the_letters_of_names_as_the_font_draws_them_each_outline_once(
 # -- calculator -------------------------------------------------------------------------------
 
 FAMILIES = {}  # a config of each, of few layers
-for found in counting.catalogue().values():
-    layers = {key for key in found if key.endswith(("layers", "n_layer"))}
-    small = {key: min(found[key], 4) for key in layers}
+for found in explorables.calculator_data()["models"].values():
+    layers = {key: n for key, n in found.items() if key.endswith(("layers", "n_layer"))}
+    small = {key: min(n, 4) for key, n in layers.items() if n}
     FAMILIES[found.get("family", found["model_type"])] = {**found, **small}
 
 
