@@ -56,7 +56,7 @@ def _count(arguments: Namespace) -> int:
     source = arguments.source
     if source is None:
         return _list()
-    config, model = _model(source)
+    config, model = model_of(source)
     if arguments.memory:
         return _memory(arguments, config)
     counted = counting.count(
@@ -99,7 +99,7 @@ def _list() -> int:
     return 0
 
 
-def _model(source: str) -> tuple[dict[str, Any], Any]:
+def model_of(source: str) -> tuple[dict[str, Any], Any]:
     """Return the configuration of a model and, if it is not in the catalogue, the model.
 
     ``source`` is a name that the catalogue knows, or a config.json or its folder, of which the
@@ -302,6 +302,7 @@ OPTIONS = {
         switch("--csv", "print a line a figure, for a table"),
         switch("--json", "print one JSON value"),
         value("--check", "TEXT|FILE", 'judge "trainable params: …", or each such line of a file'),
+        value("--model", "MODEL", "with --check: whose it is, by name, or its config.json"),
     ],
     "reproduce": [
         value("what", "SOURCE", "such as hu2021; or the word figure"),

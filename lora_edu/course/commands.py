@@ -192,7 +192,9 @@ def show_ledger(arguments: Namespace) -> int:
     if arguments.check is not None:
         if arguments.source or arguments.csv:
             raise ValueError("--check judges a printout, and takes no SOURCE and no --csv")
-        return _judge(arguments.check, arguments.json)
+        return _judge(arguments)
+    if arguments.model:
+        raise ValueError("--model is for --check: the model whose printout it is")
     if arguments.csv and arguments.json:
         raise ValueError("--csv or --json, not both")
     chosen = _chosen(ledger.tables(), arguments.source, arguments.table)
@@ -271,14 +273,19 @@ def _print_table(name: str, rows: Sequence[Any]) -> None:
             print(f"    tried: {tried.name}: {tried.counted} ({tried.verdict})")
 
 
-def _judge(given: str, as_json: bool) -> int:
-    """Judge each printout in a text, or in a file of that name, once; 1 if one does not hold."""
+def _judge(arguments: Namespace) -> int:
+    """Judge each printout in a text, or in a file of that name, once; 1 if one is not possible."""
+    from lora_edu import cli, counting
     from lora_edu.course import printouts
 
-    read, refused = printouts.read(_text(given))
-    judged = [(printout, printouts.judge(printout)) for printout in dict.fromkeys(read)]
+    read, refused = printouts.read(_text(arguments.check))
+    own = None
+    if arguments.model:
+        config, model = cli.model_of(arguments.model)
+        own = printouts.shapes(arguments.model, counting.modules(model or config))
+    judged = [(printout, printouts.judge(printout, own)) for printout in dict.fromkeys(read)]
     _complain([f"not read: {why}" for why in refused])
-    if as_json:
+    if arguments.json:
         found = []
         for printout, judgement in judged:
             ways = [way._asdict() for way in judgement.ways]
@@ -287,7 +294,10 @@ def _judge(given: str, as_json: bool) -> int:
     else:
         for printout, judgement in judged:
             _print_judgement(printout, judgement)
-    return 1 if refused or any(found.verdict != printouts.HOLDS for _, found in judged) else 0
+    verdicts = {judgement.verdict for _, judgement in judged}
+    if printouts.UNKNOWN in verdicts and not arguments.model:
+        print("note: --model NAME or config.json judges it as that model's", file=sys.stderr)
+    return 1 if refused or verdicts != {printouts.POSSIBLE} else 0
 
 
 def _print_judgement(printout: Any, judgement: Any) -> None:

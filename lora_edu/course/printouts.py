@@ -2,22 +2,22 @@
 
 What is left after ``trainable`` is taken from ``all`` must be a known base, and LoRA or DoRA of
 some rank on some of its layers must give ``trainable``. That finds broken pairs and impossible
-counts. A line copied whole from another run holds; then the answer names that run.
+counts. A line copied whole from another run is possible; then the answer names that run.
 """
 
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lora_edu import counting
 from lora_edu.course.ledger import printed_value, verdict
 
-HOLDS, FAILS, OPEN = "holds", "DOES NOT HOLD", "NOT EXPLAINED"
+POSSIBLE, IMPOSSIBLE, UNKNOWN = "possible", "IMPOSSIBLE", "UNKNOWN FAMILY"
 
 
 PARAMS = r"[-_ ](?:model[-_ ])?param(?:eter)?s?(?: (?:in|of) (?:the )?model)?"
@@ -44,13 +44,20 @@ FIGURE = (
     rf"(?i)(?:(?<![^\s(|])(?<!\d\s)(?P<before>{WRITTEN})\s{{1,9}})?"
     rf"(?<![a-z])(?:{'|'.join(f'(?P<{kind}>{words})' for kind, words in KINDS.items())})"
     r"(?P<sign>\s{0,9}[:=|])?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
-    rf"(?:(?P<of_base>{SHARE}) ?%[a-z ]{{0,12}}\( ?)?(?P<after>{WRITTEN})"
+    rf"(?:(?P<of_base>{SHARE}) ?%(?:[a-z ]{{0,12}}\(| =) ?)?(?P<after>{WRITTEN})"
     rf"(?: ?(?:of|/) ?(?P<whole>{WRITTEN}))?(?: ?\((?P<percent>{SHARE}) ?%)?)?"
 )
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
-USUAL = (  # what people adapt, by the last parts of names
+MANY = 13  # more names of layers than can be tried in all combinations within a second
+MLP = {"gate_proj", "up_proj", "down_proj"}
+COMMON = (  # what most people adapt, by the last parts of names
     {"q_proj", "v_proj"}, {"query", "value"}, {"q", "v"}, {"query_proj", "value_proj"}, {"c_attn"},
-    {"query_key_value"}, {"qkv_proj"}, ATTENTION, {"gate_proj", "up_proj", "down_proj"},
+    {"query_key_value"}, {"qkv_proj"}, ATTENTION, ATTENTION | MLP,
+)  # fmt: skip
+USUAL = (  # and what some do
+    *COMMON, {"q_proj"}, {"v_proj"}, {"q_proj", "k_proj"}, {"q_proj", "k_proj", "v_proj"}, MLP,
+    {"query"}, {"query", "key"}, {"query", "key", "value"}, {"q"}, {"qkv_proj", "o_proj"},
+    {"o_proj", "down_proj"},
 )  # fmt: skip
 # What is trained whole beside LoRA.
 SAVED = (), ("classifier",), ("score",), ("qa_outputs",), ("lm_head",), ("embed_tokens", "lm_head")
@@ -72,7 +79,7 @@ class Printout(NamedTuple):
 class Way(NamedTuple):
     """A configuration that gives a count: PEFT's ``target_modules`` and ``modules_to_save``.
 
-    ``method`` is lora, dora or full; ``layers`` how many of the last ones, all if it is None.
+    ``method`` is lora, dora or full; ``blocks`` how many have adapters, all if it is None.
     """
 
     model: str
@@ -80,7 +87,7 @@ class Way(NamedTuple):
     r: int = 0
     target_modules: tuple[str, ...] = ()
     modules_to_save: tuple[str, ...] = ()
-    layers: int | None = None
+    blocks: int | None = None
     usual: bool = True
 
     def __str__(self) -> str:
@@ -88,7 +95,7 @@ class Way(NamedTuple):
             return f"{self.model}: all of its parameters"
         method = {"lora": "LoRA", "dora": "DoRA"}[self.method]
         saved = f", {', '.join(self.modules_to_save)} trained" if self.modules_to_save else ""
-        where = "" if self.layers is None else f" in {self.layers} layers"
+        where = "" if self.blocks is None else f" in {self.blocks} blocks"
         names = ", ".join(self.target_modules)
         return f"{self.model}: {method} r = {self.r} on {names}{where}{saved}"
 
@@ -96,9 +103,9 @@ class Way(NamedTuple):
 class Judgement(NamedTuple):
     """A ``verdict`` of three, what was found, in words, and the ``ways`` to the count.
 
-    ``HOLDS``: a known base is left, and there is a usual way. ``FAILS``: it contradicts itself.
-    ``OPEN``: neither; a model that is not in the catalogue, biases, some of the layers. ``models``
-    are those whose base is left. The usual ways come first.
+    ``POSSIBLE``: a known base is left, and LoRA or DoRA gives the count; the usual ways come first.
+    ``IMPOSSIBLE``: it contradicts itself, or no LoRA and no DoRA on the base gives the count.
+    ``UNKNOWN``: no base that is left is known. ``models`` are those whose base is left.
     """
 
     verdict: str
@@ -170,47 +177,170 @@ def _printout(figures: dict[str, str]) -> Printout:
     return Printout(**figures)
 
 
-def judge(printout: Printout) -> Judgement:
-    """Judge a printout against the models of the catalogue."""
-    every = list(counting.catalogue())
+class Shapes(NamedTuple):
+    """What of a model decides a count; ``sides`` by the last part of a name, see :func:`shapes`."""
+
+    name: str
+    base: int
+    packed: int
+    sides: dict[str, Counter[str]]
+    blocks: int
+    width: int
+    tables: int
+    whole: int = 0  # with its towers for pictures and sound, if it is a text part
+
+
+def shapes(name: str, source: Any = None) -> Shapes:
+    """Return the shapes of a model: one of the catalogue, or any ``source`` of ``modules``.
+
+    Of a side: Σ (d + k) of its matrices, Σ d, all that it holds, how many are linear layers, and
+    whether it stands in the blocks. Experts are one: what all-linear of PEFT adapts of them. Where
+    they share parameters, ``expert_*`` are the matrices as layers of their own, as they once were.
+    """
+    modules = counting.modules(name if source is None else source)
+    sides: dict[str, Counter[str]] = defaultdict(Counter)
+    for where, m in modules.items():
+        last, d, k = where.rpartition(".")[2], m.out_features, m.in_features
+        block = int(re.search(r"\.\d+\.", where) is not None)
+        if m.kind in ("linear", "head", "embedding"):
+            both = {"both": d + k, "rows": d, "linear": int(m.kind == "linear")}
+            sides[last].update(both, whole=m._replace(tied=False).parameters, block=block)
+        elif m.kind in ("router", "fused", "experts"):
+            rank = m.copies * (2 if m.kind == "fused" else 1)  # gate and up: r for each
+            sides["experts"].update(both=rank * (d + k), rows=m.copies * d, block=block)
+        if m.kind in ("fused", "experts", "stack"):
+            wide = d // 2 if last == "gate_up_proj" else d
+            for part in ("gate", "up") if last == "gate_up_proj" else ("down",):
+                both = {"both": m.copies * (wide + k), "rows": m.copies * wide}
+                sides[f"expert_{part}_proj"].update(both, block=block)
+    numbers = re.findall(r"(?m)^\D*\.(\d+)\.", "\n".join(modules))
+    tables = [m for m in modules.values() if m.kind in ("embedding", "head") and not m.tied]
+    rows = max((max(m.out_features, m.in_features) for m in tables), default=0)
+    wide = [min(m[1:3]) for m in tables if rows in m[1:3]]
+    base, packed = counting.base_parameters(modules), counting.packed_4bit_parameters(modules)
+    blocks = 1 + max(map(int, numbers), default=0)
+    return Shapes(name, base, packed, dict(sides), blocks, max(wide, default=0), len(wide))
+
+
+@lru_cache(1)
+def _known() -> list[Shapes]:
+    return [shapes(m["id"])._replace(whole=m.get("whole", 0)) for m in counting.models()]
+
+
+def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
+    """Judge a printout against the models of the catalogue, or against a model of one's ``own``."""
+    known = [own] if own else _known()
     if printout.all is None:
-        ways = _ways(every, printout, any_set=False)
-        return Judgement(HOLDS if ways else OPEN, [], ways, every)
+        ways = [way for of in known for way in _ways(Base(of), printout)]
+        told = [] if ways else ["no known model gives it in a usual way, and no total is told"]
+        verdict = POSSIBLE if ways else UNKNOWN
+        return Judgement(verdict, told, sorted(ways, key=_strangeness), [])
     trainable, everything = printed_value(printout.trainable), printed_value(printout.all)
     if trainable > everything or everything == 0:
-        return Judgement(FAILS, ["more is trainable than there is"], [], [])
-    rest = everything - trainable
-    alone = [name for name in every if _gives(printout.all, _bases(name)[0])]
-    wrong = _wrong_share(printout.trainable, printout.all, printout.share or printout.of_base)
-    parts = (printout.trainable, printout.all, printout.frozen or "")
-    if all(part[-1:].isdigit() for part in parts) and printed_value(parts[2]) != rest:
-        wrong.append(f"non-trainable must be {int(rest):,}, and {parts[2]} is printed")
-    if trainable == everything:
-        left, models = "everything trains", alone
-    elif printout.of_base:
-        left, models = "all (MLX counts no adapter)", alone
-    else:
-        left = f"all - trainable = {int(rest):,}"  # of a base in 4 bits as it is stored
-        models = [n for n in every if any(_gives(printout.all, b + trainable) for b in _bases(n))]
-        if alone and not models:
-            wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
-    # To a rounded count too many other sets of layers would lead.
-    ways = _ways(models or every, printout, bool(models) and printout.trainable[-1].isdigit())
-    usual = bool(ways) and ways[0].usual
+        return Judgement(IMPOSSIBLE, ["more is trainable than there is"], [], [])
+    wrong = _wrong(printout)
+    left, bases = _bases(printout, known)
+    if not bases and (alone := [of.name for of in known if _gives(printout.all, of.base)]):
+        wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
+    exact = printout.trainable[-1].isdigit() and not _nominal(printout.all)
+    found = [(base, _ways(base, printout, exact and not base.changed)) for base in bases]
+    plain = [pair for pair in found if not (pair[0].changed or _nominal(printout.all))]
+    found = plain or [pair for pair in found if pair[1]]  # a table or a head may fit by chance
+    ways = sorted((way for _, its in found for way in its), key=_strangeness)
+    tried = exact and plain and all(len(base.of.sides) <= MANY for base, _ in plain)
     findings = list(wrong)
-    if models:
-        plain, packed = _bases(models[0])
-        stored = ", two numbers in a byte (4 bits)" if rest == packed != plain else ""
-        findings.append(f"{left}: the base of {', '.join(models)}{stored}")
-        if not usual:
-            findings.append("no usual way to the trainable (biases? some layers? other ones?)")
-    elif not wrong:
-        off = {name: int(_bases(name)[0] - rest) for name in every}
-        nearest = min(off, key=lambda name: abs(off[name]) / _bases(name)[0])
-        near = f"{nearest}, has {abs(off[nearest]):,} {'more' if off[nearest] > 0 else 'fewer'}"
-        findings.append(f"{left}: the base of no model of the catalogue; the nearest, {near}")
-    known = HOLDS if models and usual else OPEN
-    return Judgement(FAILS if wrong else known, findings, ways, models)
+    if found:
+        findings.append(f"{left}: the base of {_named(base for base, _ in found)}")
+    if ways and not ways[0].usual:
+        findings.append("in no usual way")
+    elif tried and not ways:
+        many = "1 to 1,024 gives the trainable, on whatever layers, in however many blocks"
+        findings.append(f"no LoRA or DoRA of one rank from {many}")
+    elif not found and (hints := [base for base in bases if base.whole]):
+        told = f"the base of {_named(hints)}, of which not all layers are known here"
+        findings.append(f"{left}: {told}")
+    elif not found and not wrong:
+        near = min(known, key=lambda of: abs(of.base - everything + trainable) / of.base)
+        off = int(near.base - everything + trainable)
+        more = f"{near.name}, has {abs(off):,} {'more' if off > 0 else 'fewer'}"
+        findings.append(f"{left}: the base of no model that is known; the nearest, {more}")
+    verdict = IMPOSSIBLE if wrong or (tried and not ways) else POSSIBLE if ways else UNKNOWN
+    models = list(dict.fromkeys(base.of.name for base, _ in found))
+    return Judgement(verdict, findings, ways, models)
+
+
+def _named(bases: Iterable["Base"]) -> str:
+    """Return the names of some bases, with what is told of the first."""
+    bases = list(bases)
+    return ", ".join(dict.fromkeys(base.of.name for base in bases)) + bases[0].told
+
+
+def _nominal(everything: str) -> bool:
+    """Say whether a total is a round number of millions: Unsloth once printed a name's size."""
+    return everything[-1].isdigit() and printed_value(everything) % 10**6 == 0
+
+
+def _bases(printout: Printout, known: Iterable[Shapes]) -> tuple[str, list["Base"]]:
+    """Return what is left without the adapter, in words, and the models that it can be."""
+    trainable, everything = printed_value(printout.trainable), printed_value(printout.all or "")
+    if _nominal(printout.all or ""):
+        near = [Base(of) for of in known if 0.6 < of.base / everything < 1.6]
+        return "all is the size that the name tells, no count; it may be", near
+    if trainable == everything or printout.of_base:
+        alone = [Base(of) for of in known if _gives(printout.all or "", of.base)]
+        return "all (MLX counts no adapter)" if printout.of_base else "everything trains", alone
+    left = f"all - trainable = {int(everything - trainable):,}"
+    return left, [base for of in known for base in _left(of, printout)]
+
+
+class Base(NamedTuple):
+    """A model as what is left: in words how it is stored, or ``changed``; its new ``head``.
+
+    ``whole``: with parts that are not in the catalogue.
+    """
+
+    of: Shapes
+    stored: str = ""
+    changed: str = ""
+    head: int = 0
+    whole: bool = False
+
+    @property
+    def told(self) -> str:
+        """What is special about it, in words."""
+        return self.changed + self.stored
+
+
+def _left(of: Shapes, printout: Printout) -> Iterator[Base]:
+    """Yield how a model can be what is left: as it is, in 4 bits, with other rows, a new head."""
+    everything, trainable = printout.all or "", printed_value(printout.trainable)
+    if of.whole and _gives(everything, of.whole + trainable):
+        yield Base(of, changed=", with its towers for pictures or sound", whole=True)
+    for base, stored in ((of.base, ""), (of.packed, ", two numbers in a byte (4 bits)")):
+        if _gives(everything, base + trainable):
+            yield Base(of, stored)
+        elif everything[-1].isdigit() and of.width:
+            more = int(printed_value(everything) - trainable) - base
+            rows, over = divmod(more, of.width * of.tables)
+            if not over and rows and -64 <= rows <= 512:  # rounded to 64; new tokens
+                words = f", its table with {abs(rows)} rows {'more' if rows > 0 else 'fewer'}"
+                yield Base(of, stored, words)
+            labels, over = divmod(more, of.width + 1)
+            if not over and 0 < labels <= 1000:
+                yield Base(of, stored, f", with a head of {labels} outputs", more)
+
+
+def _wrong(printout: Printout) -> list[str]:
+    """Say in which ways the numbers of a printout contradict each other."""
+    trainable, everything, share, frozen, of_base = printout
+    wrong = _wrong_share(trainable, everything or "", share or of_base)
+    if printed_value(trainable) == 0:
+        wrong.append("nothing trains: no layer has such a name, or the adapter is frozen")
+    if all(part[-1:].isdigit() for part in (trainable, everything or "", frozen or "")):
+        rest = printed_value(everything or "") - printed_value(trainable)
+        if printed_value(frozen or "") != rest:
+            wrong.append(f"non-trainable must be {int(rest):,}, and {frozen} is printed")
+    return wrong
 
 
 def _ends(printed: str) -> tuple[Fraction, Fraction]:
@@ -239,72 +369,78 @@ def _gives(printed: str, count: int | Fraction) -> bool:
     return rounded or printed_value(printed) == count
 
 
-@lru_cache(None)
-def _bases(name: str) -> tuple[int, int]:
-    modules = counting.modules(name)
-    return counting.base_parameters(modules), counting.packed_4bit_parameters(modules)
+def _ways(base: "Base", printout: Printout, every: bool = False) -> list[Way]:
+    """Return the ways of a model to a trainable count: the usual ones or, if asked for, any.
 
-
-@lru_cache(None)
-def _sides(name: str) -> dict[str, Counter[str]]:
-    """Return, by the last part of a name: Σ (d + k), Σ d, parameters, linear ones."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for module_name, m in counting.modules(name).items():
-        if m.kind in ("linear", "head", "embedding"):
-            side = found[module_name.rpartition(".")[2]]
-            side.update(both=m.out_features + m.in_features, rows=m.out_features)
-            whole = m._replace(tied=False).parameters
-            side.update(whole=whole, linear=int(m.kind == "linear"))
-    return found
-
-
-def _ways(models: Iterable[str], printout: Printout, any_set: bool) -> list[Way]:
-    """Return the ways of some models to a trainable count, or only those that people use.
-
-    Any rank to 1,024 on what people usually adapt; powers of two on any other set of layers.
+    Usual is what people adapt, at a rank up to 64 or a power of two, in all blocks. ``every`` other
+    set of layers, and some of the blocks, are tried only where no usual one gives the count.
     """
-    found = []
-    for name in models:
-        if _gives(printout.trainable, _bases(name)[0]):
-            found.append(Way(name, "full"))
-        for saved in SAVED:
-            if set(saved) <= _sides(name).keys():
-                found += _adapters(name, printout, saved, any_set)
-    return sorted((way for way in found if way.usual or any_set), key=_strangeness)
+    of, head = base.of, base.head
+    whole = [Way(of.name, "full")] if _gives(printout.trainable, of.base) else []
+    saved = {names: sum(of.sides[name]["whole"] for name in names) for names in SAVED
+             if {*names} <= of.sides.keys()}  # fmt: skip
+    if head:
+        saved[("a new head",)] = head
+        saved["a new head", "a layer before it"] = head + of.width * (of.width + 1)
+    usual = [way for names in _usual(of) for way in _adapters(of, printout, names, saved, True)]
+    usual = [way for way in usual if way.usual or every]
+    if usual or not every or len(of.sides) > MANY:
+        return whole + usual
+    sizes = range(1, len(of.sides) + 1)
+    sets = itertools.chain(*(itertools.combinations(of.sides, size) for size in sizes))
+    return whole + [w for names in sets for w in _adapters(of, printout, names, saved, False)]
+
+
+def _usual(of: Shapes) -> Iterator[tuple[str, ...]]:
+    """Yield the sets of layers that people adapt, of those that a model has."""
+    linear = {name for name, side in of.sides.items() if side["linear"]}.difference(*SAVED)
+    each = linear | {name for name in of.sides if name.startswith("expert_")}
+    known = [*USUAL, linear, linear | {"experts"}, linear - MLP | {"experts"}, each]
+    for names in {frozenset(names) for names in known}:
+        if names and names <= of.sides.keys():
+            yield tuple(name for name in of.sides if name in names)
 
 
 def _adapters(
-    name: str, printout: Printout, saved: tuple[str, ...], any_set: bool
-) -> Iterator[Way]:
-    """Yield each LoRA or DoRA on a model that gives a trainable count, ``saved`` trained whole."""
-    sides = _sides(name)
-    linear = {last for last, side in sides.items() if side["linear"]}
-    names = [last for last in sides if last not in saved]
-    usual_sets = [of for of in [*USUAL, linear.difference(*SAVED)] if of and of <= {*names}]
-    sets = [[last for last in names if last in of] for of in usual_sets]
-    if any_set:
-        sizes = range(1, len(names) + 1)
-        sets = itertools.chain(*(itertools.combinations(names, size) for size in sizes))
-    trained = sum(sides[last]["whole"] for last in saved)
-    for chosen in map(tuple, sets):
-        usual = set(chosen) in usual_sets
-        both = sum(sides[last]["both"] for last in chosen)
-        rows = sum(sides[last]["rows"] for last in chosen)
-        parts: dict[int | None, int | Fraction] = {None: 1}  # all layers
-        if usual and printout.of_base:  # MLX may adapt some of the last ones
-            numbers = re.findall(r"(?m)^\D*\.(\d+)\.", "\n".join(counting.modules(name)))
-            blocks = 1 + max(map(int, numbers))
-            parts |= {n: Fraction(n, blocks) for n in (16, 8, 4) if n < blocks}
-        for (layers, part), dora in itertools.product(parts.items(), (0, 1)):
-            more = trained + dora * rows * part
-            r = round((printed_value(printout.trainable) - more) / (both * part))
-            common = r & (r - 1) == 0 or (usual and r <= 64)
-            count = r * both * part + more
-            if 1 <= r <= 1024 and (usual or common) and _gives(printout.trainable, count):
-                yield Way(name, ("lora", "dora")[dora], r, chosen, saved, layers, usual and common)
+    of: Shapes, printout: Printout, chosen: tuple[str, ...],
+    saved: Mapping[tuple[str, ...], int], usual: bool,
+) -> Iterator[Way]:  # fmt: skip
+    """Yield each LoRA or DoRA on some layers that gives a trainable count, ``saved`` beside it.
+
+    All is counted ``blocks`` times, so that the share of some of the blocks is a whole number.
+    """
+    sides = [of.sides[name] for name in chosen]
+    inside = [sum(s[what] for s in sides if s["block"]) for what in ("both", "rows")]
+    outside = [
+        of.blocks * sum(s[what] for s in sides if not s["block"]) for what in ("both", "rows")
+    ]
+    some = [n for n in (16, 8, 4) if n < of.blocks and printout.of_base]  # MLX: of the last ones
+    if not usual and inside[0]:
+        some = range(1, of.blocks)
+    wanted = of.blocks * int(printed_value(printout.trainable))
+    exact = printout.trainable[-1].isdigit()
+    for names, whole in saved.items():
+        if {*names} & {*chosen}:
+            continue
+        for blocks in (of.blocks, *some):
+            both = blocks * inside[0] + outside[0]
+            rows = blocks * inside[1] + outside[1]
+            for dora in (0, 1):
+                more = of.blocks * whole + dora * rows
+                r, over = (
+                    divmod(wanted - more, both) if exact else (round((wanted - more) / both), 0)
+                )
+                if over or not 1 <= r <= 1024:
+                    continue
+                if exact or _gives(printout.trainable, Fraction(r * both + more, of.blocks)):
+                    common = usual and (r <= 64 or r & (r - 1) == 0)
+                    where = None if blocks == of.blocks else blocks
+                    method = ("lora", "dora")[dora]
+                    yield Way(of.name, method, r, chosen, names, where, common)
 
 
-def _strangeness(way: Way) -> tuple[bool, bool, bool, int, int]:
+def _strangeness(way: Way) -> tuple[bool, bool, bool, bool, bool, int, int]:
     """Sort the ways: what people do comes first."""
-    odd = way.r & (way.r - 1) != 0
-    return not way.usual, odd, way.method == "dora", len(way.target_modules), way.r
+    odd, rare = way.r & (way.r - 1) != 0, {*way.target_modules} not in COMMON
+    some, names = way.blocks is not None, len(way.target_modules)
+    return not way.usual, odd, some, way.method == "dora", rare, names, way.r

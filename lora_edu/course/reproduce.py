@@ -17,7 +17,7 @@ def reproduce(arguments: Namespace) -> int:
         return _figure(arguments)
     if arguments.seeds is not None:
         raise ValueError("--seeds is for a figure: a table is derived, and nothing is run")
-    how = {"csv": False, "json": False, "check": None}
+    how = {"csv": False, "json": False, "check": None, "model": None}
     return commands.show_ledger(Namespace(source=arguments.what, table=arguments.name, **how))
 
 
