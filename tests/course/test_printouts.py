@@ -44,6 +44,34 @@ REAL = {  # a printout, and what must be among the usual ways
     "* Total Number of Trainable Parameters: 294.9k\n* Total Number of Parameters: 124.7M\n"
     "* Trainable Parameters represent 0.2364% of the total size.": GPT2_8,
 }  # fmt: skip
+# What others printed, and the model and the rank that stand beside it in their notebooks.
+STATED = {
+    "trainable params: 3,686,400 || all params: 3,089,625,088": "qwen2.5-3b: LoRA r = 16 on q_",
+    "trainable params: 1,572,864 || all params: 332,769,280": "opt-350m: LoRA r = 16 on v_proj, q_",
+    "trainable params: 524,288 || all params: 1,236,338,688": "llama-3.2-1b: LoRA r = 8 on q_proj",
+    "trainable params: 22347776 || all params: 4562948096": "llama-3.1-8b: DoRA r = 8 on q_proj,",
+    "trainable params: 4718592 || all params: 787868672": "flan-t5-large: LoRA r = 16 on q, v",
+    "trainable params: 8388608 || all params: 6666862592": "opt-6.7b: LoRA r = 16 on v_proj, q_",
+    "trainable params: 15728640 || all params: 1559033600": "whisper-large-v2: LoRA r = 32 on v_",
+    "trainable params: 1572864 || all params: 560787456": "bloom-560m: LoRA r = 16 on query_key",
+    "trainable params: 4915200 || all params: 3007472640": "bloom-3b: LoRA r = 16 on query_key_",
+    "trainable params: 20,185,088 || all params: 7,635,801,600": "qwen2.5-7b: LoRA r = 8 on q_",
+    "Number of trainable parameters = 50,003,968": "gemma-7b: LoRA r = 16 on q_proj, k_proj, ",
+    "Number of trainable parameters = 54,018,048": "gemma-2-9b: LoRA r = 16 on q_proj, k_pro",
+    "Number of trainable parameters = 603,979,776": "mistral-7b-v0.3: LoRA r = 128 on q_proj",
+    "Number of trainable parameters = 57,016,320": "mistral-nemo-12b: LoRA r = 16 on q_proj,",
+    "Number of trainable parameters = 95,420,416": "mistral-small-22b: LoRA r = 16 on q_proj",
+    "Number of trainable parameters = 119,734,272": "qwen2.5-3b: LoRA r = 64 on q_proj, k_pr",
+    "Trainable parameters = 6,522,880/1,006,408,832 (0.65% trained)": "gemma-3-1b: LoRA r = 8",
+    "Trainable parameters = 56,758,272 of 27,489,164,912": "gemma-3-27b: LoRA r = 8 on q_proj",
+    "Trainable parameters = 9,292,800 of 25,815,226,672": "gemma-4-26b-a4b: LoRA r = 8 on",
+    "Trainable parameters = 207,093,760 of 70,760,800,256": "llama-3.3-70b: LoRA r = 16 on q_",
+    "Trainable parameters = 83,886,080/7,000,000,000 (1.20%": "mistral-7b-v0.3: LoRA r = 32 on q",
+    "Trainable parameters = 31,457,280 of 1,574,947,840": "whisper-large-v3: LoRA r = 64 on v_",
+    "Trainable parameters = 3,981,312 of 20,918,738,496": "gpt-oss-20b: LoRA r = 8 on q_proj, k_",
+    "PeftModelForCausalLM: 7635.8016M Params (20.1851M Trainable [0.2643%])": "qwen2.5-7b: LoRA r",
+    "Trainable parameters: 0.022% (6.685M / 30532.123M)": "qwen3-30b-a3b: LoRA r = 8 on q_proj, k_",
+}
 PEFT = "trainable params: {t} || all params: {a} || trainable%: {s}"
 # How tools print exact numbers: trainable t, all a, the others f, the share s.
 TOOLS = {
@@ -123,6 +151,13 @@ def test_a_real_printout_holds_and_its_run_is_among_the_ways(text, way):
     judgement = judged(text)
     assert judgement.verdict == POSSIBLE, judgement.findings
     assert way in [str(found) for found in judgement.ways if found.usual]
+
+
+@pytest.mark.parametrize(("text", "stated"), STATED.items())
+def test_the_run_that_is_stated_beside_a_printout_is_found(text, stated):
+    judgement = judged(text)
+    assert judgement.verdict == POSSIBLE
+    assert [way for way in judgement.ways if way.usual and str(way).startswith(stated)]
 
 
 @pytest.mark.parametrize(("text", "word", "why"), JUDGED)
