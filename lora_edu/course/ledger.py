@@ -92,9 +92,11 @@ class Quantity:
 class Entry:
     """An entry of the ledger; its ``verdict`` is the worst of its quantities'.
 
-    ``cites`` is the short name of its ``source``, ``place`` where it stands there.
-    ``explanation`` says why a figure differs, or "unexplained". ``hypotheses`` are what was tried,
-    each judged against the figure that differs.
+    ``cites`` is the short name of its ``source``, ``place`` where it stands there, ``url`` its
+    address, ``read`` how it was read: "the source itself", "a copy" or "a note" about it.
+    ``explanation`` says why a figure differs, or "unexplained"; entries that differ for one reason
+    have the same ``cause``. ``hypotheses`` are what was tried, each judged against the figure that
+    differs.
     """
 
     id: str
@@ -109,6 +111,9 @@ class Entry:
     explanation: str = ""
     hypotheses: tuple[Quantity, ...] = ()
     note: str = ""
+    url: str = ""
+    read: str = ""
+    cause: str = ""
 
     @property
     def reason(self) -> str:
@@ -267,7 +272,7 @@ def _quantity(
     return Quantity(name, published, derived, judged, unit, tested, formula)
 
 
-def _entry(raw: Mapping[str, Any], sources: Mapping[str, str]) -> Entry:
+def _entry(raw: Mapping[str, Any], source: Mapping[str, str]) -> Entry:
     quantities = [_quantity(raw, item) for item in raw["quantities"]]
     against = [q for q in quantities if q.verdict == "differs"] or quantities[:1]
     hypotheses = tuple(
@@ -276,7 +281,9 @@ def _entry(raw: Mapping[str, Any], sources: Mapping[str, str]) -> Entry:
     )
     keys = ("id", "kind", "place", "model", "configuration", "explanation", "note")
     words = {key: raw.get(key, "") for key in keys}
-    words |= {"cites": raw["source"], "source": sources[raw["source"]]}
+    words |= {"cites": raw["source"], "source": source["cite"]}
+    words |= {key: raw.get(key, source[key]) for key in ("url", "read")}
+    words["cause"] = raw.get("cause", raw["id"])
     verdict = max(quantities, key=_badness).verdict
     return Entry(**words, verdict=verdict, quantities=tuple(quantities), hypotheses=hypotheses)
 
@@ -295,7 +302,7 @@ def _data() -> dict[str, Any]:
 def _entries() -> dict[str, Entry]:
     """Derive every entry, once; id → entry."""
     data = _data()
-    return {raw["id"]: _entry(raw, data["sources"]) for raw in data["entries"]}
+    return {raw["id"]: _entry(raw, data["sources"][raw["source"]]) for raw in data["entries"]}
 
 
 def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
@@ -342,7 +349,8 @@ def tables() -> dict[str, dict[str, list[Row]]]:
 
 COLUMNS = (
     "source", "table", "row", "id", "model", "configuration", "quantity", "published", "derived",
-    "verdict", "could_fail", "explanation", "tried", "arithmetic", "citation",
+    "verdict", "could_fail", "explanation", "cause", "tried", "arithmetic", "citation", "url",
+    "read",
 )  # fmt: skip
 
 
@@ -357,20 +365,24 @@ def lines(chosen: Mapping[str, Mapping[str, list[Row]]]) -> list[dict[str, Any]]
 
 
 def _line(source: str, table: str, label: str, entry: Entry, quantity: Quantity) -> dict[str, Any]:
-    explanation = entry.explanation if quantity.verdict == "differs" else ""
+    differs = quantity.verdict == "differs"
+    explanation, cause = (entry.explanation, entry.cause) if differs else ("", "")
     tried = "; ".join(f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses)
     again = table.startswith("Table ") and table.split()[1] not in re.findall(r"\d+", entry.place)
     citation = f"{entry.source}, {table if again else entry.place}"  # again: printed there, too
     values = (
         source, table, label, entry.id, entry.model, entry.configuration, quantity.name,
-        quantity.printed, quantity.number, quantity.verdict, quantity.tested, explanation, tried,
-        quantity.arithmetic, citation,
+        quantity.printed, quantity.number, quantity.verdict, quantity.tested, explanation, cause,
+        tried, quantity.arithmetic, citation, entry.url, entry.read,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 
 
 def shares() -> dict[str, int]:
-    """Count entries and figures, those that could fail (``tested``), and those that did."""
+    """Count entries and figures, those that could fail (``tested``), and those that did.
+
+    ``causes``: for how many reasons they differ, each counted once.
+    """
     figures = [quantity for entry in ledger() for quantity in entry.quantities]
     tested = [quantity for quantity in figures if quantity.tested]
     return {
@@ -379,6 +391,7 @@ def shares() -> dict[str, int]:
         "tested_entries": sum(any(q.tested for q in e.quantities) for e in ledger()),
         "tested": len(tested),
         "differ": sum(quantity.verdict == "differs" for quantity in tested),
+        "causes": len({entry.cause for entry, _ in misfits()}),
     }
 
 
@@ -391,7 +404,7 @@ def misfits() -> list[tuple[Entry, Quantity]]:
 
 def sources() -> dict[str, str]:
     """Return the short name and the citation of each source with an entry, version included."""
-    return {name: _data()["sources"][name] for name in tables()}
+    return {name: _data()["sources"][name]["cite"] for name in tables()}
 
 
 def measured() -> dict[str, dict[str, Any]]:
@@ -401,4 +414,5 @@ def measured() -> dict[str, dict[str, Any]]:
     There is no arithmetic to such a figure, so it is no part of the ledger and has no verdict.
     """
     data = _data()
-    return {m["id"]: {**m, "source": data["sources"][m["source"]]} for m in data["measured"]}
+    cited = {name: source["cite"] for name, source in data["sources"].items()}
+    return {m["id"]: {**m, "source": cited[m["source"]]} for m in data["measured"]}

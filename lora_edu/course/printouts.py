@@ -396,7 +396,7 @@ def _usual(of: Shapes) -> Iterator[tuple[str, ...]]:
     linear = {name for name, side in of.sides.items() if side["linear"]}.difference(*SAVED)
     each = linear | {name for name in of.sides if name.startswith("expert_")}
     known = [*USUAL, linear, linear | {"experts"}, linear - MLP | {"experts"}, each]
-    for names in {frozenset(names) for names in known}:
+    for names in dict.fromkeys(map(frozenset, known)):
         if names and names <= of.sides.keys():
             yield tuple(name for name in of.sides if name in names)
 

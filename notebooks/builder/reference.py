@@ -144,8 +144,8 @@ def ledger(text: str) -> str:
     )
     cited = "\n".join(f"- **{name}**: {what}" for name, what in published.sources().items())
     counts = published.shares()
-    told = {name: counts[name] for name in ("figures", "tested", "differ")}
-    opening = text.split("\n## ")[0].strip()
+    told = {name: counts[name] for name in ("figures", "tested", "differ", "causes")}
+    opening = text.split(f"\n## {found[0]['source']}:")[0].strip()  # what differs, too
     return filled("ledger", opening=opening, table=table, cited=cited, rows=len(found), **told)
 
 
@@ -154,7 +154,9 @@ def figure_of(entry: dict[str, Any], known: set[str]) -> Iterator[str]:
     what = entry["row"] if entry["quantity"] == "value" else f"{entry['row']} · {entry['quantity']}"
     how = "" if entry["configuration"] == entry["row"] else f", {entry['configuration']}"
     model = f"{entry['model']}{how}" if entry["model"] else entry["configuration"]
-    for value in (f"{entry['source']}, {entry['table']}", what, model):
+    address, where = html.escape(entry["url"]), f"{entry['source']}, {entry['table']}"
+    yield f'<td><a href="{address}" title="{entry["read"]}">{html.escape(where)}</a></td>'
+    for value in (what, model):
         yield f"<td>{html.escape(value)}</td>"
     yield f'<td data-value="{size(entry["published"])}">{html.escape(entry["published"])}</td>'
     number = entry["derived"]

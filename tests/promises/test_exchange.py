@@ -214,7 +214,7 @@ def test_what_a_model_reads_itself_is_adapted_here_and_in_peft_once_it_is_merged
     assert not close(outputs(ours), outputs(base), 1e-3)
     save_adapter(ours, tmp_path)
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
-    assert torch.equal(outputs(theirs), outputs(base))
+    assert close(outputs(theirs), outputs(base), 1e-6)  # with slopes the kernel may be another
     assert close(outputs(theirs.merge_and_unload()), outputs(ours), 1e-5)
 
 

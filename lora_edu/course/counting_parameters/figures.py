@@ -2,7 +2,9 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 from lora_edu import counting
 from lora_edu.course import blocks, ledger
 from lora_edu.course.figures import Numbers, figure, table
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, note, panels
+from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, note, panels
 
 
 def _block() -> Numbers:
@@ -40,74 +42,96 @@ def transformer_block(numbers: Numbers) -> Figure:
     return blocks.draw_block(shapes, "One block of Llama 3.1 8B, with LoRA on q and v")
 
 
-GROUPS = {  # what a row of the figure holds
-    "LoRA paper: tables": lambda e: e.cites == "hu2021" and e.kind != "claim",
-    "LoRA paper: claims": lambda e: e.cites == "hu2021" and e.kind == "claim",
-    "printouts of tools": lambda e: e.kind in ("peft_output", "tool_output"),
-    "later papers": lambda e: e.kind == "followup",
-    "talk, README, file sizes": lambda e: True,
+FARTHEST = {  # in a few words, why the figures differ that are farthest off, by their cause
+    "the random matrices": "VeRA: what does not train is counted",
+    "S.gemma-7b.r1": "SVFT: Gemma 2B's number beside Gemma 7B",
+    "A.D4.gpt3.37.7.text": "LoRA's paper: the number for twice the rank",
+    "A.T2.deb.lora.r8": "LoRA's paper: another rank than in the scripts",
+    "A.claim.speed": "LoRA's paper: time saved, called speed",
+    "A.ckpt.gpt2l": "loralib: the size of a file, unexplained",
+    "the output layer": "LoRA Without Regret: a layer is forgotten",
+    "A.claim.vram": "LoRA's paper: 1.2 TB of memory, unexplained",
+    "B.1TB_25MB": "the talk: 25 MB",
+    "the label of the row above": "LoRA's paper: the line that you found",
 }
 
 
-def _group(entry: ledger.Entry) -> str:
-    return next(name for name, holds in GROUPS.items() if holds(entry))
+def _differing() -> Numbers:
+    """Count what agrees and what differs; the farthest ratio of each of the ten first causes."""
+    farthest: dict[str, float] = {}
+    for entry, quantity in ledger.misfits():
+        farthest.setdefault(entry.cause, quantity.ratio)
+    shares = ledger.shares()
+    ratios = {FARTHEST[cause]: farthest[cause] for cause in [*farthest][: len(FARTHEST)]}
+    agree = shares["tested"] - shares["differ"]
+    return {"ratios": ratios, "agree": agree, "most": max(ratios.values()), **shares}
 
 
-def _ratios() -> Numbers:
-    """Divide each published figure that could fail by the derived one, group by group."""
-    groups: dict[str, dict[str, list]] = {}
-    tested = [(entry, q) for entry in ledger.ledger() for q in entry.quantities if q.tested]
-    for entry, quantity in tested:
-        both = groups.setdefault(_group(entry), {"agree": [], "differ": []})
-        both["differ" if quantity.verdict == "differs" else "agree"].append(quantity.ratio)
-    misfits = ledger.misfits()
-    worst = [[_group(entry), quantity.ratio] for entry, quantity in misfits[:10]]
-    return {
-        "groups": groups,
-        "worst": worst,
-        "figures": len(tested),
-        "misfits": len(misfits),
-        "near": sum(abs(quantity.ratio - 1) < 0.1 for _, quantity in misfits),
-        "most": worst[0][1],
-        "least": min(ratio for _, ratio in worst),
-    }
-
-
-@figure(_ratios)
+@figure(_differing)
 def published_over_derived(numbers: Numbers) -> Figure:
-    """Show published / derived for each figure that could fail: most stand on the line.
+    """Show how far the published figures that differ are off, and why: the ten farthest causes.
 
-    {figures} published figures, each divided by what follows from the shapes, on a logarithmic
-    axis, a row for each kind of source. Circles agree to the printed digits; most stand on the line
-    of 1. Crosses are the {misfits} that differ: {near} of them by less than a tenth. The ten
-    farthest are numbered, from {least:.2f} to {most:.2f}.
+    {agree} of {tested} published figures agree with what follows from the shapes, as far as they
+    are printed; the other {differ} differ for {causes} reasons. A line for each of the ten reasons
+    that lead the farthest away, from 1, where both agree, to published / derived, at most
+    {most:.2f}; beside it the reason in a few words.
     """
-    groups = numbers["groups"]
-    names = [name for name in GROUPS if name in groups]
+    ratios = numbers["ratios"]
     fig, ax = panels(9, 4.2)
     ax.axvline(1, color=GREY, linewidth=1)
-    looks = {"agree": ("o", BLUE, 0.12), "differ": ("X", VERMILION, 0)}
-    for row, name in enumerate(names):
-        for kind, (marker, color, above) in looks.items():
-            ratios = groups[name][kind]
-            heights = row + above + np.linspace(-0.25, 0.0, len(ratios))
-            label = f"{kind}s" if row == 0 else None
-            ax.plot(ratios, heights, marker, color=color, alpha=0.7, label=label)
-    places: dict[tuple[str, float], list[int]] = {}  # those that all but coincide share one
-    for i, (name, ratio) in enumerate(numbers["worst"]):
-        places.setdefault((name, round(ratio, 1)), []).append(i)
-    for (name, _), here in places.items():
-        at = numbers["worst"][here[0]][1], names.index(name) - 0.3
-        words = ", ".join(str(i + 1) for i in here)
-        note(ax, words, at, (0, 6), ha="center", color=BLACK, fontweight="bold")
-    labels = [f"{n} ({len(groups[n]['agree']) + len(groups[n]['differ'])})" for n in names]
-    ax.set_yticks(range(len(names)), labels)
-    ax.set(xscale="log", xlabel="published / derived", ylim=(len(names) - 0.4, -0.7))
-    ticks = [0.75, 1, 1.25, 1.5, 2, 3, 4]
+    for row, ratio in enumerate(ratios.values()):
+        color = VERMILION if ratio > 1 else BLUE
+        ax.hlines(row, 1, ratio, color=color, linewidth=2)
+        ax.plot(ratio, row, "o", color=color)
+        side, align = ((8, 0), "left") if ratio > 1 else ((-8, 0), "right")
+        note(ax, f"{ratio:.2f}", (ratio, row), side, ha=align, va="center")
+    ax.set_yticks(range(len(ratios)), ratios)
+    ax.set(xscale="log", xlabel="published / derived", xlim=(0.27, 5))
+    ax.set_ylim(len(ratios) - 0.5, -0.5)
+    ticks = [0.5, 1, 2, 4]
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
-    ax.legend(loc="lower right")
-    ax.set_title("Most of these figures follow from the shapes")
+    ax.set_title(f"{numbers['agree']} of {numbers['tested']} agree; the others, farthest off first")
+    return fig
+
+
+REGRET = "Parameter counts for LoRA on Llama-3.1-8B"  # in "LoRA Without Regret"
+
+
+def forgotten() -> Numbers:
+    """Return of each count in the table of *LoRA Without Regret* what is missing, a rank.
+
+    Label → from, to: published minus derived over the rank, for all that rounds to what is printed.
+    """
+    found = {}
+    for label, entry in ledger.tables()["regret"][REGRET]:
+        quantity, r = entry.quantities[0], int(re.findall(r"r = (\d+)", label)[0])
+        printed = ledger.printed_value(quantity.published)
+        half = Fraction(10**9, 200)  # of the last digit, a hundredth of a billion
+        found[label] = [float((printed - quantity.derived + off) / r) for off in (-half, half)]
+    head = counting.modules("llama-3.1-8b")["lm_head"]
+    least = max(low for low, _ in found.values())
+    most = min(high for _, high in found.values())
+    edge = head.out_features + head.in_features
+    return {"rows": found, "least": least, "most": most, "edge": edge}
+
+
+@figure(forgotten)
+def what_was_forgotten(numbers: Numbers) -> Figure:
+    """Show that one layer explains all four counts of a table that are too large.
+
+    A bar for each row of the table: from where to where the missing numbers may lie, one rank's
+    worth, since the table prints two digits. All four bars share what lies from {least:,.0f} to
+    {most:,.0f}. A line at {edge:,}, which is d + k of the output layer of Llama 3.1 8B, goes
+    through all of them.
+    """
+    fig, ax = panels(8, 2.6)
+    for row, (low, high) in enumerate(numbers["rows"].values()):
+        ax.barh(row, high - low, left=low, height=0.6, color=BLUE)
+    ax.axvline(numbers["edge"], color=VERMILION, linewidth=2)
+    note(ax, "lm_head", (numbers["edge"], -0.5), (6, 2), color=VERMILION)
+    ax.set_yticks(range(4), [name.removeprefix("LoRA ") for name in numbers["rows"]])
+    ax.set(xlabel="missing numbers, for each rank", ylim=(3.5, -1.1))
     return fig
 
 
@@ -193,7 +217,8 @@ Made by `lora-edu figures`; see lesson 06 and `lora-edu ledger`.
 
 *exact*: the number itself; *rounds*: to the printed digits; *truncates*: cut to them;
 *approximate*: to a round number such as 10,000; *differs*: none of these. What was
-tried for a figure that differs is judged in the same way."""
+tried for a figure that differs is judged in the same way. How each was read (the source
+itself, a copy, a note about it) and where: see the columns of `ledger.csv`."""
 
 HEAD = "| row | configuration | published | derived | verdict |"
 
@@ -201,7 +226,7 @@ HEAD = "| row | configuration | published | derived | verdict |"
 @table("ledger.md", "The same as a table to read, by source, with what was tried for each misfit.")
 def ledger_markdown() -> str:
     """Write the ledger as Markdown: the tables of each source, and the misfits explained."""
-    text = [LEDGER]
+    text = [LEDGER, *_by_cause()]
     cited = ledger.sources()
     for source, published in ledger.tables().items():
         text += ["", f"## {source}: {cited[source]}"]
@@ -216,6 +241,28 @@ def ledger_markdown() -> str:
                 tried = [f"{h.name}: {h.counted} ({h.verdict})" for h in entry.hypotheses]
                 text += ["", f"[{n}] {entry.reason} Tried: {'; '.join(tried)}."]
     return "\n".join(text) + "\n"
+
+
+def _by_cause() -> Iterator[str]:
+    """Yield what differs, each cause once, the farthest first."""
+    counts = ledger.shares()
+    yield "\n## What differs, and why"
+    yield (
+        f"\n{counts['differ']} of the {counts['tested']} figures that could come out otherwise "
+        f"differ, for {counts['causes']} reasons. Each reason stands here once.\n"
+    )
+    causes: dict[str, list] = {}
+    for entry, quantity in ledger.misfits():
+        causes.setdefault(entry.cause, []).append((entry, quantity))
+    for pairs in causes.values():
+        told = [
+            f"{e.model}, {e.configuration}: {q.printed} for {q.counted} "
+            f"([{e.cites}]({e.url}), {e.place})"
+            for e, q in pairs
+        ]
+        tried = [f"{h.name} gives {h.counted}" for h in pairs[0][0].hypotheses]
+        why = f"{pairs[0][0].reason} Tried: {'; '.join(tried)}."
+        yield f"- {why}" + "".join(f"\n  - {one}" for one in told)
 
 
 def _rows(label: str, entry: ledger.Entry, number: str) -> Iterator[str]:
