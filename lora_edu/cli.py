@@ -69,6 +69,7 @@ def _count(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(counted._asdict()))
         return 0
+    _say_if_a_part(source)
     names = " ".join(arguments.target_modules)
     print(f"{source}  {arguments.method}  r={arguments.rank}  {names}")
     for name, number in counted._asdict().items():
@@ -99,6 +100,15 @@ def _list() -> int:
     return 0
 
 
+def _say_if_a_part(source: str) -> None:
+    """Say on stderr that what is counted is the text part of a model that sees or hears, too."""
+    from lora_edu import counting
+
+    wholes = {model["id"]: model.get("whole") for model in counting.models()}
+    if not Path(source).exists() and (whole := wholes[counting.named(source)]):
+        print(f"note: its text part; with its towers it has {whole:_}", file=sys.stderr)
+
+
 def model_of(source: str) -> tuple[dict[str, Any], Any]:
     """Return the configuration of a model and, if it is not in the catalogue, the model.
 
@@ -111,7 +121,7 @@ def model_of(source: str) -> tuple[dict[str, Any], Any]:
     path = Path(source)
     if source in counting.catalogue() and path.exists():
         raise ValueError(f"{source} is in the catalogue and here: ./{source} means what is here")
-    if not path.exists():
+    if not path.exists() or not source.strip():
         try:
             return counting.catalogue()[counting.named(source)], None
         except ValueError as unknown:

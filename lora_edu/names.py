@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 WORD = re.compile(r"\d+(?:\.\d+)*(?:[bmk](?![a-z]))?|[a-z]+")
-STORED = re.compile(r"[-_](?:bnb[-_])?[48]bit|[-_](?:fp8|int[48]|awq|gptq|gguf|bf16|fp16)", re.I)
+STORED = re.compile(
+    r"\.gguf$|[-_](?:bnb[-_])?[48]bit|[-_](?:fp8|int[48]|awq|gptq|gguf|bf16|fp16)", re.I
+)
 # These may stand in a name and say nothing of shapes.
 SHAPELESS = {
     "hf", "meta", "instruct", "it", "chat", "base", "pt", "dpo", "sft", "unsloth", "model", "orig",
@@ -21,7 +23,7 @@ SHAPELESS = {
 @lru_cache(4096)
 def words(name: str) -> tuple[str, ...]:
     """Return the words of a name, without its owner and how the weights are stored."""
-    return tuple(WORD.findall(STORED.sub("", name.rpartition("/")[2]).lower()))
+    return tuple(WORD.findall(STORED.sub("", name.rstrip("/").rpartition("/")[2]).lower()))
 
 
 def meant(name: str, known: Mapping[str, Iterable[str]]) -> str:

@@ -6,6 +6,7 @@ counts. A line copied whole from another run is possible; then the answer names 
 """
 
 import itertools
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 from lora_edu import counting
 from lora_edu.course.ledger import printed_value, verdict
 
-POSSIBLE, IMPOSSIBLE, UNKNOWN = "possible", "IMPOSSIBLE", "UNKNOWN FAMILY"
+POSSIBLE, IMPOSSIBLE = "possible", "IMPOSSIBLE"
+UNEXPLAINED, UNKNOWN = "NOT EXPLAINED", "UNKNOWN FAMILY"
 
 
 PARAMS = r"[-_ ](?:model[-_ ])?param(?:eter)?s?(?: (?:in|of) (?:the )?model)?"
@@ -43,7 +45,7 @@ SHARE = r"\d{0,3}\.?\d{1,20}(?:e-?\d{1,2})?"
 FIGURE = (
     rf"(?i)(?:(?<![^\s(|])(?<!\d\s)(?P<before>{WRITTEN})\s{{1,9}})?"
     rf"(?<![a-z])(?:{'|'.join(f'(?P<{kind}>{words})' for kind, words in KINDS.items())})"
-    r"(?P<sign>\s{0,9}[:=|])?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
+    r"(?P<sign>\s{0,9}(?:[:=]|(?(before)(?!)|\|)))?(?:(?(before)(?(sign)|(?!)))[\s\"'`*(|:=~≈]{0,20}"
     rf"(?:(?P<of_base>{SHARE}) ?%(?:[a-z ]{{0,12}}\(| =) ?)?(?P<after>{WRITTEN})"
     rf"(?: ?(?:of|/) ?(?P<whole>{WRITTEN}))?(?: ?\((?P<percent>{SHARE}) ?%)?)?"
 )
@@ -101,11 +103,12 @@ class Way(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """A ``verdict`` of three, what was found, in words, and the ``ways`` to the count.
+    """A ``verdict`` of four, what was found, in words, and the ``ways`` to the count.
 
     ``POSSIBLE``: a known base is left, and LoRA or DoRA gives the count; the usual ways come first.
-    ``IMPOSSIBLE``: it contradicts itself, or no LoRA and no DoRA on the base gives the count.
-    ``UNKNOWN``: no base that is left is known. ``models`` are those whose base is left.
+    ``IMPOSSIBLE``: it contradicts itself, or whatever trains on the base, the count is no multiple
+    of what all its sides are multiples of. ``UNEXPLAINED``: the base is known, and no way that was
+    tried gives the count. ``UNKNOWN``: no known base is left. ``models`` are those whose base is.
     """
 
     verdict: str
@@ -187,6 +190,8 @@ class Shapes(NamedTuple):
     blocks: int
     width: int
     tables: int
+    unit: int  # of which each side and each module's count is a multiple
+    tied: int = 0  # the base where its head is tied to the table, as transformers 5 does of T5's
     whole: int = 0  # with its towers for pictures and sound, if it is a text part
 
 
@@ -219,7 +224,11 @@ def shapes(name: str, source: Any = None) -> Shapes:
     wide = [min(m[1:3]) for m in tables if rows in m[1:3]]
     base, packed = counting.base_parameters(modules), counting.packed_4bit_parameters(modules)
     blocks = 1 + max(map(int, numbers), default=0)
-    return Shapes(name, base, packed, dict(sides), blocks, max(wide, default=0), len(wide))
+    unit = math.gcd(*(n for m in {*modules.values()} for n in (*m[1:4], m.more) if n > 1))
+    head = sum(m.parameters for m in modules.values() if m.kind == "head")
+    tied = base - head if head and "decoder.embed_tokens" in modules else 0
+    found = dict(sides), blocks, max(wide, default=0), len(wide), unit, tied
+    return Shapes(name, base, packed, *found)
 
 
 @lru_cache(1)
@@ -240,9 +249,9 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
         return Judgement(IMPOSSIBLE, ["more is trainable than there is"], [], [])
     wrong = _wrong(printout)
     left, bases = _bases(printout, known)
-    if not bases and (alone := [of.name for of in known if _gives(printout.all, of.base)]):
-        wrong.append(f"all is {', '.join(alone)} alone: nothing was added to it")
-    exact = printout.trainable[-1].isdigit() and not _nominal(printout.all)
+    alone = [] if bases else [of.name for of in known if _gives(printout.all, of.base)]
+    both = printout.trainable[-1] + printout.all[-1]
+    exact = both.isdigit() and not _nominal(printout.all)
     found = [(base, _ways(base, printout, exact and not base.changed)) for base in bases]
     plain = [pair for pair in found if not (pair[0].changed or _nominal(printout.all))]
     found = plain or [pair for pair in found if pair[1]]  # a table or a head may fit by chance
@@ -253,9 +262,21 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
         findings.append(f"{left}: the base of {_named(base for base, _ in found)}")
     if ways and not ways[0].usual:
         findings.append("in no usual way")
+    elif alone:
+        told = "nothing was added to it, so this is no LoRA; a part of it may have trained"
+        findings.append(f"all is {', '.join(alone)} alone: {told}")
     elif tried and not ways:
-        many = "1 to 1,024 gives the trainable, on whatever layers, in however many blocks"
-        findings.append(f"no LoRA or DoRA of one rank from {many}")
+        units = {base.of.unit for base, _ in plain}
+        never = all(trainable % unit for unit in units)
+        if never:
+            told = (
+                f"a multiple of {', '.join(map(str, units))}, and so does any layer, whole"
+            )
+            wrong.append(f"any LoRA or DoRA on it trains {told}")
+            findings.append(wrong[-1])
+        else:
+            told = "1 to 1,024 gives the trainable, on the same layers of all blocks or of some"
+            findings.append(f"no LoRA or DoRA of one rank from {told}")
     elif not found and (hints := [base for base in bases if base.whole]):
         told = f"the base of {_named(hints)}, of which not all layers are known here"
         findings.append(f"{left}: {told}")
@@ -264,7 +285,8 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
         off = int(near.base - everything + trainable)
         more = f"{near.name}, has {abs(off):,} {'more' if off > 0 else 'fewer'}"
         findings.append(f"{left}: the base of no model that is known; the nearest, {more}")
-    verdict = IMPOSSIBLE if wrong or (tried and not ways) else POSSIBLE if ways else UNKNOWN
+    known_base = UNEXPLAINED if found or alone else UNKNOWN
+    verdict = IMPOSSIBLE if wrong else POSSIBLE if ways else known_base
     models = list(dict.fromkeys(base.of.name for base, _ in found))
     return Judgement(verdict, findings, ways, models)
 
@@ -314,10 +336,13 @@ class Base(NamedTuple):
 def _left(of: Shapes, printout: Printout) -> Iterator[Base]:
     """Yield how a model can be what is left: as it is, in 4 bits, with other rows, a new head."""
     everything, trainable = printout.all or "", printed_value(printout.trainable)
+    ends = _ends(printout.trainable)
+    if of.tied and any(_gives(everything, of.tied + end) for end in ends):
+        yield Base(of, ", its head tied to the table, as transformers 5 has it")
     if of.whole and _gives(everything, of.whole + trainable):
         yield Base(of, changed=", with its towers for pictures or sound", whole=True)
     for base, stored in ((of.base, ""), (of.packed, ", two numbers in a byte (4 bits)")):
-        if _gives(everything, base + trainable):
+        if any(_gives(everything, base + end) for end in (trainable, *ends)):
             yield Base(of, stored)
         elif everything[-1].isdigit() and of.width:
             more = int(printed_value(everything) - trainable) - base

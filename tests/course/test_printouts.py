@@ -106,7 +106,8 @@ TOOLS = {
     "a sentence": "✓ Trainable parameters in the model: {t} ({s:.2f}%). Untrainable params: {f}.",
 }  # fmt: skip
 SIGNS = ["", ",", "_", "'", "’", ".", " ", "\xa0", "\u2009", "\u202f"]
-POSSIBLE, IMPOSSIBLE, UNKNOWN = printouts.POSSIBLE, printouts.IMPOSSIBLE, printouts.UNKNOWN
+POSSIBLE, IMPOSSIBLE = printouts.POSSIBLE, printouts.IMPOSSIBLE
+UNEXPLAINED, UNKNOWN = printouts.UNEXPLAINED, printouts.UNKNOWN
 JUDGED = [
     (LLAMA, POSSIBLE, "all - trainable = 6,738,415,616: the base of llama-2-7b\n"),
     (NEOX, POSSIBLE, "10,588,901,376: the base of gpt-neox-20b, two numbers in a byte (4 bits)\n"),
@@ -114,7 +115,12 @@ JUDGED = [
     (SWIFT, POSSIBLE, "all - trainable = 6,738,415,600: the base of llama-2-7b\n"),
     (LLAMA.replace("920", "902"), UNKNOWN, "the nearest, llama-2-7b, has 18 more"),
     (LLAMA.replace("9,920", "9,938"), UNKNOWN, "the nearest, llama-2-7b, has 18 fewer"),
-    ("trainable params: 4,194,305 || all params: 6,742,609,921", IMPOSSIBLE, "no LoRA or DoRA"),
+    ("trainable params: 4,194,305 || all params: 6,742,609,921", IMPOSSIBLE, "a multiple of 256"),
+    ("trainable params: 1,310,720 || all params: 810,188,800", UNEXPLAINED, "of all blocks or of"),
+    ("trainable params: 2,359,296 || all params: 752,610,304", POSSIBLE, "its head tied to the"),
+    ("4,194,304 trainable params | 6,742,609,920 total params", POSSIBLE, "base of llama-2-7b"),
+    ("8051.2328M Params (20.9715M Trainable [0.2605%])", POSSIBLE, "the base of llama-3.1-8b"),
+    ("trainable params: 9,999,999 || all params: 8.0B", UNEXPLAINED, "the base of llama-3.1-8b"),
     ("trainable params: 524,288 || all params: 1,236,338,688", POSSIBLE, "llama-3.2-1b"),
     ("trainable params: 532,480 || all params: 8,030,793,728", POSSIBLE, "in no usual way"),
     ("trainable params: 296,450 || all params: 108,608,260", POSSIBLE, "with a head of 2 outputs"),
@@ -131,7 +137,7 @@ JUDGED = [
     ("Trainable parameters: 99% (1.704M/7241.732M)", IMPOSSIBLE, "the share must be 0.0235 %"),
     (
         "trainable params: 1 || all params: 7,241,732,096",
-        IMPOSSIBLE,
+        UNEXPLAINED,
         "all is mistral-7b-v0.1 alone: not",
     ),
     ("trainable params: 10 || all params: 5", IMPOSSIBLE, "more is trainable than there is"),
