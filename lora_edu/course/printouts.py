@@ -269,9 +269,7 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
         units = {base.of.unit for base, _ in plain}
         never = all(trainable % unit for unit in units)
         if never:
-            told = (
-                f"a multiple of {', '.join(map(str, units))}, and so does any layer, whole"
-            )
+            told = f"a multiple of {', '.join(map(str, units))}, and so does any layer, whole"
             wrong.append(f"any LoRA or DoRA on it trains {told}")
             findings.append(wrong[-1])
         else:

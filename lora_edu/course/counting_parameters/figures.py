@@ -128,6 +128,7 @@ def what_was_forgotten(numbers: Numbers) -> Figure:
     fig, ax = panels(8, 2.6)
     for row, (low, high) in enumerate(numbers["rows"].values()):
         ax.barh(row, high - low, left=low, height=0.6, color=BLUE)
+    ax.axvspan(numbers["least"], numbers["most"], color=GREY, alpha=0.35, linewidth=0)
     ax.axvline(numbers["edge"], color=VERMILION, linewidth=2)
     note(ax, "lm_head", (numbers["edge"], -0.5), (6, 2), color=VERMILION)
     ax.set_yticks(range(4), [name.removeprefix("LoRA ") for name in numbers["rows"]])
