@@ -31,8 +31,10 @@ def meant(name: str, known: Mapping[str, Iterable[str]]) -> str:
 
     Its words must be those of the id or of one of its other names, but for words that say nothing
     of shapes. A ValueError suggests what else may be meant: names with as many of the same words
-    as can be, of the same family (the first word) where there is one.
+    as can be, of the same family (the first word) where there is one. A TypeError if it is no text.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text, got {name!r}")
     if name in known:
         return name
     written = words(name)

@@ -198,15 +198,23 @@ class Shapes(NamedTuple):
 def shapes(name: str, source: Any = None) -> Shapes:
     """Return the shapes of a model: one of the catalogue, or any ``source`` of ``modules``.
 
-    Of a side: Σ (d + k) of its matrices, Σ d, all that it holds, how many are linear layers, and
-    whether it stands in the blocks. Experts are one: what all-linear of PEFT adapts of them. Where
-    they share parameters, ``expert_*`` are the matrices as layers of their own, as they once were.
+    Of a side: Σ (d + k) of its matrices, Σ d, all that it holds, how many are linear layers, how
+    many stand in the blocks, and ``uneven`` if not in each block the same. Experts are one: what
+    all-linear of PEFT adapts of them. Where they share parameters, ``expert_*`` are the matrices as
+    layers of their own, as they once were.
     """
     modules = counting.modules(name if source is None else source)
+    numbers = re.findall(r"(?m)^\D*\.(\d+)\.", "\n".join(modules))
+    blocks = 1 + max(map(int, numbers), default=0)
     sides: dict[str, Counter[str]] = defaultdict(Counter)
+    alike: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    unit = 0
     for where, m in modules.items():
         last, d, k = where.rpartition(".")[2], m.out_features, m.in_features
         block = int(re.search(r"\.\d+\.", where) is not None)
+        alike[last].add((d, k))
+        own = [d * k] if m.kind == "other" else [d // 2, k] if m.kind == "fused" else [d, k]
+        unit = math.gcd(unit, *own, m.bias, m.more)
         if m.kind in ("linear", "head", "embedding"):
             both = {"both": d + k, "rows": d, "linear": int(m.kind == "linear")}
             sides[last].update(both, whole=m._replace(tied=False).parameters, block=block)
@@ -218,13 +226,12 @@ def shapes(name: str, source: Any = None) -> Shapes:
             for part in ("gate", "up") if last == "gate_up_proj" else ("down",):
                 both = {"both": m.copies * (wide + k), "rows": m.copies * wide}
                 sides[f"expert_{part}_proj"].update(both, block=block)
-    numbers = re.findall(r"(?m)^\D*\.(\d+)\.", "\n".join(modules))
+    for last, side in sides.items():
+        side["uneven"] = int(len(alike[last]) > 1 or side["block"] % blocks > 0)
     tables = [m for m in modules.values() if m.kind in ("embedding", "head") and not m.tied]
     rows = max((max(m.out_features, m.in_features) for m in tables), default=0)
     wide = [min(m[1:3]) for m in tables if rows in m[1:3]]
     base, packed = counting.base_parameters(modules), counting.packed_4bit_parameters(modules)
-    blocks = 1 + max(map(int, numbers), default=0)
-    unit = math.gcd(*(n for m in {*modules.values()} for n in (*m[1:4], m.more) if n > 1))
     head = sum(m.parameters for m in modules.values() if m.kind == "head")
     tied = base - head if head and "decoder.embed_tokens" in modules else 0
     found = dict(sides), blocks, max(wide, default=0), len(wide), unit, tied
@@ -438,7 +445,9 @@ def _adapters(
         of.blocks * sum(s[what] for s in sides if not s["block"]) for what in ("both", "rows")
     ]
     some = [n for n in (16, 8, 4) if n < of.blocks and printout.of_base]  # MLX: of the last ones
-    if not usual and inside[0]:
+    if any(side["uneven"] for side in sides):
+        some = []
+    elif not usual and inside[0]:
         some = range(1, of.blocks)
     wanted = of.blocks * int(printed_value(printout.trainable))
     exact = printout.trainable[-1].isdigit()

@@ -57,3 +57,5 @@ def test_an_unknown_name_suggests_its_own_family(written, near, far):
 def test_what_is_no_name_is_refused(written):
     with pytest.raises(ValueError, match=r"is no model of the catalogue\.$"):
         names.meant(written, {"gpt2": []})
+    with pytest.raises(TypeError, match="name must be a text, got 5"):
+        counting.named(5)
