@@ -381,17 +381,22 @@ def _line(source: str, table: str, label: str, entry: Entry, quantity: Quantity)
 def shares() -> dict[str, int]:
     """Count entries and figures, those that could fail (``tested``), and those that did.
 
-    ``causes``: for how many reasons they differ, each counted once.
+    ``causes``: for how many reasons they differ, each counted once. ``paper``: those that could
+    fail and stand in LoRA's own paper; ``paper_differ``: those of them that did.
     """
     figures = [quantity for entry in ledger() for quantity in entry.quantities]
     tested = [quantity for quantity in figures if quantity.tested]
+    paper = [
+        q for entry in ledger() for q in entry.quantities if q.tested and entry.cites == "hu2021"
+    ]
     return {
         "entries": len(ledger()),
         "figures": len(figures),
-        "tested_entries": sum(any(q.tested for q in e.quantities) for e in ledger()),
         "tested": len(tested),
         "differ": sum(quantity.verdict == "differs" for quantity in tested),
         "causes": len({entry.cause for entry, _ in misfits()}),
+        "paper": len(paper),
+        "paper_differ": sum(quantity.verdict == "differs" for quantity in paper),
     }
 
 

@@ -98,7 +98,7 @@ def test_the_largest_model_takes_seconds_and_no_memory():
     assert planned["full"]["weights"] == 2 * 405_853_388_800
 
 
-VIT = counting.catalogue()["vit-base-patch16-224"]
+VIT = counting.catalogue()["vit-base-food101"]
 
 
 BAD_INPUT = [

@@ -172,10 +172,11 @@ def test_what_cannot_fail_is_not_counted():
     assert ledger.shares() == {
         "entries": len(ENTRIES),
         "figures": len(figures),
-        "tested_entries": len({e.id for e, q in figures if q.tested}),
         "tested": len(tested),
         "differ": sum(q.verdict == "differs" for q in tested),
         "causes": len({e.cause for e, q in figures if q.tested and q.verdict == "differs"}),
+        "paper": sum(e.cites == "hu2021" and q.tested for e, q in figures),
+        "paper_differ": sum(e.cites == "hu2021" for e, _ in ledger.misfits()),
     }
     for entry, quantity in figures:
         by_construction = (entry.id, quantity.published) in {

@@ -25,7 +25,7 @@ REAL = {  # a printout, and what must be among the usual ways
     "trainable params: 9,289,728 || all params: 3,222,039,552":
         "llama-3.2-3b: DoRA r = 32 on q_proj, v_proj",
     "trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7712775047664294":
-        "vit-base-patch16-224: LoRA r = 16 on q_proj, v_proj, classifier trained",
+        "vit-base-food101: LoRA r = 16 on q_proj, v_proj, classifier trained",
     f"{NEOX} || trainable%: 0.08162971878329976": "gpt-neox-20b: LoRA r = 8 on query_key_value",
     "trainable params: 33030144 ||\nall params: 4055498240 || trainable%:0.8145":
         f"qwen3-4b: LoRA r = 16 on {ALL}",

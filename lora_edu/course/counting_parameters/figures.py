@@ -49,7 +49,7 @@ FARTHEST = {  # in a few words, why the figures differ that are farthest off, by
     "A.T2.deb.lora.r8": "LoRA's paper: another rank than in the scripts",
     "A.claim.speed": "LoRA's paper: time saved, called speed",
     "A.ckpt.gpt2l": "loralib: the size of a file, unexplained",
-    "the output layer": "LoRA Without Regret: a layer is forgotten",
+    "the output layer": "LoRA Without Regret: one layer more than named",
     "A.claim.vram": "LoRA's paper: 1.2 TB of memory, unexplained",
     "B.1TB_25MB": "the talk: 25 MB",
     "the label of the row above": "LoRA's paper: the line that you found",
@@ -99,21 +99,32 @@ REGRET = "Parameter counts for LoRA on Llama-3.1-8B"  # in "LoRA Without Regret"
 
 
 def forgotten() -> Numbers:
-    """Return of each count in the table of *LoRA Without Regret* what is missing, a rank.
+    """Find what is missing, a rank, in each count in the table of *LoRA Without Regret*.
 
-    Label → from, to: published minus derived over the rank, for all that rounds to what is printed.
+    "rows": label → what is printed and counted, the least and the most that may be missing: what
+    rounds to the printed number, less what was counted, over the rank. "layer": the only one of the
+    linear layers whose "edge", d + k, all rows allow, from "least" to "most".
     """
-    found = {}
+    rows = {}
     for label, entry in ledger.tables()["regret"][REGRET]:
         quantity, r = entry.quantities[0], int(re.findall(r"r = (\d+)", label)[0])
-        printed = ledger.printed_value(quantity.published)
+        missing = ledger.printed_value(quantity.published) - quantity.derived
         half = Fraction(10**9, 200)  # of the last digit, a hundredth of a billion
-        found[label] = [float((printed - quantity.derived + off) / r) for off in (-half, half)]
-    head = counting.modules("llama-3.1-8b")["lm_head"]
-    least = max(low for low, _ in found.values())
-    most = min(high for _, high in found.values())
-    edge = head.out_features + head.in_features
-    return {"rows": found, "least": least, "most": most, "edge": edge}
+        rows[label] = {
+            "printed": quantity.published,
+            "counted": int(quantity.derived),
+            "least": float((missing - half) / r),
+            "most": float((missing + half) / r),
+        }
+    least = max(row["least"] for row in rows.values())
+    most = min(row["most"] for row in rows.values())
+    linear = {
+        name.split(".")[-1]: m.out_features + m.in_features
+        for name, m in counting.modules("llama-3.1-8b").items()
+        if m.kind in ("linear", "head")
+    }
+    ((layer, edge),) = ((name, edge) for name, edge in linear.items() if least <= edge <= most)
+    return {"rows": rows, "least": least, "most": most, "layer": layer, "edge": edge}
 
 
 @figure(forgotten)
@@ -126,13 +137,14 @@ def what_was_forgotten(numbers: Numbers) -> Figure:
     through all of them.
     """
     fig, ax = panels(8, 2.6)
-    for row, (low, high) in enumerate(numbers["rows"].values()):
-        ax.barh(row, high - low, left=low, height=0.6, color=BLUE)
+    for y, row in enumerate(numbers["rows"].values()):
+        ax.barh(y, row["most"] - row["least"], left=row["least"], height=0.6, color=BLUE)
     ax.axvspan(numbers["least"], numbers["most"], color=GREY, alpha=0.35, linewidth=0)
     ax.axvline(numbers["edge"], color=VERMILION, linewidth=2)
-    note(ax, "lm_head", (numbers["edge"], -0.5), (6, 2), color=VERMILION)
+    note(ax, numbers["layer"], (numbers["edge"], -0.5), (6, 2), color=VERMILION)
     ax.set_yticks(range(4), [name.removeprefix("LoRA ") for name in numbers["rows"]])
-    ax.set(xlabel="missing numbers, for each rank", ylim=(3.5, -1.1))
+    ax.set(xlabel="what our count lacks / r", xlim=(6e4, 1.7e5), ylim=(3.5, -1.1))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     return fig
 
 
