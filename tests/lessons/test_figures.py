@@ -29,7 +29,6 @@ REFUSED = [
     ("intrinsic_rank", "heights_of_the_update", ({},), "one to three, got 0"),
     ("intrinsic_rank", "heights_of_the_update", (dict.fromkeys("abcd", np.eye(2)),), "got 4"),
     ("merging", "rounding", ("bf16",), "dtype must be a floating-point type of torch, got 'bf16'"),
-    ("merging", "what_arrives", (["bf16"],), "kinds must be among float16, bfloat16, 4 bits, got"),
     (
         "real_model",
         "real_frontier",

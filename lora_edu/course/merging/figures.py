@@ -1,7 +1,7 @@
 """Figures: a merge being rounded, what arrives, many swaps, four bits, one batch for many."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -127,11 +127,10 @@ KINDS = {
     "bfloat16": (lambda W: W.bfloat16().float(), "o", VERMILION),
     "4 bits": (in_4_bits, "D", BLUE),
 }
-SEVEN = ("query", "key", "value", "output", "gate", "up", "down")
 
 
-def _real() -> dict[str, tuple[NDArray, Sequence[str]]]:
-    """Return ‖ΔW‖ / ‖W₀‖ of real updates, layer by layer, and the kinds of a layer's matrices.
+def real_sizes() -> dict[str, list[float]]:
+    """Return the least and the largest ‖ΔW‖ / ‖W₀‖ of the matrices of real updates.
 
     The voices of all recorded seeds; MiniLM's at their best rates, means of eight runs; GPT-3's one
     matrix from the norms in LoRA's Table 7, of ΔW and of W_q.
@@ -141,82 +140,62 @@ def _real() -> dict[str, tuple[NDArray, Sequence[str]]]:
         lr = record("minilm")["chosen"][method]
         return column("minilm", "sizes", method=method, lr=lr).mean(axis=0)
 
-    return {
-        "the voice of Grimm": (four_bits("sizes", "grimm"), SEVEN),
-        "the voice of the pirate": (four_bits("sizes", "pirate"), SEVEN),
-        "MiniLM, full": (minilm("full"), ["query", "key", "value", "output", "up", "down"]),
-        "MiniLM, LoRA r = 8": (minilm("LoRA q,v r=8"), ["query", "value"]),
-        "GPT-3, r = 64": (np.array([3.57 / 61.95]), ["query"]),
-        "GPT-3, r = 4": (np.array([6.91 / 61.95]), ["query"]),
+    sizes = {
+        "the voice of Grimm": four_bits("sizes", "grimm"),
+        "the voice of the pirate": four_bits("sizes", "pirate"),
+        "MiniLM, full": minilm("full"),
+        "MiniLM, LoRA r = 8": minilm("LoRA q,v r=8"),
+        "GPT-3, r = 64": np.array([3.57 / 61.95]),
+        "GPT-3, r = 4": np.array([6.91 / 61.95]),
     }
+    return {name: [float(of.min()), float(of.max())] for name, of in sizes.items()}
 
 
-def real_sizes() -> dict[str, list[float]]:
-    """Return the least and the largest size of the matrices of real updates."""
-    return {name: [float(of.min()), float(of.max())] for name, (of, _) in _real().items()}
-
-
-def by_module() -> dict[str, dict[str, float]]:
-    """Return the same sizes by the kind of matrix: means over layers and runs."""
-    found = {}
-    for name, (sizes, kinds) in _real().items():
-        means = sizes.reshape(-1, len(kinds)).mean(axis=0).tolist()
-        found[name] = dict(zip(kinds, means, strict=True))
-    return found
-
-
-def _outcomes(kinds: Sequence[str] = tuple(KINDS)) -> Numbers:
-    """Merge an update at each size into one drawn matrix; a ValueError for unknown kinds."""
-    if unknown := [name for name in kinds if name not in KINDS]:
-        raise ValueError(f"kinds must be among {', '.join(KINDS)}, got {unknown[0]!r}")
+def _outcomes() -> Numbers:
+    """Merge an update at each size into one drawn matrix, in each way to store it."""
     rng = np.random.default_rng(0)
     drawn = torch.from_numpy(0.05 * rng.standard_normal((256, 256))).float()
     delta = torch.from_numpy(rng.standard_normal((256, 8)) @ rng.standard_normal((8, 256))).float()
-    numbers: Numbers = {"sizes": _digits(SIZES), "real": real_sizes()}
-    for name in kinds:
-        store = KINDS[name][0]
+    numbers: Numbers = {"sizes": _digits(SIZES), "real": real_sizes(), "voices": {}}
+    for name, (store, *_) in KINDS.items():
         W0 = store(drawn)
         changes = [size * W0.norm() / delta.norm() * delta for size in SIZES]
         told = [outcome(W0, change, store(W0 + change)) for change in changes]
         arrived, error, _ = zip(*told, strict=True)
         numbers[name] = {"arrived": _digits(arrived), "error": _digits(error)}
         if name != "float16":  # which no voice was merged into
-            for key in ("arrived", "error"):
-                dots = [(four_bits("sizes", v), four_bits(name, v, key)) for v in COLOURS]
-                numbers[f"{name}, {key}"] = np.stack(dots, axis=1).reshape(2, -1)  # size, and value
+            dots = [(four_bits("sizes", v), four_bits(name, v, "arrived")) for v in COLOURS]
+            numbers["voices"][name] = np.stack(dots, axis=1).reshape(2, -1).tolist()
     return numbers
 
 
 @figure(_outcomes)
 def what_arrives(numbers: Numbers) -> Figure:
-    """Show the error of a merge, how much of the update arrives, and how large real updates are.
+    """Show how much of an update arrives in a merge, and how large real updates are.
 
-    Against the size of the update, two panels. Left, the error: falling lines, at 0.01 float16
-    {float16[error][8]:.2g}, bfloat16 {bfloat16[error][8]:.2g}, 4 bits {4 bits[error][8]:.2g}.
-    Right, the share that arrives: near 1 for large updates, then a fall, bfloat16's near 0.001
-    ({bfloat16[arrived][12]:.2g}), that of 4 bits between 0.3 and 0.01 ({4 bits[arrived][4]:.2g} at
-    0.1). Bars above mark real updates, all larger than 0.005. Faint dots are the matrices of two
-    voices: on the line of bfloat16, and above that of 4 bits.
+    Against the size of the update, the share that arrives: near 1 for large updates, then a fall,
+    float16's at the very end, bfloat16's near 0.001 ({bfloat16[arrived][12]:.2g}), that of 4 bits
+    between 0.3 and 0.01 ({4 bits[arrived][4]:.2g} at 0.1). Bars above mark real updates, all larger
+    than 0.005. Faint dots are the matrices of two voices: on the line of bfloat16, and above that
+    of 4 bits.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.6))
-    fig.subplots_adjust(left=0.08, right=0.98, bottom=0.12, top=0.72, wspace=0.25)
-    for ax, key in zip(axes, ("error", "arrived"), strict=True):
-        for name, (_, marker, color) in KINDS.items():
-            if name in numbers:
-                ax.plot(numbers["sizes"], numbers[name][key], marker + "-", color=color, label=name)
-            if f"{name}, {key}" in numbers:
-                ax.plot(*numbers[f"{name}, {key}"], ".", color=color, alpha=0.15)
-        ax.set(xscale="log", xlabel="size, $\\|\\Delta W\\|\\,/\\,\\|W_0\\|$")
-        ax.invert_xaxis()
-        above = {"transform": ax.get_xaxis_transform(), "clip_on": False}
-        for i, (name, ends) in enumerate(numbers["real"].items()):
-            high = 1.05 + 0.06 * i
-            ax.plot(ends, [high, high], "|-", color=BLACK, linewidth=3, **above)
-            if key == "arrived":
-                ax.text(8e-5, high, name, ha="right", va="center", fontsize=9, **above)
-    axes[0].set(yscale="log", ylim=(1e-3, 9), ylabel="error, 1: as large as $\\Delta W$")
-    axes[1].set(ylim=(-0.03, 1.08), ylabel="share of $\\Delta W$ that arrives")
-    axes[0].legend()
+    fig, ax = plt.subplots(figsize=(8.4, 4.6))
+    fig.subplots_adjust(left=0.1, right=0.98, bottom=0.12, top=0.7)
+    for name, (_, marker, color) in KINDS.items():
+        line = numbers["sizes"], numbers[name]["arrived"]
+        ax.plot(*line, marker + "-", color=color, label=name)
+        if name in numbers["voices"]:
+            ax.plot(*numbers["voices"][name], ".", color=color, alpha=0.15)
+    ax.set(xscale="log", xlim=(1.3, 7e-5), ylim=(-0.03, 1.08))
+    ax.legend(loc="center left")
+    ax.set(
+        xlabel="size, $\\|\\Delta W\\|\\,/\\,\\|W_0\\|$", ylabel="share of $\\Delta W$ that arrives"
+    )
+    above = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+    for i, (name, ends) in enumerate(numbers["real"].items()):
+        high = 1.05 + 0.07 * i
+        ax.plot(ends, [high, high], "|-", color=BLACK, linewidth=3, **above)
+        ax.text(ends[0] * 0.85, high, name, va="center", fontsize=10, **above)
     return fig
 
 
@@ -289,10 +268,10 @@ WAYS = {
     "bfloat16": "merged, bfloat16",
     "4 bits": "merged, 4 bits again",
     "4 bits, dice": "merged, 4 bits, with dice",
+}
+OTHERS = {
     "4 bits, other levels": "merged, NF4",
     "5 bits": "merged, 5 bits",
-}
-BASES = {
     "off its levels, apart": "W0 off its levels: voice apart",
     "off its levels, 4 bits": "W0 off its levels: merged, 4 bits",
     "base in NF4": "W0 in NF4: no voice",
@@ -376,12 +355,6 @@ def ratio(case: str, name: str) -> tuple[float, float, float]:
         k += 1
         tail += math.comb(n, k) / 2**n
     return float(np.median(ratios)), float(ratios[k - 1]), float(ratios[n - k])
-
-
-def speed(case: str, name: str) -> float:
-    """Return the tokens that a recorded call writes in a second, the median of its rounds."""
-    served = record("served")
-    return served["arguments"]["tokens"] / float(np.median(served["cases"][case]["seconds"][name]))
 
 
 def _served() -> Numbers:
