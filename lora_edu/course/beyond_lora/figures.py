@@ -138,7 +138,14 @@ def five_curves(numbers: Numbers) -> Figure:
     plain LoRA {last[lora]}, LoRA+ {last[lora+]}, PiSSA {last[pissa]}, the same start in random
     directions {last[random start]}, DoRA {last[dora]}; dashed, full fine-tuning {full}.
     """
-    return _draw(numbers, {kind: words for kind, (words, _) in KINDS.items()})
+    letters = {kind: letter for letter, kind in SECRET.items()}
+    return _draw(numbers, {kind: f"{letters[kind]}: {KINDS[kind][0]}" for kind in letters})
+
+
+def envelope(bet: object) -> str:
+    """Return the letter of plain LoRA, or that of LoRA+ if it was bet on: nobody can tell them."""
+    letters = {kind: letter for letter, kind in SECRET.items()}
+    return letters["lora+" if bet == letters["lora+"] else "lora"]
 
 
 def blind() -> Figure:
