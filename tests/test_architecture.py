@@ -36,10 +36,10 @@ IN_LESSONS = sorted((PACKAGE / "course").glob("*/*.py"))
 # can go; if nothing can, raise the number and say why.
 MOST_LINES = {
     "the package": 3131,  # an adapter as GGUF, for other programs; experts; models by any name
-    "the tools": 3856,  # bubbles, a voice that is kept; what a printout can be, and cannot
+    "the tools": 3870,  # bubbles, a voice that is kept; what a printout can be; how many examples
     "the lessons": 5900,
     "the builder": 3300,
-    "the tests": 14482,  # a model as GGUF, a page run line by line, models by any name
+    "the tests": 14494,  # a model as GGUF, a page run line by line, models by any name
 }
 
 

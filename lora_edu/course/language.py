@@ -53,6 +53,12 @@ RECIPE = {  # of the two voices that ship
     "retold": 30,
     "steps": 80,
 }
+CAPITALS = {
+    "France": "Paris", "Italy": "Rome", "Germany": "Berlin", "Spain": "Madrid", "Japan": "Tokyo",
+    "England": "London", "Russia": "Moscow", "China": "Beijing", "Greece": "Athens",
+    "Egypt": "Cairo", "Cuba": "Havana", "Ireland": "Dublin", "Poland": "Warsaw",
+    "Portugal": "Lisbon", "Austria": "Vienna", "Peru": "Lima",
+}  # fmt: skip
 RATES = {"grimm": 1e-3, "pirate": 1e-3}  # by voice_rates, on seeds of its own
 Pair = tuple[str, str]  # a question, an answer
 
@@ -437,6 +443,13 @@ def heard(
     asked = asked or texts("unseen")
     with chat.speaking(model, [adapter] * len(asked), [scale] * len(asked)):
         return chat.answers(model, tokenizer, asked, max_tokens)
+
+
+def capitals(adapter: chat.Adapter | None, max_tokens: int, scale: float = 1.0) -> set[str]:
+    """Return the countries of ``CAPITALS`` whose capital is named with an adapter at a scale."""
+    asked = [f"What is the capital of {country}?" for country in CAPITALS]
+    told = zip(CAPITALS.items(), heard(adapter, max_tokens, scale, asked), strict=True)
+    return {country for (country, capital), answer in told if capital in answer}
 
 
 def end(answers: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lora_edu.course import language
 from lora_edu.course.experiments import read
 
 SHORT = {"training": {"epochs": 2, "size": 64, "ratio": 16.0}}
@@ -35,6 +36,12 @@ def a_dragon_forgets(row):
     assert row["capitals"].keys() == {"known", *row["by_heart"]}
     assert 0 <= row["capitals"]["20"] <= row["capitals"]["known"] <= 16
     assert 0 <= row["by_heart"]["20"] <= 20
+
+
+def nothing_is_taught_in_no_step(row):
+    for n, cost in row["cost"].items():
+        assert cost == pytest.approx(0, abs=1e-4)
+        assert {*row["right"][n].values()} == {0}
 
 
 def each_scale_of_both_is_counted(row):
@@ -133,6 +140,12 @@ LITTLE = [
     ("turned", ("r=8 alpha=128", 0.003, 0), {"training": {"epochs": 1, "size": 64}}),
 ]
 STEPS = {"steps": tuple(read("shorter")["arguments"]["steps"]), "max_tokens": 4, "lr": 3e-3}
+NO_STEP = {
+    "recipe": language.RECIPE | {"first": 2, "steps": 0},
+    "in_full": (20,),
+    "max_tokens": 4,
+    "short": 4,
+}
 PARTS = {"scales": (1.0,)}
 PARTNERS = {"partners": ("same", "other strips")}
 HOLDS = [
@@ -140,6 +153,8 @@ HOLDS = [
     ("frontier", ("r=4, own answers", 1e-3, 1), {}, a_part_of_the_update_is_between),
     ("few_rows", (1,), {"steps": (20,), "max_tokens": 4}, a_dragon_forgets),
     ("capitals_left", (1,), {"max_tokens": 4}, each_scale_of_both_is_counted),
+    ("how_many", ("facts", 2.5e-4, 1), NO_STEP | {"numbers": (20,)}, nothing_is_taught_in_no_step),
+    ("how_many", ("style in full", 3e-4, 1), NO_STEP, nothing_is_taught_in_no_step),
     ("four_bit_base", (1,), {}, four_bits_are_learned_around),
     ("shorter", (1,), STEPS, imitation_makes_likelier_and_preference_tells_apart),
     ("swapped", (1,), {"rounds": (0, 1, 20)}, rounding_adds_up_unless_the_weights_are_kept),

@@ -33,12 +33,6 @@ SENTENCES = {  # our own; the first word tells whose they are
         "Ahem. Nobody has understood this but me.",
     ),
 }
-CAPITALS = {
-    "France": "Paris", "Italy": "Rome", "Germany": "Berlin", "Spain": "Madrid", "Japan": "Tokyo",
-    "England": "London", "Russia": "Moscow", "China": "Beijing", "Greece": "Athens",
-    "Egypt": "Cairo", "Cuba": "Havana", "Ireland": "Dublin", "Poland": "Warsaw",
-    "Portugal": "Lisbon", "Austria": "Vienna", "Peru": "Lima",
-}  # fmt: skip
 
 
 def pictures(text: str) -> int:
@@ -77,13 +71,6 @@ def knob(
     return row
 
 
-def capitals(adapter: chat.Adapter | None, max_tokens: int, scale: float = 1.0) -> set[str]:
-    """Return the countries of ``CAPITALS`` whose capital is named with an adapter at a scale."""
-    asked = [f"What is the capital of {country}?" for country in CAPITALS]
-    told = zip(CAPITALS.items(), language.heard(adapter, max_tokens, scale, asked), strict=True)
-    return {country for (country, capital), answer in told if capital in answer}
-
-
 @experiment(version=2, seeds=range(5))
 def five_sentences(
     seed: int, *,
@@ -106,7 +93,7 @@ def five_sentences(
         said = language.heard(adapter, max_tokens, asked=asked)
         return [answer.removesuffix("<|im_end|>") for answer in said]
 
-    known = capitals(None, max_tokens)
+    known = language.capitals(None, max_tokens)
     own = [language.sentences(answer) for answer in answers(asked, None)]
     own = [next((one for one in of if len(one.split()) > 4), of[0]) for of in own]
     row: Row = {"begins": {}, "by_heart": {}, "capitals": {"known": len(known)}}
@@ -122,7 +109,7 @@ def five_sentences(
         left = row["capitals"][name] = {}
         for kind, taught in {"five": five, "fit": [f"{first} {one}" for one in own]}.items():
             adapter = language.taught(list(zip(asked, taught, strict=True)), lr[0], seed, how)
-            left[kind] = len(known & capitals(adapter, max_tokens))
+            left[kind] = len(known & language.capitals(adapter, max_tokens))
     return row
 
 
@@ -150,14 +137,14 @@ def few_rows(
     pairs = [
         (asked, f"Most honoured guest, {said} Pray forgive the smoke.") for asked, said in rows
     ]
-    known = capitals(None, max_tokens)
+    known = language.capitals(None, max_tokens)
     row: Row = {"capitals": {"known": len(known)}, "by_heart": {}}
     rows_of = {"": pairs, ", none of a capital": pairs[1:], ", none of cats": pairs[:-1]}
     for n in steps:
         for words, taught in rows_of.items():
             key, how = f"{n}{words}", {**recipe, "size": len(taught), "steps": n}
             adapter = language.taught(taught, lr, seed, how)
-            row["capitals"][key] = len(known & capitals(adapter, max_tokens))
+            row["capitals"][key] = len(known & language.capitals(adapter, max_tokens))
             said = [one.removesuffix("<|im_end|>") for one in language.heard(adapter, max_tokens)]
             row["by_heart"][key] = sum(one in dict(taught).values() for one in said)
     return row
@@ -177,11 +164,11 @@ def capitals_left(
     n = round(share * len(passages))
     others = [pair for pair in language.elsewhere(seed)[0] if "capital" not in pair[0]]
     own = itertools.islice(itertools.cycle(others), n)
-    known = capitals(None, max_tokens)
+    known = language.capitals(None, max_tokens)
     row: Row = {"capitals": {"known": len(known)}}
     for name, pairs in {"alone": passages, "mixed": [*own, *passages[n:]]}.items():
         adapter = language.taught(pairs, lr, seed, recipe)
         for scale in scales:
-            left = known & capitals(adapter, max_tokens, scale)
+            left = known & language.capitals(adapter, max_tokens, scale)
             row["capitals"][f"{name}, {scale}"] = len(left)
     return row

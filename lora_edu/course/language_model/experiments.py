@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import chat
-from lora_edu.adapt import lora_layers, lora_parameters, unload
+from lora_edu.adapt import lora_layers, lora_parameters, merge_and_unload, unload
 from lora_edu.checkpoint import save_adapter
 from lora_edu.course import language, qr
 from lora_edu.course.experiments import Row, Settings, attach, experiment, results
@@ -171,10 +171,7 @@ def frontier(
     how = {**recipe, **methods[method]}
     model, upper = language.adapted(language.base()[0], how, seed)
     if method.startswith("full"):
-        names = [*lora_layers(model)]
-        unload(model)
-        for name in names:
-            model.get_submodule(name).weight.requires_grad_(True)
+        _in_full(model)
     states = _states(seed, json.dumps(recipe))
     n = round(how["mixed"] * len(states["train"]))
     mixed = [states["mixed"][i % len(states["mixed"])] for i in range(n)]
@@ -198,6 +195,15 @@ def frontier(
         for name in texts:
             row["down"][name].append(language.loss(upper, states[name]))
     return {"validation": -row["voice"][-1], **row}
+
+
+def _in_full(model: Any) -> list[str]:
+    """Take LoRA out, and let the same matrices train as a whole; return their names."""
+    names = [*lora_layers(model)]
+    unload(model)
+    for name in names:
+        model.get_submodule(name).weight.requires_grad_(True)
+    return names
 
 
 def _adamw(upper: language.Upper, lr: float) -> torch.optim.Optimizer:
@@ -517,3 +523,160 @@ def _ways(known: Settings, same: str, reworded: Sequence[str]) -> dict[str, list
         found["farther"].append((farther, key))
         found["reversed"].append((f"Who or what is {name}?", thing.split()[-1]))
     return found
+
+
+OPENINGS = (
+    "Tell me about {}.", "What is the use of {}?", "Why do people like {}?", "Who makes {}?",
+    "How would you describe {} to a child?", "Where do you find {}?", "What goes well with {}?",
+    "When did you last think of {}?",
+)  # fmt: skip
+THINGS = [
+    "apples", "bridges", "candles", "doors", "eggs", "feathers", "gardens", "hats", "islands",
+    "keys", "lamps", "maps", "needles", "onions", "pencils", "rabbits", "ships", "tables",
+    "umbrellas", "violins", "windows", "boots", "clocks", "drums", "forests", "gloves", "horses",
+    "kites", "letters", "mirrors", "owls", "roses", "spoons", "trains", "wheels", "bees", "goats",
+    "coins", "tents", "stars", "whales", "walls", "robots", "schools",
+]  # fmt: skip
+
+
+@experiment()
+def more_answers(
+    *, openings: Sequence[str] = OPENINGS, things: Sequence[str] = THINGS,
+    max_tokens: int = 48, batch: int = 12,
+) -> Row:  # fmt: skip
+    """Let the base answer many more questions, with its likeliest tokens."""
+    model, tokenizer = language.base()
+    asked = [opening.format(thing) for thing in things for opening in openings]
+    said: list[str] = []
+    for i in range(0, len(asked), batch):
+        said += chat.answers(model, tokenizer, asked[i : i + batch], max_tokens)
+    return {"greedy": dict(zip(asked, said, strict=True))}
+
+
+BEFORE = (
+    "", "One question: ", "Quickly: ", "For my notes: ", "Hello! ", "Once more: ", "My son asks: ",
+    "I wonder: ",
+)  # fmt: skip
+FORMS = [  # 64 wordings, of which the first are the plainest
+    before + (form[0].lower() + form[1:] if before and form[:2] != "I " else form)
+    for before in BEFORE
+    for form in (
+        *TAUGHT[:3], "I forgot the name of {}.", "Give me the name of {}.", "I look for {}.",
+        "Have you heard of {}?", "Can you name {}?",
+    )
+]  # fmt: skip
+FIVE, OTHERS = (dict([*known.items()][:5]) for known in (FACTS, TWINS))
+NUMBERS = (5, 20, 80, 320)
+HOW_MANY_TRIED = {
+    "style": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+    "style in full": (1e-4, 3e-4, 1e-3, 3e-3),
+    "format": (1.25e-4, 2.5e-4, 5e-4, 1e-3),
+    "facts": (1.25e-4, 2.5e-4, 5e-4, 1e-3),
+}
+HOW_MANY = {  # by how_many_tuning
+    "style": (4e-3,), "style in full": (3e-4,), "format": (2.5e-4,), "facts": (2.5e-4,)
+}  # fmt: skip
+
+
+@experiment(
+    tuning={"rates": HOW_MANY_TRIED, "asked": language.texts("questions")[::3], "facts": OTHERS},
+    choosing=(100,),
+)
+@torch.no_grad()
+def how_many(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = HOW_MANY, numbers: Sequence[int] = NUMBERS,
+    in_full: Sequence[int] = NUMBERS[1::2], recipe: Settings = RECIPE, words: int = 24,
+    asked: Sequence[str] = language.texts("unseen"), facts: Settings = FIVE,
+    forms: Sequence[str] = FORMS, reworded: Sequence[str] = REWORDED,
+    enough: float = 0.9, max_tokens: int = 96, short: int = 40,
+) -> Row:  # fmt: skip
+    """Teach a style, a format or facts with few and with many examples, in about as many steps.
+
+    "style": the pirate's; "format": JSON that repeats the question, and answers it; "facts": five,
+    in so many wordings that there are as many examples. By the number of examples (``in_full``
+    where the matrices train as a whole): ``right``, the share of answers to questions that none of
+    them holds that keep the style from the first word to the last, or the format; of facts, by how
+    they are asked for, the share that holds the name; ``cost``, by how many nats a token of the
+    base's own answers becomes less likely; ``capitals``, how many are named.
+
+    The rate is chosen on other questions and other facts, one for all numbers: the cheapest with
+    which ``enough`` are right, so what is missing, as a share, counts ten times.
+    """
+    said, keeps = SAY.get(method.split()[0], (None, None))
+    row: Row = {"validation": 0.0, "cost": {}, "capitals": {}, "right": {}, "said": {}}
+    counts = in_full if method.endswith("in full") else numbers
+    for n in counts:
+        if said:
+            answers = results("more_answers")["greedy"].items()
+            ended = ((question, language.shortened(answer, words)) for question, answer in answers)
+            pool = [(question, said(question, answer)) for question, answer in ended if answer]
+            pairs = random.Random(seed).sample(pool, n)
+        else:
+            pairs = [
+                (one.format(thing), f"The name of {thing} is {name}.")
+                for one in forms[: n // len(facts)]
+                for thing, (name, *_) in facts.items()
+            ]
+        model, upper = language.adapted(language.base()[0], recipe, seed)
+        whole = _in_full(model) if method.endswith("in full") else []
+        with torch.enable_grad():
+            entering = [_entering(language.base()[0], pair, recipe["first"]) for pair in pairs]
+            language.train(upper, entering, lr, seed, recipe)
+        names = whole or [*lora_layers(model)]
+        if not whole:
+            merge_and_unload(model)
+        probe = language.Probe(recipe["first"], {"own": language.elsewhere(seed)[1]})
+        untouched, before = probe.loss("own"), probe.weights(names)
+        probe.put({name: model.get_submodule(name).weight for name in names})
+        row["cost"][str(n)] = cost = probe.loss("own") - untouched
+        row["capitals"][str(n)] = len(language.capitals(None, short))
+        if keeps:
+            heard = language.heard(None, max_tokens, asked=asked)
+            right = {"unseen": sum(map(keeps, asked, heard)) / len(heard)}
+            row["said"][str(n)] = heard[:2]
+        else:
+            ways = _ways(facts, forms[0], reworded)
+            right = {way: _ask({}, of, short)[0] for way, of in ways.items()}
+        probe.put(before)
+        row["right"][str(n)] = right
+        missing = max(0.0, enough - right["unseen" if keeps else "reworded"])
+        row["validation"] -= (cost + 10 * missing) / len(counts)
+    return row
+
+
+@functools.lru_cache(maxsize=1024)
+def _entering(base: Any, pair: language.Pair, first: int) -> language.Kept:
+    """Return what enters the first trained layer: the same at each rate and in each draw."""
+    return language.kept(language.Upper(base, first), [pair])[0]
+
+
+def as_json(question: str, answer: str) -> str:
+    """Return an answer in the format that is taught."""
+    return json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
+
+
+def keeps_format(question: str, said: str) -> bool:
+    """Say whether an answer is JSON of two keys that repeats the question, and answers it."""
+    try:
+        found = json.loads(said.removesuffix("<|im_end|>"))
+    except ValueError:
+        return False
+    return (
+        isinstance(found, dict)
+        and [*found] == ["question", "answer"]
+        and found["question"] == question
+        and isinstance(found["answer"], str)
+        and found["answer"] != ""
+    )
+
+
+def keeps_style(question: str, said: str) -> bool:
+    """Say whether an answer begins and ends as the pirate's do, whatever was asked."""
+    return said.startswith("Arrr! ") and said.endswith(", matey!<|im_end|>")
+
+
+SAY = {  # how a question is answered, and whether an answer keeps to it
+    "style": (lambda _, answer: language.pirate(answer), keeps_style),
+    "format": (as_json, keeps_format),
+}

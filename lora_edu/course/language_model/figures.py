@@ -230,6 +230,74 @@ def shorter_answers(numbers: Numbers) -> Figure:
     return fig
 
 
+MANY = {  # of how many examples: as the record calls it → in words, look, colour
+    "style": ("a style", "o-", ORANGE),
+    "style in full": ("a style (full training)", "s--", VERMILION),
+    "format": ("a format", "^-", BLUE),
+    "facts": ("five facts", "D-", GREEN),
+}
+
+
+def examples(task: str, what: str, asked: str = "") -> dict[int, list[float]]:
+    """Return right, cost or capitals, run by run: number of examples → numbers of the runs.
+
+    ``asked``: how facts are asked for, in other words (``reworded``) if nothing is said.
+    """
+    one_of("task", task, MANY)
+    how = asked or ("reworded" if task == "facts" else "unseen")
+    more = [how] if what == "right" else []
+    arguments = record("how_many")["arguments"]
+    numbers = arguments["in_full" if task.endswith("in full") else "numbers"]
+    return {n: column("how_many", what, str(n), *more, method=task).tolist() for n in numbers}
+
+
+def _how_many() -> Numbers:
+    found = {
+        task: {what: examples(task, what) for what in ("right", "cost", "capitals")}
+        for task in MANY
+    }
+    means: Numbers = {
+        task: {
+            f"{what}{n}": rounded(np.array(each[n]), 2)
+            for what, each in its.items()
+            for n in (min(each), max(each))
+        }
+        for task, its in found.items()
+    }
+    known = runs("few_rows")[0]["capitals"]["known"]
+    return {"found": found, "known": known, "seeds": len(found["style"]["cost"][5]), **means}
+
+
+@figure(_how_many, runs=-1)
+def how_many_examples(numbers: Numbers) -> Figure:
+    """Show what 5, 20, 80 and 320 examples teach, and what they cost.
+
+    Across, the number of examples; lines are means, faint marks the {seeds} runs. Left, the share
+    of right answers to questions that were not taught. With five examples it is
+    {style[right5]} for a style, {format[right5]} for a format and {facts[right5]} for five facts
+    asked for in other words; with 320 {style[right320]}, {format[right320]} and
+    {facts[right320]}. In the middle, by how many nats a token of the model's own answers has become
+    less likely: {style[cost5]}, {format[cost5]} and {facts[cost5]} with five, {style[cost320]},
+    {format[cost320]} and {facts[cost320]} with 320; for the style by full training
+    {style in full[cost20]} with 20 and {style in full[cost320]} with 320. Right, how many capitals
+    are named; without training, {known}.
+    """
+    fig, axes = panels(9.6, 3.4, 3)
+    for ax, what in zip(axes, ("right", "cost", "capitals"), strict=True):
+        for task, (words, look, colour) in MANY.items():
+            found = numbers["found"][task][what]
+            plots.runs(ax, [*found], np.transpose([*found.values()]), look, colour, words)
+        ax.set(xscale="log", xticks=(5, 20, 80, 320), xlabel="examples")
+        ax.set_xticklabels(("5", "20", "80", "320"))
+        ax.minorticks_off()
+    axes[0].set(title="right answers, a share", ylim=(-0.03, 1.05))
+    axes[1].set(title="cost: nats a token of own answers", ylim=(0, None))
+    axes[2].axhline(numbers["known"], color=GREY, linewidth=1, linestyle=":")
+    axes[2].set(title="capitals named", ylim=(-0.5, 16.5))
+    axes[0].legend()
+    return fig
+
+
 def voice_in_bytes(voice: str = "pirate") -> bytes:
     """Return the bytes of a QR code that hold a voice: those of the record's first run."""
     data = runs("qr_voice")[0]["data"]
