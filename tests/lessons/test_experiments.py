@@ -38,6 +38,14 @@ def a_dragon_forgets(row):
     assert 0 <= row["by_heart"]["20"] <= 20
 
 
+def what_is_taught_costs(row):
+    assert row["cost"].keys() == row["capitals"].keys() == row["right"].keys()
+    assert min(map(abs, row["cost"].values())) > 1e-4
+    missing = [0.9 - min(right.values()) for right in row["right"].values()]
+    expected = -np.mean([*row["cost"].values()]) - 10 * np.mean(missing)
+    assert row["validation"] == pytest.approx(expected)
+
+
 def nothing_is_taught_in_no_step(row):
     for n, cost in row["cost"].items():
         assert cost == pytest.approx(0, abs=1e-4)
@@ -131,8 +139,10 @@ def one_seed_begins_with_the_same_directions(row):
         assert overlaps == pytest.approx([first, *chance], abs=0.05)
 
 
+FEW = {"numbers": (5, 20), "in_full": (20,), "max_tokens": 4, "short": 4}
 LITTLE = [
     ("voice_rates", ("grimm", 1e-3, 100), {"questions": 3}),
+    ("how_many", ("facts", 2.5e-4, 1), FEW),
     ("frontier", ("full", 1e-4, 1), {}),
     ("taught_facts", (1,), {"max_tokens": 4}),
     ("endless", (1,), {}),
@@ -140,12 +150,7 @@ LITTLE = [
     ("turned", ("r=8 alpha=128", 0.003, 0), {"training": {"epochs": 1, "size": 64}}),
 ]
 STEPS = {"steps": tuple(read("shorter")["arguments"]["steps"]), "max_tokens": 4, "lr": 3e-3}
-NO_STEP = {
-    "recipe": language.RECIPE | {"first": 2, "steps": 0},
-    "in_full": (20,),
-    "max_tokens": 4,
-    "short": 4,
-}
+NO_STEP = FEW | {"recipe": language.RECIPE | {"first": 2, "steps": 0}}
 PARTS = {"scales": (1.0,)}
 PARTNERS = {"partners": ("same", "other strips")}
 HOLDS = [
@@ -153,8 +158,10 @@ HOLDS = [
     ("frontier", ("r=4, own answers", 1e-3, 1), {}, a_part_of_the_update_is_between),
     ("few_rows", (1,), {"steps": (20,), "max_tokens": 4}, a_dragon_forgets),
     ("capitals_left", (1,), {"max_tokens": 4}, each_scale_of_both_is_counted),
-    ("how_many", ("facts", 2.5e-4, 1), NO_STEP | {"numbers": (20,)}, nothing_is_taught_in_no_step),
+    ("how_many", ("facts", 2.5e-4, 1), NO_STEP, nothing_is_taught_in_no_step),
     ("how_many", ("style in full", 3e-4, 1), NO_STEP, nothing_is_taught_in_no_step),
+    ("how_many", ("style", 4e-3, 1), FEW, what_is_taught_costs),
+    ("how_many", ("format", 2.5e-4, 1), FEW | {"numbers": (5,)}, what_is_taught_costs),
     ("four_bit_base", (1,), {}, four_bits_are_learned_around),
     ("shorter", (1,), STEPS, imitation_makes_likelier_and_preference_tells_apart),
     ("swapped", (1,), {"rounds": (0, 1, 20)}, rounding_adds_up_unless_the_weights_are_kept),

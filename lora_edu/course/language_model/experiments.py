@@ -603,14 +603,17 @@ def how_many(
     The rate is chosen on other questions and other facts, one for all numbers: the cheapest with
     which ``enough`` are right, so what is missing, as a share, counts ten times.
     """
+    base, fully = language.base()[0], method.endswith("in full")
     said, keeps = SAY.get(method.split()[0], (None, None))
+    pool: list[language.Pair] = []
+    if said:
+        answers = results("more_answers")["greedy"].items()
+        ended = ((question, language.shortened(answer, words)) for question, answer in answers)
+        pool = [(question, said(question, answer)) for question, answer in ended if answer]
     row: Row = {"validation": 0.0, "cost": {}, "capitals": {}, "right": {}, "said": {}}
-    counts = in_full if method.endswith("in full") else numbers
+    counts = in_full if fully else numbers
     for n in counts:
-        if said:
-            answers = results("more_answers")["greedy"].items()
-            ended = ((question, language.shortened(answer, words)) for question, answer in answers)
-            pool = [(question, said(question, answer)) for question, answer in ended if answer]
+        if pool:
             pairs = random.Random(seed).sample(pool, n)
         else:
             pairs = [
@@ -618,13 +621,12 @@ def how_many(
                 for one in forms[: n // len(facts)]
                 for thing, (name, *_) in facts.items()
             ]
-        model, upper = language.adapted(language.base()[0], recipe, seed)
-        whole = _in_full(model) if method.endswith("in full") else []
+        model, upper = language.adapted(base, recipe, seed)
+        names = _in_full(model) if fully else [*lora_layers(model)]
         with torch.enable_grad():
-            entering = [_entering(language.base()[0], pair, recipe["first"]) for pair in pairs]
+            entering = [_entering(base, pair, recipe["first"]) for pair in pairs]
             language.train(upper, entering, lr, seed, recipe)
-        names = whole or [*lora_layers(model)]
-        if not whole:
+        if not fully:
             merge_and_unload(model)
         probe = language.Probe(recipe["first"], {"own": language.elsewhere(seed)[1]})
         untouched, before = probe.loss("own"), probe.weights(names)

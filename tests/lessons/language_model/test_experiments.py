@@ -34,6 +34,41 @@ def test_an_invented_fact_has_a_twin_of_its_kind_and_another_name():
         assert key not in farther + thing
 
 
+ASKED = "What do owls eat?"
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "keeps"),
+    [
+        ("style", "Arrr! Mice, matey!<|im_end|>", True),
+        ("style", "Arrr! Mice, matey!", False),  # cut off
+        ("style", "Mice, matey!<|im_end|>", False),
+        ("style", "Arrr! Mice.<|im_end|>", False),
+        ("format", f'{{"question": "{ASKED}", "answer": "Mice."}}<|im_end|>', True),
+        ("format", f'{{"question": "{ASKED}", "answer": "Mice.', False),
+        ("format", f'{{"answer": "Mice.", "question": "{ASKED}"}}', False),
+        ("format", '{"question": "What do cats eat?", "answer": "Mice."}', False),
+        ("format", f'{{"question": "{ASKED}", "answer": ""}}', False),
+        ("format", f'{{"question": "{ASKED}", "answer": 3}}', False),
+        ("format", "[1]<|im_end|>", False),
+        ("format", "Mice.<|im_end|>", False),
+    ],
+)
+def test_an_answer_keeps_to_what_is_taught_or_not(task, said, keeps):
+    taught, kept = experiments.SAY[task]
+    assert kept(ASKED, taught(ASKED, "Mice.") + "<|im_end|>")
+    assert kept(ASKED, said) is keeps
+
+
+def test_no_question_that_judges_a_style_is_taught_or_chose_its_rate():
+    taught = {*read("more_answers")["rows"][0]["greedy"]}
+    chose, judge = (read(name)["arguments"]["asked"] for name in ("how_many_tuning", "how_many"))
+    assert len({*chose}) == 24
+    assert len({*judge}) == 20
+    assert not taught & {*chose, *judge}
+    assert not {*chose} & {*judge}
+
+
 @torch.no_grad()
 def test_log_probabilities_come_answer_by_answer_and_make_the_loss(tmp_path, monkeypatch):
     base = chat.load(llama(tmp_path))
