@@ -7,6 +7,7 @@ posts, the head, the start and the order. The chat model and the encoder are giv
 import copy
 import functools
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
@@ -201,6 +202,33 @@ def surgery(
     patient.put(pirate)
     ways["on top"] = _plus(pirate, taught(again=again))
     row["taught"] = {words: patient.losses(update, *voices) for words, update in ways.items()}
+    patient.put({})
+    return row
+
+
+HEARD = re.compile(r"none|all|knob .*|(without )?(layer \d+|strongest)|drawn anywhere")
+
+
+@experiment(seeds=range(8), gap=("begins", "all", "knob 0.1"))
+@torch.no_grad()
+def heard_cuts(
+    seed: int, *, lr: float = RATES["pirate"], recipe: Settings = RECIPE,
+    knob: Sequence[float] = (0.1, 0.5, 0.9), tokens: int = 40,
+) -> Row:  # fmt: skip
+    """Ask the pirate twenty new questions after each of the cuts that ``HEARD`` names.
+
+    ``begins``: how many answers begin with *Arrr!*; ``ends``: how many end with *matey!* within so
+    many tokens.
+    """
+    pirate = language.voices(seed, {"pirate": lr}, recipe)["pirate"]
+    patient = Patient(seed, (), pirate, {**recipe, "answers": 0})
+    row: Row = {"begins": {}, "ends": {}}
+    for words, left in cuts(language.products(pirate), recipe["r"], seed, knob, 0):
+        if HEARD.fullmatch(words):
+            patient.put(left)
+            said = language.heard(None, tokens)
+            row["begins"][words] = sum(answer.startswith("Arrr!") for answer in said)
+            row["ends"][words] = sum(answer.endswith("matey!<|im_end|>") for answer in said)
     patient.put({})
     return row
 

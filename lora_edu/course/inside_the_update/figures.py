@@ -38,6 +38,16 @@ def left(voice: str, cut: str) -> NDArray:
     return (none - loss(voice, cut)) / (none - loss(voice, "all"))
 
 
+def heard(cut: str, what: str = "begins") -> NDArray:
+    """Return in how many of twenty answers the pirate is heard after a cut: one number a run.
+
+    ``what``: "begins" with *Arrr!* or "ends" with *matey!*; of "layer" and "without layer" a mean
+    over the ten.
+    """
+    each = [f"{cut} {layer}" for layer in LAYERS] if cut.endswith("layer") else [cut]
+    return np.mean([column("heard_cuts", what, words) for words in each], axis=0)
+
+
 def price(voice: str, cut: str, text: str = "own") -> NDArray:
     """Return by how much the loss on the base's own answers is above the base's: one a run."""
     return loss(voice, cut, text) - loss(voice, "none", text)
