@@ -157,15 +157,11 @@ def test_one_version_everywhere():
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     zenodo = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
     assert cff["version"] == zenodo["version"] == __version__
-    for ours, theirs in {
-        "title": "title",
-        "creators": "authors",
-        "description": "abstract",
-    }.items():
+    names = {"title": "title", "creators": "authors", "description": "abstract"}
+    for ours, theirs in names.items():
         assert zenodo[ours] == cff[theirs]
-    licences = PROJECT["license"].split(
-        " AND "
-    )  # each of the two names one, and has words for both
+    # Each of the two names one licence, and has words for both.
+    licences = PROJECT["license"].split(" AND ")
     assert cff["license"] == zenodo["license"] == licences[0]
     assert all(licence in cff["abstract"].replace(" ", "-") for licence in licences)
     cited = f"*{cff['authors'][0]['name']}, {cff['title']}, version {__version__}, "

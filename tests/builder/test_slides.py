@@ -119,10 +119,3 @@ def test_what_has_no_slides_is_refused(built, capsys):
     built.spoil(lambda page: page.cells[0].metadata.update(tags=["fragment"]))
     with pytest.raises(BuildError, match="cell title: a fragment before the first slide"):
         slides.page(built.source)
-
-
-def test_the_class_of_the_course_has_its_film(tmp_path):
-    assert build.main(["--slides", "FIFTY_MINUTES", "--out", str(tmp_path)]) == 0
-    page = (tmp_path / "FIFTY_MINUTES.html").read_text(encoding="utf-8")
-    assert "data-captions" in page  # of lesson 03
-    assert "<title>LoRA in fifty minutes<" in page

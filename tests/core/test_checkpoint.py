@@ -143,24 +143,16 @@ def test_fields_that_change_nothing_are_ignored(saved, fields):
 
 
 ENDLESS = r"(?:(?:(?:(?:.|..|...|....)+)+)+)+[!?]"  # it tries each way to cut a name into pieces
-
-
+EXPERTS = "mlp.experts.gate_up_proj"
+ABSENT = r"lora_A\.weight must be absent, got \(4, 4\)"
 REFUSED = [
     ("use_dora", True, r"lora_magnitude_vector must be \(4,\), got nothing"),
     ("use_rslora", "false", "use_rslora must be True or False, got 'false'"),
     ("bias", "lora_only", 'bias = "lora_only" is not supported'),
-    ("layers_to_transform", [0], r"layers\.1\..*lora_A\.weight must be absent, got \(4, 4\)"),
-    (
-        "exclude_modules",
-        ["query"],
-        r"layers\.0\.query\.lora_A\.weight must be absent, got \(4, 4\)",
-    ),
+    ("layers_to_transform", [0], rf"layers\.1\..*{ABSENT}"),
+    ("exclude_modules", ["query"], rf"layers\.0\.query\.{ABSENT}"),
     ("exclude_modules", r".*\.[01]\.\w+", "target_modules must match a linear layer"),
-    (
-        "target_parameters",
-        ["mlp.experts.gate_up_proj"],
-        '"mlp.experts.gate_up_proj".* not supported',
-    ),
+    ("target_parameters", [EXPERTS], f'"{EXPERTS}".* not supported'),
     ("init_lora_weights", "pissa_niter_4", 'init_lora_weights must be True or "pissa"'),
     ("r", 1e1, r"r must be an integer, got 10\.0"),
     ("lora_alpha", 10**400, "lora_alpha must be greater than 0 and finite, got 1000"),

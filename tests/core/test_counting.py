@@ -11,7 +11,6 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from meta import build
-from peft.optimizers import create_lorafa_optimizer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -227,7 +226,7 @@ def test_what_peft_adapts_otherwise_is_refused_of_the_catalogue_too(name, wanted
 
 
 def test_what_stays_frozen_of_experts_is_named():
-    """PEFT's numbers are in PEFT_CASES; here, which layers they pass over."""
+    """That the numbers are PEFT's: ``promises``; here, which layers they pass over."""
     assert counting.left_frozen("gpt-oss-20b", ["q_proj"]) == {
         "mlp.experts.gate_up_proj": ("stack", 24 * 32 * 5760 * 2881),
         "mlp.experts.down_proj": ("stack", 24 * 32 * 2880 * 2881),
@@ -275,10 +274,7 @@ PEFT_CASES = {  # a model, what to adapt, what else its configuration says
     "saved tied head": ("gpt2", ["c_attn"], {"modules_to_save": ["lm_head"]}),
     "convolution": ("vit-base-food101", ["projection"], {}),
     "experts": ("mixtral-8x7b", "all-linear", {}),
-    "experts, many": ("qwen3-30b-a3b", "all-linear", {}),
-    "experts, shared": ("deepseek-v3", "all-linear", {}),
     "experts, other attention": ("deepseek-v2-lite", "all-linear", {}),
-    "experts, frozen": ("gpt-oss-20b", "all-linear", {}),
     "dora, Conv1D": ("gpt2", ["c_attn"], {"use_dora": True}),
     "dora, embedding": ("llama-2-7b", ["embed_tokens"], {"use_dora": True}),
 }
@@ -323,10 +319,8 @@ def test_other_families_count_as_in_peft(name):
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", [n for n, c in CATALOGUE.items() if "architectures" in c])
 def test_each_model_counts_as_in_peft(name):
-    if (
-        CATALOGUE[name]["model_type"] in ("t5", "mt5")
-        and not CATALOGUE[name]["tie_word_embeddings"]
-    ):
+    config = CATALOGUE[name]
+    if config["model_type"] in ("t5", "mt5") and not config["tie_word_embeddings"]:
         pytest.skip("transformers 5 ties their heads")
     assert counting.count(name, 8, "all-linear")[:2] == all_linear_of_peft(name)
 
@@ -351,18 +345,6 @@ def test_a_rank_that_add_lora_refuses_is_refused_in_its_words(wanted):
             assert said == message(add_lora, model, LoraConfig(target_modules=wanted, r=r))
     assert re.fullmatch(r"r must be at most \d+ for transformer\.h\.0\..*, got 10+", said)
     assert counting.count("roberta-base", 1024, ["query"], "vera").trainable == 12 * (768 + 1024)
-
-
-@pytest.mark.parametrize("method", ["lora-fa", "vera"])
-def test_lora_fa_and_vera_count_as_in_peft(method):
-    model = build("llama-3.1-8b", num_hidden_layers=2, hidden_size=32, vocab_size=64)
-    model.to_empty(device="cpu")
-    expected = counting.count(model, 4, Q_V, method)
-    config = peft.VeraConfig if method == "vera" else peft.LoraConfig
-    adapted = peft.get_peft_model(model, config(r=4, target_modules=Q_V))
-    if method == "lora-fa":
-        create_lorafa_optimizer(adapted, r=4, lora_alpha=4, lr=1e-3)
-    assert adapted.get_nb_trainable_parameters() == expected[:2]
 
 
 BYTES = [(3, "float64", 24), (3, "int4", 2), (0, "float32", 0)]  # whole bytes

@@ -22,11 +22,10 @@ ADAPTERS = {
 QUESTION = "What is the capital of France?"
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4}
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256}
+SIZES |= {"vocab_size": 259, "tie_word_embeddings": True}
 FAMILIES = {
-    "qwen2": transformers.Qwen2Config(**SIZES, vocab_size=259, tie_word_embeddings=True),
-    "qwen3": transformers.Qwen3Config(
-        **SIZES, vocab_size=259, tie_word_embeddings=True, head_dim=8
-    ),
+    "qwen2": transformers.Qwen2Config(**SIZES),
+    "qwen3": transformers.Qwen3Config(**SIZES, head_dim=8),
 }
 
 
@@ -303,12 +302,6 @@ def test_a_full_disk_leaves_nothing(place, tmp_path, refused, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
-    how = [
-        "--model",
-        place / "model",
-        "--base",
-        place / "base.gguf",
-        "--gguf",
-        tmp_path / "it.gguf",
-    ]
-    assert "No space left on device" in refused("export", place / "plain", *how)
+    how = ["--model", place / "model", "--base", place / "base.gguf"]
+    said = refused("export", place / "plain", *how, "--gguf", tmp_path / "it.gguf")
+    assert "No space left on device" in said

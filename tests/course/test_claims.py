@@ -133,12 +133,6 @@ def ten(value, **arguments):
     return claim("ten times fewer", value, 10, **arguments)
 
 
-def test_untouched_a_panel_is_one_quiet_line():
-    two = "All 2 numbers of this section were just recomputed."
-    assert repr(panel(ten(10), ten(10.0))) == two
-    assert repr(panel(ten(10))) == "The one number of this section was just recomputed."
-
-
 def test_opened_it_is_a_table_of_the_sentences_and_no_code():
     held = panel(claim("$a < b$", less={"a": 0.123456, "b": 2}), ten(10.2))
     data, _ = held._repr_mimebundle_()

@@ -88,18 +88,11 @@ def test_of_equal_rates_the_first_is_chosen_that_was_run_in_full(tiny, tmp_path,
     assert experiments.results("tiny")["chosen"] == {"a": best}
 
 
-def test_an_experiment_may_have_seeds_alone_or_be_a_measurement(tiny):
-    @experiments.experiment(seeds=(3, 5))
-    def squares(seed, *, power=2):
-        return {"value": seed**power}
-
+def test_an_experiment_may_be_a_measurement(tiny):
     @experiments.experiment()
     def clock(*, rounds=2):
         return {"machine": "this one", "seconds": [1.5] * rounds}
 
-    experiments.record("squares")
-    rows = [{"seed": 3, "value": 9}, {"seed": 5, "value": 25}]
-    assert experiments.results("squares")["rows"] == rows
     experiments.record("clock")
     content = experiments.results("clock")
     assert (content["machine"], content["seconds"]) == ("this one", [1.5, 1.5])

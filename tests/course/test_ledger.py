@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 from fractions import Fraction
 from importlib import resources
 
@@ -18,13 +17,6 @@ RAW = json.loads(
     (resources.files("lora_edu.course") / "data" / "published.json").read_text("utf-8")
 )
 ENTRIES = {entry.id: entry for entry in ledger.ledger()}
-
-
-def test_it_holds_each_kind_of_figure():
-    assert Counter(entry.kind for entry in ENTRIES.values()) == {
-        "param_count": 76, "peft_output": 33, "tool_output": 24, "claim": 13, "misprint": 8,
-        "checkpoint_size": 6, "followup": 84,
-    }  # fmt: skip
 
 
 JUDGED = [
@@ -168,16 +160,9 @@ def test_a_head_takes_the_place_of_the_pooler(model, architecture, head):
 
 def test_what_cannot_fail_is_not_counted():
     figures = [(e, q) for e in ENTRIES.values() for q in e.quantities]
-    tested = [q for _, q in figures if q.tested]
-    assert ledger.shares() == {
-        "entries": len(ENTRIES),
-        "figures": len(figures),
-        "tested": len(tested),
-        "differ": sum(q.verdict == "differs" for q in tested),
-        "causes": len({e.cause for e, q in figures if q.tested and q.verdict == "differs"}),
-        "paper": sum(e.cites == "hu2021" and q.tested for e, q in figures),
-        "paper_differ": sum(e.cites == "hu2021" for e, _ in ledger.misfits()),
-    }
+    shares = ledger.shares()
+    assert (shares["entries"], shares["figures"]) == (len(ENTRIES), len(figures))
+    assert shares["tested"] == sum(quantity.tested for _, quantity in figures)
     for entry, quantity in figures:
         by_construction = (entry.id, quantity.published) in {
             ("A.claim.vram", "2/3"), ("B.1TB_25MB", "1 TB")

@@ -8,10 +8,10 @@ from lora_edu.course.timing import Timings, compare
 
 
 class Machine:
-    """A clock that the candidates move, and that runs slower and slower: drift."""
+    """A clock that the candidates move."""
 
-    def __init__(self, drift=0.0):
-        self.now, self.calls, self.drift = 0.0, [], drift
+    def __init__(self):
+        self.now, self.calls = 0.0, []
 
     def clock(self):
         return self.now
@@ -19,7 +19,7 @@ class Machine:
     def candidate(self, name, seconds):
         def run():
             self.calls.append(name)
-            self.now += seconds * (1 + self.drift * len(self.calls))
+            self.now += seconds
 
         return run
 
@@ -39,15 +39,6 @@ def test_samples_are_seconds_per_call():
     # Two calls to warm up and to choose the number: 1 of the slow one, 4 of the fast one a round.
     assert machine.calls.count("slow") == 2 + 5
     assert machine.calls.count("fast") == 2 + 4 * 5
-
-
-def test_drift_moves_the_times_and_hardly_the_ratio():
-    machine = Machine(drift=0.01)
-    candidates = {name: machine.candidate(name, 1.0) for name in "ab"}
-    timings = compare(candidates, rounds=100, sample_seconds=1.0, clock=machine.clock)
-    first, _, third = timings.quartiles("a")
-    assert third / first > 1.5
-    assert timings.ratio("a", "b")[1] == pytest.approx(1, abs=0.02)
 
 
 def test_every_round_has_all_in_changing_order():

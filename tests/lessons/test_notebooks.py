@@ -36,14 +36,6 @@ ON_ASSETS = [
 executed_lessons = pytest.mark.parametrize("source", ON_ASSETS, ids=slug)
 
 
-def test_there_are_lessons():
-    assert SOURCES
-    committed = {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
-    assert committed == {path.stem for path in SOURCES}, (
-        "a notebook without a source, or the reverse"
-    )
-
-
 def test_each_translation_belongs_to_a_lesson():
     for language in LABELS.keys() - {"en"}:
         written = {p.stem for p in (NOTEBOOKS / "src" / language).glob("[0-9]*.md")}

@@ -1,38 +1,19 @@
 """What the lesson measures: a merge and its rounding, against other code."""
 
-import copy
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from lora_edu.course.experiments import read
 from lora_edu.course.merging import experiments
 from lora_edu.course.merging.experiments import in_4_bits, outcome
-from lora_edu.layers import LoRALinear
 
 
 @pytest.fixture
 def draw():
     return torch.Generator().manual_seed(0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_peft_merges_to_the_same_bits(dtype):
-    peft = pytest.importorskip("peft")
-    torch.manual_seed(0)
-    own = LoRALinear(nn.Linear(64, 48, bias=False, dtype=dtype), 4, 8)
-    nn.init.normal_(own.lora_B, std=0.002)
-    config = peft.LoraConfig(target_modules=["0"], r=4, lora_alpha=8)
-    model = peft.get_peft_model(nn.Sequential(copy.deepcopy(own.base)), config)
-    theirs = model.base_model.model[0]
-    theirs.lora_A["default"].weight.data.copy_(own.lora_A.data)
-    theirs.lora_B["default"].weight.data.copy_(own.lora_B.data)
-    own.merge()
-    model.merge_adapter()
-    assert torch.equal(theirs.base_layer.weight, own.base.weight)
 
 
 @pytest.mark.parametrize("size", [0.1, 0.003, 0.0003])
