@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import assets, chat
-from lora_edu.adapt import LoraConfig, add_lora, lora_layers
+from lora_edu.adapt import LoraConfig, add_lora, lora_layers, unload
 from lora_edu.course.datasets import Parts
 from lora_edu.course.experiments import results
 from lora_edu.course.training import fit
@@ -355,6 +355,15 @@ def adapted(base: Any, recipe: Mapping[str, Any], seed: int) -> tuple[Any, Upper
         config = LoraConfig(target_modules=targets, r=recipe["r"], lora_alpha=recipe["lora_alpha"])
         add_lora(model, config)
     return model, Upper(model, recipe["first"])
+
+
+def in_full(model: Any) -> list[str]:
+    """Take LoRA out, and let the same matrices train as a whole; return their names."""
+    names = [*lora_layers(model)]
+    unload(model)
+    for name in names:
+        model.get_submodule(name).weight.requires_grad_(True)
+    return names
 
 
 def train(

@@ -139,6 +139,15 @@ def one_seed_begins_with_the_same_directions(row):
         assert overlaps == pytest.approx([first, *chance], abs=0.05)
 
 
+def a_reward_is_a_share_of_answers(row):
+    assert len(row["rewards"]) == 2
+    assert 0 <= row["reward"] <= 1
+    assert 1 <= row["different"] <= 8
+    text, times = row["most"]
+    assert isinstance(text, str)
+    assert 1 <= times <= 8
+
+
 FEW = {"numbers": (5, 20), "in_full": (20,), "max_tokens": 4, "short": 4}
 LITTLE = [
     ("voice_rates", ("grimm", 1e-3, 100), {"questions": 3}),
@@ -151,6 +160,7 @@ LITTLE = [
 ]
 STEPS = {"steps": tuple(read("shorter")["arguments"]["steps"]), "max_tokens": 4, "lr": 3e-3}
 NO_STEP = FEW | {"recipe": language.RECIPE | {"first": 2, "steps": 0}}
+GROUPS = {"steps": 2, "questions": 2, "group": 3, "tokens": 4, "asked": 1}
 PARTS = {"scales": (1.0,)}
 PARTNERS = {"partners": ("same", "other strips")}
 HOLDS = [
@@ -174,6 +184,7 @@ HOLDS = [
     ("opened", ("r=8", 0.003, 0), PARTS, scaled_by_one_a_part_is_whole),
     ("alike", (0,), PARTNERS, one_seed_begins_with_the_same_directions),
     ("turned", ("full", 1e-3, 0), {"cuts": (1, 64)}, all_directions_are_left),
+    ("rewarded", ("LoRA, r = 1", 1e-3, 0), GROUPS, a_reward_is_a_share_of_answers),
     ("descendants_turned", ("dora r=8 alpha=128", 0.003, 0), SHORT, digits_learn),
 ]
 

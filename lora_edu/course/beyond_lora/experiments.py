@@ -6,19 +6,24 @@ their own.
 """
 
 import copy
+import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
-from lora_edu import lowrank
+from lora_edu import chat, lowrank
 from lora_edu.adapt import LoraConfig, add_lora, lora_layers
 from lora_edu.counting import one_of
-from lora_edu.course import minilm
+from lora_edu.course import language, minilm
 from lora_edu.course.datasets import accuracy
 from lora_edu.course.digits import INVERTED, PRETRAINING, TURNED, pretrained, task
 from lora_edu.course.experiments import Row, Settings, experiment, settings
+from lora_edu.course.language import RECIPE
 from lora_edu.course.training import Batches, fit
 from lora_edu.layers import dense_weight
 from lora_edu.quantize import NF4
@@ -266,3 +271,127 @@ def four_bits(*, modules: Sequence[str] = minilm.MODULES, block_size: int = 64, 
         held = float((near**2).sum() / (error.numpy() ** 2).sum())
         row["held_of_error"].append(round(100 * held, 3))
     return row
+
+
+# -- a reward instead of examples ----------------------------------------------------------------
+
+REQUEST = " Answer in one short sentence."
+REWARDED: dict[str, tuple[float, ...]] = {
+    "LoRA, r = 1": (3e-4, 1e-3, 3e-3),
+    "LoRA, r = 16": (3e-4, 1e-3, 3e-3),
+    "full": (3e-5, 1e-4, 3e-4),
+}
+
+
+def pleases(answer: str, least: int = 5, most: int = 12) -> float:
+    """Return the reward of an answer: 1 if it has ended and is one sentence of 5 to 12 words."""
+    text = answer.removesuffix("<|im_end|>")
+    one = len(language.sentences(text)) == 1 and "\n" not in text and text[-1:] in ".!?"
+    return float(text != answer and one and least <= len(text.split()) <= most)
+
+
+def _read(
+    model: Any, tokenizer: Any, asked: Sequence[str], times: int
+) -> tuple[Tensor, Any, Tensor]:
+    """Read each question once; return so many times what follows, the cache, where tokens are.
+
+    That is (n · times, v), a cache, and (n · times, L).
+    """
+    said = [
+        chat.template(tokenizer, [{"role": "user", "content": one + REQUEST}], answers=True)
+        for one in asked
+    ]
+    how = {"add_special_tokens": False, "padding": True, "padding_side": "left"}
+    tokens = tokenizer(said, **how, return_tensors="pt")
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    out = model(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), use_cache=True, logits_to_keep=1)
+    cache = out.past_key_values
+    cache.batch_repeat_interleave(times)
+    return out.logits[:, -1].repeat_interleave(times, 0), cache, mask.repeat_interleave(times, 0)
+
+
+@torch.no_grad()
+def _drawn(model: Any, tokenizer: Any, asked: Sequence[str], times: int, most: int) -> Tensor:
+    """Draw answers at temperature 1: their tokens and which of them count, (2, n · times, most)."""
+    logits, cache, mask = _read(model, tokenizer, asked, times)
+    end, said, alive = tokenizer.eos_token_id, [], torch.ones(len(mask), dtype=torch.long)
+    while True:
+        token = torch.multinomial(logits.softmax(-1), 1)[:, 0]
+        said.append(torch.stack([token.where(alive == 1, torch.tensor(end)), alive]))
+        if len(said) == most:
+            return torch.stack(said, -1)
+        alive = alive * (token != end)
+        mask = F.pad(mask, (0, 1), value=1)
+        logits = model(token[:, None], mask, mask.sum(1, keepdim=True) - 1, cache).logits[:, -1]
+
+
+def _likely(model: Any, tokenizer: Any, asked: Sequence[str], answers: Tensor) -> Tensor:
+    """Return the log-probability of each token of the answers: (n · times, most)."""
+    first, cache, mask = _read(model, tokenizer, asked, len(answers) // len(asked))
+    mask = F.pad(mask, (0, answers.shape[1] - 1), value=1)
+    at = (mask.cumsum(1) - 1)[:, 1 - answers.shape[1] :]
+    logits = torch.cat([first[:, None], model(answers[:, :-1], mask, at, cache).logits], 1)
+    return -F.cross_entropy(logits.mT, answers, reduction="none")
+
+
+@experiment(seeds=range(3), compared=("reward", "cost"))
+def rewarded(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = REWARDED, recipe: Settings = RECIPE, alpha: float = 32,
+    steps: int = 24, questions: int = 2, group: int = 8, tokens: int = 16, asked: int = 8,
+) -> Row:  # fmt: skip
+    """Let a chat model answer, and train it on what pleased (GRPO, without a KL penalty).
+
+    A step draws ``group`` answers to each of some questions. Each answer's advantage is its reward
+    (:func:`pleases`), less the mean of its group, over the spread of its group; the loss is minus
+    the mean over all tokens of advantage times log-probability. ``rewards``: the mean of each step;
+    ``reward``, and ``before``, of the base: of ``asked`` drawn answers to each of twenty unseen
+    questions; ``moved``: by how many nats a token of these is likelier than the base has it (an
+    estimate of the KL divergence); ``cost``: by how many nats a token of the base's own answers
+    becomes less likely; ``different``: how many of these answers; ``most``: the most frequent one,
+    and how often it comes.
+    """
+    base, tokenizer = language.base()
+    rank = int(method.rpartition("= ")[2]) if method.startswith("LoRA") else 1
+    how = {**recipe, "r": rank, "lora_alpha": alpha}
+    model, upper = language.adapted(base, how, seed)
+    if method == "full":
+        language.in_full(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
+    own = language.kept(upper, language.elsewhere(seed)[1], ends=False)
+    row: Row = {"rewards": [], "cost": -language.loss(upper, own)}
+    every = random.Random(seed).sample(language.texts("questions"), steps * questions)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step in range(steps):
+            few = every[step * questions : (step + 1) * questions]
+            drawn, counted = _drawn(model, tokenizer, few, group, tokens)
+            reward = torch.tensor([pleases(a) for a in _texts(tokenizer, drawn, counted)])
+            row["rewards"].append(reward.mean().item())
+            by_question = reward.view(-1, group)
+            spread = by_question.std(1, keepdim=True) + 1e-4
+            advantage = ((by_question - by_question.mean(1, keepdim=True)) / spread).view(-1, 1)
+            if advantage.any():  # or nobody was better than the others
+                likely = _likely(model, tokenizer, few, drawn)
+                loss = -(advantage * likely * counted).sum() / counted.sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        unseen = language.texts("unseen")
+        before = _texts(tokenizer, *_drawn(base, tokenizer, unseen, asked, tokens))
+        drawn, counted = _drawn(model, tokenizer, unseen, asked, tokens)
+    with torch.no_grad():
+        now, then = (_likely(each, tokenizer, unseen, drawn) for each in (model, base))
+    row["moved"] = ((now - then) * counted).sum().item() / counted.sum().item()
+    row["cost"] += language.loss(upper, own)
+    said = _texts(tokenizer, drawn, counted)
+    row["before"], row["reward"] = (float(np.mean([*map(pleases, of)])) for of in (before, said))
+    row["different"], row["most"] = len({*said}), [*Counter(said).most_common(1)[0]]
+    return {"validation": float(np.mean(row["rewards"][-8:])), **row}
+
+
+def _texts(tokenizer: Any, drawn: Tensor, counted: Tensor) -> list[str]:
+    """Return answers as texts, with the token that ends them if they have ended."""
+    pairs = zip(drawn, counted, strict=True)
+    return [tokenizer.decode(ids[used == 1]) for ids, used in pairs]

@@ -332,3 +332,60 @@ FOUR_BITS = {
 def collapsed(task: str, kind: str, alpha: int | None = None) -> int:
     """Return how many runs end with less than half of the test right."""
     return int((right(task, kind, alpha) < 0.5).sum())
+
+
+# -- a reward ------------------------------------------------------------------------------------
+
+REWARDED = {"LoRA, r = 1": ("^", ORANGE), "LoRA, r = 16": ("s", BLUE), "full": ("o", BLACK)}
+
+
+def rewarded(method: str, lr: float, what: str = "reward") -> NDArray:
+    """Return a number of the runs with a reward, one a seed."""
+    return column("rewarded", what, method=method, lr=lr)
+
+
+def _reward_and_cost() -> Numbers:
+    rates = record("rewarded")["arguments"]["rates"]
+    settings = [(method, lr) for method in REWARDED for lr in rates[method]]
+    each = {what: np.array([rewarded(*s, what) for s in settings]) for what in ("reward", "cost")}
+    steps = np.array([rewarded(*setting, "rewards") for setting in settings])  # (settings, n, t)
+    names = [f"{method}, {lr:g}" for method, lr in settings]
+    return {
+        "reward": dict(zip(names, each["reward"].mean(1).round(2).tolist(), strict=True)),
+        "cost": dict(zip(names, each["cost"].mean(1).round(2).tolist(), strict=True)),
+        "before": rounded(column("rewarded", "before"), 2),
+        "seeds": steps.shape[1],
+        "each": np.stack([each["cost"], each["reward"]], -1),  # (settings, seeds, 2)
+        "steps": steps.mean(1).reshape(len(settings), -1, 4).mean(-1),  # (settings, t / 4)
+    }
+
+
+@figure(_reward_and_cost)
+def reward_and_cost(numbers: Numbers) -> Figure:
+    """Show what a chat model learns from a reward, and what of its own it loses by it.
+
+    Left, the mean reward of four steps, on the way; right, after 24 steps, the reward of answers to
+    unseen questions (before: {before}) against the nats by which a token of the model's own answers
+    has become less likely; {seeds} runs as faint marks, and their means, a line through the rates
+    of a method. Reward: {reward}. Cost: {cost}.
+    """
+    fig, (left, right) = panels(11, 4.2, 2, sharey=True)
+    rates = record("rewarded")["arguments"]["rates"]
+    settings = [(method, lr) for method in REWARDED for lr in rates[method]]
+    best = {m: max(rates[m], key=lambda lr: numbers["reward"][f"{m}, {lr:g}"]) for m in REWARDED}
+    for (method, lr), steps in zip(settings, numbers["steps"], strict=True):
+        dash, label = ("-", method) if lr == best[method] else (":", None)
+        times = 4 * np.arange(len(steps)) + 2
+        left.plot(times, steps, dash, color=REWARDED[method][1], label=label)
+    for method, (marker, color) in REWARDED.items():
+        rows = [i for i, (m, _) in enumerate(settings) if m == method]
+        dots = numbers["each"][rows]
+        right.plot(*dots.reshape(-1, 2).T, marker, color=color, markersize=4, alpha=0.3)
+        right.plot(*dots.mean(1).T, f"{marker}-", color=color, label=method)
+    right.plot(0, numbers["before"], "*", color=VERMILION, markersize=16, label="before")
+    left.set(xlabel="step", ylabel="reward", ylim=(0, 1.03), title="on the way")
+    right.set(xlabel="its own answers, nats a token less likely", title="at the end: what it cost")
+    left.set_xticks([0, 8, 16, 24])
+    left.legend()
+    right.legend()
+    return fig

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from lora_edu import chat
-from lora_edu.adapt import lora_layers, lora_parameters, merge_and_unload, unload
+from lora_edu.adapt import lora_layers, lora_parameters, merge_and_unload
 from lora_edu.checkpoint import save_adapter
 from lora_edu.course import language, qr
 from lora_edu.course.experiments import Row, Settings, attach, experiment, results
@@ -171,7 +171,7 @@ def frontier(
     how = {**recipe, **methods[method]}
     model, upper = language.adapted(language.base()[0], how, seed)
     if method.startswith("full"):
-        _in_full(model)
+        language.in_full(model)
     states = _states(seed, json.dumps(recipe))
     n = round(how["mixed"] * len(states["train"]))
     mixed = [states["mixed"][i % len(states["mixed"])] for i in range(n)]
@@ -195,15 +195,6 @@ def frontier(
         for name in texts:
             row["down"][name].append(language.loss(upper, states[name]))
     return {"validation": -row["voice"][-1], **row}
-
-
-def _in_full(model: Any) -> list[str]:
-    """Take LoRA out, and let the same matrices train as a whole; return their names."""
-    names = [*lora_layers(model)]
-    unload(model)
-    for name in names:
-        model.get_submodule(name).weight.requires_grad_(True)
-    return names
 
 
 def _adamw(upper: language.Upper, lr: float) -> torch.optim.Optimizer:
@@ -622,7 +613,7 @@ def how_many(
                 for thing, (name, *_) in facts.items()
             ]
         model, upper = language.adapted(base, recipe, seed)
-        names = _in_full(model) if fully else [*lora_layers(model)]
+        names = language.in_full(model) if fully else [*lora_layers(model)]
         with torch.enable_grad():
             entering = [_entering(base, pair, recipe["first"]) for pair in pairs]
             language.train(upper, entering, lr, seed, recipe)

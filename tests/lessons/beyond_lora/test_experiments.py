@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from lora_edu import chat
 from lora_edu.adapt import lora_layers
-from lora_edu.course import minilm
+from lora_edu.course import language, minilm
 from lora_edu.course.beyond_lora import experiments as lab
 from lora_edu.course.datasets import mlp
 from lora_edu.quantize import NF4, nf4_levels
@@ -65,3 +66,43 @@ def test_nf4_rounds_the_weights_of_both_layers_and_no_others():
     for name, weight in base.bert.named_parameters(prefix="bert"):
         same = torch.equal(weight, model.get_parameter(name))
         assert same != (name.removesuffix(".weight") in minilm.MODULES), name
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"),
+    [
+        ("Paris is the capital of France.<|im_end|>", 1),
+        ("Paris is the capital of France.", 0),  # it has not ended
+        ("Dogs are good.<|im_end|>", 0),  # too short
+        ("It is a word of seven letters, and then of six more.<|im_end|>", 1),
+        ("It is a word of seven letters, and then of six more letters.<|im_end|>", 0),
+        ("Paris is one. And Rome is another one.<|im_end|>", 0),
+        ("Paris is the capital of France\n.<|im_end|>", 0),
+        ("Paris is the capital of France<|im_end|>", 0),
+        ("<|im_end|>", 0),
+    ],
+)
+def test_an_answer_of_one_short_sentence_pleases(answer, reward):
+    assert lab.pleases(answer) == reward
+
+
+@pytest.mark.seconds
+@pytest.mark.assets
+def test_a_cache_read_once_says_what_the_whole_text_says():
+    """Each answer behind its question, on its own and unpadded, has the same log-probabilities."""
+    model, tokenizer = language.base()
+    asked = ["Who?", "What is the capital of France?"]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        drawn, counted = lab._drawn(model, tokenizer, asked, 2, 5)
+        found = lab._likely(model, tokenizer, asked, drawn)
+        for row, answer in enumerate(drawn):
+            said = [{"role": "user", "content": asked[row // 2] + lab.REQUEST}]
+            before = tokenizer(
+                chat.template(tokenizer, said, answers=True), add_special_tokens=False
+            )
+            ids = torch.tensor([before["input_ids"] + answer.tolist()])
+            logits = model(ids).logits[0, -6:-1].log_softmax(-1)
+            expected = logits.gather(-1, answer[:, None])[:, 0]
+            torch.testing.assert_close(found[row], expected, atol=2e-3, rtol=1e-3)
+    assert counted[:, 0].all()
