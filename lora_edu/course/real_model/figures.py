@@ -1,5 +1,6 @@
 """Figures: learning against forgetting, the directions of real updates, an update cut."""
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,19 +10,24 @@ from numpy.typing import NDArray
 from lora_edu.counting import one_of
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, panels, runs
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels, runs
+from lora_edu.course.real_model.experiments import FEW
 from lora_edu.course.recorded import column, record, rounded
 
 PARTS = ("query", "key", "value", "output", "up", "down")
 
 
 def chosen(method: str) -> float:
-    """Return the rate at which a method was best on the validation posts of the eight runs.
+    """Return the rate at which a method was best on validation, in the runs that chose."""
+    return float(record("minilm_tuning")["chosen"][method])
 
-    Reported is what it got on their test posts. (The three runs of other seeds that were to choose
-    gave two of LoRA's methods a rate that was worse in the eight: too few.)
-    """
-    return float(record("minilm")["chosen"][method])
+
+def tuned(method: str) -> tuple[str, float]:
+    """Return a method with its best alpha and that one's best rate: of those that were tried."""
+    search = record("minilm_tuning")["search"]
+    names = [name for name in search if re.fullmatch(rf"{method}( alpha=\d+)?", name)]
+    rights = {(n, float(lr)): np.mean(each) for n in names for lr, each in search[n].items()}
+    return max(rights, key=rights.__getitem__)
 
 
 def moved(method: str, lr: float, part: str = "test", name: str = "minilm") -> tuple[NDArray, ...]:
@@ -43,7 +49,8 @@ def moved(method: str, lr: float, part: str = "test", name: str = "minilm") -> t
 
 def _settings() -> list[tuple[str, float]]:
     rates = record("minilm")["arguments"]["rates"]
-    return [(method, lr) for method in rates if "passes" not in method for lr in rates[method]]
+    drawn = [method for method in rates if not re.search("passes|posts", method)]
+    return [(method, lr) for method in drawn for lr in rates[method]]
 
 
 def _head(key: str) -> float:
@@ -100,8 +107,11 @@ def real_frontier(numbers: Numbers) -> Figure:
         if method == "head":
             continue
         ax = axes[0 if "q,v" in method else 1]  # "LoRA q,v r=8", "full q,v" or "full"
-        style, color = looks.get(method.split()[-1], ("o-", BLACK))
-        label = f"LoRA, {method.split()[-1]}" if "LoRA" in method else "trained fully"
+        style, color = looks.get(method.split()[2] if "LoRA" in method else "", ("o-", BLACK))
+        label = f"LoRA, {method.split()[2]}" if "LoRA" in method else "trained fully"
+        if "alpha" in method:  # one rate, not a line
+            style, label = "D", None
+            ax.annotate(f"  α = {method.split('=')[-1]}", curve[0], fontsize=9, color=GREEN)
         ax.plot(*dots.T, style[0], color=color, markersize=3, alpha=0.25)
         ax.plot(*np.transpose(curve), style, color=color, label=label)
         if "full" in method:
@@ -133,13 +143,12 @@ def better(learned: float, kept: float, part: str = "validation") -> list[str]:
 
 
 def _of_full(key: str) -> NDArray:
-    return column("minilm_updates", key, method="full", lr=chosen("full"))
+    return column("minilm_updates", key, method="full")
 
 
 def _spectra() -> Numbers:
     """Average the singular values of twelve weights, of their updates, and count directions."""
-    small = "LoRA q,v r=64"
-    lora = column("minilm_updates", "r90", method=small, lr=chosen(small))  # (seeds, 4)
+    lora = column("minilm_updates", "r90", method="LoRA q,v r=64")  # (seeds, 4)
     each = {"update": _of_full("r90"), "W0": _of_full("r90_W0"), "noise": _of_full("r90_noise")}
     means = {name: of.mean(0).round(1).tolist() for name, of in (each | {"lora": lora}).items()}
     return {
@@ -258,49 +267,152 @@ def on_frontier(learned: NDArray, kept: NDArray) -> NDArray:
     return np.logical_not((as_good & more).any(axis=0))
 
 
-def as_much(method: str, of: str, key: str) -> float | None:
-    """Return the rate at which ``of`` comes nearest to what a method has at its best rate.
-
-    ``key``: "validation" for as much learned, "neighbours" for as much kept; of the rates up to its
-    own best one, for beyond it a method learns less and forgets more. None if they are 0.02 apart.
-    """
-    goal = column("minilm", key, method=method, lr=chosen(method)).mean()
-    apart = {}
-    for lr in record("minilm")["arguments"]["rates"][of]:
-        if lr <= chosen(of):
-            apart[lr] = abs(column("minilm", key, method=of, lr=lr).mean() - goal)
-    nearest = min(apart, key=apart.__getitem__)
-    return nearest if apart[nearest] < 0.02 else None
-
-
 PAIRS = {
-    "q and v, rank 64": ("full q,v", "LoRA q,v r=64"),
-    "all twelve, rank 64": ("full", "LoRA all r=64"),
-    "q and v, rank 8, 6 passes": ("full q,v, 6 passes", "LoRA q,v r=8, 6 passes"),
+    "queries and values": ("full q,v", "LoRA q,v r=64"),
+    "all twelve": ("full", "LoRA all r=64"),
+    "queries and values, 6 passes": ("full q,v, 6 passes", "LoRA q,v r=8, 6 passes"),
 }
-QUESTIONS = (
-    "at the best rate of each: learned",
-    "at the best rate of each: kept",
-    "where as much is kept: learned",
-    "where as much is learned: kept",
-)
+QUESTIONS = ("learned", "kept")
 
 
 def gaps() -> dict[tuple[str, str], NDArray]:
-    """Return (question, pair) → full minus LoRA on test, one a seed, where a rate fits."""
+    """Return (question, pair) → full minus LoRA on test, one a seed: what is learned, and kept."""
     found = {}
     for pair, (full, small) in PAIRS.items():
-        best, lora = chosen(full), moved(small, chosen(small))
-        rates = (best, best, as_much(small, full, "neighbours"), as_much(small, full, "validation"))
-        for question, lr, which in zip(QUESTIONS, rates, (0, 1, 0, 1), strict=True):
-            if lr is not None:
-                found[question, pair] = moved(full, lr)[which] - lora[which]
+        both = moved(full, chosen(full)), moved(*tuned(small))
+        for question, ours, theirs in zip(QUESTIONS, *both, strict=True):
+            found[question, pair] = ours - theirs
     return found
 
 
 def compared() -> dict[tuple[str, str], tuple[float, float, float, float]]:
     """Return (question, pair) → full minus LoRA, the 95 % interval, and p after Holm."""
     return {name: (*rest,) for name, *rest in intervals(gaps())}
+
+
+def _full_minus_lora() -> Numbers:
+    found = compared()
+    return {
+        "gaps": {pair: {q: found[q, pair] for q in QUESTIONS} for pair in PAIRS},
+        "lora": {pair: [*tuned(small)] for pair, (_, small) in PAIRS.items()},
+        "full": {pair: [full, chosen(full)] for pair, (full, _) in PAIRS.items()},
+        "seeds": len(next(iter(gaps().values()))),
+    }
+
+
+@figure(_full_minus_lora)
+def full_minus_lora(numbers: Numbers) -> Figure:
+    """Show how much more full training learns and keeps than LoRA, on a real model.
+
+    Full minus LoRA, the mean of {seeds} runs and its 95 % interval, on MiniLM and newsgroups: what
+    is learned on test posts (circles) and what is kept of the neighbours (squares). Each at the
+    rate, and LoRA at the alpha, that other runs chose: {lora}, {full}. {gaps}.
+    """
+    fig, ax = panels(8, 3.6)
+    looks = {"learned": ("o", BLUE, 0.12), "kept": ("s", VERMILION, -0.12)}
+    for question, (marker, color, off) in looks.items():
+        for row, of_pair in enumerate(numbers["gaps"].values()):
+            mean, low, high, _ = of_pair[question]
+            reach = [[mean - low], [high - mean]]
+            look = {"color": color, "label": question if row == 0 else None, "capsize": 3}
+            ax.errorbar(mean, -row + off, xerr=reach, fmt=marker, **look)
+    ax.axvline(0, color=GREY, linewidth=1)
+    ax.set_yticks([0, -1, -2], numbers["gaps"])
+    ax.set_xlabel("LoRA ahead   ←   full minus LoRA   →   full ahead")
+    ax.set_title("each at the setting that other runs chose")
+    ax.legend()
+    return fig
+
+
+# -- fewer posts, other alphas -------------------------------------------------------------------
+
+BY_POSTS = {
+    "head": ("head alone", "o:", GREY),
+    "LoRA q,v r=8": ("LoRA, r = 8", "s--", BLUE),
+    "full": ("full", "D-", BLACK),
+}
+
+
+def by_posts() -> dict[str, dict[int, NDArray]]:
+    """Return method → number of posts to learn from → what is right on test, one a seed."""
+    found: dict[str, dict[int, NDArray]] = {}
+    for method in BY_POSTS:
+        named = {n: f"{method}, {n} posts" for n in FEW} | {1000: method}
+        found[method] = {
+            n: column("minilm", "test", method=name, lr=chosen(name)) for n, name in named.items()
+        }
+    return found
+
+
+def _few_posts() -> Numbers:
+    each = by_posts()
+    return {
+        "right": {m: {str(n): rounded(runs) for n, runs in of.items()} for m, of in each.items()},
+        "posts": [*each["full"]],
+        "seeds": len(each["full"][1000]),
+        "each": np.array([[*of.values()] for of in each.values()]),  # (methods, posts, seeds)
+    }
+
+
+@figure(_few_posts)
+def few_posts(numbers: Numbers) -> Figure:
+    """Show how many posts it takes: what is right on test posts after 50 to 1,000 of them.
+
+    {seeds} runs each, as faint marks, and their mean: {right}. Each at the rate that other runs
+    chose for it, and with as many passes as make sixty steps or more.
+    """
+    fig, ax = panels(7.5, 4.0)
+    for (words, look, color), each in zip(BY_POSTS.values(), numbers["each"], strict=True):
+        runs(ax, numbers["posts"], each.T, look, color, words)
+    ax.set(xscale="log", xlabel="posts to learn from (five classes)", ylabel="right on test posts")
+    ax.set_xticks(numbers["posts"], [f"{n:,}" for n in numbers["posts"]])
+    ax.minorticks_off()
+    ax.set_title("how many examples?")
+    ax.legend(loc="lower right")
+    return fig
+
+
+WIDE = {"LoRA q,v r=64": "full q,v", "LoRA all r=64": "full"}
+
+
+def _rates_and_alphas() -> Numbers:
+    search = record("minilm_tuning")["search"]
+    alphas = {"8": " alpha=8", "32": "", "128": " alpha=128", "512": " alpha=512"}
+    rights = {
+        method: {
+            alpha: {lr: rounded(np.array(each)) for lr, each in search[method + end].items()}
+            for alpha, end in alphas.items()
+        }
+        for method in WIDE
+    }
+    full = {method: rounded(np.array(search[f][f"{chosen(f):g}"])) for method, f in WIDE.items()}
+    seeds = len(search["full"]["0.0001"])
+    return {"right": rights, "full": full, "best": {m: tuned(m) for m in WIDE}, "seeds": seeds}
+
+
+@figure(_rates_and_alphas)
+def rates_and_alphas(numbers: Numbers) -> Figure:
+    """Show what LoRA of rank 64 gets right at each alpha and rate that was tried, on MiniLM.
+
+    Validation posts, the mean of {seeds} runs that chose: {right}. Full training of the same
+    matrices at its best rate: {full}. The best of LoRA: {best}.
+    """
+    fig, axes = panels(11, 3.6, 2, sharey=True)
+    titles = "queries and values", "all twelve"
+    for ax, title, (method, by_alpha) in zip(axes, titles, numbers["right"].items(), strict=True):
+        rates = sorted({lr for of in by_alpha.values() for lr in of}, key=float)
+        table = np.array([[of.get(lr, np.nan) for lr in rates] for of in by_alpha.values()])
+        top = np.nanmax(table)
+        words = ["" if np.isnan(v) else f"{v:.3f}" + "*" * int(v == top) for v in table.flat]
+        cells(ax, table, words, 0.7, 10, vmin=0.6, vmax=0.8)
+        ax.set_xticks(range(len(rates)), [f"{float(lr):g}" for lr in rates])
+        ax.set(xlabel="rate", title=f"{title} (full: {numbers['full'][method]:.3f})")
+    axes[0].set_yticks(range(len(by_alpha)), by_alpha)
+    axes[0].set_ylabel("alpha")
+    return fig
+
+
+# -- how we know ---------------------------------------------------------------------------------
 
 
 def redrawn(times: int = 1000) -> float:
@@ -316,19 +428,14 @@ def redrawn(times: int = 1000) -> float:
 
 
 def tried() -> list[tuple[str, float, float, float]]:
-    """Return what else the choosing seeds tried: setting, rate, right on validation, kept."""
-    tuning = record("minilm_tuning")
-    small = "LoRA q,v r=8"
-    alphas = (f"{small} alpha=8", small, f"{small} alpha=128")
-    settings = [(method, float(tuning["chosen"][method])) for method in alphas]
-    for slow, (lr, *_) in tuning["arguments"]["rates"].items():
-        if slow.endswith(", slow head"):
-            settings += [(slow.removesuffix(", slow head"), lr), (slow, lr)]
+    """Return what a slower head did, in the runs that chose: setting, rate, right, kept."""
     found = []
-    for method, lr in settings:
-        right = column("minilm_tuning", "validation", method=method, lr=lr).mean()
-        _, kept = moved(method, lr, "validation", "minilm_tuning")
-        found.append((method, lr, float(right), float(kept.mean())))
+    for slow, (lr, *_) in record("minilm_tuning")["arguments"]["rates"].items():
+        if slow.endswith(", slow head"):
+            for method in (slow.removesuffix(", slow head"), slow):
+                right = column("minilm_tuning", "validation", method=method, lr=lr).mean()
+                _, kept = moved(method, lr, "validation", "minilm_tuning")
+                found.append((method, lr, float(right), float(kept.mean())))
     return found
 
 
