@@ -21,11 +21,13 @@ def runs(name: str, **settings: Any) -> list[Row]:
 def column(name: str, *path: Any, **settings: Any) -> NDArray:
     """Return the value at the end of a ``path`` of keys in each of :func:`runs`: (runs, ...).
 
-    A ValueError names what is recorded, if a key of the path is not.
+    A ValueError if no run has these settings; or it names what is recorded, if a key is not.
     """
     values: list[Any] = runs(name, **settings)
+    if not values:
+        raise ValueError(f"{name}: a run with {settings} is not recorded")
     for key in path:
-        if values and isinstance(values[0], dict) and key not in values[0]:
+        if isinstance(values[0], dict) and key not in values[0]:
             known = ", ".join(map(repr, values[0]))
             raise ValueError(f"{name} records no {key!r}, only {known}")
         values = [value[key] for value in values]

@@ -429,14 +429,8 @@ AT_AN_EDGE = {
 }  # fmt: skip
 # Where no rate is chosen: all are shown; or they were, by the twin that tunes. Learning by heart is
 # tuned along a line of scale and rate together.
-NOT_CHOSEN = {
-    "frontier",
-    "by_heart_tuning",
-    "minilm_updates",
-    "opened",
-    "rewarded",
-    *TWINS.values(),
-}
+NOT_CHOSEN = {"frontier", "by_heart_tuning", "minilm_updates", "opened", "rewarded"}
+NOT_CHOSEN |= {*TWINS.values()}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_CHOSEN])

@@ -21,7 +21,6 @@ def rows(monkeypatch):
         ({}, [0, 1, 2, 3]),
         ({"method": "lora"}, [0, 1, 2]),
         ({"method": "lora", "lr": 0.1}, [0, 1]),
-        ({"method": "lora", "lr": 0.2}, []),
     ],
 )
 def test_a_column_is_what_stands_at_the_end_of_a_path_in_the_rows_of_a_setting(
@@ -31,6 +30,11 @@ def test_a_column_is_what_stands_at_the_end_of_a_path_in_the_rows_of_a_setting(
     assert recorded.column("some", "losses", "own", 0, **settings).tolist() == places
     pairs = [[place, 10 * place] for place in places]
     assert recorded.column("some", "losses", "own", **settings).tolist() == pairs
+
+
+def test_a_column_of_no_run_is_refused():
+    with pytest.raises(ValueError, match=r"^some: a run with {'lr': 0.2} is not recorded$"):
+        recorded.column("some", "losses", lr=0.2)
 
 
 def test_a_mean_is_rounded():

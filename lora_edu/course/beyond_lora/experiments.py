@@ -351,6 +351,7 @@ def rewarded(
     becomes less likely; ``different``: how many of these answers; ``most``: the most frequent one,
     and how often it comes.
     """
+    one_of("method", method, rates)
     base, tokenizer = language.base()
     rank = int(method.rpartition("= ")[2]) if method.startswith("LoRA") else 1
     how = {**recipe, "r": rank, "lora_alpha": alpha}

@@ -56,10 +56,7 @@ def right(
 ) -> NDArray:
     """Return what runs at the chosen setting gave, one a seed: (seeds,), or (seeds, passes)."""
     method, lr = chosen(task, kind, alpha, r)
-    found = column(RECORDED[task], what, method=method, lr=lr)
-    if not len(found):
-        raise ValueError(f"{method} at rate {lr:g} is not recorded")
-    return found
+    return column(RECORDED[task], what, method=method, lr=lr)
 
 
 ORIGINAL = 8  # the alpha of all, if nobody tunes it
@@ -348,15 +345,16 @@ def _reward_and_cost() -> Numbers:
     rates = record("rewarded")["arguments"]["rates"]
     settings = [(method, lr) for method in REWARDED for lr in rates[method]]
     each = {what: np.array([rewarded(*s, what) for s in settings]) for what in ("reward", "cost")}
-    steps = np.array([rewarded(*setting, "rewards") for setting in settings])  # (settings, n, t)
+    steps = np.array([rewarded(*s, "rewards") for s in settings])  # (settings, seeds, steps)
+    shape = (len(REWARDED), -1, steps.shape[1], 2)
     names = [f"{method}, {lr:g}" for method, lr in settings]
     return {
         "reward": dict(zip(names, each["reward"].mean(1).round(2).tolist(), strict=True)),
         "cost": dict(zip(names, each["cost"].mean(1).round(2).tolist(), strict=True)),
         "before": rounded(column("rewarded", "before"), 2),
         "seeds": steps.shape[1],
-        "each": np.stack([each["cost"], each["reward"]], -1),  # (settings, seeds, 2)
-        "steps": steps.mean(1).reshape(len(settings), -1, 4).mean(-1),  # (settings, t / 4)
+        "each": np.stack([each["cost"], each["reward"]], -1).reshape(shape),  # (…, rates, seeds, 2)
+        "steps": steps.mean(1).reshape(len(REWARDED), -1, steps.shape[2] // 4, 4).mean(-1),
     }
 
 
@@ -370,16 +368,13 @@ def reward_and_cost(numbers: Numbers) -> Figure:
     of a method. Reward: {reward}. Cost: {cost}.
     """
     fig, (left, right) = panels(11, 4.2, 2, sharey=True)
-    rates = record("rewarded")["arguments"]["rates"]
-    settings = [(method, lr) for method in REWARDED for lr in rates[method]]
-    best = {m: max(rates[m], key=lambda lr: numbers["reward"][f"{m}, {lr:g}"]) for m in REWARDED}
-    for (method, lr), steps in zip(settings, numbers["steps"], strict=True):
-        dash, label = ("-", method) if lr == best[method] else (":", None)
-        times = 4 * np.arange(len(steps)) + 2
-        left.plot(times, steps, dash, color=REWARDED[method][1], label=label)
-    for method, (marker, color) in REWARDED.items():
-        rows = [i for i, (m, _) in enumerate(settings) if m == method]
-        dots = numbers["each"][rows]
+    of_methods = zip(REWARDED.items(), numbers["each"], numbers["steps"], strict=True)
+    for (method, (marker, color)), dots, by_rate in of_methods:
+        best = np.argmax(dots[:, :, 1].mean(1))
+        for rate, steps in enumerate(by_rate):
+            look = ("-", method) if rate == best else (":", None)
+            times = 4 * np.arange(len(steps)) + 2
+            left.plot(times, steps, look[0], color=color, label=look[1])
         right.plot(*dots.reshape(-1, 2).T, marker, color=color, markersize=4, alpha=0.3)
         right.plot(*dots.mean(1).T, f"{marker}-", color=color, label=method)
     right.plot(0, numbers["before"], "*", color=VERMILION, markersize=16, label="before")

@@ -45,9 +45,12 @@ PATIENT = {"LoRA q,v r=8, 6 passes": "LoRA q,v r=8", "full q,v, 6 passes": "full
 METHODS |= {name: METHODS[of] | {"epochs": 6} for name, of in PATIENT.items()}
 # Fewer posts: as many passes as make sixty steps or more.
 FEW = {50: 15, 150: 6, 500: 2}  # posts: passes
-for posts, epochs in FEW.items():
-    for method in ("head", "LoRA q,v r=8", "full"):
-        METHODS[f"{method}, {posts} posts"] = METHODS[method] | {"few": posts, "epochs": epochs}
+FEW_METHODS = ("head", "LoRA q,v r=8", "full")
+METHODS |= {
+    f"{method}, {posts} posts": METHODS[method] | {"few": posts, "epochs": epochs}
+    for posts, epochs in FEW.items()
+    for method in FEW_METHODS
+}
 RATES = {
     "head": (2e-2, 5e-2, 1e-1),
     "full": LR[1:4],
@@ -63,15 +66,14 @@ RATES = {
 }
 # Whoever takes a larger alpha needs a lower rate (lesson 03): each alpha tries rates of its own.
 ALPHAS = {8: LR[4:7], 128: LR[2:6], 512: LR[1:5]}
-ALPHA_RATES = {
-    f"{method} alpha={alpha}": rates
-    for alpha, rates in ALPHAS.items()
-    for method in ("LoRA q,v r=8", "LoRA q,v r=64", "LoRA all r=64")
+ALPHA_METHODS = ("LoRA q,v r=8", "LoRA q,v r=64", "LoRA all r=64")
+METHODS |= {
+    f"{method} alpha={alpha}": METHODS[method] | {"lora_alpha": alpha}
+    for alpha in ALPHAS
+    for method in ALPHA_METHODS
 }
-for name in ALPHA_RATES:
-    method, _, alpha = name.rpartition(" alpha=")
-    METHODS[name] = METHODS[method] | {"lora_alpha": int(alpha)}
-FEW_RATES = {f"{m}, {n} posts": RATES[m] for n in FEW for m in ("head", "LoRA q,v r=8", "full")}
+ALPHA_RATES = {f"{m} alpha={alpha}": of for alpha, of in ALPHAS.items() for m in ALPHA_METHODS}
+FEW_RATES = {f"{method}, {n} posts": RATES[method] for n in FEW for method in FEW_METHODS}
 # What a head learns slowly, the layers below have to make good.
 SLOW = {
     f"{name}, slow head": METHODS[name] | {"head_lr": 5e-3}
@@ -85,10 +87,9 @@ TRIED |= {"full": LR[1:5], "LoRA q,v r=8, 6 passes": LR[3:6]}
 TRIED |= dict(zip(SLOW, (LR[5:6], LR[5:6], LR[4:5]), strict=True))
 # What those runs chose is reported.
 RATES |= {"LoRA q,v r=64 alpha=128": (1e-3,), "LoRA all r=64 alpha=512": (1e-4,)}
-for n in FEW:
-    head = {50: 1e-1, 150: 5e-2, 500: 1e-1}[n]
-    RATES |= {f"head, {n} posts": (head,), f"full, {n} posts": (1e-4,)}
-    RATES[f"LoRA q,v r=8, {n} posts"] = (1e-3,)
+RATES |= {f"head, {n} posts": (lr,) for n, lr in {50: 1e-1, 150: 5e-2, 500: 1e-1}.items()}
+RATES |= {f"LoRA q,v r=8, {n} posts": (1e-3,) for n in FEW}
+RATES |= {f"full, {n} posts": (1e-4,) for n in FEW}
 TRAINING = {"epochs": 2, "size": 16, "head_lr": 2e-2}
 
 

@@ -19,12 +19,14 @@ PARTS = ("query", "key", "value", "output", "up", "down")
 
 def chosen(method: str) -> float:
     """Return the rate at which a method was best on validation, in the runs that chose."""
-    return float(record("minilm_tuning")["chosen"][method])
+    rates = record("minilm_tuning")["chosen"]
+    return float(rates[one_of("method", method, rates)])
 
 
 def tuned(method: str) -> tuple[str, float]:
     """Return a method with its best alpha and that one's best rate: of those that were tried."""
     search = record("minilm_tuning")["search"]
+    one_of("method", method, search)
     names = [name for name in search if re.fullmatch(rf"{method}( alpha=\d+)?", name)]
     rights = {(n, float(lr)): np.mean(each) for n in names for lr, each in search[n].items()}
     return max(rights, key=rights.__getitem__)
@@ -111,7 +113,8 @@ def real_frontier(numbers: Numbers) -> Figure:
         label = f"LoRA, {method.split()[2]}" if "LoRA" in method else "trained fully"
         if "alpha" in method:  # one rate, not a line
             style, label = "D", None
-            ax.annotate(f"  α = {method.split('=')[-1]}", curve[0], fontsize=9, color=GREEN)
+            look = {"textcoords": "offset points", "fontsize": 9, "color": GREEN}
+            ax.annotate(f"α = {method.split('=')[-1]}", curve[0], (4, 9), **look)
         ax.plot(*dots.T, style[0], color=color, markersize=3, alpha=0.25)
         ax.plot(*np.transpose(curve), style, color=color, label=label)
         if "full" in method:
@@ -250,7 +253,7 @@ def left_of_the_update(k: int) -> str:
     return "all" if numbers["full"] - kept < abs(kept - numbers["head"]) else "head"
 
 
-# -- how we know ---------------------------------------------------------------------------------
+# -- full minus LoRA ------------------------------------------------------------------------------
 
 
 def means(part: str = "test") -> tuple[NDArray, NDArray, NDArray]:
