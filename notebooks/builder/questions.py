@@ -169,12 +169,15 @@ def answered(question: Question, language: str = "en", heading: str = "") -> str
 
 
 def headings(cells: Iterable[NotebookNode]) -> dict[str, str]:
-    """Return the heading below which each cell of a lesson stands: JupyterLab shows no ids."""
+    """Return the heading below which each cell of a lesson stands: JupyterLab shows no ids.
+
+    An exercise's heading stands above its own cells alone, and above no later text of the section.
+    """
     found, heading = {}, ""
     for cell in cells:
         own = re.findall(r"(?m)^##+ (.+)", cell.source) if cell.cell_type == "markdown" else []
         found[cell.id] = own[0] if own and cell.source.startswith("##") else heading
-        heading = own[-1] if own else heading
+        heading = next((h for h in own[::-1] if not re.match("Exercise|Bài tập", h)), heading)
     return found
 
 
