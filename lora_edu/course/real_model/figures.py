@@ -113,8 +113,9 @@ def real_frontier(numbers: Numbers) -> Figure:
         label = f"LoRA, {method.split()[2]}" if "LoRA" in method else "trained fully"
         if "alpha" in method:  # one rate, not a line
             style, label = "D", None
-            look = {"textcoords": "offset points", "fontsize": 9, "color": GREEN}
-            ax.annotate(f"α = {method.split('=')[-1]}", curve[0], (4, 9), **look)
+            look = {"textcoords": "offset points", "arrowprops": {"arrowstyle": "-"}}
+            away = (-12, -34) if ax is axes[0] else (2, 30)  # where no line is
+            ax.annotate(f"α = {method.split('=')[-1]}", curve[0], away, color=GREEN, **look)
         ax.plot(*dots.T, style[0], color=color, markersize=3, alpha=0.25)
         ax.plot(*np.transpose(curve), style, color=color, label=label)
         if "full" in method:
