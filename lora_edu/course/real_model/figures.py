@@ -103,7 +103,7 @@ def real_frontier(numbers: Numbers) -> Figure:
     fig, axes = panels(11, 4.6, 2, sharey=True)
     looks = {"r=1": ("^:", ORANGE), "r=8": ("s--", BLUE), "r=64": ("D-.", GREEN)}
     titles = "queries and values: 4 matrices", "all 12 matrices"
-    clouds = iter(numbers["clouds"])
+    rates, clouds = record("minilm")["arguments"]["rates"], iter(numbers["clouds"])
     for method, curve in numbers["curves"].items():
         dots = np.concatenate([next(clouds) for _ in curve])
         if method == "head":
@@ -112,15 +112,14 @@ def real_frontier(numbers: Numbers) -> Figure:
         style, color = looks.get(method.split()[2] if "LoRA" in method else "", ("o-", BLACK))
         label = f"LoRA, {method.split()[2]}" if "LoRA" in method else "trained fully"
         if "alpha" in method:  # one rate, not a line
-            style, label = "D", None
-            look = {"textcoords": "offset points", "arrowprops": {"arrowstyle": "-"}}
+            style, label, alpha = "D", None, method.split("=")[-1]
+            line = {"textcoords": "offset points", "arrowprops": {"arrowstyle": "-"}}
             away = (-12, -34) if ax is axes[0] else (2, 30)  # where no line is
-            ax.annotate(f"α = {method.split('=')[-1]}", curve[0], away, color=GREEN, **look)
+            ax.annotate(f"α = {alpha}", curve[0], away, color=GREEN, **line)
         ax.plot(*dots.T, style[0], color=color, markersize=3, alpha=0.25)
         ax.plot(*np.transpose(curve), style, color=color, label=label)
         if "full" in method:
-            rates = record("minilm")["arguments"]["rates"][method]
-            for lr, at_rate in zip(rates, curve, strict=True):
+            for lr, at_rate in zip(rates[method], curve, strict=True):
                 ax.annotate(f"  {lr:.5f}".rstrip("0"), at_rate, fontsize=9, va="bottom")
     star = {"markersize": 24, "color": VERMILION, "markeredgecolor": BLACK, "zorder": 4}
     centre = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
