@@ -47,18 +47,21 @@ CHECKS = {
 def open_lab(options: Sequence[str]) -> int:
     """Give the learner copies of the lessons, and open them in JupyterLab; return its exit code.
 
-    ``options`` are JupyterLab's own, such as ``--no-browser``.
+    It opens with the page that says what is done and where to go on. ``options`` are JupyterLab's
+    own, such as ``--no-browser``.
     """
     demand("jupyterlab", "jupytext")
-    first = ROOT / "notebooks" / "mine" / "00_first_words.ipynb"
-    opened = first.parent if first.exists() else first  # the first time, where one begins
     if code := run(["notebooks/build.py", "--own"]):
         return code
-    # JupyterLab's terminals shall find `lora-edu`.
-    ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}"
+    notebooks = ROOT / "notebooks"
+    # JupyterLab's terminals shall find `lora-edu`; no question about news shall lie over a lesson.
+    before = {"PATH": Path(sys.executable).parent, "JUPYTER_CONFIG_PATH": notebooks / "jupyter"}
+    for name, first in before.items():
+        ENVIRONMENT[name] = os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
     # In a container one is root, and Jupyter wants to be told that this is meant.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run(["-m", "jupyterlab", *root, str(opened), *options])
+    where = [f"--ServerApp.root_dir={notebooks}", str(notebooks / "mine" / "START.ipynb")]
+    return run(["-m", "jupyterlab", *root, *where, *options])
 
 
 def check(names: Sequence[str]) -> int:

@@ -49,6 +49,39 @@ def show(asked: Sequence[str], answers: Sequence[str], names: Sequence[object] =
     return Talk("\n".join(text), "\n".join(page))
 
 
+DIAL = (
+    "const at = this.querySelector('input'), name = this.querySelector('select').value;"
+    "for (const each of this.querySelectorAll('[data-at]'))"
+    " each.hidden = each.dataset.at !== name + at.value;"
+    "at.ariaValueText = this.dataset.scales.split(' ')[at.value]"
+)
+
+
+def dial(asked: Mapping[str, str], answers: Mapping[str, Sequence[str]], scales: Sequence) -> Talk:
+    """Return answers behind a slider: for each name a question, and its answer at each scale.
+
+    The page itself turns it, so it answers at once even while a cell runs.
+    """
+    start, first = scales.index(0), next(iter(asked))
+    talks = {
+        f"{name}{i}": show([asked[name]], [answer], [scale])
+        for name in asked
+        for i, (answer, scale) in enumerate(zip(answers[name], scales, strict=True))
+    }
+    shown = "".join(
+        f'<div data-at="{at}"{"" if at == f"{first}{start}" else " hidden"}>{talk.page}</div>'
+        for at, talk in talks.items()
+    )
+    names = "".join(f"<option>{name}</option>" for name in asked)
+    marks = " ".join(map(str, scales)).replace("-", "−")
+    page = (
+        f'<div data-scales="{marks}" oninput="{DIAL}" onkeydown="event.stopPropagation()">'
+        f'<select aria-label="voice">{names}</select> <input type="range" aria-label="scale" '
+        f'max="{len(scales) - 1}" value="{start}" style="width:30em"> {marks}{shown}</div>'
+    )
+    return Talk("\n".join(map(repr, talks.values())), page)
+
+
 def compare(asked: Sequence[str], answers: Mapping[str, Sequence[str]]) -> Talk:
     """Return a conversation in which several answer each question: their names → their answers."""
     both = [answer for each in zip(*answers.values(), strict=True) for answer in each]

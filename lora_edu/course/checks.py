@@ -62,7 +62,8 @@ def check(function: Callable[..., None]) -> Callable[..., None]:
             assert not any(missing), f"answer {missing.index(True) + 1} is still to be given"
             function(*answers)
         except NotImplementedError:
-            print(f"{name}: {say('not attempted yet')}")
+            stub = "..." if all(missing) else "raise NotImplementedError"
+            print(f"{name}: {say(f'not attempted yet: write your answer in place of {stub}')}")
             return
         except AssertionError as error:
             mistake = say(str(error))

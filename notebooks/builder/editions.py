@@ -4,28 +4,30 @@
 *Own*: without outputs and without answers, for the learner to work in: a copy is made once, and
 never written over. *Solved*: each exercise as the source has it, in memory. Each of them may be
 given another seed. *Assignment*, for nbgrader: an exercise becomes two cells, what a student
-writes, and its check, which is worth a point. nbgrader makes the students' release from the
-instructor's version, where answers stand between its marks; the release is written, too, for those
-who only hand it out. The check that students see says `not attempted yet` and stops nothing; a
-hidden test makes that no point.
+writes, and its check, which is worth a point. It is the instructor's version, where answers stand
+between nbgrader's marks; nbgrader makes of it what students get. Their check says `not attempted
+yet` and stops nothing; a hidden test makes that no point.
 
 Source of the last: https://nbgrader.readthedocs.io, *Creating and grading assignments*.
 """
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 
-from builder.questions import quiz_cell, read_quizzes
+from builder.questions import filled, quiz_cell, read_quizzes
 from builder.source import (
     UNSTABLE,
     BuildError,
@@ -38,6 +40,7 @@ from builder.source import (
     tags,
 )
 from builder.translate import languages, read_translation, translate
+from lora_edu.course.checks import right_option
 from lora_edu.files import write_whole
 
 LABELS = {
@@ -45,9 +48,11 @@ LABELS = {
     "vi": {"hint": "Gợi ý", "solution": "Lời giải", "why": "Đoán trước đã. Rồi xem vì sao"},
 }
 
-STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # nbgrader's own
-SOLUTION = re.compile(r"(?ms)^([ ]*)### BEGIN SOLUTION\n.*?^[ ]*### END SOLUTION$")
-HIDDEN = re.compile(r"(?ms)\n### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS")
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 # -- a notebook -------------------------------------------------------------------------------
@@ -92,6 +97,23 @@ def told_by(following: NotebookNode | None) -> str:
     return following.source if following and "figure-text" in tags(following) else ""
 
 
+def offered(cell: NotebookNode) -> tuple[list[Any], Any]:
+    """Return what a prediction offers to choose from, and which of it fits its answer."""
+    asks: Any = ast.parse(cell.source).body[-1]
+    options = [each.value for each in asks.value.args[2:] if isinstance(each, ast.Constant)]
+    told: Any = printed(cell).strip().removeprefix("answer: ")
+    with suppress(ValueError):
+        told = float(told.replace(",", ""))
+    return options, right_option(told, tuple(options))
+
+
+def in_figures(value: object) -> str:
+    """Return one of the answers to choose from as a text says it: 10,000, or 0.0001."""
+    if isinstance(value, float):
+        return f"{value:.12f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def sections(cells: Iterable[NotebookNode]) -> list[list[NotebookNode]]:
     """Cut a notebook at its headings of the second level."""
     parts: list[list[NotebookNode]] = [[]]
@@ -117,12 +139,7 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
     """
     if language not in LABELS:
         raise BuildError(f"{file_name(source.path)}: LABELS has no words for {language!r}")
-    notebook = nbformat.v4.new_notebook(
-        metadata={
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
+    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
     asked = exercises(source)
     solution = None  # of the exercise before, whose hints may still come
     for cell in copy.deepcopy(source.cells):
@@ -135,7 +152,8 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
             cell.source = asked[cell.id].stub
             code = fenced(asked[cell.id].solution)
             solution = folded(solution_id(cell.id), "solution", code, language)
-        if "claims" in tags(cell):  # JupyterLab shows its first line alone, and what it says
+        # JupyterLab shows the first line alone: of imports, and of a section's claims.
+        if {"claims", "parameters"} & {*tags(cell)}:
             cell.metadata["jupyter"] = {"source_hidden": True}
         if UNSTABLE.intersection(tags(cell)):
             cell.metadata["tags"] = [*tags(cell), "nbval-ignore-output"]
@@ -260,6 +278,52 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
     raise BuildError(f"{file_name(path)}: a thousand copies in {folder}")
 
 
+START = "START.ipynb"
+WELCOME = Path(__file__).with_name("start.md")
+
+
+def write_start(paths: Sequence[Path]) -> str:
+    """Write the page that greets a learner: the lessons, what is done of each, where to go on."""
+    folder = paths[0].parent.parent / "mine"
+    rows, following, begun = [], "", False
+    for path in paths:
+        title = read_source(path).cells[0].source.splitlines()[0].lstrip("# ")
+        copies = sorted(folder.glob(f"{path.stem}*.ipynb"))  # the newest first
+        others = sorted(folder.glob(f"*/{path.stem}.ipynb"))
+        guesses, exercises = max((done(load(copied)) for copied in [*copies, *others]), key=sum_of)
+        right, asked = exercises if exercises[1] else guesses
+        mark = "✓" if 0 < right == asked else ""
+        links = [f"[{title}]({copies[0].name})"]
+        links += [f"[{each.parent.name}]({each.parent.name}/{each.name})" for each in others]
+        following = following or ("" if mark else links[0])
+        begun = begun or guesses[0] + exercises[0] > 0
+        counts = [f"{n} of {of}" if of else "" for n, of in (guesses, exercises)]
+        rows.append(f"| {mark} | {' · '.join(links)} | {' | '.join(counts)} |")
+    goes_on = f"{'Go on' if begun else 'Begin'} with {following}." if following else "All is done."
+    text = filled(WELCOME, {"ROWS": "\n".join(rows), "GOES_ON": goes_on})
+    cell = nbformat.v4.new_markdown_cell(text, id="start")
+    page = nbformat.v4.new_notebook(cells=[cell], metadata=copy.deepcopy(METADATA))
+    write_whole(folder / START, dumps(page))
+    return "what is done, and where to go on"
+
+
+Counts = tuple[tuple[int, int], tuple[int, int]]
+
+
+def sum_of(counts: Counts) -> int:
+    """Return how much is done, of guesses and exercises together."""
+    return sum(n for n, _ in counts)
+
+
+def done(copied: NotebookNode | None) -> Counts:
+    """Return of a learner's copy how many guesses are made, of how many, and exercises right."""
+    cells = copied.cells if copied else []
+    guesses = [printed(cell) for cell in cells if "predict" in tags(cell)]
+    exercises = [printed(cell) for cell in cells if "exercise" in tags(cell)]
+    made = sum(bool(each.strip()) and " first:" not in each for each in guesses)
+    return (made, len(guesses)), (sum(": OK" in each for each in exercises), len(exercises))
+
+
 # -- assignments ------------------------------------------------------------------------------
 
 
@@ -295,22 +359,8 @@ def graded(name: str, code: str, **points: int) -> NotebookNode:
     return nbformat.v4.new_code_cell(code, id=name, metadata={"nbgrader": about})
 
 
-def release(version: NotebookNode) -> NotebookNode:
-    """Return the instructor's version as students get it: no answers, no hidden tests."""
-    notebook = copy.deepcopy(version)
-    for cell in notebook.cells:
-        if "nbgrader" in cell.metadata:
-            cell.source = HIDDEN.sub("", SOLUTION.sub(without, cell.source))
-    return notebook
-
-
-def without(region: re.Match[str]) -> str:
-    """Return what nbgrader puts in the place of an answer, as far indented."""
-    return "\n".join(region[1] + line for line in STUB.splitlines())
-
-
 def write_assignment(path: Path, folder: Path) -> str:
-    """Write both versions of a lesson; say what there is to grade, or refuse it for want of that.
+    """Write a lesson for nbgrader; say what there is to grade, or refuse it for want of that.
 
     A BuildError if the lesson has no exercise.
     """
@@ -319,6 +369,5 @@ def write_assignment(path: Path, folder: Path) -> str:
     if not names:
         raise BuildError(f"{path.stem}: it has no exercise, so nothing to grade")
     version = instructor_version(source)
-    for kind, notebook in {"source": version, "release": release(version)}.items():
-        write_whole(folder / kind / path.stem / f"{path.stem}.ipynb", dumps(notebook))
+    write_whole(folder / "source" / path.stem / f"{path.stem}.ipynb", dumps(version))
     return f"{len(names)} points: {', '.join(names)}"

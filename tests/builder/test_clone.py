@@ -1,10 +1,12 @@
 """What `lora-edu` does in a clone: lab, check, test."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import clone
 import pytest
@@ -49,17 +51,20 @@ def test_a_check_that_fails_speaks_and_the_last_line_says_how_to_go_on(monkeypat
     assert capfd.readouterr().err == "lora-edu: there is no check 'goo'; there are good, bad\n"
 
 
-def test_the_first_time_the_first_lesson_is_opened(ran, tmp_path, monkeypatch):
+LAB = "jupyter/labconfig/default_setting_overrides.json"
+
+
+def test_each_start_opens_the_page_that_greets_and_no_news(ran, tmp_path, monkeypatch):
     monkeypatch.setattr(clone, "ROOT", tmp_path)
-    mine = tmp_path / "notebooks" / "mine"
-    assert cli.main(["lab"]) == 0
-    assert ran[0] == ["notebooks/build.py", "--own"]
-    assert ran[-1][-1] == str(mine / "00_first_words.ipynb")
-    mine.mkdir(parents=True)
-    (mine / "00_first_words.ipynb").touch()
+    monkeypatch.setattr(clone, "ENVIRONMENT", {})
+    monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
     assert cli.main(["lab", "--port", "8899"]) == 0
+    assert ran[0] == ["notebooks/build.py", "--own"]
     assert ran[-1][:2] == ["-m", "jupyterlab"]
-    assert ran[-1][-3:] == [str(mine), "--port", "8899"]
+    own = json.loads((Path(clone.__file__).parent / LAB).read_text(encoding="utf-8"))
+    assert own["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+    assert clone.ENVIRONMENT["JUPYTER_CONFIG_PATH"] == str(tmp_path / "notebooks" / "jupyter")
+    assert ran[-1][-3:] == [str(tmp_path / "notebooks" / "mine" / "START.ipynb"), "--port", "8899"]
     monkeypatch.setattr(clone, "run", lambda arguments: ran.append(arguments[0]) or 1)
     assert cli.main(["lab"]) == 1  # copies that cannot be made open no lab
     assert ran[-1] == "notebooks/build.py"

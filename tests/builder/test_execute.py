@@ -22,7 +22,7 @@ def test_the_reading_edition(built):
     *_, exercise, hint, solution, claims = page.cells
     stub = f"{HEAD}\n    raise NotImplementedError{CALL}"
     assert (exercise.source, tags(exercise)) == (stub, ["exercise"])
-    assert printed(exercise) == "check_double: not attempted yet\n"
+    assert printed(exercise).startswith("check_double: not attempted yet: write your answer in")
     assert hint.source == "<details><summary>Hint</summary>\n\nThink of 5.\n\n</details>"
     assert (solution.cell_type, tags(solution)) == ("markdown", ["solution"])
     assert solution.source == (
@@ -116,7 +116,7 @@ FAILING = [
     (code("bad", f"{HEAD}\n    return x{CALL}", "exercise"), "AssertionError: double(2) is 4, got"),
     (
         code("bad", f"{HEAD}\n    raise NotImplementedError{CALL}", "exercise"),
-        "check_double did not say OK but 'check_double: not attempted yet'",
+        "check_double did not say OK but 'check_double: not attempted yet: write",
     ),
 ]
 

@@ -13,7 +13,7 @@ def own(built, capsys):
 
     def make():
         assert build.main(["--own"]) == 0
-        return capsys.readouterr().out.split(" s  ")[1].strip()
+        return capsys.readouterr().out.split(" s  ")[1].partition("\n")[0]
 
     return make
 
@@ -36,7 +36,7 @@ def test_own_copies_are_made_once_in_each_language_and_never_written_over(built,
     assert own() == "yours, kept as it is: 07_small-2.ipynb"
     assert first.read_bytes() == worked_on
     names = sorted(path.name for path in first.parent.glob("*.ipynb"))
-    assert names == ["07_small-2.ipynb", "07_small.ipynb"]
+    assert names == ["07_small-2.ipynb", "07_small.ipynb", "START.ipynb"]
 
 
 def test_copies_follow_their_lesson_to_another_number_and_never_over_a_file(built, own):
@@ -81,23 +81,48 @@ def test_the_copies_keep_the_answers_back_and_fold_what_tells_them(full):
     }
 
 
+def test_the_first_page_says_what_is_done_and_where_to_go_on(full):
+    mine = full.folder / "mine"
+
+    def greets():
+        assert build.main(["--own"]) == 0
+        (page,) = nbformat.read(mine / "START.ipynb", as_version=4).cells
+        return page.source
+
+    link = "[07 · Small & good](07_small.ipynb)"
+    before = greets()
+    assert f"|  | {link} | 0 of 6 | 0 of 2 |" in before
+    assert f"**Begin with {link}.**" in before
+
+    copy = nbformat.read(mine / "07_small.ipynb", as_version=4)
+    said = {
+        "predict": ["answer: 5\n", *["your guess first: write it in place of None\n"] * 5],
+        "exercise": ["check_double: OK\n"] * 2,
+    }
+    for cell in copy.cells:
+        for tag in said.keys() & {*tags(cell)}:
+            cell.outputs = [nbformat.v4.new_output("stream", text=said[tag].pop())]
+    nbformat.write(copy, mine / "07_small.ipynb")
+    after = greets()
+    assert f"| ✓ | {link} | 1 of 6 | 2 of 2 |" in after
+    assert "All is done." in after
+
+
 # -- assignments ------------------------------------------------------------------------------
 
 WITH_EXERCISES = [path for path in sources() if exercises(read_source(path))]
 
 
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=slug)
-def test_a_release_has_the_exercises_and_no_answer(path, tmp_path, capsys):
+def test_an_assignment_is_what_nbgrader_asks_for(path, tmp_path, capsys):
     assert build.main(["--assignment", path.stem, "--out", str(tmp_path)]) == 0
     asked = exercises(read_source(path))
     names = ", ".join(exercise.check for exercise in asked.values())
     assert f"{len(asked)} points: {names}\n" in capsys.readouterr().out
-    files = [tmp_path / kind / path.stem / f"{path.stem}.ipynb" for kind in ("release", "source")]
-    given, version = (nbformat.read(file, as_version=4).cells for file in files)
-    assert [cell.id for cell in given] == [cell.id for cell in version]
-    assert not {"solution", "quiz"} & {tag for cell in given for tag in tags(cell)}
-    written = {cell.id: cell.source for cell in version}
-    graded = {cell.id: cell for cell in given if "nbgrader" in cell.metadata}
+    assert [each.name for each in tmp_path.iterdir()] == ["source"]
+    version = nbformat.read(tmp_path / "source" / path.stem / f"{path.stem}.ipynb", as_version=4)
+    assert not {"solution", "quiz"} & {tag for cell in version.cells for tag in tags(cell)}
+    graded = {cell.id: cell for cell in version.cells if "nbgrader" in cell.metadata}
     assert list(graded) == [name for each in asked for name in (each, f"{each}-check")]
     for name, exercise in asked.items():
         answer, test = graded[name], graded[f"{name}-check"]
@@ -107,14 +132,11 @@ def test_a_release_has_the_exercises_and_no_answer(path, tmp_path, capsys):
         about |= {"solution": False, "locked": True, "grade": True, "points": 1}
         assert test.metadata.nbgrader == {**about, "grade_id": test.id}
         hidden = f'assert {exercise.call.partition("(")[0]}.passed, "not attempted yet"'
-        assert exercise.call == test.source
-        assert written[name] == exercise.marked
-        assert written[test.id] == (
-            f"{test.source}\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
+        assert answer.source == exercise.marked
+        assert "### BEGIN SOLUTION" in answer.source
+        assert test.source == (
+            f"{exercise.call}\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
         )
-        own = {line.strip() for line in answer.source.splitlines() if "..." not in line}
-        own -= {line.strip() for line in exercise.stub.splitlines()}
-        assert own == {"# YOUR CODE HERE", "raise NotImplementedError()"}
 
 
 def test_what_cannot_be_graded_is_refused(tmp_path, capsys):

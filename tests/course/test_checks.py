@@ -126,7 +126,9 @@ def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
         if nothing is not_attempted and not callable(right[0]):
             continue
         exercise_check(*[nothing] * len(right))
-        assert capsys.readouterr().out == f"{exercise_check.__name__}: not attempted yet\n"
+        left = "raise NotImplementedError" if nothing is not_attempted else "..."
+        told = f"not attempted yet: write your answer in place of {left}"
+        assert capsys.readouterr().out == f"{exercise_check.__name__}: {told}\n"
         if len(right) > 1:
             half = said_of(exercise_check, (*right[:-1], nothing))
             assert f"answer {len(right)} is still to be given" in half
@@ -178,7 +180,7 @@ def test_a_stub_is_not_attempted_but_an_answer_that_calls_one_is(capsys):
         call(it, x=1)
 
     check_it(stub_below_a_line)
-    assert capsys.readouterr().out == "2\ncheck_it: not attempted yet\n"
+    assert capsys.readouterr().out.startswith("2\ncheck_it: not attempted yet: write your answer")
     with pytest.raises(AssertionError, match="it calls not_attempted, which is still a stub"):
         check_it(lambda x: not_attempted(x))
 

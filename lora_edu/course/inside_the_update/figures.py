@@ -191,8 +191,9 @@ def cuts_and_a_knob(numbers: Numbers) -> Figure:
         for cut in numbers["cuts"]:
             label, marker, color = CUTS[cut]
             ax.plot(*numbers[voice][cut], marker, color=color, markersize=11, label=label)
-        ax.set(xlabel="price: loss on the base's own answers, rise in nats", title=words)
+        ax.set_title(words)
     axes[0].set_ylabel("share of the voice that is left")
+    fig.supxlabel("price: loss on the base's own answers, rise in nats", fontsize=11)
     axes[1].legend(loc="lower right", fontsize=9)
     return fig
 

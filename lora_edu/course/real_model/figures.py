@@ -102,7 +102,6 @@ def real_frontier(numbers: Numbers) -> Figure:
     """
     fig, axes = panels(11, 4.6, 2, sharey=True)
     looks = {"r=1": ("^:", ORANGE), "r=8": ("s--", BLUE), "r=64": ("D-.", GREEN)}
-    titles = "queries and values: 4 matrices", "all 12 matrices"
     rates, clouds = record("minilm")["arguments"]["rates"], iter(numbers["clouds"])
     for method, curve in numbers["curves"].items():
         dots = np.concatenate([next(clouds) for _ in curve])
@@ -123,7 +122,7 @@ def real_frontier(numbers: Numbers) -> Figure:
                 ax.annotate(f"  {lr:.5f}".rstrip("0"), at_rate, fontsize=9, va="bottom")
     star = {"markersize": 24, "color": VERMILION, "markeredgecolor": BLACK, "zorder": 4}
     centre = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
-    for ax, title in zip(axes, titles, strict=True):
+    for ax, title in zip(axes, ("queries and values: 4 matrices", "all 12 matrices"), strict=True):
         ax.plot(0, 0, "o", color=GREY, markersize=9, label="the head alone")
         for number, dot in enumerate(numbers["own"], 1):
             ax.plot(*dot, "*", **star, label=None if number > 1 else "yours")
