@@ -8,24 +8,20 @@ it and the first paragraph about it stand folded behind a button.
 
 from __future__ import annotations
 
-import ast
 import base64
 import html
 import io
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from nbformat import NotebookNode
 from PIL import Image
 
-from builder.editions import answers, draws, fenced, outputs, printed, told_by
+from builder.editions import answers, draws, fenced, in_figures, offered, outputs, told_by
 from builder.questions import Question, letter
 from builder.slides import film_page, markdown, undrawn
 from builder.source import BuildError, tags
-from lora_edu.course.checks import right_option
 
 LABELS = {
     "en": {
@@ -232,12 +228,7 @@ def said(formula: str) -> str:
 
 def guess(cell: NotebookNode, page: Page) -> str:
     """Return where a reader commits to a guess: what there is to choose from, or a field."""
-    asks: Any = ast.parse(cell.source).body[-1]
-    options = [each.value for each in asks.value.args[2:] if isinstance(each, ast.Constant)]
-    told: Any = printed(cell).strip().removeprefix("answer: ")
-    with suppress(ValueError):
-        told = float(told.replace(",", ""))
-    right = right_option(told, tuple(options))
+    options, right = offered(cell)
     labels = page.labels
     inside = "".join(
         f'<button type="button"{" data-right" if each == right else ""}>'
@@ -252,13 +243,6 @@ def guess(cell: NotebookNode, page: Page) -> str:
         f'data-said="{labels["said"]}" data-yes="{labels["right"]}" data-no="{labels["wrong"]}">'
         f"{inside}</div>"
     )
-
-
-def in_figures(value: object) -> str:
-    """Return one of the answers to choose from as a text says it: 10,000, or 0.0001."""
-    if isinstance(value, float):
-        return f"{value:.12f}".rstrip("0").rstrip(".")
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], list[str], int]:

@@ -10,14 +10,17 @@ How it is written: under the slug of each lesson five questions, and under `fina
     cell      the cell of the lesson that shows it (in the final: `lesson`, too)
 
 The page of a lesson ends with its five, folded. For a class, a lesson's five, and the final, are
-files in GIFT, which Moodle imports, and pages to print.
+files in GIFT, which Moodle imports, and pages to print. So are `notebooks/HANDOUT.md` and
+`FIVE_QUESTIONS.md`: what stands in their frames (`>`) is for the lecturer alone.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,54 +209,99 @@ def quiz_cell(
 # -- on paper ------------------------------------------------------------------------------------
 
 
-PAPER = """<!doctype html>
-<html lang="{language}">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ max-width: 44em; margin: 2em auto; padding: 0 1em; font: 11pt/1.4 serif }}
-@media screen {{ p, li {{ overflow-x: auto; overflow-wrap: anywhere }} }}
-h1 {{ font-size: 16pt }}
-ul {{ margin-top: 0; padding-left: 1.5em; list-style: none }}
-section > * {{ break-inside: avoid }}
-section + section {{ break-before: page }}
-</style>
-<h1>{title}</h1>
-<p>{name}: ______________________________</p>
-<section>
-{asks}
-</section>
-<section>
-<h2>{answers}</h2>
-{answered}
-</section>
-</html>
-"""
+BROWSERS = (
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge",
+)  # fmt: skip
+ANSWER = re.compile(r"(?m)((?:^>.*\n?)+)")  # in a page that is printed
+PAPER = Path(__file__).with_name("paper.html")
 
 
-def paper(title: str, questions: list[tuple[Question, str]], language: str = "en") -> str:
-    """Return questions as an HTML page to print, the answers on a page of their own.
+def paper(text: str, place: Path, language: str = "en", kind: str = "asks tells") -> str:
+    """Return a text as a page to print: what it asks, or what it tells, or both, one by one.
 
-    With each question comes the place that shows its answer, in words.
+    What stands in a frame (`>`) is an answer; a heading stands with the answers below it. A line
+    `---` begins a new page. ``place``: the file that the text is of, for its drawings.
     """
-    numbered = list(enumerate(questions, start=1))
-    asks = [asked(question, number) for number, (question, _) in numbered]
-    answers = [
-        f"**{number}.** {answered(question, language, place)}"
-        for number, (question, place) in numbered
-    ]
     from builder.slides import markdown  # loads nbconvert
 
+    title = text.splitlines()[0].lstrip("# ")
+    headed = re.findall(r"(?m)^## .+\n(?=(?:(?!## ).*\n)*>)|(?:^>.*\n?)+", text)
+    answers = [f"# {LABELS[language]['answers']}: {title}", *headed]
+    parts = {
+        "asks": ANSWER.sub("", text),
+        "tells": re.sub(r"(?m)^> ?", "", "\n\n".join(answers)),
+    }
+    sections = [
+        f'<section class="{each}">\n{inlined(markdown(parts[each]), place)}\n</section>\n'
+        for each in kind.split()
+    ]
+    inside = {"LANGUAGE": language, "TITLE": html.escape(title), "SECTIONS": "".join(sections)}
+    return filled(PAPER, inside)
+
+
+def filled(template: Path, inside: Mapping[str, str]) -> str:
+    """Return a page whose ``@NAMES@`` are filled in."""
+    text = template.read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z_]+)@", lambda name: inside[name[1]], text)
+
+
+def inlined(text: str, place: Path) -> str:
+    """Put the drawings that a text in HTML shows into it, in place of their files' names."""
+
+    def drawing(found: re.Match[str]) -> str:
+        svg = read_text(place.parent / found[1])
+        return f'src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"'
+
+    return re.sub(r'src="([\w./-]+\.svg)"', drawing, text)
+
+
+def on_paper(title: str, questions: list[tuple[Question, str]], language: str = "en") -> str:
+    """Return questions as a text for :func:`paper`; with each the place that shows its answer."""
     labels = LABELS[language]
-    return PAPER.format(
-        language=language,
-        title=html.escape(title),
-        name=labels["name"],
-        asks="\n".join(f"<div>{markdown(text)}</div>" for text in asks),
-        answers=labels["answers"],
-        answered="\n".join(f"<div>{markdown(text)}</div>" for text in answers),
-    )
+    blocks = [f"# {title}", f"{labels['name']}: ______________________________"]
+    for number, (question, place) in enumerate(questions, start=1):
+        answer = f"**{number}.** {answered(question, language, place)}"
+        blocks += [asked(question, number), re.sub("(?m)^", "> ", answer)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def write_handout(path: Path, folder: Path) -> str:
+    """Write a page to print, and beside it its answers, in each language; return where."""
+    made = []
+    for source in [path, *sorted(path.parent.glob(f"??/{path.name}"))]:
+        language = "en" if source == path else source.parent.name
+        text, own = read_text(source), folder / ("" if source == path else language)
+        for name, kind in {
+            f"{path.stem}.html": "asks",
+            f"{path.stem}.answers.html": "tells",
+        }.items():
+            write_whole(own / name, paper(text, source, language, kind))
+            made.append(own / name)
+    return f"{folder / path.stem}: {as_pdf(made)}"
+
+
+def as_pdf(pages: Iterable[Path], how: str = "") -> str:
+    """Print pages to PDF, each beside its HTML; say what came of it.
+
+    A browser that is installed prints them. ``how`` ends the address of slides, which lay out
+    their pages themselves.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        return "HTML alone; print it from your browser (none was found that would make a PDF)"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        started = running.chromium.launch(executable_path=browser)
+        tab = started.new_page()
+        for page in pages:
+            tab.goto(f"{page.resolve().as_uri()}{how}")
+            if how:
+                tab.wait_for_selector(".pdf-page")
+            pdf = tab.pdf(prefer_css_page_size=True, print_background=True)
+            write_whole(page.with_suffix(".pdf"), pdf)
+        started.close()
+    return "HTML and PDF"
 
 
 # -- for Moodle ---------------------------------------------------------------------------------
@@ -320,7 +368,8 @@ def quiz_files(folder: Path) -> dict[str, str]:
         name = FINAL if part == FINAL else lessons[part].stem
         title = LABELS[language][FINAL] if part == FINAL else cells[part][0].source.splitlines()[0]
         files[f"{name}.gift.txt"] = gift(name, questions)
-        files[f"{name}.html"] = paper(title.lstrip("# "), placed, language)
+        text = on_paper(title.lstrip("# "), placed, language)
+        files[f"{name}.html"] = paper(text, folder, language)
     return files
 
 

@@ -29,11 +29,11 @@ from nbformat import NotebookNode
 from builder import reference
 from builder.editions import load
 from builder.explorables import script
-from builder.pages import LABELS, Page, Pictures, film, inline, lesson_page, quiz, results
+from builder.pages import LABELS, Page, Pictures, inline, lesson_page, quiz
 from builder.questions import FINAL, headings, quiz_files, read_quizzes
 from builder.slides import page as slides_of
 from builder.slides import page_of
-from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
+from builder.source import NOTEBOOKS, BuildError, slug, sources
 from lora_edu.files import take_place, temporary_folder, write_whole
 
 ROOT = NOTEBOOKS.parent
@@ -61,7 +61,6 @@ PLAY = {
     ("06_counting_parameters", "memory"): "calculator",
 }
 CELLS = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)")
-FRAMED = re.compile(r"(?m)^> \[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`$")
 FENCE = re.compile(r"(?ms)^(`{3,}).*?^\1`*[ \t]*$")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 # Before version 0.3 some lessons had another number. Whoever comes by an old address is led on.
@@ -368,7 +367,8 @@ class Stage:
         if place == "index":
             return reference.landing(text, self.language)
         if place == "notebooks/FIFTY_MINUTES":
-            return self.class_on_screen(text, album)
+            self.files["files/slides/FIFTY_MINUTES.html"] = page_of(CLASS).encode()
+            return self.with_slides(text, {path: page_of(path) for path in sources()})
         if place == "notebooks/TEACHING" and self.language != "en":
             scripts = [path for path in sources() if path.stem in lessons(self.language)]
             return self.with_slides(text, {s: slides_of(s, self.language) for s in scripts})
@@ -377,26 +377,6 @@ class Stage:
         if place == "figures/index":
             return reference.gallery(text, {slug(p): p.name for p in lessons("en").values()})
         return reference.ledger(text) if place == "figures/ledger" else text
-
-    def class_on_screen(self, text: str, album: Pictures) -> str:
-        """Return the script of a class with what its slides show, and where they are."""
-
-        def show(frame: re.Match[str]) -> str:
-            number, stem, name = frame.groups()
-            notebook, page = load(lessons("en")[stem]), Page("en", stem, album)
-            own = notebook.cells if notebook else []
-            at = next((i for i, cell in enumerate(own) if cell.id == name), None)
-            if at is None:
-                raise BuildError(f"FIFTY_MINUTES.md: {stem} has no cell {name}")
-            if "live" in tags(own[at]):
-                blocks = [b for b in film(own, at, page)[0] if b.startswith("<figure")]
-            else:
-                blocks = list(results(own, at, page))
-            shown = "\n\n".join([*blocks, f"[{number}]({stem}.ipynb) `{name}`"])
-            return "\n".join(f"> {row}".rstrip() for row in shown.split("\n"))
-
-        self.files["files/slides/FIFTY_MINUTES.html"] = page_of(CLASS).encode()
-        return self.with_slides(FRAMED.sub(show, text), {s: page_of(s) for s in sources()})
 
     def with_slides(self, text: str, slides: Mapping[Path, str]) -> str:
         """Return a page with links to the slides of lessons below its title."""

@@ -1,158 +1,98 @@
 """A committed notebook, or the script of a class → slides: one HTML file for a browser alone.
 
 Cells tagged `slide` begin a slide, and so does a `###` heading in them. Cells tagged `fragment`
-come onto it at the next key press, and so does what a code cell prints: first the question, then
-the answer. A picture has a slide of its own, with what its cell prints after it. Left out are the
-code that draws a picture, that of a prediction, and all other cells. Pictures are inside the file,
-formulas are MathML.
+come onto it at the next key press, and so does what a code cell prints. A question stands with its
+choices; its answer, marked, is on the next slide. A picture has a slide of its own: one of the
+gallery is drawn for it, wide, its words in 18 points. Left out are the code that draws a picture,
+that of a prediction, and all other cells; the text of these stands in the presenter's view.
+Pictures are inside the file, formulas are MathML, and reveal.js (https://revealjs.com) is inside,
+too: it turns the slides, and has the presenter's view, the overview and the pages for a PDF.
 
-They can be read from the back row: code in 24 pixels on a screen of 1280 x 720, and ten lines of it
-on a slide. What is longer goes on on the next one; the browser cuts it, for it knows the heights.
+What is written can be read from the back row: code in 24 pixels on a screen of 1280 x 720, and ten
+lines of it on a slide. The browser makes it as large as there is room, and cuts what is longer.
 
 A class, `notebooks/NAME.md`, is a script for a teacher. What stands in its frames (`>`) goes onto
 the screen: words as they are; in place of a lesson and a cell, such as
-``[01](01_matrix_example.ipynb) `film```, what that cell shows, and of a `live` cell the player.
+``[01](01_matrix_example.ipynb) `film```, what that cell shows, of a `live` cell the player; with
+`, picture` or `, table` behind it, that alone. A numbered list is a question's choices; what stands
+in bold is right, and is marked on the next slide, above what the frame shows after the list. All
+other text, to the next frame, is for the presenter; a bold number, such as **12.**, is the minute.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import html
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
+import matplotlib.pyplot as plt
+import numpy as np
 from latex2mathml.converter import convert
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
-from builder.editions import built_path, draws, load, outputs, told_by
+from builder.editions import built_path, draws, in_figures, load, offered, outputs, printed, told_by
+from builder.questions import ANSWER as FRAME
+from builder.questions import filled, inlined
 from builder.source import BuildError, read_text, slug, tags
 from builder.translate import languages
+from lora_edu.course.figures import Entry
+from lora_edu.course.plots import ENLARGED, STYLE, STYLES, small_png
 from lora_edu.files import write_whole
 
-PAGE = """<!doctype html>
-<html lang="{language}">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-{highlight}
-html, body {{ margin: 0; height: 100%; overflow: hidden; background: white; color: #111 }}
-body {{ font: 26px/1.4 system-ui, sans-serif }}
-section {{ display: none; box-sizing: border-box; width: 1280px; padding: 20px 16px 16px 20px;
-  transform-origin: 0 0 }}
-section.now {{ display: block }}
-section > .hidden {{ visibility: hidden }}
-h1 {{ font-size: 48px }} h2 {{ font-size: 42px }} h3 {{ font-size: 34px }}
-h1, h2, h3 {{ margin: 0 0 16px }}
-pre {{ font: 24px/1.35 "DejaVu Sans Mono", Menlo, Consolas, monospace; margin: 8px 0;
-  white-space: pre-wrap; overflow-wrap: anywhere }}
-.row {{ display: block; min-height: 1.35em }}
-div.highlight {{ background: #f5f5f5; padding: 1px 8px; border-left: 4px solid #0072b2 }}
-pre.output {{ padding: 0 16px; font-size: 22px }}
-code {{ font-size: 92% }} pre code {{ font-size: 100% }}
-math {{ font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math }}
-section > div > img {{ display: block; width: 1216px; height: 640px; object-fit: contain }}
-figure {{ margin: 0 auto !important; zoom: 1.3 }} figure button, figure output {{ font-size: 20px }}
-table {{ border-collapse: collapse }} td, th {{ padding: 4px 14px; border-bottom: 1px solid #ccc }}
-blockquote {{ margin: 0; padding-left: 20px; border-left: 4px solid #e69f00 }}
-footer {{ position: fixed; right: 16px; bottom: 8px; font-size: 16px; color: #555 }}
-@page {{ size: 1280px 720px; margin: 0 }}
-@media print {{ html, body {{ overflow: visible }}
-  section {{ display: block; page-break-after: always; transform: none !important }}
-  section > .hidden {{ visibility: visible }} footer {{ display: none }}
-  figure > img {{ display: block !important }} figure > :not(img) {{ display: none !important }} }}
-</style>
-{slides}
-<footer></footer>
-<script>
-const MOST = 10, TALL = 720;  // lines of code on a slide, pixels
-const lines = part => [...part.querySelectorAll(".highlight pre")].reduce((sum, code) =>
-  sum + Math.round(code.offsetHeight / parseFloat(getComputedStyle(code).lineHeight)), 0);
-function move(slide, parts) {{  // parts of a slide to a new one behind it
-  const next = document.createElement("section");
-  next.append(...parts);
-  next.firstElementChild.classList.remove("step");
-  slide.after(next);
-  return next;
-}}
-function cut(slide) {{  // until all that is left on a slide can be read
-  slide.classList.add("now");
-  const parts = [...slide.children], low = part => part.offsetTop + part.offsetHeight;
-  const picture = slide.querySelector(":scope > div > img");
-  if (picture) picture.style.height = "";
-  const over = slide.offsetHeight - TALL + 16;  // a smaller picture, for what stands beside it
-  if (picture && over > 0) picture.style.height = `${{Math.max(400, 640 - over)}}px`;
-  let code = 0, at = parts.findIndex(part => (code += lines(part)) > MOST || low(part) > TALL - 26);
-  if (at < 0 && slide.offsetHeight > TALL) at = parts.length - 1;  // by its lower margin
-  let rest = null;
-  if (at > 0) rest = move(slide, parts.slice(at));
-  else if (at === 0) {{  // a part that is too long by itself: between two of its paragraphs
-    const within = [...parts[0].children], first = within.findIndex(each => low(each) > TALL - 42);
-    const heads = within.findIndex(each => !/^H[1-6]$/.test(each.tagName));
-    if (first > Math.max(heads, 0)) {{
-      const part = document.createElement("div");
-      part.append(...within.slice(first));
-      rest = move(slide, [part, ...parts.slice(1)]);
-    }} else if (parts.length > 1) rest = move(slide, parts.slice(1));
-  }}
-  slide.classList.remove("now");
-  if (rest) cut(rest);
-}}
-document.querySelectorAll("section").forEach(cut);
-const slides = [...document.querySelectorAll("section")], footer = document.querySelector("footer");
-let at = 0;
-const steps = slide => [...slide.querySelectorAll(":scope > .step")];
-function show(open) {{  // a slide; all of its steps open, or none
-  slides.forEach((slide, i) => slide.classList.toggle("now", i === at));
-  steps(slides[at]).forEach(step => step.classList.toggle("hidden", !open));
-  fit();
-  footer.textContent = `${{at + 1}} / ${{slides.length}}`;
-  history.replaceState(null, "", `#${{at + 1}}`);
-}}
-function fit() {{
-  const {{ offsetWidth, offsetHeight }} = slides[at];
-  const scale = Math.min(innerWidth / offsetWidth, innerHeight / offsetHeight);
-  const left = Math.max(0, (innerWidth - scale * offsetWidth) / 2);
-  slides[at].style.transform = `translate(${{left}}px, 0) scale(${{scale}})`;
-}}
-function go(forward) {{
-  const hidden = steps(slides[at]).filter(step => step.classList.contains("hidden"));
-  if (forward && hidden.length) return hidden[0].classList.remove("hidden");
-  const next = at + (forward ? 1 : -1);
-  if (slides[next]) {{ at = next; show(!forward); }}
-}}
-function jump(to) {{  // to a slide, none of its steps open yet
-  at = Math.min(Math.max(to || 1, 1), slides.length) - 1;
-  show(false);
-}}
-// Before a player hears them: its own are the arrows of its slider, and space and Enter.
-addEventListener("keydown", event => {{
-  const {{ key, target }} = event, player = target.closest("figure");
-  if (player && !(target.type === "range" ? /^Page/ : /^(Page|Arrow)/).test(key)) return;
-  if (["ArrowRight", "ArrowDown", "PageDown", " "].includes(key)) go(true);
-  else if (["ArrowLeft", "ArrowUp", "PageUp"].includes(key)) go(false);
-  else if (key === "Home") jump(1);
-  else if (key === "End") jump(slides.length);
-  else return;
-  event.preventDefault();
-  event.stopPropagation();
-}}, true);
-addEventListener("hashchange", () => jump(Number(location.hash.slice(1))));
-addEventListener("click", event => event.target.closest("a, details, figure") || go(true));
-addEventListener("resize", fit);
-addEventListener("load", () => jump(Number(location.hash.slice(1))));
-</script>
-</html>
-"""
+TEMPLATE = Path(__file__).with_name("slides.html")
+REVEAL = files("sphinx_revealjs") / "_static" / "revealjs"  # a package of PyPI that carries it
+INCHES = 12.2, 5.3  # of a picture on a slide of 13.3 x 7.5
 
 
-MOST_LINES, MOST_PRINTED, WIDE = 10, 22, 84  # lines of code and of output on a slide; signs a line
+class Part(NamedTuple):
+    """What comes onto a slide at once."""
+
+    html: str
+    kind: str = ""  # "picture", "film", "question", "answer", or "title": it begins one
+
+
+@dataclass
+class Slide:
+    """A slide: its title, or the section that it is of; its parts; what the presenter reads."""
+
+    head: str
+    parts: list[Part] = field(default_factory=list)
+    notes: str = ""
+    minute: int | None = None  # when a class comes to it
+    seconds: int = 0  # how long it has, for the presenter's clock
+
+    def page(self, stepwise: bool) -> str:
+        """Return it as HTML; ``stepwise``, each part but the first waits for a key."""
+        shown, seen = [], []  # a picture stands at the left of its question
+        asks = "question" in (part.kind for part in self.parts)
+        for i, (inside, kind) in enumerate(self.parts):
+            step = " fragment" if stepwise and i > 0 and kind != "question" else ""
+            here = seen if asks and kind in ("picture", "film") else shown
+            here.append(f'<div class="{kind}{step}">{inside}</div>')
+        if seen:
+            shown = [*seen, f"<div>{''.join(shown)}</div>"]
+        timing = f' data-timing="{self.seconds}"' if self.seconds else ""
+        notes = f'<aside class="notes">{self.notes}</aside>' if self.notes else ""
+        content = f'<div class="content{" beside" if seen else ""}">{"".join(shown)}</div>'
+        return f"<section{timing}>\n{self.head}\n{content}\n{notes}</section>"
+
+
+MOST_LINES, MOST_PRINTED, WIDE = 10, 16, 78  # lines of code and of output on a slide; signs a line
 
 
 class Renderer(IPythonRenderer):
@@ -237,53 +177,147 @@ def lines_of(row: str, wide: int) -> int:
     return 1 + max(0, -(-(len(row) - wide) // max(wide - deep, 1)))
 
 
-def parts(cell: NotebookNode, following: NotebookNode | None, coded: bool = True) -> list[str]:
-    """Return what a cell shows, as HTML: its text or code, then its outputs, in their order.
-
-    Not ``coded``: the outputs alone.
-    """
+def parts(
+    cell: NotebookNode, following: NotebookNode | None, lesson: str = "", language: str = "en"
+) -> Iterator[Part]:
+    """Yield what a cell brings onto slides: its text or code, then its outputs, in their order."""
     if cell.cell_type == "markdown":
         text = re.split(r"\n\*\*(?:You need|Bạn cần)\*\*", cell.source)[0]  # the title is short
-        texts = re.split(r"\n(?=### )", text) if "slide" in tags(cell) else [text]
-        return [on_slide(text) for text in texts]
-    alt = re.sub(r"[*$`\\]", "", told_by(following))
-    code = cell.source if coded and "predict" not in tags(cell) else ""
-    if draws(cell):
-        code = undrawn(code)
-    narrow = re.sub(r"(?<=\S) {2,}#", "  #", code)  # comments in no column
-    shown = [highlighted(each) for each in pieces(narrow, MOST_LINES, WIDE)] if code else []
+        for piece in re.split(r"\n(?=### )", text) if "slide" in tags(cell) else [text]:
+            titled = piece.startswith("#") and "slide" in tags(cell)
+            yield Part(on_slide(piece), "title" if titled else "")
+        return
+    if "predict" in tags(cell):
+        yield from question(cell)
+        return
+    code = undrawn(cell.source) if draws(cell) else cell.source
+    code = re.sub(r"(?<=\S) {2,}#", "  #", code)  # comments in no column
+    for piece in pieces(code, MOST_LINES, WIDE) if code else ():
+        yield Part(highlighted(piece))
+    yield from shown(cell, following, lesson, language)
+
+
+def shown(
+    cell: NotebookNode, following: NotebookNode | None, lesson: str, language: str = "en"
+) -> Iterator[Part]:
+    """Yield the outputs of a cell."""
     for output in outputs(cell):
         data = output.get("data", {})
         if "image/png" in data:
-            source = f"data:image/png;base64,{data['image/png'].strip()}"
-            shown.append(f'<img src="{source}" alt="{html.escape(alt)}">')
+            alt = html.escape(re.sub(r"[*$`\\]", "", told_by(following)))
+            png = drawn_anew(cell.source, lesson, language) or data["image/png"].strip()
+            yield Part(f'<img src="data:image/png;base64,{png}" alt="{alt}">', "picture")
         elif "text/html" in data:
-            shown.append(data["text/html"])
+            many = data["text/html"].count("<div") > MOST_LINES  # a conversation, in two columns
+            yield Part(data["text/html"], "talk" if many else "")
         elif text := output.get("text") or data.get("text/plain"):
             for piece in pieces(text, MOST_PRINTED, WIDE):
-                shown.append(f'<pre class="output">{html.escape(piece)}</pre>')
-    return shown
+                yield Part(f'<pre class="output">{html.escape(piece)}</pre>')
 
 
-def slides(notebook: NotebookNode) -> list[str]:
-    """Return the slides of a notebook, each the inside of a section."""
-    found: list[list[str]] = []
+def drawn_anew(code: str, lesson: str, language: str) -> str:
+    """Return the picture of a cell, drawn for a slide, if the gallery has it; else nothing.
+
+    One of numbers that the page alone has, which stand in the call as they are, it has not.
+    """
+    called = re.search(r"figures\.(\w+)\(([^()'\"]*)\)", code)
+    if not (lesson and called):
+        return ""
+    entry = getattr(import_module(f"lora_edu.course.{lesson}.figures"), called[1], None)
+    return wide(entry, language) if isinstance(entry, Entry) else ""
+
+
+@cache
+def wide(entry: Entry, language: str) -> str:
+    """Draw a figure as large as a slide has room for, its words in 18 points; in base64.
+
+    What Matplotlib lays out fills the room; parts that are placed grow together. Words are smaller
+    where in 18 points more of them would run into one another.
+    """
+    numbers, buffer = entry.numbers(), io.BytesIO()
+    with plt.rc_context(STYLES["slides"]):
+        fig = entry.draw(numbers, style="slides", language=language)
+        room, before, scale = np.array(INCHES) / ENLARGED, fig.get_size_inches(), 1.0
+        if fig.get_layout_engine() is None:
+            scale = min(room / before)
+            room = before * scale
+        fig.set_size_inches(room)
+        texts = [text for text in fig.findobj(Text) if text.get_text() and text.get_visible()]
+        sizes = [scale * text.get_fontsize() for text in texts]
+        most = STYLE["font.size"]
+        at_rest = crowded(fig, texts, sizes)
+        while most and crowded(fig, texts, [max(size, most) for size in sizes]) > at_rest:
+            most = max(most - 1, 0)
+        fig.savefig(buffer, format="png", bbox_inches="tight")
+    plt.close(fig)
+    return base64.b64encode(small_png(buffer.getvalue())).decode()
+
+
+def crowded(fig: Figure, texts: Sequence[Text], sizes: Sequence[float]) -> int:
+    """Give the words of a figure these sizes; return how many pairs of them meet."""
+    for text, size in zip(texts, sizes, strict=True):
+        text.set_fontsize(size)
+    fig.canvas.draw()
+    boxes = [text.get_window_extent() for text in texts]
+    return sum(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def question(cell: NotebookNode) -> Iterator[Part]:
+    """Yield the choices of a prediction, and then its answer."""
+    options, right = offered(cell)
+    said = [in_figures(option) for option in options]
+    if not printed(cell).startswith("answer"):  # a vote
+        yield from shown(cell, None, "")
+    elif not options:
+        yield Part(f"<p><b>{html.escape(' '.join(printed(cell).split()))}</b></p>", "answer")
+    elif right not in options:  # the choice is a reader's own
+        yield Part(choices(said), "question")
+    else:
+        yield Part(choices(said), "question")
+        yield Part(choices(said, options.index(right)), "answer")
+
+
+def choices(said: Sequence[str], right: int | None = None) -> str:
+    """Return the choices of a question as a list; the right one is marked, if it is said."""
+    marks = [' class="right"' if i == right else "" for i in range(len(said))]
+    rows = "".join(f"<li{mark}>{each}</li>" for mark, each in zip(marks, said, strict=True))
+    return f'<ol class="choices{"" if right is None else " answered"}">{rows}</ol>'
+
+
+def slides(notebook: NotebookNode, lesson: str = "", language: str = "en") -> list[Slide]:
+    """Return the slides of a notebook."""
+    found: list[Slide] = []
+    section, answered, pictured = "", False, ""
     for cell, following in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
-        if "slide" in tags(cell):
-            found.append([])
-        elif "fragment" not in tags(cell):
+        if title := re.match(r"## (.+)", cell.source) if cell.cell_type == "markdown" else None:
+            section = on_slide(title[1]).strip().replace("<p>", '<p class="kicker">')
+        begins = "slide" in tags(cell)
+        if not (begins or "fragment" in tags(cell)):
+            if found and cell.cell_type == "markdown" and not {"hint", "quiz"} & {*tags(cell)}:
+                found[-1].notes += on_slide(cell.source)
             continue
-        elif not found:
+        if not (begins or found):
             raise BuildError(f"cell {cell.id}: a fragment before the first slide")
-        if found[-1] and "<img" in found[-1][0]:
-            found.append([])
-        for part in parts(cell, following):
-            titled = part.startswith("<h3") and "slide" in tags(cell)
-            if found[-1] and (titled or part.startswith("<img")):
-                found.append([])
-            step = " class=step" if found[-1] else ""
-            found[-1].append(f"<div{step}>{part}</div>")
-    return ["\n".join(slide) for slide in found]
+        for part in parts(cell, following, lesson, language):
+            goes_on = answered and part.kind in ("", "picture")  # below the answer to a question
+            alone = pictured and cell.id != pictured  # what comes after a picture, and its numbers
+            opens = ("title", "answer") if answered else ("title", "answer", "picture")
+            if alone or (begins and not goes_on) or part.kind in opens:
+                found.append(Slide(section))
+                pictured = ""
+            add(found[-1], part)
+            begins, answered = False, part.kind == "answer"
+            pictured = cell.id if part.kind == "picture" else pictured
+    return found
+
+
+def add(slide: Slide, part: Part) -> None:
+    """Put a part onto a slide; a title above all that is on it."""
+    title = re.match(r"(?s)\s*(<h[123].*?</h[123]>)(.*)", part.html)
+    if title and not slide.parts:
+        slide.head, part = title[1], Part(title[2].strip())
+    if part.html:
+        slide.parts.append(part)
 
 
 def built(path: Path, language: str = "en") -> NotebookNode:
@@ -297,31 +331,32 @@ def built(path: Path, language: str = "en") -> NotebookNode:
 def page(path: Path, language: str = "en") -> str:
     """Return the slides of the lesson whose source is ``path``, as one HTML page."""
     notebook = built(path, language)
-    found = slides(notebook)
+    found = slides(notebook, slug(path), language)
     if not found:
         raise BuildError(f"{path.stem}: no cell is tagged `slide`")
-    return as_page(notebook.cells[0].source, found, language)
+    return as_page(notebook.cells[0].source, [each.page(stepwise=True) for each in found], language)
 
 
 def as_page(text: str, found: list[str], language: str = "en") -> str:
     """Return slides as a page, whose title is the first line of the text."""
-    return PAGE.format(
-        language=language,
-        title=html.escape(text.splitlines()[0].lstrip("# ")),
-        highlight=HtmlFormatter().get_style_defs(".highlight"),
-        slides="\n".join(f"<section>\n{slide}\n</section>" for slide in found),
-    )
+    inside = {
+        "LANGUAGE": language,
+        "TITLE": html.escape(text.splitlines()[0].lstrip("# ")),
+        "REVEAL_CSS": (REVEAL / "dist" / "reveal.css").read_text(encoding="utf-8"),
+        "HIGHLIGHT": HtmlFormatter().get_style_defs(".highlight"),
+        "SLIDES": "\n".join(found),
+        "REVEAL_JS": (REVEAL / "dist" / "reveal.js").read_text(encoding="utf-8"),
+        "NOTES_JS": (REVEAL / "plugin" / "notes" / "notes.js").read_text(encoding="utf-8"),
+    }
+    return filled(TEMPLATE, inside)
 
 
 # -- a class --------------------------------------------------------------------------------------
 
-CELL = re.compile(r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`")  # a lesson and its cell
-
-
-def frames(script: str) -> list[str]:
-    """Return what stands in the frames of a script, each as Markdown."""
-    found = re.findall(r"(?m)(?:^>.*\n?)+", script)
-    return [re.sub(r"(?m)^> ?", "", frame).strip() for frame in found]
+CELL = re.compile(
+    r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`(?:, (picture|table))?"
+)  # a lesson, a cell
+LATE = '<em style="background: #ffd75e; color: black">Late'
 
 
 def class_page(script: Path) -> str:
@@ -334,40 +369,98 @@ def class_page(script: Path) -> str:
         more than its name.
     """
     text = read_text(script)
-    found = [in_a_frame(frame, script) for frame in frames(text)]
-    if not found:
+    said, *rest = FRAME.split(text)
+    if not rest:
         raise BuildError(f"{script.name}: no frame (`>`): nothing goes on a slide")
-    return as_page(text, found)
+    found: list[Slide] = []
+    minute, section = 0, ""
+    for frame, after in zip(rest[::2], rest[1::2], strict=True):
+        minute = int(([minute, *re.findall(r"\*\*(\d+)\.\*\*", said)])[-1])
+        section = ([section, *re.findall(r"(?m)^## (\d+ – \d+ · .+)", said)])[-1]
+        notes = inlined(on_slide(after), script).replace("<em>Late", LATE)
+        for slide in in_a_frame(re.sub(r"(?m)^> ?", "", frame).strip(), script):
+            slide.minute, slide.notes = minute, f"<p><b>{section} · from {minute}</b></p>{notes}"
+            found.append(slide)
+        said = after
+    pace(found, end=int((re.findall(r"– (\d+)", section) or [minute])[-1]))
+    return as_page(text, [slide.page(stepwise=False) for slide in found])
 
 
-def in_a_frame(frame: str, script: Path) -> str:
-    """Return one slide of a class: its words, at once, and what the cells show that it names."""
-    shown: list[str] = []
-    words = False
-    for part in re.split(r"\n\s*\n", frame):
-        if match := CELL.fullmatch(part.strip()):
-            shown += of_a_cell(script, match[2], match[3])
-        elif words:
-            shown[-1] += on_slide(part)
+def pace(found: list[Slide], end: int) -> None:
+    """Give slides the time until the minute of the next ones, in equal parts."""
+    starts = [slide.minute or 0 for slide in found]
+    for slide, start in zip(found, starts, strict=True):
+        until = min((other for other in starts if other > start), default=end)
+        slide.seconds = 60 * (until - start) // starts.count(start)
+
+
+def in_a_frame(frame: str, script: Path) -> list[Slide]:
+    """Return the slides of a frame: one, or a question and its answer."""
+    found = [Slide("")]
+    for block in re.split(r"\n\s*\n", frame):
+        if cell := CELL.fullmatch(block.strip()):
+            for part in of_a_cell(script, *cell.groups()):
+                add(found[-1], part)
+        elif CELL.search(block):
+            add(found[-1], Part(columns(block, script)))
+        elif listed := re.findall(r"(?m)^\d\. +(.+)$", block):
+            right = next((i for i, each in enumerate(listed) if each.startswith("**")), None)
+            said = [on_slide(each.strip("*")).strip()[3:-4] for each in listed]
+            add(found[-1], Part(choices(said), "question"))
+            if right is not None:
+                found.append(Slide(found[-1].head, [Part(choices(said, right), "answer")]))
         else:
-            shown.append(on_slide(part))
-        words = match is None
-    steps = [""] + [" class=step"] * (len(shown) - 1)
-    return "\n".join(f"<div{step}>{part}</div>" for step, part in zip(steps, shown, strict=True))
+            inside = inlined(on_slide(block), script)
+            image = re.search("<img .*?>", inside)
+            add(found[-1], Part(image[0], "picture") if image else Part(inside))
+    return found
 
 
-def of_a_cell(script: Path, lesson: str, name: str) -> Iterator[str]:
-    """Yield what a cell shows; of a `live` one, the player."""
+def columns(table: str, script: Path) -> str:
+    """Return cells beside one another, as in a Markdown table of one row, each under its title."""
+    titles, _, cells = (
+        [each.strip() for each in row.strip("| ").split("|")] for row in table.split("\n")
+    )
+    inside = []
+    for title, named in zip(titles, cells, strict=True):
+        cell = CELL.fullmatch(named)
+        assert cell is not None, named
+        below = "".join(part.html for part in of_a_cell(script, *cell.groups()))
+        inside.append(f"<div><h3>{title}</h3>{below}</div>")
+    return f'<div class="columns">{"".join(inside)}</div>'
+
+
+def of_a_cell(script: Path, number: str, lesson: str, name: str, only: str | None) -> list[Part]:
+    """Return what a cell shows: of a `live` one the player, of others all, a picture or a table."""
     source = script.parent / "src" / f"{lesson}.md"
     cells = built(source).cells
-    for cell, following in zip(cells, [*cells[1:], None], strict=True):
-        if cell.id == name and "live" in tags(cell):
-            yield player(cell, slug(source), f"{script.name}: {lesson}, cell {name}")
-            return
-        if cell.id == name:
-            yield from parts(cell, following, coded=False)
-            return
-    raise BuildError(f"{script.name}: {lesson} has no cell {name}")
+    at = next((i for i, cell in enumerate(cells) if cell.id == name), None)
+    if at is None:
+        raise BuildError(f"{script.name}: {lesson} has no cell {name}")
+    if "live" in tags(cells[at]):
+        return [
+            Part(player(cells[at], slug(source), f"{script.name}: {lesson}, cell {name}"), "film")
+        ]
+    found = list(shown(cells[at], [*cells, None][at + 1], slug(source)))
+    if only == "table":
+        return [as_table(part.html) for part in found if part.kind == ""]
+    return [part for part in found if part.kind == only or not only]
+
+
+def as_table(printed: str) -> Part:
+    """Return as a table the first rows of a text that have as many columns, two blanks between."""
+    text = re.sub(r"</?pre[^>]*>", "", printed)
+    rows = [re.split(r" {2,}", row.strip()) for row in text.splitlines()]
+    rows = [row for row in rows if len(row) == len(rows[0])]
+    number = [bool(re.fullmatch(r"[\d.,–−-]+", cell)) for cell in rows[-1]]
+    inside = [
+        "".join(
+            f"<td{' class=number' if of_numbers else ''}>{cell}</td>"
+            for cell, of_numbers in zip(row, number, strict=True)
+        )
+        for row in rows
+    ]
+    return Part(f"<table><tr>{'</tr><tr>'.join(inside)}</tr></table>")
 
 
 def player(cell: NotebookNode, lesson: str, place: str) -> str:

@@ -83,7 +83,7 @@ def test_html_of_a_cell_is_shown_as_it_is_on_the_page_and_on_slides():
     shown = [new_output("execute_result", data, execution_count=1)]
     cell = new_code_cell("show()", outputs=shown)
     assert list(results([cell], 0, Page("en", "07_small", Pictures("")))) == ["<div>Arrr!</div>"]
-    assert slides.parts(cell, None, coded=False) == ["<div>Arrr!</div>"]
+    assert [part.html for part in slides.shown(cell, None, "")] == ["<div>Arrr!</div>"]
 
 
 WORDS = [

@@ -3,17 +3,28 @@
 import re
 
 import build
+import nbformat
 import pytest
 from builder import slides
 from builder.source import BuildError, slug, sources
 from builder.translate import languages
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from lora_edu.course import figures, plots
 
 
 def slides_of(page):
-    """Return the insides of the sections of a page."""
-    return re.findall(r"(?s)<section>\n(.*?)\n</section>", page)
+    """Return the insides of the sections of a page, without what only the presenter reads."""
+    found = re.findall(r"(?s)<section[^>]*>\n(.*?)</section>", page.partition("<script>")[0])
+    return [re.sub(r"(?s)<aside.*?</aside>", "", slide) for slide in found]
+
+
+def notes_of(page):
+    """Return what the presenter reads of each slide that has something to read."""
+    return re.findall(r"(?s)<aside class=\"notes\">(.*?)</aside>", page.partition("<script>")[0])
 
 
 @pytest.mark.parametrize("source", sources(), ids=slug)
@@ -28,37 +39,71 @@ def test_each_lesson_has_slides_that_need_no_network_and_so_has_each_translation
         page = (tmp_path / name).read_text(encoding="utf-8")
         language = name[:2] if "/" in name else "en"
         assert page.startswith(f'<!doctype html>\n<html lang="{language}">')
-        assert 8 <= len(slides_of(page)) == page.count("<section>") <= 40
-        assert not re.search(r"<link|<iframe|<script[^>]*src|@import|url\(", page)
-        assert set(re.findall(r'<img src="(.{22})', page)) == {"data:image/png;base64,"}
-        text = re.sub(r"(?s)<script>.*|<style>.*?</style>|<pre.*?</pre>|<code.*?</code>", "", page)
+        assert 8 <= len(slides_of(page)) <= 60
+        own = page.partition("<script>")[0]
+        assert not re.search(r"<link|@import|url\((?!data:)", own)
+        assert not re.search(r"<script[^>]*src", page)
+        assert set(re.findall(r'<img src="(.{22})', own)) == {"data:image/png;base64,"}
+        text = re.sub(r"(?s)<style>.*?</style>|<pre.*?</pre>|<code.*?</code>", "", own)
         assert "$" not in text  # every formula is drawn
 
 
 def test_slides_begin_where_the_cells_say_and_a_picture_has_one_of_its_own(full):
-    found = slides_of(slides.page(full.source))
-    title, more, line, picture, why, after, still = found
-    assert "Small &amp; good" in title
-    assert "class=step" not in title
+    page = slides.page(full.source)
+    title, more, line, picture, why, after, still = slides_of(page)
+    assert title.startswith("<h1>07 · Small &amp; good</h1>")
+    assert "fragment" not in title
+    assert more.startswith("<h2>2 · More</h2>")
     assert more.count("<math") == 2
-    assert "And more" not in more
-    assert more.count("class=step") == 2  # the code, and its output
+    assert more.count('class=" fragment"') == 2  # the code, and its output
     assert '<pre class="output">one &lt;two&gt;</pre>' in more
+    assert line.startswith('<p class="kicker">2 · More</p>')
     assert "line" in line
     assert "plt" not in line  # what draws a picture is left out
-    assert picture.startswith("<div><img")
     assert picture.count("<img") == 1
     assert 'alt="In the figure: a x that goes &quot;up&quot;."' in picture
-    assert picture.endswith('<div class=step><pre class="output">5</pre></div>')
+    assert '<div class=" fragment"><pre class="output">5</pre></div>' in picture
     assert "So it rises" in why
     assert "It leads on" in after
-    assert still.startswith("<div><img")
+    assert 'class="picture"' in still
+    assert any("And more" in notes for notes in notes_of(page))  # not on a slide
+
+
+CHOICES = [("guess, 1234, 10, 1_000", "answer: 1,234", 1), ("guess, 'a', 'a', 'b'", "answer: a", 0)]
+
+
+@pytest.mark.parametrize(("arguments", "printed", "right"), CHOICES)
+def test_a_question_has_its_choices_and_then_its_answer_marked(arguments, printed, right):
+    cell = nbformat.v4.new_code_cell(f"predict({arguments})", metadata={"tags": ["predict"]})
+    cell.outputs = [nbformat.v4.new_output("stream", text=f"{printed}\n")]
+    asked, answered = slides.question(cell)
+    assert (asked.kind, answered.kind) == ("question", "answer")
+    assert "right" not in asked.html
+    assert [row.startswith(' class="right"') for row in answered.html.split("<li")[1:]] == [
+        i == right for i in range(2)
+    ]
+    cell.source = "predict(guess, 2)"  # nothing to choose from
+    (told,) = slides.question(cell)
+    assert (told.kind, printed in told.html) == ("answer", True)
 
 
 def test_a_text_with_headings_is_several_slides(full):
     full.spoil(lambda page: page.cells[0].update(source="### One\n\nA.\n\n### Two"))
     one, two = slides_of(slides.page(full.source))[:2]
     assert ("One" in one, "Two" in one, "Two" in two) == (True, False, True)
+
+
+def test_a_picture_of_the_gallery_is_drawn_for_a_slide_with_words_of_18_points():
+    entry = figures.load()["reduction_vs_width"]
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda fig, *_, **__: drawn.append(fig))
+        patch.setattr(slides, "small_png", lambda png: png)
+        slides.wide.__wrapped__(entry, "en")
+    (fig,) = drawn
+    assert fig.get_size_inches() * plots.ENLARGED == pytest.approx(slides.INCHES)
+    words = [text for text in fig.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in words) * plots.ENLARGED >= 18
 
 
 ROWS = st.lists(st.text("ab ", max_size=30), min_size=1, max_size=40)
@@ -88,28 +133,81 @@ def test_code_is_cut_where_one_would_cut_it():
 
 
 SHOWN = "[07](07_small.ipynb) `shown`"
+SCRIPT = f"""# A class
+
+## 0 – 4 · One
+
+**0.** Draw.
+
+> ## Vote
+>
+> $2 + 3$ is
+>
+> 1. four
+> 2. **five**
+>
+> {SHOWN}
+
+It is *2*. *Late: go on.*
+
+> | left | right |
+> |---|---|
+> | {SHOWN} | {SHOWN} |
+
+**3.** Say.
+
+> The end.
+
+Thank them.
+"""
 
 
-def test_the_slides_of_a_class_are_its_frames(full):
+def test_the_slides_of_a_class_are_its_frames_and_its_words_the_presenters(full):
     script = full.folder / "CLASS.md"
-    frames = f"> ## Vote\n>\n> $2 + 3$ is\n>\n> {SHOWN}\n\nSay.\n\n> The end.\n"
-    script.write_text(f"# A class\n\nDraw.\n\n{frames}")
-    vote, end = slides_of(slides.class_page(script))
-    assert '<pre class="output">one &lt;two&gt;</pre>' in vote
-    assert "Vote" in vote
-    assert "import" not in vote  # a class sees no code
+    script.write_text(SCRIPT)
+    page = slides.class_page(script)
+    vote, answer, both, end = slides_of(page)
+    assert vote.startswith("<h2>Vote</h2>")
+    assert "<li>four</li><li>five</li>" in vote
+    assert "one" not in vote
+    assert answer.startswith("<h2>Vote</h2>")
+    assert '<li>four</li><li class="right">five</li>' in answer
+    assert '<pre class="output">one &lt;two&gt;</pre>' in answer
+    assert "import" not in answer  # a class sees no code
+    assert (both.count("one &lt;two&gt;"), both.count("<h3>")) == (2, 2)
     assert "The end." in end
-    for bad, message in {
-        f"> {SHOWN.replace('shown', 'product')}\n": "CLASS.md: 07_small has no cell product",
-        f"> {SHOWN.replace('shown', 'film')}\n": r"cell film: only figures.NAME\(\) plays on a",
-        f"> {SHOWN.replace('07_small', '08_none')}\n": "08_none: there is no notebook",
-        "# A class\n\nWords alone.\n": "CLASS.md: no frame",
-    }.items():
-        script.write_text(bad)
-        with pytest.raises(BuildError, match=message):
-            slides.class_page(script)
-    script.unlink()
-    with pytest.raises(BuildError, match=r"CLASS.md: missing"):
+    asked, told, _, thanks = notes_of(page)
+    assert asked == told
+    assert asked.startswith("<p><b>0 – 4 · One · from 0</b></p>")
+    assert ">Late: go on.</em>" in asked
+    assert "Thank them." in thanks
+    assert re.findall(r'data-timing="(\d+)"', page) == ["60", "60", "60", "60"]
+
+
+def test_a_printed_table_is_one_on_a_slide():
+    table = slides.as_table('<pre class="output">of  a  b\nx  1  22\ny  2  3\nmore words</pre>')
+    assert table.html == (
+        "<table><tr><td>of</td><td class=number>a</td><td class=number>b</td></tr>"
+        "<tr><td>x</td><td class=number>1</td><td class=number>22</td></tr>"
+        "<tr><td>y</td><td class=number>2</td><td class=number>3</td></tr></table>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (f"> {SHOWN.replace('shown', 'product')}\n", "CLASS.md: 07_small has no cell product"),
+        (f"> {SHOWN.replace('shown', 'film')}\n", r"cell film: only figures.NAME\(\) plays on a"),
+        (f"> {SHOWN.replace('07_small', '08_none')}\n", "08_none: there is no notebook"),
+        ("# A class\n\nWords alone.\n", "CLASS.md: no frame"),
+        (None, "CLASS.md: missing"),
+    ],
+)
+def test_a_script_that_shows_what_is_not_there_is_refused(full, said, message):
+    script = full.folder / "CLASS.md"
+    if said:
+        script.write_text(said)
+    with pytest.raises(BuildError, match=message):
         slides.class_page(script)
 
 
