@@ -8,7 +8,7 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test slow smoke mutants release figures notebooks slides quizzes assignment site site-live kit bench venv clean
+.PHONY: help lab check test slow smoke mutants release figures notebooks slides handouts quizzes assignment site site-live kit bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -20,6 +20,7 @@ help:
 	@echo "make figures       draw anew what has changed in figures/"
 	@echo "make notebooks     build notebooks/*.ipynb from notebooks/src/"
 	@echo "make slides        make slides/*.html, which need no network"
+	@echo "make handouts      make handouts/: the slides of a class, and what is printed for it, as PDF"
 	@echo "make quizzes       make quizzes/, for Moodle and to print"
 	@echo "make site          make site/, the web edition, which needs no network either"
 	@echo "make site-live     the same, with lessons 01 and 02 to run in the browser"
@@ -57,16 +58,16 @@ release: check test slow
 notebooks: venv
 	@$(PY) notebooks/build.py
 
-slides quizzes site site-live: venv
+slides handouts quizzes site site-live: venv
 	@$(PY) notebooks/build.py --$@
 
 assignment: venv
 	@$(PY) notebooks/build.py --assignment $(LESSONS)
 
-kit: slides quizzes site
+kit: slides handouts quizzes site
 	@rm -rf kit && mkdir kit
 	@git archive --prefix=kit/lora/ HEAD | tar x
-	@cp -r slides quizzes site kit
+	@cp -r slides handouts quizzes site kit
 	@$(PY) -m pip download --quiet --dest kit/wheels '.[course,test,dev]' hatchling editables
 	@LORA_EDU_ASSETS=kit/assets $(LORA_EDU) assets --fetch
 	@du -sm kit/* && du -sm kit

@@ -19,6 +19,8 @@
     python notebooks/build.py --own [NAME ...]      make the learner's own copies, notebooks/mine/
     python notebooks/build.py --slides [NAME ...]   make slides/NAME.html, those of the class, too
     python notebooks/build.py --assignment NAME ... make assignments/, for nbgrader
+    python notebooks/build.py --handouts [NAME ...] make handouts/: the class's slides as a PDF, and
+                                                    what is printed for it; or slides of lessons
     python notebooks/build.py --quizzes             make quizzes/, for Moodle and to print
     python notebooks/build.py --site                make site/ (--site-live: with lessons that run)
                                                     (--out: elsewhere)
@@ -40,6 +42,7 @@ from builder import editions, execute, lint
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
+PRINTED = [NOTEBOOKS / f"{name}.md" for name in ("HANDOUT", "FIVE_QUESTIONS")]
 CONSTRAINTS = execute.CONSTRAINTS
 
 
@@ -55,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.whole:  # one output for all lessons
         return 1 if attempt(options.what, partial(step, options.out)) is None else 0
     results = [attempt(path.stem, partial(step, path)) for path in paths]
+    if options.what == "own" and None not in results:
+        results.append(attempt(editions.START, lambda: editions.write_start(sources([]))))
     if options.what == "build" and None not in results:
         results.append(constraints(options, results))
     return 1 if None in results else 0
@@ -103,6 +108,8 @@ def chosen_paths(options: argparse.Namespace) -> list[Path]:
     paths = sources(names) if names or not options.names else []
     if options.what == "slides" and (CLASS.stem in options.names or not options.names):
         paths.append(CLASS)
+    if options.what == "handouts" and not options.names:
+        return [CLASS, *PRINTED]
     return paths
 
 
@@ -113,6 +120,7 @@ WHAT = {
     "solved": "run every exercise's solution",
     "own": "make copies in notebooks/mine",
     "slides": "make slides, one HTML file a lesson",
+    "handouts": "make what is printed, as PDF",
     "assignment": "make assignments for nbgrader",
     "quizzes": "make quizzes, for Moodle and paper",
     "site": "make the web edition",
@@ -131,6 +139,7 @@ def chosen_step(options: argparse.Namespace) -> Callable[..., str]:
         "own": editions.own_copies,
         "assignment": lambda path: editions.write_assignment(path, out("assignments")),
         "slides": lambda path: make_slides(path, out("slides")),
+        "handouts": lambda path: make_handouts(path, out("handouts")),
         "quizzes": lambda _: make_quizzes(out("quizzes")),
         "site": lambda _: make_site(out("site")),
         "site-live": lambda _: make_site(out("site"), live=True),
@@ -224,6 +233,16 @@ def make_slides(path: Path, out: Path) -> str:
     from builder.slides import write_slides  # loads nbconvert: not for the other steps
 
     return str(write_slides(path, out))
+
+
+def make_handouts(path: Path, out: Path) -> str:
+    """Write what is printed: a page with its answers, or slides; each as HTML and PDF."""
+    from builder.questions import as_pdf, write_handout
+
+    if path in PRINTED:
+        return write_handout(path, out)
+    slides = Path(make_slides(path, out))
+    return f"{slides}: {as_pdf([slides], '?print-pdf')}"
 
 
 def make_quizzes(out: Path) -> str:

@@ -42,8 +42,9 @@ DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
     "yaml": "pyyaml",
 }
-# What a learner installs and nothing imports: run by its name, or loaded by transformers
-NOT_IMPORTED = {"jupyterlab", "accelerate"}
+# What a learner installs and nothing imports: run by its name, or loaded by transformers and tqdm,
+# whose bars in a notebook warn without it
+NOT_IMPORTED = {"jupyterlab", "accelerate", "ipywidgets"}
 STANDARD = sys.stdlib_module_names | {"tomllib"}  # which Python 3.10 has not yet
 
 

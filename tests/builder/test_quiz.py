@@ -153,7 +153,7 @@ def test_the_command_writes_both_forms(tmp_path, capsys):
     names = {path.name for path in tmp_path.glob("*.*")}
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("gift.txt", "html")}
     page = (tmp_path / "final.html").read_text(encoding="utf-8")
-    asks, _, answers = page.partition("<h2>Answers</h2>")
+    asks, _, answers = page.partition('<section class="tells">')
     numbers = {slug(path): path.stem[:2] for path in sources()}
     for number, question in enumerate(QUIZZES[FINAL], start=1):
         why = markdown(question.why).removeprefix("<p>").removesuffix("</p>\n")
@@ -165,3 +165,33 @@ def test_the_command_writes_both_forms(tmp_path, capsys):
     assert not re.search(r"[*`$]", words), "Markdown is left"
     own = (tmp_path / "vi" / "03_learning_the_update.html").read_text(encoding="utf-8")
     assert "<title>03 · Hạ gradient có tìm được hai dải không?" in own
+
+
+@pytest.mark.parametrize(("name", "headed"), [("HANDOUT", 4), ("FIVE_QUESTIONS", 6)])
+def test_students_get_no_answer_and_the_lecturer_gets_them_all_in_each_language(name, headed):
+    told = {}
+    for language in ("", "vi"):
+        source = NOTEBOOKS / language / f"{name}.md"
+        text = source.read_text(encoding="utf-8")
+        asks, tells = (
+            questions.paper(text, source, language or "en", k) for k in ("asks", "tells")
+        )
+        answers = re.findall(r"(?m)^> (\w.+|\*\*.+)", text)
+        for answer in answers:
+            plain = re.sub(r"^<ol[^>]*>\s*|^<p>|</p>$|\s*</ol>$", "", markdown(answer).strip())
+            assert plain not in asks
+            assert plain in tells
+        assert f"<h1>{text.splitlines()[0][2:]}</h1>" in asks
+        assert tells.count("<h2") == headed
+        assert not re.search(r"\.svg", asks + tells)  # the drawings are inside
+        told[language] = len(answers)
+    assert told[""] == told["vi"] > 4
+
+
+def test_without_a_browser_there_is_a_page_to_print(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(questions.shutil, "which", lambda name: None)
+    said = questions.write_handout(NOTEBOOKS / "HANDOUT.md", tmp_path)
+    assert said.startswith(f"{tmp_path}/HANDOUT: HTML alone; print it from your browser")
+    made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    names = ["HANDOUT.answers.html", "HANDOUT.html"]
+    assert made == [*names, *(f"vi/{name}" for name in names)]

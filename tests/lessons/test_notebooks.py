@@ -184,27 +184,27 @@ ANSWERED_BY = [
 
 def test_the_votes_of_the_class_are_answered_as_its_lessons_answer():
     text = (NOTEBOOKS / "FIFTY_MINUTES.md").read_text(encoding="utf-8")
-    votes = re.split(r"(?m)^> \*\*Vote\.\*\*", text)[1:]
+    votes = re.split(r"(?m)^> .*\*\*Vote\.\*\*", text)[1:]
     built = {slug(path): load(NOTEBOOKS / f"{path.stem}.ipynb") for path in SOURCES}
     for vote, by in zip(votes, ANSWERED_BY, strict=True):
-        row = re.search(r"(?m)^> (\*\*1\*\* .+)$", vote)
+        options = dict(re.findall(r"(?m)^> (\d)\. (.+)$", vote.partition("\n> ##")[0]))
+        (right,) = [key for key, option in options.items() if option.startswith("**")]
         said = re.search(r"(?m)It is \*([1-4])\*", vote.partition("\n> ##")[0])
-        assert row is not None
         assert said is not None, vote
-        options = dict(re.findall(r"\*\*([1-4])\*\* ([^·]+?)(?: ·|$)", row[1]))
-        assert said[1] in options
+        assert said[1] == right
         if by is None:
             continue
         lesson, name = by
         (cell,) = [cell for cell in built[lesson].cells if cell.id == name]
         answer = printed(cell).strip().removeprefix("answer: ")
+        options = {key: option.strip("*") for key, option in options.items()}
         if not re.fullmatch(r"[\d,]+", answer):
-            assert options[said[1]] == answer
+            assert options[right] == answer
             continue
         numbers = {key: int(option.replace(",", "")) for key, option in options.items()}
-        right = int(answer.replace(",", ""))
-        nearest = min(numbers, key=lambda key: max(numbers[key] / right, right / numbers[key]))
-        assert said[1] == nearest
+        shown = int(answer.replace(",", ""))
+        nearest = min(numbers, key=lambda key: max(numbers[key] / shown, shown / numbers[key]))
+        assert right == nearest
 
 
 def builds_on() -> dict[str, set[str]]:
