@@ -49,11 +49,12 @@ def show(asked: Sequence[str], answers: Sequence[str], names: Sequence[object] =
     return Talk("\n".join(text), "\n".join(page))
 
 
+ACROSS = "display:flex;justify-content:space-between"
 DIAL = (
     "const at = this.querySelector('input'), name = this.querySelector('select').value;"
     "for (const each of this.querySelectorAll('[data-at]'))"
     " each.hidden = each.dataset.at !== name + at.value;"
-    "at.ariaValueText = this.dataset.scales.split(' ')[at.value]"
+    "at.ariaValueText = this.querySelectorAll('i')[at.value].textContent"
 )
 
 
@@ -73,11 +74,12 @@ def dial(asked: Mapping[str, str], answers: Mapping[str, Sequence[str]], scales:
         for at, talk in talks.items()
     )
     names = "".join(f"<option>{name}</option>" for name in asked)
-    marks = " ".join(map(str, scales)).replace("-", "−")
+    under = "".join(f"<i>{str(scale).replace('-', '−')}</i>" for scale in scales)
     page = (
-        f'<div data-scales="{marks}" oninput="{DIAL}" onkeydown="event.stopPropagation()">'
-        f'<select aria-label="voice">{names}</select> <input type="range" aria-label="scale" '
-        f'max="{len(scales) - 1}" value="{start}" style="width:30em"> {marks}{shown}</div>'
+        f'<div data-dial oninput="{DIAL}" onkeydown="event.stopPropagation()">'
+        f'<select aria-label="voice">{names}</select> <div style="width:30em"><input type="range" '
+        f'aria-label="scale" max="{len(scales) - 1}" value="{start}" style="width:100%;margin:0">'
+        f'<div style="{ACROSS}">{under}</div></div>{shown}</div>'
     )
     return Talk("\n".join(map(repr, talks.values())), page)
 

@@ -47,8 +47,7 @@ LABELS = {
     "en": {"hint": "Hint", "solution": "Solution", "why": "Your guess first. Then: why"},
     "vi": {"hint": "Gợi ý", "solution": "Lời giải", "why": "Đoán trước đã. Rồi xem vì sao"},
 }
-
-
+LANGUAGES = {"vi": "tiếng Việt"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -294,7 +293,9 @@ def write_start(paths: Sequence[Path]) -> str:
         right, asked = exercises if exercises[1] else guesses
         mark = "✓" if 0 < right == asked else ""
         links = [f"[{title}]({copies[0].name})"]
-        links += [f"[{each.parent.name}]({each.parent.name}/{each.name})" for each in others]
+        for each in others:
+            name = LANGUAGES[each.parent.name]
+            links.append(f"[{name}]({each.parent.name}/{each.name})")
         following = following or ("" if mark else links[0])
         begun = begun or guesses[0] + exercises[0] > 0
         counts = [f"{n} of {of}" if of else "" for n, of in (guesses, exercises)]

@@ -79,7 +79,8 @@ class Slide:
     def page(self, stepwise: bool) -> str:
         """Return it as HTML; ``stepwise``, each part but the first waits for a key."""
         shown, seen = [], []  # a picture stands at the left of its question
-        asks = "question" in (part.kind for part in self.parts)
+        asks = any(part.kind == "question" for part in self.parts)
+        asks = asks and not any("<table" in part.html for part in self.parts)  # which is as wide
         for i, (inside, kind) in enumerate(self.parts):
             step = " fragment" if stepwise and i > 0 and kind != "question" else ""
             here = seen if asks and kind in ("picture", "film") else shown
@@ -114,8 +115,8 @@ def markdown(text: str) -> str:
 
 
 def on_slide(text: str) -> str:
-    """Return Markdown as HTML; a link to a lesson, which does not lie beside slides, is words."""
-    return markdown(re.sub(r"\[([^\]]+)\]\((?:\.\./)?\d\d_\w+\.ipynb\)", r"\1", text))
+    """Return Markdown as HTML; a link to a page of the course, not beside slides, is words."""
+    return markdown(re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text))
 
 
 def pieces(text: str, most: int, wide: int) -> list[str]:

@@ -117,7 +117,7 @@ def play(page):
         at = film.get_by_role("slider")
         at.press("ArrowRight")
         expect(at).to_have_value("1")
-    for dial in page.locator("[data-scales]").all():  # what a lesson has computed, scale by scale
+    for dial in page.locator("[data-dial]").all():  # what a lesson has computed, scale by scale
         talk = dial.locator("[data-at]:not([hidden])")
         before = talk.inner_text()
         dial.get_by_role("slider").press("ArrowRight")

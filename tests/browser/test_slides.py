@@ -69,7 +69,7 @@ def test_a_class_takes_one_key_a_slide_and_a_film_keeps_its_own(shown):
 
     page.goto(f"{address}#/{page.evaluate(FILM)}")
     film, slider = at(page), page.get_by_role("slider")
-    assert "Vote." in page.locator("section.present").inner_text()  # its question
+    assert "And the weakest" in page.locator("section.present").inner_text()  # its question
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert (at(page), slider.input_value()) == (film, "1")

@@ -136,7 +136,7 @@ def _strips_and_heights(
     stage: Stage, numbers: Numbers, beside: bool = False
 ) -> Callable[[int], None]:
     """Draw A above, B at the left and BA; below or beside them the strengths, up to that step."""
-    u, low, curve = (1.4, 0.8, (3.8, 0.6, 3.2, 2.3)) if beside else (1, 1.7, (0.5, 0.5, 1.8, 0.8))
+    u, low, curve = (1.4, 0.8, (3.8, 0.6, 3.2, 2.3)) if beside else (1, 1.7, (0.5, 0.58, 1.8, 0.72))
     lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
     limit = float(max(np.abs(lora_A).max(), np.abs(lora_B).max()))
     flat = heatmap(films.place(stage, 0.4, low + 1.35 * u, 1.9 * u, 0.2 * u), lora_A[0], limit)
