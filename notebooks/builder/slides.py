@@ -73,7 +73,7 @@ class Slide:
     head: str
     parts: list[Part] = field(default_factory=list)
     notes: str = ""
-    minute: int | None = None  # when a class comes to it
+    minute: float = 0  # when a class comes to it
     seconds: int = 0  # how long it has, for the presenter's clock
 
     def page(self, stepwise: bool) -> str:
@@ -83,7 +83,7 @@ class Slide:
         asks = asks and not any("<table" in part.html for part in self.parts)  # which is as wide
         for i, (inside, kind) in enumerate(self.parts):
             step = " fragment" if stepwise and i > 0 and kind != "question" else ""
-            here = seen if asks and kind in ("picture", "film") else shown
+            here = seen if asks and kind == "picture" else shown
             here.append(f'<div class="{kind}{step}">{inside}</div>')
         if seen:
             shown = [*seen, f"<div>{''.join(shown)}</div>"]
@@ -374,25 +374,44 @@ def class_page(script: Path) -> str:
     if not rest:
         raise BuildError(f"{script.name}: no frame (`>`): nothing goes on a slide")
     found: list[Slide] = []
-    minute, section = 0, ""
-    for frame, after in zip(rest[::2], rest[1::2], strict=True):
-        minute = int(([minute, *re.findall(r"\*\*(\d+)\.\*\*", said)])[-1])
+    section, position, minutes = "", len(said), clock(text)
+    for i, (frame, after) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
         section = ([section, *re.findall(r"(?m)^## (\d+ – \d+ · .+)", said)])[-1]
-        notes = inlined(on_slide(after), script).replace("<em>Late", LATE)
+        words = next(filter(str.strip, rest[2 * i + 1 :: 2]), "")  # two frames in a row share them
+        notes = inlined(on_slide(words), script).replace("<em>Late", LATE)
+        start = float(np.interp(position, *minutes))
         for slide in in_a_frame(re.sub(r"(?m)^> ?", "", frame).strip(), script):
-            slide.minute, slide.notes = minute, f"<p><b>{section} · from {minute}</b></p>{notes}"
+            slide.minute = start
+            slide.notes = f"<p><b>{section} · from {start:.0f}</b></p>{notes}"
             found.append(slide)
         said = after
-    pace(found, end=int((re.findall(r"– (\d+)", section) or [minute])[-1]))
+        position += len(frame) + len(after)
+    pace(found, end=minutes[1][-1])
     return as_page(text, [slide.page(stepwise=False) for slide in found])
 
 
-def pace(found: list[Slide], end: int) -> None:
+def clock(text: str) -> tuple[list[int], list[int]]:
+    """Return where in a script it is which minute: its parts say it, and its bold numbers.
+
+    What stands between two of them takes its time in proportion to the words.
+    """
+    parts = [*re.finditer(r"(?m)^## (\d+) – (\d+) · .+", text)]
+    if not parts:
+        return [0], [0]
+    after = text.find("\n## ", parts[-1].end())
+    marks = [(parts[0].start(), int(parts[0][1]))]
+    marks += [(mark.start(), int(mark[1])) for mark in re.finditer(r"\*\*(\d+)\.\*\*", text)]
+    marks.append((len(text) if after < 0 else after, int(parts[-1][2])))
+    places, minutes = zip(*marks, strict=True)
+    return list(places), list(minutes)
+
+
+def pace(found: list[Slide], end: float) -> None:
     """Give slides the time until the minute of the next ones, in equal parts."""
-    starts = [slide.minute or 0 for slide in found]
+    starts = [slide.minute for slide in found]
     for slide, start in zip(found, starts, strict=True):
         until = min((other for other in starts if other > start), default=end)
-        slide.seconds = 60 * (until - start) // starts.count(start)
+        slide.seconds = round(60 * (until - start) / starts.count(start))
 
 
 def in_a_frame(frame: str, script: Path) -> list[Slide]:
