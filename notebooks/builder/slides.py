@@ -266,7 +266,7 @@ def crowded(fig: Figure, texts: Sequence[Text], sizes: Sequence[float]) -> int:
 def question(cell: NotebookNode) -> Iterator[Part]:
     """Yield the choices of a prediction, and then its answer."""
     options, right = offered(cell)
-    said = [in_figures(option) for option in options]
+    said = [html.escape(in_figures(option)) for option in options]
     if not printed(cell).startswith("answer"):  # a vote
         yield from shown(cell, None, "")
     elif not options:
