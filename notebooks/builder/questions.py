@@ -21,6 +21,7 @@ import html
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,9 +210,7 @@ def quiz_cell(
 # -- on paper ------------------------------------------------------------------------------------
 
 
-BROWSERS = (
-    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge",
-)  # fmt: skip
+BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 ANSWER = re.compile(r"(?m)((?:^>.*\n?)+)")  # in a page that is printed
 PAPER = Path(__file__).with_name("paper.html")
 
@@ -286,22 +285,36 @@ def as_pdf(pages: Iterable[Path], how: str = "") -> str:
     A browser that is installed prints them. ``how`` ends the address of slides, which lay out
     their pages themselves.
     """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        return "HTML alone; print it from your browser (none was found that would make a PDF)"
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as running:
-        started = running.chromium.launch(executable_path=browser)
-        tab = started.new_page()
+        browser = launched(running.chromium)
+        if browser is None:
+            return "HTML alone; print it from your browser (none was found that would make a PDF)"
+        tab = browser.new_page()
         for page in pages:
             tab.goto(f"{page.resolve().as_uri()}{how}")
             if how:
                 tab.wait_for_selector(".pdf-page")
             pdf = tab.pdf(prefer_css_page_size=True, print_background=True)
             write_whole(page.with_suffix(".pdf"), pdf)
-        started.close()
+        browser.close()
     return "HTML and PDF"
+
+
+def launched(chromium: Any) -> Any:
+    """Start a browser that is installed: one on the path, or Chrome or Edge where they usually are.
+
+    None if there is none.
+    """
+    from playwright.sync_api import Error
+
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    ways = [{"executable_path": path}] if path else [{"channel": "chrome"}, {"channel": "msedge"}]
+    for way in ways:
+        with suppress(Error):
+            return chromium.launch(**way)
+    return None
 
 
 # -- for Moodle ---------------------------------------------------------------------------------

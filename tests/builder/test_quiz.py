@@ -189,7 +189,7 @@ def test_students_get_no_answer_and_the_lecturer_gets_them_all_in_each_language(
 
 
 def test_without_a_browser_there_is_a_page_to_print(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(questions.shutil, "which", lambda name: None)
+    monkeypatch.setattr(questions, "launched", lambda chromium: None)
     said = questions.write_handout(NOTEBOOKS / "HANDOUT.md", tmp_path)
     assert said.startswith(f"{tmp_path}/HANDOUT: HTML alone; print it from your browser")
     made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
