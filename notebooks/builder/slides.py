@@ -288,7 +288,7 @@ def choices(said: Sequence[str], right: int | None = None) -> str:
 def slides(notebook: NotebookNode, lesson: str = "", language: str = "en") -> list[Slide]:
     """Return the slides of a notebook."""
     found: list[Slide] = []
-    section, answered, pictured = "", False, ""
+    section, answered = "", False
     for cell, following in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
         if title := re.match(r"## (.+)", cell.source) if cell.cell_type == "markdown" else None:
             section = on_slide(title[1]).strip().replace("<p>", '<p class="kicker">')
@@ -301,14 +301,12 @@ def slides(notebook: NotebookNode, lesson: str = "", language: str = "en") -> li
             raise BuildError(f"cell {cell.id}: a fragment before the first slide")
         for part in parts(cell, following, lesson, language):
             goes_on = answered and part.kind in ("", "picture")  # below the answer to a question
-            alone = pictured and cell.id != pictured  # what comes after a picture, and its numbers
+            alone = found and found[-1].parts and found[-1].parts[-1].kind == "picture"
             opens = ("title", "answer") if answered else ("title", "answer", "picture")
             if alone or (begins and not goes_on) or part.kind in opens:
                 found.append(Slide(section))
-                pictured = ""
             add(found[-1], part)
             begins, answered = False, part.kind == "answer"
-            pictured = cell.id if part.kind == "picture" else pictured
     return found
 
 

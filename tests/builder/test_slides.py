@@ -62,7 +62,7 @@ def test_slides_begin_where_the_cells_say_and_a_picture_has_one_of_its_own(full)
     assert "plt" not in line  # what draws a picture is left out
     assert picture.count("<img") == 1
     assert 'alt="In the figure: a x that goes &quot;up&quot;."' in picture
-    assert '<div class=" fragment"><pre class="output">5</pre></div>' in picture
+    assert '<pre class="output">5</pre>' in why
     assert "So it rises" in why
     assert "It leads on" in after
     assert 'class="picture"' in still
