@@ -61,19 +61,24 @@ DIAL = (
 def dial(asked: Mapping[str, str], answers: Mapping[str, Sequence[str]], scales: Sequence) -> Talk:
     """Return answers behind a slider: for each name a question, and its answer at each scale.
 
-    The page itself turns it, so it answers at once even while a cell runs.
+    The page itself turns it, so it answers at once even while a cell runs. It begins at the scale
+    nearest to zero. Not an answer for each scale, or no name at all: ValueError.
     """
-    start, first = scales.index(0), next(iter(asked))
+    many = {name: len(answers.get(name, ())) for name in asked}
+    if not scales or not asked or {*many.values()} != {len(scales)}:
+        raise ValueError(f"each name has an answer for each of {len(scales)} scales, got {many}")
+    start = min(range(len(scales)), key=lambda i: abs(scales[i]))
+    first = f"{next(iter(asked))}{start}"
     talks = {
         f"{name}{i}": show([asked[name]], [answer], [scale])
         for name in asked
         for i, (answer, scale) in enumerate(zip(answers[name], scales, strict=True))
     }
     shown = "".join(
-        f'<div data-at="{at}"{"" if at == f"{first}{start}" else " hidden"}>{talk.page}</div>'
+        f'<div data-at="{escape(at)}"{"" if at == first else " hidden"}>{talk.page}</div>'
         for at, talk in talks.items()
     )
-    names = "".join(f"<option>{name}</option>" for name in asked)
+    names = "".join(f"<option>{escape(name)}</option>" for name in asked)
     under = "".join(f"<i>{str(scale).replace('-', '−')}</i>" for scale in scales)
     page = (
         f'<div data-dial oninput="{DIAL}" onkeydown="event.stopPropagation()">'

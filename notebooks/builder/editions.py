@@ -287,19 +287,24 @@ def write_start(paths: Sequence[Path]) -> str:
     rows, following, begun = [], "", False
     for path in paths:
         title = read_source(path).cells[0].source.splitlines()[0].lstrip("# ")
-        copies = sorted(folder.glob(f"{path.stem}*.ipynb"))  # the newest first
-        others = sorted(folder.glob(f"*/{path.stem}.ipynb"))
-        guesses, exercises = max((done(load(copied)) for copied in [*copies, *others]), key=sum_of)
+        own = re.compile(rf"{path.stem}(-\d+)?")
+        copies = sorted(each for each in folder.glob("*.ipynb") if own.fullmatch(each.stem))
+        if not copies:  # this lesson alone was not asked for
+            continue
+        others = [folder / language / f"{path.stem}.ipynb" for language in languages(path)]
+        others = [each for each in others if each.exists()]
+        counts = (done(load(copied)) for copied in [*copies, *others])
+        guesses, exercises = max(counts, key=lambda each: each[0][0] + each[1][0])
         right, asked = exercises if exercises[1] else guesses
         mark = "✓" if 0 < right == asked else ""
-        links = [f"[{title}]({copies[0].name})"]
+        links = [f"[{title}]({copies[0].name})"]  # of several the newest: it sorts first
         for each in others:
             name = LANGUAGES[each.parent.name]
             links.append(f"[{name}]({each.parent.name}/{each.name})")
         following = following or ("" if mark else links[0])
         begun = begun or guesses[0] + exercises[0] > 0
-        counts = [f"{n} of {of}" if of else "" for n, of in (guesses, exercises)]
-        rows.append(f"| {mark} | {' · '.join(links)} | {' | '.join(counts)} |")
+        told = [f"{n} of {of}" if of else "" for n, of in (guesses, exercises)]
+        rows.append(f"| {mark} | {' · '.join(links)} | {' | '.join(told)} |")
     goes_on = f"{'Go on' if begun else 'Begin'} with {following}." if following else "All is done."
     text = filled(WELCOME, {"ROWS": "\n".join(rows), "GOES_ON": goes_on})
     cell = nbformat.v4.new_markdown_cell(text, id="start")
@@ -308,15 +313,7 @@ def write_start(paths: Sequence[Path]) -> str:
     return "what is done, and where to go on"
 
 
-Counts = tuple[tuple[int, int], tuple[int, int]]
-
-
-def sum_of(counts: Counts) -> int:
-    """Return how much is done, of guesses and exercises together."""
-    return sum(n for n, _ in counts)
-
-
-def done(copied: NotebookNode | None) -> Counts:
+def done(copied: NotebookNode | None) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return of a learner's copy how many guesses are made, of how many, and exercises right."""
     cells = copied.cells if copied else []
     guesses = [printed(cell) for cell in cells if "predict" in tags(cell)]

@@ -211,7 +211,7 @@ def quiz_cell(
 
 
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
-ANSWER = re.compile(r"(?m)((?:^>.*\n?)+)")  # in a page that is printed
+FRAME = re.compile(r"(?m)((?:^>.*\n?)+)")  # an answer on paper, or what goes on a slide
 PAPER = Path(__file__).with_name("paper.html")
 
 
@@ -227,7 +227,7 @@ def paper(text: str, place: Path, language: str = "en", kind: str = "asks tells"
     headed = re.findall(r"(?m)^## .+\n(?=(?:(?!## ).*\n)*>)|(?:^>.*\n?)+", text)
     answers = [f"# {LABELS[language]['answers']}: {title}", *headed]
     parts = {
-        "asks": ANSWER.sub("", text),
+        "asks": FRAME.sub("", text),
         "tells": re.sub(r"(?m)^> ?", "", "\n\n".join(answers)),
     }
     sections = [

@@ -46,8 +46,7 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
 from builder.editions import built_path, draws, in_figures, load, offered, outputs, printed, told_by
-from builder.questions import ANSWER as FRAME
-from builder.questions import filled, inlined
+from builder.questions import FRAME, filled, inlined
 from builder.source import BuildError, read_text, slug, tags
 from builder.translate import languages
 from lora_edu.course.figures import Entry
@@ -436,13 +435,12 @@ def in_a_frame(frame: str, script: Path) -> list[Slide]:
 
 def columns(table: str, script: Path) -> str:
     """Return cells beside one another, as in a Markdown table of one row, each under its title."""
-    titles, _, cells = (
-        [each.strip() for each in row.strip("| ").split("|")] for row in table.split("\n")
-    )
+    rows = [[each.strip() for each in row.strip("| ").split("|")] for row in table.split("\n")]
+    named = [CELL.fullmatch(cell) for cell in rows[-1]]
+    if len(rows) != 3 or len(rows[0]) != len(named) or None in named:
+        raise BuildError(f"{script.name}: cells side by side are a table of one row: {table!r}")
     inside = []
-    for title, named in zip(titles, cells, strict=True):
-        cell = CELL.fullmatch(named)
-        assert cell is not None, named
+    for title, cell in zip(rows[0], filter(None, named), strict=True):
         below = "".join(part.html for part in of_a_cell(script, *cell.groups()))
         inside.append(f"<div><h3>{title}</h3>{below}</div>")
     return f'<div class="columns">{"".join(inside)}</div>'

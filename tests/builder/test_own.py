@@ -103,6 +103,10 @@ def test_the_first_page_says_what_is_done_and_where_to_go_on(full):
         for tag in said.keys() & {*tags(cell)}:
             cell.outputs = [nbformat.v4.new_output("stream", text=said[tag].pop())]
     nbformat.write(copy, mine / "07_small.ipynb")
+    for place in ("mine/kept", "mine/vi"):  # a folder of the learner's own, and another language
+        (full.folder / place).mkdir(exist_ok=True)
+        nbformat.write(copy, full.folder / place / "07_small.ipynb")
+    (mine / "07_small (1).ipynb").write_text("{}")
     after = greets()
     assert f"| ✓ | {link} | 1 of 6 | 2 of 2 |" in after
     assert "All is done." in after
