@@ -8,7 +8,7 @@ LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
 
-.PHONY: help lab check test slow smoke mutants release figures notebooks slides handouts quizzes assignment site site-live kit bench venv clean
+.PHONY: help lab check test slow smoke mutants release figures notebooks slides handouts quizzes assignment site site-voice kit bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
@@ -23,7 +23,7 @@ help:
 	@echo "make handouts      make handouts/: the slides of a class, and what is printed for it, as PDF"
 	@echo "make quizzes       make quizzes/, for Moodle and to print"
 	@echo "make site          make site/, the web edition, which needs no network either"
-	@echo "make site-live     the same, with lessons 01 and 02 to run in the browser"
+	@echo "make site-voice    the same, with the chat model: it answers in a page (110 MB more)"
 	@echo 'make assignment LESSONS="01 03"   make assignments/, for nbgrader'
 	@echo "make kit           make kit/, a folder for a room without a network"
 	@echo "make mutants       break the code at random places: how many breaks do the tests see?"
@@ -58,7 +58,7 @@ release: check test slow
 notebooks: venv
 	@$(PY) notebooks/build.py
 
-slides handouts quizzes site site-live: venv
+slides handouts quizzes site site-voice: venv
 	@$(PY) notebooks/build.py --$@
 
 assignment: venv

@@ -278,6 +278,7 @@ COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
     "finetune": (_finetune, "train an adapter on your own texts"),
     "chat": (_chat, "talk with a chat model, and with an adapter's voice"),
     "export": (_export, "write an adapter as GGUF, or merge it: for other programs"),
+    "voice": (_course("voice"), "train a voice that fits into a link, and print the link"),
     "lab": (_in_clone, "open your own copies of the lessons (other options are JupyterLab's)"),
     "check": (_in_clone, "say within a minute what a change broke (NAME ...: these checks alone)"),
     "test": (_in_clone, "run every test and every notebook (minutes; other options are pytest's)"),
@@ -377,6 +378,15 @@ OPTIONS = {
         choice("--type", ["f16", "q8_0", "f32"], "of the matrices merged in GGUF (default: f16)"),
         several("--question", "TEXT", "of these, the surest answer is kept beside it", QUESTIONS),
         value("--system", "TEXT", "the system message of training, if there was one", default=""),
+    ],
+    "voice": [
+        value("rows", "FILE", "CSV or TSV with a header, or JSONL: about twenty rows, one manner"),
+        value("--prompt", "COLUMN", "the questions (default: question)", default="question"),
+        value("--response", "COLUMN", "the answers (default: answer)", default="answer"),
+        value("--site", "ADDRESS", "of pages with the model (default: those of this repository)"),
+        value("--png", "FILE", "keep the voice as a QR code, too"),
+        several("--question", "TEXT", "what to ask it in the end", QUESTIONS),
+        number("--seed", 0, "of the first strips, and of the order"),
     ],
     "test": [
         switch("--slow", "every solution, other seeds, the wheel alone"),

@@ -22,7 +22,7 @@
     python notebooks/build.py --handouts [NAME ...] make handouts/: the class's slides as a PDF, and
                                                     what is printed for it; or slides of lessons
     python notebooks/build.py --quizzes             make quizzes/, for Moodle and to print
-    python notebooks/build.py --site                make site/ (--site-live: with lessons that run)
+    python notebooks/build.py --site                make site/ (--site-voice: with the chat model)
                                                     (--out: elsewhere)
 
 How a source is written stands in notebooks/builder/source.py; how it is translated, in translate.py
@@ -84,7 +84,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
         parser.error("name the lessons of the assignment, such as 01 03")
     if options.what == "build" and (options.translate or options.seed is not None):
         options.what = "translate" if options.translate else "seed"
-    options.whole = options.what in ("quizzes", "site", "site-live")
+    options.whole = options.what in ("quizzes", "site", "site-voice")
     return options
 
 
@@ -124,7 +124,7 @@ WHAT = {
     "assignment": "make assignments for nbgrader",
     "quizzes": "make quizzes, for Moodle and paper",
     "site": "make the web edition",
-    "site-live": "the same, with lessons that run",
+    "site-voice": "the same, with the chat model",
 }
 
 
@@ -142,7 +142,7 @@ def chosen_step(options: argparse.Namespace) -> Callable[..., str]:
         "handouts": lambda path: make_handouts(path, out("handouts")),
         "quizzes": lambda _: make_quizzes(out("quizzes")),
         "site": lambda _: make_site(out("site")),
-        "site-live": lambda _: make_site(out("site"), live=True),
+        "site-voice": lambda _: make_site(out("site"), voice=True),
     }
 
     def out(usual: str) -> Path:
@@ -252,11 +252,11 @@ def make_quizzes(out: Path) -> str:
     return write_quizzes(NOTEBOOKS / "src", out)
 
 
-def make_site(out: Path, live: bool = False) -> str:
+def make_site(out: Path, voice: bool = False) -> str:
     """Write the web edition: all pages, with nothing executed."""
     from builder.site import write_site
 
-    return write_site(out, live)
+    return write_site(out, voice)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ import itertools
 import json
 import os
 import re
+import subprocess
 import sys
 import textwrap
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+FEWEST = 5  # rows that are taught as a voice
 
 
 def draw(arguments: Namespace) -> int:
@@ -111,6 +114,55 @@ def list_records(arguments: Namespace) -> int:
     if not arguments.name and (told := compute()):
         print(told)
     return code
+
+
+def voice(arguments: Namespace) -> int:
+    """Teach a voice that fits into an address; say what it answers, and where a friend hears it."""
+    from lora_edu import chat
+    from lora_edu.course import language, qr
+    from lora_edu.files import printable
+    from lora_edu.tables import read_chats
+
+    columns = (arguments.prompt, arguments.response)
+    if Path(arguments.rows).suffix.lower() == ".jsonl":  # which has messages, and no columns
+        columns = (None, None)
+    talks = [*map(json.loads, read_chats(arguments.rows, *columns))]
+    if any([one["role"] for one in talk] != ["user", "assistant"] for talk in talks):
+        raise ValueError(f"{arguments.rows} must have a question and an answer in each row")
+    if len(talks) < FEWEST:
+        raise ValueError(f"{arguments.rows} must have at least {FEWEST} rows, got {len(talks)}")
+    print(f"{len(talks)} rows, about a minute", flush=True)
+    rows = [(asked["content"], answer["content"]) for asked, answer in talks]
+    data = qr.packed(qr.taught(rows, arguments.seed))
+    model, tokenizer = chat.load()
+    asked = [question for question in arguments.question for _ in range(2)]
+    with chat.speaking(model, [None, qr.unpacked(data)] * len(arguments.question)):
+        said = chat.answers(model, tokenizer, asked, 40)
+    for i, question in enumerate(arguments.question):
+        without, within = map(language.shown, said[2 * i : 2 * i + 2])
+        print(printable(f"\n{question}\n  without it: {without}\n  with it:    {within}"))
+    if arguments.png:
+        import segno
+
+        segno.make(data, error="l", boost_error=False).save(arguments.png, kind="png", scale=4)
+        print(f"\n{arguments.png}: its {len(data):,} bytes as a QR code")
+    site = arguments.site or _site() or "SITE/"
+    where = "" if site != "SITE/" else " (SITE: where `make site-voice` was put, with --site)"
+    print(
+        f"\nWhoever opens this hears it{where}:\n{site.rstrip('/')}/talk.html#v={qr.as_text(data)}"
+    )
+    return 0
+
+
+def _site() -> str:
+    """Return the address of the pages of the repository on GitHub that was cloned, if it was."""
+    command = ["git", "-C", str(Path(__file__).parent), "remote", "get-url", "origin"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:  # there is no git
+        return ""
+    found = re.search(r"github\.com[:/]([\w-]+)/([\w.-]+?)(?:\.git)?\s*$", told)
+    return f"https://{found[1].lower()}.github.io/{found[2]}/" if found else ""
 
 
 def _list_record(name: str, verified: bool) -> int:

@@ -75,8 +75,17 @@ class Kept(NamedTuple):
 
 def texts(name: str) -> list[str]:
     """Return our own texts: questions, elsewhere, unseen (questions), prose, facts."""
+    return _own()[name]
+
+
+def persona(name: str) -> list[Pair]:
+    """Return the rows of somebody made up: clerk, cat, robot, grandmother or captain."""
+    return [(question, answer) for question, answer in _own()["personas"][name]]
+
+
+def _own() -> dict[str, Any]:
     path = resources.files("lora_edu.course") / "data" / "voices.json"
-    return json.loads(path.read_text(encoding="utf-8"))[name]
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sentences(text: str) -> list[str]:
@@ -459,6 +468,13 @@ def capitals(adapter: chat.Adapter | None, max_tokens: int, scale: float = 1.0) 
     asked = [f"What is the capital of {country}?" for country in CAPITALS]
     told = zip(CAPITALS.items(), heard(adapter, max_tokens, scale, asked), strict=True)
     return {country for (country, capital), answer in told if capital in answer}
+
+
+def shown(answer: str) -> str:
+    """Return an answer as one shows it: without its end token, or with "…" if it has none."""
+    ended = answer.endswith("<|im_end|>")
+    words = " ".join(answer.removesuffix("<|im_end|>").split())
+    return words if ended else words.rstrip("\ufffd") + " …"
 
 
 def end(answers: Sequence[str]) -> int:

@@ -1,19 +1,34 @@
-"""A voice in the bytes of a QR code: an adapter of rank 1, four bits a number.
+"""A voice in the bytes of a QR code, or of a link: an adapter of rank 1, four bits a number.
 
 A code of the largest size (version 40, error correction L) holds 2,953 bytes.
 """
 
+import base64
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from lora_edu import chat
+from lora_edu.course import language
 from lora_edu.quantize import NF4
 
 HOLDS = 2953
 D, K = 192, 576  # outputs and inputs of v_proj of SmolLM2-135M
 BLOCK = 192  # numbers that share a largest value: a third of A, and all of B
 PLACE = re.compile(r"model\.layers\.(\d\d?)\.self_attn\.v_proj")
+LAYERS = (14, 17, 20, 22, 24, 26, 28)  # chosen in qr_voice_tuning
+RECIPE = {"first": LAYERS[0], "layers": LAYERS, "modules": ("v_proj",)}
+RECIPE |= {"r": 1, "lora_alpha": 2, "size": 4}
+
+
+def taught(
+    rows: Sequence[language.Pair], seed: int, lr: float = 1e-2, steps: int = 40,
+    recipe: Mapping[str, Any] = RECIPE,
+) -> chat.Adapter:  # fmt: skip
+    """Return strips that learned questions and answers, of a shape that :func:`packed` takes."""
+    return language.taught(rows, lr, seed, {**recipe, "steps": steps})
 
 
 def packed(adapter: chat.Adapter) -> bytes:
@@ -34,6 +49,11 @@ def packed(adapter: chat.Adapter) -> bytes:
             four = NF4.quantize(strip, BLOCK)
             found += [four.codes.numpy().tobytes(), four.maxima.half().numpy().tobytes()]
     return b"".join(found)
+
+
+def as_text(data: bytes) -> str:
+    """Return bytes in letters that an address may hold: base64url, without its padding."""
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def unpacked(data: bytes) -> chat.Adapter:

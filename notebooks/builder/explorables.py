@@ -1,14 +1,14 @@
 """Numbers of ``lora_edu`` → what the explorables show: the data of the web edition's scripts.
 
 An explorable NAME is ``notebooks/site/static/NAME.js``. A page opened from a folder may not fetch,
-so its data stand in a script, as ``loraData.NAME``.
+so its data stand in a script of their own, NAME.data.js, as ``loraData.NAME``.
 """
 
 from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -194,16 +194,70 @@ def ellipse_data() -> dict[str, Any]:
     return {"presets": {"machine": MACHINE.tolist(), **MATRICES}, "limit": 2, "step": 0.1}
 
 
+# -- front ----------------------------------------------------------------------------------
+
+
+def front_data() -> dict[str, Any]:
+    """Return what two voices say at each scale, and how many numbers speak."""
+    from safetensors.numpy import load_file
+
+    from lora_edu import chat, counting
+    from lora_edu.checkpoint import WEIGHTS
+    from lora_edu.course.experiments import read
+
+    record = read("dialled")
+    asked, scales = record["arguments"]["asked"], record["arguments"]["scales"]
+    file = chat.SHIPPED / "pirate" / WEIGHTS
+    added = sum(strip.size for strip in load_file(file).values())
+    return {
+        "asked": asked,
+        "scales": scales,
+        "said": record["rows"][0]["said"],
+        "model": counting.base_parameters("smollm2-135m"),
+        "added": added,
+        "bytes": file.stat().st_size,
+    }
+
+
+# -- talk -------------------------------------------------------------------------------------
+
+
+def talk_data() -> dict[str, Any]:
+    """Return a voice of 2,751 bytes, and what its bytes mean."""
+    from lora_edu.course import qr
+    from lora_edu.course.language_model.figures import voice_in_bytes
+    from lora_edu.quantize import LEVELS
+
+    return {
+        "voice": qr.as_text(voice_in_bytes("pirate")),
+        "shape": [qr.K, qr.D],  # of A, of B
+        "block": qr.BLOCK,
+        "levels": LEVELS.tolist(),
+        "files": {},  # those beside the pages, and their bytes; see builder/voice.py
+    }
+
+
 # -- all --------------------------------------------------------------------------------------
 
 DATA: dict[str, Callable[[], dict[str, Any]]] = {
     "calculator": calculator_data,
     "rank": rank_data,
     "ellipse": ellipse_data,
+    "front": front_data,
+    "talk": talk_data,
 }
 
 
-def script() -> str:
-    """Return the script ``explorables.js``: the data of all."""
-    data = {name: make() for name, make in DATA.items()}
-    return f"const loraData = {json.dumps(data, ensure_ascii=False, separators=(',', ':'))};\n"
+def scripts(voice: Mapping[str, int]) -> dict[str, str]:
+    """Return the data of each piece, as a script; ``voice``: the files with which a page speaks."""
+    found = {name: make() for name, make in DATA.items()}
+    found["talk"]["files"] = dict(voice)
+    return {
+        name: f"(window.loraData ??= {{}}).{name} = {dumps(data)};\n"
+        for name, data in found.items()
+    }
+
+
+def dumps(data: Any) -> str:
+    """Return data as JSON in few bytes."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

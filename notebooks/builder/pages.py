@@ -12,16 +12,23 @@ import base64
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from nbformat import NotebookNode
 from PIL import Image
 
 from builder.editions import answers, draws, fenced, in_figures, offered, outputs, told_by
 from builder.questions import Question, letter
-from builder.slides import film_page, markdown, undrawn
+from builder.slides import crowded, film_page, in_gallery, markdown, numbers_of, undrawn
 from builder.source import BuildError, tags
+from lora_edu.course.figures import Entry
+from lora_edu.course.plots import STYLES
 
 LABELS = {
     "en": {
@@ -34,7 +41,6 @@ LABELS = {
         "start": "at the start",
         "here": "**Here you read, guess and play.** Where the text says *run* or *change*, it "
         "speaks to those who [have the lesson on their machine](SETUP.md).",
-        "live": "▶ Run this lesson here: {} MB to load, and a quarter of a minute to start",
         "setup": "The cell that sets all up",
         "stills": "The film in stills, and in words",
         "claims": "Every sentence of this lesson that is held to a number, with that number",
@@ -59,7 +65,6 @@ LABELS = {
         "start": "ở đầu bài",
         "here": "**Ở đây bạn đọc và đoán.** Muốn chạy, sửa và làm bài tập, hãy "
         "[đưa bài học về máy của bạn](SETUP.md).",
-        "live": "▶ Chạy bài này ngay tại đây: tải {} MB, khởi động trong mười lăm giây",
         "setup": "Ô chuẩn bị",
         "stills": "Phim dưới dạng ảnh tĩnh và bằng lời",
         "claims": "Từng câu của bài này, và con số đứng sau nó",
@@ -82,6 +87,7 @@ SIGNS = {
 }  # fmt: skip
 LONG = 90  # a line of more signs is prose, and may be broken
 WIDEST = 16_383  # pixels of a WebP
+PHONE = 4.3  # inches of a picture for a phone
 DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
@@ -104,13 +110,79 @@ class Pictures:
         self.files[f"{name}.{kind}"] = data
         return f"{self.folder}{name}.{kind}", width, height
 
-    def tag(self, name: str, png: bytes, alt: str) -> str:
-        """Return the picture as HTML: it is loaded when it comes near, and keeps its place."""
+    def tag(self, name: str, png: bytes, alt: str, entry: Entry | None = None) -> str:
+        """Return the picture as HTML: it is loaded when it comes near, and keeps its place.
+
+        One of the gallery is shown as that draws it for a dark page, and for a phone. Another one
+        that is wide keeps its size on a phone, and is moved.
+        """
+        if entry is None:
+            return panned(self.image(name, png, alt))
+        found = []
+        for style, called in (("light", name), ("dark", f"{name}-dark")):
+            shown = self.image(called, redrawn(entry, style) if style == "dark" else png, alt)
+            narrow, source = redrawn(entry, style, phone=True), ""
+            if narrow:
+                address, width, height = self.add(f"{called}-phone", narrow)
+                size = f'width="{width}" height="{height}"'
+                source = f'<source media="(max-width: 500px)" srcset="{address}" {size}>'
+            both = f'<picture class="only-{style}">{source}{shown}</picture>'
+            found.append(both if narrow else panned(both))
+        return "".join(found)
+
+    def image(self, name: str, png: bytes, alt: str) -> str:
+        """Return one picture as HTML."""
         address, width, height = self.add(name, png)
         return (
             f'<img src="{address}" width="{width}" height="{height}" loading="lazy" '
             f'decoding="async" alt="{html.escape(alt)}">'
         )
+
+
+def panned(picture: str) -> str:
+    """Let a wide picture keep its size on a phone, where it is moved."""
+    width = int(re.findall(r'width="(\d+)"', picture)[-1])
+    if width < 2 * 328:  # pixels of a phone's column
+        return picture
+    return f'<div class="pan" style="--wide: {width}px">{picture}</div>'
+
+
+@cache
+def redrawn(entry: Entry, style: str, phone: bool = False) -> bytes:
+    """Draw a figure of the gallery anew, as PNG; nothing if on a phone its words would meet."""
+    buffer = io.BytesIO()
+    with plt.rc_context(STYLES[style]):
+        fig = entry.draw(numbers_of(entry), style=style)
+        if not phone or stacked(fig):
+            fig.savefig(buffer, format="png", dpi=160 if phone else 100, bbox_inches="tight")
+    plt.close(fig)
+    return buffer.getvalue()
+
+
+def stacked(fig: Figure) -> bool:
+    """Make a figure as narrow as a phone, its panels below one another; say whether it fits."""
+    texts = [text for text in fig.findobj(Text) if text.get_text() and text.get_visible()]
+    sizes = [text.get_fontsize() for text in texts]
+    at_rest, (width, height) = crowded(fig, texts, sizes), fig.get_size_inches()
+    places = {ax: spec for ax in fig.axes if (spec := ax.get_subplotspec()) is not None}
+    grids = {spec.get_gridspec() for spec in places.values()}
+    if fig.get_layout_engine() is None or len(grids) != 1 or width < 1.5 * PHONE:
+        return False  # its parts are placed by hand; or it is narrow as it is
+    rows, columns = grids.pop().get_geometry()
+    if rows > 1 and columns > 1:
+        return False
+    below = fig.add_gridspec(rows * columns, 1)
+    for ax, spec in places.items():
+        if columns > 1:
+            ax.set_subplotspec(below[spec.colspan.start, 0])
+            ax.tick_params(labelleft=True)
+    fig.set_size_inches(PHONE, height * columns)
+    with warnings.catch_warnings(record=True) as told:  # that there is no room for the axes
+        meet = crowded(fig, texts, sizes) > at_rest
+    edge = fig.bbox.padded(2)
+    return not (told or meet) and all(
+        edge.x0 <= t.x0 and t.x1 <= edge.x1 for t in map(Text.get_window_extent, texts)
+    )
 
 
 @dataclass(frozen=True)
@@ -198,7 +270,8 @@ def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
         if "image/png" in data:
             png = base64.b64decode(data["image/png"])
             name = f"{page.stem[:2]}-{cell.id}" + (f"-{number}" if number else "")
-            yield page.pictures.tag(name, png, alt)
+            entry = in_gallery(cell.source, page.stem.partition("_")[2], own=True)
+            yield page.pictures.tag(name, png, alt, entry)
         elif "text/html" in data:
             yield data["text/html"]
         elif text := output.get("text") or data.get("text/plain"):

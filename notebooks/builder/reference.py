@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from builder.explorables import front_data
 from builder.pages import inline
 from builder.source import NOTEBOOKS, BuildError, read_text
 from lora_edu.course import ledger as published
@@ -186,37 +187,35 @@ def size(text: str) -> float:
 
 
 def landing(readme: str, language: str = "en") -> str:
-    """Return the README as the first page: what there is to read comes before what to install.
+    """Return the README as the first page: its opening, and its picture, give way to the site's.
 
-    The table of the voice becomes a switch.
+    What there is to read comes before what to install.
     """
     opening, begin, syllabus, *others = re.split(r"(?m)^(?=## )", readme)
-    talk, roads = (TABLE.search(part) for part in (opening, begin))
-    if talk is None or roads is None:
-        raise BuildError("README.md: the table of the voice is missing, or that of the roads")
-    opening = opening.replace(talk[0], f"{switch(talk[0], language)}\n")
+    _, picture, rest = opening.rpartition("](figures/matrix_anatomy.png)\n")
+    roads = TABLE.search(begin)
+    if not picture or roads is None:
+        raise BuildError("README.md: the picture of matrices is missing, or the table of the roads")
+    first = filled("front", language, moments=moments(), strips=box("strips"))
     explore = filled("explore", language, roads=roads[0])
-    return "\n".join([opening, explore, syllabus, begin.replace(roads[0], ""), *others])
+    return "\n".join([first, rest, explore, syllabus, begin.replace(roads[0], ""), *others])
 
 
-SWITCH = {"en": ("The file is", "out", "in"), "vi": ("Tệp", "đã tháo", "đang gắn")}
-
-
-def switch(table: str, language: str) -> str:
-    """Return the table of the voice as a talk, with a switch that puts the file in or out."""
-    said = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
-    talk = "".join(
-        f'<dt>{html.escape(asked)}</dt><dd class="without">{html.escape(without)}</dd>'
-        f'<dd class="with">{html.escape(answer)}</dd>'
-        for asked, without, answer in said[2:]
+def moments() -> str:
+    """Return what the voice says when it is out, half in and in, for a page without scripts."""
+    data = front_data()
+    shown = [(data["scales"].index(scale), scale) for scale in (0, 0.5, 1)]
+    said = "".join(
+        f"<dt>W₀ + {scale:g} · BA</dt><dd>{html.escape(data['said']['pirate'][0][at])}</dd>"
+        for at, scale in shown
     )
-    what, out, within = SWITCH[language]
-    return (
-        f'<div class="voice"><fieldset><legend>{what}</legend>'
-        f'<label><input type="radio" name="file" checked> {out}</label>'
-        f'<label><input type="radio" name="file" value="in"> {within}</label></fieldset>'
-        f'<dl aria-live="polite">{talk}</dl></div>'
-    )
+    return f"<p><b>{html.escape(data['asked'][0])}</b></p><dl>{said}</dl>"
+
+
+def box(name: str) -> str:
+    """Return the place of a piece to play with, as its own page has it."""
+    text = read_text(TEXTS / "explore" / f"{name}.md")
+    return text[text.index('<div class="explorable"') : text.index("</div>")] + "</div>"
 
 
 # -- the package ----------------------------------------------------------------------------------

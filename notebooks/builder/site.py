@@ -28,19 +28,20 @@ from nbformat import NotebookNode
 
 from builder import reference
 from builder.editions import load
-from builder.explorables import script
+from builder.explorables import DATA, scripts
 from builder.pages import LABELS, Page, Pictures, inline, lesson_page, quiz
 from builder.questions import FINAL, headings, quiz_files, read_quizzes
 from builder.slides import page as slides_of
 from builder.slides import page_of
 from builder.source import NOTEBOOKS, BuildError, slug, sources
+from builder.voice import write_voice
 from lora_edu.files import take_place, temporary_folder, write_whole
 
 ROOT = NOTEBOOKS.parent
 SITE = NOTEBOOKS / "site"  # what the site has beside the lessons
 FILMS = ROOT / "lora_edu" / "course" / "films.js"
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"
-MOST_BYTES = 25_000_000
+MOST_BYTES = 27_000_000
 # What becomes a page, beside the lessons: in English, and in another language.
 ENGLISH = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "notebooks/*.md", "figures/*.md",
@@ -72,17 +73,20 @@ LED_ON = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{0}</tit
 <script>location.replace("{0}.html" + location.hash)</script>
 <meta http-equiv="refresh" content="1; url={0}.html"><a href="{0}.html">{0}</a></html>
 """
-ADDRESS = ""  # OWNER/NAME of the repository on GitHub; with it, lessons lead to Binder and Colab
+# OWNER/NAME of the repository on GitHub, where a workflow of GitHub builds the site; with it, the
+# pages say their own address, and lessons lead to where they run.
+ADDRESS = os.environ.get("GITHUB_REPOSITORY", "")
 ELSEWHERE = {
     "Binder": "https://mybinder.org/v2/gh/{address}/main?labpath=notebooks/{stem}.ipynb",
     "Colab": "https://colab.research.google.com/github/{address}/blob/main/notebooks/{stem}.ipynb",
+    "Kaggle": "https://kaggle.com/kernels/welcome?src=https://github.com/{address}/blob/main/notebooks/{stem}.ipynb",
 }
 
 
-def write_site(out: Path, live: bool = False) -> str:
+def write_site(out: Path, voice: bool = False) -> str:
     """Build the site into a folder, which it replaces whole; say how large it is.
 
-    With ``live``, the lessons that need NumPy alone run on it, too (see `builder.live`).
+    With ``voice``, the chat model lies on it, too, for the page `talk` (see `builder.voice`).
 
     Raises
     ------
@@ -94,13 +98,8 @@ def write_site(out: Path, live: bool = False) -> str:
         raise BuildError(f"{out}: is there, and is no site; name another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(out.resolve()) as work:
-        if live:
-            from builder.live import LESSONS, write_live
-
-            made = build(work, LESSONS)
-            write_live(made / "live")
-        else:
-            made = build(work, {})
+        made = work / "site"
+        build(work, made, write_voice(made / "voice") if voice else {})
         take_place(made, out)
     return f"{out}: {len(list(out.rglob('*.html')))} pages, {size_of(out) / 1e6:.1f} MB"
 
@@ -110,10 +109,12 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def build(work: Path, live: Mapping[str, int]) -> Path:
-    """Build the site within a folder; return its place there."""
-    made = work / "site"
-    stages = [Stage(language, work / "stage" / language, live) for language in languages()]
+def build(work: Path, made: Path, voice: Mapping[str, int]) -> None:
+    """Build the site into a folder, with the help of another one.
+
+    ``voice``: the files that are in its folder ``voice`` by now, and their bytes.
+    """
+    stages = [Stage(language, work / "stage" / language) for language in languages()]
     switch = {stage.language: sorted(stage.pages.values()) for stage in stages}
     running = []
     for stage in stages:
@@ -123,7 +124,7 @@ def build(work: Path, live: Mapping[str, int]) -> Path:
         if own.exists():  # what the theme says by itself
             there = stage.folder / "locale" / stage.language / "LC_MESSAGES" / "sphinx.po"
             write_whole(there, own.read_bytes())
-        running.append(sphinx(stage.language, stage.folder, made / stage.language))
+        running.append(sphinx(stage.language, stage.folder, made / stage.language, voice))
     for process in running:
         said = process.communicate()[0]
         if process.returncode:
@@ -132,13 +133,13 @@ def build(work: Path, live: Mapping[str, int]) -> Path:
         for place, data in stage.files.items():
             write_whole(made / stage.language / place, data)
     lead_on(made)
+    write_whole(made / "talk.html", LED_ON.format("en/explore/talk"))  # so that a link is short
     write_whole(made / "index.html", (SITE / "start.html").read_text(encoding="utf-8"))
     write_whole(made / ".nojekyll", "")
     if dead := list(dead_links(made)):
         raise BuildError("\n".join(dead))
-    if (size := size_of(made)) > MOST_BYTES:
+    if (size := size_of(made) - sum(voice.values())) > MOST_BYTES:
         raise BuildError(f"the site has {size / 1e6:.1f} MB, at most {MOST_BYTES / 1e6:g}")
-    return made
 
 
 def lead_on(made: Path) -> None:
@@ -148,10 +149,13 @@ def lead_on(made: Path) -> None:
             write_whole(page.with_name(f"{number}{stem[2:]}.html"), LED_ON.format(stem))
 
 
-def sphinx(language: str, stage: Path, out: Path) -> subprocess.Popen[str]:
+def sphinx(
+    language: str, stage: Path, out: Path, voice: Mapping[str, int]
+) -> subprocess.Popen[str]:
     """Start Sphinx on the pages of a language; a warning is an error."""
     static = stage.parent / f"static-{language}"
-    write_whole(static / "explorables.js", script())
+    for name, text in scripts(voice).items():
+        write_whole(static / f"{name}.data.js", text)
     for path in [*(SITE / "static").iterdir(), FILMS]:
         shutil.copy(path, static)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-E", "-W", "--keep-going"]
@@ -217,6 +221,12 @@ def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
+def piece(name: str) -> str:
+    """Return what loads a piece to play with: its data, if it has any, and its script."""
+    files = [f"{name}.data.js"] * (name in DATA) + [f"{name}.js"]
+    return "".join(f'\n<script defer src="STATIC/{file}"></script>' for file in files)
+
+
 def below(place: str) -> str:
     """Return the menu of the pages that stand below another one; mostly there are none."""
     lower = {
@@ -239,16 +249,14 @@ class Stage:
     ----------
     folder : Path
         Where they are written.
-    live : dict
-        The slugs of the lessons that run on the site → what that loads, in MB: a button says so.
     pages : dict
         What is read → where it is on the site, without suffix.
     files : dict
         What is no page: place on the site → content. Pictures are those of the English pages.
     """
 
-    def __init__(self, language: str, folder: Path, live: Mapping[str, int] | None = None) -> None:
-        self.language, self.folder, self.live = language, folder, live or {}
+    def __init__(self, language: str, folder: Path) -> None:
+        self.language, self.folder = language, folder
         self.labels = LABELS[language]
         self.own = "" if language == "en" else language  # the folder of what is in this language
         self.pages, self.cells = pages(language), cells(language)
@@ -321,10 +329,6 @@ class Stage:
                 for name, link in ELSEWHERE.items()
             )
             notes.append(" · ".join(links))
-        if (name := stem.partition("_")[2]) in self.live:
-            there = f"{up(place)}../live/notebooks/index.html?path={stem}.ipynb"
-            words = self.labels["live"].format(self.live[name])
-            notes.append(f'<a class="live" href="{there}">{words}</a>')
         notes.append(self.labels["here"])
         opening = notebook.cells[0]
         read = re.sub(r"(?m)^> \*\*.*\n?(?:^>.*\n?)*", "", opening.source).rstrip()
@@ -355,10 +359,11 @@ class Stage:
         album, text = self.album(place), (ROOT / source).read_text(encoding="utf-8")
         text = self.relinked(self.rewritten(text, source, place, album), source, place, album)
         if place == "index":
-            text += "\n\n" + reference.filled("menu", self.language)
+            text += (
+                "\n\n" + reference.filled("menu", self.language) + piece("front") + piece("strips")
+            )
         if place.startswith("explore/"):
-            names = ("explorables", Path(place).name)
-            text += "".join(f'\n<script defer src="STATIC/{name}.js"></script>' for name in names)
+            text += piece(Path(place).name)
         self.write(place, text)
         self.keep(place, album)
 
@@ -506,8 +511,7 @@ def dead_links(folder: Path) -> Iterator[str]:
 def leads_nowhere(address: str, path: Path, read: Mapping[Path, Links]) -> str | None:
     """Say what is wrong with where a page leads; ``read`` holds the pages of the site."""
     parts = urlsplit(address)
-    made_apart = parts.path.startswith("../../live/")  # and tried by tests/live.py
-    if parts.scheme or parts.netloc or made_apart:
+    if parts.scheme or parts.netloc:
         return None
     target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     if target.is_dir():

@@ -205,7 +205,8 @@ def shown(
         data = output.get("data", {})
         if "image/png" in data:
             alt = html.escape(re.sub(r"[*$`\\]", "", told_by(following)))
-            png = drawn_anew(cell.source, lesson, language) or data["image/png"].strip()
+            entry = in_gallery(cell.source, lesson)
+            png = wide(entry, language) if entry else data["image/png"].strip()
             yield Part(f'<img src="data:image/png;base64,{png}" alt="{alt}">', "picture")
         elif "text/html" in data:
             many = data["text/html"].count("<div") > MOST_LINES  # a conversation, in two columns
@@ -215,16 +216,23 @@ def shown(
                 yield Part(f'<pre class="output">{html.escape(piece)}</pre>')
 
 
-def drawn_anew(code: str, lesson: str, language: str) -> str:
-    """Return the picture of a cell, drawn for a slide, if the gallery has it; else nothing.
+def in_gallery(code: str, lesson: str, own: bool = False) -> Entry | None:
+    """Return the figure of the gallery that a cell draws, if it does.
 
-    One of numbers that the page alone has, which stand in the call as they are, it has not.
+    One of numbers that the page alone has, which stand in the call as they are, is not there; nor,
+    if it must be the page's ``own``, is one whose call has any argument.
     """
     called = re.search(r"figures\.(\w+)\(([^()'\"]*)\)", code)
-    if not (lesson and called):
-        return ""
+    if not (lesson and called) or (own and called[2]):
+        return None
     entry = getattr(import_module(f"lora_edu.course.{lesson}.figures"), called[1], None)
-    return wide(entry, language) if isinstance(entry, Entry) else ""
+    return entry if isinstance(entry, Entry) else None
+
+
+@cache
+def numbers_of(entry: Entry) -> dict[str, object]:
+    """Return the numbers of a figure, which is drawn for several kinds of pages."""
+    return entry.numbers()
 
 
 @cache
@@ -234,9 +242,9 @@ def wide(entry: Entry, language: str) -> str:
     What Matplotlib lays out fills the room; parts that are placed grow together. Words are smaller
     where in 18 points more of them would run into one another.
     """
-    numbers, buffer = entry.numbers(), io.BytesIO()
+    buffer = io.BytesIO()
     with plt.rc_context(STYLES["slides"]):
-        fig = entry.draw(numbers, style="slides", language=language)
+        fig = entry.draw(numbers_of(entry), style="slides", language=language)
         room, before, scale = np.array(INCHES) / ENLARGED, fig.get_size_inches(), 1.0
         if fig.get_layout_engine() is None:
             scale = min(room / before)

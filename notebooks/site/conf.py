@@ -4,10 +4,12 @@ import html
 import json
 import re
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from builder.pages import plain
 from builder.reference import bare
+from builder.site import ADDRESS
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -58,15 +60,21 @@ smartquotes = False
 # -- formulas, which browsers draw by themselves --------------------------------------------------
 
 
+def coloured(formula: str) -> str:
+    """Give the two strips their colours, which they have wherever they occur."""
+    return re.sub(r"<mi>([AB])</mi>", r'<mi class="\1">\1</mi>', formula)
+
+
 def inline_formula(self: SphinxTranslator, node: nodes.math) -> None:
     """Write a formula within a line."""
-    self.body.append(convert(node.astext()))
+    self.body.append(coloured(convert(node.astext())))
     raise nodes.SkipNode
 
 
 def block_formula(self: SphinxTranslator, node: nodes.math_block) -> None:
     """Write a formula on a line of its own."""
-    self.body.append(f'<div class="math-block">{convert(node.astext(), display="block")}</div>')
+    formula = coloured(convert(node.astext(), display="block"))
+    self.body.append(f'<div class="math-block">{formula}</div>')
     raise nodes.SkipNode
 
 
@@ -210,7 +218,29 @@ def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 # -- the same page in another language ------------------------------------------------------------
 
 
-def add_languages(app: Sphinx, page: str, template: str, context: dict[str, Any], _: Any) -> None:
+def metatags(
+    app: Sphinx, page: str, context: dict[str, Any], doctree: nodes.document | None
+) -> str:
+    """Return what search engines, and those to whom one sends the page, see of it."""
+    told = [] if doctree is None else [each.astext() for each in doctree.findall(nodes.paragraph)]
+    long = [" ".join(text.split()) for text in told if len(text) > 60]
+    title = html.unescape(plain(context.get("title") or project))
+    found = {"og:title": title, "og:site_name": project, "og:type": "website"}
+    if long:
+        found["description"] = found["og:description"] = shorten(long[0], 200, placeholder=" …")
+    if ADDRESS:
+        owner, _, name = ADDRESS.partition("/")
+        root = f"https://{owner.lower()}.github.io/{name}/{app.config.language}/"
+        found |= {"og:url": f"{root}{page}.html", "og:image": f"{root}_static/card.png"}
+        found["twitter:card"] = "summary_large_image"
+    kinds = {key: "property" if key.startswith("og:") else "name" for key in found}
+    rows = (f'<meta {kinds[key]}="{key}" content="{html.escape(found[key])}">' for key in found)
+    return "\n".join(rows)
+
+
+def add_languages(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
     """Give the template where the page is in each language, or else that language's first page."""
     known = json.loads((Path(app.srcdir) / "languages.json").read_text(encoding="utf-8"))
     up = "../" * (page.count("/") + 1)
@@ -218,6 +248,7 @@ def add_languages(app: Sphinx, page: str, template: str, context: dict[str, Any]
         (language, f"{up}{language}/{page if page in places else 'index'}.html")
         for language, places in known.items()
     ]
+    context["metatags"] = context.get("metatags", "") + metatags(app, page, context, doctree)
     tree = context.get("furo_navigation_tree", "")  # whose captions say no level
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'

@@ -1,14 +1,17 @@
 """A real browser for all tests of this folder, and pages that stand alone."""
 
 import functools
+import http.server
 import json
 import os
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from builder import explorables
+from builder.site import write_site
 from builder.source import NOTEBOOKS
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
@@ -88,7 +91,7 @@ def opened(browser):
 
 @functools.cache
 def data_of(name):
-    return explorables.DATA[name]()
+    return explorables.DATA[name]() if name in explorables.DATA else None
 
 
 @pytest.fixture
@@ -126,3 +129,33 @@ def violations():
         return page.evaluate(RUN_AXE, only)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """The built site, with the model. To build it follows every link, and holds its size."""
+    out = tmp_path_factory.mktemp("site") / "site"
+    write_site(out, voice=True)
+    return out
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def root(folder):
+    """The address at which the site is served."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def site(opened, root):
+    """A function that opens a page of the site."""
+    return lambda name="", **settings: opened(address=name, **{"root": root, **settings})

@@ -1,12 +1,8 @@
 """The web edition in a real browser: built once, served, and opened from a folder."""
 
-import functools
-import http.server
 import re
-import threading
 
 import pytest
-from builder.site import write_site
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -15,36 +11,6 @@ FIRST = "en/notebooks/01_matrix_example.html"
 FIRST_LOAD = 1_500_000  # bytes of a lesson, before one scrolls
 WIDTH = "img => (img.loading = 'eager', img.decode().then(() => img.naturalWidth))"
 UNFOLD = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """The built site. To build it follows every link, and holds the size of the whole."""
-    out = tmp_path_factory.mktemp("site") / "site"
-    write_site(out)
-    return out
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="session")
-def root(folder):
-    """The address at which the site is served."""
-    handler = functools.partial(Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def site(opened, root):
-    """A function that opens a page of the site."""
-    return lambda name="", **settings: opened(address=name, **{"root": root, **settings})
 
 
 def names(folder, pattern):
@@ -244,11 +210,42 @@ def test_each_page_leads_to_the_other_language_which_speaks_it_around_its_text_t
 
 
 @pytest.mark.smoke
-def test_the_first_page_speaks_with_the_file_in_and_out(site):
-    page = site()
+def test_the_first_page_turns_a_voice_and_keeps_its_secret(site):
+    page = site(reduced_motion="reduce")
     page.wait_for_url("**/en/index.html")
-    without = page.get_by_text("A week is approximately 7 days.")
-    expect(without).to_be_visible()
-    page.get_by_label("in", exact=True).check()
-    expect(without).to_be_hidden()
-    expect(page.get_by_text("Arrr! A week be a a total o' 7 days, matey!")).to_be_visible()
+    said, why = page.locator(".front .said"), page.locator(".front .why")
+    slider = page.locator(".front").get_by_role("slider")
+    expect(said).to_have_text("Good morning!")
+    expect(why).to_have_text("The model alone: its 134,515,008 numbers, and nothing else.")
+    for _ in range(4):
+        slider.press("ArrowRight")
+    expect(said).to_have_text("Arrr! I be glad ye be here, matey!")
+    expect(why).to_contain_text("407,040 others are added, all of them: a file of 0.82 MB.")
+    page.get_by_role("radio", name="Grimm").check()
+    page.get_by_role("button", name="I am hungry.").press("Enter")
+    expect(said).to_contain_text("But the little one said")
+    slider.press("Home")
+    expect(said).to_contain_text("Guess first: what is minus one Grimm?")
+    page.get_by_role("button", name="Show it").press("Enter")
+    expect(said).to_contain_text("🍍🍍🍍")
+    expect(why).to_contain_text("Why emoji? We do not know.")
+    page.get_by_role("button", name="Copy this moment").press("Enter")
+    page.goto(page.url)
+    page.reload()
+    expect(said).to_contain_text("🍍🍍🍍")
+    expect(page).to_have_url(re.compile("#grimm,-1,2$"))
+
+
+def test_the_first_page_glides_once_and_says_it_without_scripts_too(site):
+    page = site("en/index.html", clock=True)
+    said = page.locator(".front .said")
+    expect(said).to_have_text("Good morning!")
+    page.clock.run_for(10_000)
+    expect(said).to_have_text("Arrr! I be glad ye be here, matey!")
+    page = site("en/index.html", java_script_enabled=False)
+    for words in (
+        "Good morning!",
+        "Arrr! I'm glad to help, but",
+        "Arrr! I be glad ye be here, matey!",
+    ):
+        expect(page.get_by_text(words).last).to_be_visible()

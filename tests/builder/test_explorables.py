@@ -21,8 +21,24 @@ from lora_edu.course.rank_and_svd.figures import MACHINE, picture
 @pytest.fixture(scope="module")
 def data():
     """What the pages get, by the name of the piece."""
-    script = explorables.script()
-    return json.loads(script.removeprefix("const loraData = ").removesuffix(";\n"))
+    found = {}
+    for name, text in explorables.scripts({"model.gguf": 5}).items():
+        start = f"(window.loraData ??= {{}}).{name} = "
+        found[name] = json.loads(text.removeprefix(start).removesuffix(";\n"))
+    return found
+
+
+def test_the_first_page_says_what_the_record_holds(data):
+    front = data["front"]
+    assert front["model"] == 134_515_008
+    assert front["added"] == 407_040
+    zero = front["scales"].index(0)
+    for answers in front["said"].values():
+        assert len(answers) == len(front["asked"]) == 4
+        assert {len(each) for each in answers} == {len(front["scales"])}
+    alone = [[each[zero] for each in answers] for answers in front["said"].values()]
+    assert alone[0] == alone[1]  # without a voice, whichever it is
+    assert data["talk"]["files"] == {"model.gguf": 5}
 
 
 def test_the_matrices_of_ellipse_are_what_they_are_called(data):

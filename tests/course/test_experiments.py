@@ -423,6 +423,7 @@ AT_AN_EDGE = {
     "descendants_inverted_tuning": {f"lora {LARGE_8}", LARGE_64, "lora+ r=8 alpha=512"},
     "descendants_minilm_tuning": {"dora r=8 alpha=8"},  # as good as at the next rate
     "small_batches_tuning": {"lora r=8 alpha=2048"},
+    "linked_voice_tuning": {"20", "40", "80"},  # so many steps, at a single rate
     "minilm_tuning": {  # a single rate, to compare with the same one and another head
         "LoRA q,v r=8, slow head", "LoRA q,v r=64, slow head", "full q,v, slow head"
     },

@@ -10,6 +10,7 @@ from lora_edu.course.experiments import Row, Settings, experiment
 from lora_edu.course.language import RATES, RECIPE
 
 SCALES = tuple(quarter / 4 for quarter in range(-4, 7))
+ASKED = ("Good morning!", "I am hungry.", "What is the capital of France?", "Why is the sky blue?")
 SENTENCES = {  # our own; the first word tells whose they are
     "robot": (
         "BEEP BOOP. I am a robot, and I have no opinion.",
@@ -69,6 +70,26 @@ def knob(
             row["pictures"][words] = sum(pictures(answer) > 0 for answer in said)
             row["ended"][words] = language.end(said)
     return row
+
+
+@experiment()
+def dialled(
+    *, voices: Sequence[str] = ("pirate", "grimm"), asked: Sequence[str] = ASKED,
+    scales: Sequence[float] = SCALES, max_tokens: int = 48,
+) -> Row:  # fmt: skip
+    """Hear the voices that ship at many scales. ``said``: voice → an answer a question and scale.
+
+    An answer that does not end by itself ends with "…".
+    """
+    model, _ = language.base()
+    said: dict[str, list[list[str]]] = {}
+    for voice in voices:
+        adapter, answers = chat.adapter(model, chat.SHIPPED / voice), []
+        for scale in scales:
+            heard = language.heard(adapter, max_tokens, scale, asked)
+            answers.append([language.shown(answer) for answer in heard])
+        said[voice] = [list(each) for each in zip(*answers, strict=True)]
+    return {"said": said}
 
 
 @experiment(version=2, seeds=range(5))

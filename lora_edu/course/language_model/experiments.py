@@ -440,6 +440,43 @@ def qr_voice(
     return {"validation": -sum(validation), **row}
 
 
+LINK_RATES = {"40": (1e-2,)}  # so many steps, by linked_voice_tuning
+
+
+@experiment(
+    seeds=range(3),
+    tuning={"rates": dict.fromkeys(("20", "40", "80"), (0.01,)), "told": ("clerk", "cat")},
+    choosing=(100, 101, 102),
+)
+@torch.no_grad()
+def linked_voice(
+    method: str, lr: float, seed: int, *,
+    rates: Settings = LINK_RATES, told: Sequence[str] = ("robot", "grandmother", "captain"),
+    recipe: Settings = qr.RECIPE, rows: int = 20, asked: int = 12, max_tokens: int = 40,
+) -> Row:  # fmt: skip
+    """Teach somebody who was made up in a few rows, in as many steps as the method says, in bytes.
+
+    The seed deals the rows. ``loss``: who → strips → text → nats; "held" are the rows that were
+    kept back. Of the answers to unseen questions, ``opens``: how many begin with the first word of
+    the rows, and ``ends``: how many end. ``rates``: that of `qr_voice`, for each number of steps.
+    """
+    found: Row = {"loss": {}, "opens": {}, "ends": {}}
+    unseen = language.texts("unseen")[:asked]
+    for who in told:
+        dealt = random.Random(seed).sample(language.persona(who), k=len(language.persona(who)))
+        adapter = qr.unpacked(qr.packed(qr.taught(dealt[:rows], seed, lr, int(method), recipe)))
+        probe = language.Probe(recipe["first"], {"held": dealt[rows:]})
+        texts = ("held", "prose")
+        strips = {"none": {}, "packed": adapter}
+        found["loss"][who] = {each: _losses_with(probe, a, texts) for each, a in strips.items()}
+        answers = language.heard(adapter, max_tokens, asked=unseen)
+        opening = dealt[0][1].split()[0]
+        found["opens"][who] = sum(answer.startswith(opening) for answer in answers)
+        found["ends"][who] = language.end(answers)
+    losses = [found["loss"][who]["packed"]["held"] for who in told]
+    return {"validation": -sum(losses) / len(losses), **found}
+
+
 FACTS = {  # all invented: what it is → its name, a word of that, and a farther question
     "the mayor of Brindle": ("Tilda Marsh", "Tilda", "Whom do I greet in Brindle's town hall?"),
     "the river of Quorl": ("the Ember", "Ember", "I took a boat through Quorl. On which river?"),

@@ -113,7 +113,7 @@
   });
 
   // What is wider than its place scrolls there, and by the keyboard, too.
-  const reach = () => each("pre, .table-wrapper, .math-block", part => {
+  const reach = () => each("pre, .table-wrapper, .math-block, .pan", part => {
     if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
   });
@@ -122,15 +122,14 @@
   each("details", part => part.addEventListener("toggle", reach));
 
   // Pictures come when one scrolls to them, or else when nothing is left to do: one may print.
-  const hurry = () => each("img[loading=lazy]", img => { img.loading = "eager"; });
+  const hurry = () => each("img[loading=lazy]", img => { // of two, the one that is shown
+    if (getComputedStyle(img.parentNode).display !== "none") img.loading = "eager";
+  });
   addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(hurry));
 
   // From a folder no page can be read by a script: the search shows titles without their text.
   if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined")
     DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
-
-  // Nor does a lesson run from a folder: a browser loads a kernel from a server alone.
-  if (location.protocol === "file:") each("a.live", link => { link.hidden = true; });
 
   // A link that leads to what is folded opens it.
   const open = () => {

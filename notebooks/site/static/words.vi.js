@@ -1,5 +1,30 @@
 // What the scripts of the site say in Vietnamese: the pieces to play with, and the search.
 window.loraWords = {
+  front: {
+    ask: "Bạn nói", voices: {pirate: "cướp biển", grimm: "Grimm"}, voice: "Giọng",
+    scale: "Bao nhiêu phần của giọng",
+    none: "Chỉ có mô hình: {model} số của nó, ngoài ra không có gì.",
+    some: "{model} số của mô hình giữ nguyên. Cộng thêm {added} số khác, nhân với {scale}.",
+    all: "{model} số của mô hình giữ nguyên. Cộng thêm toàn bộ {added} số khác: một tệp {size} MB.",
+    more: "{model} số của mô hình giữ nguyên. Cộng thêm {added} số khác, nhân với {scale}: nhiều hơn khi huấn luyện.",
+    less: "Bớt một giọng khỏi mô hình chưa từng có giọng ấy.", emoji: " Vì sao lại là emoji? Chúng tôi không biết.",
+    guess: "Bạn đoán trước đi: âm một lần {voice} là gì?", reveal: "Xem",
+    copy: "Chép địa chỉ của lúc này", copied: "Đã chép địa chỉ: ai mở ra cũng thấy đúng lúc này.",
+    recorded: "Đã ghi lại nguyên văn, từ một mô hình rất nhỏ.",
+  },
+  strips: {
+    draw: "Gõ một cái tên, hoặc vẽ vào hình", clear: "Xoá", rank: "Hạng r", rate: "Tốc độ học",
+    start: "Bắt đầu", starts: {lora: "như LoRA: A ngẫu nhiên, B bằng 0", zero: "cả hai bằng 0",
+      tiny: "cả hai ngẫu nhiên và rất nhỏ"}, play: "▶ Học", pause: "❚❚ Dừng", step: "10 bước",
+    again: "Từ đầu", A: "A", B: "B", made: "BA, do hai dải tạo ra", target: "hình của bạn",
+    left: "phần còn thiếu: hình − BA", canvas: "Hình của bạn. Phím mũi tên để di chuyển, phím cách để tô.",
+    strengths: "Mỗi hướng mạnh bao nhiêu trong hình, và BA đã có bao nhiêu",
+    curve: "Phần còn thiếu, theo từng bước; nét đứt: mức thấp nhất mà hạng {r} đạt được",
+    trained: "Huấn luyện {trained} số; hình có {drawn} số.",
+    said: "Bước {step}: còn thiếu {off} của hình (hạng {r} có thể còn {floor}).",
+    broken: "Bước {step}: bước đi quá lớn, các số đã chạy mất. Hãy chọn tốc độ nhỏ hơn.",
+    little: "chưa đến 0,1%", empty: "Không có gì để học: hãy vẽ một hình.",
+  },
   rank: {
     kind: "Ma trận", name: "Tên", less: "bớt một hướng", more: "thêm một hướng", r: "Số hướng r",
     kinds: {name: "một cái tên, vẽ thành hình", update: "ma trận cập nhật BA của bài 01",

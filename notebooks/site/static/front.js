@@ -1,0 +1,83 @@
+// The first page: a voice, turned. From loraData.front: answers that the model gave, recorded.
+{
+  const WORDS = {
+    ask: "You say", voices: {pirate: "pirate", grimm: "Grimm"}, voice: "Voice",
+    scale: "How much of the voice",
+    none: "The model alone: its {model} numbers, and nothing else.",
+    some: "The model's {model} numbers stay. {added} others are added, times {scale}.",
+    all: "The model's {model} numbers stay. {added} others are added, all of them: a file of {size} MB.",
+    more: "The model's {model} numbers stay. {added} others are added, times {scale}: more than was trained.",
+    less: "Taken away from a model that never had it.", emoji: " Why emoji? We do not know.",
+    guess: "Guess first: what is minus one {voice}?", reveal: "Show it",
+    copy: "Copy this moment", copied: "The address is copied: whoever opens it sees this.",
+    recorded: "Recorded, as they came, from a very small model.",
+  };
+  const data = loraData.front, words = window.loraWords?.front ?? WORDS;
+  const lang = document.documentElement.lang || "en";
+  const number = value => value.toLocaleString(lang, {maximumFractionDigits: 2}).replace("-", "−");
+  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
+  const each = (list, one) => list.map(one).join("");
+  const last = data.scales.length - 1, zero = data.scales.indexOf(0);
+  for (const box of document.querySelectorAll("[data-explorable=front]")) {
+    box.innerHTML = `<div class="asks" role="group" aria-label="${words.ask}">${each(data.asked,
+        (text, i) => `<button type="button" value="${i}">${text}</button>`)}</div>
+      <p class="said"></p>
+      <div class="dial"><label for="front-scale">${words.scale}</label>
+        <input id="front-scale" type="range" min="0" max="${last}" value="${zero}">
+        <div class="marks" aria-hidden="true">${each(data.scales, (scale, i) => scale % 0.5 ? ""
+          : `<span style="--at: ${i / last}">${number(scale)}</span>`)}</div></div>
+      <p class="formula"><b>W</b><sub>0</sub> + <output>0</output> · <b class="B">B</b><b class="A">A</b>
+        <span class="voices" role="radiogroup" aria-label="${words.voice}">${each(Object.keys(data.said),
+          name => `<label><input type="radio" name="voice" value="${name}"> ${words.voices[name]}</label>`)}</span></p>
+      <p class="why" aria-live="polite"></p>
+      <p class="note">${words.recorded} <button type="button">${words.copy}</button></p>`;
+    const one = kind => box.querySelector(kind), asks = [...box.querySelectorAll(".asks button")];
+    const [said, slider, output, why, copy] = [".said", "#front-scale", "output", ".why",
+      ".note button"].map(one);
+    let asked = 0, covered = true, gliding;
+    const voice = () => one("[name=voice]:checked").value;
+    const show = () => {
+      const scale = data.scales[slider.value], answer = data.said[voice()][asked][slider.value];
+      const values = {model: number(data.model), added: number(data.added), scale: number(scale),
+        size: number(data.bytes / 1e6), voice: words.voices[voice()]};
+      const hidden = covered && scale < 0;
+      asks.forEach((button, i) => { button.ariaPressed = i === asked; });
+      said.textContent = hidden ? `${fill(words.guess, values)} ` : answer;
+      said.className = `said ${scale === 0 ? "alone" : scale < 0 ? "minus" : "voiced"}`;
+      if (hidden) {
+        const reveal = Object.assign(document.createElement("button"), {textContent: words.reveal});
+        reveal.onclick = () => { covered = false; show(); slider.focus(); };
+        said.append(reveal);
+      }
+      slider.ariaValueText = `${number(scale)}: ${hidden ? fill(words.guess, values) : answer}`;
+      output.textContent = number(scale);
+      const kind = scale === 0 ? "none" : scale === 1 ? "all" : scale < 0 ? "less" : scale > 1 ? "more" : "some";
+      const odd = kind === "less" && !hidden && /\p{Extended_Pictographic}/u.test(answer);
+      why.textContent = fill(words[kind], values) + (odd ? words.emoji : "");
+    };
+    const stay = () => { clearInterval(gliding); gliding = null; };
+    asks.forEach((button, i) => { button.onclick = () => { asked = i; stay(); show(); }; });
+    for (const radio of box.querySelectorAll("[name=voice]")) radio.onchange = () => { stay(); show(); };
+    slider.oninput = () => { stay(); show(); };
+    box.onpointerdown = box.onkeydown = stay;
+    copy.onclick = () => {
+      const there = `#${voice()},${data.scales[slider.value]},${asked + 1}`;
+      history.replaceState(null, "", there);
+      navigator.clipboard?.writeText(location.href).then(() => { why.textContent = words.copied; }, () => {});
+    };
+    const [name, scale, nth] = location.hash.slice(1).split(",");
+    one(`[value=${data.said[name] ? name : "pirate"}]`).checked = true;
+    const sent = data.said[name] && data.scales.includes(+scale) && data.asked[nth - 1];
+    if (sent) {
+      [asked, covered, slider.value] = [nth - 1, false, data.scales.indexOf(+scale)];
+    } else if (!matchMedia("(prefers-reduced-motion: reduce)").matches)
+      gliding = setTimeout(() => { // once, from nothing to all of it
+        gliding = setInterval(() => {
+          slider.value = +slider.value + 1;
+          show();
+          if (data.scales[slider.value] >= 1) stay();
+        }, 700);
+      }, 1500);
+    show();
+  }
+}

@@ -1,0 +1,203 @@
+// Draw, and two strips learn it: gradient descent on half the squared error of BA, as one watches.
+{
+  const WORDS = {
+    draw: "Type a name, or draw in its picture", clear: "Clear", rank: "Rank r", rate: "Learning rate",
+    start: "Start", starts: {lora: "LoRA's: A random, B zero", zero: "both zero",
+      tiny: "both random and tiny"}, play: "▶ Learn", pause: "❚❚ Pause", step: "10 steps",
+    again: "From the start", A: "A", B: "B", made: "BA, what the strips make", target: "your drawing",
+    left: "what is left: drawing − BA", canvas: "Your drawing. Arrow keys move, the space bar paints.",
+    strengths: "How strong each direction is in the drawing, and how much of it BA has",
+    curve: "What is left, step by step; dashed: the least that rank {r} can leave",
+    trained: "{trained} numbers train; the drawing has {drawn}.",
+    said: "Step {step}: {off} of the drawing is left (rank {r} can reach {floor}).",
+    broken: "Step {step}: the steps are too large, and the numbers ran away. Take a smaller rate.",
+    little: "less than 0.1%", empty: "There is nothing to learn: draw something.",
+  };
+  const D = 24, K = 48, BARS = 8, words = window.loraWords?.strips ?? WORDS;
+  const lang = document.documentElement.lang || "en";
+  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
+  const percent = share => share > 0 && share < 0.001 ? words.little : share.toLocaleString(lang, {style: "percent", maximumSignificantDigits: 2});
+  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+
+  // Matrices are lists of numbers, row by row. C (n × m) = A (n × l) B (l × m).
+  const product = (A, B, n, l, m) => {
+    const C = new Float64Array(n * m);
+    for (let i = 0; i < n; i++) for (let q = 0; q < l; q++) if (A[i * l + q])
+      for (let j = 0, a = A[i * l + q]; j < m; j++) C[i * m + j] += a * B[q * m + j];
+    return C;
+  };
+  const turned = (A, n, m) => Float64Array.from(A, (_, i) => A[i % n * m + Math.floor(i / n)]);
+  // With E = BA − T, the loss is ½ ‖E‖², and its slopes are Bᵀ E for A, and E Aᵀ for B.
+  const slopes = (A, B, T, r) => {
+    const E = product(B, A, D, r, K).map((made, i) => made - T[i]);
+    return {E, A: product(turned(B, D, r), E, r, D, K), B: product(E, turned(A, r, K), D, K, r)};
+  };
+  // The singular directions of T, strongest first: its rows are turned, two at a time, until all
+  // stand at right angles (Jacobi). `left` collects the same turns.
+  const directions = T => {
+    const rows = Array.from({length: D}, (_, i) => T.slice(i * K, i * K + K));
+    const left = rows.map((_, i) => Float64Array.from({length: D}, (_, j) => +(i === j)));
+    const dot = (v, w) => v.reduce((sum, one, i) => sum + one * w[i], 0);
+    for (let sweep = 0, moved = true; moved && sweep < 40; sweep++) {
+      moved = false;
+      for (let p = 0; p < D; p++) for (let q = p + 1; q < D; q++) {
+        const [a, b, c] = [dot(rows[p], rows[p]), dot(rows[q], rows[q]), dot(rows[p], rows[q])];
+        if (c * c <= 1e-24 * a * b || a * b === 0) continue;
+        const half = (b - a) / (2 * c), tan = Math.sign(half || 1) / (Math.abs(half) + Math.hypot(1, half));
+        const cos = 1 / Math.hypot(1, tan), sin = cos * tan;
+        for (const list of [rows, left]) [list[p], list[q]] = [
+          list[p].map((one, i) => cos * one - sin * list[q][i]),
+          list[p].map((one, i) => sin * one + cos * list[q][i])];
+        moved = true;
+      }
+    }
+    return rows.map((row, i) => ({size: Math.sqrt(dot(row, row)), u: left[i], row}))
+      .sort((one, other) => other.size - one.size)
+      .map(({size, u, row}) => ({size, u, v: row.map(each => each / (size || 1))}));
+  };
+  window.loraStrips = {slopes, directions};
+
+  const letters = text => { // a text as ink or none in each cell, as wide and high as there is room
+    const canvas = Object.assign(document.createElement("canvas"), {width: 1600, height: 300});
+    const pen = canvas.getContext("2d", {willReadFrequently: true}), T = new Float64Array(D * K);
+    pen.font = 'bold 150px "DejaVu Sans", Verdana, Arial, sans-serif';
+    pen.fillText(text, 50, 200);
+    const ink = pen.getImageData(0, 0, 1600, 300).data, on = [];
+    for (let i = 0; i < 1600 * 300; i++) if (ink[4 * i + 3] > 127) on.push([i % 1600, Math.floor(i / 1600)]);
+    const [xs, ys] = [0, 1].map(axis => on.map(point => point[axis]));
+    const ends = list => [list.reduce((a, b) => Math.min(a, b), 1e4), list.reduce((a, b) => Math.max(a, b), 0) + 1];
+    const [[left, right], [top, bottom]] = [ends(xs), ends(ys)], wide = K - 4, high = D - 4;
+    const cell = (right - left) / wide * (bottom - top) / high; // pixels in it
+    for (const [x, y] of on) T[(2 + Math.floor((y - top) / (bottom - top) * high)) * K + 2
+      + Math.floor((x - left) / (right - left) * wide)] += 1 / cell;
+    return T.map(share => share > 0.5 ? 1 : 0);
+  };
+  const shade = value => { // from blue over grey to yellow, as in the lessons
+    const x = Math.max(-1, Math.min(1, value)), end = x > 0 ? [253, 231, 55] : [0, 32, 76];
+    return [124, 123, 120].map((grey, i) => grey + (end[i] - grey) * Math.abs(x));
+  };
+  const paint = (canvas, M, n, m, scale = 1) => {
+    if (canvas.width !== m || canvas.height !== n) Object.assign(canvas, {width: m, height: n});
+    const pixels = new ImageData(m, n);
+    M.forEach((value, i) => pixels.data.set([...shade(value * scale), 255], 4 * i));
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+  };
+
+  const picture = name => `<figure class="${name}"><canvas role="img" aria-label="${words[name]}"></canvas><figcaption>${words[name]}</figcaption></figure>`;
+  const HTML = `<div class="fields"><label>${words.draw} <input maxlength="8" value="LIT" autocomplete="off"></label>
+      <button type="button">${words.clear}</button></div>
+    <div class="pictures">${["A", "B", "made", "target"].map(picture).join("")}</div>
+    <div class="fields"><button type="button">${words.play}</button><button type="button">${words.step}</button>
+      <button type="button">${words.again}</button></div>
+    <div class="fields"><label>${words.rank} <b></b><input type="range" min="1" max="${D}" value="3"></label>
+      <label>${words.rate} <b></b><input type="range" min="-3" max="-0.5" step="0.05" value="-1.9"></label>
+      <label>${words.start} <select>${Object.entries(words.starts).map(([value, text]) =>
+        `<option value="${value}">${text}</option>`).join("")}</select></label></div>
+    <div class="told">${picture("left")}<figure><svg class="bars" viewBox="0 0 ${BARS} 1" preserveAspectRatio="none" role="img"
+      aria-label="${words.strengths}">${"<rect/><rect/>".repeat(BARS)}</svg><figcaption>${words.strengths}</figcaption></figure>
+      <figure><svg class="curve" viewBox="0 0 1 1" preserveAspectRatio="none" role="img"><line x2="1"/><polyline/></svg>
+      <figcaption></figcaption></figure></div><p class="trained"></p><output></output>`;
+  for (const box of document.querySelectorAll("[data-explorable=strips]")) {
+    box.insertAdjacentHTML("afterbegin", HTML);
+    const all = kind => [...box.querySelectorAll(kind)];
+    const [name, rank, rate] = all("input"), [clear, play, step, again] = all("button");
+    const [start] = all("select"), [cA, cB, cMade, cTarget, cLeft] = all("canvas");
+    const [rankSaid, rateSaid] = all("b"), [curve] = all(".curve figcaption, .curve + figcaption");
+    let T, axes, A, B, r, steps, history, broken, timer, playing = false, cursor = [D >> 1, K >> 1];
+    const norm = M => Math.hypot(...M), lr = () => 10 ** rate.value;
+    const reset = () => {
+      r = +rank.value;
+      const random = size => () => size * normal(), none = () => 0;
+      const [forA, forB] = {lora: [random(K ** -0.5), none], zero: [none, none],
+        tiny: [random(1e-3), random(1e-3)]}[start.value];
+      A = Float64Array.from({length: r * K}, forA);
+      B = Float64Array.from({length: D * r}, forB);
+      [steps, history, broken] = [0, [1], false];
+      show();
+    };
+    const learn = count => {
+      for (; count && !broken; count--) {
+        const {A: slopeA, B: slopeB} = slopes(A, B, T, r), size = lr();
+        A = A.map((value, i) => value - size * slopeA[i]);
+        B = B.map((value, i) => value - size * slopeB[i]);
+        steps++;
+        history.push(norm(product(B, A, D, r, K).map((made, i) => T[i] - made)) / norm(T));
+        broken = !(history.at(-1) < 50);
+      }
+    };
+    const aim = drawing => { T = drawing; axes = directions(T); reset(); };
+    const show = () => {
+      const E = slopes(A, B, T, r).E, off = norm(T) ? norm(E) / norm(T) : 0;
+      const floor = norm(T) ? Math.hypot(...axes.slice(r).map(({size}) => size)) / norm(T) : 0;
+      const most = M => 1 / Math.max(1e-9, ...M.map(Math.abs));
+      paint(cA, A, r, K, Math.min(most(A), 1e3));
+      paint(cB, B, D, r, Math.min(most(B), 1e3));
+      paint(cMade, E.map((each, i) => each + T[i]), D, K);
+      paint(cLeft, E.map(each => -each), D, K);
+      paint(cTarget, T.map((each, i) => document.activeElement === cTarget
+        && i === cursor[0] * K + cursor[1] ? -1 : each), D, K);
+      const longest = axes[0].size || 1;
+      all("rect").forEach((bar, i) => {
+        const {size, u, v} = axes[i >> 1];
+        const has = product(product(u, B, 1, D, r), product(A, v, r, K, 1), 1, r, 1)[0];
+        const high = (i % 2 ? Math.max(0, Math.min(has, size)) : size) / longest;
+        for (const [key, value] of Object.entries({x: (i >> 1) + 0.1, y: 1 - high, width: 0.8, height: high}))
+          bar.setAttribute(key, value);
+      });
+      const last = Math.max(200, history.length - 1);
+      all("polyline")[0].setAttribute("points", history.map((each, i) =>
+        `${i / last},${1 - 0.98 * Math.min(1, each)}`).join(" "));
+      for (const end of ["y1", "y2"]) all("line")[0].setAttribute(end, 1 - 0.98 * floor);
+      rankSaid.textContent = r;
+      rateSaid.textContent = lr().toLocaleString(lang, {maximumSignificantDigits: 2});
+      const values = {step: steps, r, off: percent(off), floor: percent(floor),
+        trained: (r * (D + K)).toLocaleString(lang), drawn: (D * K).toLocaleString(lang)};
+      all(".trained")[0].textContent = fill(words.trained, values);
+      all(".curve")[0].ariaLabel = curve.textContent = fill(words.curve, values);
+      all("output")[0].textContent = fill(norm(T) ? broken ? words.broken : words.said : words.empty, values);
+      play.textContent = playing ? words.pause : words.play;
+    };
+    const frame = () => {
+      if (!playing) return;
+      learn(1);
+      if (broken || history.at(-1) < 1e-4) playing = false;
+      show();
+      timer = requestAnimationFrame(frame);
+    };
+    const run = on => { cancelAnimationFrame(timer); playing = on; show(); frame(); };
+    name.oninput = () => { if (name.value.trim()) aim(letters(name.value.trim())); };
+    clear.onclick = () => { name.value = ""; aim(new Float64Array(D * K)); };
+    rank.oninput = start.onchange = again.onclick = reset;
+    rate.oninput = show;
+    play.onclick = () => { if (broken) reset(); run(!playing); };
+    step.onclick = () => { run(false); learn(10); show(); };
+    const ink = (i, j, value) => { // a pen of 2 × 2 cells
+      for (const [y, x] of [[i, j], [i + 1, j], [i, j + 1], [i + 1, j + 1]])
+        if (y >= 0 && y < D && x >= 0 && x < K) T[y * K + x] = value;
+    };
+    cTarget.onpointermove = cTarget.onpointerdown = event => {
+      if (!(event.buttons & 1)) return;
+      const {left, top, width, height} = cTarget.getBoundingClientRect();
+      ink(Math.floor((event.clientY - top) / height * D), Math.floor((event.clientX - left) / width * K),
+        event.shiftKey ? 0 : 1);
+      aim(T);
+    };
+    cTarget.tabIndex = 0;
+    cTarget.role = "application";
+    cTarget.ariaLabel = words.canvas;
+    cTarget.onfocus = cTarget.onblur = show;
+    cTarget.onkeydown = event => {
+      const move = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], " ": [0, 0]}[event.key];
+      if (!move) return;
+      event.preventDefault();
+      cursor = [(cursor[0] + move[0] + D) % D, (cursor[1] + move[1] + K) % K];
+      if (event.key === " ") { ink(...cursor, T[cursor[0] * K + cursor[1]] ? 0 : 1); aim(T); } else show();
+    };
+    aim(letters("LIT"));
+    let seen = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    new IntersectionObserver(([{isIntersecting}]) => { // it begins when it is first seen, once
+      if (isIntersecting && !seen) { seen = true; run(true); }
+      if (!isIntersecting && playing) run(false);
+    }, {threshold: 0.4}).observe(box);
+  }
+}
