@@ -1,6 +1,7 @@
-"""What ``lora-edu figures``, ``experiments``, ``records``, ``claims`` and ``ledger`` do."""
+"""What ``lora-edu figures``, ``experiments``, ``records``, ``claims``, ``ledger``, ``voice`` do."""
 
 import csv
+import io
 import itertools
 import json
 import os
@@ -120,7 +121,7 @@ def voice(arguments: Namespace) -> int:
     """Teach a voice that fits into an address; say what it answers, and where a friend hears it."""
     from lora_edu import chat
     from lora_edu.course import language, qr
-    from lora_edu.files import printable
+    from lora_edu.files import printable, write_whole
     from lora_edu.tables import read_chats
 
     columns = (arguments.prompt, arguments.response)
@@ -141,16 +142,16 @@ def voice(arguments: Namespace) -> int:
     for i, question in enumerate(arguments.question):
         without, within = map(language.shown, said[2 * i : 2 * i + 2])
         print(printable(f"\n{question}\n  without it: {without}\n  with it:    {within}"))
+    site = arguments.site or _site() or "SITE/"
+    where = "" if site != "SITE/" else " (SITE: where `make site-voice` was put, with --site)"
+    link = f"{site.rstrip('/')}/talk.html#v={qr.as_text(data)}"
+    print(f"\nWhoever opens this hears it{where}:\n{link}")
     if arguments.png:
         import segno
 
-        segno.make(data, error="l", boost_error=False).save(arguments.png, kind="png", scale=4)
+        segno.make(data, error="l", boost_error=False).save(drawn := io.BytesIO(), "png", scale=4)
+        write_whole(arguments.png, drawn.getvalue())
         print(f"\n{arguments.png}: its {len(data):,} bytes as a QR code")
-    site = arguments.site or _site() or "SITE/"
-    where = "" if site != "SITE/" else " (SITE: where `make site-voice` was put, with --site)"
-    print(
-        f"\nWhoever opens this hears it{where}:\n{site.rstrip('/')}/talk.html#v={qr.as_text(data)}"
-    )
     return 0
 
 
