@@ -7,30 +7,38 @@
     made.style.cssText = style;
     return made;
   };
-  const view = make("div", {role: "img"}, "overflow:hidden");
-  const sheet = make("img", {src: fig.dataset.sheet, alt: ""},
-    `display:block;height:auto;max-width:none;width:${100 * captions.length}%`);
+  const view = make("div", {role: "img"}, "overflow:hidden;position:relative");
+  const wide = `display:block;height:auto;max-width:none;width:${100 * captions.length}%`;
+  const sheet = make("img", {src: fig.dataset.sheet, alt: ""}, wide);
+  const old = make("img", {src: fig.dataset.sheet, alt: ""}, `${wide};position:absolute;top:0;opacity:0`);
   const bar = make("div", {}, "display:flex;gap:8px;align-items:center");
   const play = make("button", {type: "button"}, "min-width:6em;min-height:28px");
   const at = make("input", {type: "range", max: last, value: 0, ariaLabel: "frame"}, "flex:1");
   const says = make("output", {}, "display:block;min-height:1.5em");
   const slow = matchMedia("(prefers-reduced-motion: reduce)");
-  let timer = null;
+  let timer = null, fade = null;
 
+  const put = (img, i) => { img.style.transform = `translateX(${-100 * i / captions.length}%)`; };
   const show = i => {
     at.value = i;
-    sheet.style.transform = `translateX(${-100 * i / captions.length}%)`;
+    fade?.cancel();
+    put(sheet, i);
     says.textContent = at.ariaValueText = captions[i];
     view.ariaLabel = `${fig.ariaLabel}: ${captions[i]}`;
   };
   const stop = () => {
     clearInterval(timer);
     timer = null;
+    fade?.cancel();
     says.ariaLive = "polite";
     play.textContent = slow.matches ? "\u25b6 Next" : "\u25b6 Play";
   };
-  const step = () => {
-    if (+at.value < last) show(+at.value + 1);
+  const step = () => { // one frame fades into the next
+    if (+at.value < last) {
+      put(old, +at.value);
+      show(+at.value + 1);
+      fade = old.animate({opacity: [1, 0]}, {duration: 350, easing: "ease-in-out"});
+    }
     if (+at.value >= last || !fig.isConnected) stop();
   };
   play.onclick = () => {
@@ -48,7 +56,7 @@
     if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
   };
 
-  view.append(sheet);
+  view.append(sheet, old);
   bar.append(play, at);
   still.style.display = "none"; // on paper it is shown again, by the page that is printed
   still.after(view, bar, says);

@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from nbformat import NotebookNode
 from PIL import Image
 
-from builder.editions import answers, draws, fenced, in_figures, offered, outputs, told_by
+from builder.editions import draws, fenced, in_figures, offered, outputs, told_by
 from builder.questions import Question, letter
 from builder.slides import crowded, film_page, in_gallery, markdown, numbers_of, undrawn
 from builder.source import BuildError, tags
@@ -85,6 +85,8 @@ SIGNS = {
     "sqrt": "√", "sum": "∑", "top": "ᵀ", "cdot": "·", "times": "×", "ge": "≥",
     "le": "≤", "in": "∈", "dots": "…", "infty": "∞", "frac": "", "tfrac": "", "mathrm": "",
 }  # fmt: skip
+ASKS = re.compile(r"(?m)^(?:#|\*\*(?:Predict|Vote|Guess|Your turn))")  # no answer any more
+APART = ("exercise", "two-hours")  # nor do cells with such names
 LONG = 90  # a line of more signs is prose, and may be broken
 WIDEST = 16_383  # pixels of a WebP
 PHONE = 4.3  # inches of a picture for a phone
@@ -319,21 +321,29 @@ def guess(cell: NotebookNode, page: Page) -> str:
 
 
 def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], list[str], int]:
-    """Return what a question hides, what follows it in the open, and the next cell's place."""
+    """Return what a question hides, what follows it in the open, and the next cell's place.
+
+    Hidden is all that may tell the answer: what is computed, drawn and said from here to the next
+    section, exercise or question, or to a cell tagged ``open``, which tells it no more.
+    """
     hidden = list(results(cells, at, page))
     at += 1
     while at < len(cells):
         cell = cells[at]
-        if cell.cell_type == "code" and {"predict", "exercise", "live"} & set(tags(cell)):
-            return hidden, [], at
-        if cell.cell_type == "markdown" and "figure-text" not in tags(cell):
+        found = ASKS.search(cell.source) if cell.cell_type == "markdown" else None
+        stops = {"predict", "exercise", "open"} & set(tags(cell)) or cell.id.startswith(APART)
+        if stops or (found and not found.start()):
             break
-        hidden += blocks_of(cells, at, page)
-        at += 1
-    if at == len(cells) or not answers(cells[at]):
-        return hidden, [], at
-    first, _, rest = cells[at].source.partition("\n\n")
-    return [*hidden, first], [anchor(cells[at]), rest], at + 1
+        if found:
+            told, asks = cell.source[: found.start()].strip(), cell.source[found.start() :]
+            return [*hidden, told], [anchor(cell), asks], at + 1
+        if "live" in tags(cell) and cell.source.startswith("figures.film_"):
+            blocks, at = film(cells, at, page)
+            hidden += blocks
+        else:
+            hidden += blocks_of(cells, at, page)
+            at += 1
+    return hidden, [], at
 
 
 # -- a film ---------------------------------------------------------------------------------------

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from builder.explorables import front_data
-from builder.pages import inline
+from builder.pages import Pictures, inline
 from builder.source import NOTEBOOKS, BuildError, read_text
 from lora_edu.course import ledger as published
 from lora_edu.course.claims import collected
@@ -109,11 +113,45 @@ def glossary(text: str, language: str = "en") -> str:
     return "\n".join([filled("glossary", language) + head, line, body])
 
 
-def gallery(text: str, names: dict[str, str]) -> str:
-    """Let the gallery lead to the lessons; ``names`` holds their files, by their slugs."""
-    return re.sub(
-        r"lesson: `(\w+)`", lambda m: f"lesson [{m[1]}](../notebooks/{names[m[1]]})", text
-    )
+def gallery(text: str, names: dict[str, str], pictures: Pictures) -> str:
+    """Return the gallery by lessons: small pictures with titles, each of which opens the large one.
+
+    ``names`` holds the files of the lessons, by their slugs.
+    """
+    head, *entries = re.split(r"(?m)^## ", text)
+    groups: dict[str, list[str]] = {slug: [] for slug in names}
+    last = ""  # what is no picture
+    for entry in entries:
+        if "lesson: `" not in entry:
+            last += f"\n\n## {entry}"
+            continue
+        name, shows, *rest = entry.strip().split("\n\n")
+        lesson = re.findall(r"lesson: `(\w+)`", entry)[0]
+        title = re.sub(r"^Show (?:that )?", "", shows).rstrip(".")
+        small = pictures.add(f"{name}-small", thumbnail(ROOT / "figures" / f"{name}.png"))[0]
+        summary = (
+            f'<img src="{small}" loading="lazy" alt=""> {inline(title[0].upper() + title[1:])}'
+        )
+        told = [block.replace(f"; lesson: `{lesson}`", "") for block in rest]
+        opening = f'<details id="{name}"><summary>{summary}</summary>'
+        groups[lesson].append("\n\n".join([opening, *told, "</details>"]))
+    blocks = [
+        f"## Lesson {names[lesson][:2]}\n\n[To the lesson](../notebooks/{names[lesson]})\n\n"
+        '<div class="gallery">\n\n' + "\n\n".join(found) + "\n\n</div>"
+        for lesson, found in groups.items()
+        if found
+    ]
+    return "\n\n".join([head.strip(), *blocks]) + last
+
+
+def thumbnail(path: Path) -> bytes:
+    """Return a picture of at most 360 × 240 pixels, as PNG."""
+    buffer = io.BytesIO()
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((360, 240))
+        small.save(buffer, "png")
+    return buffer.getvalue()
 
 
 def ledger(text: str) -> str:

@@ -54,9 +54,11 @@ API = (
     "counting", "lowrank", "reference", "layers", "adapt", "checkpoint", "variants", "quantize",
     "memory", "chat", "finetune", "assets",
 )  # fmt: skip
-# Where a lesson leads to a piece that one can play with.
+# Where a lesson leads to a piece that one can play with, or has it.
 PLAY = {
     ("01_matrix_example", "name-text"): "rank",
+    ("01_matrix_example", "names-text"): "strips",
+    ("03_learning_the_update", "floor-why"): "strips",
     ("02_rank_and_svd", "svd"): "ellipse",
     ("02_rank_and_svd", "tail"): "rank",
     ("06_counting_parameters", "memory"): "calculator",
@@ -335,10 +337,14 @@ class Stage:
         title, _, text = read.partition("\n")
         opening.source = "\n".join([title, "", "> " + "\n>\n> ".join(notes), text])
         for cell in notebook.cells:
-            if piece := PLAY.get((stem, cell.id)):
-                played = SITE / self.own / "explore" / f"{piece}.md"
+            name = PLAY.get((stem, cell.id))
+            if name == "strips":
+                here = reference.box(name) + piece(name)
+                cell.source += f"\n\n> ▶ {self.labels['play']}\n\n{here}"
+            elif name:
+                played = SITE / self.own / "explore" / f"{name}.md"
                 words = played.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-                link = f'<a href="../explore/{piece}.html">{words}</a>'
+                link = f'<a href="../explore/{name}.html">{words}</a>'
                 cell.source += f"\n\n> ▶ {self.labels['play']} {link}"
 
     def write_proof(self, stem: str, title: str, proof: list[str], pictures: Pictures) -> None:
@@ -380,7 +386,8 @@ class Stage:
         if place == "notebooks/GLOSSARY":
             return reference.glossary(text, self.language)
         if place == "figures/index":
-            return reference.gallery(text, {slug(p): p.name for p in lessons("en").values()})
+            names = {slug(p): p.name for p in lessons("en").values()}
+            return reference.gallery(text, names, album)
         return reference.ledger(text) if place == "figures/ledger" else text
 
     def with_slides(self, text: str, slides: Mapping[Path, str]) -> str:

@@ -35,9 +35,13 @@ from nbformat import NotebookNode
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
 TAGS = UNSTABLE | {
-    "claims", "exercise", "figure-text", "fragment", "hint", "parameters", "predict", "slide",
+    "claims", "exercise", "figure-text", "fragment", "hint", "open", "parameters", "predict",
+    "slide",
 }  # fmt: skip
-OF_A_TYPE = dict.fromkeys([*UNSTABLE, "exercise"], "code") | {"hint": "markdown"}
+OF_A_TYPE = dict.fromkeys([*UNSTABLE, "exercise"], "code") | {
+    "hint": "markdown",
+    "open": "markdown",
+}
 REPEATS = re.compile(r"<!-- claim (?:(?P<lesson>\w+) )?(?P<name>[\w-]+): (?P<says>.*?) -->")
 OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 

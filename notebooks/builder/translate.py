@@ -168,7 +168,7 @@ def slips(text: str, terms: Iterable[Term]) -> Iterator[str]:
                 yield f"{form!r}: say {term.agreed!r}" if term.agreed else f"{form!r} is not said"
     if old := OLD_TONES.search(prose):
         yield f"{old[0]!r}: the tone stands on the last vowel, as in hoá, toạ, tuỳ"
-    for sentence in SENTENCE.split(re.sub(r"(?m)^\|.*$|\]\([^)]*\)", " ", prose)):
+    for sentence in SENTENCE.split(re.sub(r"(?m)^(?:\||<nav).*$|\]\([^)]*\)", " ", prose)):
         if (length := len(re.findall(r"[^\W_]+", sentence))) > SYLLABLES:
             yield f"{length} syllables, at most {SYLLABLES}: {sentence.strip()[:60]!r}"
 

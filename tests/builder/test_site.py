@@ -52,11 +52,11 @@ def test_a_page_has_what_needs_no_kernel_and_the_proof_has_a_page_of_its_own(ful
 
 
 BEHIND = {  # each question, what of what follows it is hidden, what stands in the open
-    "ask-told": (["import os", "one &lt;two&gt;", "It is 5."], ["And more."]),
+    "ask-told": (["import os", "one &lt;two&gt;", "It is 5.", "And more."], []),
     "ask-plot": (["plt.plot(line)", "<img", "**In the figure:** a $x$", "So it rises."], []),
     "ask-exercise": ([], ["twice = ..."]),
-    "ask-bold": ([], ["**So what?** Words."]),
-    "ask-next": (["It leads on."], ["figures.film_of_name"]),
+    "ask-bold": (["**So what?** Words."], []),
+    "ask-next": (["It leads on.", "figures.film_of_name"], []),
     "ask-last": ([], ["## What you can say"]),
 }
 

@@ -131,6 +131,23 @@
   if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined")
     DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
+  // A lesson whose end was reached is ticked in the menu, by this browser alone.
+  const ends = document.querySelector(".related-pages");
+  try {
+    const read = new Set(JSON.parse(localStorage.getItem("lora-read") ?? "[]"));
+    const own = /notebooks\/(\d\d)_\w+\.html/.exec(location.pathname)?.[1];
+    const tick = () => each(".sidebar-tree a", link => {
+      const nth = /^\d\d/.exec(link.textContent)?.[0];
+      if (read.has(nth) && !link.textContent.endsWith("✓")) link.append(" ✓");
+    });
+    tick();
+    if (own && ends) new IntersectionObserver(([{isIntersecting}]) => {
+      if (!isIntersecting || read.has(own)) return;
+      localStorage.setItem("lora-read", JSON.stringify([...read.add(own)]));
+      tick();
+    }).observe(ends);
+  } catch { /* no store is allowed here */ }
+
   // A link that leads to what is folded opens it.
   const open = () => {
     const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));

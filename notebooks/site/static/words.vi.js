@@ -7,7 +7,7 @@ window.loraWords = {
     some: "{model} số của mô hình giữ nguyên. Cộng thêm {added} số khác, nhân với {scale}.",
     all: "{model} số của mô hình giữ nguyên. Cộng thêm toàn bộ {added} số khác: một tệp {size} MB.",
     more: "{model} số của mô hình giữ nguyên. Cộng thêm {added} số khác, nhân với {scale}: nhiều hơn khi huấn luyện.",
-    less: "Bớt một giọng khỏi mô hình chưa từng có giọng ấy.", emoji: " Vì sao lại là emoji? Chúng tôi không biết.",
+    less: "Bớt một giọng khỏi mô hình chưa từng có giọng ấy.", emoji: " Vì sao lại là emoji? Khoá học này cũng không biết.",
     guess: "Bạn đoán trước đi: âm một lần {voice} là gì?", reveal: "Xem",
     copy: "Chép địa chỉ của lúc này", copied: "Đã chép địa chỉ: ai mở ra cũng thấy đúng lúc này.",
     recorded: "Đã ghi lại nguyên văn, từ một mô hình rất nhỏ.",
