@@ -103,13 +103,15 @@ def glossary(text: str, language: str = "en") -> str:
 
     def placed(row: re.Match[str]) -> str:
         name = re.sub(r"[^a-z0-9]+", "-", bare(row[1]).replace("+", "plus"))
-        return f'| <span id="term-{name}">{row[1]}</span> |'
+        return (
+            f'| <span id="term-{name}">{row[1]}</span> | <span id="means-{name}">{row[2]}</span> |'
+        )
 
     table = TABLE.search(text)
     if table is None:
         raise BuildError("GLOSSARY.md: the table is missing")
     head, line, rows = table[0].split("\n", 2)
-    body = re.sub(r"(?m)^\| ([^|]+?) \|", placed, rows)
+    body = re.sub(r"(?m)^\| ([^|]+?) \| ([^|]+?) \|", placed, rows)
     return "\n".join([filled("glossary", language) + head, line, body])
 
 

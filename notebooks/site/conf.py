@@ -12,6 +12,7 @@ from builder.reference import bare
 from builder.site import ADDRESS
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.search import SearchLanguage
 from sphinx.util.docutils import SphinxTranslator
@@ -45,6 +46,7 @@ gettext_auto_build = True
 html_favicon = "strips.svg"
 html_css_files = ["site.css", "explorables.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -127,7 +129,8 @@ def translate_rest(app: Sphinx, error: Exception | None) -> None:
 # -- terms lead to the glossary -------------------------------------------------------------------
 
 ROW = re.compile(
-    r'(?m)^\| <span id="(?P<id>[^"]+)">(?P<term>[^<]+)</span> \| (?P<what>.+?) \| (?P<last>.+) \|$'
+    r'(?m)^\| <span id="(?P<id>[^"]+)">(?P<term>[^<]+)</span> '
+    r'\| <span id="[^"]+">(?P<what>.+?)</span> \| (?P<last>.+) \|$'
 )
 APART = (nodes.title, nodes.reference, nodes.literal, nodes.math, nodes.raw, nodes.literal_block)
 
@@ -147,6 +150,14 @@ def terms(app: Sphinx) -> dict[str, tuple[str, str]]:
         row["term"]: (row["id"], plain(f"({row['what']}) {row['last'].split(' | ')[0]}"))
         for row in rows
     }
+
+
+def index_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let the search put the meaning of a term before the pages on which it stands."""
+    if docname == "notebooks/GLOSSARY":
+        places = {term: place.replace("term-", "means-") for term, (place, _) in terms(app).items()}
+        entries = [("single", term, place, "main", None) for term, place in places.items()]
+        doctree.insert(0, addnodes.index(entries=entries))
 
 
 def apart(text: nodes.Text) -> bool:
@@ -306,6 +317,7 @@ def setup(app: Sphinx) -> None:
     app.add_search_language(SearchVietnamese)
     app.connect("builder-inited", speak)
     app.connect("build-finished", translate_rest)
+    app.connect("doctree-resolved", index_terms)
     app.connect("doctree-resolved", link_lessons)
     app.connect("doctree-resolved", link_terms)
     app.connect("html-page-context", add_languages, priority=900)  # after the theme's own
