@@ -100,10 +100,15 @@ def offered(cell: NotebookNode) -> tuple[list[Any], Any]:
     """Return what a prediction offers to choose from, and which of it fits its answer."""
     asks: Any = ast.parse(cell.source).body[-1]
     options = [each.value for each in asks.value.args[2:] if isinstance(each, ast.Constant)]
-    told: Any = printed(cell).strip().removeprefix("answer: ")
+    answer: Any = revealed(cell)
     with suppress(ValueError):
-        told = float(told.replace(",", ""))
-    return options, right_option(told, tuple(options))
+        answer = float(answer.replace(",", ""))
+    return options, right_option(answer, tuple(options))
+
+
+def revealed(cell: NotebookNode) -> str:
+    """Return the answer of a prediction, as its cell prints it."""
+    return printed(cell).strip().removeprefix("answer: ")
 
 
 def in_figures(value: object) -> str:

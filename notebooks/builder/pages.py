@@ -23,12 +23,12 @@ from matplotlib.text import Text
 from nbformat import NotebookNode
 from PIL import Image
 
-from builder.editions import draws, fenced, in_figures, offered, outputs, told_by
+from builder.editions import draws, fenced, in_figures, offered, outputs, revealed, told_by
 from builder.questions import Question, letter
 from builder.slides import crowded, film_page, in_gallery, markdown, numbers_of, undrawn
 from builder.source import BuildError, tags
 from lora_edu.course.figures import Entry
-from lora_edu.course.plots import STYLES
+from lora_edu.course.plots import STYLES, small_png
 
 LABELS = {
     "en": {
@@ -115,14 +115,15 @@ class Pictures:
     def tag(self, name: str, png: bytes, alt: str, entry: Entry | None = None) -> str:
         """Return the picture as HTML: it is loaded when it comes near, and keeps its place.
 
-        One of the gallery is shown as that draws it for a dark page, and for a phone. Another one
-        that is wide keeps its size on a phone, and is moved.
+        One of the gallery is shown as that draws it for a dark page, and for a phone, if the
+        gallery draws just this one, and not another of the same kind. One that is wide keeps its
+        size on a phone otherwise, and is moved.
         """
-        if entry is None:
+        if entry is None or redrawn(entry, "light") != png:
             return panned(self.image(name, png, alt))
         found = []
         for style, called in (("light", name), ("dark", f"{name}-dark")):
-            shown = self.image(called, redrawn(entry, style) if style == "dark" else png, alt)
+            shown = self.image(called, redrawn(entry, style), alt)
             narrow, source = redrawn(entry, style, phone=True), ""
             if narrow:
                 address, width, height = self.add(f"{called}-phone", narrow)
@@ -158,7 +159,7 @@ def redrawn(entry: Entry, style: str, phone: bool = False) -> bytes:
         if not phone or stacked(fig):
             fig.savefig(buffer, format="png", dpi=160 if phone else 100, bbox_inches="tight")
     plt.close(fig)
-    return buffer.getvalue()
+    return small_png(buffer.getvalue()) if buffer.tell() else b""
 
 
 def stacked(fig: Figure) -> bool:
@@ -180,6 +181,7 @@ def stacked(fig: Figure) -> bool:
             ax.tick_params(labelleft=True)
     fig.set_size_inches(PHONE, height * columns)
     with warnings.catch_warnings(record=True) as told:  # that there is no room for the axes
+        warnings.simplefilter("always")
         meet = crowded(fig, texts, sizes) > at_rest
     edge = fig.bbox.padded(2)
     return not (told or meet) and all(
@@ -272,7 +274,7 @@ def results(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
         if "image/png" in data:
             png = base64.b64decode(data["image/png"])
             name = f"{page.stem[:2]}-{cell.id}" + (f"-{number}" if number else "")
-            entry = in_gallery(cell.source, page.stem.partition("_")[2], own=True)
+            entry = in_gallery(cell.source, page.stem.partition("_")[2])
             yield page.pictures.tag(name, png, alt, entry)
         elif "text/html" in data:
             yield data["text/html"]
@@ -315,7 +317,8 @@ def guess(cell: NotebookNode, page: Page) -> str:
     )
     return (
         f'<div class="guess" role="group" aria-label="{labels["guess"]}" '
-        f'data-said="{labels["said"]}" data-yes="{labels["right"]}" data-no="{labels["wrong"]}">'
+        f'data-answer="{html.escape(revealed(cell))}" data-said="{labels["said"]}" '
+        f'data-yes="{labels["right"]}" data-no="{labels["wrong"]}">'
         f"{inside}</div>"
     )
 

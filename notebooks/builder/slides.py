@@ -216,14 +216,13 @@ def shown(
                 yield Part(f'<pre class="output">{html.escape(piece)}</pre>')
 
 
-def in_gallery(code: str, lesson: str, own: bool = False) -> Entry | None:
+def in_gallery(code: str, lesson: str) -> Entry | None:
     """Return the figure of the gallery that a cell draws, if it does.
 
-    One of numbers that the page alone has, which stand in the call as they are, is not there; nor,
-    if it must be the page's ``own``, is one whose call has any argument.
+    One of numbers that the page alone has, which stand in the call as they are, is not there.
     """
     called = re.search(r"figures\.(\w+)\(([^()'\"]*)\)", code)
-    if not (lesson and called) or (own and called[2]):
+    if not (lesson and called):
         return None
     entry = getattr(import_module(f"lora_edu.course.{lesson}.figures"), called[1], None)
     return entry if isinstance(entry, Entry) else None

@@ -10,10 +10,12 @@ import tarfile
 import nbformat
 import pytest
 from builder import reference, site, slides, voice
-from builder.pages import Page, Pictures, in_figures, lesson_page, plain, results
-from builder.source import NOTEBOOKS, BuildError, tags
+from builder.pages import PHONE, Page, Pictures, in_figures, lesson_page, plain, redrawn, results
+from builder.source import NOTEBOOKS, BuildError, sources, tags
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
+
+from lora_edu.course.figures import load
 
 ROOT = NOTEBOOKS.parent
 
@@ -197,6 +199,36 @@ def test_every_page_beside_the_lessons_is_on_the_site_and_each_term_is_a_place(s
     places = re.findall(r'<span id="(term-[a-z0-9-]+)">', page)
     rows = re.findall(r"(?m)^\| (?!term |---)", written)
     assert len(places) == len(set(places)) == len(rows) > 70
+
+
+def test_a_picture_that_the_gallery_draws_has_a_dark_drawing_and_one_for_phones():
+    entry, album = load()["shorter_answers"], Pictures("img/")
+    light = redrawn(entry, "light")
+    shown = album.tag("a", light, "Three bars.", entry)
+    assert {name.partition(".")[0] for name in album.files} == {
+        "a", "a-phone", "a-dark", "a-dark-phone"}  # fmt: skip
+    for kind in ("light", "dark"):
+        narrow = f'<source media="(max-width: 500px)" srcset="img/a{"-dark" * (kind == "dark")}'
+        assert f'<picture class="only-{kind}">{narrow}-phone' in shown
+    with Image.open(io.BytesIO(redrawn(entry, "light", phone=True))) as picture:
+        wide, high = picture.size
+    assert wide <= 160 * (PHONE + 0.2) < high  # 160 dots an inch, its panels below one another
+    buffer = io.BytesIO()
+    Image.new("RGB", (900, 300)).save(buffer, "png")
+    other = album.tag("b", buffer.getvalue(), "One of other numbers.", entry)
+    assert other.startswith('<div class="pan" style="--wide: 900px"><img ')
+
+
+def test_the_gallery_goes_by_lessons_with_titles_and_small_pictures():
+    written = (ROOT / "figures" / "README.md").read_text(encoding="utf-8")
+    names = {path.stem.partition("_")[2]: path.stem for path in sources()}
+    album = Pictures("img/")
+    page = reference.gallery(written, names, album)
+    assert page.count("<details id=") == len(album.files) == len(load())
+    _, first, second, *_ = page.split("## Lesson ")
+    assert '<details id="model_and_file">' in first
+    assert '<details id="matrix_anatomy">' in second
+    assert not re.search(r"<summary><img [^>]+> (?:Show|[a-z])", page)
 
 
 def test_the_ledger_has_every_figure():
