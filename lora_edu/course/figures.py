@@ -344,7 +344,8 @@ def _gallery(records: Iterable[dict[str, Any]]) -> str:
     lines = [
         "# The figures",
         "",
-        "Drawn by `lora-edu figures`; one: `--only NAME`, for print with `--format pdf`, all its",
+        "Every picture of the course that stands by itself: to look at, to show, to check.",
+        "`lora-edu figures` draws them; one: `--only NAME`, for print with `--format pdf`, all its",
         "numbers with `--format csv`. `lora-edu reproduce figure NAME` computes them again and",
         "compares, with `--seeds 0` a seed of each record as well, from which it is drawn.",
     ]

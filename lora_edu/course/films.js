@@ -33,11 +33,11 @@
     says.ariaLive = "polite";
     play.textContent = slow.matches ? "\u25b6 Next" : "\u25b6 Play";
   };
-  const step = () => { // one frame fades into the next
+  const step = () => { // one frame fades into the next, briefly: half-way its numbers cannot be read
     if (+at.value < last) {
       put(old, +at.value);
       show(+at.value + 1);
-      fade = old.animate({opacity: [1, 0]}, {duration: 350, easing: "ease-in-out"});
+      fade = old.animate({opacity: [1, 0]}, {duration: 120, easing: "ease-out"});
     }
     if (+at.value >= last || !fig.isConnected) stop();
   };
