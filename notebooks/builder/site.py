@@ -57,7 +57,7 @@ API = (
 # Where a lesson leads to a piece that one can play with, or has it.
 PLAY = {
     ("01_matrix_example", "name-text"): "rank",
-    ("01_matrix_example", "names-text"): "strips",
+    ("01_matrix_example", "given-up"): "strips",
     ("03_learning_the_update", "floor-why"): "strips",
     ("02_rank_and_svd", "svd"): "ellipse",
     ("02_rank_and_svd", "tail"): "rank",
@@ -340,12 +340,12 @@ class Stage:
             name = PLAY.get((stem, cell.id))
             if name == "strips":
                 here = reference.box(name) + piece(name)
-                cell.source += f"\n\n> ▶ {self.labels['play']}\n\n{here}"
+                cell.source += f"\n\n> {self.labels['play']}\n\n{here}"
             elif name:
                 played = SITE / self.own / "explore" / f"{name}.md"
                 words = played.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
                 link = f'<a href="../explore/{name}.html">{words}</a>'
-                cell.source += f"\n\n> ▶ {self.labels['play']} {link}"
+                cell.source += f"\n\n> {self.labels['play']} {link}"
 
     def write_proof(self, stem: str, title: str, proof: list[str], pictures: Pictures) -> None:
         """Write the page of a lesson that says how we know."""

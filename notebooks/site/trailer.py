@@ -44,7 +44,7 @@ def strips(page: Page) -> Iterator[Frame]:
     """Yield the two strips as they learn a word and a name."""
     box = page.locator("[data-explorable=strips]")
     box.evaluate("box => scrollTo(0, box.getBoundingClientRect().top + scrollY - 20)")
-    for name, rank in (("LIT", 3), ("ANNA", 12)):
+    for name, rank in (("HI", 2), ("LIT", 3)):
         box.get_by_role("textbox").fill(name)
         box.get_by_role("slider", name="Rank").fill(str(rank))
         yield page.screenshot(), 900

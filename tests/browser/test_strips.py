@@ -65,9 +65,9 @@ def test_it_learns_what_its_rank_holds_and_no_start_at_zero_moves(piece):
         return left(page)
 
     assert learn(400) == (400, 0)
-    assert "rank 3 can reach 0%" in page.locator("output").text_content()
+    assert "with rank 3, at best 0%" in page.locator("output").text_content()
     rank.fill("2")
-    floor = float(re.search(r"reach (.+?)%", page.locator("output").text_content())[1])
+    floor = float(re.search(r"at best (.+?)%", page.locator("output").text_content())[1])
     assert learn(600)[1] == pytest.approx(floor, abs=0.2)
     assert floor > 10
     page.get_by_role("combobox").select_option("zero")
@@ -82,25 +82,33 @@ def test_it_learns_what_its_rank_holds_and_no_start_at_zero_moves(piece):
     expect(page.locator("output")).to_contain_text("the steps are too large")
 
 
-def test_one_draws_with_keys_and_with_a_pointer_and_it_begins_when_it_is_seen(piece):
+def test_one_draws_with_keys_and_with_a_pointer_and_it_learns_at_once(piece):
     page = piece("strips", **STILL)
     page.get_by_role("button", name="Clear").press("Enter")
     expect(page.locator("output")).to_have_text("There is nothing to learn: draw something.")
     drawing = page.get_by_role("application")
     drawing.press("ArrowRight")
+    expect(page.locator("output")).to_have_text("Row 13, column 26: empty.")
     drawing.press("Space")
-    assert left(page) == (0, 100)
+    expect(page.locator("output")).to_have_text("Row 13, column 26: painted.")
     box = drawing.bounding_box()
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] - 5, steps=60)
     page.mouse.up()
-    assert "rank 3 can reach 0%" not in page.locator("output").text_content()  # a slash
+    assert "at best 0%" not in page.locator("output").text_content()  # a slash
+    assert left(page) == (0, 100)
     page.get_by_role("textbox").fill("ANNA")
-    assert "rank 3 can reach 0%" not in page.locator("output").text_content()
+    assert "at best 0%" not in page.locator("output").text_content()
 
     page = piece("strips")
+    assert left(page) == (0, 100)  # nothing is given away before the question is read
+    page.get_by_role("textbox").fill("LILI")
+    page.get_by_role("application").press("Space")
+    page.get_by_role("application").press("Space")
+    page.get_by_role("slider").first.fill("24")
     expect(page.locator("output")).to_contain_text("less than 0.1%", timeout=20_000)
+    expect(page.get_by_role("button", name="Learn")).to_be_visible()  # it has stopped by itself
 
 
 @pytest.mark.parametrize("lang", ["en", "vi"])

@@ -1,15 +1,16 @@
 // The first page: a voice, turned. From loraData.front: answers that the model gave, recorded.
 {
   const WORDS = {
-    ask: "You say", voices: {pirate: "pirate", grimm: "Grimm"}, voice: "Voice",
-    scale: "How much of the voice",
+    ask: "You say", voices: {pirate: "pirate", grimm: "Grimm"}, of: {grimm: " (fairy tales)"},
+    voice: "Voice", scale: "How much of the voice", model: "the model", dial: "the slider",
+    says: {none: "The model answers", plus: "The model + {voice}", minus: "The model − {voice}"},
     none: "The model alone: its {model} numbers, and nothing else.",
-    some: "The model's {model} numbers stay. {added} others are added, times {scale}.",
-    all: "The model's {model} numbers stay. {added} others are added, all of them: a file of {size} MB.",
-    more: "The model's {model} numbers stay. {added} others are added, times {scale}: more than was trained.",
-    less: "Taken away from a model that never had it.", emoji: " Why emoji? We do not know.",
-    guess: "Guess first: what is minus one {voice}?", reveal: "Show it",
-    copy: "Copy this moment", copied: "The address is copied: whoever opens it sees this.",
+    some: "Its {model} numbers stay. {added} others are added, times {scale}.",
+    all: "Its {model} numbers stay. All {added} others are added, a file of {size} MB.",
+    more: "Its {model} numbers stay. {added} others are added, times {scale}: more than in training.",
+    less: "Its {model} numbers stay. {added} others are subtracted, times {scale}.", emoji: " Why emoji? We do not know.",
+    guess: "Guess first: what does it say with less than no {voice}?", reveal: "Show it",
+    copy: "Copy a link to this", copied: "The address is copied: whoever opens it sees this.",
     recorded: "Recorded, as they came, from a very small model.",
   };
   const data = loraData.front, words = window.loraWords?.front ?? WORDS;
@@ -21,45 +22,54 @@
   for (const box of document.querySelectorAll("[data-explorable=front]")) {
     box.innerHTML = `<div class="asks" role="group" aria-label="${words.ask}">${each(data.asked,
         (text, i) => `<button type="button" value="${i}">${text}</button>`)}</div>
-      <p class="said"></p>
+      <p class="said" data-who=""></p>
       <div class="dial"><label for="front-scale">${words.scale}</label>
         <input id="front-scale" type="range" min="0" max="${last}" value="${zero}">
         <div class="marks" aria-hidden="true">${each(data.scales, (scale, i) => scale % 0.5 ? ""
           : `<span style="--at: ${i / last}">${number(scale)}</span>`)}</div></div>
-      <p class="formula"><b>W</b><sub>0</sub> + <output>0</output> · <b class="B">B</b><b class="A">A</b>
+      <p class="formula"><span><span><b>W</b><sub>0</sub></span><small>${words.model}</small></span> <i>+</i>
+        <span><output>0</output><small>${words.dial}</small></span> ·
+        <span><span><b class="B">B</b> <b class="A">A</b></span><small class="of"></small></span>
         <span class="voices" role="radiogroup" aria-label="${words.voice}">${each(Object.keys(data.said),
-          name => `<label><input type="radio" name="voice" value="${name}"> ${words.voices[name]}</label>`)}</span></p>
+          name => `<label><input type="radio" name="voice" value="${name}"> ${words.voices[name]}${words.of[name] ?? ""}</label>`)}</span></p>
       <p class="why" aria-live="polite"></p>
       <p class="note">${words.recorded} <button type="button">${words.copy}</button></p>`;
     const one = kind => box.querySelector(kind), asks = [...box.querySelectorAll(".asks button")];
-    const [said, slider, output, why, copy] = [".said", "#front-scale", "output", ".why",
-      ".note button"].map(one);
+    const [said, slider, output, why, copy, sign, of] = [".said", "#front-scale", "output", ".why",
+      ".note button", ".formula i", ".formula .of"].map(one);
     let asked = 0, covered = true, gliding;
     const voice = () => one("[name=voice]:checked").value;
     const show = () => {
       const scale = data.scales[slider.value], answer = data.said[voice()][asked][slider.value];
       const values = {model: number(data.model), added: number(data.added), scale: number(scale),
         size: number(data.bytes / 1e6), voice: words.voices[voice()]};
+      if (scale < 0) values.scale = number(-scale);
       const hidden = covered && scale < 0;
       asks.forEach((button, i) => { button.ariaPressed = i === asked; });
       said.textContent = hidden ? `${fill(words.guess, values)} ` : answer;
+      said.ariaLive = gliding || document.activeElement === slider ? "off" : "polite"; // it says it, too
       said.className = `said ${scale === 0 ? "alone" : scale < 0 ? "minus" : "voiced"}`;
       if (hidden) {
         const reveal = Object.assign(document.createElement("button"), {textContent: words.reveal});
         reveal.onclick = () => { covered = false; show(); slider.focus(); };
         said.append(reveal);
       }
+      said.dataset.who = fill(words.says[scale === 0 ? "none" : scale < 0 ? "minus" : "plus"], values);
+      for (const [name, at] of [["--to", slider.value / last], ["--zero", zero / last]])
+        slider.style.setProperty(name, at);
       slider.ariaValueText = `${number(scale)}: ${hidden ? fill(words.guess, values) : answer}`;
-      output.textContent = number(scale);
+      output.textContent = values.scale;
+      sign.textContent = scale < 0 ? "−" : "+";
+      of.textContent = values.voice;
       const kind = scale === 0 ? "none" : scale === 1 ? "all" : scale < 0 ? "less" : scale > 1 ? "more" : "some";
       const odd = kind === "less" && !hidden && /\p{Extended_Pictographic}/u.test(answer);
       why.textContent = fill(words[kind], values) + (odd ? words.emoji : "");
     };
     const stay = () => { clearInterval(gliding); gliding = null; };
-    asks.forEach((button, i) => { button.onclick = () => { asked = i; stay(); show(); }; });
-    for (const radio of box.querySelectorAll("[name=voice]")) radio.onchange = () => { stay(); show(); };
+    asks.forEach((button, i) => { button.onclick = () => { asked = i; show(); }; });
+    for (const radio of box.querySelectorAll("[name=voice]")) radio.onchange = show;
     slider.oninput = () => { stay(); show(); };
-    box.onpointerdown = box.onkeydown = stay;
+    slider.onpointerdown = slider.onkeydown = stay;
     copy.onclick = () => {
       const there = `#${voice()},${data.scales[slider.value]},${asked + 1}`;
       history.replaceState(null, "", there);

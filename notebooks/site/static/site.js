@@ -37,6 +37,12 @@
     });
   });
 
+  // Does what was typed fit an answer? A number within 1 %, or words; others may be right, too.
+  const fits = (words, answer) => {
+    const [typed, true_] = [words, answer].map(text => parseFloat(text.replace(/[,\s]|about/g, "")));
+    return words.toLowerCase() === answer.toLowerCase() || Math.abs(typed - true_) <= Math.abs(true_) / 100;
+  };
+
   // A guess stands above the answer, which it opens.
   each(".guess", group => {
     const secret = group.nextElementSibling, field = group.querySelector("input");
@@ -45,8 +51,8 @@
     const guess = (button, words) => {
       if (!words) return field.focus();
       group.querySelectorAll("button").forEach(each => { each.ariaPressed = each === button; });
-      const known = group.querySelector("[data-right]"), {yes, no} = group.dataset;
-      const verdict = !known ? "" : button === known ? yes : no;
+      const known = group.querySelector("[data-right]"), {answer, yes, no} = group.dataset;
+      const verdict = known ? button === known ? yes : no : fits(words, answer) ? yes : "";
       said.textContent = `${group.dataset.said} ${words}. ${verdict}`;
       secret.open = true;
     };

@@ -2,14 +2,15 @@
 {
   const WORDS = {
     draw: "Type a name, or draw in its picture", clear: "Clear", rank: "Rank r", rate: "Learning rate",
-    start: "Start", starts: {lora: "LoRA's: A random, B zero", zero: "both zero",
-      tiny: "both random and tiny"}, play: "▶ Learn", pause: "❚❚ Pause", step: "10 steps",
-    again: "From the start", A: "A", B: "B", made: "BA, what the strips make", target: "your drawing",
-    left: "what is left: drawing − BA", canvas: "Your drawing. Arrow keys move, the space bar paints.",
-    strengths: "How strong each direction is in the drawing, and how much of it BA has",
-    curve: "What is left, step by step; dashed: the least that rank {r} can leave",
+    start: "Start of the strips", starts: {lora: "LoRA's: B zero", zero: "both zero",
+      tiny: "both tiny"}, play: "▶ Learn", pause: "❚❚ Pause", step: "10 steps",
+    again: "From the start", A: "A", B: "B", made: "BA, what the strips make", target: "your drawing: draw here",
+    left: "what is still missing: drawing − BA", canvas: "Your drawing. Arrow keys move, the space bar paints.",
+    cell: "Row {i}, column {j}: {ink}.", ink: ["empty", "painted"],
+    strengths: "The drawing's patterns (directions), strongest first: their singular values; blue: what BA has",
+    curve: "How much is missing, step by step; dashed: the least with rank {r}",
     trained: "{trained} numbers train; the drawing has {drawn}.",
-    said: "Step {step}: {off} of the drawing is left (rank {r} can reach {floor}).",
+    said: "Step {step}: {off} of the drawing is still missing (with rank {r}, at best {floor}).",
     broken: "Step {step}: the steps are too large, and the numbers ran away. Take a smaller rate.",
     little: "less than 0.1%", empty: "There is nothing to learn: draw something.",
   };
@@ -67,10 +68,12 @@
     const [xs, ys] = [0, 1].map(axis => on.map(point => point[axis]));
     const ends = list => [list.reduce((a, b) => Math.min(a, b), 1e4), list.reduce((a, b) => Math.max(a, b), 0) + 1];
     const [[left, right], [top, bottom]] = [ends(xs), ends(ys)], wide = K - 4, high = D - 4;
-    const cell = (right - left) / wide * (bottom - top) / high; // pixels in it
-    for (const [x, y] of on) T[(2 + Math.floor((y - top) / (bottom - top) * high)) * K + 2
-      + Math.floor((x - left) / (right - left) * wide)] += 1 / cell;
-    return T.map(share => share > 0.5 ? 1 : 0);
+    for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) { // is there ink at a cell's middle?
+      const y = Math.floor(top + (i + 0.5) / high * (bottom - top));
+      const x = Math.floor(left + (j + 0.5) / wide * (right - left));
+      T[(2 + i) * K + 2 + j] = +(ink[4 * (1600 * y + x) + 3] > 127);
+    }
+    return T;
   };
   const shade = value => { // from blue over grey to yellow, as in the lessons
     const x = Math.max(-1, Math.min(1, value)), end = x > 0 ? [253, 231, 55] : [0, 32, 76];
@@ -86,7 +89,7 @@
   const picture = name => `<figure class="${name}"><canvas role="img" aria-label="${words[name]}"></canvas><figcaption>${words[name]}</figcaption></figure>`;
   const HTML = `<div class="fields"><label>${words.draw} <input maxlength="8" value="LIT" autocomplete="off"></label>
       <button type="button">${words.clear}</button></div>
-    <div class="pictures">${["A", "B", "made", "target"].map(picture).join("")}</div>
+    <div class="pictures">${["A", "B", "made", "target"].map(picture).join("")}</div><output></output>
     <div class="fields"><button type="button">${words.play}</button><button type="button">${words.step}</button>
       <button type="button">${words.again}</button></div>
     <div class="fields"><label>${words.rank} <b></b><input type="range" min="1" max="${D}" value="3"></label>
@@ -96,15 +99,17 @@
     <div class="told">${picture("left")}<figure><svg class="bars" viewBox="0 0 ${BARS} 1" preserveAspectRatio="none" role="img"
       aria-label="${words.strengths}">${"<rect/><rect/>".repeat(BARS)}</svg><figcaption>${words.strengths}</figcaption></figure>
       <figure><svg class="curve" viewBox="0 0 1 1" preserveAspectRatio="none" role="img"><line x2="1"/><polyline/></svg>
-      <figcaption></figcaption></figure></div><p class="trained"></p><output></output>`;
+      <figcaption></figcaption></figure></div><p class="trained"></p>`;
   for (const box of document.querySelectorAll("[data-explorable=strips]")) {
     box.insertAdjacentHTML("afterbegin", HTML);
     const all = kind => [...box.querySelectorAll(kind)];
     const [name, rank, rate] = all("input"), [clear, play, step, again] = all("button");
     const [start] = all("select"), [cA, cB, cMade, cTarget, cLeft] = all("canvas");
     const [rankSaid, rateSaid] = all("b"), [curve] = all(".curve figcaption, .curve + figcaption");
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     let T, axes, A, B, r, steps, history, broken, timer, playing = false, cursor = [D >> 1, K >> 1];
     const norm = M => Math.hypot(...M), lr = () => 10 ** rate.value;
+    const floor = () => norm(T) ? norm(axes.slice(r).map(({size}) => size)) / norm(T) : 0; // what rank r leaves
     const reset = () => {
       r = +rank.value;
       const random = size => () => size * normal(), none = () => 0;
@@ -128,13 +133,12 @@
     const aim = drawing => { T = drawing; axes = directions(T); reset(); };
     const show = () => {
       const E = slopes(A, B, T, r).E, off = norm(T) ? norm(E) / norm(T) : 0;
-      const floor = norm(T) ? Math.hypot(...axes.slice(r).map(({size}) => size)) / norm(T) : 0;
       const most = M => 1 / Math.max(1e-9, ...M.map(Math.abs));
       paint(cA, A, r, K, Math.min(most(A), 1e3));
       paint(cB, B, D, r, Math.min(most(B), 1e3));
       paint(cMade, E.map((each, i) => each + T[i]), D, K);
       paint(cLeft, E.map(each => -each), D, K);
-      paint(cTarget, T.map((each, i) => document.activeElement === cTarget
+      paint(cTarget, T.map((each, i) => cTarget.matches(":focus-visible")
         && i === cursor[0] * K + cursor[1] ? -1 : each), D, K);
       const longest = axes[0].size || 1;
       all("rect").forEach((bar, i) => {
@@ -147,27 +151,32 @@
       const last = Math.max(200, history.length - 1);
       all("polyline")[0].setAttribute("points", history.map((each, i) =>
         `${i / last},${1 - 0.98 * Math.min(1, each)}`).join(" "));
-      for (const end of ["y1", "y2"]) all("line")[0].setAttribute(end, 1 - 0.98 * floor);
+      for (const end of ["y1", "y2"]) all("line")[0].setAttribute(end, 1 - 0.98 * floor());
       rankSaid.textContent = r;
-      rateSaid.textContent = lr().toLocaleString(lang, {maximumSignificantDigits: 2});
-      const values = {step: steps, r, off: percent(off), floor: percent(floor),
+      rate.ariaValueText = rateSaid.textContent = lr().toLocaleString(lang, {maximumSignificantDigits: 2});
+      const values = {step: steps, r, off: percent(off), floor: percent(floor()),
         trained: (r * (D + K)).toLocaleString(lang), drawn: (D * K).toLocaleString(lang)};
       all(".trained")[0].textContent = fill(words.trained, values);
       all(".curve")[0].ariaLabel = curve.textContent = fill(words.curve, values);
       all("output")[0].textContent = fill(norm(T) ? broken ? words.broken : words.said : words.empty, values);
+      all("output")[0].ariaLive = playing ? "off" : "polite";
       play.textContent = playing ? words.pause : words.play;
     };
     const frame = () => {
       if (!playing) return;
       learn(1);
-      if (broken || history.at(-1) < 1e-4) playing = false;
+      if (broken || history.at(-1) - floor() < 1e-4) playing = false;
       show();
       timer = requestAnimationFrame(frame);
     };
     const run = on => { cancelAnimationFrame(timer); playing = on; show(); frame(); };
     name.oninput = () => { if (name.value.trim()) aim(letters(name.value.trim())); };
     clear.onclick = () => { name.value = ""; aim(new Float64Array(D * K)); };
-    rank.oninput = start.onchange = again.onclick = reset;
+    rank.oninput = start.onchange = again.onclick = () => {
+      const goes = playing || steps > 0;
+      reset();
+      if (goes && !still) run(true);
+    };
     rate.oninput = show;
     play.onclick = () => { if (broken) reset(); run(!playing); };
     step.onclick = () => { run(false); learn(10); show(); };
@@ -182,6 +191,7 @@
         event.shiftKey ? 0 : 1);
       aim(T);
     };
+    cTarget.onpointerup = () => { if (!still) run(true); };
     cTarget.tabIndex = 0;
     cTarget.role = "application";
     cTarget.ariaLabel = words.canvas;
@@ -191,10 +201,17 @@
       if (!move) return;
       event.preventDefault();
       cursor = [(cursor[0] + move[0] + D) % D, (cursor[1] + move[1] + K) % K];
-      if (event.key === " ") { ink(...cursor, T[cursor[0] * K + cursor[1]] ? 0 : 1); aim(T); } else show();
+      const at = cursor[0] * K + cursor[1];
+      if (event.key === " ") {
+        ink(...cursor, T[at] ? 0 : 1);
+        aim(T);
+        if (!still) run(true);
+      } else show();
+      if (!playing) all("output")[0].textContent = fill(words.cell, {i: cursor[0] + 1, j: cursor[1] + 1,
+        ink: words.ink[T[at]]});
     };
     aim(letters("LIT"));
-    let seen = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    let seen = still || !document.querySelector(".front"); // elsewhere one guesses first
     new IntersectionObserver(([{isIntersecting}]) => { // it begins when it is first seen, once
       if (isIntersecting && !seen) { seen = true; run(true); }
       if (!isIntersecting && playing) run(false);

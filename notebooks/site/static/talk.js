@@ -10,11 +10,11 @@
     folder: "A browser lets a model run only in a page that comes from a server. In the folder of "
       + "the course, `python -m http.server --directory site` is one: http://localhost:8000.",
     failed: "It did not load: {why}", voice: "Voice", voices: {none: "none", pirate: "pirate",
-      grimm: "Grimm", tiny: "the pirate of 2,751 bytes", own: "a file of yours",
+      grimm: "Grimm", tiny: "tiny pirate, 2,751 bytes", own: "your own",
       link: "the voice of this link"},
-    scale: "Scale", file: "Your file (GGUF, from lora-edu export)", you: "You say", ask: "Ask",
-    stop: "Stop", alone: "The model alone", formula: "W₀ + {scale} · BA, {voice}",
-    bars: "The likeliest pieces of words", piece: "Piece", end: "end of the answer",
+    scale: "Scale", file: "A LoRA as GGUF, such as `lora-edu export` writes", you: "You say", ask: "Ask",
+    stop: "Stop", alone: "The model alone", formula: "The model {scale} × {voice}", thinking: "It reads what you say …",
+    piece: "Piece of the answer (or click a word)", end: "end of the answer",
     refused: "{name} is no LoRA for this model; the voices are as they were.",
     badLink: "The voice in this address is damaged. Was all of it copied?",
     told: "{first} s to the first word, then {rate} words a second.",
@@ -132,22 +132,21 @@
 
   const each = (list, one) => list.map(one).join("");
   const answerOf = (kind, title) => `<section data-of="${kind}"><h3>${title}</h3><p></p><ol></ol></section>`;
-  const HTML = `<p class="start"><button type="button">${fill(words.load, {all:
-      number(Object.entries(data.files).reduce((sum, [name, bytes]) =>
-        sum + (/^compat|txt$/.test(name) ? 0 : bytes), 0) / 1e6, 0)})}</button>
+  const all = Object.entries(data.files).reduce((sum, [name, bytes]) =>
+    sum + (/^compat|txt$/.test(name) ? 0 : bytes), 0);
+  const HTML = `<p class="start"><button type="button">${fill(words.load, {all: number(all / 1e6, 0)})}</button>
     <progress max="1" value="0" hidden></progress></p><p role="status"></p>
-    <form hidden><fieldset><legend>${words.voice}</legend>${each(["none", "pirate", "grimm", "tiny",
+    <form inert><fieldset><legend>${words.voice}</legend>${each(["none", "pirate", "grimm", "tiny",
       "link", "own"], name => `<label data-voice="${name}"><input type="radio" name="voice"
       value="${name}"> ${words.voices[name]}</label>`)}</fieldset>
-    <label class="file" hidden>${words.file} <input type="file" accept=".gguf"></label>
+    <label class="file" hidden>${code(words.file)} <input type="file" accept=".gguf"></label>
     <label class="scale">${words.scale} <b>1</b><input type="range" min="-1" max="1.5" step="0.05"
       value="1"></label>
     <div class="say"><label>${words.you} <input name="question" maxlength="500"
       value="What is the capital of France?" autocomplete="off"></label>
       <button>${words.ask}</button><button type="button" disabled>${words.stop}</button></div>
-    <div class="answers">${answerOf("alone", words.alone)}${answerOf("voiced", "")}</div>
     <label class="piece">${words.piece} <b>1</b><input type="range" min="1" max="1" value="1"></label>
-    </form>`;
+    <div class="answers">${answerOf("alone", words.alone)}${answerOf("voiced", "")}</div></form>`;
   for (const box of document.querySelectorAll("[data-explorable=talk]")) {
     box.insertAdjacentHTML("afterbegin", HTML);
     const one = kind => box.querySelector(kind);
@@ -156,7 +155,7 @@
     const question = one("[name=question]"), piece = one(".piece input"), file = one("[type=file]");
     const parts = {alone: one("[data-of=alone]"), voiced: one("[data-of=voiced]")};
     const voices = {}, heard = {alone: [], voiced: []}; // name → file; what was said, piece by piece
-    let wllama, model, linked, running = null, last = {}; // last: a question → what the model alone says
+    let wllama, model, linked, waiting, running = null, last = {}; // last: a question → what the model alone says
 
     const voice = () => form.elements.voice.value;
     const show = kind => {
@@ -164,6 +163,7 @@
       const [text, bars] = [parts[kind].children[1], parts[kind].children[2]];
       text.replaceChildren(...said.map(({word}, i) => Object.assign(
         document.createElement(i === at ? "mark" : "span"), {textContent: word})));
+      text.classList.toggle("waits", kind === waiting);
       bars.replaceChildren(...(said[at]?.likely ?? []).map(([word, share]) => {
         const row = document.createElement("li");
         row.style.setProperty("--share", share);
@@ -175,6 +175,7 @@
     const turn = follow => {
       const most = Math.max(1, heard.alone.length, heard.voiced.length);
       piece.max = most;
+      one(".piece").style.visibility = most > 1 ? "" : "hidden";
       if (follow) piece.value = most;
       box.querySelector(".piece b").textContent = piece.value;
       show("alone");
@@ -184,20 +185,26 @@
       box.querySelector(".scale b").textContent = number(+scale.value, 2).replace("-", "−");
       one(".file").hidden = voice() !== "own";
       parts.voiced.hidden = one(".scale").hidden = voice() === "none";
+    };
+    const title = () => { // of the answer that comes
+      const size = number(Math.abs(scale.value), 2), sign = scale.value < 0 ? "−" : "+";
       parts.voiced.firstElementChild.textContent = fill(words.formula, {voice:
-        words.voices[voice()], scale: number(+scale.value, 2).replace("-", "−")});
+        words.voices[voice()], scale: `${sign} ${size}`});
     };
     const speak = async (kind, signal) => { // one answer, piece by piece
       const lora = Object.keys(voices).map((name, id) => ({id, scale:
         kind === "voiced" && name === voice() ? +scale.value : 0}));
       const start = performance.now(), said = heard[kind] = [];
       let first;
+      [waiting, status.textContent] = [kind, words.thinking];
+      turn();
       const stream = await wllama.createChatCompletion({messages: [{role: "user",
         content: question.value}], max_tokens: MOST, temperature: 0, stream: true, logprobs: true,
         top_logprobs: 5, lora, abortSignal: signal});
       for await (const {choices: [choice]} of stream) for (const {token, top_logprobs: likely}
         of choice?.logprobs?.content ?? []) {
         first ??= performance.now();
+        waiting = null;
         const shown = word => word === "<|im_end|>" ? "" : word;
         said.push({word: shown(token), likely: likely.map(each => [shown(each.token),
           Math.exp(each.logprob)])});
@@ -213,18 +220,20 @@
       const mine = running = new AbortController();
       stop.disabled = false;
       heard.voiced = [];
+      title();
       try {
-        if (last.question === question.value) heard.alone = last.said;
-        else {
+        const known = last.question === question.value;
+        heard.alone = known ? last.said : [];
+        if (voice() !== "none" && voices[voice()]) await speak("voiced", mine.signal);
+        if (!known && !mine.signal.aborted) {
           const said = await speak("alone", mine.signal);
           if (!mine.signal.aborted) last = {question: question.value, said};
         }
-        if (voice() !== "none" && voices[voice()] && !mine.signal.aborted)
-          await speak("voiced", mine.signal);
       } catch (error) {
         if (!mine.signal.aborted) status.textContent = fill(words.failed, {why: error.message});
       }
       if (running !== mine) return;
+      waiting = null;
       stop.disabled = true;
       piece.value = 1;
       turn();
@@ -251,7 +260,7 @@
       button.disabled = true;
       progress.hidden = false;
       const wanted = ["pirate.gguf", "grimm.gguf", "model.gguf"];
-      const all = wanted.reduce((sum, name) => sum + data.files[name], 0), begun = performance.now();
+      const begun = performance.now();
       let got = 0;
       const tell = more => {
         progress.value = (got += more) / all;
@@ -271,7 +280,7 @@
       }
       status.textContent = fill(words.ready, {seconds: number((performance.now() - begun) / 1000)});
       one(".start").hidden = true;
-      form.hidden = false;
+      form.inert = false;
       question.focus();
     };
     form.onsubmit = event => { event.preventDefault(); answer(); };
@@ -279,6 +288,10 @@
     scale.oninput = label;
     scale.onchange = () => { if (heard.alone.length) answer(); };
     piece.oninput = () => turn();
+    for (const kind in parts) parts[kind].children[1].onclick = event => {
+      const at = [...parts[kind].children[1].children].indexOf(event.target);
+      if (at >= 0) { piece.value = at + 1; turn(); }
+    };
     for (const choice of form.elements.voice) choice.onchange = () => {
       label();
       if (heard.alone.length && (voices[voice()] || voice() === "none")) answer();
@@ -293,10 +306,12 @@
     one("[data-voice=link]").hidden = !linked;
     form.elements.voice.value = linked ? "link" : "pirate";
     label();
+    title();
+    turn();
     addEventListener("hashchange", () => location.reload()); // another voice came by its link
     const without = location.protocol === "file:" ? words.folder : words.absent;
     if (!data.files["model.gguf"] || location.protocol === "file:") {
-      one(".start").hidden = true;
+      one(".start").hidden = form.hidden = true;
       status.innerHTML = code(without);
     }
   }
