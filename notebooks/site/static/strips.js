@@ -165,12 +165,16 @@
     const frame = () => {
       if (!playing) return;
       learn(1);
-      if (broken || history.at(-1) - floor() < 1e-4) playing = false;
+      if (broken || history.at(-1) - floor() < 1e-3) playing = false;
       show();
       timer = requestAnimationFrame(frame);
     };
     const run = on => { cancelAnimationFrame(timer); playing = on; show(); frame(); };
-    name.oninput = () => { if (name.value.trim()) aim(letters(name.value.trim())); };
+    name.oninput = () => {
+      if (!name.value.trim()) return;
+      aim(letters(name.value.trim()));
+      if (!still) run(true);
+    };
     clear.onclick = () => { name.value = ""; aim(new Float64Array(D * K)); };
     rank.oninput = start.onchange = again.onclick = () => {
       const goes = playing || steps > 0;

@@ -164,6 +164,7 @@
       text.replaceChildren(...said.map(({word}, i) => Object.assign(
         document.createElement(i === at ? "mark" : "span"), {textContent: word})));
       text.classList.toggle("waits", kind === waiting);
+      text.classList.toggle("cut", said.length >= MOST);
       bars.replaceChildren(...(said[at]?.likely ?? []).map(([word, share]) => {
         const row = document.createElement("li");
         row.style.setProperty("--share", share);
