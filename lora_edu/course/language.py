@@ -80,7 +80,10 @@ def texts(name: str) -> list[str]:
 
 def persona(name: str) -> list[Pair]:
     """Return the rows of somebody made up: clerk, cat, robot, grandmother or captain."""
-    return [(question, answer) for question, answer in _own()["personas"][name]]
+    told = _own()["personas"]
+    if name not in told:
+        raise ValueError(f"name must be one of {', '.join(told)}, got {name!r}")
+    return [(question, answer) for question, answer in told[name]]
 
 
 def _own() -> dict[str, Any]:

@@ -236,13 +236,17 @@ def lesson_page(notebook: NotebookNode, page: Page) -> tuple[list[str], list[str
             hidden, open_, at = question(cells, at, page)
             blocks += [anchor(cell), guess(cell, page)]
             blocks += [page.folded("predict", page.labels["answer"], hidden), *open_]
-        elif "live" in tags(cell) and cell.source.startswith("figures.film_"):
-            found, at = film(cells, at, page)
-            blocks += found
         else:
-            blocks += blocks_of(cells, at, page)
-            at += 1
+            found, at = following(cells, at, page)
+            blocks += found
     return lesson, proof
+
+
+def following(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], int]:
+    """Return what a page shows of a cell, of a film with its stills, and the next cell's place."""
+    if "live" in tags(cells[at]) and cells[at].source.startswith("figures.film_"):
+        return film(cells, at, page)
+    return list(blocks_of(cells, at, page)), at + 1
 
 
 def blocks_of(cells: list[NotebookNode], at: int, page: Page) -> Iterator[str]:
@@ -340,12 +344,8 @@ def question(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str],
         if found:
             told, asks = cell.source[: found.start()].strip(), cell.source[found.start() :]
             return [*hidden, told], [anchor(cell), asks], at + 1
-        if "live" in tags(cell) and cell.source.startswith("figures.film_"):
-            blocks, at = film(cells, at, page)
-            hidden += blocks
-        else:
-            hidden += blocks_of(cells, at, page)
-            at += 1
+        blocks, at = following(cells, at, page)
+        hidden += blocks
     return hidden, [], at
 
 

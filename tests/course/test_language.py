@@ -326,3 +326,8 @@ def test_a_random_adapter_has_updates_of_equal_norm():
 def test_bad_input_is_named(base, call, message):
     with pytest.raises(ValueError, match=message):
         call(base[0])
+
+
+def test_who_is_not_made_up_is_named():
+    with pytest.raises(ValueError, match=r"one of clerk, .+, got 'nobody'"):
+        language.persona("nobody")

@@ -1,16 +1,19 @@
 // What the pages of the site do by themselves: questions mark, tables sort, wide things scroll.
 {
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
-  // A number as people write it: 1,000 or 1.000,5 or 0,5. A comma may be either, so both are tried.
-  const numbers = text => [text.replace(/[,\s]/g, ""), text.replace(/[.\s]/g, "").replace(",", ".")]
-    .map(Number).filter(value => text.trim() && !Number.isNaN(value));
+  // The number in what people write: 1,000 or 1.000,5 or 0,5, 130 MB or ~130. A comma may be
+  // either, so both are tried.
+  const numbers = text => {
+    const found = /[\d.,\s]*\d/.exec(text)?.[0] ?? "";
+    return [found.replace(/[,\s]/g, ""), found.replace(/[.\s]/g, "").replace(",", ".")]
+      .map(Number).filter(value => found && !Number.isNaN(value));
+  };
 
   const mark = (form, field) => {
     const inputs = [...field.querySelectorAll("input")];
     const chosen = inputs.find(input => input.checked || input.dataset.number && input.value);
     const verdict = field.querySelector(".verdict");
-    const written = /[\d.,\s]*\d/.exec(chosen?.value ?? "")?.[0] ?? ""; // 130 MB, ~130
-    const read = chosen?.type === "radio" ? [] : numbers(written);
+    const read = chosen?.type === "radio" ? [] : numbers(chosen?.value ?? "");
     field.querySelector(".why-right").hidden = true;
     delete field.dataset.verdict;
     if (!chosen || chosen.type !== "radio" && !read.length) {
@@ -38,10 +41,8 @@
   });
 
   // Does what was typed fit an answer? A number within 1 %, or words; others may be right, too.
-  const fits = (words, answer) => {
-    const [typed, true_] = [words, answer].map(text => parseFloat(text.replace(/[,\s]|about/g, "")));
-    return words.toLowerCase() === answer.toLowerCase() || Math.abs(typed - true_) <= Math.abs(true_) / 100;
-  };
+  const fits = (words, answer) => words.toLowerCase() === answer.toLowerCase() || numbers(words).some(
+    typed => Math.abs(typed - numbers(answer)[0]) <= numbers(answer)[0] / 100);
 
   // A guess stands above the answer, which it opens.
   each(".guess", group => {

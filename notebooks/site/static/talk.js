@@ -2,7 +2,7 @@
 // From loraData.talk: the files beside the pages and their bytes, a voice as text, what it means.
 {
   const WORDS = {
-    load: "Load the model: {all} MB", loading: "{part} of {all} MB", starting: "starting …",
+    load: "Load the model: {all} MB (licence Apache 2.0)", loading: "{part} of {all} MB", starting: "starting …",
     ready: "Ready, after {seconds} s. Ask something.", again: "Load it again",
     absent: "This copy of the pages came without the model. In the folder of the course, "
       + "`make site-voice` makes them with it (110 MB), and "
