@@ -448,6 +448,11 @@ def lost_digits(got: ArrayLike, right: ArrayLike) -> bool:
 # -- predictions ---------------------------------------------------------------------------------
 
 
+# What a guess, or a vote, that is still to be made is asked for.
+GUESS_FIRST = 'your guess first: write it in place of None ("?" gives up)'
+VOTE_FIRST = 'your vote first: write "won", "lost" or "cannot tell" in place of None'
+
+
 def predict(guess: object, actual: object, *options: object) -> None:
     """Print the answer beside a guess. It never raises: a prediction cannot be wrong to make.
 
@@ -467,7 +472,7 @@ def predict(guess: object, actual: object, *options: object) -> None:
     """
     typed = guess.strip() if isinstance(guess, str) else guess
     if guess is None or guess is ... or (isinstance(typed, str) and not typed):
-        print(say('your guess first: write it in place of None ("?" gives up)'))
+        print(say(GUESS_FIRST))
         return
     line = f"answer: {_show(actual)}"
     if not (isinstance(typed, str) and typed == "?"):  # an array would compare each entry
@@ -476,7 +481,8 @@ def predict(guess: object, actual: object, *options: object) -> None:
             told = f"   your guess: {_show(guess)}   {verdict}" if verdict else ""
         except Exception:  # arrays that do not compare, numbers without end: a guess never stops
             told = "" if options else "   not quite"
-        line = line + told if told else f"your guess: one of {', '.join(map(_show, options))}"
+        offered = ", ".join(say(_show(option)) for option in options)
+        line = line + told if told else f"your guess: one of {offered}"
     print(say(line))
 
 
@@ -484,11 +490,19 @@ def _show(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-ABOUT = r"^(?:about|around|roughly|approximately|nearly|almost|just|only|ca\.?|[~≈=])\s*"
+# What people type, in English and in Vietnamese.
+ABOUT = r"^(?:(?:about|around|roughly|approximately|nearly|almost|just|only|ca\.?|[~≈=]|"
+ABOUT += r"khoảng|chừng|tầm|gần|xấp xỉ)\s*)+"
+HALF = r"^(?:(?:an?|one) )?half\b|^(?:một )?nửa\b"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+CHU_SO = ("không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám", "chín", "mười")
 TIMES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "billion": 1e9}
-TYPED = re.compile(r"([-+]?[\d.,'’ ]*\d)(?:(e|\*\*|\^)([-+]?\d+))?\s*([%a-z× ]*)")
-BEYOND = re.compile(r"(more|over|above|>|fewer|less|under|below|<)(?: ?than)? ?(.*)")
+TIMES |= {"nghìn": 1e3, "ngàn": 1e3, "triệu": 1e6, "tỉ": 1e9, "tỷ": 1e9}
+TYPED = re.compile(r"([-+]?[\d.,'’ ]*\d)(?:(e|\*\*|\^)([-+]?\d+))?\s*((?:[^\W\d_]|[%× ])*)")
+BEYOND = re.compile(
+    r"(?:(more|over|above|>|nhiều hơn|lớn hơn|cao hơn|hơn|trên)|"
+    r"(?:fewer|less|under|below|<|ít hơn|nhỏ hơn|thấp hơn|dưới|chưa (?:đến|tới)))(?: ?than)? ?(.*)"
+)
 
 
 def _readings(guess: Any) -> list[float]:
@@ -496,9 +510,9 @@ def _readings(guess: Any) -> list[float]:
     if isinstance(guess, (int, float, np.number)) and not isinstance(guess, bool):
         return [float(guess)]
     text = guess.strip(" .!?").lower().replace("\u00a0", " ") if isinstance(guess, str) else ""
-    text = re.sub(ABOUT, "", text).replace("_", "")
-    for digit, word in enumerate(DIGITS):
-        text = re.sub(rf"^{word}\b", str(digit), text)
+    text = re.sub(HALF, "0.5", re.sub(ABOUT, "", text)).replace("_", "")
+    for digit, words in enumerate(zip(DIGITS, CHU_SO, strict=True)):
+        text = re.sub(rf"^(?:{'|'.join(words)})\b", str(digit), text)
     found = TYPED.fullmatch(text)
     if not found:
         return []
@@ -510,18 +524,26 @@ def _readings(guess: Any) -> list[float]:
     if power:
         values = [n * 10.0 ** int(power) if power_sign == "e" else n ** int(power) for n in values]
     values = [n * TIMES.get(unit.split(" ")[0], 1) for n in values]
-    return values + [n / 100 for n in values if unit.startswith("%")]
+    share = unit.startswith(("%", "per cent", "percent", "phần trăm"))
+    return values + [n / 100 for n in values if share]
 
 
 def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
-    """Return words without what does not matter; "fewer than 5" is "fewer" where 5 is the least."""
+    """Return words without what does not matter; "fewer than 5" is "fewer" where 5 is the least.
+
+    An option may be typed in the learner's language.
+    """
     if not isinstance(guess, str):
         return guess
-    words = re.sub(r"^(?:the|an?|answer|option) ", "", guess.strip(" .!?\"'").lower())
+    words = re.sub(r"^(?:the|an?|answer|option|đáp án) ", "", guess.strip(" .!?\"'").lower())
+    offered = [option for option in options if isinstance(option, str)]
+    for option in offered:
+        if words == say(option).lower():
+            return _plain(option)
     numbers = [option for option in options if not isinstance(option, str)]
-    if not (found := BEYOND.fullmatch(words)) or words in map(_plain, options):
+    if not (found := BEYOND.fullmatch(words)) or words in map(_plain, offered):
         return words
-    word = "more" if found[1] in ("more", "over", "above", ">") else "fewer"
+    word = "more" if found[1] else "fewer"
     edge = [max(numbers) if word == "more" else min(numbers)] if numbers else []
     return word if not found[2] or {*edge} & {*_readings(found[2])} else words
 
@@ -542,7 +564,8 @@ def right_option(actual: Any, options: tuple[Any, ...]) -> Any:
 
 def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
     """Say whether a guess is right; for numbers, by which factor it is off; "" if not offered."""
-    right, readings, words = right_option(actual, options), _readings(guess), _plain(guess, options)
+    right, readings = right_option(actual, options), _readings(guess)
+    words = _plain(guess, options or (actual,))
     numeric = readings and any(not isinstance(option, str) for option in options)
     if options and not numeric and words not in [_plain(o) for o in options if isinstance(o, str)]:
         return ""

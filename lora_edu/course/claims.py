@@ -76,7 +76,7 @@ class Claim:
     @property
     def plain(self) -> str:
         """The words without their markup."""
-        return re.sub(r"[*$`]|\\[,;]", "", self.words.replace("\\Delta ", "Δ"))
+        return plain(self.words)
 
     @property
     def now(self) -> str:
@@ -161,6 +161,11 @@ def claim(
     else:
         held = _as_said(words, _now(value), said, within)
     return replace(held, seeds=seeds, name=name)
+
+
+def plain(text: str) -> str:
+    """Return a text without its markup, so that words are found whatever is emphasised in them."""
+    return re.sub(r"\s+", " ", re.sub(r"[*$`]|\\[,;]", "", text.replace("\\Delta ", "Δ")))
 
 
 def _now(value: Any) -> Any:
@@ -332,7 +337,7 @@ def _short(value: Any) -> str:
 
 def _number(value: Any) -> bool:
     """Say whether something is a finite number; a truth is none, nor is a tensor of several."""
-    return not isinstance(value, bool) and _now(lambda: math.isfinite(value)) is True
+    return str(value) not in ("True", "False") and _now(lambda: math.isfinite(value)) is True
 
 
 def _equal(value: Any, said: Any) -> bool:

@@ -23,16 +23,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
 from lora_edu.course import LESSONS
-from lora_edu.course.plots import AT_NIGHT, ENLARGED, STYLE, STYLES, recolour, small_png
+from lora_edu.course.plots import AT_NIGHT, ENLARGED, STYLE, STYLES, recolour, reword, small_png
 from lora_edu.course.recorded import behind, noted
-from lora_edu.course.say import translated
+from lora_edu.course.say import languages
 from lora_edu.files import write_whole
 
 Numbers = dict[str, Any]
@@ -43,7 +41,6 @@ SAMPLES = 200  # of an array that is drawn, about as many; of one below twice th
 STUDENT = {3: 4.302653, 8: 2.364624, 20: 2.093024}
 # What a file of each format is told, so that the same picture gives the same bytes: no date.
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-WORDS = Path(__file__).parent / "data" / "picture_words.json"  # language → text → translation
 
 
 # -- the registry -----------------------------------------------------------------------------
@@ -83,7 +80,7 @@ class Entry:
             ``"light"``, the course's; ``"dark"``; or ``"slides"``, enlarged: a text of 11 points
             has 18.
         language : str
-            The texts of the picture are replaced as ``picture_words.json`` says. A text that it
+            The texts of the picture are replaced as its catalogue says (``say``). A text that it
             lacks stays English.
         width : float, optional
             In inches. Texts and lines keep their size in points. A picture that Matplotlib lays out
@@ -95,16 +92,14 @@ class Entry:
             The style or the language is unknown, or the width not positive.
         """
         one_of("style", style, STYLES)
-        words = {"en": {}, **json.loads(WORDS.read_text(encoding="utf-8"))}
-        one_of("language", language, words)
+        one_of("language", language, languages())
         if width is not None and not (isinstance(width, (int, float)) and 0 < width < math.inf):
             raise ValueError(f"width must be a positive number of inches, got {width!r}")
         with plt.rc_context(STYLES[style]):
             fig = self._draw(numbers)
             if width is not None:
                 _resize(fig, width / ENLARGED if style == "slides" else width)
-            if words[language]:
-                _translate(fig, words[language])
+            reword(fig, language)
         if style == "dark":
             recolour(fig, AT_NIGHT)
         return fig
@@ -132,17 +127,6 @@ def _resize(fig: Figure, width: float) -> None:
     if fig.get_layout_engine() is None:
         height *= width / before
     fig.set_size_inches(width, height)
-
-
-def _translate(fig: Figure, words: Mapping[str, str]) -> None:
-    """Replace the texts of a figure; those of an axis are made anew from its labels."""
-    for axis in fig.findobj(Axis):
-        before = [label.get_text() for label in axis.get_ticklabels()]
-        after = [translated(text, words) for text in before]
-        if after != before:
-            axis.set_ticks(axis.get_ticklocs(), after)
-    for text in fig.findobj(Text):
-        text.set_text(translated(text.get_text(), words))
 
 
 def _told(numbers: Numbers) -> Numbers:

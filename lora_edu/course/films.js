@@ -2,6 +2,7 @@
 {
   const fig = document.currentScript.parentNode, still = fig.querySelector("img");
   const captions = JSON.parse(fig.dataset.captions), last = captions.length - 1;
+  const [plays, next, stops, frame] = JSON.parse(fig.dataset.words);
   const make = (tag, set, style) => {
     const made = Object.assign(document.createElement(tag), set);
     made.style.cssText = style;
@@ -13,7 +14,7 @@
   const old = make("img", {src: fig.dataset.sheet, alt: ""}, `${wide};position:absolute;top:0;opacity:0`);
   const bar = make("div", {}, "display:flex;gap:8px;align-items:center");
   const play = make("button", {type: "button"}, "min-width:6em;min-height:28px");
-  const at = make("input", {type: "range", max: last, value: 0, ariaLabel: "frame"}, "flex:1");
+  const at = make("input", {type: "range", max: last, value: 0, ariaLabel: frame}, "flex:1");
   const says = make("output", {}, "display:block;min-height:1.5em");
   const slow = matchMedia("(prefers-reduced-motion: reduce)");
   let timer = null, fade = null;
@@ -31,7 +32,7 @@
     timer = null;
     fade?.cancel();
     says.ariaLive = "polite";
-    play.textContent = slow.matches ? "\u25b6 Next" : "\u25b6 Play";
+    play.textContent = `\u25b6 ${slow.matches ? next : plays}`;
   };
   const step = () => { // one frame fades into the next, briefly: half-way its numbers cannot be read
     if (+at.value < last) {
@@ -47,7 +48,7 @@
     if (+at.value >= last) show(0);
     says.ariaLive = "off"; // not a word for each frame that passes
     timer = setInterval(step, 350);
-    play.textContent = "\u275a\u275a Stop";
+    play.textContent = `\u275a\u275a ${stops}`;
   };
   at.oninput = () => { stop(); show(+at.value); };
   slow.onchange = stop;

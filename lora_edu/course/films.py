@@ -37,7 +37,8 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from lora_edu.course.figures import Entry, Numbers
-from lora_edu.course.plots import STYLE, heatmap
+from lora_edu.course.plots import STYLE, heatmap, reword
+from lora_edu.course.say import language, say
 
 Scene = Callable[[Figure | SubFigure, Numbers], Callable[[int], None]]
 
@@ -45,8 +46,10 @@ CAPTION = 0.5  # inches below a still: two lines
 DPI = 100
 MOST_FRAMES, MOST_PIXELS = 24, 32_000  # a PNG wider than 2**15 pixels compresses badly
 MOST_BYTES = 400_000
+BUTTONS = ("Play", "Next", "Stop", "frame")  # in the order in which films.js takes them
 
-PLAYER = """<figure aria-label="{name}" data-captions="{captions}" data-sheet="{sheet}" \
+PLAYER = """<figure aria-label="{name}" data-captions="{captions}" data-words="{words}" \
+data-sheet="{sheet}" \
 style="margin:0;max-width:{width}px"><img src="{still}" alt="{alt}" style="max-width:100%">
 <script>
 {script}</script></figure>"""
@@ -140,13 +143,16 @@ def player(
     if count * width > MOST_PIXELS:
         wide = f"{count} frames of {width} are {count * width:,}"
         raise ValueError(f"the frames may be {MOST_PIXELS:,} pixels wide in all: {wide}")
+    captions = [say(caption) for caption in numbers["captions"]]
+    tells = own or language() != "en"
     page = PLAYER.format(
-        name=html.escape(entry.name.replace("_", " ")),
-        captions=html.escape(json.dumps(numbers["captions"])),
+        name=html.escape(say(entry.name.replace("_", " "))),
+        captions=html.escape(json.dumps(captions)),
+        words=html.escape(json.dumps([say(word) for word in BUTTONS])),
         sheet=_address(_sheet(scene, numbers, size)),
         width=width,
-        still=_address(entry.picture(numbers, "png")),
-        alt=html.escape("; ".join(numbers["captions"]) if own else entry.alt.format(**numbers)),
+        still=_address(entry.picture(numbers, "png", language=language())),
+        alt=html.escape("; ".join(captions) if tells else entry.alt.format(**numbers)),
         script=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
     )
     if len(page) > MOST_BYTES:
@@ -176,6 +182,7 @@ def _sheet(scene: Scene, numbers: Numbers, size: tuple[float, float]) -> bytes:
         show = scene(canvas.figure, numbers)
         for i in range(len(numbers["captions"])):
             show(i)
+            reword(canvas.figure, language())
             canvas.draw()
             frames.append(np.array(canvas.buffer_rgba())[..., :3])
     # 128 colours that cover what there is: exact to the eye, where others lose a single dot's.

@@ -7,6 +7,8 @@ lines) and never stand alone: lines also differ in dash or marker, and carry the
 from __future__ import annotations
 
 import io
+import os
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -24,6 +27,8 @@ from matplotlib.rcsetup import cycler
 from matplotlib.text import Annotation, Text
 from matplotlib.textpath import TextPath
 from numpy.typing import ArrayLike, NDArray
+
+from lora_edu.course.say import language, say
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -72,8 +77,47 @@ STYLES: dict[str, dict[RcKeyType, Any]] = {
 
 
 def use_style() -> None:
-    """Make the course's style the default of this process (a notebook's first cell does so)."""
+    """Make the course's style the default of this process (a notebook's first cell does so).
+
+    From the next cell on, a notebook shows its figures with their texts in the learner's language.
+    Where ``LORA_EDU_PICTURES`` names another, as in a build, an output holds the picture in that
+    language as well, in its metadata.
+    """
     plt.rcParams.update(STYLE)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    also = os.environ.get("LORA_EDU_PICTURES", "en")
+    if shell is None or {language(), also} == {"en"}:
+        return
+
+    plt.switch_backend(plt.get_backend())  # which loads what shows figures
+
+    def speak(*_: object) -> None:  # after Matplotlib has told IPython how to show a figure
+        shell.events.unregister("post_run_cell", speak)
+        formatter = shell.display_formatter.formatters["image/png"]
+        as_png = formatter.lookup_by_type(Figure)
+
+        def shown(fig: Figure) -> Any:
+            reword(fig, language())
+            png = as_png(fig)
+            reword(fig, also)
+            return png if also == "en" else (png, {also: as_png(fig)})
+
+        formatter.for_type(Figure, shown)
+
+    shell.events.register("post_run_cell", speak)
+
+
+def reword(fig: Figure, language: str) -> None:
+    """Say the texts of a figure in a language; those of an axis are made anew from its labels."""
+    if language == "en":
+        return
+    for axis in fig.findobj(Axis):
+        before = [label.get_text() for label in axis.get_ticklabels()]
+        after = [say(text, language) for text in before]
+        if after != before:
+            axis.set_ticks(axis.get_ticklocs(), after)
+    for text in fig.findobj(Text):
+        text.set_text(say(text.get_text(), language))
 
 
 def grouped(number: float) -> str:

@@ -1,29 +1,83 @@
-"""What the package says to learners, in their language.
+"""What the package says to learners, in their language: panels, checks, predictions, pictures.
 
-Messages are written in English where they arise. A table holds a language's translations:
-``{"too large: {} times": "zu groß: das {}fache"}``. What stands for a hole is said in turn, so that
-a sentence made of parts needs one entry for each. What no table has stays English.
+Messages are written in English where they arise. The catalogue of a language, ``data/vi.po``, holds
+what stands in their place. It has gettext's format, which translators' programs read and write, and
+is read as it is, so that nothing needs to be compiled. ``{}`` stands for any part of a message,
+which is translated in turn: a sentence made of parts needs one row for each. What no catalogue has
+stays English.
+
+The language is that of the environment, ``LORA_EDU_LANG``, or else of the notebook that is open.
 """
 
+import contextlib
+import functools
+import json
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-TABLES: dict[str, Mapping[str, str]] = {}  # language → English template → translation
-
-
-def say(text: str, language: str | None = None) -> str:
-    """Return a message in a language, that of ``LORA_EDU_LANGUAGE`` unless one is named."""
-    return translated(text, TABLES.get(language or os.environ.get("LORA_EDU_LANGUAGE", "en"), {}))
+CATALOGUES = Path(__file__).parent / "data"
+ROW = re.compile(r'^msgid (".+")\nmsgstr (".+")$', re.MULTILINE)
 
 
-def translated(text: str, words: Mapping[str, str]) -> str:
-    """Return a text as the first row of a table that fits it says, or else as it is.
-
-    ``{}`` stands for any part of the text, which is translated in turn: ``"row {} of {}"``.
-    """
-    for before, after in words.items():
-        pattern = re.escape(before).replace(r"\{\}", "(.+?)")
-        if found := re.fullmatch(pattern, text, re.DOTALL):
-            return after.format(*(translated(hole, words) for hole in found.groups()))
+def say(text: str, into: str | None = None) -> str:
+    """Return a message in a language: the learner's, unless one is named."""
+    exact, holed = catalogue(into or language())
+    if text in exact:
+        return exact[text]
+    for pattern, after in holed:
+        if found := pattern.fullmatch(text):
+            return after.format(*(say(hole, into) for hole in found.groups()))
     return text
+
+
+@functools.cache
+def catalogue(language: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """Return the rows of a language: those without holes, and the others, the longest first."""
+    path = CATALOGUES / f"{language}.po"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    rows = {json.loads(before): json.loads(after) for before, after in ROW.findall(text)}
+    exact = {before: after for before, after in rows.items() if "{}" not in before}
+    holed = sorted(rows.keys() - exact.keys(), key=lambda row: (-len(row.replace("{}", "")), row))
+    return exact, [
+        (re.compile(re.escape(row).replace(r"\{\}", "(.*?)"), re.DOTALL), rows[row])
+        for row in holed
+    ]
+
+
+def languages() -> list[str]:
+    """Return English, and the languages that have a catalogue."""
+    return ["en", *sorted(path.stem for path in CATALOGUES.glob("*.po"))]
+
+
+def language() -> str:
+    """Return the language of the learner: ``"en"`` where nothing says another."""
+    # Jupyter tells a kernel in its environment which notebook is open, VS Code in a variable.
+    opened = getattr(sys.modules["__main__"], "__vsc_ipynb_file__", "")
+    opened = opened or os.environ.get("JPY_SESSION_NAME", "")
+    return os.environ.get("LORA_EDU_LANG") or _of_notebook(opened)
+
+
+@contextlib.contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Within ``with``, the learner's language is this one."""
+    before = os.environ.get("LORA_EDU_LANG")
+    os.environ["LORA_EDU_LANG"] = language
+    try:
+        yield
+    finally:
+        os.environ.pop("LORA_EDU_LANG")
+        if before is not None:
+            os.environ["LORA_EDU_LANG"] = before
+
+
+@functools.cache
+def _of_notebook(path: str) -> str:
+    """Return the language that the metadata of a notebook name."""
+    try:
+        metadata = json.loads(Path(path).read_text(encoding="utf-8"))["metadata"]
+        return str(metadata["lora_edu"]["language"])
+    except (OSError, ValueError, KeyError, TypeError):  # no notebook, or one without a language
+        return "en"

@@ -20,7 +20,6 @@ from lora_edu.course.learning_the_update import checks as update
 from lora_edu.course.matrix_example import checks as example
 from lora_edu.course.rank_and_svd import checks as companions
 from lora_edu.course.real_model import checks as real
-from lora_edu.course.say import TABLES, say
 
 CASES = {
     c: case
@@ -447,15 +446,6 @@ def test_a_slip_is_named_where_it_has_the_shape_of_what_was_got():
 )
 def test_an_argument_that_makes_no_difference_is_named(answer, said):
     assert checks.ignored(answer, {"a": 1, "b": [2]}, {"a": 5, "b": [6]}) == said
-
-
-def test_what_is_said_to_learners_has_one_door(monkeypatch, capsys):
-    monkeypatch.setitem(TABLES, "de", {"answer: {}": "Antwort: {}"})
-    assert say("nothing of the table", "de") == "nothing of the table"
-    assert say("answer: 1,000") == "answer: 1,000"
-    monkeypatch.setenv("LORA_EDU_LANGUAGE", "de")
-    predict("?", 1000)
-    assert capsys.readouterr().out == "Antwort: 1,000\n"
 
 
 # -- predictions ---------------------------------------------------------------------------------

@@ -26,14 +26,15 @@ def vote(guess: object, when: str) -> None:
     it is written: nobody is stopped from having an opinion.
     """
     if guess is None or guess is ...:
-        print(say('your vote first: write "won", "lost" or "cannot tell" in place of None'))
+        print(say(tools.VOTE_FIRST))
         return
     _VOTES[when] = "–" if guess == "?" else str(guess)
-    width = max(map(len, _VOTES))
+    votes = {say(moment): say(voted) for moment, voted in _VOTES.items()}
+    width = max(map(len, votes))
     print(say("the bet is ..."))
-    for moment, voted in _VOTES.items():
+    for moment, voted in votes.items():
         print(f"  {moment:<{width}}   {voted}")
-    if list(_VOTES.values()).count("cannot tell") > 1:
+    if list(votes.values()).count(say("cannot tell")) > 1:
         again = "cannot tell, again? Write down what you would have to see: a witness may bring it"
         print(say(again))
 
