@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import copy
 import hashlib
+import html
 import json
 import os
 import re
@@ -40,13 +41,16 @@ from builder.source import (
     tags,
 )
 from builder.translate import languages, read_translation, translate
-from lora_edu.course.checks import right_option
+from lora_edu.course.checks import GUESS_FIRST, VOTE_FIRST, right_option
+from lora_edu.course.say import languages as catalogued
+from lora_edu.course.say import say
 from lora_edu.files import write_whole
 
 LABELS = {
     "en": {"hint": "Hint", "solution": "Solution", "why": "Your guess first. Then: why"},
     "vi": {"hint": "Gợi ý", "solution": "Lời giải", "why": "Đoán trước đã. Rồi xem vì sao"},
 }
+SPEAKS = {"predict", "exercise", "claims"}  # tags of cells in which the package says something
 LANGUAGES = {"vi": "tiếng Việt"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -101,6 +105,9 @@ def offered(cell: NotebookNode) -> tuple[list[Any], Any]:
     asks: Any = ast.parse(cell.source).body[-1]
     options = [each.value for each in asks.value.args[2:] if isinstance(each, ast.Constant)]
     answer: Any = revealed(cell)
+    for option in options:  # in a translation the answer is translated
+        if answer in [say(str(option), language) for language in catalogued()]:
+            return options, option
     with suppress(ValueError):
         answer = float(answer.replace(",", ""))
     return options, right_option(answer, tuple(options))
@@ -108,7 +115,7 @@ def offered(cell: NotebookNode) -> tuple[list[Any], Any]:
 
 def revealed(cell: NotebookNode) -> str:
     """Return the answer of a prediction, as its cell prints it."""
-    return printed(cell).strip().removeprefix("answer: ")
+    return printed(cell).strip().partition(": ")[2]
 
 
 def in_figures(value: object) -> str:
@@ -143,7 +150,8 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
     """
     if language not in LABELS:
         raise BuildError(f"{file_name(source.path)}: LABELS has no words for {language!r}")
-    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
+    spoken = {} if language == "en" else {"lora_edu": {"language": language}}  # the package asks
+    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | spoken)
     asked = exercises(source)
     solution = None  # of the exercise before, whose hints may still come
     for cell in copy.deepcopy(source.cells):
@@ -183,17 +191,46 @@ def fenced(code: str) -> str:
     return f"{fence}python\n{code}\n{fence}"
 
 
-def with_outputs(notebook: NotebookNode, committed: NotebookNode) -> NotebookNode:
+def with_outputs(
+    notebook: NotebookNode,
+    committed: NotebookNode,
+    language: str = "en",
+    pictures: NotebookNode | None = None,
+) -> NotebookNode:
     """Give an edition the outputs of a committed notebook: the English one, or the last build.
 
-    A code cell that was not built yet has none.
+    A code cell that was not built yet has none. In another language the package says in that
+    language what answers, checks and panels say; the pictures are those of ``pictures``.
     """
     built = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
+    drawn = {cell.id: outputs(cell) for cell in pictures.cells} if pictures else {}
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.id in built:
             cell.outputs = built[cell.id].outputs
             cell.execution_count = built[cell.id].execution_count
+            if language != "en":
+                cell.outputs = copy.deepcopy(cell.outputs)
+                if SPEAKS & {*tags(cell)}:
+                    cell.outputs = [spoken_in(language, output) for output in cell.outputs]
+                for output, own in zip(cell.outputs, drawn.get(cell.id, []), strict=False):
+                    if "image/png" in output.get("data", {}) and "image/png" in own.get("data", {}):
+                        output.data["image/png"] = own.data["image/png"]
     return notebook
+
+
+def spoken_in(language: str, output: NotebookNode) -> NotebookNode:
+    """Return an output in which the package speaks another language, line by line."""
+    data = output.get("data", {})
+
+    def between_tags(found: re.Match[str]) -> str:
+        return html.escape(say(html.unescape(found[0]), language), quote=False)
+
+    for where, kind in ((output, "text"), (data, "text/plain")):
+        if kind in where:
+            where[kind] = "\n".join(say(line, language) for line in where[kind].split("\n"))
+    if "text/html" in data:
+        data["text/html"] = re.sub(r"(?<=>)[^<>]+(?=<)", between_tags, data["text/html"])
+    return output
 
 
 def own_edition(source: Source, language: str = "en") -> NotebookNode:
@@ -269,7 +306,7 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
             former.rename(folder / name)
     cells = json.dumps([[cell.id, cell.cell_type, cell.source] for cell in notebook.cells])
     lesson = hashlib.sha256(cells.encode()).hexdigest()[:16]
-    notebook.metadata["lora_edu"] = {"lesson": lesson}
+    notebook.metadata["lora_edu"] = {**notebook.metadata.get("lora_edu", {}), "lesson": lesson}
     for number in range(1, 1000):
         name = f"{path.stem}.ipynb" if number == 1 else f"{path.stem}-{number}.ipynb"
         copied = folder / name
@@ -277,7 +314,7 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
             write_whole(copied, dumps(notebook))
             return "your copy" if number == 1 else f"the lesson has changed: see {name}"
         mine = load(copied)
-        if mine is not None and mine.metadata.get("lora_edu") == {"lesson": lesson}:
+        if mine is not None and lesson in str(mine.metadata.get("lora_edu")):
             return f"yours, kept as it is: {name}"
     raise BuildError(f"{file_name(path)}: a thousand copies in {folder}")
 
@@ -323,7 +360,8 @@ def done(copied: NotebookNode | None) -> tuple[tuple[int, int], tuple[int, int]]
     cells = copied.cells if copied else []
     guesses = [printed(cell) for cell in cells if "predict" in tags(cell)]
     exercises = [printed(cell) for cell in cells if "exercise" in tags(cell)]
-    made = sum(bool(each.strip()) and " first:" not in each for each in guesses)
+    waits = [say(a, language) for a in (GUESS_FIRST, VOTE_FIRST) for language in catalogued()]
+    made = sum(bool(each.strip()) and each.strip() not in waits for each in guesses)
     return (made, len(guesses)), (sum(": OK" in each for each in exercises), len(exercises))
 
 

@@ -9,6 +9,7 @@ all of them: the file is left alone, and what it says otherwise is named.
 from __future__ import annotations
 
 import base64
+import copy
 import os
 import sys
 from collections.abc import Iterable
@@ -55,7 +56,9 @@ HEADER = """\
 """
 
 
-def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> NotebookNode:
+def execute(
+    notebook: NotebookNode, source: Source, *, strict: bool = True, also: str = "en"
+) -> NotebookNode:
     """Run an edition of a source from top to bottom in a fresh kernel.
 
     Parameters
@@ -64,6 +67,8 @@ def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> N
         The edition, and where its cells come from.
     strict : bool
         Whether its claims have to hold; not in a learner's hands.
+    also : str
+        Another language in which each picture is drawn; ``in_words_of`` takes these.
 
     Raises
     ------
@@ -78,6 +83,7 @@ def execute(notebook: NotebookNode, source: Source, *, strict: bool = True) -> N
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order: the same last digits
     environment = {name: v for name, v in os.environ.items() if name != "LORA_EDU_CLAIMS"}
     environment |= {"LORA_EDU_CLAIMS": "strict"} if strict else {}
+    environment |= {"LORA_EDU_LANG": "en", "LORA_EDU_PICTURES": also}
     begun: list[NotebookNode] = []
     code = sum(cell.cell_type == "code" for cell in notebook.cells)
     bar = tqdm(total=code, unit="cell", leave=False, disable=None)  # at a terminal alone
@@ -137,6 +143,22 @@ def tidy(notebook: NotebookNode, former: NotebookNode | None) -> NotebookNode:
     return notebook
 
 
+def in_words_of(language: str, notebook: NotebookNode) -> NotebookNode:
+    """Take the pictures in another language out of the metadata of outputs; return them in a copy.
+
+    (``plots.use_style`` put them there.)
+    """
+    from lora_edu.course.plots import small_png
+
+    other = copy.deepcopy(notebook)
+    for cell, own in zip(notebook.cells, other.cells, strict=True):
+        for output, shown in zip(outputs(cell), outputs(own), strict=True):
+            if png := output.get("metadata", {}).pop("image/png", {}).get(language):
+                small = small_png(base64.b64decode(png))
+                shown.data["image/png"] = base64.b64encode(small).decode()
+    return other
+
+
 def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
     """Write the reading edition of a source beside ``src``; say what was done, and if it ran.
 
@@ -164,12 +186,15 @@ def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
     if former is not None and not run and words_alone(fresh):
         notebook, said = with_outputs(page, former), "words changed, nothing run"
     else:
-        run, notebook = True, tidy(execute(page, source), former)
+        executed = execute(page, source, also=next(iter(editions), "en"))
+        others = {each: in_words_of(each, executed) for each in editions}
+        run, notebook = True, tidy(executed, former)
         new = outputs_changed(notebook, former)
         said = f"run: other outputs in {', '.join(new)}" if new else "run: as before"
     write_whole(built_path(path), dumps(notebook))
     for language, edition in editions.items():
-        if write_whole(built_path(path, language), dumps(with_outputs(edition, notebook))):
+        own = with_outputs(edition, notebook, language, others[language])
+        if write_whole(built_path(path, language), dumps(own)):
             said += f", {language} written"
     write_collection(path.parent.parent)
     return said, run

@@ -50,6 +50,8 @@ from builder.source import (
     tags,
 )
 from builder.translate import languages, read_translation, translate
+from lora_edu.course.claims import plain
+from lora_edu.course.say import say
 from lora_edu.files import write_whole
 
 MOST_BYTES = 600_000  # of a notebook, which everybody who clones the course fetches
@@ -90,8 +92,14 @@ def check(path: Path) -> list[str]:
 def late(path: Path) -> list[str]:
     """Return where translations of a lesson are behind it, a line or more for each place."""
     source = read_source(path)
-    found = [translate(source, read_translation(source, each))[2] for each in languages(path)]
-    return [line for lines in found for line in lines]
+    committed, found = load(built_path(path)), []
+    for each in languages(path):
+        translation, _, behind = translate(source, read_translation(source, each))
+        found += behind
+        if committed is not None and not behind:  # else the text of a claim may be missing
+            edition = with_outputs(reading_edition(translation, each), committed, each)
+            found += [f"{each}/{path.stem}: {line}" for line in check_spoken(edition, each)]
+    return found
 
 
 def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:
@@ -100,12 +108,29 @@ def check_translation(source: Source, committed: NotebookNode, language: str) ->
         rendered = read_translation(source, language)
         translation, problems, _ = translate(source, rendered)
         problems += check_source(rendered)
-        expected = with_outputs(reading_edition(translation, language), committed)
+        own = load(built_path(source.path, language))  # its pictures are compared with nothing
+        expected = with_outputs(reading_edition(translation, language), committed, language, own)
     except BuildError as error:
         return [str(error)]
-    if not problems and load(built_path(source.path, language)) != expected:
+    if not problems and own != expected:
         problems.append(f"{language}/{source.path.stem}.ipynb: differs from its source; {REBUILD}")
     return problems
+
+
+def check_spoken(edition: NotebookNode, language: str) -> Iterator[str]:
+    """Name the claims that a panel of a translation cannot say in its language.
+
+    As in English, the words of a claim have to stand in the text of its section.
+    """
+    for section in sections(edition.cells):
+        text = plain(" ".join(c.source for c in section if c.cell_type == "markdown"))
+        for cell in section:
+            for words in (plain(row["words"]) for row in carried(cell)):
+                said = say(words, language)
+                if said == words:
+                    yield f"cell {cell.id}: no {language}.po has “{words}”"
+                elif said not in text:
+                    yield f"cell {cell.id}: no sentence of its section says “{said}”"
 
 
 # -- a source ---------------------------------------------------------------------------------
@@ -370,10 +395,10 @@ def check_claims(notebook: NotebookNode, lesson: str = "") -> Iterator[str]:
 
 def wrong_words(row: dict[str, Any], text: str, older: bool) -> str | None:
     """Say what is wrong with the words of a claim, if anything."""
-    words, problem = without_markup(row["words"]), None
-    paragraphs = without_markup(re.sub(r"\n\s*\n", " . ", text))
+    words, problem = plain(row["words"]), None
+    paragraphs = plain(re.sub(r"\n\s*\n", " . ", text))
     clause = rf"(?:^|[.,;:?!–-] |[.?!]\) |\(){re.escape(words)}(?= ?[.,;:?!)](?:[\s)]|$)| \(|\s*$)"
-    if len(words.split()) < 2 or words not in without_markup(text):
+    if len(words.split()) < 2 or words not in plain(text):
         return f"no sentence of its section says “{row['words']}”"
     if older:
         problem = None if quotes(words, row["says"]) else f"is held to {row['says']}"
@@ -401,8 +426,8 @@ def contradiction(words: str, row: dict[str, Any], whole: bool = False) -> str |
 
     The ``whole`` of its numbers need not be in a sentence that repeats it.
     """
-    sense, says = row.get("sense", ""), without_markup(row["says"])
-    if names := [without_markup(name) for name in row.get("names", [])]:
+    sense, says = row.get("sense", ""), plain(row["says"])
+    if names := [plain(name) for name in row.get("names", [])]:
         found = [re.search(any_of([name]), words) for name in names]
         places = [match.start() if match else math.inf for match in found]
         if places != sorted(places) or math.inf in (places[:1] if sense else places):
@@ -441,7 +466,7 @@ def check_repeats(path: Path, notebook: NotebookNode) -> Iterator[str]:
         lines = read_text(file).split("\n") if file.exists() else []
         for number, line in enumerate(lines, 1):
             for match in REPEATS.finditer(line):
-                before = without_markup(REPEATS.sub("", line[: match.start()]))
+                before = plain(REPEATS.sub("", line[: match.start()]))
                 clause = re.split(r"[.;:|] ", before)[-1]
                 row = claims.get(match["name"], {"says": "no more"})
                 problem = contradiction(clause, row)
@@ -460,11 +485,6 @@ def quotes(words: str, says: str) -> bool:
         return True
     quoted, said = numbers_in(words).keys(), numbers_in(says).keys()
     return not (quoted and said) or bool(quoted & (said | {round(100 * n, 9) for n in said}))
-
-
-def without_markup(text: str) -> str:
-    """Return a text without its markup, so that words are found whatever is emphasised in them."""
-    return re.sub(r"\s+", " ", re.sub(r"[*$`]|\\[,;]", "", text))
 
 
 def collection(folder: Path) -> Path:

@@ -29,6 +29,7 @@ from builder.slides import crowded, film_page, in_gallery, markdown, numbers_of,
 from builder.source import BuildError, tags
 from lora_edu.course.figures import Entry
 from lora_edu.course.plots import STYLES, small_png
+from lora_edu.course.say import say
 
 LABELS = {
     "en": {
@@ -85,7 +86,9 @@ SIGNS = {
     "sqrt": "√", "sum": "∑", "top": "ᵀ", "cdot": "·", "times": "×", "ge": "≥",
     "le": "≤", "in": "∈", "dots": "…", "infty": "∞", "frac": "", "tfrac": "", "mathrm": "",
 }  # fmt: skip
-ASKS = re.compile(r"(?m)^(?:#|\*\*(?:Predict|Vote|Guess|Your turn))")  # no answer any more
+ASKS = re.compile(  # no answer any more
+    r"(?m)^(?:#|\*\*(?:Predict|Vote|Guess|Your turn|Dự đoán|Bỏ phiếu|Đoán|Đến lượt bạn))"
+)
 APART = ("exercise", "two-hours")  # nor do cells with such names
 LONG = 90  # a line of more signs is prose, and may be broken
 WIDEST = 16_383  # pixels of a WebP
@@ -95,9 +98,10 @@ DATA = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 @dataclass
 class Pictures:
-    """The pictures of the site: made smaller, kept by name, and shown from ``folder``."""
+    """The pictures of a page: made smaller, kept by name, and shown from ``folder``."""
 
     folder: str
+    language: str = "en"
     files: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, name: str, png: bytes) -> tuple[str, int, int]:
@@ -119,12 +123,12 @@ class Pictures:
         gallery draws just this one, and not another of the same kind. One that is wide keeps its
         size on a phone otherwise, and is moved.
         """
-        if entry is None or redrawn(entry, "light") != png:
+        if entry is None or redrawn(entry, "light", self.language) != png:
             return panned(self.image(name, png, alt))
         found = []
         for style, called in (("light", name), ("dark", f"{name}-dark")):
-            shown = self.image(called, redrawn(entry, style), alt)
-            narrow, source = redrawn(entry, style, phone=True), ""
+            shown = self.image(called, redrawn(entry, style, self.language), alt)
+            narrow, source = redrawn(entry, style, self.language, phone=True), ""
             if narrow:
                 address, width, height = self.add(f"{called}-phone", narrow)
                 size = f'width="{width}" height="{height}"'
@@ -151,11 +155,11 @@ def panned(picture: str) -> str:
 
 
 @cache
-def redrawn(entry: Entry, style: str, phone: bool = False) -> bytes:
+def redrawn(entry: Entry, style: str, language: str = "en", *, phone: bool = False) -> bytes:
     """Draw a figure of the gallery anew, as PNG; nothing if on a phone its words would meet."""
     buffer = io.BytesIO()
     with plt.rc_context(STYLES[style]):
-        fig = entry.draw(numbers_of(entry), style=style)
+        fig = entry.draw(numbers_of(entry), style=style, language=language)
         if not phone or stacked(fig):
             fig.savefig(buffer, format="png", dpi=160 if phone else 100, bbox_inches="tight")
     plt.close(fig)
@@ -313,7 +317,7 @@ def guess(cell: NotebookNode, page: Page) -> str:
     labels = page.labels
     inside = "".join(
         f'<button type="button"{" data-right" if each == right else ""}>'
-        f"{html.escape(in_figures(each))}</button>"
+        f"{html.escape(say(in_figures(each), page.language))}</button>"
         for each in options
     ) or (
         f'<label>{labels["guess"]} <input autocomplete="off"></label> '
@@ -366,7 +370,7 @@ def film(cells: list[NotebookNode], at: int, page: Page) -> tuple[list[str], int
     blocks = [
         anchor(cell),
         fenced(cell.source),
-        player(film_page(lesson, name[1]), place, page.pictures),
+        player(film_page(lesson, name[1], page.language), place, page.pictures),
         anchor(twin),
         page.folded("stills", page.labels["stills"], stills),
     ]

@@ -31,6 +31,7 @@ import yaml
 from nbformat import NotebookNode
 
 from builder.source import BuildError, read_cells, read_text, slug
+from builder.translate import read_translation, translate
 from lora_edu.files import write_whole
 
 FILE, FINAL = "quizzes.yml", "final"
@@ -52,6 +53,7 @@ LABELS = {
         "see": "xem",
         "answers": "Đáp án",
         "name": "Họ và tên",
+        FINAL: "Hai mươi câu hỏi về cả khoá học",
     },
 }
 
@@ -366,11 +368,19 @@ def as_html(part: str) -> str:
 # -- the files ----------------------------------------------------------------------------------
 
 
+def cells_of(path: Path, language: str) -> list[NotebookNode]:
+    """Return the cells of a lesson; a translation has the code of the English one."""
+    if language == "en":
+        return read_cells(path).cells
+    source = read_cells(path.parent.parent / path.name)
+    return translate(source, read_translation(source, language))[0].cells
+
+
 def quiz_files(folder: Path) -> dict[str, str]:
     """Return the questions on each lesson of a folder, and the final: the name of a file → text."""
     language = "en" if folder.name == "src" else folder.name
     lessons = {slug(path): path for path in sorted(folder.glob("[0-9]*.md"))}
-    cells = {lesson: read_cells(path).cells for lesson, path in lessons.items()}
+    cells = {lesson: cells_of(path, language) for lesson, path in lessons.items()}
     above = {lesson: headings(own) for lesson, own in cells.items()}
     files = {}
     for part, questions in read_quizzes(folder).items():

@@ -236,7 +236,7 @@ def landing(readme: str, language: str = "en") -> str:
     roads = TABLE.search(begin)
     if not picture or roads is None:
         raise BuildError("README.md: the picture of matrices is missing, or the table of the roads")
-    first = filled("front", language, moments=moments(), strips=box("strips"))
+    first = filled("front", language, moments=moments(), strips=box("strips", language))
     explore = filled("explore", language, roads=roads[0])
     return "\n".join([first, rest, explore, syllabus, begin.replace(roads[0], ""), *others])
 
@@ -252,9 +252,9 @@ def moments() -> str:
     return f"<p><b>{html.escape(data['asked'][0])}</b></p><dl>{said}</dl>"
 
 
-def box(name: str) -> str:
+def box(name: str, language: str = "en") -> str:
     """Return the place of a piece to play with, as its own page has it."""
-    text = read_text(TEXTS / "explore" / f"{name}.md")
+    text = read_text(TEXTS / ("" if language == "en" else language) / "explore" / f"{name}.md")
     return text[text.index('<div class="explorable"') : text.index("</div>")] + "</div>"
 
 

@@ -20,7 +20,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from html.parser import HTMLParser
+from itertools import repeat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -31,7 +33,6 @@ from builder.editions import load
 from builder.explorables import DATA, scripts
 from builder.pages import LABELS, Page, Pictures, inline, lesson_page, quiz
 from builder.questions import FINAL, headings, quiz_files, read_quizzes
-from builder.slides import page as slides_of
 from builder.slides import page_of
 from builder.source import NOTEBOOKS, BuildError, slug, sources
 from builder.voice import write_voice
@@ -41,7 +42,7 @@ ROOT = NOTEBOOKS.parent
 SITE = NOTEBOOKS / "site"  # what the site has beside the lessons
 FILMS = ROOT / "lora_edu" / "course" / "films.js"
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"
-MOST_BYTES = 27_000_000
+MOST_BYTES = 36_000_000  # each language has pictures of its own
 # What becomes a page, beside the lessons: in English, and in another language.
 ENGLISH = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "notebooks/*.md", "figures/*.md",
@@ -116,11 +117,11 @@ def build(work: Path, made: Path, voice: Mapping[str, int]) -> None:
 
     ``voice``: the files that are in its folder ``voice`` by now, and their bytes.
     """
-    stages = [Stage(language, work / "stage" / language) for language in languages()]
+    with ProcessPoolExecutor() as pool:  # most of the time goes into pictures
+        stages = [*pool.map(written, languages(), repeat(work / "stage"))]
     switch = {stage.language: sorted(stage.pages.values()) for stage in stages}
     running = []
     for stage in stages:
-        stage.write_all()
         write_whole(stage.folder / "languages.json", json.dumps(switch))
         own = SITE / stage.language / "sphinx.po"
         if own.exists():  # what the theme says by itself
@@ -142,6 +143,13 @@ def build(work: Path, made: Path, voice: Mapping[str, int]) -> None:
         raise BuildError("\n".join(dead))
     if (size := size_of(made) - sum(voice.values())) > MOST_BYTES:
         raise BuildError(f"the site has {size / 1e6:.1f} MB, at most {MOST_BYTES / 1e6:g}")
+
+
+def written(language: str, folder: Path) -> Stage:
+    """Write the pages of a language."""
+    stage = Stage(language, folder / language)
+    stage.write_all()
+    return stage
 
 
 def lead_on(made: Path) -> None:
@@ -254,7 +262,7 @@ class Stage:
     pages : dict
         What is read → where it is on the site, without suffix.
     files : dict
-        What is no page: place on the site → content. Pictures are those of the English pages.
+        What is no page, such as pictures: place on the site → content.
     """
 
     def __init__(self, language: str, folder: Path) -> None:
@@ -277,8 +285,8 @@ class Stage:
         for source, place in self.pages.items():
             if not source.endswith(".ipynb"):
                 self.write_text(source, place)
+        self.write_questions()
         if self.language == "en":
-            self.write_questions()
             self.write("notebooks/know/index", reference.know_index(list(lessons("en"))))
             for name in API:
                 self.write(f"lora_edu/api/{name}", reference.api(name))
@@ -288,16 +296,10 @@ class Stage:
         text = (text + below(place)).replace("STATIC/", f"{up(place)}_static/")
         write_whole(self.folder / f"{place}.md", text)
 
-    def album(self, place: str) -> Pictures:
-        """Return what a page keeps its pictures in."""
-        there = "img/" if self.language == "en" else f"{up(place)}../en/{Path(place).parent}/img/"
-        return Pictures(there)
-
     def keep(self, place: str, pictures: Pictures) -> None:
-        """Keep the pictures of a page; a translation shows the English ones."""
-        if self.language == "en":
-            folder = posixpath.join(posixpath.dirname(place), "img")
-            self.files |= {f"{folder}/{name}": data for name, data in pictures.files.items()}
+        """Keep the pictures of a page."""
+        folder = posixpath.join(posixpath.dirname(place), "img")
+        self.files |= {f"{folder}/{name}": data for name, data in pictures.files.items()}
 
     # -- a lesson --
 
@@ -307,7 +309,7 @@ class Stage:
         if notebook is None:
             raise BuildError(f"{path.name}: there is no notebook; run `make notebooks`")
         source, place = path.relative_to(ROOT).as_posix(), f"notebooks/{stem}"
-        page = Page(self.language, stem, self.album(place))
+        page = Page(self.language, stem, Pictures("img/", self.language))
         title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
         self.adapt(notebook, stem, place)
         blocks, proof = lesson_page(notebook, page)
@@ -339,7 +341,7 @@ class Stage:
         for cell in notebook.cells:
             name = PLAY.get((stem, cell.id))
             if name == "strips":
-                here = reference.box(name) + piece(name)
+                here = reference.box(name, self.language) + piece(name)
                 cell.source += f"\n\n> {self.labels['play']}\n\n{here}"
             elif name:
                 played = SITE / self.own / "explore" / f"{name}.md"
@@ -362,7 +364,7 @@ class Stage:
 
     def write_text(self, source: str, place: str) -> None:
         """Write a page that is no lesson."""
-        album, text = self.album(place), (ROOT / source).read_text(encoding="utf-8")
+        album, text = Pictures("img/", self.language), (ROOT / source).read_text(encoding="utf-8")
         text = self.relinked(self.rewritten(text, source, place, album), source, place, album)
         if place == "index":
             text += (
@@ -378,11 +380,9 @@ class Stage:
         if place == "index":
             return reference.landing(text, self.language)
         if place == "notebooks/FIFTY_MINUTES":
-            self.files["files/slides/FIFTY_MINUTES.html"] = page_of(CLASS).encode()
-            return self.with_slides(text, {path: page_of(path) for path in sources()})
-        if place == "notebooks/TEACHING" and self.language != "en":
+            self.files["files/slides/FIFTY_MINUTES.html"] = page_of(CLASS, self.language).encode()
             scripts = [path for path in sources() if path.stem in lessons(self.language)]
-            return self.with_slides(text, {s: slides_of(s, self.language) for s in scripts})
+            return self.with_slides(text, {s: page_of(s, self.language) for s in scripts})
         if place == "notebooks/GLOSSARY":
             return reference.glossary(text, self.language)
         if place == "figures/index":
@@ -403,10 +403,10 @@ class Stage:
         """Write the page of the final, which leads to the questions on each lesson."""
         place, stems = "notebooks/QUIZZES", list(lessons(self.language))
         where = {stem.partition("_")[2]: f"{stem}.html" for stem in stems}
-        form = quiz(self.quizzes[FINAL], "final", Page("en", "", self.album(place)), where)
+        form = quiz(self.quizzes[FINAL], "final", Page(self.language, "", Pictures("img/")), where)
         anchor = re.sub(r"[^\w -]", "", self.labels["questions"].lower()).replace(" ", "-")
         files: dict[str, list[str]] = {"gift.txt": [], "html": []}
-        for name, text in quiz_files(NOTEBOOKS / "src").items():
+        for name, text in quiz_files(NOTEBOOKS / "src" / self.own).items():
             self.files[f"files/quizzes/{name}"] = text.encode()
             stem, _, kind = name.partition(".")
             words = stem if stem == FINAL else stem[:2]
@@ -417,7 +417,7 @@ class Stage:
             "gift": ", ".join(files["gift.txt"]),
             "paper": ", ".join(files["html"]),
         }
-        self.write(place, reference.filled("quizzes", **parts))
+        self.write(place, reference.filled("quizzes", self.language, **parts))
 
     # -- links --
 

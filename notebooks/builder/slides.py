@@ -45,12 +45,23 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
-from builder.editions import built_path, draws, in_figures, load, offered, outputs, printed, told_by
+from builder.editions import (
+    LANGUAGES,
+    built_path,
+    draws,
+    in_figures,
+    load,
+    offered,
+    outputs,
+    printed,
+    told_by,
+)
 from builder.questions import FRAME, filled, inlined
 from builder.source import BuildError, read_text, slug, tags
 from builder.translate import languages
 from lora_edu.course.figures import Entry
 from lora_edu.course.plots import ENLARGED, STYLE, STYLES, small_png
+from lora_edu.course.say import say, speaking
 from lora_edu.files import write_whole
 
 TEMPLATE = Path(__file__).with_name("slides.html")
@@ -188,7 +199,7 @@ def parts(
             yield Part(on_slide(piece), "title" if titled else "")
         return
     if "predict" in tags(cell):
-        yield from question(cell)
+        yield from question(cell, language)
         return
     code = undrawn(cell.source) if draws(cell) else cell.source
     code = re.sub(r"(?<=\S) {2,}#", "  #", code)  # comments in no column
@@ -269,11 +280,11 @@ def crowded(fig: Figure, texts: Sequence[Text], sizes: Sequence[float]) -> int:
     return sum(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
-def question(cell: NotebookNode) -> Iterator[Part]:
+def question(cell: NotebookNode, language: str) -> Iterator[Part]:
     """Yield the choices of a prediction, and then its answer."""
     options, right = offered(cell)
-    said = [html.escape(in_figures(option)) for option in options]
-    if not printed(cell).startswith("answer"):  # a vote
+    said = [html.escape(say(in_figures(option), language)) for option in options]
+    if "predict(" not in cell.source:  # a vote
         yield from shown(cell, None, "")
     elif not options:
         yield Part(f"<p><b>{html.escape(' '.join(printed(cell).split()))}</b></p>", "answer")
@@ -361,7 +372,7 @@ def as_page(text: str, found: list[str], language: str = "en") -> str:
 CELL = re.compile(
     r"\[(\d\d)\]\((\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`(?:, (picture|table))?"
 )  # a lesson, a cell
-LATE = '<em style="background: #ffd75e; color: black">Late'
+LATE = re.compile("<em>(?=Late|Muộn)"), '<em style="background: #ffd75e; color: black">'
 
 
 def class_page(script: Path) -> str:
@@ -382,16 +393,21 @@ def class_page(script: Path) -> str:
     for i, (frame, after) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
         section = ([section, *re.findall(r"(?m)^## (\d+ – \d+ · .+)", said)])[-1]
         words = next(filter(str.strip, rest[2 * i + 1 :: 2]), "")  # two frames in a row share them
-        notes = inlined(on_slide(words), script).replace("<em>Late", LATE)
+        notes = LATE[0].sub(LATE[1], inlined(on_slide(words), script))
         start = float(np.interp(position, *minutes))
         for slide in in_a_frame(re.sub(r"(?m)^> ?", "", frame).strip(), script):
             slide.minute = start
-            slide.notes = f"<p><b>{section} · from {start:.0f}</b></p>{notes}"
+            slide.notes = f"<p><b>{section} · ▶ {start:.0f}</b></p>{notes}"
             found.append(slide)
         said = after
         position += len(frame) + len(after)
     pace(found, end=minutes[1][-1])
-    return as_page(text, [slide.page(stepwise=False) for slide in found])
+    return as_page(text, [slide.page(stepwise=False) for slide in found], spoken_in(script))
+
+
+def spoken_in(script: Path) -> str:
+    """Return the language of a script: the name of its folder, or English."""
+    return script.parent.name if script.parent.name in LANGUAGES else "en"
 
 
 def clock(text: str) -> tuple[list[int], list[int]]:
@@ -455,16 +471,16 @@ def columns(table: str, script: Path) -> str:
 
 def of_a_cell(script: Path, number: str, lesson: str, name: str, only: str | None) -> list[Part]:
     """Return what a cell shows: of a `live` one the player, of others all, a picture or a table."""
-    source = script.parent / "src" / f"{lesson}.md"
-    cells = built(source).cells
+    language = spoken_in(script)
+    source = (script.parent if language == "en" else script.parent.parent) / "src" / f"{lesson}.md"
+    cells = built(source, language).cells
     at = next((i for i, cell in enumerate(cells) if cell.id == name), None)
     if at is None:
         raise BuildError(f"{script.name}: {lesson} has no cell {name}")
     if "live" in tags(cells[at]):
-        return [
-            Part(player(cells[at], slug(source), f"{script.name}: {lesson}, cell {name}"), "film")
-        ]
-    found = list(shown(cells[at], [*cells, None][at + 1], slug(source)))
+        place = f"{script.name}: {lesson}, cell {name}"
+        return [Part(player(cells[at], slug(source), place, language), "film")]
+    found = list(shown(cells[at], [*cells, None][at + 1], slug(source), language))
     if only == "table":
         return [as_table(part.html) for part in found if part.kind == ""]
     return [part for part in found if part.kind == only or not only]
@@ -486,18 +502,19 @@ def as_table(printed: str) -> Part:
     return Part(f"<table><tr>{'</tr><tr>'.join(inside)}</tr></table>")
 
 
-def player(cell: NotebookNode, lesson: str, place: str) -> str:
+def player(cell: NotebookNode, lesson: str, place: str, language: str = "en") -> str:
     """Return the film of a cell: a function of the lesson's figures that is called without more."""
     film = re.match(r"figures\.(\w+)\(\)", cell.source)
     if film is None:
         raise BuildError(f"{place}: only figures.NAME() plays on a slide: show its still instead")
-    return film_page(lesson, film[1])
+    return film_page(lesson, film[1], language)
 
 
 @cache
-def film_page(lesson: str, name: str) -> str:
+def film_page(lesson: str, name: str, language: str = "en") -> str:
     """Return the player of a film of a lesson's, of the course's own numbers."""
-    return getattr(import_module(f"lora_edu.course.{lesson}.figures"), name)().html
+    with speaking(language):
+        return getattr(import_module(f"lora_edu.course.{lesson}.figures"), name)().html
 
 
 def write_slides(path: Path, folder: Path) -> Path:
@@ -507,11 +524,13 @@ def write_slides(path: Path, folder: Path) -> Path:
     """
     target = folder / f"{path.stem}.html"
     write_whole(target, page_of(path))
-    for language in languages(path) if path.parent.name == "src" else ():
-        write_whole(folder / language / target.name, page(path, language))
+    for language in languages(path):
+        write_whole(folder / language / target.name, page_of(path, language))
     return target
 
 
-def page_of(path: Path) -> str:
+def page_of(path: Path, language: str = "en") -> str:
     """Return the slides of a lesson, or of a class, as one HTML page."""
-    return page(path) if path.parent.name == "src" else class_page(path)
+    if path.parent.name == "src":
+        return page(path, language)
+    return class_page(path if language == "en" else path.parent / language / path.name)

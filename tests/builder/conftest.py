@@ -6,6 +6,10 @@ from builder import execute
 from builder.questions import KINDS
 from small_lesson import ASKED, FULL, GOOD, Lesson
 
+from lora_edu.course.say import catalogue
+
+SUM = (catalogue("vi")[0], "The sum is 5", "Tổng là 5")  # a row more
+
 
 @pytest.fixture
 def lesson(tmp_path, monkeypatch):
@@ -17,6 +21,7 @@ def lesson(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "sources", lambda names: [made.source])
     monkeypatch.setattr(build, "NOTEBOOKS", made.folder)
     monkeypatch.setattr(build.lint, "check_page", lambda _: ())
+    monkeypatch.setitem(*SUM)
     return made
 
 
@@ -26,7 +31,9 @@ def built_once(tmp_path_factory):
     made = Lesson(tmp_path_factory.mktemp("good"))
     made.write(*GOOD)
     made.translate()
-    execute.build(made.source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(*SUM)
+        execute.build(made.source)
     return made
 
 

@@ -83,7 +83,7 @@ def test_where_words_alone_have_changed_nothing_is_run_unless_one_asks(built, ca
     built.edit("In 2021 he", "In 2021 she")
     built.edit(GOOD[3] + GOOD[4], GOOD[4] + GOOD[3])
     assert run() == "run: as before, vi written" + late  # words, and the order of the code
-    built.edit("Tổng là 5.", "Tổng của chúng là 5.", built.rendered)
+    built.edit("Tổng là 5.", "Vậy tổng là 5.", built.rendered)
     assert run() == "words changed, nothing run, vi written" + late
     built.edit("The *sum* is 5", "The *sum* is 5, not 6")
     assert build.main(["07"]) == 1

@@ -6,6 +6,8 @@ import pytest
 from builder.source import exercises, read_source, slug, sources, tags
 from small_lesson import VIETNAMESE, text
 
+from lora_edu.course.checks import GUESS_FIRST
+
 
 @pytest.fixture
 def own(built, capsys):
@@ -23,6 +25,7 @@ def test_own_copies_are_made_once_in_each_language_and_never_written_over(built,
     first = built.folder / "mine" / "07_small.ipynb"
     copy = nbformat.read(first.parent / "vi" / first.name, as_version=4)
     assert VIETNAMESE["first"] in [cell.source for cell in copy.cells]
+    assert copy.metadata.lora_edu.language == "vi"  # which the package asks
     notebook = nbformat.read(first, as_version=4)
     assert all(not c.get("outputs") and not c.get("execution_count") for c in notebook.cells)
 
@@ -96,7 +99,7 @@ def test_the_first_page_says_what_is_done_and_where_to_go_on(full):
 
     copy = nbformat.read(mine / "07_small.ipynb", as_version=4)
     said = {
-        "predict": ["answer: 5\n", *["your guess first: write it in place of None\n"] * 5],
+        "predict": ["answer: 5\n", *[f"{GUESS_FIRST}\n"] * 5],
         "exercise": ["check_double: OK\n"] * 2,
     }
     for cell in copy.cells:

@@ -76,14 +76,14 @@ CHOICES = [("guess, 1234, 10, 1_000", "answer: 1,234", 1), ("guess, 'a', 'a', 'b
 def test_a_question_has_its_choices_and_then_its_answer_marked(arguments, printed, right):
     cell = nbformat.v4.new_code_cell(f"predict({arguments})", metadata={"tags": ["predict"]})
     cell.outputs = [nbformat.v4.new_output("stream", text=f"{printed}\n")]
-    asked, answered = slides.question(cell)
+    asked, answered = slides.question(cell, "en")
     assert (asked.kind, answered.kind) == ("question", "answer")
     assert "right" not in asked.html
     assert [row.startswith(' class="right"') for row in answered.html.split("<li")[1:]] == [
         i == right for i in range(2)
     ]
     cell.source = "predict(guess, 2)"  # nothing to choose from
-    (told,) = slides.question(cell)
+    (told,) = slides.question(cell, "en")
     assert (told.kind, printed in told.html) == ("answer", True)
 
 
@@ -178,7 +178,7 @@ def test_the_slides_of_a_class_are_its_frames_and_its_words_the_presenters(full)
     assert "The end." in end
     asked, told, _, thanks = notes_of(page)
     assert asked == told
-    assert asked.startswith("<p><b>0 – 4 · One · from 0</b></p>")
+    assert asked.startswith("<p><b>0 – 4 · One · ▶ 0</b></p>")
     assert ">Late: go on.</em>" in asked
     assert "Thank them." in thanks
     seconds = [int(n) for n in re.findall(r'data-timing="(\d+)"', page)]
