@@ -144,7 +144,7 @@ def what_was_forgotten(numbers: Numbers) -> Figure:
     note(ax, numbers["layer"], (numbers["edge"], -0.5), (6, 2), color=VERMILION)
     ax.set_yticks(range(4), [name.removeprefix("LoRA ") for name in numbers["rows"]])
     ax.set(xlabel="what our count lacks / r", xlim=(6e4, 1.7e5), ylim=(3.5, -1.1))
-    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_major_formatter(lambda x, _: grouped(round(x)))
     return fig
 
 
