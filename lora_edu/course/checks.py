@@ -124,7 +124,8 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
         if tensors := _as_tensors(error, arguments):
             return call(answer, **tensors)
         raised = f"for {given} it raises {type(error).__name__}: {error}"
-        raise AssertionError(raised + _where(error, own)) from None
+        hints = [f". {do}" for said, do in HINTS.items() if re.search(said, str(error))]
+        raise AssertionError(raised + _where(error, own) + "".join(hints[:1])) from None
     for name, value in before.items():
         assert _equal(value, arguments[name]), (
             f"{name} itself was changed: return something new (y = a + b, not a += b)"
@@ -197,6 +198,14 @@ def _as_tensors(error: Exception, arguments: Mapping[str, Any]) -> dict[str, Any
     import torch  # most lessons that need it have loaded it already
 
     return {**arguments, **{name: torch.from_numpy(arguments[name].copy()) for name in arrays}}
+
+
+# What Python, NumPy and torch say of the commonest slips, and what to do.
+HINTS = {
+    "cannot assign .* as parameter": "Wrap it, nn.Parameter(...), or change its numbers in place",
+    "leaf Variable that requires grad": "Change numbers that train within `with torch.no_grad():`",
+    "core dimension|cannot be multiplied|not aligned": "In a @ b, a has as many columns as b rows",
+}
 
 
 def _copy(value: Any) -> Any:
@@ -475,7 +484,8 @@ def predict(guess: object, actual: object, *options: object) -> None:
         print(say(GUESS_FIRST))
         return
     line = f"answer: {_show(actual)}"
-    if not (isinstance(typed, str) and typed == "?"):  # an array would compare each entry
+    gives_up = isinstance(typed, str) and typed.lower() in GIVES_UP  # an array compares entries
+    if not gives_up:
         try:
             verdict = _verdict(guess, actual, options)
             told = f"   your guess: {_show(guess)}   {verdict}" if verdict else ""
@@ -492,12 +502,15 @@ def _show(value: object) -> str:
 
 # What people type, in English and in Vietnamese.
 ABOUT = r"^(?:(?:about|around|roughly|approximately|nearly|almost|just|only|ca\.?|[~≈=]|"
-ABOUT += r"khoảng|chừng|tầm|gần|xấp xỉ)\s*)+"
+ABOUT += r"khoảng|chừng|tầm|cỡ|độ|gần|xấp xỉ)\s*)+"
 HALF = r"^(?:(?:an?|one) )?half\b|^(?:một )?nửa\b"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 CHU_SO = ("không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám", "chín", "mười")
-TIMES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "billion": 1e9}
-TIMES |= {"nghìn": 1e3, "ngàn": 1e3, "triệu": 1e6, "tỉ": 1e9, "tỷ": 1e9}
+TENS = re.compile(rf"(?:({'|'.join(CHU_SO)}) mươi|mười)(?: ({'|'.join(CHU_SO)}|mốt|tư|lăm))?\b")
+TIMES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "billion": 1e9, "hundred": 1e2, "trăm": 1e2}
+TIMES |= {"chục": 10, "nghìn": 1e3, "ngàn": 1e3, "triệu": 1e6, "tỉ": 1e9, "tỷ": 1e9}
+WITHOUT = r"^(?:(?:the|an?|answer|option|đáp án|của|là|chữ) )+"  # what says nothing
+GIVES_UP = ("?", "không biết", "chịu", "chịu thua")
 TYPED = re.compile(r"([-+]?[\d.,'’ ]*\d)(?:(e|\*\*|\^)([-+]?\d+))?\s*((?:[^\W\d_]|[%× ])*)")
 BEYOND = re.compile(
     r"(?:(more|over|above|>|nhiều hơn|lớn hơn|cao hơn|hơn|trên)|"
@@ -511,21 +524,31 @@ def _readings(guess: Any) -> list[float]:
         return [float(guess)]
     text = guess.strip(" .!?").lower().replace("\u00a0", " ") if isinstance(guess, str) else ""
     text = re.sub(HALF, "0.5", re.sub(ABOUT, "", text)).replace("_", "")
+    text = TENS.sub(_up_to_99, text, count=1)
     for digit, words in enumerate(zip(DIGITS, CHU_SO, strict=True)):
         text = re.sub(rf"^(?:{'|'.join(words)})\b", str(digit), text)
+    if not BEYOND.fullmatch(text):
+        text = re.sub(r"^(?:[^\W\d_]+[ =:]*)+(?=[-+\d.,])", "", text)  # "rank 2", "r = 2"
     found = TYPED.fullmatch(text)
     if not found:
         return []
     core, power_sign, power, unit = found.groups()
     core, values = re.sub(r"[ '’](?=\d{3}(?!\d))", "", core), []
     for mark, point in ((",", "."), (".", ",")):  # 1,234.5 and 1.234,5
-        if re.fullmatch(rf"[-+]?(\d{{1,3}}([{mark}]\d{{3}})+|\d*)([{point}]\d+)?", core):
+        # Three zeros behind a sign are thousands: nobody writes 100 as 100.000.
+        if re.fullmatch(rf"[-+]?(\d{{1,3}}([{mark}]\d{{3}})+|\d*)([{point}](?!000$)\d+)?", core):
             values.append(float(core.replace(mark, "").replace(point, ".")))
     if power:
         values = [n * 10.0 ** int(power) if power_sign == "e" else n ** int(power) for n in values]
     values = [n * TIMES.get(unit.split(" ")[0], 1) for n in values]
     share = unit.startswith(("%", "per cent", "percent", "phần trăm"))
     return values + [n / 100 for n in values if share]
+
+
+def _up_to_99(found: re.Match[str]) -> str:
+    """Write "mười hai" or "bốn mươi lăm" in digits."""
+    one = {"mốt": 1, "tư": 4, "lăm": 5, None: 0} | {word: n for n, word in enumerate(CHU_SO)}
+    return str(10 * (one[found[1]] or 1) + one[found[2]])
 
 
 def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
@@ -535,7 +558,7 @@ def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
     """
     if not isinstance(guess, str):
         return guess
-    words = re.sub(r"^(?:the|an?|answer|option|đáp án) ", "", guess.strip(" .!?\"'").lower())
+    words = re.sub(WITHOUT, "", guess.strip(" .!?\"'").lower())
     offered = [option for option in options if isinstance(option, str)]
     for option in offered:
         if words == say(option).lower():
@@ -573,12 +596,16 @@ def _verdict(guess: Any, actual: Any, options: tuple[Any, ...]) -> str:
         typed = re.findall(r"-?\d+(?:\.\d+)?", str(guess))
         return "yes" if typed and [*map(float, typed)] == [*map(float, actual)] else "not quite"
     if readings and not isinstance(actual, str):
+        readings = [number for number in readings if number in options] or readings
         found = [_compared(number, actual, right, options) for number in readings]
-        return min(found, key=lambda verdict: (not verdict.startswith("yes"), len(verdict)))
+        far = [abs(math.log(number / actual)) if number * actual > 0 else 99 for number in readings]
+        ranked = zip([not verdict.startswith("yes") for verdict in found], far, found, strict=True)
+        return min(ranked)[-1]
     if not (isinstance(words, str) and isinstance(right, str)):
         return "yes" if np.array_equal(guess, right) else "not quite"
-    letters = sorted(re.sub(r"\W|\band\b", "", guess.lower())) == sorted(right.lower())
-    return "yes" if words == _plain(right) or (letters and right.isupper()) else "not quite"
+    typed = re.sub(r"\W|\b(?:and|và|câu|chữ|là)\b", "", guess.lower())
+    letters = right.isupper() and sorted(typed) == sorted(right.lower())
+    return "yes" if letters or words == _plain(right) else "not quite"
 
 
 def _compared(number: float, actual: Any, right: Any, options: tuple[Any, ...]) -> str:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from lora_edu.course.say import say
 from lora_edu.files import write_whole
 
 if TYPE_CHECKING:
@@ -44,16 +45,17 @@ def keep(*parts: Any) -> None:
         folder = _mine()
         moved = _write(folder / "lora.py", text) if folder else ""
     except (ValueError, SyntaxError, OSError) as error:
-        print(f"Nothing is written: {error}")
+        print(say(f"Nothing is written: {error}"))
         return
     done = ", ".join(name for name in sources if name not in todo)
     told = f"{len(text.splitlines())} lines: {done}."
     if todo:
         told += f" Still to be written: {', '.join(todo)}."
     if folder:
-        print(f"notebooks/mine/lora.py is yours now, {told}{moved}")
+        print(say(f"notebooks/mine/lora.py is yours now, {told}{moved}"))
     else:
-        print(f"{told}\nYour own copy of this page, which make lab opens, puts them into a file.")
+        theirs = "Your own copy of this page, which make lab opens, puts them into a file."
+        print(say(f"{told}\n{theirs}"))
 
 
 def take(name: str, instead: Any) -> Any:
@@ -64,14 +66,16 @@ def take(name: str, instead: Any) -> Any:
     """
     folder = _mine()
     if folder is None or not (folder / "lora.py").is_file():
-        print(f"{name}: this page's. (Your own copy of it takes the one you kept in lesson 03.)")
+        theirs = "(Your own copy of it takes the one you kept in lesson 03.)"
+        print(say(f"{name}: this page's. {theirs}"))
         return instead
     try:
         found = runpy.run_path(str(folder / "lora.py"))[name]
     except Exception as error:  # a learner's file can fail in every way
-        print(f"{name}: this page's, because lora.py fails: {type(error).__name__}: {error}")
+        failed = f"{type(error).__name__}: {error}"
+        print(say(f"{name}: this page's, because lora.py fails: {failed}"))
         return instead
-    print(f"{name}: yours, from notebooks/mine/lora.py")
+    print(say(f"{name}: yours, from notebooks/mine/lora.py"))
     return found
 
 
@@ -104,7 +108,8 @@ def keep_voice(adapter: "Adapter", name: str) -> Path:
         adapt.unload(model)
     kept = "Saved." if mine else "Your own copy of this page, which make lab opens, will save it."
     shown = folder if mine else Path("notebooks", "mine", name)
-    print(f"{kept} To talk with it, in a terminal (File, New, Terminal; /quit leaves):\n")
+    told = say(f"{kept} To talk with it, in a terminal (File, New, Terminal; /quit leaves):")
+    print(f"{told}\n")
     print(f'lora-edu chat --adapter "{shown}"')
     return folder
 

@@ -210,7 +210,7 @@ def with_outputs(
             cell.execution_count = built[cell.id].execution_count
             if language != "en":
                 cell.outputs = copy.deepcopy(cell.outputs)
-                if SPEAKS & {*tags(cell)}:
+                if SPEAKS & {*tags(cell)} or "course.lora_file" in cell.source:
                     cell.outputs = [spoken_in(language, output) for output in cell.outputs]
                 for output, own in zip(cell.outputs, drawn.get(cell.id, []), strict=False):
                     if "image/png" in output.get("data", {}) and "image/png" in own.get("data", {}):

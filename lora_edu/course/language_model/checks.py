@@ -3,6 +3,7 @@
 import math
 import operator
 import random
+import re
 import string
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -183,7 +184,8 @@ def blind(
 
 def score(guess: object, right: str) -> str:
     """Say how many letters of a guess are right; or that it is none."""
-    chosen = {*guess.upper()} if isinstance(guess, str) else set()
-    if len(chosen & {*string.ascii_uppercase}) != len(right):
+    typed = guess.upper() if isinstance(guess, str) else ""
+    chosen = {*re.findall(r"\b[A-Z]\b", typed)} or {*typed} & {*string.ascii_uppercase}
+    if len(chosen) != len(right):
         return say(f"no {len(right)} letters, no score")
     return say(f"{len(chosen & {*right})} of {len(right)} are yours")

@@ -65,6 +65,7 @@ def check_step(lora_A: Any, lora_B: Any) -> None:
         ("G is y - t, and y is x here, not 0", LR * T * (A @ X)),
         ("that is after two steps", right - LR * (X + 3 * right - T) * 3),
         ("the other way round: the upper output comes first", right[::-1]),
+        ("that is the (2, 1) of the example: here B starts at zero, nor is it rounded", old_B),
         ("those are rounded: whole numbers are not asked for", right.round()),
     ]
     asked = f"lora_B: got {_list(got)}"

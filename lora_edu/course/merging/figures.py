@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lora_edu.course import films, plots
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.merging.experiments import in_4_bits, outcome
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, panels
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, panels
 from lora_edu.course.recorded import column, record
 
 Stage = Figure | SubFigure
@@ -233,7 +233,7 @@ def many_swaps(numbers: Numbers) -> Figure:
         ax.loglog(rounds, numbers[name], style, color=color)
         at = rounds[-1], numbers[name][-1]
         plots.note(ax, words, at, (8, 0), color=color, va="center", fontsize=10)
-    ax.set_xticks(rounds, [f"{n:,}" for n in rounds])
+    ax.set_xticks(rounds, [*map(grouped, rounds)])
     ax.minorticks_off()
     ax.set(xlim=(0.8, 6e4), xlabel="swaps")
     ax.set_ylabel("distance from $W_0$, $\\|W - W_0\\|\\,/\\,\\|W_0\\|$")

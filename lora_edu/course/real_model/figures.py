@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
+from lora_edu.course import plots
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels, runs
@@ -367,7 +368,7 @@ def few_posts(numbers: Numbers) -> Figure:
     for (words, look, color), each in zip(BY_POSTS.values(), numbers["each"], strict=True):
         runs(ax, numbers["posts"], each.T, look, color, words)
     ax.set(xscale="log", xlabel="posts to learn from (five classes)", ylabel="right on test posts")
-    ax.set_xticks(numbers["posts"], [f"{n:,}" for n in numbers["posts"]])
+    ax.set_xticks(numbers["posts"], [*map(plots.grouped, numbers["posts"])])
     ax.minorticks_off()
     ax.set_title("how many examples?")
     ax.legend(loc="lower right")
