@@ -120,7 +120,6 @@ LINKS = [
     ("vi", "[02](../02_rank_and_svd.ipynb)", ENGLISH),
     ("vi", "[1](01_matrix_example.ipynb)", "[1](../notebooks/01_matrix_example.md)"),
     ("vi", "[01](01_matrix_example.ipynb) `title`", TITLE.format("../notebooks/01_matrix_example")),
-    ("vi", "[08](08_real_model.ipynb) `title`", TITLE.format("../../en/notebooks/08_real_model")),
 ]
 
 
