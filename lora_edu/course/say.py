@@ -3,8 +3,9 @@
 Messages are written in English where they arise. The catalogue of a language, ``data/vi.po``, holds
 what stands in their place. It has gettext's format, which translators' programs read and write, and
 is read as it is, so that nothing needs to be compiled. ``{}`` stands for any part of a message,
-which is translated in turn: a sentence made of parts needs one row for each. What no catalogue has
-stays English.
+which is translated in turn: a sentence made of parts needs one row for each. In a translation
+``{!s}`` leaves the part as it is: what somebody wrote, or Python said. What no catalogue has stays
+English.
 
 The language is that of the environment, ``LORA_EDU_LANG``, or else of the notebook that is open.
 """
@@ -29,8 +30,22 @@ def say(text: str, into: str | None = None) -> str:
         return exact[text]
     for pattern, after in holed:
         if found := pattern.fullmatch(text):
-            return after.format(*(say(hole, into) for hole in found.groups()))
+            return after.format(*(_Part(part, into) for part in found.groups()))
     return text
+
+
+class _Part(str):
+    """A part of a message, which ``{}`` says in a language and ``{!s}`` as it is."""
+
+    into: str | None
+
+    def __new__(cls, text: str, into: str | None) -> "_Part":
+        part = super().__new__(cls, text)
+        part.into = into
+        return part
+
+    def __format__(self, _: str) -> str:
+        return say(str(self), self.into)
 
 
 @functools.cache

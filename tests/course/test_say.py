@@ -18,7 +18,8 @@ def table(tmp_path, monkeypatch):
     """A catalogue of German, of five rows."""
     rows = {
         "answer: {}": "Antwort: {}", "too large: {} times": "zu groß: das {}fache",
-        "row {} of {}": "von {1} Zeilen die {0}.", "a \"b\"\n{}": "ein „b“\n{}", "yes": "ja",
+        "it says {}: {}": "es sagt {!s}: {}", "row {} of {}": "von {1} Zeilen die {0}.",
+        "a \"b\"\n{}": "ein „b“\n{}", "yes": "ja",
     }  # fmt: skip
     text = "".join(f"msgid {json.dumps(a)}\nmsgstr {json.dumps(b)}\n\n" for a, b in rows.items())
     (tmp_path / "de.po").write_text(text, encoding="utf-8")
@@ -34,6 +35,7 @@ def table(tmp_path, monkeypatch):
         ("yes", "ja"),
         ("answer: yes", "Antwort: ja"),  # what stands for a hole is said in turn
         ("answer: too large: 3 times", "Antwort: zu groß: das 3fache"),
+        ("it says yes: yes", "es sagt yes: ja"),
         ("row 3 of 7", "von 7 Zeilen die 3."),
         ('a "b"\nanswer: 1', "ein „b“\nAntwort: 1"),
         ("no row has this: yes", "no row has this: yes"),
@@ -71,7 +73,7 @@ def test_the_language_is_that_of_the_notebook_or_of_the_environment(tmp_path, mo
 def test_a_row_has_the_holes_of_its_message():
     wrong = []
     for english, own in ROWS:
-        many, holes = english.count("{}"), re.findall(r"\{(\d*)\}", own)
+        many, holes = english.count("{}"), re.findall(r"\{(\d*)(?:!s)?\}", own)
         if many and not ({*holes} <= {*map(str, range(many))} or holes == [""] * many):
             wrong.append(english)
     assert wrong == []
