@@ -528,7 +528,7 @@ def _readings(guess: Any) -> list[float]:
     for digit, words in enumerate(zip(DIGITS, CHU_SO, strict=True)):
         text = re.sub(rf"^(?:{'|'.join(words)})\b", str(digit), text)
     if not BEYOND.fullmatch(text):
-        text = re.sub(r"^(?:[^\W\d_]+[ =:]*)+(?=[-+\d.,])", "", text)  # "rank 2", "r = 2"
+        text = re.sub(r"^[^\W\d_][^-+\d.,]*(?=[-+.,]?\d)", "", text)  # "rank 2", "r = 2"
     found = TYPED.fullmatch(text)
     if not found:
         return []

@@ -62,17 +62,19 @@ def catalogue(language: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str]
     ]
 
 
+@functools.cache
 def languages() -> list[str]:
     """Return English, and the languages that have a catalogue."""
     return ["en", *sorted(path.stem for path in CATALOGUES.glob("*.po"))]
 
 
 def language() -> str:
-    """Return the language of the learner: ``"en"`` where nothing says another."""
+    """Return the language of the learner: ``"en"`` where nothing says one that has a catalogue."""
     # Jupyter tells a kernel in its environment which notebook is open, VS Code in a variable.
     opened = getattr(sys.modules["__main__"], "__vsc_ipynb_file__", "")
     opened = opened or os.environ.get("JPY_SESSION_NAME", "")
-    return os.environ.get("LORA_EDU_LANG") or _of_notebook(opened)
+    named = os.environ.get("LORA_EDU_LANG") or _of_notebook(opened)
+    return named if named in languages() else "en"
 
 
 @contextlib.contextmanager

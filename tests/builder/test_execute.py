@@ -1,5 +1,7 @@
 """The small lesson built and run: the edition that is read, the solved one, other seeds."""
 
+import base64
+import io
 import json
 
 import build
@@ -8,7 +10,8 @@ import pytest
 from builder import execute
 from builder.editions import fenced, printed
 from builder.lint import collection
-from builder.source import BuildError, tags
+from builder.source import BuildError, read_source, tags
+from PIL import Image
 from small_lesson import ANSWER, CALL, CLAIM, GOOD, HEAD, SOLVED, code
 
 
@@ -129,3 +132,24 @@ def test_a_cell_that_fails_or_complains_is_not_built(capsys, lesson, monkeypatch
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith(f"07_small.md:22: cell bad: {message}")
     assert not lesson.notebook.exists()
+
+
+def test_each_picture_is_drawn_in_another_language_as_well(built):
+    cells = [
+        "import matplotlib.pyplot as plt\nfrom lora_edu.course import plots\nplots.use_style()",
+        *(
+            f"plt.figure(figsize=(2, 1))\nplt.title({said!r})\nplt.show()"
+            for said in ("loss", "DPO")
+        ),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    execute.execute(notebook, read_source(built.source), also="vi")
+    other = execute.in_words_of("vi", notebook)
+
+    def pixels(page):
+        pngs = [base64.b64decode(cell.outputs[0].data["image/png"]) for cell in page.cells[1:]]
+        return [Image.open(io.BytesIO(png)).convert("RGB").tobytes() for png in pngs]
+
+    alike = [one == two for one, two in zip(pixels(notebook), pixels(other), strict=True)]
+    assert alike == [False, True]  # "mất mát"; a name stays
+    assert pixels(execute.in_words_of("vi", notebook)) == pixels(notebook)  # they are taken once

@@ -436,6 +436,19 @@ def test_a_slip_is_named_where_it_has_the_shape_of_what_was_got():
 
 
 @pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda a: a @ np.ones(5), "In a @ b, a has as many columns as b rows"),
+        (lambda a: setattr(torch.nn.Linear(2, 2), "weight", torch.ones(2)), "Wrap it, nn.Param"),
+        (lambda a: torch.nn.Linear(2, 2).weight.zero_(), "Change numbers that train within"),
+    ],
+)
+def test_the_commonest_errors_come_with_a_way_out(answer, hint):
+    with pytest.raises(AssertionError, match=rf"of your function.*\. {hint}"):
+        checks.call(answer, a=np.ones(3))
+
+
+@pytest.mark.parametrize(
     ("answer", "said"),
     [
         (lambda a, b: b, "it is the same whatever a may be: is it used?"),

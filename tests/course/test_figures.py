@@ -12,6 +12,7 @@ from PIL import Image
 
 from lora_edu.course import figures, films, plots
 from lora_edu.course.matrix_example import figures as example
+from lora_edu.course.say import say
 
 ROOT = Path(__file__).parents[2]
 DRAWN_WITH = re.search(r"(?m)^matplotlib==(.+)", (ROOT / "constraints.txt").read_text())[1]
@@ -102,6 +103,59 @@ def test_a_figure_can_be_drawn_dark_and_narrow_and_in_vietnamese(name):
     fig = entry.draw(entry.numbers(), style="dark", width=3.6, language="vi")
     assert fig.get_figwidth() == pytest.approx(3.6)
     assert plots.BLACK not in [line.get_color() for line in fig.findobj(mpl.lines.Line2D)]
+
+
+# What a picture says in Vietnamese as in English: names of models, of parts, of methods.
+NAMES = [
+    "LoRA",
+    "DPO",
+    "DoRA",
+    "PiSSA",
+    "rsLoRA",
+    "MLP",
+    "Grimm",
+    "MiniLM",
+    "GPT",
+    "GPT-3",
+    "e-05",
+    "all-MiniLM-L6-v2",
+    "gpt2-xl",
+    "llama-2-7b",
+    "gpt3-175b",
+    "llama-3.1-405b",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "lm_head",
+    "attention",
+    "query",
+    "key",
+    "value",
+    "output",
+    "up",
+    "down",
+    "gate",
+    "float16",
+    "bfloat16",
+    "alpha",
+    "Mv",
+    "Mw",
+]
+
+
+@pytest.mark.slow  # what is late is no failure until a release
+@pytest.mark.parametrize("name", figures.load())
+def test_a_picture_has_no_words_that_the_vietnamese_catalogue_lacks(name):
+    entry = figures.FIGURES[name]
+    fig = entry.draw(entry.numbers())
+    texts = {text.get_text() for text in fig.findobj(mpl.text.Text)}
+    same = [text for text in texts if say(text, "vi") == text]
+    words = [re.findall(r"[A-Za-z][\w.-]+", re.sub(r"\$[^$]*\$", "", text)) for text in same]
+    assert {word for found in words for word in found} <= {*NAMES}
 
 
 # -- drawing --------------------------------------------------------------------------------------

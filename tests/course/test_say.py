@@ -15,7 +15,7 @@ ROWS = [(json.loads(english), json.loads(own)) for english, own in VIETNAMESE]
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """A catalogue of German, of five rows."""
+    """A catalogue of German, of a few rows."""
     rows = {
         "answer: {}": "Antwort: {}", "too large: {} times": "zu groß: das {}fache",
         "it says {}: {}": "es sagt {!s}: {}", "row {} of {}": "von {1} Zeilen die {0}.",
@@ -24,9 +24,11 @@ def table(tmp_path, monkeypatch):
     text = "".join(f"msgid {json.dumps(a)}\nmsgstr {json.dumps(b)}\n\n" for a, b in rows.items())
     (tmp_path / "de.po").write_text(text, encoding="utf-8")
     monkeypatch.setattr(say, "CATALOGUES", tmp_path)
-    say.catalogue.cache_clear()
+    for cached in (say.catalogue, say.languages):
+        cached.cache_clear()
     yield
-    say.catalogue.cache_clear()
+    for cached in (say.catalogue, say.languages):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -64,10 +66,12 @@ def test_the_language_is_that_of_the_notebook_or_of_the_environment(tmp_path, mo
     assert say.language() == "vi"
     with say.speaking("en"):
         assert say.language() == "en"
-    monkeypatch.setenv("LORA_EDU_LANG", "de")
-    with say.speaking("vi"):
-        assert say.language() == "vi"
-    assert say.language() == "de"
+    monkeypatch.setenv("LORA_EDU_LANG", "vi")
+    with say.speaking("en"):
+        assert say.language() == "en"
+    assert say.language() == "vi"
+    monkeypatch.setenv("LORA_EDU_LANG", "../vi")  # it has no catalogue
+    assert say.language() == "en"
 
 
 def test_a_row_has_the_holes_of_its_message():
@@ -95,7 +99,7 @@ def test_a_check_a_prediction_and_a_panel_speak_vietnamese(monkeypatch, capsys):
     check_it(...)
     with pytest.raises(AssertionError, match=r"^của bạn là 3: 2 · A thay vì B$"):
         check_it(3)
-    predict("?", "the same")
+    predict("Không biết", "the same")
     predict("hai nghìn", 2000)
     assert capsys.readouterr().out.splitlines() == [
         "check_it: chưa làm: hãy viết câu trả lời của bạn vào chỗ ...",
@@ -138,6 +142,7 @@ def test_a_check_a_prediction_and_a_panel_speak_vietnamese(monkeypatch, capsys):
         ("bốn mươi lăm bước", 45, (), "đúng"),
         ("hai mươi", 20, (), "đúng"),
         ("của B", "B", ("A", "B", "both", "none"), "đúng"),
+        ("a" * 60, 5, (), "chưa đúng"),  # and at once
         ("thấp hơn", "the same", (), "chưa đúng"),
         ("vẫn thế", "the same", (), "đúng"),
         ("1228", 1.228, (), "lớn gấp 1,000 lần (đúng con số ấy"),
