@@ -20,14 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CATALOGUES = Path(__file__).parent / "data"
+LONGEST = 1_000  # signs of a message: what is longer is somebody's data, and slow to compare
 ROW = re.compile(r'^msgid (".+")\nmsgstr (".+")$', re.MULTILINE)
 
 
 def say(text: str, into: str | None = None) -> str:
     """Return a message in a language: the learner's, unless one is named."""
     exact, holed = catalogue(into or language())
-    if text in exact:
-        return exact[text]
+    if text in exact or len(text) > LONGEST:
+        return exact.get(text, text)
     for pattern, after in holed:
         if found := pattern.fullmatch(text):
             return after.format(*(_Part(part, into) for part in found.groups()))

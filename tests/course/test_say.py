@@ -41,6 +41,7 @@ def table(tmp_path, monkeypatch):
         ("row 3 of 7", "von 7 Zeilen die 3."),
         ('a "b"\nanswer: 1', "ein „b“\nAntwort: 1"),
         ("no row has this: yes", "no row has this: yes"),
+        (f"answer: {'(a, ' * 3000}", f"answer: {'(a, ' * 3000}"),  # at once
     ],
 )
 @pytest.mark.usefixtures("table")
