@@ -453,7 +453,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except ImportError as error:  # count and ledger may be installed alone
         name = error.name or "accelerate"  # transformers, which asks for it, sets no name
-        why = f"this needs {name}: pip install 'lora-edu[course]'"
+        why = f"this needs {name}: in the course's folder, pip install -e '.[course]'"
     except (ValueError, OSError) as error:
         if _reader_has_left(error):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

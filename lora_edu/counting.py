@@ -350,7 +350,12 @@ def targets(source: Any, target_modules: Names, modules_to_save: Names = ()) -> 
     for wanted, names in matches.items():
         if not names:
             free = ", but for those to save," if modules_to_save else ""
-            raise ValueError(f"target_modules: no module with parameters{free} matches {wanted!r}")
+            last = dict.fromkeys(
+                n.rpartition(".")[2] for n, m in found.items() if m.kind == "linear"
+            )
+            there = f"; its linear layers are {', '.join(list(last)[:20])}" if last else ""
+            none = f"no module with parameters{free} matches {wanted!r}"
+            raise ValueError(f"target_modules: {none}{there}")
     chosen = {name: found[name] for names in matches.values() for name in names}
     unfit = ("other",) if target_modules == "all-linear" else ("other", *EXPERTS)
     if others := [name for name, m in chosen.items() if m.kind in unfit]:

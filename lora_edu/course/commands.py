@@ -412,9 +412,10 @@ def _unexpected(tables: Mapping[str, Sequence[Any]]) -> int:
     """Say how many figures of some tables differ; return 1 if the ledger does not say so of one."""
     entries = [entry for _, entry in itertools.chain(*tables.values())]
     judged = [(q.verdict == "differs", entry) for entry in entries for q in entry.quantities]
+    reasons = [entry.explanation for differs, entry in judged if differs]
+    told = f"{len(judged)} figures derived again: {len(judged) - len(reasons)} hold, "
+    open_ones = reasons.count("unexplained")
+    print(f"\n{told}{len(reasons)} differ" + (f", {open_ones} unexplained" if open_ones else ""))
     unsaid = [entry.id for differs, entry in judged if differs and not entry.explanation]
-    differ = sum(differs for differs, _ in judged)
-    told = f"{len(judged)} figures derived again: {len(judged) - differ} hold, {differ} differ"
-    print(f"\n{told}, {len(unsaid)} without a reason")
     _complain([f"{name} differs, and the ledger does not say why" for name in unsaid])
     return 1 if unsaid else 0

@@ -54,7 +54,7 @@ MANY = 13  # more names of layers than can be tried in all combinations within a
 MLP = {"gate_proj", "up_proj", "down_proj"}
 COMMON = (  # what most people adapt, by the last parts of names
     {"q_proj", "v_proj"}, {"query", "value"}, {"q", "v"}, {"query_proj", "value_proj"}, {"c_attn"},
-    {"query_key_value"}, {"qkv_proj"}, ATTENTION, ATTENTION | MLP,
+    {"query_key_value"}, {"qkv_proj"}, {"q_lin", "v_lin"}, ATTENTION, ATTENTION | MLP,
 )  # fmt: skip
 USUAL = (  # and what some do
     *COMMON, {"q_proj"}, {"v_proj"}, {"q_proj", "k_proj"}, {"q_proj", "k_proj", "v_proj"}, MLP,
@@ -62,7 +62,11 @@ USUAL = (  # and what some do
     {"o_proj", "down_proj"},
 )  # fmt: skip
 # What is trained whole beside LoRA.
-SAVED = (), ("classifier",), ("score",), ("qa_outputs",), ("lm_head",), ("embed_tokens", "lm_head")
+HEADS = "classifier", "score", "qa_outputs"
+SAVED = (
+    (), *((name,) for name in HEADS), ("pre_classifier", "classifier"), ("lm_head",),
+    ("embed_tokens", "lm_head"),
+)  # fmt: skip
 
 
 class Printout(NamedTuple):
@@ -258,9 +262,9 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
     left, bases = _bases(printout, known)
     alone = [] if bases else [of.name for of in known if _gives(printout.all, of.base)]
     both = printout.trainable[-1] + printout.all[-1]
-    exact = both.isdigit() and not _nominal(printout.all)
+    exact = both.isdigit() and not _nominal(printout)
     found = [(base, _ways(base, printout, exact and not base.changed)) for base in bases]
-    plain = [pair for pair in found if not (pair[0].changed or _nominal(printout.all))]
+    plain = [pair for pair in found if not (pair[0].changed or _nominal(printout))]
     found = plain or [pair for pair in found if pair[1]]  # a table or a head may fit by chance
     ways = sorted((way for _, its in found for way in its), key=_strangeness)
     tried = exact and plain and all(len(base.of.sides) <= MANY for base, _ in plain)
@@ -285,6 +289,8 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
     elif not found and (hints := [base for base in bases if base.whole]):
         told = f"the base of {_named(hints)}, of which not all layers are known here"
         findings.append(f"{left}: {told}")
+    elif own and not found and not wrong:
+        findings.append(f"{left}: not the base of {own.name}, which has {own.base:,}")
     elif not found and not wrong:
         near = min(known, key=lambda of: abs(of.base - everything + trainable) / of.base)
         off = int(near.base - everything + trainable)
@@ -302,15 +308,21 @@ def _named(bases: Iterable["Base"]) -> str:
     return ", ".join(dict.fromkeys(base.of.name for base in bases)) + bases[0].told
 
 
-def _nominal(everything: str) -> bool:
-    """Say whether a total is a round number of millions: Unsloth once printed a name's size."""
-    return everything[-1].isdigit() and printed_value(everything) % 10**6 == 0
+def _nominal(printout: Printout) -> bool:
+    """Say whether a total is a round number of millions: Unsloth once printed a name's size.
+
+    Its shares have two decimals; with more, it is a line of PEFT's, which counts.
+    """
+    everything, decimals = printout.all or "", (printout.share or "").partition(".")[2]
+    if len(decimals) > 2 or not everything[-1].isdigit():
+        return False
+    return printed_value(everything) % 10**6 == 0
 
 
 def _bases(printout: Printout, known: Iterable[Shapes]) -> tuple[str, list["Base"]]:
     """Return what is left without the adapter, in words, and the models that it can be."""
     trainable, everything = printed_value(printout.trainable), printed_value(printout.all or "")
-    if _nominal(printout.all or ""):
+    if _nominal(printout):
         near = [Base(of) for of in known if 0.6 < of.base / everything < 1.6]
         return "all is the size that the name tells, no count; it may be", near
     if trainable == everything or printout.of_base:
@@ -346,6 +358,9 @@ def _left(of: Shapes, printout: Printout) -> Iterator[Base]:
         yield Base(of, ", its head tied to the table, as transformers 5 has it")
     if of.whole and _gives(everything, of.whole + trainable):
         yield Base(of, changed=", with its towers for pictures or sound", whole=True)
+    own_head = sum(of.sides[name]["whole"] for name in HEADS if name in of.sides)
+    if own_head and _gives(everything, of.base - own_head + trainable):
+        yield Base(of, ", its head counted once: it trains itself, and no copy")
     for base, stored in ((of.base, ""), (of.packed, ", two numbers in a byte (4 bits)")):
         if any(_gives(everything, base + end) for end in (trainable, *ends)):
             yield Base(of, stored)
@@ -357,7 +372,9 @@ def _left(of: Shapes, printout: Printout) -> Iterator[Base]:
                 yield Base(of, stored, words)
             labels, over = divmod(more, of.width + 1)
             if not over and 0 < labels <= 1000:
-                yield Base(of, stored, f", with a head of {labels} outputs", more)
+                layer = "a layer and " if labels > of.width else ""
+                outputs = labels - of.width if layer else labels
+                yield Base(of, stored, f", with {layer}a head of {outputs} outputs", more)
 
 
 def _wrong(printout: Printout) -> list[str]:
@@ -388,7 +405,8 @@ def _wrong_share(trainable: str, everything: str, printed: str | None) -> list[s
     (least, most), (low, high) = _ends(trainable), _ends(everything)
     last = Decimal(printed).as_tuple().exponent
     digit = Fraction(10) ** max(int(last), -10)  # beyond it, floats round
-    if 100 * least / high - digit <= Fraction(printed) <= 100 * most / low + digit:
+    rounded_up, cut = 100 * most / low + digit / 2, 100 * least / high - digit
+    if cut < Fraction(printed) <= rounded_up:
         return []
     follows = 100 * printed_value(trainable) / printed_value(everything)
     return [f"the share must be {float(follows):.4f} %, and {printed} is printed"]
@@ -402,7 +420,7 @@ def _gives(printed: str, count: int | Fraction) -> bool:
 def _ways(base: "Base", printout: Printout, every: bool = False) -> list[Way]:
     """Return the ways of a model to a trainable count: the usual ones or, if asked for, any.
 
-    Usual is what people adapt, at a rank up to 64 or a power of two, in all blocks. ``every`` other
+    Usual is what people adapt, at a rank that they choose, in all blocks. ``every`` other
     set of layers, and some of the blocks, are tried only where no usual one gives the count.
     """
     of, head = base.of, base.head
@@ -411,7 +429,10 @@ def _ways(base: "Base", printout: Printout, every: bool = False) -> list[Way]:
              if {*names} <= of.sides.keys()}  # fmt: skip
     if head:
         saved[("a new head",)] = head
-        saved["a new head", "a layer before it"] = head + of.width * (of.width + 1)
+        before = of.width * (of.width + 1)
+        saved["a new head", "a layer before it"] = head + before
+        if head > before:
+            saved[("the new head's last layer",)] = head - before
     usual = [way for names in _usual(of) for way in _adapters(of, printout, names, saved, True)]
     usual = [way for way in usual if way.usual or every]
     if usual or not every or len(of.sides) > MANY:
@@ -465,7 +486,8 @@ def _adapters(
                 if over or not 1 <= r <= 1024:
                     continue
                 if exact or _gives(printout.trainable, Fraction(r * both + more, of.blocks)):
-                    common = usual and (r <= 64 or r & (r - 1) == 0)
+                    chosen_rank = r <= 16 or (r <= 64 and r % 4 == 0) or r & (r - 1) == 0
+                    common = usual and chosen_rank
                     where = None if blocks == of.blocks else blocks
                     method = ("lora", "dora")[dora]
                     yield Way(of.name, method, r, chosen, names, where, common)

@@ -25,7 +25,6 @@ def _figure(arguments: Namespace) -> int:
     """Compute a figure's numbers again and compare; with seeds, runs behind it as well."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from lora_edu.course import figures
-    from lora_edu.course.recorded import behind
 
     rows, records = figures.compare(FIGURES, arguments.name)
     rows.sort(key=lambda row: row[-1])  # first what differs
@@ -39,9 +38,11 @@ def _figure(arguments: Namespace) -> int:
     codes = [1 if differ else 0]
     for name in records:
         if arguments.seeds is None:
-            print(f"drawn from {name}; one seed of it again: {behind(name)['again']}")
+            print(f"drawn from the record {name}")
         else:
             codes.append(_again(name, arguments))
+    if records and arguments.seeds is None:
+        print(f"a run of each again: lora-edu reproduce figure {arguments.name} --seeds 0")
     return max(codes)
 
 
@@ -53,7 +54,8 @@ def _again(name: str, arguments: Namespace) -> int:
     held, asked = seeds_of(read(name)["rows"]), commands._whole_numbers(arguments.seeds)
     seeds = [seed for seed in asked if seed in held] or held[: len(asked)]
     words = ",".join(map(str, seeds))
-    print(f"{name}, " + (f"seeds {words}" if seeds else "a measurement"))
+    instead = f" (it has no seed {arguments.seeds})" if held and seeds != asked else ""
+    print(f"{name}, " + (f"seeds {words}{instead}" if seeds else "a measurement"))
     how = {"seeds": words or None, "out": arguments.out, "jobs": arguments.jobs}
     return commands.record(Namespace(name=[name], verify=False, repeat=False, **how))
 

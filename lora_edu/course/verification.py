@@ -5,9 +5,12 @@ A record holds, beside its rows:
     repeat     by how much its numbers differ when the same seeds run with other instructions of
                the processor, as on a machine without the newer ones
     verified   by what it was last verified: which seeds were made again, when, where, in how many
-               seconds a run, with which libraries, and a fingerprint of each function executed
+               seconds a run, with which libraries, a fingerprint of each function executed, and one
+               of the rows
 """
 
+import hashlib
+import json
 import math
 import os
 import platform
@@ -85,6 +88,7 @@ def verify(
         "seconds": round(statistics.fmean(seconds), 1),
         "gap": gap,
         "code": executed.pieces(seen),
+        "rows": fingerprint(content["rows"]),
     }
     experiments.write(entry, {**content, "verified": stamp})
     return lines, True
@@ -105,13 +109,21 @@ def _fresh(name: str, seeds: Sequence[int] | None, jobs: int) -> tuple[Experimen
 
 def unverified(name: str) -> str | None:
     """Say why a record is not verified with the code as it is; None if it is."""
-    stamp = experiments.read(name).get("verified")
+    content = experiments.read(name)
+    stamp = content.get("verified")
     if stamp is None:
         return "its runs were not made again yet"
+    if stamp["rows"] != fingerprint(content["rows"]):
+        return f"since {stamp['date']} other rows"
     if changed := executed.changed(stamp["code"]):
         more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         return f"since {stamp['date']} other code: {', '.join(changed[:2])}{more}"
     return None
+
+
+def fingerprint(rows: Sequence[Row]) -> str:
+    """Return a few letters that change with any number or word of the rows."""
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def cheapest(name: str, seeds: Sequence[int]) -> list[Key]:

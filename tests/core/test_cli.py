@@ -94,7 +94,10 @@ print(main("count gpt2 --memory".split()))
 def test_counts_and_the_ledger_load_no_torch_and_without_it_memory_is_one_line():
     done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True)
     assert done.stdout.endswith("\nFalse\n2\n")
-    assert done.stderr == "lora-edu: this needs torch: pip install 'lora-edu[course]'\n"
+    assert (
+        done.stderr
+        == "lora-edu: this needs torch: in the course's folder, pip install -e '.[course]'\n"
+    )
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

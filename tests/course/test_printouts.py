@@ -111,15 +111,22 @@ JUDGED = [
     ("trainable params: 524,288 || all params: 1,236,338,688", POSSIBLE, "llama-3.2-1b"),
     ("trainable params: 532,480 || all params: 8,030,793,728", POSSIBLE, "in no usual way"),
     ("trainable params: 296,450 || all params: 108,608,260", POSSIBLE, "with a head of 2 outputs"),
+    # DistilBERT, DeBERTa, ViT as people print them: a layer before the head, trained or not
+    ("trainable params: 739,586 || all params: 67,694,596", POSSIBLE, "a layer and a head of 2 o"),
+    ("trainable params: 296,450 || all params: 184,720,132", POSSIBLE, "a layer and a head of 2 o"),
+    ("trainable params: 667493 || all params: 86466149", POSSIBLE, "its head counted once"),
+    ("trainable params: 40,370,176 || all params: 6,778,785,792", POSSIBLE, "in no usual way"),
     ("trainable params: 4,194,304 || all params: 6,742,618,112", POSSIBLE, "with 1 rows more"),
     ("Trainable parameters = 29,802,496/4,329,881,968 (0.69% trained)", POSSIBLE, "its towers"),
     ("Trainable parameters = 18,350,080/8,014,506,528 (0.23% trained)", UNKNOWN, "its towers"),
     ("Trainable parameters = 24,313,856/3,000,000,000 (0.81% trained)", POSSIBLE, "llama-3.2-3b"),
+    (LLAMA.replace("6,742,609,920", "7,000,000,000 || trainable%: 0.0599"), UNKNOWN, "no model"),
     ("trainable params: 0 || all params: 7,655,986,688", IMPOSSIBLE, "nothing trains"),
     ("Trainable parameters: 0.182% = 7.34M / 4,022M", POSSIBLE, "the base of qwen3-4b"),
     ("trainable params: 5 || all params: 10 || trainable%: 55", IMPOSSIBLE, "must be 50.0000"),
     ("Trainable parameters: 44% (1.0M/2.0M)", IMPOSSIBLE, "the share must be 50.0000 %"),
     ("Trainable parameters: 33% (1M/2M)", UNKNOWN, "the base of no model"),  # 0.5 to 1.5 M
+    (f"{LLAMA} || trainable%: 0.0623", IMPOSSIBLE, "the share must be 0.0622 %, and 0.0623"),
     (f"{LLAMA} || trainable%: 0.0632", IMPOSSIBLE, "the share must be 0.0622 %, and 0.0632"),
     ("Trainable parameters: 99% (1.704M/7241.732M)", IMPOSSIBLE, "the share must be 0.0235 %"),
     (
