@@ -445,6 +445,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a pipe on Windows may have no letter for Δ
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    arguments = None
     try:
         arguments = _parsed(sys.argv[1:] if argv is None else list(argv))
         run, _ = COMMANDS[arguments.command]
@@ -459,8 +460,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         why = textwrap.shorten(str(error), 1000)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            why = f"{error.filename}: {error.strerror}"
     except KeyboardInterrupt:
-        print("lora-edu: interrupted", file=sys.stderr)
+        begun = getattr(arguments, "command", "") == "finetune"
+        more = "; the same with --resume goes on" if begun else ""
+        print(f"lora-edu: interrupted{more}", file=sys.stderr)
         return 130
     print(f"lora-edu: {printable(why)}", file=sys.stderr)
     return 2

@@ -59,6 +59,9 @@ class Texts:
   always the most frequent label: {most_frequent:.2f}"""
 
     def __init__(self, options: Namespace) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self.regression = LogisticRegression(C=10, max_iter=1000)
         self.rows, self.labels = read_table(options.data, options.text, options.label)
         self.names = sorted(set(self.labels))
         self.held_out, self.folds = split(self.rows, self.labels, options.seed)
@@ -109,14 +112,12 @@ class Texts:
         For that, an adapter is trained without each of the FOLDS parts, and judged on this part: so
         each text is judged once, by an adapter that has not seen it.
         """
-        from sklearn.linear_model import LogisticRegression
-
         labels = np.array([example["labels"] for example in run.examples])
         _, vectors = self.told(run, run.examples)
         frozen = right = 0
         for part in self.folds or [self.held_out]:
             held = np.array([row in part for row in self.rows])
-            fit = LogisticRegression(C=10, max_iter=1000).fit(vectors[~held], labels[~held])
+            fit = self.regression.fit(vectors[~held], labels[~held])
             frozen += int((fit.predict(vectors[held]) == labels[held]).sum())
             if self.folds:
                 run.train(part, keep=False)
@@ -168,6 +169,10 @@ class Texts:
         lines = [self.result.format(**told)]
         if told["folds"]:
             lines.append(f"  ({told['folds']} adapters, each judged on the texts it did not see)")
+        if told["interval"][0] <= told["most_frequent"]:
+            lines.append(
+                "LoRA is not told apart from always guessing the most frequent label here."
+            )
         if told["frozen"] >= told["accuracy"]:
             lines.append("LoRA is no better than the frozen model here.")
         if least < FEW:
@@ -553,7 +558,7 @@ def _alone(out: Path) -> Iterator[None]:
 
     The lock ends with the process, however that ends. If nothing was written, no folder is left.
     """
-    new = not out.exists()
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)  # an OSError if it is a file, or a link to nothing
     try:
         with filelock.FileLock(out / LOCK, timeout=0):
@@ -562,8 +567,8 @@ def _alone(out: Path) -> Iterator[None]:
             finally:
                 with contextlib.suppress(OSError):  # Windows removes no open file
                     (out / LOCK).unlink()
-                    if new:
-                        out.rmdir()  # if it is empty
+                    for folder in new:
+                        folder.rmdir()  # if it is empty
     except filelock.Timeout:
         raise ValueError(f"another run writes into {out}: take another folder") from None
 
@@ -573,6 +578,8 @@ def _check_out(out: Path, settings: str | None) -> None:
     begun = out / "settings.json"
     if settings and begun.is_file() and begun.read_text(encoding="utf-8") == settings:
         return
+    if begun.is_file() and not settings:
+        raise ValueError(f"{out} holds a run: go on with --resume, or take another folder")
     if any(path.name != LOCK for path in out.iterdir()):
         whose = "a run with the same options, table and model"
         raise ValueError(f"{out} must be empty or, to --resume, hold {whose}")
@@ -610,7 +617,10 @@ def _write(run: Run, out: Path, folder: str, metrics: dict[str, Any]) -> None:
     if run.options.merge:
         merged = "merged is a plain model, for from_pretrained"
         chat.save(adapt.merge_and_unload(run.model), run.tokenizer, out / "merged")
-    report = "\n".join([f"kept: the adapter of step {metrics['step']}", *run.data.report(metrics)])
+    kept = f"kept: the adapter of step {metrics['step']}"
+    if len(run.data.held_out) < ENOUGH:
+        kept += f", the last (fewer than {ENOUGH} texts held out do not tell which is best)"
+    report = "\n".join([kept, *run.data.report(metrics)])
     use = run.data.use.format(out=str(out), folder=folder, labels=len(metrics.get("labels", ())))
     base, versions = Path(folder).name, metrics["versions"]
     card = f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n# LoRA for {base}\n\n"

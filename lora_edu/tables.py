@@ -1,6 +1,6 @@
 """A table of the user's: texts with labels, or conversations; from CSV, TSV or JSONL.
 
-Whatever is wrong with one is a ValueError that names the file and the line.
+Whatever is wrong with one is a ValueError that names the file, and the line where it is in one.
 """
 
 import csv
@@ -71,30 +71,41 @@ def _text(path: str | Path) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be a file in UTF-8: {error}") from None
+        how = "(in Excel: Save as, CSV UTF-8)"
+        raise ValueError(f"{path} must be a file in UTF-8 {how}: {error}") from None
 
 
 def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
     """Yield what stands in two columns of a CSV or TSV file, row by row."""
     csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters
     between = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    empty: dict[str, list[str]] = {}  # the lines in which a column is
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True, delimiter=between)
     try:
         names = next(reader, [])
-        for name in (one, other):
-            if name not in names:
-                hint = f" (columns are separated by {between!r})" if len(names) < 2 else ""
-                raise ValueError(f"{path} has no column {name!r}, only {names}{hint}")
-            if names.count(name) > 1 or one == other:
-                raise ValueError(f"{path} must have two columns, and one of the name {name!r}")
+        _check_names(path, names, (one, other), between)
         for row in filter(None, reader):
             if "\0" in "".join(row):
                 raise csv.Error("it holds NUL")
             if len(row) != len(names):
                 raise csv.Error(f"{len(row)} fields, not {len(names)}: is a {between!r} unquoted?")
             field = dict(zip(names, row, strict=True))
-            if empty := [name for name in (one, other) if not field[name].strip()]:
-                raise ValueError(f"{path}, line {reader.line_num}: an empty {empty[0]}")
+            for name in (one, other):
+                if not field[name].strip():
+                    empty.setdefault(name, []).append(str(reader.line_num))
             yield [field[one], field[other]]
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}, is no CSV: {error}") from None
+    for name, lines in empty.items():
+        many = f"lines {', '.join(lines[:20])}" if len(lines) > 1 else f"line {lines[0]}"
+        raise ValueError(f"{path}, {many}: an empty {name}")
+
+
+def _check_names(path: str | Path, names: list[str], wanted: tuple[str, str], between: str) -> None:
+    """Raise a ValueError if a table has not exactly one column of each name that is wanted."""
+    for name in wanted:
+        if name not in names:
+            hint = f" (columns are separated by {between!r})" if len(names) < 2 else ""
+            raise ValueError(f"{path} has no column {name!r}, only {names}{hint}")
+        if names.count(name) > 1 or wanted[0] == wanted[1]:
+            raise ValueError(f"{path} must have two columns, and one of the name {name!r}")

@@ -479,6 +479,8 @@ def predict(guess: object, actual: object, *options: object) -> None:
         word, ``"more"`` than all of them or ``"fewer"``. A guess that is none of these keeps the
         answer back.
     """
+    if isinstance(guess, (list, tuple, set)) and isinstance(actual, str) and not options:
+        guess = ", ".join(sorted(map(str, guess)))
     typed = guess.strip() if isinstance(guess, str) else guess
     if guess is None or guess is ... or (isinstance(typed, str) and not typed):
         print(say(GUESS_FIRST))
@@ -622,6 +624,8 @@ def _compared(number: float, actual: Any, right: Any, options: tuple[Any, ...]) 
     if 0.99 <= ratio <= 1.01:
         return "not quite" if number in options else "near enough"
     times = max(ratio, 1 / ratio)
+    if times < 2 and number in options:  # two names of a count, and not a slip in its size
+        return "not quite"
     off = f"too {'large' if ratio > 1 else 'small'}: {float(f'{times:.3g}'):,g} times"
     exact = math.isclose(times, 100) or math.isclose(times, 1000)
     return f"{off} (exactly: is it in another notation?)" if exact else off

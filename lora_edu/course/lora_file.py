@@ -83,7 +83,8 @@ def keep_voice(adapter: "Adapter", name: str) -> Path:
     """Save an adapter of the chat model, in PEFT's format, and return its folder.
 
     In half precision, as ``notebooks/mine/NAME``; outside a learner's own copy, in a folder that
-    goes when Python ends. How to talk with it is printed. No layer, or a path: ValueError.
+    goes when Python ends. A voice that had the name before is moved aside. How to talk with it is
+    printed. No layer, or a path: ValueError.
     """
     from lora_edu import adapt, checkpoint
     from lora_edu.course.language import base
@@ -103,12 +104,14 @@ def keep_voice(adapter: "Adapter", name: str) -> Path:
     try:
         for parameter in adapt.lora_parameters(model):
             parameter.data = parameter.data.half()
+        aside = _aside(folder) if mine else ""
         checkpoint.save_adapter(model, folder)
     finally:
         adapt.unload(model)
     kept = "Saved." if mine else "Your own copy of this page, which make lab opens, will save it."
     shown = folder if mine else Path("notebooks", "mine", name)
-    told = say(f"{kept} To talk with it, in a terminal (File, New, Terminal; /quit leaves):")
+    how = "(File, New, Terminal; /new when it repeats itself, /quit leaves)"
+    told = say(f"{kept}{aside} To talk with it, in a terminal {how}:")
     print(f"{told}\n")
     print(f'lora-edu chat --adapter "{shown}"')
     return folder
@@ -122,15 +125,20 @@ def _until_the_end() -> TemporaryDirectory[str]:
 
 def _write(path: Path, text: str) -> str:
     """Write the file; return where its former content is now, in words, if there was other."""
-    told = ""
-    if os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text.encode()):
-        number = 1
-        while os.path.lexists(aside := path.with_name(f"lora-{number}.py")):
-            number += 1
-        path.rename(aside)
-        told = f" What it held before is in {aside.name}."
+    told = "" if path.is_file() and path.read_bytes() == text.encode() else _aside(path)
     write_whole(path, text)
     return told
+
+
+def _aside(path: Path) -> str:
+    """Move a file or a folder aside, if there is one; return where it is now, in words."""
+    if not os.path.lexists(path):
+        return ""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.stem}-{number}{path.suffix}")):
+        number += 1
+    path.rename(aside)
+    return f" What it held before is in {aside.name}."
 
 
 def _mine() -> Path | None:

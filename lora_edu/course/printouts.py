@@ -289,13 +289,12 @@ def judge(printout: Printout, own: Shapes | None = None) -> Judgement:
     elif not found and (hints := [base for base in bases if base.whole]):
         told = f"the base of {_named(hints)}, of which not all layers are known here"
         findings.append(f"{left}: {told}")
-    elif own and not found and not wrong:
-        findings.append(f"{left}: not the base of {own.name}, which has {own.base:,}")
     elif not found and not wrong:
         near = min(known, key=lambda of: abs(of.base - everything + trainable) / of.base)
         off = int(near.base - everything + trainable)
         more = f"{near.name}, has {abs(off):,} {'more' if off > 0 else 'fewer'}"
-        findings.append(f"{left}: the base of no model that is known; the nearest, {more}")
+        no = f"not the base of {own.name}" if own else "the base of no model that is known"
+        findings.append(f"{left}: {no}; {'' if own else 'the nearest, '}{more}")
     known_base = UNEXPLAINED if found or alone else UNKNOWN
     verdict = IMPOSSIBLE if wrong else POSSIBLE if ways else known_base
     models = list(dict.fromkeys(base.of.name for base, _ in found))

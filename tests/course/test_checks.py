@@ -508,6 +508,8 @@ def test_a_number_may_be_written_in_many_ways(guess, capsys):
         ("less", "clearly less", HALF, AGAIN),
         ("B, D and E", "BDE", (), "yes"),
         ("candle", "clean", (), "not quite"),
+        (["B", "D", "E"], "BDE", (), "yes"),
+        (9, 10, (46, 10, 9, 1), "not quite"),
         (3, 0, (), "not quite"),
         (np.arange(3), 2, (), "not quite"),
         ("9**9**9", 3, (), "not quite"),

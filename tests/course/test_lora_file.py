@@ -203,6 +203,9 @@ def test_a_voice_is_kept_among_the_learners_own_and_a_chat_takes_it_up(
             assert torch.equal(one.float(), other)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
+    lora_file.keep_voice(voice, "cat")
+    assert "Saved. What it held before is in cat-1." in capsys.readouterr().out
+    assert {path.name for path in folder.parent.iterdir()} >= {"cat", "cat-1"}
     monkeypatch.chdir(tmp_path)
     elsewhere = lora_file.keep_voice(voice, "dog")
     assert "Your own copy of this page" in capsys.readouterr().out
