@@ -55,8 +55,11 @@ def record(arguments: Namespace) -> int:
         if arguments.verify or arguments.repeat:
             code |= _made_again(name, seeds, arguments)
             continue
+        there = not arguments.out and (experiments.RECORDS / f"{name}.json").exists()
+        replaces = experiments.stale(name) if there else None
         differ = experiments.record(name, seeds, arguments.out, jobs=arguments.jobs, progress=True)
-        print(f"{name:<24} {'differs' if differ else 'recorded'}")
+        anew = f", in place of another: {replaces}" if replaces and not differ else ""
+        print(f"{name:<24} {'differs' if differ else 'recorded'}{anew}")
         if arguments.out and (experiments.RECORDS / f"{name}.json").exists():
             from lora_edu.course.verification import comparison
 

@@ -163,18 +163,22 @@ def test_a_record_is_stale_when_it_means_something_else(tiny, tmp_path, capsys, 
         assert capsys.readouterr().out.endswith("\n" if why is None else again)
 
 
-def test_a_stale_record_is_replaced_by_a_run_of_all_its_seeds_and_by_no_less(tiny, tmp_path):
+def test_a_stale_record_is_replaced_by_a_run_of_all_its_seeds_and_by_no_less(
+    tiny, tmp_path, capsys
+):
     experiments.record("tiny", [0, 1])
     path = tmp_path / "tiny.json"
     alter(path, arguments={"rates": RATES, "shift": 1})
     before = path.read_bytes()
     (why,) = experiments.record("tiny", [0, 7])
-    assert why == f"{experiments.stale('tiny')}; its seeds [1] were not run now"
+    shift = experiments.stale("tiny")
+    assert why == f"{shift}; its seeds [1] were not run now"
     assert path.read_bytes() == before
     with pytest.raises(ValueError, match=r"tiny\.new\.json waits: rename it to tiny\.json if"):
         experiments.record("tiny", [0, 1])
     (tmp_path / "tiny.new.json").unlink()
-    assert experiments.record("tiny", [0, 1]) == []
+    assert main(["experiments", "tiny", "--seeds", "0-1"]) == 0
+    assert f"recorded, in place of another: {shift}" in capsys.readouterr().out
     assert experiments.stale("tiny") is None
 
 

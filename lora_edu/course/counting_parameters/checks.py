@@ -44,6 +44,8 @@ def check_shares_left(shares_left: Callable) -> None:
         saved = f"{asked}: that share is saved; return the one that is left"
         tools.slip(got, [*slips, (saved, 1 - wanted)])
         made = "" if made == "0" else f"; it is {made}"
+        if np.ptp(got) == 0:
+            made = ", and you return the same for every model"
         raise AssertionError(
             f"{asked}{made}: count {what}, {names[what]}, for k and v of {width[0]} rows and of "
             f"{kv[0]}, and divide. The columns stay"

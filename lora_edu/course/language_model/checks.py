@@ -100,10 +100,13 @@ def check_perplexity(perplexity: Callable) -> None:
         if math.isclose(value, math.exp(loss), rel_tol=1e-5):
             continue
         first = "take the mean first, then e to it"
+        by = f"divide by the {len(some)} tokens that count"
         slips = [
             (f"{first}: the mean of single perplexities is another", sum(single) / len(some)),
             (f"{first}: one over the mean p is another", len(some) / sum(map(math.exp, some))),
             ("log_p[labels != -100] of lists is log_p[1]: one by one", math.exp(-log_p[1])),
+            (f"take the mean: {by}", math.exp(-sum(some))),
+            (f"{by}, not by all", math.exp(-sum(some) / len(log_p))),
         ]
         for n in range(7):
             whole, near = round(math.exp(loss), n), round(loss, n)
