@@ -21,6 +21,7 @@ import sys
 import textwrap
 import time
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Number, Real
 from types import CodeType, FrameType
@@ -479,6 +480,9 @@ def predict(guess: object, actual: object, *options: object) -> None:
         word, ``"more"`` than all of them or ``"fewer"``. A guess that is none of these keeps the
         answer back.
     """
+    if isinstance(guess, tuple) and isinstance(actual, (int, float)):  # 2,000 is (2, 0)
+        print(say('a comma makes two numbers of one: write 2000, or "2,000" in quotes'))
+        return
     if isinstance(guess, (list, tuple, set)) and isinstance(actual, str) and not options:
         guess = ", ".join(sorted(map(str, guess)))
     typed = guess.strip() if isinstance(guess, str) else guess
@@ -511,6 +515,9 @@ CHU_SO = ("không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tá
 TENS = re.compile(rf"(?:({'|'.join(CHU_SO)}) mươi|mười)(?: ({'|'.join(CHU_SO)}|mốt|tư|lăm))?\b")
 TIMES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "billion": 1e9, "hundred": 1e2, "trăm": 1e2}
 TIMES |= {"chục": 10, "nghìn": 1e3, "ngàn": 1e3, "triệu": 1e6, "tỉ": 1e9, "tỷ": 1e9}
+TIMES |= {"vạn": 1e4, "nghin": 1e3, "ngan": 1e3, "trieu": 1e6, "tram": 1e2, "chuc": 10}
+PARTS = {"hai": 2, "ba": 3, "tư": 4, "bốn": 4, "năm": 5, "tám": 8, "mười": 10, "trăm": 100}
+PARTS |= {"nghìn": 1e3, "ngàn": 1e3, "vạn": 1e4, "triệu": 1e6}  # một phần tư: a quarter
 WITHOUT = r"^(?:(?:the|an?|answer|option|đáp án|của|là|chữ) )+"  # what says nothing
 GIVES_UP = ("?", "không biết", "chịu", "chịu thua")
 TYPED = re.compile(r"([-+]?[\d.,'’ ]*\d)(?:(e|\*\*|\^)([-+]?\d+))?\s*((?:[^\W\d_]|[%× ])*)")
@@ -526,6 +533,9 @@ def _readings(guess: Any) -> list[float]:
         return [float(guess)]
     text = guess.strip(" .!?").lower().replace("\u00a0", " ") if isinstance(guess, str) else ""
     text = re.sub(HALF, "0.5", re.sub(ABOUT, "", text)).replace("_", "")
+    if part := re.fullmatch(r"(?:một|1) phần (\w+)", text):
+        return [1 / PARTS[part[1]]] if part[1] in PARTS else []
+    text, half = re.subn(r" rưỡi$", "", text)
     text = TENS.sub(_up_to_99, text, count=1)
     for digit, words in enumerate(zip(DIGITS, CHU_SO, strict=True)):
         text = re.sub(rf"^(?:{'|'.join(words)})\b", str(digit), text)
@@ -542,7 +552,7 @@ def _readings(guess: Any) -> list[float]:
             values.append(float(core.replace(mark, "").replace(point, ".")))
     if power:
         values = [n * 10.0 ** int(power) if power_sign == "e" else n ** int(power) for n in values]
-    values = [n * TIMES.get(unit.split(" ")[0], 1) for n in values]
+    values = [(n + half / 2) * TIMES.get(unit.split(" ")[0], 1) for n in values]
     share = unit.startswith(("%", "per cent", "percent", "phần trăm"))
     return values + [n / 100 for n in values if share]
 
@@ -563,7 +573,7 @@ def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
     words = re.sub(WITHOUT, "", guess.strip(" .!?\"'").lower())
     offered = [option for option in options if isinstance(option, str)]
     for option in offered:
-        if words == say(option).lower():
+        if words in (say(option).lower(), _without_accents(say(option).lower())):
             return _plain(option)
     numbers = [option for option in options if not isinstance(option, str)]
     if not (found := BEYOND.fullmatch(words)) or words in map(_plain, offered):
@@ -571,6 +581,12 @@ def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
     word = "more" if found[1] else "fewer"
     edge = [max(numbers) if word == "more" else min(numbers)] if numbers else []
     return word if not found[2] or {*edge} & {*_readings(found[2])} else words
+
+
+def _without_accents(words: str) -> str:
+    """Return words as one types them without a Vietnamese keyboard: ``khong`` for ``không``."""
+    parts = unicodedata.normalize("NFD", words.replace("đ", "d"))
+    return "".join(sign for sign in parts if not unicodedata.combining(sign))
 
 
 def right_option(actual: Any, options: tuple[Any, ...]) -> Any:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 CATALOGUES = Path(__file__).parent / "data"
 LONGEST = 1_000  # signs of a message: what is longer is somebody's data, and slow to compare
+SHORT, WORDS = 4, 8  # a row with fewer letters, such as "{} to {}", joins parts of so many words
 ROW = re.compile(r'^msgid (".+")\nmsgstr (".+")$', re.MULTILINE)
 
 
@@ -29,8 +30,9 @@ def say(text: str, into: str | None = None) -> str:
     exact, holed = catalogue(into or language())
     if text in exact or len(text) > LONGEST:
         return exact.get(text, text)
-    for pattern, after in holed:
-        if found := pattern.fullmatch(text):
+    for pattern, after, joins in holed:
+        found = pattern.fullmatch(text)
+        if found and (not joins or max(len(part.split()) for part in found.groups()) <= WORDS):
             return after.format(*(_Part(part, into) for part in found.groups()))
     return text
 
@@ -50,15 +52,22 @@ class _Part(str):
 
 
 @functools.cache
-def catalogue(language: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    """Return the rows of a language: those without holes, and the others, the longest first."""
+def catalogue(language: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str, bool]]]:
+    """Return the rows of a language: those without holes, and the others, the longest first.
+
+    Of these also whether they only join what is said elsewhere.
+    """
     path = CATALOGUES / f"{language}.po"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     rows = {json.loads(before): json.loads(after) for before, after in ROW.findall(text)}
     exact = {before: after for before, after in rows.items() if "{}" not in before}
     holed = sorted(rows.keys() - exact.keys(), key=lambda row: (-len(row.replace("{}", "")), row))
     return exact, [
-        (re.compile(re.escape(row).replace(r"\{\}", "(.*?)"), re.DOTALL), rows[row])
+        (
+            re.compile(re.escape(row).replace(r"\{\}", "(.*?)"), re.DOTALL),
+            rows[row],
+            sum(map(str.isalpha, row)) < SHORT,
+        )
         for row in holed
     ]
 

@@ -210,7 +210,7 @@ def with_outputs(
             cell.execution_count = built[cell.id].execution_count
             if language != "en":
                 cell.outputs = copy.deepcopy(cell.outputs)
-                if SPEAKS & {*tags(cell)} or "course.lora_file" in cell.source:
+                if SPEAKS & {*tags(cell)} or re.search(r"\b(?:keep\w*|take)\(", cell.source):
                     cell.outputs = [spoken_in(language, output) for output in cell.outputs]
                 for output, own in zip(cell.outputs, drawn.get(cell.id, []), strict=False):
                     if "image/png" in output.get("data", {}) and "image/png" in own.get("data", {}):
@@ -219,15 +219,21 @@ def with_outputs(
 
 
 def spoken_in(language: str, output: NotebookNode) -> NotebookNode:
-    """Return an output in which the package speaks another language, line by line."""
+    """Return an output in another language: what the package says, as a whole or by lines."""
     data = output.get("data", {})
+
+    def spoken(text: str) -> str:
+        whole = say(text.rstrip("\n"), language)
+        if whole != text.rstrip("\n"):
+            return whole + "\n" * text.endswith("\n")
+        return "\n".join(say(line, language) for line in text.split("\n"))
 
     def between_tags(found: re.Match[str]) -> str:
         return html.escape(say(html.unescape(found[0]), language), quote=False)
 
     for where, kind in ((output, "text"), (data, "text/plain")):
         if kind in where:
-            where[kind] = "\n".join(say(line, language) for line in where[kind].split("\n"))
+            where[kind] = spoken(where[kind])
     if "text/html" in data:
         data["text/html"] = re.sub(r"(?<=>)[^<>]+(?=<)", between_tags, data["text/html"])
     return output

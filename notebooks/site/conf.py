@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from builder.pages import plain
+from builder.pages import LABELS, plain
 from builder.reference import bare
 from builder.site import ADDRESS
 from docutils import nodes
@@ -234,7 +234,9 @@ def metatags(
 ) -> str:
     """Return what search engines, and those to whom one sends the page, see of it."""
     told = [] if doctree is None else [each.astext() for each in doctree.findall(nodes.paragraph)]
-    long = [" ".join(text.split()) for text in told if len(text) > 60]
+    told = [" ".join(re.sub("<[^>]+>", "", text).split()) for text in told]
+    shared = plain(LABELS[app.config.language]["here"])[:20]  # of all lessons
+    long = [text for text in told if len(text) > 60 and not text.startswith(shared)]
     title = html.unescape(plain(context.get("title") or project))
     found = {"og:title": title, "og:site_name": project, "og:type": "website"}
     if long:

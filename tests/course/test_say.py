@@ -146,7 +146,7 @@ def test_a_check_a_prediction_and_a_panel_speak_vietnamese(monkeypatch, capsys):
         ("a" * 60, 5, (), "chưa đúng"),  # and at once
         ("thấp hơn", "the same", (), "chưa đúng"),
         ("vẫn thế", "the same", (), "đúng"),
-        ("1228", 1.228, (), "lớn gấp 1,000 lần (đúng con số ấy"),
+        ("1228", 1.228, (), "lớn gấp 1,000 lần (có phải bạn viết theo kiểu Việt"),
     ],
 )
 def test_a_guess_may_be_typed_in_vietnamese(guess, actual, options, verdict, monkeypatch, capsys):

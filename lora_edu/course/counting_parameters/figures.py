@@ -261,7 +261,8 @@ def _by_cause() -> Iterator[str]:
     counts = ledger.shares()
     yield "\n## What differs, and why"
     yield (
-        f"\n{counts['differ']} of the {counts['tested']} figures that could come out otherwise "
+        "\nPapers and libraries print these numbers about LoRA; each was computed again from shapes.\n"
+        f"{counts['differ']} of the {counts['tested']} figures that could come out otherwise "
         f"differ, for {counts['causes']} reasons. Each reason stands here once.\n"
     )
     causes: dict[str, list] = {}

@@ -11,6 +11,7 @@
     less: "Its {model} numbers stay. {added} others are subtracted, times {scale}.", emoji: " Why emoji? We do not know.",
     guess: "Guess first: what does it say with less than no {voice}?", reveal: "Show it",
     copy: "Copy a link to this", copied: "The address is copied: whoever opens it sees this.",
+    there: "The address of this page leads here now: copy it.",
     recorded: "Recorded, as they came, from a very small model.",
   };
   const data = loraData.front, words = window.loraWords?.front ?? WORDS;
@@ -73,14 +74,20 @@
     copy.onclick = () => {
       const there = `#${voice()},${data.scales[slider.value]},${asked + 1}`;
       history.replaceState(null, "", there);
-      navigator.clipboard?.writeText(location.href).then(() => { why.textContent = words.copied; }, () => {});
+      const tell = text => () => { why.textContent = text; };
+      if (navigator.clipboard) navigator.clipboard.writeText(location.href).then(tell(words.copied), tell(words.there));
+      else tell(words.there)();
     };
-    const [name, scale, nth] = location.hash.slice(1).split(",");
-    one(`[value=${data.said[name] ? name : "pirate"}]`).checked = true;
-    const sent = data.said[name] && data.scales.includes(+scale) && data.asked[nth - 1];
-    if (sent) {
+    const sent = () => { // what the address asks for, if it does
+      const [name, scale, nth] = location.hash.slice(1).split(",");
+      if (!(data.said[name] && data.scales.includes(+scale) && data.asked[nth - 1])) return false;
+      one(`[value=${name}]`).checked = true;
       [asked, covered, slider.value] = [nth - 1, false, data.scales.indexOf(+scale)];
-    } else if (!matchMedia("(prefers-reduced-motion: reduce)").matches)
+      return true;
+    };
+    addEventListener("hashchange", () => { if (sent()) { stay(); show(); } });
+    one("[value=pirate]").checked = true;
+    if (!sent() && (!matchMedia("(prefers-reduced-motion: reduce)").matches)
       gliding = setTimeout(() => { // once, from nothing to all of it
         gliding = setInterval(() => {
           slider.value = +slider.value + 1;

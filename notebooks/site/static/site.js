@@ -121,8 +121,10 @@
 
   // What is wider than its place scrolls there, and by the keyboard, too.
   const reach = () => each("pre, .table-wrapper, .math-block, .pan", part => {
-    if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
+    const wide = part.scrollWidth > part.clientWidth + 1;
+    if (wide) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
+    part.classList.toggle("wide", wide); // of two pictures, light and dark, the one that is shown
   });
   addEventListener("load", reach);
   addEventListener("resize", reach);

@@ -121,7 +121,7 @@
       show();
     };
     const learn = count => {
-      for (; count && !broken; count--) {
+      for (; norm(T) && count && !broken; count--) {
         const {A: slopeA, B: slopeB} = slopes(A, B, T, r), size = lr();
         A = A.map((value, i) => value - size * slopeA[i]);
         B = B.map((value, i) => value - size * slopeB[i]);

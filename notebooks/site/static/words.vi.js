@@ -11,6 +11,7 @@ window.loraWords = {
     less: "{model} số của nó giữ nguyên. Trừ đi {added} số khác, nhân với {scale}.", emoji: " Vì sao lại là emoji? Ta không biết.",
     guess: "Bạn đoán trước đi: vặn {voice} xuống dưới số không thì mô hình nói gì?", reveal: "Xem",
     copy: "Chép đường dẫn đến đây", copied: "Đã chép địa chỉ: ai mở ra cũng thấy đúng như ở đây.",
+    there: "Giờ địa chỉ của trang này dẫn đến đúng chỗ này: hãy chép nó.",
     recorded: "Đã ghi lại nguyên văn, từ một mô hình rất nhỏ.",
   },
   strips: {
