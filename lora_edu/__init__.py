@@ -31,4 +31,4 @@ Source of the method: Hu et al., LoRA: Low-Rank Adaptation of Large Language Mod
 (arXiv:2106.09685).
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -261,7 +261,7 @@ def _by_cause() -> Iterator[str]:
     counts = ledger.shares()
     yield "\n## What differs, and why"
     yield (
-        "\nPapers and libraries print these numbers about LoRA; each was computed again from shapes.\n"
+        "\nPapers and libraries print these numbers about LoRA; each was computed again.\n"
         f"{counts['differ']} of the {counts['tested']} figures that could come out otherwise "
         f"differ, for {counts['causes']} reasons. Each reason stands here once.\n"
     )
