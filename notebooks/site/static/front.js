@@ -87,7 +87,7 @@
     };
     addEventListener("hashchange", () => { if (sent()) { stay(); show(); } });
     one("[value=pirate]").checked = true;
-    if (!sent() && (!matchMedia("(prefers-reduced-motion: reduce)").matches)
+    if (!sent() && !matchMedia("(prefers-reduced-motion: reduce)").matches)
       gliding = setTimeout(() => { // once, from nothing to all of it
         gliding = setInterval(() => {
           slider.value = +slider.value + 1;
