@@ -1,6 +1,5 @@
 """The blind test of lesson 00, and what its figures are drawn from."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,9 @@ def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file():
 
 
 def test_the_first_screen_of_the_readme_is_the_record():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \| (Arrr.+?) \|$", readme)
-    assert len(rows) == 3
-    for question, base, pirate in rows:
-        assert answer("base", question).startswith(base.removesuffix(" …"))
-        assert answer("pirate", question).startswith(pirate.removesuffix(" …"))
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for who in ("base", "pirate"):
+        assert f"*{answer(who, 'Good morning!')}*" in readme
 
 
 @pytest.mark.parametrize(
