@@ -477,14 +477,15 @@ def check_repeats(path: Path, notebook: NotebookNode) -> Iterator[str]:
 
 
 def quotes(words: str, says: str) -> bool:
-    """Say whether words that quote numbers quote one that they are held to, if need be in %.
+    """Say whether words that quote numbers quote one that they are held to, and those in order.
 
-    An interval is not quoted, and a number may be spelled.
+    An interval is not quoted, and a number may be spelled, or in %.
     """
     if says.startswith(("above", "below")) or " to " in says:
         return True
-    quoted, said = numbers_in(words).keys(), numbers_in(says).keys()
-    return not (quoted and said) or bool(quoted & (said | {round(100 * n, 9) for n in said}))
+    quoted, said = numbers_in(words), numbers_in(says)
+    held = [number for number in quoted if in_order([number], said)]
+    return not (quoted and said) or (bool(held) and in_order(held, said))
 
 
 def collection(folder: Path) -> Path:

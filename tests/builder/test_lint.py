@@ -194,6 +194,8 @@ QUOTES = [
     ("17 % of them", "0.18", False),
     ("rank 64 is below 1", "below 2", True),
     ("8 of 10 times", "7 to 9", True),
+    ("at 26 instead of 23", "[26, 23]", True),
+    ("at 23 instead of 26", "[26, 23]", False),
 ]
 
 
