@@ -58,10 +58,10 @@ def check_arrived(arrived: Callable) -> None:
     assert not np.allclose(got, 100 * right, atol=0.6), "a share is of 1, not of 100"
     shown = f"for the first W0 and delta it is {got[0]:.5g}, should be {right[0]:.5g}"
     lengths = {
-        "⟨step, ΔW⟩": dot,
+        "⟨W - W0, ΔW⟩": dot,
         "‖ΔW‖": _length(d),
-        "‖step‖": _length(step),
-        "‖step - ΔW‖": _length(step - d),
+        "‖W - W0‖": _length(step),
+        "‖W - W0 - ΔW‖": _length(step - d),
         "‖W0‖": _length(W0),
         "σ₁(ΔW)": np.linalg.norm(d, 2, axis=(1, 2)),
     }

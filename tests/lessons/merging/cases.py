@@ -48,7 +48,7 @@ CASES = {
     checks.check_arrived: (
         arrived,
         {
-            "yours is ‖ΔW‖^-1 · ‖step‖": of(lambda step, d: norm(step) / norm(d)),
+            "yours is ‖ΔW‖^-1 · ‖W - W0‖": of(lambda step, d: norm(step) / norm(d)),
             "1 less ‖ΔW‖^-1 · ‖step - ΔW‖": of(lambda step, d: 1 - norm(step - d) / norm(d)),
             "weights that move": of(lambda step, d: np.mean(step != 0)),
             "return all digits": lambda W0, d: round(float(arrived(W0, d)), 2),
