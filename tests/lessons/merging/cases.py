@@ -49,7 +49,7 @@ CASES = {
         arrived,
         {
             "yours is ‖ΔW‖^-1 · ‖W - W0‖": of(lambda step, d: norm(step) / norm(d)),
-            "1 less ‖ΔW‖^-1 · ‖step - ΔW‖": of(lambda step, d: 1 - norm(step - d) / norm(d)),
+            "1 less ‖ΔW‖^-1 · ‖W - W0 - ΔW‖": of(lambda step, d: 1 - norm(step - d) / norm(d)),
             "weights that move": of(lambda step, d: np.mean(step != 0)),
             "return all digits": lambda W0, d: round(float(arrived(W0, d)), 2),
             "= 0.7 arrives; you return 0.8047": lambda W0, d: arrived(W0, d) + 0.1,
