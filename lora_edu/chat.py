@@ -60,9 +60,10 @@ def from_folder(folder: str | Path, kind: Any, **how: Any) -> tuple[Any, Any]:
     import transformers
 
     if not Path(folder, "config.json").is_file():
-        hint = "" if Path(folder).exists() else " (from a hub: hf download NAME --local-dir FOLDER)"
-        wanted = "model must be a folder with a config.json and weights"
-        raise ValueError(f"{wanted}, got {folder}{hint}")
+        raise ValueError(
+            "model must be a folder with a config.json and weights (from a hub: hf download NAME "
+            f"--local-dir FOLDER), got {folder}"
+        )
     if Path(folder, checkpoint.CONFIG).exists():  # transformers would put it on without a word
         raise ValueError(f"{folder} holds an adapter beside the model: give each its own folder")
     read_config(Path(folder, "config.json"))  # refuses what would be built for ever
@@ -197,11 +198,11 @@ def adapter(model: nn.Module, directory: str | Path) -> Adapter:
     as DoRA and PiSSA are.
     """
     config = checkpoint.read_adapter(directory)[0]
-    if config.modules_to_save:
-        own = ", ".join(config.modules_to_save)
-        raise ValueError(f"{directory} holds a whole {own}, as a classifier does: no chat takes it")
-    if config.use_dora or config.init_lora_weights is not True:
-        raise ValueError(f"{directory} must be plain LoRA for a chat, no DoRA or PiSSA")
+    if config.modules_to_save or config.use_dora or config.init_lora_weights is not True:
+        raise ValueError(
+            f"{directory} must be plain LoRA for a chat: no head of its own, as a classifier has, "
+            "no DoRA or PiSSA"
+        )
     found = {}
     try:
         for name, layer in adapt.lora_layers(checkpoint.load_adapter(model, directory)).items():

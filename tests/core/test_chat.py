@@ -429,9 +429,9 @@ def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, refused):
         ([llama(tmp_path / "bare", template=None)], "its tokenizer has no chat_template"),
         ([resaved(folder, tmp_path / "b", without_a_layer)], "has no weights for model.layers.2."),
         ([folder, "--adapter", tmp_path / "empty"], "adapter_config.json"),
-        ([folder, "--adapter", headed], "as a classifier does: no chat takes it"),
-        ([folder, "--adapter", dora], "must be plain LoRA for a chat, no DoRA or PiSSA"),
-        ([folder, "--adapter", pissa], "must be plain LoRA for a chat, no DoRA or PiSSA"),
+        ([folder, "--adapter", headed], "no head of its own, as a classifier has"),
+        ([folder, "--adapter", dora], "must be plain LoRA for a chat"),
+        ([folder, "--adapter", pissa], "must be plain LoRA for a chat"),
         ([folder, "--adapter", endless], "must be finite, got NaN"),
     ):
         assert message in refused("chat", *options)

@@ -284,7 +284,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused, 
         ("plain", "--gguf", new, "--base", tmp_path / "no"): "no: FileNotFoundError",
         ("plain", "--merged", new, "--type", "q8_0", "--base", base): "cannot be merged as Q8_0",
         ("nobody", "--gguf", new, "--base", base): "is no file",
-        ("dora", "--gguf", new, "--base", base): "must be plain LoRA for a chat, no DoRA",
+        ("dora", "--gguf", new, "--base", base): "must be plain LoRA for a chat",
     }.items():  # fmt: skip
         name, *how = words
         assert said in refused("export", place / name, "--model", model, *how)
