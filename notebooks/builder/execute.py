@@ -100,7 +100,12 @@ def execute(
     )
     try:
         with bar:
-            client.execute(env=environment)
+            try:
+                client.execute(env=environment)
+            except RuntimeError:
+                if begun:
+                    raise
+                client.execute(env=environment)  # another kernel had its port
     except CellTimeoutError:
         raise BuildError(f"{source.place(begun[-1])}: more than {SECONDS_PER_CELL} s") from None
     except DeadKernelError:

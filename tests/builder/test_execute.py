@@ -153,3 +153,21 @@ def test_each_picture_is_drawn_in_another_language_as_well(built):
     alike = [one == two for one, two in zip(pixels(notebook), pixels(other), strict=True)]
     assert alike == [False, True]  # "mất mát"; a name stays
     assert pixels(execute.in_words_of("vi", notebook)) == pixels(notebook)  # they are taken once
+
+
+def test_a_kernel_whose_port_another_one_has_is_started_again(lesson, monkeypatch):
+    from nbclient import NotebookClient
+
+    real, tried = NotebookClient.execute, []
+
+    def first_in_vain(client, **how):
+        tried.append(how)
+        if len(tried) == 1:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return real(client, **how)
+
+    monkeypatch.setattr(NotebookClient, "execute", first_in_vain)
+    lesson.write(*GOOD)
+    execute.build(lesson.source)
+    assert len(tried) == 2
+    assert lesson.problems() == []
