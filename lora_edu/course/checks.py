@@ -534,7 +534,10 @@ def _readings(guess: Any) -> list[float]:
     text = guess.strip(" .!?").lower().replace("\u00a0", " ") if isinstance(guess, str) else ""
     text = re.sub(HALF, "0.5", re.sub(ABOUT, "", text)).replace("_", "")
     if part := re.fullmatch(r"(?:một|1) phần (\w+)", text):
-        return [1 / PARTS[part[1]]] if part[1] in PARTS else []
+        whole = PARTS.get(part[1]) or float(
+            part[1] if re.fullmatch("[1-9][0-9]{0,8}", part[1]) else 0
+        )
+        return [1 / whole] if whole else []
     text, half = re.subn(r" rưỡi$", "", text)
     text = TENS.sub(_up_to_99, text, count=1)
     for digit, words in enumerate(zip(DIGITS, CHU_SO, strict=True)):

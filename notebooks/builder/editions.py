@@ -204,13 +204,16 @@ def with_outputs(
     """
     built = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
     drawn = {cell.id: outputs(cell) for cell in pictures.cells} if pictures else {}
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    imported = ", ".join(re.findall(r"course\.lora_file import (.+)", code)).split(", ")
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.id in built:
             cell.outputs = built[cell.id].outputs
             cell.execution_count = built[cell.id].execution_count
             if language != "en":
                 cell.outputs = copy.deepcopy(cell.outputs)
-                if SPEAKS & {*tags(cell)} or re.search(r"\b(?:keep\w*|take)\(", cell.source):
+                saves = any(name and f"{name}(" in cell.source for name in imported)
+                if saves or SPEAKS & {*tags(cell)}:
                     cell.outputs = [spoken_in(language, output) for output in cell.outputs]
                 for output, own in zip(cell.outputs, drawn.get(cell.id, []), strict=False):
                     if "image/png" in output.get("data", {}) and "image/png" in own.get("data", {}):

@@ -107,7 +107,7 @@ BAD_INPUT = [
     ("training_memory", (2, 3, "adam"), "optimizer must be one of sgd, .*, got 'adam'"),
     ("modules", ("gpt5",), "'gpt5' is no model of the catalogue: gpt2, "),
     ("count", ("gpt2", 0, ["c_attn"]), "r must be at least 1, got 0"),
-    ("count", ("gpt2", 8, ["attn"]), "target_modules: no module with parameters matches 'attn'"),
+    ("count", ("gpt2", 8, ["attn"]), "matches 'attn'; its linear layers are c_attn, c_proj, c_fc"),
     ("count", ("gpt2", 8, ["ln_f"]), "transformer.ln_f is no linear, embedding or"),
     ("count", ("gpt2", 8, ["c_attn"], "lora", ["head2"]), "no module .* called 'head2'"),
     ("count", ("gpt2", 8, ["wte"], "lora", ["wte"]), "but for those to save, matches .wte."),

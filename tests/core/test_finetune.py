@@ -336,6 +336,8 @@ def test_a_run_is_not_resumed_with_other_options_texts_or_weights(run, tmp_path,
     for more, other in ((["--rank", "4"], {}), ([], {"data": data}), ([], {"model": model})):
         assert main(run.command(run.out, "--resume", *more, **other)) == 2
         assert "hold a run with the same options, table and model" in capsys.readouterr().err
+    assert main(run.command(run.out)) == 2
+    assert "holds a run: go on with --resume, or take another folder" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in run.out.rglob("*")} == before
 
 
@@ -519,11 +521,35 @@ def test_a_folder_is_one_run_s_alone(texts, tmp_path, monkeypatch, refused):
     with finetune._alone(tmp_path / "out"):
         assert main(command) == 2
         assert "another run writes into" in refused(*command)
-    assert "No such file" in refused(*command)
+    assert "nowhere.csv: No such file" in refused(*command)
+    assert "No such file" in refused(*texts.command(tmp_path / "a" / "b", data=tmp_path / "no.csv"))
+    assert not (tmp_path / "a").exists()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "sklearn.linear_model", None)
+        assert "this needs sklearn" in refused(*texts.command(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     (tmp_path / "link").symlink_to(tmp_path / "out")
     assert "link" in refused(*texts.command(tmp_path / "link"))
     monkeypatch.setattr(finetune, "write_whole", lambda *_: os.listdir(tmp_path / "full disk"))
     assert "full disk" in refused(*texts.command(tmp_path / "out"))
+
+
+def test_an_interruption_says_how_to_go_on(texts, tmp_path, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune, "finetune", interrupted)
+    assert main(texts.command(tmp_path / "out")) == 130
+    assert capsys.readouterr().err == "lora-edu: interrupted; the same with --resume goes on\n"
+
+
+def test_a_result_that_the_most_frequent_label_may_explain_says_so(texts):
+    data = finetune.Texts(Namespace(data=texts.data, text="text", label="kind", seed=0))
+    told = {"accuracy": 0.5, "right": 5, "texts": 10, "interval": (0.2, 0.8), "frozen": 0.3,
+            "folds": 0}  # fmt: skip
+    for most, told_so in ((0.3, True), (0.1, False)):
+        lines = data.report({"validation": told | {"most_frequent": most}})
+        assert ("LoRA is not told apart from always guessing" in "\n".join(lines)) is told_so
 
 
 BAD_LINES = [

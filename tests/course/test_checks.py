@@ -528,6 +528,12 @@ def test_predict_reads_what_people_type(guess, actual, options, verdict, capsys)
         assert verdict or "guess" not in said
 
 
+def test_a_number_with_a_comma_is_a_pair_and_keeps_the_answer_back(capsys):
+    predict((2, 0), 2000)
+    said = capsys.readouterr().out
+    assert said == 'a comma makes two numbers of one: write 2000, or "2,000" in quotes\n'
+
+
 @pytest.mark.parametrize("guess", ["many", True, 1j, ["yes"], "1,000"])
 def test_a_guess_that_is_not_offered_keeps_the_answer_back(capsys, guess):
     predict(guess, "yes", "yes", "no")

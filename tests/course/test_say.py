@@ -146,6 +146,15 @@ def test_a_check_a_prediction_and_a_panel_speak_vietnamese(monkeypatch, capsys):
         ("a" * 60, 5, (), "chưa đúng"),  # and at once
         ("thấp hơn", "the same", (), "chưa đúng"),
         ("vẫn thế", "the same", (), "đúng"),
+        ("2 nghìn rưỡi", 2500, (), "đúng"),
+        ("2 nghìn rưỡi", 2000, (), "lớn gấp 1.25 lần"),
+        ("2 triệu rưỡi", 2_500_000, (), "đúng"),
+        ("một phần tư", 0.25, (), "đúng"),
+        ("1 phần 8", 0.125, (), "đúng"),
+        ("một phần vạn", 1e-4, (1e-4, 0.01), "đúng"),
+        ("khong", "no", ("yes", "no"), "đúng"),  # without a Vietnamese keyboard
+        ("van the", "the same", ("more", "the same"), "đúng"),
+        ("2 nghin", 2000, (), "đúng"),
         ("1228", 1.228, (), "lớn gấp 1,000 lần (có phải bạn viết theo kiểu Việt"),
     ],
 )
@@ -154,3 +163,9 @@ def test_a_guess_may_be_typed_in_vietnamese(guess, actual, options, verdict, mon
     predict(guess, actual, *options)
     said = capsys.readouterr().out
     assert f"bạn đoán: {guess}   {verdict}" in said
+
+
+def test_a_short_row_joins_parts_and_no_sentence_that_nobody_has_translated():
+    assert say.say("row 1 and row 2", "vi") == "hàng 1 và hàng 2"
+    unknown = "whoever reads all of this long text has to go on and so on to its very end"
+    assert say.say(unknown, "vi") == unknown
