@@ -86,7 +86,7 @@ def _columns(path: str | Path, one: str, other: str) -> Iterator[list[str]]:
         _check_names(path, names, (one, other), between)
         for row in filter(None, reader):
             if "\0" in "".join(row):
-                raise csv.Error("it holds NUL")
+                raise csv.Error("line contains NUL")  # as Python 3.10 does itself
             if len(row) != len(names):
                 raise csv.Error(f"{len(row)} fields, not {len(names)}: is a {between!r} unquoted?")
             field = dict(zip(names, row, strict=True))

@@ -481,7 +481,7 @@ BAD = [
     (GOOD + '"' + "red,fruit\n" * 20_000, [], "is no CSV: unexpected end of data"),
     ("text,kind\nfig,fruit\nplum,fruit\n", [], "two labels or more, got 2 rows, ['fruit']"),
     ("text,kind\nfig,fruit\ncar,vehicle\n", [], "two labels or more must have two texts or more"),
-    (GOOD + "app\0le,fruit\n", [], "line 6, is no CSV: it holds NUL"),
+    (GOOD + "app\0le,fruit\n", [], "line 6, is no CSV: line contains NUL"),
     (GOOD + " apple,vehicle\n", [], "'apple' has two labels, 'fruit' and 'vehicle'"),
     ("text,text,kind\na,b,c\n", [], "must have two columns, and one of the name 'text'"),
     (GOOD, ["--label", "text"], "must have two columns, and one of the name 'text'"),
