@@ -77,7 +77,7 @@ def check(path: Path) -> list[str]:
     found = [
         *check_committed(source, committed),
         *check_cells(committed),
-        *check_claims(committed, slug(path)),
+        *check_claims(committed),
         *check_collection(path, committed),
         *check_prose(committed, source.allowed_numbers),
         *check_page(committed),
@@ -370,9 +370,8 @@ def numbers_claimed(cell: NotebookNode) -> set[float]:
     return {number for text in texts for number in numbers_in(text)}
 
 
-def check_claims(notebook: NotebookNode, lesson: str = "") -> Iterator[str]:
+def check_claims(notebook: NotebookNode) -> Iterator[str]:
     """Name each panel that is not as it should be, and each claim that no sentence makes."""
-    older = lesson in lexicon()["to move"]
     folded = {"hint", "solution"}
     for section in sections(notebook.cells):
         prose = [
@@ -389,20 +388,18 @@ def check_claims(notebook: NotebookNode, lesson: str = "") -> Iterator[str]:
             if not carried(cell):
                 yield f"cell {cell.id}: it shows no panel of claims"
             for row in carried(cell):
-                if problem := wrong_words(row, text, older):
+                if problem := wrong_words(row, text):
                     yield f"cell {cell.id}: {problem}"
 
 
-def wrong_words(row: dict[str, Any], text: str, older: bool) -> str | None:
+def wrong_words(row: dict[str, Any], text: str) -> str | None:
     """Say what is wrong with the words of a claim, if anything."""
     words, problem = plain(row["words"]), None
     paragraphs = plain(re.sub(r"\n\s*\n", " . ", text))
     clause = rf"(?:^|[.,;:?!–-] |[.?!]\) |\(){re.escape(words)}(?= ?[.,;:?!)](?:[\s)]|$)| \(|\s*$)"
     if len(words.split()) < 2 or words not in plain(text):
         return f"no sentence of its section says “{row['words']}”"
-    if older:
-        problem = None if quotes(words, row["says"]) else f"is held to {row['says']}"
-    elif not (re.search(clause, paragraphs) and re.search(any_of(lexicon()["verbs"]), words)):
+    if not (re.search(clause, paragraphs) and re.search(any_of(lexicon()["verbs"]), words)):
         problem = "is no clause, from comma to comma, with a verb"
     else:
         problem = contradiction(words, row, whole=True)
@@ -474,18 +471,6 @@ def check_repeats(path: Path, notebook: NotebookNode) -> Iterator[str]:
                     problem = f"repeats {match['name']}, which says {row['says']}"
                 if match["lesson"] == lesson and problem:
                     yield f"{file_name(file)}:{number}: “{clause}” {problem}"
-
-
-def quotes(words: str, says: str) -> bool:
-    """Say whether words that quote numbers quote one that they are held to, and those in order.
-
-    An interval is not quoted, and a number may be spelled, or in %.
-    """
-    if says.startswith(("above", "below")) or " to " in says:
-        return True
-    quoted, said = numbers_in(words), numbers_in(says)
-    held = [number for number in quoted if in_order([number], said)]
-    return not (quoted and said) or (bool(held) and in_order(held, said))
 
 
 def collection(folder: Path) -> Path:

@@ -8,7 +8,7 @@ import build
 import nbformat
 import pytest
 from builder import execute
-from builder.lint import check_page, quotes, wrong_words
+from builder.lint import check_page, wrong_words
 from builder.source import numbers_in
 from small_lesson import GOOD, code, text
 
@@ -124,7 +124,7 @@ CLAIMED = [
 
 @pytest.mark.parametrize(("words", "row", "said"), CLAIMED)
 def test_the_words_of_a_claim_have_its_direction_its_names_and_its_numbers(words, row, said):
-    found = wrong_words({"words": words, **row}, f"So: **{words}**, in our runs.", older=False)
+    found = wrong_words({"words": words, **row}, f"So: **{words}**, in our runs.")
     assert found == (said and f"“{words}” {said}")
 
 
@@ -141,9 +141,8 @@ CLAUSES = [  # a text, and whether the words "the sum is 5" are a clause of it
 
 @pytest.mark.parametrize(("text", "whole"), CLAUSES)
 def test_a_claim_is_a_whole_clause(text, whole):
-    found = wrong_words({"words": "the sum is 5", "says": "5"}, text, older=False)
+    found = wrong_words({"words": "the sum is 5", "says": "5"}, text)
     assert (found is None) == whole
-    assert wrong_words({"words": "the sum is 5", "says": "5"}, text, older=True) is None
 
 
 REPEATS = [  # a sentence that repeats a claim, and what is said of it
@@ -186,22 +185,6 @@ def test_a_missing_or_damaged_notebook(built, content):
         built.notebook.write_text(content)
     said = "07_small.ipynb: missing, or no notebook; run `notebooks/build.py` for it"
     assert built.problems() == [said]
-
-
-QUOTES = [
-    ("the sum is 5", "6", False),
-    ("17 % of them", "0.17", True),
-    ("17 % of them", "0.18", False),
-    ("rank 64 is below 1", "below 2", True),
-    ("8 of 10 times", "7 to 9", True),
-    ("at 26 instead of 23", "[26, 23]", True),
-    ("at 23 instead of 26", "[26, 23]", False),
-]
-
-
-@pytest.mark.parametrize(("words", "says", "quoted"), QUOTES)
-def test_words_quote_what_they_are_held_to(words, says, quoted):
-    assert quotes(words, says) is quoted
 
 
 NUMBERS = [
