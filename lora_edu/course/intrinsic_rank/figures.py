@@ -229,10 +229,18 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
     of LoRA lie below the line, by up to {most}; two lie above it, by up to {above}.
     """
     fig, ax = panels(7.0, 4.6)
-    looks = {"full": ("o-", BLACK), "r=16": ("D", GREEN), "r=64": ("*", VERMILION)}
-    for name, (look, color) in looks.items():
+    looks = {
+        "full": ("o-", BLACK),
+        "r=4": ("s", BLUE),
+        "r=16": ("D", GREEN),
+        "r=64": ("*", VERMILION),
+    }
+    for name, curve in numbers["curves"].items():
+        look, color = looks.get(name, ("x", GREY))
         label = "full fine-tuning, and its rates" if name == "full" else f"LoRA, {name}"
-        ax.plot(*np.transpose(numbers["curves"][name]), look, color=color, label=label)
+        label = label if name in looks else "LoRA, r=1, 2, 8"
+        label = label if label not in ax.get_legend_handles_labels()[1] else None
+        ax.plot(*np.transpose(curve), look, color=color, label=label)
     for lr, mark in zip(numbers["rates"], numbers["curves"]["full"], strict=True):
         place = (5, 5) if lr < 0.03 else (-12, -14)
         ax.annotate(f"{lr:g}", mark, xytext=place, textcoords="offset points", fontsize=9)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lora_edu.counting import one_of
 from lora_edu.course import plots
 from lora_edu.course.experiments import intervals
-from lora_edu.course.figures import Numbers, figure
+from lora_edu.course.figures import STUDENT, Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels, runs
 from lora_edu.course.real_model.experiments import FEW
 from lora_edu.course.recorded import column, record, rounded
@@ -294,12 +294,15 @@ def compared() -> dict[tuple[str, str], tuple[float, float, float, float]]:
 
 
 def _full_minus_lora() -> Numbers:
-    found = compared()
+    ends = {}
+    for key, each in gaps().items():
+        half, seeds = STUDENT[len(each)] * each.std(ddof=1) / len(each) ** 0.5, len(each)
+        ends[key] = [float(each.mean() + way * half) for way in (0, -1, 1)]
     return {
-        "gaps": {pair: {q: found[q, pair] for q in QUESTIONS} for pair in PAIRS},
+        "gaps": {pair: {q: ends[q, pair] for q in QUESTIONS} for pair in PAIRS},
         "lora": {pair: [*tuned(small)] for pair, (_, small) in PAIRS.items()},
         "full": {pair: [full, chosen(full)] for pair, (full, _) in PAIRS.items()},
-        "seeds": len(next(iter(gaps().values()))),
+        "seeds": seeds,
     }
 
 
@@ -315,7 +318,7 @@ def full_minus_lora(numbers: Numbers) -> Figure:
     looks = {"learned": ("o", BLUE, 0.12), "kept": ("s", VERMILION, -0.12)}
     for question, (marker, color, off) in looks.items():
         for row, of_pair in enumerate(numbers["gaps"].values()):
-            mean, low, high, _ = of_pair[question]
+            mean, low, high = of_pair[question]
             reach = [[mean - low], [high - mean]]
             look = {"color": color, "label": question if row == 0 else None, "capsize": 3}
             ax.errorbar(mean, -row + off, xerr=reach, fmt=marker, **look)
