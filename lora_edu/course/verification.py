@@ -35,9 +35,9 @@ PLAIN = {
 def repeat(name: str, seeds: Sequence[int] | None = None, *, jobs: int = 1) -> list[str]:
     """Run some seeds twice, by default the first, once on PLAIN instructions; note what differs.
 
-    Of an experiment with a gap only the methods of the gap run. Both runs are made now, with the
-    same code: against the recorded ones, a change of the code would count as a repeat. Return what
-    was found, in words. A ValueError as of :func:`verify`.
+    Of an experiment with a gap only the methods of the gap run, of a tuning only what it chose.
+    Both runs are made now, with the same code: against the recorded ones, a change of the code
+    would count as a repeat. Return what was found, in words. A ValueError as of :func:`verify`.
     """
     entry, content = _fresh(name, seeds, jobs)
     keys = cheapest(name, seeds or again.seeds_of(content["rows"])[:1])
@@ -62,8 +62,9 @@ def verify(
     """Make the cheapest part of a record that means something again; stamp the record if it holds.
 
     Of an experiment with a gap that is enough seeds of the gap's two methods that a repeat could
-    not move the gap by half. Return what was found, in words, and whether the record was stamped. A
-    ValueError if the record is stale, or if a seed is none of its own.
+    not move the gap by half; of a tuning it is what it chose. Return what was found, in words, and
+    whether the record was stamped. A ValueError if the record is stale, or if a seed is none of
+    its own.
     """
     import torch
 
@@ -127,12 +128,16 @@ def fingerprint(rows: Sequence[Row]) -> str:
 
 
 def cheapest(name: str, seeds: Sequence[int]) -> list[Key]:
-    """Return the runs of these seeds; if there is a gap between methods, those of the two."""
+    """Return the runs of these seeds: those of a gap's two methods, those that a tuning chose.
+
+    A tuning tries rates at which training fails, too. What these give is chance, on any machine.
+    """
     entry = experiments.find(name)
     keys = entry.keys(seeds)
-    if entry.gap and len(keys[0]) == len(again.KEYS):
+    if len(keys[0]) == len(again.KEYS) and (entry.gap or name.endswith("_tuning")):
         chosen = experiments.results(name)["chosen"]
-        return [key for key in keys if key[0] in entry.gap[1:] and key[1] == chosen[key[0]]]
+        methods = entry.gap[1:] if entry.gap else chosen
+        return [key for key in keys if key[0] in methods and key[1] == chosen[key[0]]]
     return keys
 
 

@@ -202,6 +202,11 @@ def test_where_a_repeat_could_move_the_gap_more_seeds_run_or_it_is_not_verified(
     assert experiments.read("tiny")["verified"]["gap"] == "not verified"
 
 
+def test_of_a_tuning_the_runs_are_made_again_that_it_chose():
+    chosen = experiments.results("turned_tuning")["chosen"]
+    assert verification.cheapest("turned_tuning", [101]) == [(*of, 101) for of in chosen.items()]
+
+
 STALE = "tiny is stale: version is 1, recorded was 2; record it anew"
 SEEDS = "seeds must be recorded ones of tiny, [0, 1, 2]"
 WITHOUT = "--verify or --repeat, one of them, and without --out"
