@@ -134,6 +134,17 @@ def _told(numbers: Numbers) -> Numbers:
     return {name: value for name, value in numbers.items() if not isinstance(value, np.ndarray)}
 
 
+def mean_and_half(array: NDArray, runs: int = 0) -> tuple[NDArray, NDArray]:
+    """Return the means over the axis ``runs``, and the half of each 95 % interval, Student's.
+
+    A ValueError for a number of runs that STUDENT does not have.
+    """
+    n = array.shape[runs]
+    if n not in STUDENT:
+        raise ValueError(f"runs must be one of {', '.join(map(str, STUDENT))}, got {n}")
+    return array.mean(runs), STUDENT[n] * array.std(runs, ddof=1) / n**0.5
+
+
 def _summary(array: NDArray, runs: int | None = None) -> dict[str, Any]:
     """Sum up an array that is drawn: all of its numbers, or every n-th of them if there are many.
 
@@ -149,11 +160,8 @@ def _summary(array: NDArray, runs: int | None = None) -> dict[str, Any]:
 
     over: dict[str, Any] = {}
     if runs is not None:
-        n = array.shape[runs]
-        if n not in STUDENT:
-            raise ValueError(f"runs must be one of {', '.join(map(str, STUDENT))}, got {n}")
-        means, halves = array.mean(runs), STUDENT[n] * array.std(runs, ddof=1) / n**0.5
-        over = {"runs": n, "means": [*map(rounded, means.ravel())]}
+        means, halves = mean_and_half(array, runs)
+        over = {"runs": array.shape[runs], "means": [*map(rounded, means.ravel())]}
         over["plus_minus_95"] = [*map(rounded, halves.ravel())]
 
     every = len(values) // SAMPLES | 1  # odd, or it would walk down a few columns of a matrix

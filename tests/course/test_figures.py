@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from lora_edu.course import figures, films, plots
 from lora_edu.course.matrix_example import figures as example
@@ -365,3 +366,12 @@ def test_for_print_the_same_picture_has_the_same_bytes(tmp_path, shown, kind, mo
     assert b"/Type3" not in first, "fonts that publishers refuse"
     assert [path.name for path in (tmp_path / "a").iterdir()] == [f"tiny.{kind}"]
     assert plt.get_fignums() == []
+
+
+def test_the_interval_of_a_figure_is_that_of_scipy():
+    runs = np.random.default_rng(0).normal(size=8)
+    mean, half = figures.mean_and_half(runs)
+    low, high = stats.ttest_1samp(runs, 0).confidence_interval()
+    np.testing.assert_allclose([mean - half, mean + half], [low, high], rtol=1e-6)
+    with pytest.raises(ValueError, match="runs must be one of 3, 8, 20, got 5"):
+        figures.mean_and_half(runs[:5])

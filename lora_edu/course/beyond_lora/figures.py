@@ -10,7 +10,7 @@ from lora_edu.counting import one_of
 from lora_edu.course.beyond_lora.experiments import rounding_error as rounding_error  # for the page
 from lora_edu.course.beyond_lora.experiments import settings
 from lora_edu.course.experiments import intervals
-from lora_edu.course.figures import STUDENT, Numbers, figure
+from lora_edu.course.figures import Numbers, figure, mean_and_half
 from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
 from lora_edu.course.recorded import column, record, rounded
 
@@ -159,10 +159,10 @@ def _gains() -> Numbers:
     for task in TASKS:
         numbers[task] = {}
         for (kind, tuned), each in gaps(task).items():
-            seeds = numbers["seeds"][task] = len(each)
-            half = STUDENT[seeds] * each.std(ddof=1) / seeds**0.5
+            numbers["seeds"][task] = len(each)
+            mean, half = mean_and_half(each)
             name = f"{kind}, tuned" if tuned else f"{kind}, alpha 8"
-            ends = each.mean() + half * np.array([0, -1, 1])
+            ends = mean + half * np.array([0, -1, 1])
             numbers[task][name] = (100 * ends).round(1).tolist()
     return numbers
 

@@ -230,17 +230,13 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
     """
     fig, ax = panels(7.0, 4.6)
     looks = {
-        "full": ("o-", BLACK),
-        "r=4": ("s", BLUE),
-        "r=16": ("D", GREEN),
-        "r=64": ("*", VERMILION),
-    }
-    for name, curve in numbers["curves"].items():
-        look, color = looks.get(name, ("x", GREY))
-        label = "full fine-tuning, and its rates" if name == "full" else f"LoRA, {name}"
-        label = label if name in looks else "LoRA, r=1, 2, 8"
-        label = label if label not in ax.get_legend_handles_labels()[1] else None
-        ax.plot(*np.transpose(curve), look, color=color, label=label)
+        "full": ("o-", BLACK, "full fine-tuning, and its rates"),
+        "r=1": ("x", GREY, "LoRA, r=1, 2, 8"), "r=2": ("x", GREY, None),
+        "r=4": ("s", BLUE, "LoRA, r=4"), "r=8": ("x", GREY, None),
+        "r=16": ("D", GREEN, "LoRA, r=16"), "r=64": ("*", VERMILION, "LoRA, r=64"),
+    }  # fmt: skip
+    for name, (look, color, label) in looks.items():
+        ax.plot(*np.transpose(numbers["curves"][name]), look, color=color, label=label)
     for lr, mark in zip(numbers["rates"], numbers["curves"]["full"], strict=True):
         place = (5, 5) if lr < 0.03 else (-12, -14)
         ax.annotate(f"{lr:g}", mark, xytext=place, textcoords="offset points", fontsize=9)
