@@ -3,8 +3,6 @@
 Letters: n = rows of a batch, L = tokens of a row; d, k and r as everywhere.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib

@@ -5,7 +5,7 @@
                      editions: reading, own, solved, for nbgrader; questions at the end
                      execute: the reading edition with outputs, NN_slug.ipynb, committed
                      lint: what of it is refused
-                     pages, reference, explorables, live → site: site/
+                     pages, reference, explorables, voice → site: site/
                      slides: slides/NN_slug.html;  questions: quizzes/, for Moodle and to print
 
     python notebooks/build.py [NAME ...]            write the notebook, the translated ones and the
@@ -29,8 +29,6 @@ How a source is written stands in notebooks/builder/source.py; how it is transla
 beside it; what is compared and refused, in lint.py. A build of all lessons writes constraints.txt.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -38,7 +36,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from builder import editions, execute, lint
+from builder import editions, execute, lint, questions, translate
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
@@ -133,14 +131,14 @@ def chosen_step(options: argparse.Namespace) -> Callable[..., str]:
     steps: dict[str, Callable[..., str]] = {
         "build": partial(build, run=options.run),
         "check": partial(check, release=options.release, brief=not options.names),
-        "translate": partial(extend_translation, language=options.translate),
+        "translate": lambda path: translate.write_skeleton(read_source(path), options.translate),
         "solved": partial(run_solved, seed=options.seed),
         "seed": partial(run_with_seed, seed=options.seed),
         "own": editions.own_copies,
         "assignment": lambda path: editions.write_assignment(path, out("assignments")),
         "slides": lambda path: make_slides(path, out("slides")),
         "handouts": lambda path: make_handouts(path, out("handouts")),
-        "quizzes": lambda _: make_quizzes(out("quizzes")),
+        "quizzes": lambda _: questions.write_quizzes(NOTEBOOKS / "src", out("quizzes")),
         "site": lambda _: make_site(out("site")),
         "site-voice": lambda _: make_site(out("site"), voice=True),
     }
@@ -209,13 +207,6 @@ def check(path: Path, release: bool, brief: bool) -> str:
     return "\n".join(["as its source says", *late])
 
 
-def extend_translation(path: Path, language: str) -> str:
-    """Write the cells that a translation lacks, each with its English text to replace."""
-    from builder.translate import write_skeleton
-
-    return write_skeleton(read_source(path), language)
-
-
 def run_solved(path: Path, seed: int | None) -> str:
     """Run a lesson with its exercises solved."""
     execute.run_solved(path, seed)
@@ -237,19 +228,10 @@ def make_slides(path: Path, out: Path) -> str:
 
 def make_handouts(path: Path, out: Path) -> str:
     """Write what is printed: a page with its answers, or slides; each as HTML and PDF."""
-    from builder.questions import as_pdf, write_handout
-
     if path in PRINTED:
-        return write_handout(path, out)
+        return questions.write_handout(path, out)
     slides = Path(make_slides(path, out))
-    return f"{slides}: {as_pdf([slides], '?print-pdf')}"
-
-
-def make_quizzes(out: Path) -> str:
-    """Write the questions of all lessons, for Moodle and to print."""
-    from builder.questions import write_quizzes
-
-    return write_quizzes(NOTEBOOKS / "src", out)
+    return f"{slides}: {questions.as_pdf([slides], '?print-pdf')}"
 
 
 def make_site(out: Path, voice: bool = False) -> str:

@@ -3,8 +3,6 @@
 The command `lora-edu` passes lab, check and test on to here, and so does the Makefile.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

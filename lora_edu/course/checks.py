@@ -21,7 +21,6 @@ import sys
 import textwrap
 import time
 import traceback
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Number, Real
 from types import CodeType, FrameType
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lora_edu.course.say import say
+from lora_edu.course.say import say, without_accents
 
 SECONDS = 3  # of computing that a learner's function may take
 
@@ -576,7 +575,7 @@ def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
     words = re.sub(WITHOUT, "", guess.strip(" .!?\"'").lower())
     offered = [option for option in options if isinstance(option, str)]
     for option in offered:
-        if words in (say(option).lower(), _without_accents(say(option).lower())):
+        if words in (say(option).lower(), without_accents(say(option))):
             return _plain(option)
     numbers = [option for option in options if not isinstance(option, str)]
     if not (found := BEYOND.fullmatch(words)) or words in map(_plain, offered):
@@ -584,12 +583,6 @@ def _plain(guess: Any, options: tuple[Any, ...] = ()) -> Any:
     word = "more" if found[1] else "fewer"
     edge = [max(numbers) if word == "more" else min(numbers)] if numbers else []
     return word if not found[2] or {*edge} & {*_readings(found[2])} else words
-
-
-def _without_accents(words: str) -> str:
-    """Return words as one types them without a Vietnamese keyboard: ``khong`` for ``không``."""
-    parts = unicodedata.normalize("NFD", words.replace("đ", "d"))
-    return "".join(sign for sign in parts if not unicodedata.combining(sign))
 
 
 def right_option(actual: Any, options: tuple[Any, ...]) -> Any:

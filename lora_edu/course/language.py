@@ -3,8 +3,6 @@
 Letters: n = examples of a batch, L = tokens of an example, v = the size of the vocabulary.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import csv

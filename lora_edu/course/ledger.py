@@ -21,7 +21,7 @@ counts them.
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -305,14 +305,9 @@ def _entries() -> dict[str, Entry]:
     return {raw["id"]: _entry(raw, data["sources"][raw["source"]]) for raw in data["entries"]}
 
 
-def ledger(kinds: Iterable[str] | None = None) -> list[Entry]:
-    """Return the entries of the ledger, or those of some kinds; a ValueError if one is unknown."""
-    entries = list(_entries().values())
-    known = {entry.kind for entry in entries}
-    wanted = known if kinds is None else set(kinds)
-    if unknown := wanted - known:
-        raise ValueError(f"kinds must be of {', '.join(sorted(known))}, got {sorted(unknown)}")
-    return [entry for entry in entries if entry.kind in wanted]
+def ledger() -> list[Entry]:
+    """Return the entries of the ledger."""
+    return list(_entries().values())
 
 
 class Row(NamedTuple):

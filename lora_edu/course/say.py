@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,12 @@ def speaking(language: str) -> Iterator[None]:
         os.environ.pop("LORA_EDU_LANG")
         if before is not None:
             os.environ["LORA_EDU_LANG"] = before
+
+
+def without_accents(text: str) -> str:
+    """Return a text in small letters, as one types it without a Vietnamese keyboard."""
+    apart = unicodedata.normalize("NFD", text.lower().replace("đ", "d"))
+    return "".join(sign for sign in apart if not unicodedata.combining(sign))
 
 
 @functools.cache

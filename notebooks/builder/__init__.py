@@ -4,5 +4,5 @@ The first line of each module says what it takes → what it returns. ``source``
 ``translate`` renders it in another language; ``questions`` end it. ``editions`` makes notebooks of
 it, ``execute`` runs them, ``lint`` says what is refused. ``slides`` are for a class. For the web,
 ``pages`` makes the page of a lesson, ``reference`` pages of data, ``explorables`` the data of what
-one can play with; ``live`` lets lessons run in a browser, and ``site`` builds the whole.
+one can play with, ``voice`` the chat model in a page, and ``site`` builds the whole.
 """

@@ -11,8 +11,6 @@ yet` and stops nothing; a hidden test makes that no point.
 Source of the last: https://nbgrader.readthedocs.io, *Creating and grading assignments*.
 """
 
-from __future__ import annotations
-
 import ast
 import copy
 import hashlib

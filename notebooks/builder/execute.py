@@ -6,8 +6,6 @@ every committed output just now. After a build of some lessons no one environmen
 all of them: the file is left alone, and what it says otherwise is named.
 """
 
-from __future__ import annotations
-
 import base64
 import copy
 import os
@@ -32,7 +30,7 @@ from builder.editions import (
     with_outputs,
     with_seed,
 )
-from builder.lint import as_written, check_source, write_collection
+from builder.lint import as_written, check_source, collect, collection
 from builder.source import (
     NOTEBOOKS,
     BuildError,
@@ -201,7 +199,7 @@ def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
         own = with_outputs(edition, notebook, language, others[language])
         if write_whole(built_path(path, language), dumps(own)):
             said += f", {language} written"
-    write_collection(path.parent.parent)
+    write_whole(collection(path.parent.parent), collect(path.parent.parent))
     return said, run
 
 

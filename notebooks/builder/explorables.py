@@ -4,8 +4,6 @@ An explorable NAME is ``notebooks/site/static/NAME.js``. A page opened from a fo
 so its data stand in a script of their own, NAME.data.js, as ``loraData.NAME``.
 """
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Callable, Mapping

@@ -6,8 +6,6 @@ behind it: no assert in a visible cell, no True or False in place of a number. A
 its claims; a question keeps its secret, and stands in a cell of its own.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import math
@@ -52,7 +50,6 @@ from builder.source import (
 from builder.translate import languages, read_translation, translate
 from lora_edu.course.claims import plain
 from lora_edu.course.say import say
-from lora_edu.files import write_whole
 
 MOST_BYTES = 600_000  # of a notebook, which everybody who clones the course fetches
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
@@ -486,11 +483,6 @@ def collect(folder: Path) -> str:
         if notebook is not None and (rows := claims_of(notebook)):
             found[slug(path)] = rows
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-
-
-def write_collection(folder: Path) -> bool:
-    """Write the file; return whether it changed."""
-    return write_whole(collection(folder), collect(folder))
 
 
 def check_collection(path: Path, notebook: NotebookNode) -> Iterator[str]:

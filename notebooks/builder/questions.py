@@ -14,8 +14,6 @@ files in GIFT, which Moodle imports, and pages to print. So are `notebooks/HANDO
 `FIVE_QUESTIONS.md`: what stands in their frames (`>`) is for the lecturer alone.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import re

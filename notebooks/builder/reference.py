@@ -1,11 +1,8 @@
 """Data, and texts that are looked up → pages of the web edition: each function returns Markdown."""
 
-from __future__ import annotations
-
 import html
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from builder.pages import Pictures, inline
 from builder.source import NOTEBOOKS, BuildError, read_text
 from lora_edu.course import ledger as published
 from lora_edu.course.claims import collected
+from lora_edu.course.say import without_accents
 
 ROOT = NOTEBOOKS.parent
 TEXTS = NOTEBOOKS / "site"  # what these pages say beside their data
@@ -92,17 +90,11 @@ def know_index(stems: Iterable[str]) -> str:
 # -- the glossary, the ledger, the gallery --------------------------------------------------------
 
 
-def bare(text: str) -> str:
-    """Return a text in small letters without tones and accents, đ as d."""
-    apart = unicodedata.normalize("NFD", text.lower().replace("đ", "d"))
-    return "".join(sign for sign in apart if not unicodedata.combining(sign))
-
-
 def glossary(text: str, language: str = "en") -> str:
     """Give each row of the glossary its place, and the page an opening for those who only read."""
 
     def placed(row: re.Match[str]) -> str:
-        name = re.sub(r"[^a-z0-9]+", "-", bare(row[1]).replace("+", "plus"))
+        name = re.sub(r"[^a-z0-9]+", "-", without_accents(row[1]).replace("+", "plus"))
         return (
             f'| <span id="term-{name}">{row[1]}</span> | <span id="means-{name}">{row[2]}</span> |'
         )

@@ -19,8 +19,6 @@ in bold is right, and is marked on the next slide, above what the frame shows af
 other text, to the next frame, is for the presenter; a bold number, such as **12.**, is the minute.
 """
 
-from __future__ import annotations
-
 import ast
 import base64
 import html

@@ -10,8 +10,6 @@ English text in a comment, to be replaced. A cell whose English text is newer th
 is *late*: a check says so and shows what has changed; only a release refuses it.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import difflib

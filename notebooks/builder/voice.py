@@ -4,8 +4,6 @@ llama.cpp comes as WebAssembly, in wllama (MIT), from npm; ``npm pack`` fetches 
 runs nothing of it. What is fetched has its SHA-256 here and is refused otherwise.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import shutil

@@ -8,7 +8,6 @@ from textwrap import shorten
 from typing import Any
 
 from builder.pages import LABELS, plain
-from builder.reference import bare
 from builder.site import ADDRESS
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -18,6 +17,7 @@ from sphinx.search import SearchLanguage
 from sphinx.util.docutils import SphinxTranslator
 
 from lora_edu import __version__
+from lora_edu.course.say import without_accents
 
 project = "LoRA, verified"
 copyright = "the lora-edu authors; code MIT, prose and pictures CC BY 4.0"
@@ -26,7 +26,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # a part of a page may begin with a lower heading
-root_doc = "index"
 templates_path = ["templates"]
 html_sidebars = {
     "**": [
@@ -40,20 +39,16 @@ html_sidebars = {
 }
 html_theme = "furo"
 html_title = project
-html_static_path: list[str] = []
 locale_dirs = ["locale"]  # of the stage
-gettext_auto_build = True
 html_favicon = "strips.svg"
 html_css_files = ["site.css", "explorables.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 html_copy_source = False
-html_show_sourcelink = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 html_theme_options = {"top_of_page_buttons": []}
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 toc_object_entries = False
 smartquotes = False
@@ -97,7 +92,7 @@ var Stemmer = function () {
 
     def stem(self, word: str) -> str:
         """Return a word as it stands in the index."""
-        return bare(word)
+        return without_accents(word)
 
 
 # What furo says, and cannot be told in another language.

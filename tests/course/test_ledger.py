@@ -171,13 +171,6 @@ def test_what_cannot_fail_is_not_counted():
         assert quantity.tested != (chosen or by_construction), entry.id
 
 
-def test_entries_of_some_kinds():
-    assert {entry.kind for entry in ledger.ledger(["misprint"])} == {"misprint"}
-    assert len(ledger.ledger(["misprint", "claim"])) == 8 + 13
-    with pytest.raises(ValueError, match=r"kinds must be of checkpoint_size, .*, got \['rumour'\]"):
-        ledger.ledger(["rumour"])
-
-
 def test_each_entry_stands_in_a_table_of_its_source_and_in_a_line():
     found = ledger.tables()
     assert set(found) == {entry.cites for entry in ENTRIES.values()} == set(ledger.sources())
