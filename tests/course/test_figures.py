@@ -89,13 +89,16 @@ def test_a_figure_has_finite_numbers_words_and_frames(name):
     record = json.loads(text, parse_constant=lambda found: pytest.fail(f"{name} holds {found}"))
     assert len(record["shows"]) > 40
     assert len(record["alt"]) > 100, "an alt text describes the picture, it does not name it"
-    assert not re.search(r"\{\w|array\(", record["alt"])
+    assert not re.search(r"\{['\w]|array\(|\d\.\d{6}", record["alt"]), "words, not code"
     frames = range(len(record["numbers"].get("captions", [0])))
     assert len(frames) <= films.MOST_FRAMES
     assert set(record["numbers"].get("moments", [0])) <= {*frames}
     picture = (ROOT / "figures" / f"{name}.png").read_bytes()
     assert len(picture) < 200_000
-    assert opened(picture).shape[1] <= 2600  # pixels, of 13 inches
+    pixels = opened(picture)
+    assert pixels.shape[1] <= 2600  # of 13 inches
+    edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert np.ptp(edges, axis=0).max() == 0, "a label is cut"
 
 
 @pytest.mark.parametrize("name", figures.load())

@@ -172,8 +172,9 @@ def gains_and_care(numbers: Numbers) -> Figure:
     """Show what each descendant gains over plain LoRA, before and after both are tuned.
 
     Three panels: inverted digits, turned digits, MiniLM on newsgroups. Across, what is right on
-    test above plain LoRA, in points of a hundred, with 95 % intervals over {seeds} runs. Open: both
-    with alpha = 8. Full: both with their best alpha. Inverted digits: PiSSA
+    test above plain LoRA, in points of a hundred, with 95 % intervals over {seeds[turned]} runs
+    on digits and {seeds[minilm]} on MiniLM. Open: both with alpha = 8. Full: both with their best
+    alpha. Inverted digits: PiSSA
     {inverted[pissa, alpha 8][0]} and {inverted[pissa, tuned][0]}, LoRA+
     {inverted[lora+, alpha 8][0]} and {inverted[lora+, tuned][0]}, DoRA
     {inverted[dora, alpha 8][0]} and {inverted[dora, tuned][0]}. Turned: PiSSA
@@ -365,7 +366,9 @@ def reward_and_cost(numbers: Numbers) -> Figure:
     Left, the mean reward of four steps, on the way; right, after 24 steps, the reward of answers to
     unseen questions (before: {before}) against the nats by which a token of the model's own answers
     has become less likely; {seeds} runs as faint marks, and their means, a line through the rates
-    of a method. Reward: {reward}. Cost: {cost}.
+    of a method. At its highest rate LoRA of rank 1 ends at {reward[LoRA, r = 1, 0.003]} for a cost
+    of {cost[LoRA, r = 1, 0.003]}, LoRA of rank 16 {reward[LoRA, r = 16, 0.003]} for
+    {cost[LoRA, r = 16, 0.003]}, full training {reward[full, 0.0003]} for {cost[full, 0.0003]}.
     """
     fig, (left, right) = panels(11, 4.2, 2, sharey=True)
     of_methods = zip(REWARDED.items(), numbers["each"], numbers["steps"], strict=True)

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from lora_edu import chat
 from lora_edu.checkpoint import read_adapter
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped
+from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped, panels
 from lora_edu.course.recorded import column, record, rounded
 
 MODEL = 134_515_008  # numbers of SmolLM2-135M, as its page says and lesson 00 counts
@@ -29,7 +28,7 @@ def model_and_file(numbers: Numbers) -> Figure:
     A large square, the model: {model:,} numbers. In its lower right corner a small square, the
     file: {file:,} numbers, {ratio} times fewer; its side is an eighteenth of the large one's.
     """
-    fig, ax = plt.subplots(figsize=(7, 3.6))
+    fig, ax = panels(7, 3.6)
     side = math.sqrt(numbers["file"] / numbers["model"])
     ax.add_patch(Rectangle((0, 0), 1, 1, color=BLUE, alpha=0.35))
     ax.add_patch(Rectangle((1.12, 0), side, side, color=VERMILION))
@@ -74,7 +73,7 @@ def turned_voice(numbers: Numbers) -> Figure:
     sentences, unseen: likelier above 0, and at −1 {against[grimm]} times less likely. Dotted, other
     prose: nearly level, at −1 {against[prose]} times less likely.
     """
-    fig, ax = plt.subplots(figsize=(7, 3.6))
+    fig, ax = panels(7, 3.6)
     ax.plot(numbers["scales"], numbers["grimm"], "-", color=VERMILION, label="Grimm's sentences")
     ax.plot(numbers["scales"], numbers["prose"], ":", color=BLACK, label="other prose")
     ax.axhline(1, color=GREY, linewidth=0.8)

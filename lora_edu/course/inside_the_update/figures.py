@@ -498,7 +498,8 @@ def intruders_scaled(numbers: Numbers) -> Figure:
 
     MiniLM, LoRA of rank 8 on four matrices, {seeds} runs. Left, how many of their forty first
     directions resemble none of the weight's, against how strict one is (ε), at three rates; at
-    ε = 0.5 {at_half}; dashed, the same numbers in other places, which learned nothing: {stranger}.
+    ε = 0.5 {at_half[0.001]}, {at_half[0.003]} and {at_half[0.01]}. Dashed, the same numbers in
+    other places, which learned nothing: {stranger[0.001]}, {stranger[0.003]} and {stranger[0.01]}.
     Right, at two rates, what is right on test posts against neighbours kept, when a part is scaled
     from 1 down to 0: the intruders, the strongest directions of the update, the whole update, or
     others of the first thirty directions.
