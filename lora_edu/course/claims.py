@@ -273,12 +273,8 @@ class Panel:
         if false:
             first = f"Of {n} sentences here {false} no longer hold{'s' if false == 1 else ''}:"
             return "\n".join([say(first), *(f"  ✗ {say(str(claim))}" for claim in self.false)])
-        some = (
-            f"All {n} numbers of this section were"
-            if n > 1
-            else "The one number of this section was"
-        )
-        return say(f"{some} just recomputed.")
+        some = f"All {n} sentences here were" if n > 1 else "The one sentence here was"
+        return say(f"{some} just checked, and hold{'s' if n == 1 else ''}.")
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """Return what a notebook shows, and the claims for the builder beside it."""

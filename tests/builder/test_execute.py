@@ -33,7 +33,7 @@ def test_the_reading_edition(built):
     )
     assert fenced('"""```\nx\n```"""') == '````python\n"""```\nx\n```"""\n````'
     assert claims.metadata == {"jupyter": {"source_hidden": True}, "tags": ["claims"]}
-    said = "The one number of this section was just recomputed."
+    said = "The one sentence here was just checked, and holds."
     assert claims.outputs[0].data["text/plain"] == said
     claims = collection(built.folder).read_text(encoding="utf-8")
     assert json.loads(claims) == {"small": [CLAIM]}

@@ -37,7 +37,7 @@ def test_a_translation_shares_code_and_outputs(built):
         elif "solution" not in tags(one):
             assert VIETNAMESE[one.id] in two.source
     said = [o.data for cell in other.cells if "claims" in tags(cell) for o in cell.outputs]
-    assert "Con số duy nhất của mục này" in said[0]["text/plain"]
+    assert "Câu duy nhất ở đây" in said[0]["text/plain"]
     assert "<td>Tổng là 5</td><td>5</td><td>5</td>" in said[0]["text/html"]
     assert (other.metadata.lora_edu.language, "lora_edu" in english.metadata) == ("vi", False)
     assert "<summary>Gợi ý</summary>" in other.cells[6].source

@@ -137,7 +137,7 @@ def test_opened_it_is_a_table_of_the_sentences_and_no_code():
     held = panel(claim("$a < b$", less={"a": 0.123456, "b": 2}), ten(10.2))
     data, _ = held._repr_mimebundle_()
     assert data["text/html"] == (
-        "<details><summary>All 2 numbers of this section were just recomputed.</summary><table>"
+        "<details><summary>All 2 sentences here were just checked, and hold.</summary><table>"
         "<tr><td>the sentence</td><td>it says</td><td>now</td></tr>"
         "<tr><td>a &lt; b</td><td>less than b</td><td>0.123 against 2</td></tr>"
         "<tr><td>ten times fewer</td><td>10</td><td>10.2</td></tr></table></details>"
@@ -173,7 +173,7 @@ def test_builds_and_tests_stop_at_a_broken_claim_with_its_words_and_both_values(
 def test_a_panel_carries_its_claims_beside_what_is_seen():
     few = claim("few", 3, below=5, seeds=20, name="few")
     data, metadata = panel(ten(10.2), few)._repr_mimebundle_()
-    assert data["text/plain"] == "All 2 numbers of this section were just recomputed."
+    assert data["text/plain"] == "All 2 sentences here were just checked, and hold."
     assert metadata["lora_edu"]["claims"] == [
         {"words": "ten times fewer", "value": "10.2", "says": "10", "within": 0.5, "seeds": "any"},
         {
