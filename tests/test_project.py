@@ -32,16 +32,10 @@ CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 EXTRAS = PROJECT["optional-dependencies"]
 # Distributions by the names of their modules, where these differ
 DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "IPython": "ipython",
-    "axe_playwright_python": "axe-playwright-python",
-    "cosmic_ray": "cosmic-ray",
-    "coverage": "pytest-cov",
-    "zxingcpp": "zxing-cpp",
-    "markdown_it": "markdown-it-py",
-    "yaml": "pyyaml",
-}
+    "PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython", "yaml": "pyyaml",
+    "axe_playwright_python": "axe-playwright-python", "cosmic_ray": "cosmic-ray",
+    "coverage": "pytest-cov", "zxingcpp": "zxing-cpp", "markdown_it": "markdown-it-py",
+}  # fmt: skip
 # What a learner installs and nothing imports: run by its name, or loaded by transformers and tqdm,
 # whose bars in a notebook warn without it
 NOT_IMPORTED = {"jupyterlab", "accelerate", "ipywidgets"}

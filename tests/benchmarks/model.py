@@ -42,13 +42,9 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 def llama(layers):
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=layers,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        vocab_size=2048,
-    )
+        hidden_size=576, intermediate_size=1536, num_hidden_layers=layers, num_attention_heads=9,
+        num_key_value_heads=3, vocab_size=2048,
+    )  # fmt: skip
     return transformers.LlamaForCausalLM(config).requires_grad_(False)
 
 

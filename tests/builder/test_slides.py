@@ -195,17 +195,17 @@ def test_a_printed_table_is_one_on_a_slide():
     )
 
 
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        (f"> {SHOWN.replace('shown', 'product')}\n", "CLASS.md: 07_small has no cell product"),
-        (f"> {SHOWN.replace('shown', 'film')}\n", r"cell film: only figures.NAME\(\) plays on a"),
-        (f"> {SHOWN.replace('07_small', '08_none')}\n", "08_none: there is no notebook"),
-        (f"> | one |\n> |---|\n> | {SHOWN} | more |\n", "CLASS.md: cells side by side are a table"),
-        ("# A class\n\nWords alone.\n", "CLASS.md: no frame"),
-        (None, "CLASS.md: missing"),
-    ],
-)
+NOT_THERE = [
+    (f"> {SHOWN.replace('shown', 'product')}\n", "CLASS.md: 07_small has no cell product"),
+    (f"> {SHOWN.replace('shown', 'film')}\n", r"cell film: only figures.NAME\(\) plays on a"),
+    (f"> {SHOWN.replace('07_small', '08_none')}\n", "08_none: there is no notebook"),
+    (f"> | one |\n> |---|\n> | {SHOWN} | more |\n", "CLASS.md: cells side by side are a table"),
+    ("# A class\n\nWords alone.\n", "CLASS.md: no frame"),
+    (None, "CLASS.md: missing"),
+]
+
+
+@pytest.mark.parametrize(("said", "message"), NOT_THERE)
 def test_a_script_that_shows_what_is_not_there_is_refused(full, said, message):
     script = full.folder / "CLASS.md"
     if said:

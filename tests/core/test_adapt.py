@@ -178,6 +178,7 @@ NAMES = "TypeError: target_modules must be a list of 1 to 10,000 names, got "
 WHAT = " must be a regular expression: "
 PARTS_OF_IT = f"{WHAT}letters, groups, sets and repeats, 1,000 signs at most"
 MANY = "ValueError: patterns must be at most 2,000 of 100,000 signs, got "
+DEEP = "(" * 400 + ")" * 400
 
 
 BAD_CONFIGS = [
@@ -199,16 +200,10 @@ BAD_CONFIGS = [
     ({"target_modules": ["a"] * 10_001}, NAMES),
     ({"rank_pattern": dict.fromkeys(map(str, range(2001)), 1)}, f"{MANY}2,001 of"),
     ({"rank_pattern": {f"{number}{'a' * 600}": 1 for number in range(200)}}, MANY),
-    (
-        {"target_modules": "(?:(?:a{99}){99}){99}"},
-        f"{MANY}1 of 21,000,000 with repeats",
-    ),
+    ({"target_modules": "(?:(?:a{99}){99}){99}"}, f"{MANY}1 of 21,000,000 with repeats"),
     ({"target_modules": "(" * 20 + "a" + ")+" * 20}, f"{MANY}1 of 63,963,136 with repeats"),
     ({"target_modules": "a{9999}" * 10**5}, f"{MANY}1 of"),
-    (
-        {"target_modules": "(" * 400 + ")" * 400},
-        f"ValueError: '{'(' * 400}{')' * 400}'{WHAT}maximum",
-    ),
+    ({"target_modules": DEEP}, f"ValueError: '{DEEP}'{WHAT}maximum"),
     ({"alpha_pattern": {"a" * 1001: 1}}, f"ValueError: '{'a' * 1001}'{PARTS_OF_IT}"),
     *[
         ({"target_modules": text}, f"ValueError: {text!r}{PARTS_OF_IT}")

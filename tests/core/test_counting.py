@@ -212,9 +212,10 @@ def test_four_bit_layers_are_counted_unpacked_and_can_be_counted_packed():
 # -- adapted models ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v2-lite", "deepseek-v3"]
-)
+EXPERTS = ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v2-lite", "deepseek-v3"]
+
+
+@pytest.mark.parametrize("name", EXPERTS)
 @pytest.mark.parametrize("wanted", [r".*\.0\..*o_proj", ["mlp.down_proj"], ["gate"]])
 def test_what_peft_adapts_otherwise_is_refused_of_the_catalogue_too(name, wanted):
     message = f"PEFT adapts a model of type {CATALOGUE[name]['model_type']}"

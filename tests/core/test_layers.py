@@ -181,12 +181,11 @@ def pefts(layer):
     return theirs
 
 
+OPTIONS = [{}, {"bias": False}, {"conv": True}, {"use_rslora": True}, {"lora_dropout": 0.5}]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"bias": False}, {"conv": True}, {"use_rslora": True}, {"lora_dropout": 0.5}],
-    ids=str,
-)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_plain_path_is_pefts_bit_for_bit_and_the_fast_one_to_rounding(options, dtype):
     layer = make(48, 64, 8, torch.float32, **options)
     layer.base.to(dtype)  # and the factors stay in single precision

@@ -34,19 +34,19 @@ def repeated(old, **methods):
     return [difference(old[key], again[key]) for key in again]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "number"),
-    [
-        ({"x": 0.5, "n": 7}, {"x": 0.5 + 1e-9, "n": 7}, None),
-        ({"x": 0.5}, {"x": 0.5001}, "x"),
-        ({"n": 7}, {"n": 8}, "n"),
-        ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, None),  # it dipped elsewhere
-        ({"phi": [[0.1, 0.2], [0.3]]}, {"phi": [[0.1, 0.2], [0.9]]}, "phi"),
-        ({"a": [{"b": {"c": 0.1}}]}, {"a": [{"b": {"c": 0.4}}]}, "a.0.b.c"),
-        ({"x": 0.5}, {"x": float("nan")}, "x"),
-        ({"x": 0.5, "name": "a"}, {"x": 0.5}, "name"),
-    ],
-)
+DIFFERENCES = [
+    ({"x": 0.5, "n": 7}, {"x": 0.5 + 1e-9, "n": 7}, None),
+    ({"x": 0.5}, {"x": 0.5001}, "x"),
+    ({"n": 7}, {"n": 8}, "n"),
+    ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, None),  # it dipped elsewhere
+    ({"phi": [[0.1, 0.2], [0.3]]}, {"phi": [[0.1, 0.2], [0.9]]}, "phi"),
+    ({"a": [{"b": {"c": 0.1}}]}, {"a": [{"b": {"c": 0.4}}]}, "a.0.b.c"),
+    ({"x": 0.5}, {"x": float("nan")}, "x"),
+    ({"x": 0.5, "name": "a"}, {"x": 0.5}, "name"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "number"), DIFFERENCES)
 def test_where_no_repeat_was_measured_numbers_must_be_the_same(old, new, number):
     found = [c.number for c in changes({(4,): old}, {(4,): new, (5,): {}}, ()) if c.beyond]
     assert found == ([] if number is None else [number])
@@ -80,9 +80,10 @@ def test_a_method_that_fails_by_chance_does_not_excuse_the_others():
 # -- the records of the lessons ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=CHAOTIC) if n == "by_heart" else n for n in RECORDED]
-)
+MARKED = [pytest.param(n, marks=CHAOTIC) if n == "by_heart" else n for n in RECORDED]
+
+
+@pytest.mark.parametrize("name", MARKED)
 def test_a_run_of_another_seed_does_not_pass_for_this_one(name):
     record = experiments.read(name)
     rows = experiments.by_key(record["rows"])
@@ -211,18 +212,17 @@ STALE = "tiny is stale: version is 1, recorded was 2; record it anew"
 SEEDS = "seeds must be recorded ones of tiny, [0, 1, 2]"
 WITHOUT = "--verify or --repeat, one of them, and without --out"
 
+NOT_AGAIN = [
+    (["--verify", "--repeat"], 1, WITHOUT),
+    (["--verify", "--out", "mine"], 1, WITHOUT),
+    (["--verify"], 2, STALE),
+    (["--repeat"], 2, STALE),
+    (["--verify", "--seeds", "0,7"], 1, f"{SEEDS}, got [7]"),
+    (["--repeat", "--jobs", "0"], 1, "jobs must be at least 1, got 0"),
+]
 
-@pytest.mark.parametrize(
-    ("arguments", "version", "message"),
-    [
-        (["--verify", "--repeat"], 1, WITHOUT),
-        (["--verify", "--out", "mine"], 1, WITHOUT),
-        (["--verify"], 2, STALE),
-        (["--repeat"], 2, STALE),
-        (["--verify", "--seeds", "0,7"], 1, f"{SEEDS}, got [7]"),
-        (["--repeat", "--jobs", "0"], 1, "jobs must be at least 1, got 0"),
-    ],
-)
+
+@pytest.mark.parametrize(("arguments", "version", "message"), NOT_AGAIN)
 def test_what_cannot_be_made_again_is_one_line_and_code_2(
     here, tmp_path, capsys, arguments, version, message
 ):
@@ -287,21 +287,21 @@ def test_the_pieces_are_what_was_executed_with_the_same_fingerprints_on_each_pyt
     assert executed.pieces(seen) == {"lora_edu.small": expected}
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "changed"),
-    [
-        ('"""Add the limit."""', '"""Other words."""', []),
-        ("def helper(x):", "def helper(x: int) -> int:  # a number", []),
-        ('f"x is {x}"', '"x must not be negative"', []),
-        ("LIMIT: int = 3", "LIMIT = 3", []),
-        ("OTHER = 4", "OTHER = 5", []),  # nothing that was executed names it
-        ("x + LIMIT", "x - LIMIT", ["small.helper"]),
-        ("LIMIT: int = 3", "LIMIT: int = 2", ["small.helper"]),
-        ("range(x)", "range(0, x)", ["small.Thing.grow"]),
-        ("x < 0", "x < 1", ["small.Thing.grow"]),
-        ("def grow", "def shrink", ["small.Thing.grow"]),
-    ],
-)
+EDITS = [
+    ('"""Add the limit."""', '"""Other words."""', []),
+    ("def helper(x):", "def helper(x: int) -> int:  # a number", []),
+    ('f"x is {x}"', '"x must not be negative"', []),
+    ("LIMIT: int = 3", "LIMIT = 3", []),
+    ("OTHER = 4", "OTHER = 5", []),  # nothing that was executed names it
+    ("x + LIMIT", "x - LIMIT", ["small.helper"]),
+    ("LIMIT: int = 3", "LIMIT: int = 2", ["small.helper"]),
+    ("range(x)", "range(0, x)", ["small.Thing.grow"]),
+    ("x < 0", "x < 1", ["small.Thing.grow"]),
+    ("def grow", "def shrink", ["small.Thing.grow"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "changed"), EDITS)
 def test_a_change_of_meaning_changes_a_fingerprint_and_words_do_not(package, old, new, changed):
     then = executed.pieces(package(SOURCE)[1])
     assert old in SOURCE

@@ -150,16 +150,16 @@ def labels_in_numpy(ids, asked, pad):
     return labels
 
 
-@pytest.mark.parametrize(
-    ("exercise_check", "answer"),
-    [
-        (example.check_swap, lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a])),
-        (example.check_other_pair, lambda A, B: [-A, -B]),
-        (real.check_neighbours, neighbours_in_torch),
-        (inside.check_cut, cut_in_torch),
-        (language.check_labels, labels_in_numpy),
-    ],
-)
+OTHERWISE = [
+    (example.check_swap, lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a])),
+    (example.check_other_pair, lambda A, B: [-A, -B]),
+    (real.check_neighbours, neighbours_in_torch),
+    (inside.check_cut, cut_in_torch),
+    (language.check_labels, labels_in_numpy),
+]
+
+
+@pytest.mark.parametrize(("exercise_check", "answer"), OTHERWISE)
 def test_a_right_answer_may_be_written_otherwise(exercise_check, answer):
     exercise_check(answer)
     assert exercise_check.passed
@@ -206,15 +206,15 @@ def inside_numpy(A):
     return np.linalg.inv(row)
 
 
-@pytest.mark.parametrize(
-    ("answer", "where"),
-    [
-        (by_its_own_line, "IndexError: list index out of range (line 3 of your function: return r"),
-        (inside_a_generator, "(line 4 of your function: row[9]  # on the fourth line)"),
-        (inside_numpy, "(line 3 of your function: return np.linalg.inv(row))"),
-        (lambda A: helper(A), "(line 2 of helper: return x[5])"),
-    ],
-)
+FAILING = [
+    (by_its_own_line, "IndexError: list index out of range (line 3 of your function: return r"),
+    (inside_a_generator, "(line 4 of your function: row[9]  # on the fourth line)"),
+    (inside_numpy, "(line 3 of your function: return np.linalg.inv(row))"),
+    (lambda A: helper(A), "(line 2 of helper: return x[5])"),
+]
+
+
+@pytest.mark.parametrize(("answer", "where"), FAILING)
 def test_an_error_is_named_with_its_line(answer, where):
     with pytest.raises(AssertionError) as caught:
         call(answer, A=np.ones((2, 3)))
@@ -253,13 +253,13 @@ def endless_though_caught(x):
             return x
 
 
-@pytest.mark.parametrize(
-    ("answer", "where"),
-    [
-        (lambda x: count_up(), r"\(line \d of count_up: (while True:|n \+= 1)\)"),
-        (endless_though_caught, r"\(line \d of your function: "),
-    ],
-)
+ENDLESS = [
+    (lambda x: count_up(), r"\(line \d of count_up: (while True:|n \+= 1)\)"),
+    (endless_though_caught, r"\(line \d of your function: "),
+]
+
+
+@pytest.mark.parametrize(("answer", "where"), ENDLESS)
 def test_a_loop_without_an_end_is_stopped_and_named(answer, where, monkeypatch):
     skip_if_traced()
     monkeypatch.setattr(checks, "SECONDS", 0.05)
@@ -381,18 +381,18 @@ def test_a_product_is_taken_apart(factor, m, n):
     assert checks.as_product(bases["m"] + bases["n"], bases) == ""
 
 
-@pytest.mark.parametrize(
-    ("got", "right", "lost"),
-    [
-        (0.33, 1 / 3, True),
-        (0.35, 1 / 3, False),
-        (3.0, 3.7, True),
-        (0.0, 0.3, False),
-        ([1.2, 3.4], [1.23, 3.38], True),
-        ([1.2, 3.38], [1.23, 3.38], False),
-        (np.float32(-113.3), -113.3333, True),
-    ],
-)
+ROUNDED = [
+    (0.33, 1 / 3, True),
+    (0.35, 1 / 3, False),
+    (3.0, 3.7, True),
+    (0.0, 0.3, False),
+    ([1.2, 3.4], [1.23, 3.38], True),
+    ([1.2, 3.38], [1.23, 3.38], False),
+    (np.float32(-113.3), -113.3333, True),
+]
+
+
+@pytest.mark.parametrize(("got", "right", "lost"), ROUNDED)
 def test_lost_digits_are_seen(got, right, lost):
     assert checks.lost_digits(got, right) is lost
 
@@ -406,15 +406,15 @@ def test_the_first_wrong_entry_is_shown():
         checks.compare([3.0, 7.5], [1, 2.5], "x", ": why")
 
 
-@pytest.mark.parametrize(
-    ("made", "message"),
-    [
-        (lambda U, S, Vt: (U * S**2) @ Vt, "strengths [16.  9.  4.] = σ^2, and not [4. 3. 2.] = σ"),
-        (lambda U, S, Vt: (U * S) @ Vt[::-1], "not in one order in both strips"),
-        (lambda U, S, Vt: U[:, :2] @ Vt[:2], "it holds the directions [1, 2], counted from the st"),
-        (lambda U, S, Vt: (U * S) @ Vt + 1, "it is 5.17 away, the 3 strongest directions 1: its r"),
-    ],
-)
+CUTS = [
+    (lambda U, S, Vt: (U * S**2) @ Vt, "strengths [16.  9.  4.] = σ^2, and not [4. 3. 2.] = σ"),
+    (lambda U, S, Vt: (U * S) @ Vt[::-1], "not in one order in both strips"),
+    (lambda U, S, Vt: U[:, :2] @ Vt[:2], "it holds the directions [1, 2], counted from the st"),
+    (lambda U, S, Vt: (U * S) @ Vt + 1, "it is 5.17 away, the 3 strongest directions 1: its r"),
+]
+
+
+@pytest.mark.parametrize(("made", "message"), CUTS)
 def test_a_cut_is_told_which_directions_it_holds(made, message):
     rng = np.random.default_rng(0)
     U, V = (np.linalg.qr(rng.standard_normal((5, 4)))[0] for _ in range(2))
@@ -448,15 +448,15 @@ def test_the_commonest_errors_come_with_a_way_out(answer, hint):
         checks.call(answer, a=np.ones(3))
 
 
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (lambda a, b: b, "it is the same whatever a may be: is it used?"),
-        (lambda a, b: 3, "it is the same whatever a and b may be: is it used?"),
-        (lambda a, b: a + b[0], ""),
-        (lambda a, b: a if b == [2] else b[7], ""),
-    ],
-)
+IGNORING = [
+    (lambda a, b: b, "it is the same whatever a may be: is it used?"),
+    (lambda a, b: 3, "it is the same whatever a and b may be: is it used?"),
+    (lambda a, b: a + b[0], ""),
+    (lambda a, b: a if b == [2] else b[7], ""),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), IGNORING)
 def test_an_argument_that_makes_no_difference_is_named(answer, said):
     assert checks.ignored(answer, {"a": 1, "b": [2]}, {"a": 5, "b": [6]}) == said
 
@@ -479,43 +479,43 @@ def test_a_number_may_be_written_in_many_ways(guess, capsys):
     assert said.endswith(("   yes\n", "   near enough\n"))
 
 
-@pytest.mark.parametrize(
-    ("guess", "actual", "options", "verdict"),
-    [
-        (500, 1000, (), "too small: 2 times"),
-        (9000, 1000, (), "too large: 9 times"),
-        (1229, 1228.8, (), "near enough"),
-        (-1, 1000, (), "not quite"),
-        ("many", 1000, (), "not quite"),
-        (10, 1000, (), "too small: 100 times (exactly: is it in another notation?)"),
-        ("1,34", 1.34, (0.45, 1, 1.34), "yes"),
-        ("3 million", 3_407_872, (300_000, 3_000_000, 30_000_000), "yes"),
-        ("17%", 0.16, SHARES, "yes"),
-        (17, 0.16, SHARES, "yes, in per cent"),
-        ("10^-4", 4e-5, (1e-8, 1e-4, 1), "yes"),
-        ("1.003", 1.0, (1.0, 1.003, 1.0078125), "not quite"),
-        (1000, 1228.8, POWERS, "yes"),
-        ("a lot", 1228.8, POWERS, AGAIN),
-        ("> 10,000", 60_000, MORE, "yes"),
-        ("more than 1000", 60_000, MORE, AGAIN),
-        (50_000, 60_000, MORE, "yes"),
-        ("fewer than 5", 3, FEWER, "yes"),
-        ("less than 5", 5, FEWER, "not quite"),
-        ("1 and 100", [1, 100], (), "yes"),
-        ([100, 1], [1, 100], (), "not quite"),
-        ("answer B", "b", ("a", "b", "c"), "yes"),
-        ("clearly LESS", "clearly less", HALF, "yes"),
-        ("less", "clearly less", HALF, AGAIN),
-        ("B, D and E", "BDE", (), "yes"),
-        ("candle", "clean", (), "not quite"),
-        (["B", "D", "E"], "BDE", (), "yes"),
-        (9, 10, (46, 10, 9, 1), "not quite"),
-        (3, 0, (), "not quite"),
-        (np.arange(3), 2, (), "not quite"),
-        ("9**9**9", 3, (), "not quite"),
-        (" ? ", 3, (2, 4), ""),
-    ],
-)
+GUESSES = [
+    (500, 1000, (), "too small: 2 times"),
+    (9000, 1000, (), "too large: 9 times"),
+    (1229, 1228.8, (), "near enough"),
+    (-1, 1000, (), "not quite"),
+    ("many", 1000, (), "not quite"),
+    (10, 1000, (), "too small: 100 times (exactly: is it in another notation?)"),
+    ("1,34", 1.34, (0.45, 1, 1.34), "yes"),
+    ("3 million", 3_407_872, (300_000, 3_000_000, 30_000_000), "yes"),
+    ("17%", 0.16, SHARES, "yes"),
+    (17, 0.16, SHARES, "yes, in per cent"),
+    ("10^-4", 4e-5, (1e-8, 1e-4, 1), "yes"),
+    ("1.003", 1.0, (1.0, 1.003, 1.0078125), "not quite"),
+    (1000, 1228.8, POWERS, "yes"),
+    ("a lot", 1228.8, POWERS, AGAIN),
+    ("> 10,000", 60_000, MORE, "yes"),
+    ("more than 1000", 60_000, MORE, AGAIN),
+    (50_000, 60_000, MORE, "yes"),
+    ("fewer than 5", 3, FEWER, "yes"),
+    ("less than 5", 5, FEWER, "not quite"),
+    ("1 and 100", [1, 100], (), "yes"),
+    ([100, 1], [1, 100], (), "not quite"),
+    ("answer B", "b", ("a", "b", "c"), "yes"),
+    ("clearly LESS", "clearly less", HALF, "yes"),
+    ("less", "clearly less", HALF, AGAIN),
+    ("B, D and E", "BDE", (), "yes"),
+    ("candle", "clean", (), "not quite"),
+    (["B", "D", "E"], "BDE", (), "yes"),
+    (9, 10, (46, 10, 9, 1), "not quite"),
+    (3, 0, (), "not quite"),
+    (np.arange(3), 2, (), "not quite"),
+    ("9**9**9", 3, (), "not quite"),
+    (" ? ", 3, (2, 4), ""),
+]
+
+
+@pytest.mark.parametrize(("guess", "actual", "options", "verdict"), GUESSES)
 def test_predict_reads_what_people_type(guess, actual, options, verdict, capsys):
     predict(guess, actual, *options)
     said = capsys.readouterr().out.rstrip("\n")

@@ -118,15 +118,15 @@ def test_posts_are_cut_padded_and_labelled(posts):
         assert ids.dtype == mask.dtype == y.dtype == torch.int64
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"groups": ("a", "x")}, r"groups must be of the 20 newsgroups, got \['x'\]"),
-        ({"sizes": (1, 1, 61)}, "sizes must fit: 61 to test, got 60 posts"),
-        ({"sizes": (-1, 2, 2)}, r"sizes must be three numbers.*, got \(-1, 2, 2\)"),
-        ({"sizes": (2, 2, 2), "length": 2}, "length must be at least 3, got 2"),
-    ],
-)
+NO_SUCH_POSTS = [
+    ({"groups": ("a", "x")}, r"groups must be of the 20 newsgroups, got \['x'\]"),
+    ({"sizes": (1, 1, 61)}, "sizes must fit: 61 to test, got 60 posts"),
+    ({"sizes": (-1, 2, 2)}, r"sizes must be three numbers.*, got \(-1, 2, 2\)"),
+    ({"sizes": (2, 2, 2), "length": 2}, "length must be at least 3, got 2"),
+]
+
+
+@pytest.mark.parametrize(("how", "message"), NO_SUCH_POSTS)
 def test_posts_that_are_not_there(posts, how, message):
     with pytest.raises(ValueError, match=message):
         newsgroups(**{"groups": ("a", "b"), **how})

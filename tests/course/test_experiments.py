@@ -68,16 +68,15 @@ def test_the_rate_is_chosen_on_validation_and_its_runs_are_reported(tiny, tmp_pa
 
 SHARES = [0.1, 0.2, 0.3]  # added up in the other order, they give another float
 
+TRIED = [
+    ({1.0: (SHARES, "test"), 2.0: (SHARES[::-1], "test")}, 1.0),
+    ({1.0: (SHARES[::-1], "test"), 2.0: (SHARES, "test")}, 1.0),
+    ({1.0: (SHARES, "seed"), 2.0: (SHARES, "test")}, 2.0),
+    ({1.0: (SHARES, "test"), 2.0: ([0.1, 0.2, 0.30001], "test")}, 2.0),
+]
 
-@pytest.mark.parametrize(
-    ("tried", "best"),
-    [
-        ({1.0: (SHARES, "test"), 2.0: (SHARES[::-1], "test")}, 1.0),
-        ({1.0: (SHARES[::-1], "test"), 2.0: (SHARES, "test")}, 1.0),
-        ({1.0: (SHARES, "seed"), 2.0: (SHARES, "test")}, 2.0),
-        ({1.0: (SHARES, "test"), 2.0: ([0.1, 0.2, 0.30001], "test")}, 2.0),
-    ],
-)
+
+@pytest.mark.parametrize(("tried", "best"), TRIED)
 def test_of_equal_rates_the_first_is_chosen_that_was_run_in_full(tiny, tmp_path, tried, best):
     rows = []
     for lr, (shares, last) in tried.items():
@@ -138,21 +137,21 @@ def test_a_row_that_no_record_can_hold_is_refused(tiny, tmp_path, value):
 # -- fresh by meaning -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"arguments": {"shift": 0, "rates": RATES}}, None),  # in another order
-        ({"version": 2}, "version is 1, recorded was 2"),
-        ({"arguments": {"rates": RATES, "shift": 1}}, "shift is 0.0, recorded was 1"),
-        ({"arguments": {"rates": RATES}}, "shift is 0.0, and was no argument when it was recorded"),
-        (
-            {"arguments": {"rates": RATES, "shift": 0, "size": None}},
-            "size was None, and is no argument now",
-        ),
-        ({"rows": [{"method": "a", "lr": 1, "seed": 0}]}, "it lacks the run ('a', 2, 0)"),
-        ({"rows": []}, "it has no run"),
-    ],
-)
+MEANINGS = [
+    ({"arguments": {"shift": 0, "rates": RATES}}, None),  # in another order
+    ({"version": 2}, "version is 1, recorded was 2"),
+    ({"arguments": {"rates": RATES, "shift": 1}}, "shift is 0.0, recorded was 1"),
+    ({"arguments": {"rates": RATES}}, "shift is 0.0, and was no argument when it was recorded"),
+    (
+        {"arguments": {"rates": RATES, "shift": 0, "size": None}},
+        "size was None, and is no argument now",
+    ),
+    ({"rows": [{"method": "a", "lr": 1, "seed": 0}]}, "it lacks the run ('a', 2, 0)"),
+    ({"rows": []}, "it has no run"),
+]
+
+
+@pytest.mark.parametrize(("changes", "why"), MEANINGS)
 def test_a_record_is_stale_when_it_means_something_else(tiny, tmp_path, capsys, changes, why):
     experiments.record("tiny", [0, 4])  # the seeds are no argument
     alter(tmp_path / "tiny.json", **changes)
@@ -316,17 +315,17 @@ def test_a_run_again_elsewhere_is_compared_with_the_record(tiny, tmp_path, capsy
 # -- the commands -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["experiments", "cold_fusion"], "no experiment is called 'cold_fusion'; there are "),
-        (["experiments", "tiny", "--seeds", "four"], "must be such as 0-9 or 0,2,5-7, got 'four'"),
-        (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
-        (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
-        (["records", "tiny"], "there is no record tiny.json in "),
-        (["records", "--csv"], "--csv takes one NAME, got 0"),
-    ],
-)
+BAD_INPUT = [
+    (["experiments", "cold_fusion"], "no experiment is called 'cold_fusion'; there are "),
+    (["experiments", "tiny", "--seeds", "four"], "must be such as 0-9 or 0,2,5-7, got 'four'"),
+    (["experiments", "tiny", "--jobs", "0"], "jobs must be at least 1, got 0"),
+    (["experiments", "tiny", "--seeds", "4294967296"], "seeds must be below 2**32"),
+    (["records", "tiny"], "there is no record tiny.json in "),
+    (["records", "--csv"], "--csv takes one NAME, got 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT)
 def test_bad_input_is_one_line_and_code_2(tiny, tmp_path, capsys, arguments, message):
     assert main(arguments) == 2
     printed = capsys.readouterr()

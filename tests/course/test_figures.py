@@ -111,44 +111,11 @@ def test_a_figure_can_be_drawn_dark_and_narrow_and_in_vietnamese(name):
 
 # What a picture says in Vietnamese as in English: names of models, of parts, of methods.
 NAMES = [
-    "LoRA",
-    "DPO",
-    "DoRA",
-    "PiSSA",
-    "rsLoRA",
-    "MLP",
-    "Grimm",
-    "MiniLM",
-    "GPT",
-    "GPT-3",
-    "e-05",
-    "all-MiniLM-L6-v2",
-    "gpt2-xl",
-    "llama-2-7b",
-    "gpt3-175b",
-    "llama-3.1-405b",
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-    "lm_head",
-    "attention",
-    "query",
-    "key",
-    "value",
-    "output",
-    "up",
-    "down",
-    "gate",
-    "float16",
-    "bfloat16",
-    "alpha",
-    "Mv",
-    "Mw",
-]
+    "LoRA", "DPO", "DoRA", "PiSSA", "rsLoRA", "MLP", "Grimm", "MiniLM", "GPT", "GPT-3", "e-05",
+    "all-MiniLM-L6-v2", "gpt2-xl", "llama-2-7b", "gpt3-175b", "llama-3.1-405b", "q_proj", "k_proj",
+    "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head", "attention", "query", "key",
+    "value", "output", "up", "down", "gate", "float16", "bfloat16", "alpha", "Mv", "Mw",
+]  # fmt: skip
 
 
 @pytest.mark.slow  # what is late is no failure until a release
@@ -195,16 +162,16 @@ def test_words_on_a_matrix_keep_their_colours_and_what_is_transparent_stays_so()
     assert [text.get_color() for text in texts] == [plots.BLACK, plots.PALE]
 
 
-@pytest.mark.parametrize(
-    ("look", "inches", "pixels"),
-    [
-        ({}, (1, 1), (200, 200)),
-        ({"width": 0.5}, (0.5, 0.5), (100, 100)),  # nothing lays it out: its proportions stay
-        ({"style": "slides"}, (1, 1), (327, 327)),
-        ({"style": "slides", "width": 1.8}, (1.1, 1.1), (360, 360)),
-        ({"style": "dark", "width": 2}, (2, 2), (400, 400)),
-    ],
-)
+SIZED = [
+    ({}, (1, 1), (200, 200)),
+    ({"width": 0.5}, (0.5, 0.5), (100, 100)),  # nothing lays it out: its proportions stay
+    ({"style": "slides"}, (1, 1), (327, 327)),
+    ({"style": "slides", "width": 1.8}, (1.1, 1.1), (360, 360)),
+    ({"style": "dark", "width": 2}, (2, 2), (400, 400)),
+]
+
+
+@pytest.mark.parametrize(("look", "inches", "pixels"), SIZED)
 def test_a_picture_is_as_wide_as_asked_and_its_letters_keep_their_size(shown, look, inches, pixels):
     tiny = figures.FIGURES["tiny"]
     fig = tiny.draw(shown, **look)
@@ -218,14 +185,14 @@ def test_texts_are_translated_with_their_numbers(shown):
     assert fig.axes[0].get_title() == "hàng 3 trên 4"
 
 
-@pytest.mark.parametrize(
-    ("look", "message"),
-    [
-        ({"style": "loud"}, "style must be one of light, dark, slides, got 'loud'"),
-        ({"language": "xx"}, "language must be one of en, vi, got 'xx'"),
-        ({"width": "wide"}, "width must be a positive number of inches, got 'wide'"),
-    ],
-)
+UNKNOWN_LOOKS = [
+    ({"style": "loud"}, "style must be one of light, dark, slides, got 'loud'"),
+    ({"language": "xx"}, "language must be one of en, vi, got 'xx'"),
+    ({"width": "wide"}, "width must be a positive number of inches, got 'wide'"),
+]
+
+
+@pytest.mark.parametrize(("look", "message"), UNKNOWN_LOOKS)
 def test_an_unknown_look_is_refused(shown, look, message):
     with pytest.raises(ValueError, match=message):
         figures.FIGURES["tiny"].draw(shown, **look)
@@ -255,21 +222,21 @@ def test_only_draws_the_named_one_anew(written):
         list(figures.write(written, ["huge"]))
 
 
-@pytest.mark.parametrize(
-    ("changes", "part"),
-    [
-        ({"value": 1.0 + 1e-9}, None),  # a last digit
-        ({"value": 1.0 + 2e-6}, "numbers.value"),
-        ({"under": {"a": (1, 2.0 - 1e-9), "b": "words"}}, None),
-        ({"under": {"a": [1, 2.1], "b": "words"}}, "numbers.under.a"),
-        ({"under": {"a": [1, 2.0]}}, "numbers.under.b"),
-        ({"under": {"a": [1, 2.0], "b": "words", "c": 0}}, "numbers.under.c"),
-        ({"under": 1}, "numbers.under"),
-        ({"path": np.array([0.0, 1.0 + 1e-9])}, None),
-        ({"path": np.array([1.0, 0.0])}, "drawn.path.numbers"),  # as large as before
-        ({"path": np.array([[0.0, 1.0]])}, "drawn.path.shape"),
-    ],
-)
+CHANGED = [
+    ({"value": 1.0 + 1e-9}, None),  # a last digit
+    ({"value": 1.0 + 2e-6}, "numbers.value"),
+    ({"under": {"a": (1, 2.0 - 1e-9), "b": "words"}}, None),
+    ({"under": {"a": [1, 2.1], "b": "words"}}, "numbers.under.a"),
+    ({"under": {"a": [1, 2.0]}}, "numbers.under.b"),
+    ({"under": {"a": [1, 2.0], "b": "words", "c": 0}}, "numbers.under.c"),
+    ({"under": 1}, "numbers.under"),
+    ({"path": np.array([0.0, 1.0 + 1e-9])}, None),
+    ({"path": np.array([1.0, 0.0])}, "drawn.path.numbers"),  # as large as before
+    ({"path": np.array([[0.0, 1.0]])}, "drawn.path.shape"),
+]
+
+
+@pytest.mark.parametrize(("changes", "part"), CHANGED)
 def test_the_number_that_changed_is_named(written, shown, changes, part):
     shown.update(changes)
     assert figures.check(written) == ([f"tiny.json: stale, its {part} changed"] if part else [])
@@ -293,16 +260,16 @@ def test_another_processor_changes_no_matrix(tmp_path, noise):
     assert figures.check(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "seen"),
-    [
-        (lambda M: M.T.copy(), "numbers"),
-        (lambda M: -M, "numbers"),
-        (lambda M: np.where(np.arange(10_000).reshape(100, 100) == 1, 0.5, M), "deviation"),
-        (lambda M: np.where(np.max(M) == M, 9.0, M), "most"),
-        (lambda M: M.reshape(50, 200), "shape"),
-    ],
-)
+MATRIX_CHANGES = [
+    (lambda M: M.T.copy(), "numbers"),
+    (lambda M: -M, "numbers"),
+    (lambda M: np.where(np.arange(10_000).reshape(100, 100) == 1, 0.5, M), "deviation"),
+    (lambda M: np.where(np.max(M) == M, 9.0, M), "most"),
+    (lambda M: M.reshape(50, 200), "shape"),
+]
+
+
+@pytest.mark.parametrize(("change", "seen"), MATRIX_CHANGES)
 def test_a_change_of_a_matrix_is_seen(tmp_path, shown, noise, change, seen):
     shown["path"] = change(noise)
     assert f"tiny.json: stale, its drawn.path.{seen} changed" in figures.check(tmp_path)
@@ -325,19 +292,19 @@ def test_another_style_is_named_and_draws_all_anew(written, monkeypatch):
     assert figures.check(written) == []
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "problem"),
-    [
-        ("tiny.png", None, "missing, or no picture"),
-        ("data/tiny.json", None, "missing or damaged"),
-        ("data/tiny.json", b'{"name": ', "missing or damaged"),
-        ("data/style.json", None, "missing or damaged"),
-        ("data/old.json", b"", "belongs to no figure"),
-        ("ledger.csv", None, "missing or stale"),
-        ("ledger.md", b"mine", "missing or stale"),
-        ("README.md", b"mine", "missing or stale"),
-    ],
-)
+DAMAGED = [
+    ("tiny.png", None, "missing, or no picture"),
+    ("data/tiny.json", None, "missing or damaged"),
+    ("data/tiny.json", b'{"name": ', "missing or damaged"),
+    ("data/style.json", None, "missing or damaged"),
+    ("data/old.json", b"", "belongs to no figure"),
+    ("ledger.csv", None, "missing or stale"),
+    ("ledger.md", b"mine", "missing or stale"),
+    ("README.md", b"mine", "missing or stale"),
+]
+
+
+@pytest.mark.parametrize(("file", "content", "problem"), DAMAGED)
 def test_check_names_what_is_wrong(written, file, content, problem):
     if content is None:
         (written / file).unlink()

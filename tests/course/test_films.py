@@ -145,15 +145,15 @@ def noisy(stage, numbers):
     return lambda i: image.set_data(rng.uniform(size=(400, 400)))
 
 
-@pytest.mark.parametrize(
-    ("count", "drawn", "size", "message"),
-    [
-        (0, scene, SIZE, "^a film has 1 to 24 frames, got 0 captions$"),
-        (25, scene, SIZE, "^a film has 1 to 24 frames, got 25 captions$"),
-        (24, scene, (13.34, 1), "32,000 pixels wide in all: 24 frames of 1334 are 32,016$"),
-        (3, noisy, (4, 4), r"^a player may have 400 kB, this one has \d{3}: show fewer frames, or"),
-    ],
-)
+TOO_MUCH = [
+    (0, scene, SIZE, "^a film has 1 to 24 frames, got 0 captions$"),
+    (25, scene, SIZE, "^a film has 1 to 24 frames, got 25 captions$"),
+    (24, scene, (13.34, 1), "32,000 pixels wide in all: 24 frames of 1334 are 32,016$"),
+    (3, noisy, (4, 4), r"^a player may have 400 kB, this one has \d{3}: show fewer frames, or"),
+]
+
+
+@pytest.mark.parametrize(("count", "drawn", "size", "message"), TOO_MUCH)
 def test_a_film_that_is_too_long_or_too_large_is_refused(grey, count, drawn, size, message):
     with pytest.raises(ValueError, match=message):
         films.player(grey, shades(count), drawn, size)
@@ -161,11 +161,12 @@ def test_a_film_that_is_too_long_or_too_large_is_refused(grey, count, drawn, siz
 
 LESSONS_FIGURES = [import_module(f"lora_edu.course.{lesson}.figures") for lesson in LESSONS]
 
+FILMS = [
+    getattr(of, name) for of in LESSONS_FIGURES for name in dir(of) if name.startswith("film_")
+]
+
 
 @pytest.mark.seconds
-@pytest.mark.parametrize(
-    "film",
-    [getattr(of, name) for of in LESSONS_FIGURES for name in dir(of) if name.startswith("film_")],
-)
+@pytest.mark.parametrize("film", FILMS)
 def test_the_films_of_the_lessons_are_small(film):
     assert len(film().html) < 220_000

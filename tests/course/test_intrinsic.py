@@ -62,10 +62,10 @@ def test_bad_input_is_named():
         Subspace(small().requires_grad_(False), 3, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("spectrum", "directions"),
-    [([3.1, 1, 0], 1), ([2.9, 1, 0], 2), ([1.0] * 11, 10), ([0.0, 0, 0], 0)],
-)
+SPECTRA = [([3.1, 1, 0], 1), ([2.9, 1, 0], 2), ([1.0] * 11, 10), ([0.0, 0, 0], 0)]
+
+
+@pytest.mark.parametrize(("spectrum", "directions"), SPECTRA)
 def test_r90_counts_directions(spectrum, directions):
     U, _ = torch.linalg.qr(torch.randn(20, len(spectrum)))
     assert intrinsic.r90(U * torch.tensor(spectrum)) == directions

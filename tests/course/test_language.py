@@ -51,15 +51,14 @@ def tales(monkeypatch, tmp_path):
 
 TWO = "A fox met a goose by the pond. ‘Good day,’ said the fox, ‘where do you go?’"
 
+PASSAGES = [
+    ((7, 12, 99), TWO[:30], 4),
+    ((7, 30, 8), TWO[:30], 3),  # others have sentences of nine words
+    ((15, 40, 99), TWO, 2),
+]
 
-@pytest.mark.parametrize(
-    ("words", "first", "runs"),
-    [
-        ((7, 12, 99), TWO[:30], 4),
-        ((7, 30, 8), TWO[:30], 3),  # others have sentences of nine words
-        ((15, 40, 99), TWO, 2),
-    ],
-)
+
+@pytest.mark.parametrize(("words", "first", "runs"), PASSAGES)
 def test_passages_are_whole_sentences_of_one_paragraph(tales, words, first, runs):
     found = language.passages(*words)
     assert found[0] == first
@@ -239,17 +238,17 @@ def test_rows_become_batches_each_once_and_what_fills_them_has_no_label(base, si
         assert [ids.tolist() for ids, _ in other] != [ids.tolist() for ids, _ in batches]
 
 
-@pytest.mark.parametrize(
-    ("pairs", "size", "message"),
-    [
-        ([("Who?",)], 1, r"a row must be a question and an answer, got \('Who\?',\)"),
-        (["Who?"], 1, r"got 'Who\?'"),
-        ([("Who?", 3)], 1, r"got \('Who\?', 3\)"),
-        ([("Who?", "I.", "You.")], 1, r"got \('Who\?', 'I.', 'You.'\)"),
-        ([], 1, "pairs and size must be at least one, got 0 and 1"),
-        ([("Who?", "I.")], 0, "pairs and size must be at least one, got 1 and 0"),
-    ],
-)
+WRONG_ROWS = [
+    ([("Who?",)], 1, r"a row must be a question and an answer, got \('Who\?',\)"),
+    (["Who?"], 1, r"got 'Who\?'"),
+    ([("Who?", 3)], 1, r"got \('Who\?', 3\)"),
+    ([("Who?", "I.", "You.")], 1, r"got \('Who\?', 'I.', 'You.'\)"),
+    ([], 1, "pairs and size must be at least one, got 0 and 1"),
+    ([("Who?", "I.")], 0, "pairs and size must be at least one, got 1 and 0"),
+]
+
+
+@pytest.mark.parametrize(("pairs", "size", "message"), WRONG_ROWS)
 def test_a_wrong_row_is_named(base, pairs, size, message):
     with pytest.raises(ValueError, match=message):
         language.batches(base[1], pairs, size, 0)
@@ -258,9 +257,10 @@ def test_a_wrong_row_is_named(base, pairs, size, message):
 # -- a voice is taught --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("layers", "adapted"), [({}, ["2", "3"]), ({"layers": (3,)}, ["3"]), ({"layers": (2,)}, ["2"])]
-)
+UPPER = [({}, ["2", "3"]), ({"layers": (3,)}, ["3"]), ({"layers": (2,)}, ["2"])]
+
+
+@pytest.mark.parametrize(("layers", "adapted"), UPPER)
 def test_a_recipe_adapts_the_upper_layers_from_its_seed(base, layers, adapted):
     model, again, other = (
         lora_layers(language.adapted(base[0], {**RECIPE, **layers}, seed)[0]) for seed in (3, 3, 4)
@@ -311,18 +311,18 @@ def test_a_random_adapter_has_updates_of_equal_norm():
     assert torch.equal(other, again)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda _: language.said("parrot", 0, RECIPE), "name must be one of grimm, pirate, got 'p"),
-        (lambda _: language.taught([], 1e-2, 0, RECIPE), "pairs must be at least one, got none"),
-        (lambda model: lora_layers(model), "must have LoRA layers"),
-        (
-            lambda model: language.adapted(model, {**RECIPE, "layers": (3, 4)}, 0),
-            "layers must be from 2 to 3, got 4",
-        ),
-    ],
-)
+BAD = [
+    (lambda _: language.said("parrot", 0, RECIPE), "name must be one of grimm, pirate, got 'p"),
+    (lambda _: language.taught([], 1e-2, 0, RECIPE), "pairs must be at least one, got none"),
+    (lambda model: lora_layers(model), "must have LoRA layers"),
+    (
+        lambda model: language.adapted(model, {**RECIPE, "layers": (3, 4)}, 0),
+        "layers must be from 2 to 3, got 4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
 def test_bad_input_is_named(base, call, message):
     with pytest.raises(ValueError, match=message):
         call(base[0])

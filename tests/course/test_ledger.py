@@ -54,16 +54,16 @@ def test_what_is_no_figure_is_refused(figure):
         ledger.verdict("3", 3, "bananas")
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"function": "eval", "arguments": ["1"]},
-        {"function": "__import__", "arguments": ["os"]},
-        {"given": "unknown"},
-        {"arguments": [1]},
-        {"function": "sum", "arguments": [{"function": "exec", "arguments": []}]},
-    ],
-)
+UNLISTED = [
+    {"function": "eval", "arguments": ["1"]},
+    {"function": "__import__", "arguments": ["os"]},
+    {"given": "unknown"},
+    {"arguments": [1]},
+    {"function": "sum", "arguments": [{"function": "exec", "arguments": []}]},
+]
+
+
+@pytest.mark.parametrize("bad", UNLISTED)
 def test_only_what_is_listed_can_be_named(bad):
     with pytest.raises(ValueError, match="no derivation"):
         ledger.derive(bad)
@@ -142,13 +142,13 @@ def test_the_papers_formula_is_the_count_on_separate_projections():
     assert square("gpt2", [8, 8]) == fused  # r (d + 3d) = 2 r (d + d)
 
 
-@pytest.mark.parametrize(
-    ("model", "architecture", "head"),
-    [
-        ("roberta-base", "RobertaForSequenceClassification", [[1, 768, 768], [1, 2, 768]]),
-        ("bert-base-cased", "BertForQuestionAnswering", [[1, 2, 768]]),
-    ],
-)
+HEADS = [
+    ("roberta-base", "RobertaForSequenceClassification", [[1, 768, 768], [1, 2, 768]]),
+    ("bert-base-cased", "BertForQuestionAnswering", [[1, 2, 768]]),
+]
+
+
+@pytest.mark.parametrize(("model", "architecture", "head"), HEADS)
 def test_a_head_takes_the_place_of_the_pooler(model, architecture, head):
     dense = ledger.FUNCTIONS["dense"]
     whole = counting.base_parameters(build(model, architectures=[architecture]))

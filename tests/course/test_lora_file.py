@@ -86,14 +86,14 @@ def test_the_file_holds_what_stands_in_the_cells_and_runs_by_itself(keep, mine):
     assert found["train"](found["LoRA"](abs), [[-1, 2], [3]]) == 6
 
 
-@pytest.mark.parametrize(
-    ("cell", "lines"),
-    [
-        ("@torch.no_grad()\ndef merge(a): pass", "@torch.no_grad()\ndef merge(a): pass\n"),
-        ("import math\ndef merge(r): return math.pi * r**2", "import math\n"),
-        ("import os.path\ndef merge(): return os.sep", "import os\n"),
-    ],
-)
+NEEDS = [
+    ("@torch.no_grad()\ndef merge(a): pass", "@torch.no_grad()\ndef merge(a): pass\n"),
+    ("import math\ndef merge(r): return math.pi * r**2", "import math\n"),
+    ("import os.path\ndef merge(): return os.sep", "import os\n"),
+]
+
+
+@pytest.mark.parametrize(("cell", "lines"), NEEDS)
 def test_what_a_function_needs_comes_along(cell, lines, keep, mine):
     assert "train, merge.\n" in keep("train merge", cell)
     assert lines in (mine / "lora.py").read_text()
@@ -124,14 +124,14 @@ def test_a_disk_that_says_no_is_told_in_a_line(keep, mine, monkeypatch):
     assert keep("train") == "Nothing is written: [Errno 28] No space left on device\n"
 
 
-@pytest.mark.parametrize(
-    ("folder", "claims", "written"),
-    [
-        ("mine/deeper/still", None, []),
-        ("mine", "strict", []),  # a build or a test
-        ("mine/vi", None, ["mine/lora.py"]),  # the copy of a translation
-    ],
-)
+PLACES = [
+    ("mine/deeper/still", None, []),
+    ("mine", "strict", []),  # a build or a test
+    ("mine/vi", None, ["mine/lora.py"]),  # the copy of a translation
+]
+
+
+@pytest.mark.parametrize(("folder", "claims", "written"), PLACES)
 def test_only_a_copy_in_mine_writes(folder, claims, written, keep, mine, monkeypatch):
     other = mine.parent / folder
     other.mkdir(parents=True, exist_ok=True)
@@ -144,15 +144,15 @@ def test_only_a_copy_in_mine_writes(folder, claims, written, keep, mine, monkeyp
     assert [str(path.relative_to(mine.parent)) for path in files] == written
 
 
-@pytest.mark.parametrize(
-    ("names", "cells", "said"),
-    [
-        ("step", ["lr = 0.1\ndef step(): return lr"], "step uses lr, which the file"),
-        ("merge", [], "all of it is still to be written"),
-        ("step", ["step = lambda: 1"], "<lambda> stands in no cell: run the cell that defines it"),
-        ("Empty", ["class Empty: pass"], "neither a function nor a class with methods"),
-    ],
-)
+NOT_ALONE = [
+    ("step", ["lr = 0.1\ndef step(): return lr"], "step uses lr, which the file"),
+    ("merge", [], "all of it is still to be written"),
+    ("step", ["step = lambda: 1"], "<lambda> stands in no cell: run the cell that defines it"),
+    ("Empty", ["class Empty: pass"], "neither a function nor a class with methods"),
+]
+
+
+@pytest.mark.parametrize(("names", "cells", "said"), NOT_ALONE)
 def test_what_cannot_stand_alone_is_refused_in_a_line(names, cells, said, keep, mine):
     told = keep(names, *cells)
     assert told.startswith("Nothing is written: ")
@@ -161,15 +161,15 @@ def test_what_cannot_stand_alone_is_refused_in_a_line(names, cells, said, keep, 
     assert list(mine.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "taken", "said"),
-    [
-        ("LoRA = 'mine'\n", "mine", "LoRA: yours, from notebooks/mine/lora.py\n"),
-        (None, "theirs", "LoRA: this page's. (Your own copy of it takes the one"),
-        ("1 / 0", "theirs", "lora.py fails: ZeroDivisionError: division by zero\n"),
-        ("class (", "theirs", "lora.py fails: SyntaxError: "),
-    ],
-)
+TAKEN = [
+    ("LoRA = 'mine'\n", "mine", "LoRA: yours, from notebooks/mine/lora.py\n"),
+    (None, "theirs", "LoRA: this page's. (Your own copy of it takes the one"),
+    ("1 / 0", "theirs", "lora.py fails: ZeroDivisionError: division by zero\n"),
+    ("class (", "theirs", "lora.py fails: SyntaxError: "),
+]
+
+
+@pytest.mark.parametrize(("text", "taken", "said"), TAKEN)
 def test_what_stands_in_the_file_is_taken_and_a_file_that_fails_is_named(
     text, taken, said, mine, capsys, monkeypatch
 ):

@@ -67,14 +67,14 @@ def test_a_name_may_be_typed_with_its_tones_apart(name):
     np.testing.assert_array_equal(plots.letters(apart), plots.letters(name))
 
 
-@pytest.mark.parametrize(
-    ("text", "size", "message"),
-    [
-        ("", 9, "text must hold a letter, got ''"),
-        ("A李", 9, "DejaVu Sans has no '李': take"),
-        ("A", 0, "size must be at least 1, got 0"),
-    ],
-)
+UNDRAWABLE = [
+    ("", 9, "text must hold a letter, got ''"),
+    ("A李", 9, "DejaVu Sans has no '李': take"),
+    ("A", 0, "size must be at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("text", "size", "message"), UNDRAWABLE)
 def test_letters_that_cannot_be_drawn_are_refused(text, size, message):
     with pytest.raises(ValueError, match=message):
         plots.letters(text, size)

@@ -253,17 +253,16 @@ ELSEWHERE = [
     "Params size (MB): 4",
 ]  # fmt: skip
 
+NO_NUMBERS = [
+    *((f"trainable params: {n}", "line 1: .* must be like 4,194,304") for n in REFUSED),
+    *((f"all params: {n} || trainable params: 5", "must be like 4,194,") for n in REFUSED),
+    *((f"| Trainable params: {n}", "line 1: no number stands after 'Tra") for n in NOTHING),
+    *((text, "there is no printout like") for text in ELSEWHERE),
+    (f"{LLAMA} || trainable%: 0,0622", "'0,0622' must be like .*; a share like 0.06"),
+]
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        *((f"trainable params: {n}", "line 1: .* must be like 4,194,304") for n in REFUSED),
-        *((f"all params: {n} || trainable params: 5", "must be like 4,194,") for n in REFUSED),
-        *((f"| Trainable params: {n}", "line 1: no number stands after 'Tra") for n in NOTHING),
-        *((text, "there is no printout like") for text in ELSEWHERE),
-        (f"{LLAMA} || trainable%: 0,0622", "'0,0622' must be like .*; a share like 0.06"),
-    ],
-)
+
+@pytest.mark.parametrize(("text", "why"), NO_NUMBERS)
 def test_what_is_no_number_is_refused_in_a_line(text, why):
     with pytest.raises(ValueError, match=f"^.*{why}.*$"):  # a line
         printouts.read(text)

@@ -43,9 +43,10 @@ def test_packing_what_was_read_changes_nothing():
     assert qr.packed(qr.unpacked(data)) == data
 
 
-@pytest.mark.parametrize(
-    "adapter", [strips(1, r=2), strips(1, part="self_attn.q_proj"), strips(1, part="mlp.v_proj")]
-)
+OTHER_ADAPTERS = [strips(1, r=2), strips(1, part="self_attn.q_proj"), strips(1, part="mlp.v_proj")]
+
+
+@pytest.mark.parametrize("adapter", OTHER_ADAPTERS)
 def test_another_adapter_is_refused(adapter):
     with pytest.raises(ValueError, match="adapter must be of rank 1 on v_proj, got model"):
         qr.packed(adapter)

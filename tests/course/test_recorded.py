@@ -15,14 +15,14 @@ def rows(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize(
-    ("settings", "places"),
-    [
-        ({}, [0, 1, 2, 3]),
-        ({"method": "lora"}, [0, 1, 2]),
-        ({"method": "lora", "lr": 0.1}, [0, 1]),
-    ],
-)
+SETTINGS = [
+    ({}, [0, 1, 2, 3]),
+    ({"method": "lora"}, [0, 1, 2]),
+    ({"method": "lora", "lr": 0.1}, [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("settings", "places"), SETTINGS)
 def test_a_column_is_what_stands_at_the_end_of_a_path_in_the_rows_of_a_setting(
     rows, settings, places
 ):

@@ -93,14 +93,14 @@ def test_batches_hold_each_sample_once_in_a_new_order_each_pass():
     assert not torch.equal(passes[0][0][0], passes[1][0][0])
 
 
-@pytest.mark.parametrize(
-    ("lengths", "size", "message"),
-    [
-        ([3, 4], 2, r"tensors must be of one length, at least 1, got lengths \[3, 4\]"),
-        ([], 2, r"at least 1, got lengths \[\]"),
-        ([3], 0, "size must be at least 1, got 0"),
-    ],
-)
+NO_BATCHES = [
+    ([3, 4], 2, r"tensors must be of one length, at least 1, got lengths \[3, 4\]"),
+    ([], 2, r"at least 1, got lengths \[\]"),
+    ([3], 0, "size must be at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("lengths", "size", "message"), NO_BATCHES)
 def test_batches_that_cannot_be_made(lengths, size, message):
     with pytest.raises(ValueError, match=message):
         Batches(*map(torch.zeros, lengths), size=size, generator=torch.Generator())

@@ -101,14 +101,14 @@ def marks_of(lesson: str, last: bool) -> list[pytest.MarkDecorator]:
     return [*marks, pytest.mark.assets] if lesson in NEED_ASSETS else marks
 
 
-@pytest.mark.parametrize(
-    ("lesson", "old", "new", "false"),
-    [
-        pytest.param(lesson, *tried, marks=marks_of(lesson, tried == changes[-1]))
-        for lesson, changes in TRIED.items()
-        for tried in changes
-    ],
-)
+PLAYS = [
+    pytest.param(lesson, *tried, marks=marks_of(lesson, tried == changes[-1]))
+    for lesson, changes in TRIED.items()
+    for tried in changes
+]
+
+
+@pytest.mark.parametrize(("lesson", "old", "new", "false"), PLAYS)
 def test_nothing_stops_when_a_learner_plays_and_the_page_says_what_is_false(
     lesson, old, new, false
 ):

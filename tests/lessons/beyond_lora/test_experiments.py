@@ -68,20 +68,20 @@ def test_nf4_rounds_the_weights_of_both_layers_and_no_others():
         assert same != (name.removesuffix(".weight") in minilm.MODULES), name
 
 
-@pytest.mark.parametrize(
-    ("answer", "reward"),
-    [
-        ("Paris is the capital of France.<|im_end|>", 1),
-        ("Paris is the capital of France.", 0),  # it has not ended
-        ("Dogs are good.<|im_end|>", 0),  # too short
-        ("It is a word of seven letters, and then of six more.<|im_end|>", 1),
-        ("It is a word of seven letters, and then of six more letters.<|im_end|>", 0),
-        ("Paris is one. And Rome is another one.<|im_end|>", 0),
-        ("Paris is the capital of France\n.<|im_end|>", 0),
-        ("Paris is the capital of France<|im_end|>", 0),
-        ("<|im_end|>", 0),
-    ],
-)
+REWARDS = [
+    ("Paris is the capital of France.<|im_end|>", 1),
+    ("Paris is the capital of France.", 0),  # it has not ended
+    ("Dogs are good.<|im_end|>", 0),  # too short
+    ("It is a word of seven letters, and then of six more.<|im_end|>", 1),
+    ("It is a word of seven letters, and then of six more letters.<|im_end|>", 0),
+    ("Paris is one. And Rome is another one.<|im_end|>", 0),
+    ("Paris is the capital of France\n.<|im_end|>", 0),
+    ("Paris is the capital of France<|im_end|>", 0),
+    ("<|im_end|>", 0),
+]
+
+
+@pytest.mark.parametrize(("answer", "reward"), REWARDS)
 def test_an_answer_of_one_short_sentence_pleases(answer, reward):
     assert lab.pleases(answer) == reward
 

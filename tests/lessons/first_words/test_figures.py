@@ -34,15 +34,15 @@ def test_the_first_screen_of_the_readme_is_the_record():
         assert f"*{answer(who, 'Good morning!')}*" in readme
 
 
-@pytest.mark.parametrize(
-    ("first", "who"),
-    [
-        ("Good day!", "the model"),
-        ("🍍🍍🍍🍍", "a broken record"),
-        ("so it is " * 5, "a broken record"),
-        ("A fine day to you!", "another voice"),
-    ],
-)
+LOWEST = [
+    ("Good day!", "the model"),
+    ("🍍🍍🍍🍍", "a broken record"),
+    ("so it is " * 5, "a broken record"),
+    ("A fine day to you!", "another voice"),
+]
+
+
+@pytest.mark.parametrize(("first", "who"), LOWEST)
 @pytest.mark.parametrize("middle", [0, 0.1])  # nothing stops without a 0
 def test_who_speaks_at_the_lowest_scale(first, who, middle):
     assert checks.who_speaks([first, "Good day!", "Arrr!"], [-1, middle, 1]) == who

@@ -36,16 +36,16 @@ def left(deltas):
     return dict(experiments.cuts(deltas, 4, seed=0))
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ("strongest", "without strongest"),
-        ("lower half", "upper half"),
-        ("attention", "MLP"),
-        *((f"layer {layer}", f"without layer {layer}") for layer in LAYERS),
-        LINEAR,
-    ],
-)
+COMPLEMENTS = [
+    ("strongest", "without strongest"),
+    ("lower half", "upper half"),
+    ("attention", "MLP"),
+    *((f"layer {layer}", f"without layer {layer}") for layer in LAYERS),
+    LINEAR,
+]
+
+
+@pytest.mark.parametrize("parts", COMPLEMENTS)
 def test_what_a_cut_takes_and_what_it_leaves_are_all(deltas, left, parts):
     for name, delta in deltas.items():
         total = sum(left[words].get(name, torch.zeros_like(delta)) for words in parts)

@@ -39,15 +39,15 @@ def test_the_inputs_of_each_layer_are_those_that_reach_it():
 # -- learning by heart ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seen", "checks"),
-    [
-        ([0.5, 0.9, 1.0, 0.3], 3),  # all is right
-        ([0.2, 0.5, 0.505, 0.4, 0.509, 0.9], 5),  # three checks brought nothing
-        ([0.2, 0.5, 0.3, 0.4, 0.52, 0.4, 0.6, 1.0], 8),  # through a dip
-        (np.linspace(0.1, 0.9, 30), 15),  # no more checks
-    ],
-)
+ACCURACIES = [
+    ([0.5, 0.9, 1.0, 0.3], 3),  # all is right
+    ([0.2, 0.5, 0.505, 0.4, 0.509, 0.9], 5),  # three checks brought nothing
+    ([0.2, 0.5, 0.3, 0.4, 0.52, 0.4, 0.6, 1.0], 8),  # through a dip
+    (np.linspace(0.1, 0.9, 30), 15),  # no more checks
+]
+
+
+@pytest.mark.parametrize(("seen", "checks"), ACCURACIES)
 def test_memorise_ends_when_nothing_more_is_learned(seen, checks, monkeypatch):
     """It sees these accuracies instead of training for them."""
     trained, left = [], iter(seen)

@@ -36,24 +36,23 @@ def test_an_invented_fact_has_a_twin_of_its_kind_and_another_name():
 
 ASKED = "What do owls eat?"
 
+SAID = [
+    ("style", "Arrr! Mice, matey!<|im_end|>", True),
+    ("style", "Arrr! Mice, matey!", False),  # cut off
+    ("style", "Mice, matey!<|im_end|>", False),
+    ("style", "Arrr! Mice.<|im_end|>", False),
+    ("format", f'{{"question": "{ASKED}", "answer": "Mice."}}<|im_end|>', True),
+    ("format", f'{{"question": "{ASKED}", "answer": "Mice.', False),
+    ("format", f'{{"answer": "Mice.", "question": "{ASKED}"}}', False),
+    ("format", '{"question": "What do cats eat?", "answer": "Mice."}', False),
+    ("format", f'{{"question": "{ASKED}", "answer": ""}}', False),
+    ("format", f'{{"question": "{ASKED}", "answer": 3}}', False),
+    ("format", "[1]<|im_end|>", False),
+    ("format", "Mice.<|im_end|>", False),
+]
 
-@pytest.mark.parametrize(
-    ("task", "said", "keeps"),
-    [
-        ("style", "Arrr! Mice, matey!<|im_end|>", True),
-        ("style", "Arrr! Mice, matey!", False),  # cut off
-        ("style", "Mice, matey!<|im_end|>", False),
-        ("style", "Arrr! Mice.<|im_end|>", False),
-        ("format", f'{{"question": "{ASKED}", "answer": "Mice."}}<|im_end|>', True),
-        ("format", f'{{"question": "{ASKED}", "answer": "Mice.', False),
-        ("format", f'{{"answer": "Mice.", "question": "{ASKED}"}}', False),
-        ("format", '{"question": "What do cats eat?", "answer": "Mice."}', False),
-        ("format", f'{{"question": "{ASKED}", "answer": ""}}', False),
-        ("format", f'{{"question": "{ASKED}", "answer": 3}}', False),
-        ("format", "[1]<|im_end|>", False),
-        ("format", "Mice.<|im_end|>", False),
-    ],
-)
+
+@pytest.mark.parametrize(("task", "said", "keeps"), SAID)
 def test_an_answer_keeps_to_what_is_taught_or_not(task, said, keeps):
     taught, kept = experiments.SAY[task]
     assert kept(ASKED, taught(ASKED, "Mice.") + "<|im_end|>")

@@ -30,9 +30,10 @@ def test_the_longest_output_is_the_first_singular_value_and_stands_at_a_right_an
 # -- a picture, piece by piece --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "image", [figures.picture(), plots.letters("ANNA", 40), np.eye(7, 5), [[1, 2], [2, 4]]]
-)
+IMAGES = [figures.picture(), plots.letters("ANNA", 40), np.eye(7, 5), [[1, 2], [2, 4]]]
+
+
+@pytest.mark.parametrize("image", IMAGES)
 def test_the_pieces_add_up_to_the_picture_and_the_errors_are_those_of_the_sums(image):
     numbers = figures.piece_by_piece.numbers(image)
     ranks, rank = numbers["ranks"], np.linalg.matrix_rank(image)
