@@ -1,6 +1,7 @@
 """What holds for all tests: no deadlines; what needs real weights is skipped without, but in CI."""
 
 import os
+import re
 import sys
 from itertools import chain
 from pathlib import Path
@@ -10,13 +11,14 @@ import matplotlib as mpl
 import pytest
 from builder.source import slug
 
-from lora_edu import assets
+from lora_edu import assets, cli
 
 NEED_ASSETS = {"first_words", "merging", "real_model", "inside_the_update", "language_model"}
 # Seconds of one thread that a lesson may take from top to bottom. They are printed, not asserted.
 GOAL, LONGER = 30, {"first_words": 60, "real_model": 75, "inside_the_update": 75}
 LONGER |= {"language_model": 120}
 LONGEST = {"test_notebooks.py", "test_finetune.py"}  # these begin, and the lessons above
+STEERING = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # signs that a terminal obeys
 
 # Two workers share the cores: two threads each would wait for each other, and take twice as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -72,3 +74,24 @@ def _close():
     yield
     if plt := sys.modules.get("matplotlib.pyplot"):
         plt.close("all")
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Return a function: run a command that ends with code 2; return the only line that it says.
+
+    It writes no files.
+    """
+
+    def run(*words):
+        before = sorted(tmp_path.rglob("*"))
+        capsys.readouterr()
+        assert cli.main([str(word) for word in words]) == 2
+        out, error = capsys.readouterr()
+        assert (out, error.count("\n"), error[:10]) == ("", 1, "lora-edu: ")
+        assert len(error) < 1100
+        assert not STEERING.search(error)
+        assert sorted(tmp_path.rglob("*")) == before
+        return error
+
+    return run

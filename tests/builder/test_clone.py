@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import clone
 import pytest
@@ -100,9 +101,7 @@ def test_what_is_not_there_is_one_line_that_says_how(command, monkeypatch, tmp_p
 
 
 def test_assets_that_cannot_be_fetched_stop_nothing(monkeypatch, capsys):
-    def offline(name):
-        raise OSError(f"could not download {name}")
-
+    offline = Mock(side_effect=OSError("could not download it"))
     monkeypatch.setattr(clone.assets, "path", offline)
     clone.fetch()
     said = capsys.readouterr().err

@@ -1,8 +1,10 @@
-"""What many tests of the core need: tensors, how near two of them are, and errors as text."""
+"""What many tests need: tensors, how near two are, a stand-in for training, errors as text."""
 
 from itertools import cycle
 
 import torch
+
+from lora_edu import adapt
 
 
 def randn(*shape, seed=0, dtype=torch.float32):
@@ -36,6 +38,16 @@ def error_of(function, *args, **kwargs):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     raise AssertionError("no error")
+
+
+@torch.no_grad()
+def scramble(model, seed):
+    """Stand in for training: give every number of the adapter another value."""
+    torch.manual_seed(seed)
+    for name, tensor in adapt.adapter_tensors(model).items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1 if name.endswith("_var") else -0.3, 0.7)
+    return model
 
 
 def said(*contents, roles=("user", "assistant")):

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+from unittest.mock import Mock
 
 import peft
 import pytest
@@ -194,11 +195,7 @@ def test_whatever_happens_the_model_is_as_it_was_afterwards(loaded, adapters, mo
     one = chat.adapter(model, adapters[0])
     with pytest.raises(KeyError), chat.speaking(model, [one]):
         raise KeyError
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("lora_edu.adapt.swap_adapter", interrupted)
+    monkeypatch.setattr("lora_edu.adapt.swap_adapter", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         chat.adapter(model, adapters[0])
     assert torch.equal(logits(model), before)
@@ -302,12 +299,8 @@ def test_whatever_a_command_is_given_is_one_line_and_the_talk_goes_on(
 
 def test_a_reader_that_has_left_ends_the_talk(talk, monkeypatch):
     """Were it told like an error of a file, a model would answer on to nobody."""
-
-    def left(*_):
-        raise BrokenPipeError
-
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
-    monkeypatch.setattr(chat, "_reply", left)
+    monkeypatch.setattr(chat, "_reply", Mock(side_effect=BrokenPipeError))
     with pytest.raises(BrokenPipeError):
         chat.talk(None)
 
@@ -335,11 +328,8 @@ class Terminal(io.StringIO):
 
 
 def test_at_a_terminal_an_interrupt_or_an_error_ends_nothing(folder, monkeypatch, capsys):
-    def interrupted(self, question, write):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(sys, "stdin", Terminal("/x\nHi\n/quit\nHi\n"))
-    monkeypatch.setattr(chat.Conversation, "answer", interrupted)
+    monkeypatch.setattr(chat.Conversation, "answer", Mock(side_effect=KeyboardInterrupt))
     assert main(["chat", str(folder)]) == 0
     out, err = capsys.readouterr()
     assert out == "Ask anything; /help says what else there is.\n> > \n(/quit leaves)\n> "

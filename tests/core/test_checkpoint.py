@@ -10,11 +10,13 @@ import re
 import stat
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import peft
 import pytest
 import seen
 import torch
+from helpers import scramble
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tiny_net import X, tiny_net
@@ -29,15 +31,8 @@ KEY = "base_model.model.body.layers.0.query.lora_A.weight"
 
 
 def trained(model=None, **fields):
-    """Return a model with an adapter, every number of which is another than at its start."""
     config = LoraConfig(**{"target_modules": Q_V, "r": 4, **fields})
-    model = add_lora(model or tiny_net(), config)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return model
+    return scramble(add_lora(model or tiny_net(), config), 1)
 
 
 @pytest.fixture
@@ -243,9 +238,7 @@ def test_what_a_killed_save_has_left_is_removed(saved):
 
 
 def test_the_file_that_cannot_be_written_is_named(saved, monkeypatch):
-    def full(*_, **__):
-        raise SafetensorError("No space left")
-
+    full = Mock(side_effect=SafetensorError("No space left"))
     monkeypatch.setattr("safetensors.torch.save_file", full)
     message = re.escape(f"cannot write {saved / WEIGHTS}: No space left")
     with pytest.raises(OSError, match=message):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import peft
 import pytest
@@ -122,9 +123,7 @@ PIPES = [
 
 @pytest.mark.parametrize(("platform", "number", "name", "code"), PIPES)
 def test_an_error_of_a_closed_pipe_is_none(platform, number, name, code, monkeypatch, capfd):
-    def fail(*_):
-        raise OSError(number, "No good", *name)
-
+    fail = Mock(side_effect=OSError(number, "No good", *name))
     monkeypatch.setattr("lora_edu.course.commands.list_claims", fail)
     monkeypatch.setattr(sys, "platform", platform)
     kept = os.dup(sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from unittest.mock import Mock
 
 import gguf
 import pytest
@@ -298,9 +299,7 @@ def test_an_adapter_without_a_layer_is_no_adapter(place, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing(place, tmp_path, refused, monkeypatch):
-    def full(self):
-        raise OSError(28, "No space left on device")
-
+    full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
     how = ["--model", place / "model", "--base", place / "base.gguf"]
     said = refused("export", place / "plain", *how, "--gguf", tmp_path / "it.gguf")

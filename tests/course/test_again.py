@@ -224,13 +224,12 @@ NOT_AGAIN = [
 
 @pytest.mark.parametrize(("arguments", "version", "message"), NOT_AGAIN)
 def test_what_cannot_be_made_again_is_one_line_and_code_2(
-    here, tmp_path, capsys, arguments, version, message
+    here, tmp_path, refused, arguments, version, message
 ):
     path = tmp_path / "tiny.json"
     text = path.read_text().replace('"version": 1', f'"version": {version}')
     path.write_text(text)
-    assert main(["experiments", "tiny", *arguments]) == 2
-    assert capsys.readouterr().err == f"lora-edu: {message}\n"
+    assert refused("experiments", "tiny", *arguments) == f"lora-edu: {message}\n"
     assert here.made == []
     assert path.read_text() == text
 

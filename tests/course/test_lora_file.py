@@ -4,6 +4,7 @@ import builtins
 import itertools
 import linecache
 import runpy
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -117,9 +118,7 @@ def test_nothing_of_an_older_file_is_lost_and_the_same_is_written_once(keep, min
 
 
 def test_a_disk_that_says_no_is_told_in_a_line(keep, mine, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
+    full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr(lora_file, "write_whole", full)
     assert keep("train") == "Nothing is written: [Errno 28] No space left on device\n"
 

@@ -116,14 +116,11 @@ FEW = [
 
 
 @pytest.mark.parametrize(("name", "text", "message"), FEW)
-def test_rows_that_teach_no_voice_are_refused(name, text, message, tmp_path, capsys):
+def test_rows_that_teach_no_voice_are_refused(name, text, message, tmp_path, refused):
     rows = tmp_path / name
     if text:
         rows.write_text(text)
-    assert cli.main(["voice", str(rows)]) == 2
-    out, error = capsys.readouterr()
-    assert (out, error.count("\n")) == ("", 1)
-    assert message in error
+    assert message in refused("voice", rows)
 
 
 ORIGINS = {

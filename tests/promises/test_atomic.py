@@ -18,6 +18,7 @@ import pytest
 import safetensors.torch
 import seen
 import torch
+from helpers import scramble
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -61,13 +62,7 @@ PISSA = replace(SMALL, init_lora_weights="pissa")
 
 
 def adapted(config=PLAIN, seed=1):
-    model = add_lora(Net(), config)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for tensor in adapt.adapter_tensors(model).values():
-            if tensor.is_floating_point():
-                tensor.uniform_(0.1, 1)  # a variance is among them
-    return model
+    return scramble(add_lora(Net(), config), seed)
 
 
 def merged():

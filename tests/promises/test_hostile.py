@@ -21,6 +21,7 @@ import peft
 import pytest
 import seen
 import torch
+from helpers import scramble
 from safetensors.torch import load_file, save_file
 from tiny_net import X, tiny_net
 from torch import nn
@@ -71,16 +72,6 @@ def close(ours, expected, dtype=torch.float32):
 
 def eps(dtype):
     return torch.finfo(dtype).eps
-
-
-@torch.no_grad()
-def scramble(model, seed):
-    """Stand in for training: give every number of the adapter another value."""
-    torch.manual_seed(seed)
-    for name, tensor in adapt.adapter_tensors(model).items():
-        if tensor.is_floating_point():
-            tensor.uniform_(0.1 if name.endswith("_var") else -0.3, 0.7)
-    return model
 
 
 # -- folders ----------------------------------------------------------------------------------
