@@ -15,6 +15,7 @@ import textwrap
 from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import peft
@@ -279,19 +280,17 @@ def test_what_starts_anew_is_in_the_adapter(kind, saved, texts, tmp_path):
 # -- stopped and started again ----------------------------------------------------------------
 
 
-def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch):
+def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch, capsys):
     """After its first checkpoint, with dropout: the random numbers must go on as well.
 
     It may then be merged, and be given by other paths.
     """
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    out = tmp_path / "out"
+    out, stop = tmp_path / "out", Mock(side_effect=KeyboardInterrupt)
     with monkeypatch.context() as patch:
         patch.setattr(finetune._Progress, "on_save", stop, raising=False)
         assert main(run.command(out, "--resume")) == 130  # nothing to resume yet: it begins
+    said_last = "lora-edu: interrupted; the same with --resume goes on\n"
+    assert capsys.readouterr().err.endswith(said_last)
     assert not (out / "metrics.json").exists()
     cut_off = out / "checkpoints" / "checkpoint-21"  # newer than all, but not whole
     cut_off.mkdir()
@@ -532,15 +531,6 @@ def test_a_folder_is_one_run_s_alone(texts, tmp_path, monkeypatch, refused):
     assert "link" in refused(*texts.command(tmp_path / "link"))
     monkeypatch.setattr(finetune, "write_whole", lambda *_: os.listdir(tmp_path / "full disk"))
     assert "full disk" in refused(*texts.command(tmp_path / "out"))
-
-
-def test_an_interruption_says_how_to_go_on(texts, tmp_path, monkeypatch, capsys):
-    def interrupted(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(finetune, "finetune", interrupted)
-    assert main(texts.command(tmp_path / "out")) == 130
-    assert capsys.readouterr().err == "lora-edu: interrupted; the same with --resume goes on\n"
 
 
 def test_a_result_that_the_most_frequent_label_may_explain_says_so(texts):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lora_edu import counting, memory
 from lora_edu.adapt import LoraConfig, add_lora
@@ -121,7 +120,6 @@ def test_what_cannot_be_planned_says_why(config, options, message):
 def test_nothing_of_a_plan_stays_and_no_cache_changes_it():
     planned = memory.plan(LLAMA_CONFIG)
     assert torch.get_default_dtype() == torch.float32
-    assert not isinstance(torch.zeros(1), FakeTensorMode)
     assert torch.zeros(1).sum().item() == 0.0
     assert memory.plan({**LLAMA_CONFIG, "use_cache": False}) == planned
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lora_edu import counting
@@ -146,18 +146,14 @@ def judged(text):
     return printouts.judge(printout)
 
 
-@pytest.mark.parametrize(("text", "way"), REAL.items())
+WAYS = [*((text, f"{way}\n") for text, way in REAL.items()), *STATED.items()]
+
+
+@pytest.mark.parametrize(("text", "way"), WAYS)
 def test_a_real_printout_holds_and_its_run_is_among_the_ways(text, way):
     judgement = judged(text)
     assert judgement.verdict == POSSIBLE, judgement.findings
-    assert way in [str(found) for found in judgement.ways if found.usual]
-
-
-@pytest.mark.parametrize(("text", "stated"), STATED.items())
-def test_the_run_that_is_stated_beside_a_printout_is_found(text, stated):
-    judgement = judged(text)
-    assert judgement.verdict == POSSIBLE
-    assert [way for way in judgement.ways if way.usual and str(way).startswith(stated)]
+    assert any(f"{found}\n".startswith(way) for found in judgement.ways if found.usual)
 
 
 @pytest.mark.parametrize(("text", "word", "why"), JUDGED)
@@ -168,7 +164,9 @@ def test_the_verdict_and_what_was_found(text, word, why):
 
 
 def test_every_way_gives_the_count_and_what_people_do_comes_first():
-    ways = judged("trainable params: 9,175,040 || all params: 3,221,924,864").ways
+    judgement = judged("trainable params: 9,175,040 || all params: 3,221,924,864")
+    assert judgement.models == ["llama-3.2-3b"]
+    ways = judgement.ways
     assert len(ways) >= 3
     order = [(not w.usual, bin(w.r).count("1") > 1, w.method == "dora") for w in ways]
     assert order == sorted(order)
@@ -193,20 +191,14 @@ def printed(tool, trainable, frozen, *signs):
     return TOOLS[tool].format(t=t, a=a, f=f, s=100 * trainable / (trainable + frozen))
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_what_a_tool_prints_is_read(tool):
-    judgement = judged(printed(tool, 4_194_304, 6_738_415_616, ",", ",", ","))
-    assert judgement.verdict == POSSIBLE, judgement.findings
-    assert "llama-2-7b: LoRA r = 8 on q_proj, v_proj" in map(str, judgement.ways)
-    assert judgement.models == ["llama-2-7b"] or tool == "Trainer"
-
-
 COUNTS = st.integers(1, 999) | st.integers(10**6, 10**13)  # between them a point could be decimal
 SIGN = st.sampled_from(SIGNS)
 
 
-@given(st.sampled_from(list(TOOLS)), COUNTS, COUNTS, st.tuples(SIGN, SIGN, SIGN))
-@example("PEFT", 7, 10**13, ("", ".", ","))  # a share of 7e-11 %
+@pytest.mark.parametrize("tool", TOOLS)
+@settings(max_examples=10)
+@given(COUNTS, COUNTS, st.tuples(SIGN, SIGN, SIGN))
+@example(7, 10**13, ("", ".", ","))  # a share of 7e-11 %
 def test_a_number_in_any_grouping_is_read_from_whatever_tool(tool, trainable, frozen, signs):
     if not all(n >= 10**6 or n < 1000 for n in (trainable, trainable + frozen)):
         signs = (",", ",", ",")
@@ -215,6 +207,8 @@ def test_a_number_in_any_grouping_is_read_from_whatever_tool(tool, trainable, fr
     assert printed_value(printout.trainable) == trainable
     assert printout.all is None or printed_value(printout.all) == trainable + frozen
     assert (printout.all is None) == (tool == "Trainer")
+    share = 100 * trainable / (trainable + frozen)
+    assert printout.share is None or float(printout.share) == pytest.approx(share, abs=0.005)
     assert (printout.frozen is None) == ("{f}" not in TOOLS[tool].replace("ters: {f}\ntrain", ""))
 
 

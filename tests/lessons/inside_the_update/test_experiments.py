@@ -8,7 +8,6 @@ from torch import nn
 
 from lora_edu import lowrank
 from lora_edu.course import language
-from lora_edu.course.experiments import read
 from lora_edu.course.inside_the_update import experiments
 from lora_edu.course.language import LINEAR
 
@@ -113,20 +112,6 @@ def test_an_intruder_resembles_no_direction_of_the_weight():
     assert found.tolist() == pytest.approx(best)
     nearest = experiments.cut_to(torch.from_numpy(W), 2)
     np.testing.assert_allclose(nearest, lowrank.best_approximation(W, 2), atol=1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.assets
-def test_a_voice_that_is_trained_and_cut_again_comes_out_as_recorded():
-    """A whole run of the surgery takes ten minutes: one voice, and some of its cuts."""
-    strips = language.trained("pirate", language.RATES["pirate"], 1, language.RECIPE)
-    patient = experiments.Patient(1, ["pirate"], strips, {**language.RECIPE, "answers": 12})
-    left = dict(experiments.cuts(language.products(strips), 4, seed=1))
-    recorded = read("surgery")["rows"][1]["cuts"]["pirate"]
-    for cut in ("none", "all", "strongest", "without strongest", "layer 29"):
-        losses = patient.losses(left[cut], "pirate")
-        assert losses["pirate"] == pytest.approx(recorded[cut]["pirate"], 0.05)
-    patient.put({})
 
 
 @pytest.mark.seconds
