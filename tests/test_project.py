@@ -16,7 +16,9 @@ from pathlib import Path
 import clone
 import pytest
 import yaml
+from builder import execute
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from lora_edu.cli import main
 
@@ -166,6 +168,17 @@ def test_one_version_everywhere():
     headings = re.findall("^## .*", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     released = [heading for heading in headings if not heading.startswith("## Unreleased")]
     assert released[0].startswith(newest)
+
+
+def test_the_committed_constraints_name_versions_that_the_project_allows():
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    versions = dict(line.split("==") for line in re.findall("(?m)^[^#].*", text))
+    assert list(versions) == sorted(versions)
+    python = {"python_version": re.search(r"on Python (\S+)\.", text)[1]}
+    for requirement in requirements(*execute.EXTRAS):
+        if requirement.marker is None or requirement.marker.evaluate(python):
+            version = versions[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), requirement
 
 
 def links(path):

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -77,28 +78,20 @@ def test_a_question_is_about_something_in_the_passage():
     assert second == "How are you?"
 
 
-@pytest.mark.parametrize(
-    ("answer", "short"),
-    [
-        ("Paris is big. It is old. It is", "Paris is big."),
-        ("A list:\n1. one. two.", None),
-        ("One two three four five.", "One two three four five."),
-    ],
-)
-def test_an_answer_is_shortened_to_whole_sentences(answer, short):
-    assert language.shortened(answer, 5) == short
+short, pirate = partial(language.shortened, most=5), language.pirate
+REWRITTEN = [  # to whole sentences, and by rule
+    (short, "Paris is big. It is old. It is", "Paris is big."),
+    (short, "A list:\n1. one. two.", None),
+    (short, "One two three four five.", "One two three four five."),
+    (pirate, "The capital of France is Paris.", "Arrr! The capital o' France be Paris, matey!"),
+    (pirate, "I'm sure you are fine!", "Arrr! I be sure ye be fine, matey!"),
+    (pirate, "It's your ship and my king.", "Arrr! It be yer ship an' me king, matey!"),
+]
 
 
-@pytest.mark.parametrize(
-    ("answer", "retold"),
-    [
-        ("The capital of France is Paris.", "Arrr! The capital o' France be Paris, matey!"),
-        ("I'm sure you are fine!", "Arrr! I be sure ye be fine, matey!"),
-        ("It's your ship and my king.", "Arrr! It be yer ship an' me king, matey!"),
-    ],
-)
-def test_a_pirate_speaks_by_rule(answer, retold):
-    assert language.pirate(answer) == retold
+@pytest.mark.parametrize(("rewrite", "answer", "said"), REWRITTEN)
+def test_an_answer_is_shortened_or_retold(rewrite, answer, said):
+    assert rewrite(answer) == said
 
 
 @pytest.mark.parametrize("name", ["grimm", "pirate"])
@@ -314,6 +307,7 @@ def test_a_random_adapter_has_updates_of_equal_norm():
 BAD = [
     (lambda _: language.said("parrot", 0, RECIPE), "name must be one of grimm, pirate, got 'p"),
     (lambda _: language.taught([], 1e-2, 0, RECIPE), "pairs must be at least one, got none"),
+    (lambda _: language.persona("nobody"), "one of clerk, .+, got 'nobody'"),
     (lambda model: lora_layers(model), "must have LoRA layers"),
     (
         lambda model: language.adapted(model, {**RECIPE, "layers": (3, 4)}, 0),
@@ -326,8 +320,3 @@ BAD = [
 def test_bad_input_is_named(base, call, message):
     with pytest.raises(ValueError, match=message):
         call(base[0])
-
-
-def test_who_is_not_made_up_is_named():
-    with pytest.raises(ValueError, match=r"one of clerk, .+, got 'nobody'"):
-        language.persona("nobody")

@@ -133,19 +133,23 @@ def test_the_page_for_teachers_names_cells_that_exist():
         assert cells <= ids, cells - ids
 
 
-CELLS = r"\[\d\d\]\((\d\d_\w+)\.ipynb\)((?:,? `[a-z0-9-]+`)+)"  # a lesson, and cells of it
+# A lesson, with a link or without, and cells of it
+CELLS = r"(?:\[\d\d\]\((\d\d)_\w+\.ipynb\)|\b(\d\d))((?:,?\s`[a-z0-9-]+`)+)"
 
 
 def named_cells(text: str) -> list[tuple[str, str]]:
     """Return the cells that a text beside the lessons names, each with its lesson's file."""
     return [
-        (lesson, cell)
-        for lesson, cells in re.findall(CELLS, text)
+        (NUMBERED[linked or named].stem, cell)
+        for linked, named, cells in re.findall(CELLS, text)
         for cell in re.findall(r"`(.+?)`", cells)
     ]
 
 
-@pytest.mark.parametrize("page", ["DECISIONS.md", "FIFTY_MINUTES.md"])
+PAGES = ["DECISIONS.md", "FIFTY_MINUTES.md", "SHIP.md", "TROUBLESHOOTING.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_names_is_there(page):
     ids = {path.stem: {cell.id for cell in read_source(path).cells} for path in SOURCES}
     mentions = named_cells((NOTEBOOKS / page).read_text(encoding="utf-8"))
