@@ -38,7 +38,7 @@ from lora_edu.tables import read_chats, read_table
 Examples = list[dict[str, Any]]  # what the Trainer takes: each has "input_ids" and "labels"
 ENOUGH = 30  # texts held out, from which on they tell epochs and accuracies apart
 FOLDS = 5  # parts of the cross-validation of a smaller table
-FEW = 12  # texts a label, below which LoRA is seldom better than a fit on the frozen model
+FEW = 12  # texts a label, below which LoRA is often no better than a fit on the frozen model
 LEARNED = 0.05  # mean loss of an epoch at which a small table is known by heart
 STATES = 10**9  # bytes, at most, for what enters the layers with LoRA
 LOCK = ".running"  # in the folder, while a run writes into it
@@ -176,7 +176,7 @@ class Texts:
         if told["frozen"] >= told["accuracy"]:
             lines.append("LoRA is no better than the frozen model here.")
         if least < FEW:
-            rule = f"With fewer than {FEW} texts a label (here {least}), LoRA is seldom better"
+            rule = f"With fewer than {FEW} texts a label (here {least}), LoRA is often no better"
             lines.append(f"{rule} than the frozen model: more texts help most.")
         return lines
 

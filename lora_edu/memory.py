@@ -22,7 +22,7 @@ from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.counting import at_least_one
 
 CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
-# Overhead in bytes that a plan does not count: cards needed at most 1.5 GB more with LoRA, and 5.4
+# Overhead in bytes that a plan does not count: cards needed at most 1.5 GB more with LoRA, and 5.3
 # with QLoRA, in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
 BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
 TEXT = "input_ids"
