@@ -12,7 +12,7 @@ STAMP := $(VENV)/made-from
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
-	@echo "make check         say within a minute whether a change broke anything"
+	@echo "make check         say in a minute or two whether a change broke anything"
 	@echo "make test          run every test and every notebook"
 	@echo "make smoke         one of each kind in a real browser: a lesson, a film, the site, slides"
 	@echo "make slow          every exercise solved, other seeds, the package alone, all of the browser"

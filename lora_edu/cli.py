@@ -280,7 +280,7 @@ COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
     "export": (_export, "write an adapter as GGUF, or merge it: for other programs"),
     "voice": (_course("voice"), "train a voice that fits into a link, and print the link"),
     "lab": (_in_clone, "open your own copies of the lessons (other options are JupyterLab's)"),
-    "check": (_in_clone, "say within a minute what a change broke (NAME ...: these checks alone)"),
+    "check": (_in_clone, "say in a minute or two what a change broke (NAME ...: these checks)"),
     "test": (_in_clone, "run every test and every notebook (minutes; other options are pytest's)"),
 }
 OPTIONS = {
