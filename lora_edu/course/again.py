@@ -60,7 +60,7 @@ def changes(old: Mapping[Key, Row], new: Mapping[Key, Row], repeat: Iterable[Row
     found = []
     for (group, at), of in sorted(pairs.items(), key=lambda item: str(item[0])):
         differ = [after - before for before, after in of]
-        spread = max(_root_mean_square(measured.get((group, at), [])), together.get(_kind(at), 0.0))
+        spread = max(_root_mean_square(measured.get((group, at), [])), together.get(at, 0.0))
         recorded, mean = (statistics.fmean(v) for v in ([b for b, _ in of], differ))
         largest = max(map(abs, differ), key=lambda d: (math.isnan(d), d))
         name = ", ".join(map(str, group))
@@ -118,21 +118,15 @@ def _measured(repeat: Iterable[Row]) -> dict[tuple[Key, str], list[float]]:
 
 
 def _spreads(measured: Mapping[tuple[Key, str], list[float]]) -> dict[str, float]:
-    """Return the spread of each kind of number, of all but the tenth that differed most.
+    """Return the spread of each number, of all methods but the tenth that differed most.
 
-    (One difference of one run may be small by luck, so all methods and numbers of a kind tell
-    together. A rate that makes training fail makes its result a matter of chance.)
+    (A rate that makes training fail makes its result a matter of chance.)
     """
-    by_kind: dict[str, list[float]] = {}
+    by_number: dict[str, list[float]] = {}
     for (_, at), differ in measured.items():
-        by_kind.setdefault(_kind(at), []).append(_root_mean_square(differ))
-    kept = {kind: sorted(of)[: math.ceil(0.9 * len(of))] for kind, of in by_kind.items()}
-    return {kind: _root_mean_square(of) for kind, of in kept.items()}
-
-
-def _kind(at: str) -> str:
-    """Return of what kind a number is: of ``loss.pirate``, ``loss``."""
-    return at.partition(".")[0]
+        by_number.setdefault(at, []).append(_root_mean_square(differ))
+    kept = {at: sorted(of)[: math.ceil(0.9 * len(of))] for at, of in by_number.items()}
+    return {at: _root_mean_square(of) for at, of in kept.items()}
 
 
 def _root_mean_square(values: list[float]) -> float:
