@@ -351,12 +351,7 @@ OPTIONS = {
         value("--rank", "N", "r (default: 8; chats 4)", type=int),
         value("--alpha", "N", "lora_alpha (twice r; to compare ranks, name one)", type=float),
         value("--epochs", "N", "passes over the texts (3, or more if they are few)", type=int),
-        value(
-            "--lr",
-            "N",
-            "LoRA's highest rate (1e-3; chats 1.5e-3; for billions, take 2e-4)",
-            type=float,
-        ),
+        value("--lr", "N", "LoRA's highest rate (1e-3; chats 1.5e-3; of 1B: 2e-4)", type=float),
         number("--head-lr", 1e-2, "that of a new head"),
         number("--warmup", 0.0, "share of the steps in which the rates rise; then they fall to 0"),
         number("--seed", 0, "draws the texts held out, the start, the order"),

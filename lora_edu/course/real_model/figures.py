@@ -294,15 +294,15 @@ def compared() -> dict[tuple[str, str], tuple[float, float, float, float]]:
 
 
 def _full_minus_lora() -> Numbers:
-    ends = {}
-    for key, each in gaps().items():
+    ends, found = {}, gaps()
+    for key, each in found.items():
         mean, half = mean_and_half(each)
         ends[key] = [float(mean + way * half) for way in (0, -1, 1)]
     return {
         "gaps": {pair: {q: ends[q, pair] for q in QUESTIONS} for pair in PAIRS},
         "lora": {pair: [*tuned(small)] for pair, (_, small) in PAIRS.items()},
         "full": {pair: [full, chosen(full)] for pair, (full, _) in PAIRS.items()},
-        "seeds": len(next(iter(gaps().values()))),
+        "seeds": len(next(iter(found.values()))),
     }
 
 
