@@ -130,6 +130,7 @@ BIAS = re.compile(r"(?<!\.dt_)bias$")  # dt_bias is no bias of a layer
 BUILT = [name for name, config in CATALOGUE.items() if "architectures" in config]
 
 
+@pytest.mark.seconds  # each is quick, but there are more than two hundred
 @pytest.mark.parametrize("name", BUILT)
 def test_the_catalogue_is_what_transformers_builds(name):
     model = build(name)

@@ -212,6 +212,7 @@ def test_another_chat_template_is_named(place, run, tmp_path):
     assert said.err == f"note: {base} has another chat template than the model\n"
 
 
+@pytest.mark.seconds
 def test_what_stands_beside_it_is_what_the_chat_says(place, run, tmp_path):
     run("plain", "--gguf", tmp_path / "it.gguf", "--question", "a", QUESTION, "b c")
     told = json.loads((tmp_path / "it.json").read_text(encoding="utf-8"))

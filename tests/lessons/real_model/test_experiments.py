@@ -21,6 +21,7 @@ def test_output_directions_leave_the_least_of_the_outputs(shape):
 
 
 @pytest.mark.assets
+@pytest.mark.seconds
 def test_few_posts_are_the_first_of_those_that_the_seed_draws(monkeypatch):
     seen = []
 
