@@ -27,7 +27,13 @@ def notes_of(page):
     return re.findall(r"(?s)<aside class=\"notes\">(.*?)</aside>", page.partition("<script>")[0])
 
 
-@pytest.mark.parametrize("source", sources(), ids=slug)
+# A deck takes seconds: that of the first lesson is drawn in each run, the others in the slow one.
+FIRST, *OTHERS = sources()
+
+
+@pytest.mark.parametrize(
+    "source", [FIRST, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)], ids=slug
+)
 def test_each_lesson_has_slides_that_need_no_network_and_so_has_each_translation(
     source, tmp_path, capsys
 ):
