@@ -218,9 +218,12 @@ def test_the_builder_is_twelve_modules_each_from_one_thing_to_the_next():
         assert re.search(r"\S → \S", first), f"{path.name}: say what goes in → what comes out"
 
 
-def test_the_docstring_of_the_package_names_the_core():
+def test_the_docstring_of_the_package_names_the_core_and_its_page_how_long_it_is():
     text = ast.get_docstring(tree_of(PACKAGE / "__init__.py"))
     assert all(f"``{name}``" in text for name in CORE)
+    lines = sum(lines_of_code(PACKAGE / f"{name}.py") for name in CORE)
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    assert f"about {round(lines, -2):,} lines of code" in page
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)

@@ -23,6 +23,8 @@ def reproduce(arguments: Namespace) -> int:
 
 def _figure(arguments: Namespace) -> int:
     """Compute a figure's numbers again and compare; with seeds, runs behind it as well."""
+    if arguments.name is None:
+        raise ValueError("name a figure; figures/README.md shows them all")
     os.environ["OMP_NUM_THREADS"] = "1"
     from lora_edu.course import figures
 

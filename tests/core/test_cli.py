@@ -147,6 +147,7 @@ IMPOSSIBLE = [
     ("figures --check --format svg", "--check is about the PNG pictures and takes no --format"),
     ("figures --format svg --only mona_lisa", "no figure is called 'mona_lisa'"),
     ("figures --only mona_lisa", "no figure is called 'mona_lisa'"),
+    ("reproduce figure", "name a figure"),
     ("figures --only matrix_anatomy --out taken/figures", "taken"),
     ("count zzz-9", "'zzz-9' is no model of the catalogue. It is no file either: `lora-edu"),
     ("count", "name a model, a config.json or its folder; or --list alone"),

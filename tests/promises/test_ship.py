@@ -9,6 +9,8 @@ import shlex
 import pytest
 import torch
 from builder.source import NOTEBOOKS
+from peft import LoraConfig
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from tiny_llama import llama
 
 from lora_edu import chat, cli, counting
@@ -66,6 +68,13 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
     assert its.chat_template == fast.chat_template
     with torch.no_grad():
         assert (merged(ids).logits - apart).abs().max() < 0.02 * apart.abs().max()  # bfloat16
+
+
+def test_peft_sets_what_the_page_says():
+    left_out = LoraConfig()
+    assert "$r$ = 8, α = 8, no dropout" in PAGE
+    assert (left_out.r, left_out.lora_alpha, left_out.lora_dropout) == (8, 8, 0)
+    assert TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING["llama"] == ["q_proj", "v_proj"]
 
 
 def test_the_options_are_explained_and_the_commands_exist():
