@@ -76,7 +76,7 @@ def test_a_model_that_guesses_holds_no_bits():
     x, y = torch.rand(50, 64, dtype=torch.float64), torch.arange(50) % 10
     silent = nn.Linear(64, 10, dtype=torch.float64)
     nn.init.zeros_(silent.weight), nn.init.zeros_(silent.bias)
-    assert lab.bits(silent, (x, y), 10) == pytest.approx(0, abs=1e-4)
+    assert lab.bits(silent, (x, y)) == pytest.approx(0, abs=1e-4)
 
 
 def test_merged_labels_keep_the_pictures():
