@@ -68,6 +68,21 @@ def changes(old: Mapping[Key, Row], new: Mapping[Key, Row], repeat: Iterable[Row
     return found
 
 
+def sharing(found: Iterable[Change]) -> list[Change]:
+    """Return the changes of one run, such as a timing, with at least the spread that they share.
+
+    Its repeat is one run, too, so each spread is a single difference, small or large by luck: the
+    next one is beyond three times that in one case of five. So they share one spread, a part of
+    each number. What a repeat gave to the last digit stays as it is.
+    """
+    found = list(found)
+    parts = [change.spread / abs(change.recorded) for change in found if change.spread]
+    part = _root_mean_square(parts)
+    return [
+        c._replace(spread=max(c.spread, part * abs(c.recorded))) if c.spread else c for c in found
+    ]
+
+
 def difference(old: Row, new: Row) -> Row:
     """Return what a record keeps of a repeat: its key, and the numbers that came out otherwise."""
     key = {name: old[name] for name in KEYS if name in old}

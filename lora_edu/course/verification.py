@@ -158,6 +158,7 @@ def comparison(name: str, rows: Mapping[Key, Row]) -> tuple[list[str], bool]:
     lines.append(f"{same} of {len(known)} runs as recorded, to the last digit")
     measured = content.get("repeat", {}).get("rows", ())
     found = [c for c in again.changes(held, known, measured) if entry.compares(c.number)]
+    found = again.sharing(found) if [*held] == [()] else found
     beyond = [change for change in found if change.beyond]
     if beyond:
         lines.append(f"{len(beyond)} of {len(found)} numbers beyond what a repeat explains:")

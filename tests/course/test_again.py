@@ -7,7 +7,7 @@ import pytest
 
 from lora_edu.cli import main
 from lora_edu.course import executed, experiments, verification
-from lora_edu.course.again import changes, difference, numbers
+from lora_edu.course.again import changes, difference, numbers, sharing
 
 # 1,500 passes through senseless labels make bits out of a sum's last digits, even in float64: a
 # repeat differs by half as much as another seed does.
@@ -68,6 +68,30 @@ def test_of_a_single_run_five_spreads_are_too_much():
     for by, differs in ((0.049, False), (0.051, True)):
         one = {**old["a", 1.0, 3], "x": 0.5 + by}
         assert bool(beyond(old, {**old, ("a", 1.0, 3): one}, repeat)) is differs
+
+
+def test_of_one_run_the_numbers_share_their_spread_so_luck_neither_fails_nor_excuses_one():
+    """Sixteen ratios with a noise of 2 %; of each a repeat gives one difference."""
+    draw, names = np.random.default_rng(0), [f"n{i}" for i in range(16)]
+    held, held_alone, found_out = 0, 0, 0
+    for _ in range(200):
+        size = draw.uniform(1, 5, 16)
+        noise = 1 + 0.02 * draw.normal(size=(4, 16))
+        old, here, plain, new = (dict(zip(names, size * n, strict=True)) for n in noise)
+        repeat = [difference(here | {"first": 1.0}, plain | {"first": 1.0})]
+        for moved in (1, 1.15):
+            row = {(): new | {"first": moved, "n3": new["n3"] * moved}}
+            alone = changes({(): old | {"first": 1.0}}, row, repeat)
+            beyond = {c.number for c in sharing(alone) if c.beyond}
+            if moved == 1:
+                held_alone += not any(c.beyond for c in alone)
+                held += not beyond
+            else:
+                assert "first" in beyond  # a repeat gave it to the last digit
+                found_out += "n3" in beyond
+    assert held > 170
+    assert held_alone < 10
+    assert found_out > 170
 
 
 def test_a_method_that_fails_by_chance_does_not_excuse_the_others():
