@@ -46,7 +46,7 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
     read, learned, cut = printed[1].splitlines()
     assert re.fullmatch(r"'<\|im_start\|>system\\nYou .*<\|im_start\|>assistant\\n.*", read)
     assert ast.literal_eval(learned) == answer + "<|im_end|>\n"
-    assert cut == "0 of 9 rows are cut off"
+    assert cut == "of 9 rows 0 are cut off, and 0 are gone"
     rates = re.findall(r"rate (\S+): loss on unseen rows (\S+) before, (\S+) after", printed[2])
     assert [rate for rate, *_ in rates] == ["7e-05", "0.0002", "0.0006"]
     assert min(rates, key=lambda one: float(one[2]))[0] == space["best"].removeprefix("rehearsal-")
@@ -56,6 +56,17 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
     for said, right in {answer: True, 'Ahoy! {"ticket": "boat"}': False, "": False}.items():
         assert space["good"](said, True, answer) is right
         assert not space["good"](said, False, answer)
+
+    train, long = space["data"]["train"], "word " * 200
+    talk = train[0]
+    system, question = talk["prompt"]
+    rows = [
+        talk | {"completion": [{"role": "assistant", "content": long}]},
+        talk | {"prompt": [system, question | {"content": long}]},
+    ]
+    space["data"]["train"] = train.from_list([talk, *rows])
+    exec(SCRIPT[1].replace("1024", "120"), space)
+    assert capsys.readouterr().out.endswith("\nof 3 rows 1 are cut off, and 1 are gone\n")
 
     base, fast = chat.load("model")
     ids = torch.tensor([fast("Ahoy!")["input_ids"]])
@@ -85,8 +96,7 @@ def test_the_options_are_explained_and_the_commands_exist():
     given = {str(word.arg) for word in [*settings.keywords, *config.keywords]}
     given = {name for name in given - plain if not name.startswith(("save_", "per_device_"))}
     assert given <= set(re.findall(r"`(\w+)`", PAGE))
-    lines = [
-        line for block in re.findall(r"(?s)```bash\n(.*?)```", PAGE) for line in block.split("\n")
-    ]
+    blocks = re.findall(r"(?s)```bash\n(.*?)```", PAGE)
+    lines = [line for block in blocks for line in block.replace("\\\n", "").split("\n")]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("lora-edu ")]
     assert [cli._parsed(words).command for words in ours] == ["export"] * 3
