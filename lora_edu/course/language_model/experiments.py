@@ -299,7 +299,7 @@ def shorter(
 ) -> Row:  # fmt: skip
     """Prefer short answers, by DPO; the reference is the base. And imitate them, as a control.
 
-    "both": the sum of the two losses, DPO's and that of imitation (TRL's ``rpo_alpha = 1``).
+    "both": the sum of the two losses, DPO's and that of imitation (TRL's ``["sigmoid", "sft"]``).
     After so many steps: ``tokens`` of twenty answers to unseen questions, in the mean; ``empty``,
     those without a word; ``prefers``, the share of held-out pairs whose short answer has gained on
     the long one; ``chosen``, by how many nats the held-out short answers have become likelier.
