@@ -425,6 +425,7 @@ def test_some_target_modules_are_not_matched_and_nothing_warns(capsys, remedy):
         assert capsys.readouterr().out == "Counter({'q_proj': 2})\n"
 
 
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys")  # PEFT, of its own pattern
 def test_experts_stay_frozen(remedy):
     made = transformers.GptOssConfig(**SIZE, head_dim=8, num_local_experts=4)
 
@@ -436,6 +437,16 @@ def test_experts_stay_frozen(remedy):
     assert not adapted(model)
     model = get_peft_model(model.unload(), remedy()["config"])
     assert adapted(model)
+
+    small = {"num_key_value_heads": 2, "n_routed_experts": 4, "n_group": 1, "topk_group": 1}
+    small |= {"first_k_dense_replace": 1, "moe_intermediate_size": 8, "q_lora_rank": 8}
+    made = transformers.DeepseekV3Config(**SIZE | small)
+    for names in ("all-linear", r".*shared_experts\.(gate|up|down)_proj"):
+        base = transformers.DeepseekV3ForCausalLM(made)
+        model = get_peft_model(base, peft.LoraConfig(target_modules=names))
+        trains = [n for n, p in model.named_parameters() if p.requires_grad and ".mlp." in n]
+        assert all(".mlp.experts." in n or ".mlp.gate." in n for n in trains)
+        assert any(".mlp.experts." in n for n in trains)
 
 
 def test_fan_in_fan_out_is_set_to_false_but_the_target_module_is_conv1d(remedy):
