@@ -76,7 +76,7 @@ def sharing(found: Iterable[Change]) -> list[Change]:
     each number. What a repeat gave to the last digit stays as it is.
     """
     found = list(found)
-    parts = [change.spread / abs(change.recorded) for change in found if change.spread]
+    parts = [c.spread / abs(c.recorded) for c in found if c.spread and c.recorded]
     part = _root_mean_square(parts)
     return [
         c._replace(spread=max(c.spread, part * abs(c.recorded))) if c.spread else c for c in found

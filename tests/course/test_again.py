@@ -94,6 +94,12 @@ def test_of_one_run_the_numbers_share_their_spread_so_luck_neither_fails_nor_exc
     assert found_out > 170
 
 
+def test_a_number_recorded_as_0_shares_no_part_of_itself_and_keeps_its_own_spread():
+    found = changes({(): {"x": 0.0}}, {(): {"x": 0.05}}, [{"differs": {"x": 0.01}}])
+    assert sharing(found) == found
+    assert found[0].beyond
+
+
 def test_a_method_that_fails_by_chance_does_not_excuse_the_others():
     old = runs(wild=[0.5], **{f"m{i}": [0.5] for i in range(9)})
     repeat = repeated(old, wild=[0.1], **{f"m{i}": [0.501] for i in range(9)})
