@@ -83,7 +83,7 @@ CASES = {
 
 # What a learner may change on the page, and how many of its sentences are false then.
 PLAYED = [
-    ("[[0.6, 0.0]", "[[0.6, 0.3]", 1),
+    ("[[0.6, 0.0]", "[[0.6, 0.3]", 3),
     ('"rank 4 + 1e-6 noise": rank4 + 1e-6 * noise,', "", 3),
     ('noise": rank4 + 1e-6 * noise,', 'noise": rank4 + 0 * noise,', 3),
 ]

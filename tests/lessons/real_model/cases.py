@@ -92,5 +92,5 @@ CASES = {
 
 # What a learner may change on the page, and how many of its sentences are false then.
 PLAYED = [
-    ("train(full, lr=1e-4)", "train(full, lr=1e-6)", range(1, 7)),
+    ("full_lr = 1e-4", "full_lr = 1e-6", range(1, 7)),
 ]
