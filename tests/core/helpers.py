@@ -2,6 +2,7 @@
 
 from itertools import cycle
 
+import seen
 import torch
 
 from lora_edu import adapt
@@ -37,7 +38,19 @@ def error_of(function, *args, **kwargs):
         function(*args, **kwargs)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    raise AssertionError("no error")
+    return "no error"
+
+
+def attempt(action, model, *arguments):
+    """Return (result, None), or (None, its error of one line), which leaves the model as it was."""
+    before = seen.of_model(model)
+    try:
+        return action(model, *arguments), None
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        kind, said = type(error).__name__, str(error)
+    assert len(said.splitlines()) == 1, said
+    assert seen.of_model(model) == before, said
+    return None, f"{kind}: {said}"
 
 
 @torch.no_grad()

@@ -1,15 +1,13 @@
 """LoRA for a whole model: which layers, in what state. That PEFT adapts the same: ``promises``."""
 
-import copy
 import re
 import time
 from functools import partial
 
 import pytest
-import seen
 import torch
 import transformers
-from helpers import error_of, scramble
+from helpers import attempt, error_of, scramble
 from tiny_net import X, tiny_net
 from torch import nn
 
@@ -106,10 +104,7 @@ FAILURES = [
 
 @pytest.mark.parametrize(("model", "targets", "options", "message"), FAILURES)
 def test_a_failure_is_explained_and_leaves_the_model_as_it_was(model, targets, options, message):
-    made = model()
-    before = seen.of_model(made)
-    assert message in error_of(add_lora, made, config(target_modules=targets, **options))
-    assert seen.of_model(made) == before
+    assert message in attempt(add_lora, model(), config(target_modules=targets, **options))[1]
 
 
 def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
@@ -127,12 +122,6 @@ def test_the_time_for_regular_expressions_is_one_for_all_names(monkeypatch):
     assert left == list(range(19, 6, -1))  # a name each
 
 
-def seconds(action, *arguments):
-    start = time.process_time()
-    action(*arguments)
-    return time.process_time() - start
-
-
 PARTS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -145,7 +134,9 @@ def test_a_rank_for_each_layer_of_a_large_model_costs_no_more_than_a_second(befo
     ranks = {name: number % 3 + 1 for number, name in enumerate(names)}
     alphas = {name: 1 + number % 5 for number, name in enumerate(names)}
     fields = {"target_modules": PARTS, "rank_pattern": ranks, "alpha_pattern": alphas}
-    assert seconds(lambda: add_lora(model, config(**fields))) < 3  # on a slow machine, too
+    start = time.process_time()
+    add_lora(model, config(**fields))
+    assert time.process_time() - start < 3  # on a slow machine, too
     found = [(layer.r, layer.lora_alpha) for layer in adapt.lora_layers(model).values()]
     assert found == [*zip(ranks.values(), alphas.values(), strict=True)]
 
@@ -216,27 +207,19 @@ def test_a_bad_configuration_is_named(fields, message):
 # Merging
 
 
-def test_merge_unmerge_and_unload():
+def test_merged_and_unmerged_once():
     changed = adapted()
     assert error_of(adapt.unmerge, changed) == "RuntimeError: body.layers.0.query is not merged"
     adapt.merge(changed)
     for again in (adapt.merge, partial(adapt.swap_adapter, tensors={})):
         assert error_of(again, changed) == "RuntimeError: body.layers.0.query is merged already"
-    merged = copy.deepcopy(changed)
-    adapt.unmerge(changed)
-    for model in (changed, merged):
-        assert adapt.merge_and_unload(model) is model
-        assert [type(m) for m in model.modules()] == [type(m) for m in tiny_net().modules()]
-        assert "lora_config" not in vars(model)
 
 
 @pytest.mark.parametrize("function", [adapt.merge, adapt.merge_and_unload])
 def test_a_merge_that_would_change_others_changes_nothing(function):
     changed = adapted(gpt2, target_modules=["c_attn", "lm_head"])
-    before = seen.of_model(changed)
     message = "lm_head shares its weight, so merging changes others: clone it first"
-    assert message in error_of(function, changed)
-    assert seen.of_model(changed) == before
+    assert message in attempt(function, changed)[1]
 
 
 def test_layers_placed_by_hand_are_swapped_merged_and_unloaded_as_well():
@@ -256,18 +239,6 @@ def test_a_model_without_lora_is_told_what_to_do(function):
 
 
 # Swapping
-
-
-def test_adapters_are_swapped():
-    one, other = (adapted(seed=seed, modules_to_save=["head"]) for seed in (1, 2))
-    first, before = copy.deepcopy(adapt.adapter_tensors(one)), one(X)
-    factors = [f"body.layers.{i}.query.lora_{x}.weight" for i in (0, 1) for x in "AB"]
-    assert sorted(first) == [*factors, "head.bias", "head.weight"]
-    adapt.swap_adapter(one, adapt.adapter_tensors(other))
-    assert torch.equal(one(X), other(X))
-    assert not torch.equal(one(X), before)
-    adapt.swap_adapter(one, first)
-    assert torch.equal(one(X), before)
 
 
 A, B = "0.lora_A.weight", "0.lora_B.weight"
@@ -293,9 +264,7 @@ def test_a_swap_that_does_not_fit_changes_nothing(name, tensor, message):
     tensors[name] = tensor
     if tensor is None:
         del tensors[name]
-    before = seen.of_model(changed)
-    assert error_of(adapt.swap_adapter, changed, tensors) == f"ValueError: {message}"
-    assert seen.of_model(changed) == before
+    assert attempt(adapt.swap_adapter, changed, tensors)[1] == f"ValueError: {message}"
 
 
 def test_a_model_without_numbers_cannot_swap():

@@ -86,14 +86,10 @@ def test_pip_fetches_it_once_and_then_it_needs_no_network(pip, capsys, monkeypat
     assert capsys.readouterr().out == ""
 
 
-def test_files_put_there_by_hand_serve_and_a_wrong_one_is_named_and_kept(toy, monkeypatch):
+def test_files_put_there_by_hand_serve(toy, monkeypatch):
     monkeypatch.setattr(assets, "_download", None)
     place(toy / "toy")
     assert assets.path("toy") == toy / "toy"
-    (toy / "toy" / "a.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"a\.txt has another SHA-256 .* remove the folder"):
-        assets.path("toy")
-    assert (toy / "toy" / "a.txt").read_text() == "mine"
 
 
 # -- what goes wrong: nothing is kept, and one line says what to do ---------------------------
@@ -218,6 +214,7 @@ def test_the_command_lists_fetches_and_verifies(toy, capsys):
     (toy / "toy" / "a.txt").write_text("mine")
     check("toy", status=1, says="a.txt has another SHA-256")
     check("toy", "--fetch", status=2, says="remove the folder")
+    assert (toy / "toy" / "a.txt").read_text() == "mine"
     check("nothing", status=2, says="no asset is called 'nothing'; there are toy")
 
 

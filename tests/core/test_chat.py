@@ -93,7 +93,6 @@ FORGETS = FORGETS.replace("if loop.last", "if loop.last or message['role'] == 'u
 SPOILT = [
     (THINKS, "ab", "message 2: the chat template changes what stands before it"),
     (FORGETS, "abcd", "message 4: the chat template changes what stands"),
-    ("{{ raise_exception('no system') }}", "ab", "refuses this: no system"),
     (TEMPLATE, ["a", "b<|im_end|>c"], r"a message holds <\|im_end\|>"),
 ]
 
@@ -386,7 +385,6 @@ WRONG_OPTIONS = [
     (["--max-tokens", 256], "max_tokens must be from 1 to 255, got 256"),
     (["--temperature", 1e-9], "temperature must be 0, or at least 0.01, got 1e-09"),
     (["--temperature", "nan"], "temperature must be 0, or at least 0.01, got nan"),
-    (["--scale", 3], "scale must be a number from -1 to 2, got 3"),
     (["--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
 ]
 

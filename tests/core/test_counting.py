@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 import transformers
+from helpers import error_of
 from hypothesis import given
 from hypothesis import strategies as st
 from meta import build
@@ -105,8 +106,6 @@ BAD_INPUT = [
     ("training_memory", (-2, 3), "frozen must be at least 0, got -2"),
     ("training_memory", (2, -3), "trained must be at least 0, got -3"),
     ("training_memory", (2, 3, "adam"), "optimizer must be one of sgd, .*, got 'adam'"),
-    ("modules", ("gpt5",), "'gpt5' is no model of the catalogue: gpt2, "),
-    ("count", ("gpt2", 0, ["c_attn"]), "r must be at least 1, got 0"),
     ("count", ("gpt2", 8, ["attn"]), "matches 'attn'; its linear layers are c_attn, c_proj, c_fc"),
     ("count", ("gpt2", 8, ["ln_f"]), "transformer.ln_f is no linear, embedding or"),
     ("count", ("gpt2", 8, ["c_attn"], "lora", ["head2"]), "no module .* called 'head2'"),
@@ -320,14 +319,6 @@ def test_each_model_counts_as_in_peft(name):
     assert counted[:2] == theirs.get_nb_trainable_parameters()
 
 
-def message(call, *arguments):
-    try:
-        call(*arguments)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 @pytest.mark.parametrize("wanted", [["c_fc", "c_attn"], ["c_proj"], "all-linear"])
 def test_a_rank_that_add_lora_refuses_is_refused_in_its_words(wanted):
     for width in (256, 1200):
@@ -335,10 +326,10 @@ def test_a_rank_that_add_lora_refuses_is_refused_in_its_words(wanted):
         for r in (1000, 1001, 1024, 1025, 1200, 1201, 3600, 3601, 4800, 4801, 10**30):
             model = build("gpt2", **fields)
             config = {**CATALOGUE["gpt2"], **fields}
-            said = message(counting.count, config, r, wanted)
-            assert said == message(counting.count, model, r, wanted)
-            assert said == message(add_lora, model, LoraConfig(target_modules=wanted, r=r))
-    assert re.fullmatch(r"r must be at most \d+ for transformer\.h\.0\..*, got 10+", said)
+            said = error_of(counting.count, config, r, wanted)
+            assert said == error_of(counting.count, model, r, wanted)
+            assert said == error_of(add_lora, model, LoraConfig(target_modules=wanted, r=r))
+    assert re.search(r"r must be at most \d+ for transformer\.h\.0\..*, got 10+$", said)
     assert counting.count("roberta-base", 1024, ["query"], "vera").trainable == 12 * (768 + 1024)
 
 

@@ -490,7 +490,6 @@ BAD = [
     (GOOD, ["--max-length", "-8"], "max_length must be greater than 0, got -8"),
     (GOOD, ["--warmup", "1"], "warmup must be at least 0 and below 1, got 1.0"),
     (GOOD, ["--warmup", "-.1"], "warmup must be at least 0 and below 1, got -0.1"),
-    (GOOD, ["--model", "nowhere"], "model must be a folder with a config.json and weights"),
     (GOOD, ["--label", ""], "--text and --label go together"),
     (GOOD, COLUMNS, "--text is for a classifier, --prompt for a chat model: not both"),
     ("question,answer\na,b\na,b\n", [], "must have two different rows"),

@@ -138,8 +138,6 @@ BAD_INPUT = [
     ("truncated_svd", (eye(3), 0), "ValueError: r must be at least 1, got 0"),
     ("truncated_svd", (full((2, 2), 1.5e308), 1), "ValueError: S must be finite, got inf"),
     ("factor", (ones((5, 3)), 4), "ValueError: r must be at most 3, min(d, k) of shape (5, 3)"),
-    ("factor", (eye(3), True), "TypeError: r must be an integer, got True"),
-    ("factor", ("eye", 1), "TypeError: matrix must hold real numbers, got 'eye'"),
     ("factor", (ones(3), 1), "ValueError: matrix must have 2 dimensions, got shape (3,)"),
     ("svd_of_product", (full((1, 2), 1e200), full((2, 1), 1e200)), "ValueError: lora_B @ lora"),
     ("svd_of_product", (ones((2, 5)), ones((2, 5))), "ValueError: lora_B must be (d, r), r ="),

@@ -14,11 +14,8 @@ MEANT = {
     "google/gemma-3-4b-it": "gemma-3-4b",
     "Qwen/Qwen2.5-7B-Instruct-AWQ": "qwen2.5-7b",
     "qwen3-4b-instruct-2507": "qwen3-4b",
-    "deepseek-r1": "deepseek-v3",
     "DeepSeek-R1-Distill-Llama-8B": "llama-3.1-8b",
     "openai/whisper-large-v3": "whisper-large-v3",
-    "bert-base": "bert-base-uncased",
-    "microsoft/phi-2": "phi-2",
 }
 
 

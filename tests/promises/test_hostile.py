@@ -21,7 +21,7 @@ import peft
 import pytest
 import seen
 import torch
-from helpers import scramble
+from helpers import attempt, scramble
 from safetensors.torch import load_file, save_file
 from tiny_net import X, tiny_net
 from torch import nn
@@ -41,18 +41,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Complex modules are a new feature"),
 ]
 PREFIX = "base_model.model."
-
-
-def attempt(action, model, *arguments):
-    """Return (result, None), or (None, its error of one line), which leaves the model as it was."""
-    before = seen.of_model(model)
-    try:
-        return action(model, *arguments), None
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
-        said = str(error)
-    assert len(said.splitlines()) == 1, said
-    assert seen.of_model(model) == before, said
-    return None, said
 
 
 def add(model, fields):
