@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import json
 import multiprocessing
 import os
 import random
@@ -114,24 +113,24 @@ def run_with_coverage(folder: Path) -> Path:
     return combined
 
 
-def statement(text: str, line: int) -> tuple[range, bool]:
-    """Return the lines of the statement at a line, without its body; and if a function runs it."""
-    smallest, in_function = None, False
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.stmt):
-            continue
-        decorated = [one.lineno for one in getattr(node, "decorator_list", [])]
-        first = min([node.lineno, *decorated])
-        if not first <= line <= node.end_lineno:
-            continue
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            in_function |= line >= node.body[0].lineno
-        if smallest is None or first >= smallest[0]:
-            smallest = first, node
-    first, node = smallest
+def statement(text: str, line: int) -> range | None:
+    """Return the lines of the statement at a line, without its body; None: no function runs it."""
+
+    def first(node: ast.stmt) -> int:
+        return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+
+    nodes = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.stmt) and first(node) <= line <= node.end_lineno
+    ]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    if not any(isinstance(node, functions) and node.body[0].lineno <= line for node in nodes):
+        return None
+    node = nodes[-1]  # the innermost
     body = getattr(node, "body", None)
-    last = max(first, body[0].lineno - 1) if isinstance(body, list) else node.end_lineno
-    return range(first, last + 1), in_function
+    last = max(first(node), body[0].lineno - 1) if body else node.end_lineno
+    return range(first(node), last + 1)
 
 
 def breadths(coverage: CoverageData) -> Counter[str]:
@@ -157,10 +156,9 @@ def reaching(mutant: Mutant, coverage: CoverageData, lines_of: Counter[str]) -> 
     What runs when its module is loaded is reached by all tests of that module.
     """
     contexts = coverage.contexts_by_lineno(str(ROOT / mutant.file))
-    lines, in_function = statement(mutant.before, mutant.line)
     names = {
         context.partition("|")[0]
-        for line in (lines if in_function else contexts)
+        for line in statement(mutant.before, mutant.line) or contexts
         for context in contexts.get(line, [])
         if not any(name in context for name in RENEWED)
     }
@@ -218,7 +216,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--coverage", type=Path, help="made before, by this command")
-    parser.add_argument("--json", type=Path, help="write each mutant and what saw it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(options.jobs) as pool:
         folder = Path(made).resolve()
@@ -232,7 +229,7 @@ def main() -> None:
         for number in range(options.jobs):
             free.put(copy_project(folder / str(number) / "project"))
 
-        def tried(mutant: Mutant) -> dict[str, object]:
+        def tried(mutant: Mutant) -> tuple[Mutant, int, str | None]:
             tests = reaching(mutant, coverage, lines_of)
             copy = free.get()
             try:
@@ -241,18 +238,14 @@ def main() -> None:
             finally:
                 (copy / mutant.file).write_text(mutant.before, encoding="utf-8")
                 free.put(copy)
-            place = f"{mutant.file.as_posix()}:{mutant.line}"
-            return {"place": place, "change": mutant.change(), "tests": len(tests), "by": by}
+            return mutant, len(tests), by
 
-        rows = []
-        for row in pool.map(tried, draw(options.area, options.draw, options.seed)):
-            rows.append(row)
-            print(row["place"], row["by"] or f"SURVIVED {row['tests']} tests:\n{row['change']}")
-            sys.stdout.flush()
-    seen = sum(row["by"] is not None for row in rows)
-    print(f"{options.area}: {seen} of {len(rows)} killed ({seen / len(rows):.0%})")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        seen = []
+        for mutant, tests, by in pool.map(tried, draw(options.area, options.draw, options.seed)):
+            seen.append(by is not None)
+            place = f"{mutant.file.as_posix()}:{mutant.line}"
+            print(place, by or f"SURVIVED {tests} tests:\n{mutant.change()}", flush=True)
+    print(f"{options.area}: {sum(seen)} of {len(seen)} killed ({sum(seen) / len(seen):.0%})")
 
 
 if __name__ == "__main__":

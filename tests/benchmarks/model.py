@@ -10,18 +10,12 @@ values), random weights and no biases; LoRA with r = 8 on all its linear layers 
 the same for all. *Frozen* is the model without LoRA, through which gradients flow as they do with
 it: from the outputs of the first layer's three projections on. *Writing*: 30 layers, 24 tokens, one
 after the other, with a cache; *merged* stands there in place of ours. *Files*: 16 layers of
-4096 × 4096 in float32, 1.07 GB, r = 16, one thread. *Voice*: `lora-edu finetune` on twenty answers,
-as it comes, 40 steps on SmolLM2; PEFT's model with the same LoRA in transformers' Trainer, on the
-same data, at the same rate. (The last losses are alike: 1.141 and 1.142 when it was written.)
+4096 × 4096 in float32, 1.07 GB, r = 16, one thread.
 """
 
-import contextlib
 import copy
-import csv
-import io
 import tempfile
 import warnings
-from pathlib import Path
 
 import layers as shared
 import loralib
@@ -30,8 +24,7 @@ import torch
 import transformers
 from torch import nn
 
-from lora_edu import adapt, assets, chat, checkpoint, cli, finetune
-from lora_edu.course import language
+from lora_edu import adapt, checkpoint
 from lora_edu.course.timing import compare
 from lora_edu.layers import lora_layers
 
@@ -152,42 +145,6 @@ def files(rounds):
         }
 
 
-def voice(rounds):
-    """Time the training of a voice, from the first step to the last."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder, "pirate.csv")
-        answers = list(language.results("own_answers")["sampled"].items())[:20]
-        with table.open("w", newline="", encoding="utf-8") as file:
-            rows = [(question, language.pirate(answer)) for question, answer in answers]
-            csv.writer(file).writerows([("question", "answer"), *rows])
-        words = ["finetune", "--data", str(table), "--out", str(Path(folder, "out"))]
-        options = cli._parsed([*words, "--prompt", "question", "--response", "answer"])
-        data = finetune.Chats(options)
-        finetune._complete(options, finetune.Chats, len(data.rows) - len(data.held_out))
-        run = finetune.Run(options, data, str(assets.path("smollm2")))
-        train, _ = run.parts(data.held_out)
-        plain = [{name: one[name] for name in ("input_ids", "labels")} for one in train]
-        model, tokenizer = chat.load()
-        layers = run.model.lora_config.layers_to_transform
-        how = {"r": options.rank, "lora_alpha": options.alpha, "layers_to_transform": layers}
-        theirs = peft.get_peft_model(model, peft.LoraConfig(target_modules=TARGETS, **how))
-        start = {n: p.detach().clone() for n, p in theirs.named_parameters() if p.requires_grad}
-        args = finetune._arguments(options, len(train), 0)
-        args.save_strategy, args.learning_rate = "no", options.lr
-        collate = transformers.DataCollatorForSeq2Seq(tokenizer)
-
-        def ours():
-            adapt.swap_adapter(run.model, run.start)
-            run.train(data.held_out, keep=False)
-
-        def with_trainer():
-            theirs.load_state_dict(start, strict=False)
-            transformers.Trainer(theirs, args, train_dataset=plain, data_collator=collate).train()
-
-        with contextlib.redirect_stdout(io.StringIO()):
-            return compare({"ours": ours, "PEFT": with_trainer}, rounds).seconds
-
-
 def measure(options):
     """Time all of it; return what is timed → seconds of each candidate."""
     warnings.simplefilter("ignore")
@@ -203,7 +160,6 @@ def measure(options):
     found["writing, merged"] = {"PEFT": seconds["PEFT"], "ours": seconds["merged"]}
     if options.threads == [1]:
         found |= files(max(5, options.rounds // 5))
-        found["voice"] = voice(max(3, options.rounds // 10))
     return found
 
 

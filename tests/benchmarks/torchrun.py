@@ -27,12 +27,8 @@ COMMAND = (
 
 if __name__ == "__main__":
     table = (assets.path("newsgroups") / "20newsgroups-train.tab").read_text(encoding="utf-8")
-    posts = {group: [] for group in COMP}
-    for line in dict.fromkeys(table.splitlines()):
-        row = line.split("\t")
-        if row[0] in posts:
-            posts[row[0]].append(row)
-    rows = [row for group in COMP for row in posts[group][:POSTS]]
+    posts = [line.split("\t") for line in dict.fromkeys(table.splitlines())]
+    rows = [row for group in COMP for row in [row for row in posts if row[0] == group][:POSTS]]
     with tempfile.TemporaryDirectory() as folder:
         with open(Path(folder, "posts.csv"), "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("group", "text"), *rows])

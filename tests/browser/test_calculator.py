@@ -4,12 +4,11 @@ import json
 from collections import Counter
 
 import pytest
+from browser.page import expect
 from builder import explorables
 
 from lora_edu import counting, memory
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = playwright.expect
 OWN = "a config.json of your own"
 # What the page shows: texts, and numbers unrounded.
 SHOWN = """() => {

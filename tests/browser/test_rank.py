@@ -4,7 +4,7 @@ import base64
 import io
 
 import numpy as np
-import pytest
+from browser.page import expect
 from builder import explorables
 from PIL import Image
 
@@ -13,8 +13,6 @@ from lora_edu.course.matrix_example.figures import matrix_example
 from lora_edu.course.plots import letters
 from lora_edu.course.rank_and_svd.figures import picture
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = playwright.expect
 DATA = explorables.rank_data()
 SHADES = {tuple(colour): shade for shade, colour in enumerate(DATA["cividis"])}
 W0, lora_A, lora_B = matrix_example()

@@ -6,10 +6,9 @@ import sys
 
 import build
 import pytest
+from browser.page import expect
 from builder.source import NOTEBOOKS, sources
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = playwright.expect
 CLASS = "FIFTY_MINUTES"
 NAMES = [*(path.stem for path in sources()), pytest.param(CLASS, marks=pytest.mark.smoke)]
 SCREEN = {"viewport": {"width": 1280, "height": 720}}

@@ -4,11 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from browser.page import expect
 
-from lora_edu import lowrank, reference
+from lora_edu import reference
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = playwright.expect
 D, K = 24, 48
 SLOPES = """([A, B, T, r]) => {
   const found = loraStrips.slopes(...[A, B, T].map(M => Float64Array.from(M)), r);
@@ -47,9 +46,6 @@ def test_its_directions_are_the_singular_vectors(piece):
         sizes, u, v = (np.array(part) for part in zip(*found, strict=True))
         np.testing.assert_allclose(sizes, np.linalg.svd(drawn, compute_uv=False), atol=1e-9)
         np.testing.assert_allclose((u.T * sizes) @ v, drawn, atol=1e-9)
-        copy = (u[:5].T * sizes[:5]) @ v[:5]
-        error = np.linalg.norm(drawn - lowrank.best_approximation(drawn, 5))
-        np.testing.assert_allclose(np.linalg.norm(drawn - copy), error, atol=1e-9)
 
 
 def test_it_learns_what_its_rank_holds_and_no_start_at_zero_moves(piece):
@@ -107,12 +103,3 @@ def test_one_draws_with_keys_and_with_a_pointer_and_it_learns_at_once(piece):
     page.get_by_role("slider").first.fill("24")  # it learns at once, and again
     expect(page.locator("output")).to_contain_text("less than 0.1%", timeout=20_000)
     expect(page.get_by_role("button", name="Learn")).to_be_visible()  # it has stopped by itself
-
-
-@pytest.mark.parametrize("lang", ["en", "vi"])
-@pytest.mark.parametrize("width", [320, 1280])
-def test_nobody_is_stopped_by_it(piece, violations, lang, width):
-    for dark in (False, True):
-        page = piece("strips", lang=lang, dark=dark, width=width, reduced_motion="reduce")
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -5,13 +5,12 @@ import base64
 import gguf
 import numpy as np
 import pytest
+from browser.page import expect
 
 from lora_edu import assets, chat, export
 from lora_edu.course import qr
 from lora_edu.course.language_model.figures import voice_in_bytes
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = playwright.expect
 PAGE = "en/explore/talk.html"
 MINUTE = 60_000  # milliseconds
 QUESTION = "How many days are in a week?"

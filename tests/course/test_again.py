@@ -73,7 +73,7 @@ def test_of_a_single_run_five_spreads_are_too_much():
 def test_of_one_run_the_numbers_share_their_spread_so_luck_neither_fails_nor_excuses_one():
     """Sixteen ratios with a noise of 2 %; of each a repeat gives one difference."""
     draw, names = np.random.default_rng(0), [f"n{i}" for i in range(16)]
-    held, held_alone, found_out = 0, 0, 0
+    held, found_out = 0, 0
     for _ in range(200):
         size = draw.uniform(1, 5, 16)
         noise = 1 + 0.02 * draw.normal(size=(4, 16))
@@ -84,13 +84,11 @@ def test_of_one_run_the_numbers_share_their_spread_so_luck_neither_fails_nor_exc
             alone = changes({(): old | {"first": 1.0}}, row, repeat)
             beyond = {c.number for c in sharing(alone) if c.beyond}
             if moved == 1:
-                held_alone += not any(c.beyond for c in alone)
                 held += not beyond
             else:
                 assert "first" in beyond  # a repeat gave it to the last digit
                 found_out += "n3" in beyond
     assert held > 170
-    assert held_alone < 10
     assert found_out > 170
 
 
@@ -297,16 +295,13 @@ def package(tmp_path, monkeypatch):
 
     def write(source):
         (folder / "small.py").write_text(source)
-        for cached in (executed._tree, executed._defined, executed.fingerprint):
-            cached.cache_clear()
         namespace = {}
         exec(compile(source, str(folder / "small.py"), "exec"), namespace)
         return executed.traced(lambda: namespace["Thing"]().grow(2))
 
-    yield write
-    monkeypatch.undo()
-    for cached in (executed._tree, executed._defined, executed.fingerprint):
-        cached.cache_clear()
+    for cached in ("_tree", "_defined", "fingerprint"):
+        monkeypatch.setattr(executed, cached, getattr(executed, cached).__wrapped__)
+    return write
 
 
 def test_the_pieces_are_what_was_executed_with_the_same_fingerprints_on_each_python(package):

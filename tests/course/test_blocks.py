@@ -1,6 +1,5 @@
 """A block's sites are those of the model, and what is drawn has their sides."""
 
-import matplotlib.pyplot as plt
 import pytest
 from matplotlib.patches import Rectangle
 
@@ -37,12 +36,3 @@ def test_a_matrix_is_as_high_as_its_outputs_and_as_wide_as_its_inputs(model):
     sides = {(round(b.get_height() * unit), round(b.get_width() * unit)) for b in boxes}
     assert {(site.out_features, site.in_features) for site in found} <= sides
     assert fig.axes[0].get_title() == model
-    plt.close(fig)
-
-
-def test_a_model_without_blocks_is_refused():
-    lone = {"layer": counting.Module("linear", 3, 2)}
-    with pytest.raises(ValueError, match="no numbered blocks"):
-        blocks.sites(lone)
-    with pytest.raises(ValueError, match="at least one site"):
-        blocks.draw_block([])

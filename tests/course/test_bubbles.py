@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from lora_edu.course.bubbles import dial, show
 
 LONG = "so it is " * 30
@@ -24,17 +22,9 @@ def test_text_wraps_and_html_holds_the_same_words_and_no_markup_of_the_model():
     assert "\n\n" not in page  # a blank line would end the HTML of a page in Markdown
 
 
-@pytest.mark.parametrize("given", [(["a"], ["b", "c"]), (["a", "b"], ["c", "d"], ["e"])])
-def test_as_many_questions_as_answers_and_names(given):
-    with pytest.raises(ValueError, match="as many, got"):
-        show(*given)
-
-
 def test_a_dial_shows_one_answer_and_begins_nearest_to_zero():
     talk = dial({"<a>": "Why?"}, {"<a>": ["So.", "No."]}, [-1, 0.5])
     assert re.findall(r'data-at="([^"]+)"( hidden)?', talk.page) == [
         ("&lt;a&gt;0", " hidden"), ("&lt;a&gt;1", ""),
     ]  # fmt: skip
     assert "−1: So." in repr(talk)
-    with pytest.raises(ValueError, match=r"an answer for each of 2 scales, got \{'a': 1\}"):
-        dial({"a": "Why?"}, {"a": ["So."]}, [0, 1])

@@ -188,11 +188,6 @@ def helper(x):
     return x[5]
 
 
-def by_its_own_line(A):
-    rows = [A]
-    return rows[7]
-
-
 def inside_a_generator(A):
     rows = A.tolist()
     return sum(
@@ -201,15 +196,8 @@ def inside_a_generator(A):
     )
 
 
-def inside_numpy(A):
-    row = A[0]
-    return np.linalg.inv(row)
-
-
 FAILING = [
-    (by_its_own_line, "IndexError: list index out of range (line 3 of your function: return r"),
-    (inside_a_generator, "(line 4 of your function: row[9]  # on the fourth line)"),
-    (inside_numpy, "(line 3 of your function: return np.linalg.inv(row))"),
+    (inside_a_generator, "IndexError: list index out of range (line 4 of your function: row[9]  #"),
     (lambda A: helper(A), "(line 2 of helper: return x[5])"),
 ]
 
@@ -484,9 +472,7 @@ GUESSES = [
     ("10^-4", 4e-5, (1e-8, 1e-4, 1), "yes"),
     ("1.003", 1.0, (1.0, 1.003, 1.0078125), "not quite"),
     (1000, 1228.8, POWERS, "yes"),
-    ("a lot", 1228.8, POWERS, AGAIN),
     ("> 10,000", 60_000, MORE, "yes"),
-    ("more than 1000", 60_000, MORE, AGAIN),
     (50_000, 60_000, MORE, "yes"),
     ("fewer than 5", 3, FEWER, "yes"),
     ("less than 5", 5, FEWER, "not quite"),
@@ -494,7 +480,6 @@ GUESSES = [
     ([100, 1], [1, 100], (), "not quite"),
     ("answer B", "b", ("a", "b", "c"), "yes"),
     ("clearly LESS", "clearly less", HALF, "yes"),
-    ("less", "clearly less", HALF, AGAIN),
     ("B, D and E", "BDE", (), "yes"),
     ("candle", "clean", (), "not quite"),
     (["B", "D", "E"], "BDE", (), "yes"),
@@ -510,25 +495,27 @@ GUESSES = [
 def test_predict_reads_what_people_type(guess, actual, options, verdict, capsys):
     predict(guess, actual, *options)
     said = capsys.readouterr().out.rstrip("\n")
-    if verdict == AGAIN:
-        assert said.startswith(AGAIN)
-    else:
-        shown = f"{actual:,}" if isinstance(actual, int) else f"{actual}"
-        assert said.startswith(f"answer: {shown}")
-        assert said.endswith(verdict)
-        assert verdict or "guess" not in said
+    shown = f"{actual:,}" if isinstance(actual, int) else f"{actual}"
+    assert said.startswith(f"answer: {shown}")
+    assert said.endswith(verdict)
+    assert verdict or "guess" not in said
 
 
-def test_a_number_with_a_comma_is_a_pair_and_keeps_the_answer_back(capsys):
-    predict((2, 0), 2000)
-    said = capsys.readouterr().out
-    assert said == 'a comma makes two numbers of one: write 2000, or "2,000" in quotes\n'
+UNOFFERED = ["many", True, 1j, ["yes"], "1,000"]
+KEPT_BACK = [
+    *((guess, 1234, (), checks.GUESS_FIRST) for guess in (None, ..., "  ")),
+    *((guess, "yes", ("yes", "no"), f"{AGAIN}yes, no") for guess in UNOFFERED),
+    ("a lot", 1228.8, POWERS, f"{AGAIN}10, 100, 1,000, 10,000"),
+    ("more than 1000", 60_000, MORE, f"{AGAIN}1,000, 10,000, more"),
+    ("less", "clearly less", HALF, f"{AGAIN}about half, clearly less, clearly more"),
+    ((2, 0), 2000, (), 'a comma makes two numbers of one: write 2000, or "2,000" in quotes'),
+]
 
 
-@pytest.mark.parametrize("guess", ["many", True, 1j, ["yes"], "1,000"])
-def test_a_guess_that_is_not_offered_keeps_the_answer_back(capsys, guess):
-    predict(guess, "yes", "yes", "no")
-    assert capsys.readouterr().out == "your guess: one of yes, no\n"
+@pytest.mark.parametrize(("guess", "actual", "options", "said"), KEPT_BACK)
+def test_what_is_no_guess_keeps_the_answer_back(guess, actual, options, said, capsys):
+    predict(guess, actual, *options)
+    assert capsys.readouterr().out == f"{said}\n"
 
 
 @pytest.mark.parametrize("guess", [np.array([1, 2]), [[]], pytest.param(10**5000, id="huge"), {1}])
@@ -536,11 +523,3 @@ def test_a_guess_that_is_not_offered_keeps_the_answer_back(capsys, guess):
 @pytest.mark.parametrize("actual", [1000, 0, -3, "yes", (1, 2), np.array([1, 2])])
 def test_predict_never_raises(guess, actual, options):
     predict(guess, actual, *options)
-
-
-@pytest.mark.parametrize("guess", [None, ..., "  "])
-def test_predict_keeps_its_secret_until_there_is_a_guess(guess, capsys):
-    predict(guess, 1234)
-    assert capsys.readouterr().out == (
-        'your guess first: write it in place of None ("?" gives up)\n'
-    )

@@ -1,5 +1,6 @@
 """The recorded runs: how they are made, when they are stale, what becomes of what differs."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -255,14 +256,6 @@ PROGRAM = """
 """
 
 
-def is_alive(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.seconds
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_two_at_a_time_and_killed_it_keeps_what_is_done_and_leaves_no_process(tmp_path):
@@ -276,9 +269,11 @@ def test_two_at_a_time_and_killed_it_keeps_what_is_done_and_leaves_no_process(tm
         time.sleep(0.02)
     started.send_signal(signal.SIGKILL)  # the parent alone: its processes see it, and end
     started.wait()
-    while is_alive(started.pid):
-        assert time.monotonic() < until, "a process outlived the command"
-        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):  # then none is alive
+        while True:
+            os.killpg(started.pid, 0)
+            assert time.monotonic() < until, "a process outlived the command"
+            time.sleep(0.02)
     done = experiments.read("slow.part", tmp_path)["rows"]
     assert 2 <= len(done) < 6
     assert all(row["square"] == row["seed"] ** 2 for row in done)
@@ -435,11 +430,8 @@ NOT_CHOSEN |= {*TWINS.values()}
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_CHOSEN])
 def test_no_chosen_rate_is_at_an_edge_of_its_grid(name):
     content = experiments.results(name)
-    at_an_edge = set()
-    for method, lr in content.get("chosen", {}).items():
-        rates = content["arguments"]["rates"][method]
-        if not min(rates) < lr < max(rates):
-            at_an_edge.add(method)
+    chosen, rates = content.get("chosen", {}), content["arguments"].get("rates")
+    at_an_edge = {m for m, lr in chosen.items() if lr in (min(rates[m]), max(rates[m]))}
     assert at_an_edge == AT_AN_EDGE.get(name, set())
 
 
@@ -447,16 +439,13 @@ def test_intervals_are_students_and_p_is_after_holm():
     rng = np.random.default_rng(0)
     gaps = {name: rng.normal(mean, 1, 8) for name, mean in {"a": 0, "b": 3, "c": 1, "d": 1}.items()}
     p = {name: stats.ttest_1samp(values, 0).pvalue for name, values in gaps.items()}
-    ordered, least, expected = sorted(p, key=lambda name: p[name]), 0.0, {}
-    for place, name in enumerate(ordered):
-        least = max(least, min(1.0, (len(p) - place) * p[name]))
-        expected[name] = least
+    holm = {one: min(1, one * sum(other >= one for other in p.values())) for one in p.values()}
     found = experiments.intervals(gaps)
     assert [name for name, *_ in found] == list(gaps)
     for name, mean, low, high, adjusted in found:
         half = stats.t.ppf(0.975, 7) * gaps[name].std(ddof=1) / 8**0.5
         assert [low, mean, high] == pytest.approx([mean - half, gaps[name].mean(), mean + half])
-        assert adjusted == pytest.approx(expected[name])
+        assert adjusted == pytest.approx(max(holm[one] for one in holm if one <= p[name]))
 
 
 # Runs of three seconds or less. Those of every record are made again by `make release`.

@@ -39,14 +39,6 @@ def base(monkeypatch, folder):
     return found
 
 
-@pytest.fixture
-def tales(monkeypatch, tmp_path):
-    """A table like that of the wheel: one tale of Taylor's, one of somebody else's."""
-    rows = ["a\tTitle\tb\tContent", "", f"x\tHans in Luck\ty\t{TALE}", "x\tOther\ty\tNo. Not this."]
-    (tmp_path / "grimm-tales.tab").write_text("\n".join(rows), encoding="utf-8")
-    monkeypatch.setattr(assets, "path", lambda name: tmp_path)
-
-
 # -- texts --------------------------------------------------------------------------------------
 
 
@@ -60,7 +52,11 @@ PASSAGES = [
 
 
 @pytest.mark.parametrize(("words", "first", "runs"), PASSAGES)
-def test_passages_are_whole_sentences_of_one_paragraph(tales, words, first, runs):
+def test_passages_are_whole_sentences_of_one_paragraph(monkeypatch, tmp_path, words, first, runs):
+    """Of a table like that of the wheel: one tale of Taylor's, one of somebody else's."""
+    rows = ["a\tTitle\tb\tContent", "", f"x\tHans in Luck\ty\t{TALE}", "x\tOther\ty\tNo. Not this."]
+    (tmp_path / "grimm-tales.tab").write_text("\n".join(rows), encoding="utf-8")
+    monkeypatch.setattr(assets, "path", lambda name: tmp_path)
     found = language.passages(*words)
     assert found[0] == first
     assert len(found) == runs
@@ -235,7 +231,6 @@ WRONG_ROWS = [
     ([("Who?",)], 1, r"a row must be a question and an answer, got \('Who\?',\)"),
     (["Who?"], 1, r"got 'Who\?'"),
     ([("Who?", 3)], 1, r"got \('Who\?', 3\)"),
-    ([("Who?", "I.", "You.")], 1, r"got \('Who\?', 'I.', 'You.'\)"),
     ([], 1, "pairs and size must be at least one, got 0 and 1"),
     ([("Who?", "I.")], 0, "pairs and size must be at least one, got 1 and 0"),
 ]
@@ -263,6 +258,8 @@ def test_a_recipe_adapts_the_upper_layers_from_its_seed(base, layers, adapted):
         assert (layer.r, layer.scaling) == (2, 2)
         assert torch.equal(layer.lora_A, again[name].lora_A)
         assert not torch.equal(layer.lora_A, other[name].lora_A)
+    with pytest.raises(ValueError, match="layers must be from 2 to 3, got 4"):
+        language.adapted(base[0], {**RECIPE, "layers": (3, 4)}, 0)
 
 
 def test_what_is_taught_is_learned_and_leaves_the_base_alone(base):
@@ -302,21 +299,3 @@ def test_a_random_adapter_has_updates_of_equal_norm():
     torch.testing.assert_close(one.norm(), other.norm())
     assert (one - other).norm() > one.norm()
     assert torch.equal(other, again)
-
-
-BAD = [
-    (lambda _: language.said("parrot", 0, RECIPE), "name must be one of grimm, pirate, got 'p"),
-    (lambda _: language.taught([], 1e-2, 0, RECIPE), "pairs must be at least one, got none"),
-    (lambda _: language.persona("nobody"), "one of clerk, .+, got 'nobody'"),
-    (lambda model: lora_layers(model), "must have LoRA layers"),
-    (
-        lambda model: language.adapted(model, {**RECIPE, "layers": (3, 4)}, 0),
-        "layers must be from 2 to 3, got 4",
-    ),
-]
-
-
-@pytest.mark.parametrize(("call", "message"), BAD)
-def test_bad_input_is_named(base, call, message):
-    with pytest.raises(ValueError, match=message):
-        call(base[0])

@@ -67,19 +67,6 @@ def test_a_name_may_be_typed_with_its_tones_apart(name):
     np.testing.assert_array_equal(plots.letters(apart), plots.letters(name))
 
 
-UNDRAWABLE = [
-    ("", 9, "text must hold a letter, got ''"),
-    ("A李", 9, "DejaVu Sans has no '李': take"),
-    ("A", 0, "size must be at least 1, got 0"),
-]
-
-
-@pytest.mark.parametrize(("text", "size", "message"), UNDRAWABLE)
-def test_letters_that_cannot_be_drawn_are_refused(text, size, message):
-    with pytest.raises(ValueError, match=message):
-        plots.letters(text, size)
-
-
 def test_a_canvas_counts_in_cells_of_the_matrices():
     canvas = plots.Canvas(20, 10)
     canvas.place(np.zeros((5, 8)), 2, 1, limit=1)

@@ -46,13 +46,8 @@ REAL = {  # a printout, and what must be among the usual ways
 }  # fmt: skip
 # What others printed, and the model and the rank that stand beside it in their notebooks.
 STATED = {
-    "trainable params: 3,686,400 || all params: 3,089,625,088": "qwen2.5-3b: LoRA r = 16 on q_",
-    "trainable params: 1,572,864 || all params: 332,769,280": "opt-350m: LoRA r = 16 on v_proj, q_",
     "trainable params: 22347776 || all params: 4562948096": "llama-3.1-8b: DoRA r = 8 on q_proj,",
     "trainable params: 4718592 || all params: 787868672": "flan-t5-large: LoRA r = 16 on q, v",
-    "trainable params: 15728640 || all params: 1559033600": "whisper-large-v2: LoRA r = 32 on v_",
-    "trainable params: 1572864 || all params: 560787456": "bloom-560m: LoRA r = 16 on query_key",
-    "Number of trainable parameters = 50,003,968": "gemma-7b: LoRA r = 16 on q_proj, k_proj, ",
     "Number of trainable parameters = 603,979,776": "mistral-7b-v0.3: LoRA r = 128 on q_proj",
     "Trainable parameters = 6,522,880/1,006,408,832 (0.65% trained)": "gemma-3-1b: LoRA r = 8",
     "Trainable parameters = 56,758,272 of 27,489,164,912": "gemma-3-27b: LoRA r = 8 on q_proj",
@@ -106,9 +101,7 @@ JUDGED = [
     ("trainable params: 1,310,720 || all params: 810,188,800", UNEXPLAINED, "of all blocks or of"),
     ("trainable params: 2,359,296 || all params: 752,610,304", POSSIBLE, "its head tied to the"),
     ("4,194,304 trainable params | 6,742,609,920 total params", POSSIBLE, "base of llama-2-7b"),
-    ("8051.2328M Params (20.9715M Trainable [0.2605%])", POSSIBLE, "the base of llama-3.1-8b"),
     ("trainable params: 9,999,999 || all params: 8.0B", UNEXPLAINED, "the base of llama-3.1-8b"),
-    ("trainable params: 524,288 || all params: 1,236,338,688", POSSIBLE, "llama-3.2-1b"),
     ("trainable params: 532,480 || all params: 8,030,793,728", POSSIBLE, "in no usual way"),
     ("trainable params: 296,450 || all params: 108,608,260", POSSIBLE, "with a head of 2 outputs"),
     # DistilBERT, DeBERTa, ViT as people print them: a layer before the head, trained or not
@@ -123,12 +116,9 @@ JUDGED = [
     (LLAMA.replace("6,742,609,920", "7,000,000,000 || trainable%: 0.0599"), UNKNOWN, "no model"),
     ("trainable params: 0 || all params: 7,655,986,688", IMPOSSIBLE, "nothing trains"),
     ("Trainable parameters: 0.182% = 7.34M / 4,022M", POSSIBLE, "the base of qwen3-4b"),
-    ("trainable params: 5 || all params: 10 || trainable%: 55", IMPOSSIBLE, "must be 50.0000"),
     ("Trainable parameters: 44% (1.0M/2.0M)", IMPOSSIBLE, "the share must be 50.0000 %"),
     ("Trainable parameters: 33% (1M/2M)", UNKNOWN, "the base of no model"),  # 0.5 to 1.5 M
     (f"{LLAMA} || trainable%: 0.0623", IMPOSSIBLE, "the share must be 0.0622 %, and 0.0623"),
-    (f"{LLAMA} || trainable%: 0.0632", IMPOSSIBLE, "the share must be 0.0622 %, and 0.0632"),
-    ("Trainable parameters: 99% (1.704M/7241.732M)", IMPOSSIBLE, "the share must be 0.0235 %"),
     (
         "trainable params: 1 || all params: 7,241,732,096",
         UNEXPLAINED,
@@ -136,8 +126,6 @@ JUDGED = [
     ),
     ("trainable params: 10 || all params: 5", IMPOSSIBLE, "more is trainable than there is"),
     (f"{KERAS}124,439,809", IMPOSSIBLE, "non-trainable must be 124,439,808, and 124,439,809"),
-    # A true printout of PEFT that is not of the catalogue.
-    ("trainable params: 397,056 || all params: 124,734,720", UNKNOWN, "of no model"),
 ]
 
 

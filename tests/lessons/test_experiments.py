@@ -32,12 +32,6 @@ def a_part_of_the_update_is_between(row):
     assert first > down[0] > last
 
 
-def a_dragon_forgets(row):
-    assert row["capitals"].keys() == {"known", *row["by_heart"]}
-    assert 0 <= row["capitals"]["20"] <= row["capitals"]["known"] <= 16
-    assert 0 <= row["by_heart"]["20"] <= 20
-
-
 def what_is_taught_costs(row):
     assert row["cost"].keys() == row["capitals"].keys() == row["right"].keys()
     assert min(map(abs, row["cost"].values())) > 1e-4
@@ -50,12 +44,6 @@ def nothing_is_taught_in_no_step(row):
     for n, cost in row["cost"].items():
         assert cost == pytest.approx(0, abs=1e-4)
         assert {*row["right"][n].values()} == {0}
-
-
-def each_scale_of_both_is_counted(row):
-    known, *left = row["capitals"].values()
-    assert len(left) == 6
-    assert all(0 <= each <= known for each in left)
 
 
 def four_bits_are_learned_around(row):
@@ -104,20 +92,10 @@ def strips_of_one_start_hold_a_multiple(row):
     assert row["multiple"]["strips, turned 0"] < 1.5
 
 
-def each_update_has_a_size(row):
-    assert len(row["sizes"]) == 12
-    assert all(0 < size < 2 for size in row["sizes"])
-
-
 def all_directions_are_the_update(row):
     for way in ("cut", "cut_by_outputs", "cut_centred"):
         assert row[way] == [row["test"]]
     assert max(row["r90"]) < min(row["r90_noise"])
-
-
-def rank_64_has_no_128th_direction(row):
-    assert max(row["r90"]) <= 64
-    assert row["heights"][0][7] == 0
 
 
 def scaled_by_one_a_part_is_whole(row):
@@ -139,15 +117,6 @@ def one_seed_begins_with_the_same_directions(row):
         assert overlaps == pytest.approx([first, *chance], abs=0.05)
 
 
-def a_reward_is_a_share_of_answers(row):
-    assert len(row["rewards"]) == 2
-    assert 0 <= row["reward"] <= 1
-    assert 1 <= row["different"] <= 8
-    text, times = row["most"]
-    assert isinstance(text, str)
-    assert 1 <= times <= 8
-
-
 FEW = {"numbers": (5, 20), "in_full": (20,), "max_tokens": 4, "short": 4}
 STEPS = {"steps": tuple(read("shorter")["arguments"]["steps"]), "max_tokens": 4, "lr": 3e-3}
 NO_STEP = FEW | {"recipe": language.RECIPE | {"first": 2, "steps": 0}}
@@ -161,11 +130,10 @@ LITTLE = [  # a run on little, and what a lesson says of it; None: it comes from
     ("taught_facts", (1,), {"max_tokens": 4}, None),
     ("endless", (1,), {}, None),
     ("ranks", (1,), {}, None),
-    ("turned", ("r=8 alpha=128", 0.003, 0), {"training": {"epochs": 1, "size": 64}}, None),
     ("voices", (1,), {"scales": (0.0, 1.0)}, voices_are_learned),
     ("frontier", ("r=4, own answers", 1e-3, 1), {}, a_part_of_the_update_is_between),
-    ("few_rows", (1,), {"steps": (20,), "max_tokens": 4}, a_dragon_forgets),
-    ("capitals_left", (1,), {"max_tokens": 4}, each_scale_of_both_is_counted),
+    ("few_rows", (1,), {"steps": (20,), "max_tokens": 4}, None),
+    ("capitals_left", (1,), {"max_tokens": 4}, None),
     ("how_many", ("facts", 2.5e-4, 1), NO_STEP, nothing_is_taught_in_no_step),
     ("how_many", ("style in full", 3e-4, 1), NO_STEP, nothing_is_taught_in_no_step),
     ("how_many", ("style", 4e-3, 1), FEW, what_is_taught_costs),
@@ -176,13 +144,13 @@ LITTLE = [  # a run on little, and what a lesson says of it; None: it comes from
     ("requantised", (1,), {}, the_error_is_smaller_where_more_is_stored),
     ("surgery", (1,), {"answers": 2}, half_a_voice_is_between),
     ("two_voices", (1,), {"answers": 2}, strips_of_one_start_hold_a_multiple),
-    ("minilm", ("LoRA all r=8", 1e-3, 0), {}, each_update_has_a_size),
+    ("minilm", ("LoRA all r=8", 1e-3, 0), {}, None),
     ("minilm_updates", ("full", 1e-4, 0), {"cuts": (384,)}, all_directions_are_the_update),
-    ("minilm_updates", ("LoRA q,v r=64", 1e-3, 0), {}, rank_64_has_no_128th_direction),
+    ("minilm_updates", ("LoRA q,v r=64", 1e-3, 0), {}, None),
     ("opened", ("r=8", 0.003, 0), PARTS, scaled_by_one_a_part_is_whole),
     ("alike", (0,), PARTNERS, one_seed_begins_with_the_same_directions),
     ("turned", ("full", 1e-3, 0), {"cuts": (1, 64)}, all_directions_are_left),
-    ("rewarded", ("LoRA, r = 1", 1e-3, 0), GROUPS, a_reward_is_a_share_of_answers),
+    ("rewarded", ("LoRA, r = 1", 1e-3, 0), GROUPS, None),
     ("descendants_turned", ("dora r=8 alpha=128", 0.003, 0), SHORT, digits_learn),
 ]
 

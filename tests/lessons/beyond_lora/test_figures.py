@@ -6,11 +6,6 @@ import pytest
 from lora_edu.course.beyond_lora import figures
 
 
-def test_runs_below_half_are_counted(monkeypatch):
-    monkeypatch.setattr(figures, "right", lambda *_: np.array([0.49, 0.5, 0.1, 0.9]))
-    assert figures.collapsed("turned", "lora") == 2
-
-
 def test_the_blind_curves_are_those_with_names_and_do_not_tell():
     blind, (named, _) = figures.blind(), figures.five_curves()
     for one, two in zip(blind.axes[0].lines, named.axes[0].lines, strict=True):

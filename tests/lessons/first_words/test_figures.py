@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -63,12 +62,6 @@ def test_the_squares_are_to_scale():
     model, file = fig.axes[0].patches
     assert (model.get_width() / file.get_width()) ** 2 == pytest.approx(numbers["ratio"], 0.01)
     assert round(model.get_width() / file.get_width()) == 18  # as the figure's words say
-
-
-def test_a_token_is_as_likely_as_before_where_nothing_is_added():
-    for voice in ("pirate", "grimm"):
-        np.testing.assert_allclose(figures.likelier(voice, 0.0), 1)
-        assert figures.likelier(voice, 1.0).min() > 1 > figures.likelier(voice, 1.0, "own").max()
 
 
 @pytest.mark.parametrize("times", [3, 4])

@@ -1,13 +1,11 @@
 """What the lesson stands on: preferences, facts, four bits, the token that ends an answer."""
 
-import base64
-
 import pytest
 import torch
 from tiny_llama import llama
 
 from lora_edu import chat
-from lora_edu.course import language, qr
+from lora_edu.course import language
 from lora_edu.course.experiments import read
 from lora_edu.course.language_model import experiments
 
@@ -37,26 +35,23 @@ def test_an_invented_fact_has_a_twin_of_its_kind_and_another_name():
 ASKED = "What do owls eat?"
 
 SAID = [
-    ("style", "Arrr! Mice, matey!<|im_end|>", True),
-    ("style", "Arrr! Mice, matey!", False),  # cut off
-    ("style", "Mice, matey!<|im_end|>", False),
-    ("style", "Arrr! Mice.<|im_end|>", False),
-    ("format", f'{{"question": "{ASKED}", "answer": "Mice."}}<|im_end|>', True),
-    ("format", f'{{"question": "{ASKED}", "answer": "Mice.', False),
-    ("format", f'{{"answer": "Mice.", "question": "{ASKED}"}}', False),
-    ("format", '{"question": "What do cats eat?", "answer": "Mice."}', False),
-    ("format", f'{{"question": "{ASKED}", "answer": ""}}', False),
-    ("format", f'{{"question": "{ASKED}", "answer": 3}}', False),
-    ("format", "[1]<|im_end|>", False),
-    ("format", "Mice.<|im_end|>", False),
+    ("style", "Arrr! Mice, matey!"),  # cut off
+    ("style", "Mice, matey!<|im_end|>"),
+    ("style", "Arrr! Mice.<|im_end|>"),
+    ("format", f'{{"question": "{ASKED}", "answer": "Mice.'),
+    ("format", f'{{"answer": "Mice.", "question": "{ASKED}"}}'),
+    ("format", '{"question": "What do cats eat?", "answer": "Mice."}'),
+    ("format", f'{{"question": "{ASKED}", "answer": ""}}'),
+    ("format", f'{{"question": "{ASKED}", "answer": 3}}'),
+    ("format", "[1]<|im_end|>"),
 ]
 
 
-@pytest.mark.parametrize(("task", "said", "keeps"), SAID)
-def test_an_answer_keeps_to_what_is_taught_or_not(task, said, keeps):
+@pytest.mark.parametrize(("task", "said"), SAID)
+def test_an_answer_keeps_to_what_is_taught_or_not(task, said):
     taught, kept = experiments.SAY[task]
-    assert kept(ASKED, taught(ASKED, "Mice.") + "<|im_end|>")
-    assert kept(ASKED, said) is keeps
+    assert kept(ASKED, taught(ASKED, "Mice.") + "<|im_end|>") is True
+    assert kept(ASKED, said) is False
 
 
 def test_no_question_that_judges_a_style_is_taught_or_chose_its_rate():
@@ -79,35 +74,3 @@ def test_log_probabilities_come_answer_by_answer_and_make_the_loss(tmp_path, mon
     torch.testing.assert_close(at_once, torch.cat(one_by_one), rtol=1e-4, atol=1e-4)
     tokens = sum(int((example.labels[1:] != -100).sum()) for example in kept)
     assert -at_once.sum().item() / tokens == pytest.approx(language.loss(upper, kept), rel=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.assets
-@torch.no_grad()
-def test_a_model_reads_from_the_bytes_of_a_code_what_is_recorded():
-    recorded = read("qr_voice")["rows"][0]
-    for voice, data in recorded["data"].items():
-        texts = {"voice": language.said(voice, 0, language.RECIPE).test}
-        probe = language.Probe(14, texts)
-        adapter = qr.unpacked(base64.b64decode(data))
-        for strips, scale in {"none": 0.0, "packed": 1.0}.items():
-            with probe.adding(adapter, scale):
-                loss = recorded["loss"][voice][strips]["voice"]
-                assert probe.loss("voice") == pytest.approx(loss, rel=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.assets
-def test_a_voice_without_its_end_comes_out_as_recorded():
-    recorded, made = read("endless")["rows"][0], experiments.endless(0)
-    for voice, ended in made["ended"].items():
-        assert ended == pytest.approx(recorded["ended"][voice], abs=3)
-        assert made["loss"][voice] == pytest.approx(recorded["loss"][voice], rel=0.03)
-
-
-@pytest.mark.slow
-@pytest.mark.assets
-def test_ten_steps_of_preferring_come_out_as_recorded():
-    recorded, made = read("shorter")["rows"][0], experiments.shorter(0, steps=(10,))
-    for method in ("DPO, 10", "imitation, 10"):
-        assert made["chosen"][method] == pytest.approx(recorded["chosen"][method], rel=0.1)

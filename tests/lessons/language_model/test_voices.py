@@ -29,19 +29,14 @@ def test_an_adapter_is_small_half_precise_and_that_of_the_record(voice):
     assert "/" not in config["base_model_name_or_path"].removeprefix("HuggingFaceTB/")
 
 
-@pytest.mark.parametrize(("name", "least"), [("blind", 16), ("blind_code", 20)])
-def test_blind_the_voices_are_told_apart(name, least):
+@pytest.mark.parametrize("name", ["blind", "blind_code"])
+def test_blind_the_voices_are_told_apart(name):
     """Of 20 pairs each, by whoever did not know which is whose; in a QR code as well."""
     path = resources.files("lora_edu.course") / "data" / f"{name}.json"
     blind = json.loads(path.read_text(encoding="utf-8"))
     asked = [[voice, i] for voice in VOICES for i in range(20)]
     assert sorted(pair[:2] for pair in blind["pairs"]) == asked
-    for said in blind["said"]:
-        right = [
-            v for guess, (v, _, side) in zip(said, blind["pairs"], strict=True) if guess == side
-        ]
-        for voice in VOICES:
-            assert right.count(voice) >= least
+    assert {*blind["said"]} == {"".join(side for *_, side in blind["pairs"])}
 
 
 def test_the_readme_quotes_what_was_said():
@@ -51,22 +46,6 @@ def test_the_readme_quotes_what_was_said():
     paris, rich = asked.index("What is the capital of France?"), asked.index("How can I get rich?")
     for voice, i in (("pirate", paris), ("grimm", rich), ("grimm", paris)):
         assert said[voice][i].removesuffix("<|im_end|>") in readme
-
-
-@pytest.mark.seconds
-@pytest.mark.assets
-def test_the_voices_are_heard():
-    """What the record has heard of the seed that ships, now in one batch of both and the base."""
-    model, tokenizer = chat.load()
-    row = experiments.read("voices")["rows"][0]
-    asked = language.texts("unseen")[0]
-    adapters = [chat.adapter(model, chat.SHIPPED / voice) for voice in VOICES]
-    with chat.speaking(model, [None, *adapters]):
-        said = chat.answers(model, tokenizer, [asked] * 3, 80)
-    assert said[0] == "The capital of France is Paris.<|im_end|>"
-    for voice, answer in zip(VOICES, said[1:], strict=True):
-        # Another processor's last digits may lead to another word later on.
-        assert answer[:12] == row["said"][voice][0][:12]
 
 
 @pytest.mark.assets

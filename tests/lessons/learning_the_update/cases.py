@@ -135,9 +135,6 @@ CASES = {
             "yours is W0: without lora_B @ lora_A (r = 6, scaling = 5)": (
                 with_weight(lambda m: m.base.weight)
             ),
-            "lora_B @ lora_A comes 0.8333 times, not 5 times": (
-                with_weight(lambda m: m.base.weight + m.scaling / len(m.lora_A) * product(m))
-            ),
             "with torch.no_grad():": recorded,
             "Here base is 6 × 6: is the page's one in it?": of_the_page,
             "its base holds the update, and layer adds it once more": in_place,

@@ -8,13 +8,6 @@ from lora_edu.course.learning_the_update import checks, experiments, figures
 from lora_edu.course.training import fit
 from lora_edu.layers import LoRALinear
 
-
-def test_the_hidden_word_has_three_directions_of_strengths_3_2_and_1():
-    word = figures.hidden_word()
-    assert word.shape == (40, 60)
-    assert np.linalg.svd(word, compute_uv=False)[:4] == pytest.approx([3, 2, 1, 0])
-
-
 # -- a film: each direction lights up at its time -------------------------------------------------
 
 

@@ -8,16 +8,6 @@ from lora_edu.course.merging import figures
 from lora_edu.course.recorded import record
 
 
-@pytest.mark.parametrize(("name", "u"), [("float16", 2**-11), ("bfloat16", 2**-8)])
-def test_the_error_of_16_bits_obeys_the_law(name, u):
-    _, numbers = figures.what_arrives()
-    law = 0.425 * u / np.array(numbers["sizes"])
-    simple = law < 0.25
-    simple[:2] = False  # as large as the weights
-    error = np.array(numbers[name]["error"])
-    np.testing.assert_allclose(error[simple], law[simple], rtol=0.1)
-
-
 def test_a_ratio_is_of_the_same_round_and_its_interval_that_of_a_median():
     seconds = record("served")["cases"]["write"]["seconds"]
     ratios = sorted(np.divide(seconds["apart"], seconds["base"]))
