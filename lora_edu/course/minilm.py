@@ -22,7 +22,7 @@ from lora_edu.layers import dense_weight
 
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification as MiniLM
-    from transformers.models.bert.modeling_bert import BertLayer
+    from transformers import BertLayer
 
 Part = tuple[Tensor, Tensor, Tensor]  # what enters layer 4 (n, L, 384), mask (n, L), class (n,)
 
