@@ -296,7 +296,7 @@ def test_whatever_a_command_is_given_is_one_line_and_the_talk_goes_on(
     assert out == [f"(speaks: {adapters[0]}, scale 1)"]
 
 
-def test_a_reader_that_has_left_ends_the_talk(talk, monkeypatch):
+def test_a_reader_that_has_left_ends_the_talk(monkeypatch):
     """Were it told like an error of a file, a model would answer on to nobody."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
     monkeypatch.setattr(chat, "_reply", Mock(side_effect=BrokenPipeError))

@@ -271,7 +271,7 @@ def test_a_base_that_is_not_that_of_the_adapter_is_refused(place, tmp_path, refu
     assert said in refused("export", place / "plain", *how)
 
 
-def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused, monkeypatch):
+def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused):
     base, model, new = place / "base.gguf", place / "model", tmp_path / "new.gguf"
     (tmp_path / "there.json").write_text("{}")
     for words, said in {

@@ -438,6 +438,11 @@ def test_what_enters_the_layers_with_lora_may_be_computed_once(chats, tmp_path, 
     assert once["answers"] == each["answers"]
 
 
+def test_with_gradient_checkpointing_it_learns_the_same(run, tmp_path):
+    assert main(run.command(tmp_path, "--gradient-checkpointing")) == 0
+    np.testing.assert_allclose(metrics(tmp_path)["loss"], metrics(run.out)["loss"], atol=1e-4)
+
+
 def test_a_model_that_cannot_be_split_and_takes_no_number_of_items_trains_as_a_whole(
     chats, tmp_path, monkeypatch
 ):

@@ -22,6 +22,9 @@ WIDEST = 0.5 * (1 - 0.6961928)  # half of the widest gap between two levels
 
 def test_the_levels_are_the_published_ones():
     assert (nf4_levels() - PUBLISHED).abs().max() < 2e-7
+    Q = torch.special.ndtri(torch.arange(1, 17) / 17)
+    means = (Q[1:] + Q[:-1]) / 2  # the paper's own formula
+    assert means[-2] / means[-1] > PUBLISHED[-2] + 0.04
 
 
 def test_at_a_tie_the_lower_level_is_taken():
