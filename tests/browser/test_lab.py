@@ -195,6 +195,6 @@ def test_a_page_that_a_learner_plays_with_says_what_is_no_longer_true(page, lab)
     expect(folded.first).to_contain_text("import")  # all imports, in one line
     expect(folded.nth(1)).to_contain_text("What this section says, held to its numbers")
     said = page.get_by_text("sentences here").first
-    expect(said).to_contain_text(re.compile(r"Of \d+ sentences here \d+ no longer hold:"))
+    expect(said).to_contain_text(re.compile(r"Of \d+ sentences here \d+ no longer holds?:"))
     expect(said).to_contain_text("“but it was made from 1,000”: now 12,000")
     expect(page.get_by_text("your guess first").first).not_to_contain_text("answer")

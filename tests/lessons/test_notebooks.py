@@ -1,5 +1,6 @@
 """The lessons themselves: as their sources say, solvable, and true for another seed."""
 
+import dis
 import importlib
 import re
 import unicodedata
@@ -105,6 +106,21 @@ def test_nothing_stops_when_a_learner_plays_and_the_page_says_what_is_false(
     panels = [printed(cell) for cell in notebook.cells if "claims" in tags(cell)]
     found = sum(text.count("✗") for text in panels)
     assert found in (false if isinstance(false, range) else [false]), panels
+
+
+def test_one_may_come_back_to_a_question():
+    """A name that it is judged by is nothing else further down: Run All, then a guess."""
+
+    def names(cell, how):
+        return {each.argval for each in dis.get_instructions(cell.source) if each.opname == how}
+
+    for path in SOURCES:
+        code = [cell for cell in read_source(path).cells if cell.cell_type == "code"]
+        for at, cell in enumerate(code):
+            if "predict" in tags(cell):
+                judged_by = names(cell, "LOAD_NAME") - names(cell, "STORE_NAME")
+                for later in code[at + 1 :]:
+                    assert not judged_by & names(later, "STORE_NAME"), f"{path.stem}: {later.id}"
 
 
 # -- the pages beside the lessons ---------------------------------------------------------------
