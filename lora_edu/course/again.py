@@ -68,14 +68,13 @@ def changes(old: Mapping[Key, Row], new: Mapping[Key, Row], repeat: Iterable[Row
     return found
 
 
-def sharing(found: Iterable[Change]) -> list[Change]:
+def sharing(found: list[Change]) -> list[Change]:
     """Return the changes of one run, such as a timing, with at least the spread that they share.
 
     Its repeat is one run, too, so each spread is a single difference, small or large by luck: the
     next one is beyond three times that in one case of five. So they share one spread, a part of
     each number. What a repeat gave to the last digit stays as it is.
     """
-    found = list(found)
     parts = [c.spread / abs(c.recorded) for c in found if c.spread and c.recorded]
     part = _root_mean_square(parts)
     return [

@@ -27,56 +27,29 @@ import math
 import os
 import re
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
 from lora_edu.course.say import say
 
-COLLECTED = Path(__file__).parent / "data" / "claims.json"
 NOTHING = object()  # said, where an interval is given
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence: its words, what is true now, what the text says.
+    """One sentence: its words, what is true now, what the text says."""
 
-    Attributes
-    ----------
-    words : str
-        As they stand in the text; the builder looks for them there.
-    value : Any
-        What was computed.
-    says : str
-        What the text says of it: ``10``, ``below 50``, ``0.3 to 0.5``.
-    within : float
-        How far ``value`` may be from the number said; 0 is exact.
-    seeds : "any" or int
-        Its scope: any seed of the lesson, or the number of recorded runs that it is said of.
-    holds : bool
-        Whether ``value`` is what the text says.
-    sense : "more", "less", "same", "none" or ""
-        The direction that the words must have; "none" is a negation.
-    names : tuple of str
-        What the words must name, in this order; of a comparison, only the first.
-    name : str
-        How a closing, or another page, calls the claim that it repeats.
-    """
-
-    words: str
-    value: Any
-    says: str
-    within: float
-    seeds: Literal["any"] | int
-    holds: bool
-    sense: str = ""
-    names: tuple[str, ...] = ()
-    name: str = ""
-
-    @property
-    def plain(self) -> str:
-        """The words without their markup."""
-        return plain(self.words)
+    words: str  # as they stand in the text; the builder looks for them there
+    value: Any  # what was computed
+    says: str  # what the text says of it: ``10``, ``below 50``, ``0.3 to 0.5``
+    within: float  # how far ``value`` may be from the number said; 0 is exact
+    seeds: Literal["any"] | int  # its scope: any seed, or how many recorded runs it is said of
+    holds: bool  # whether ``value`` is what the text says
+    sense: str = ""  # the words' direction: more, less, same; none: a negation
+    names: tuple[str, ...] = ()  # what the words name, in this order; of a comparison, the first
+    name: str = ""  # how a closing, or another page, calls the claim that it repeats
 
     @property
     def now(self) -> str:
@@ -87,7 +60,7 @@ class Claim:
 
     def __str__(self) -> str:
         """Return the words with both values."""
-        return f"“{self.plain}”: now {self.now} (the text: {self.says})"
+        return f"“{plain(self.words)}”: now {self.now} (the text: {self.says})"
 
 
 def claim(
@@ -131,17 +104,12 @@ def claim(
         Another tolerance, at most one unit of the last digit of the number said.
     above, below : float, optional
         An interval in place of ``said``: ``above < value < below``.
-    seeds : "any" or int
+    seeds, name
         See ``Claim``.
-    name : str, optional
-        How a closing calls it.
 
-    Raises
-    ------
-    ValueError
-        Neither or several of ``said``, an interval and a comparison are given; a comparison is not
-        of two; ``by`` and ``times`` are both given, or without a comparison; ``within`` is wider
-        than a unit of the last digit; ``seeds`` is neither.
+    A ValueError if neither or several of ``said``, an interval and a comparison are given, if a
+    comparison is not of two, if ``by`` and ``times`` are both given, or without a comparison, if
+    ``within`` is wider than a unit of the last digit, or if ``seeds`` is neither.
     """
     compared = {"more": more, "less": less, "same": same}
     pairs = [(sense, pair) for sense, pair in compared.items() if pair is not None]
@@ -234,7 +202,7 @@ def _of_a_number(words: str, value: Any, said: Any, within: float | None) -> Cla
     """Return the claim that a value is the number said, up to a tolerance: see :func:`claim`."""
     if type(said) not in (int, float):
         raise ValueError(f"{words!r}: a number is said as an int or a float, got {said!r}")
-    unit, holds = _last_digit(said), False
+    unit, holds = 10.0 ** int(Decimal(repr(said)).as_tuple().exponent), False  # of its last digit
     if within is None:
         within = 0.0 if type(said) is int and isinstance(value, Integral) else unit / 2
     if not 0.0 <= within <= unit:
@@ -247,13 +215,7 @@ def _of_a_number(words: str, value: Any, said: Any, within: float | None) -> Cla
 
 
 def panel(*claims: Claim) -> "Panel":
-    """Hold a section to its claims; see the module's docstring.
-
-    Raises
-    ------
-    AssertionError
-        Under ``LORA_EDU_CLAIMS``, a sentence does not hold.
-    """
+    """Hold a section to its claims; see the module's docstring."""
     found = Panel(claims)
     if os.environ.get("LORA_EDU_CLAIMS") == "strict" and found.false:
         raise AssertionError("; ".join(map(str, found.false)))
@@ -280,7 +242,7 @@ class Panel:
         """Return what a notebook shows, and the claims for the builder beside it."""
         data = {"text/plain": repr(self)}
         if not self.false:  # else one reads what is false
-            held = ((claim.plain, claim.says, claim.now) for claim in self.claims)
+            held = ((plain(claim.words), claim.says, claim.now) for claim in self.claims)
             rows = map(_row, [("the sentence", "it says", "now"), *held])
             table = f"<table>{''.join(rows)}</table>"
             data["text/html"] = f"<details><summary>{self!r}</summary>{table}</details>"
@@ -298,7 +260,8 @@ def puzzle(*_: object) -> None:
 
 def collected() -> dict[str, list[dict[str, Any]]]:
     """Return all claims of the course as the last build found them: lesson → its claims."""
-    return json.loads(COLLECTED.read_text(encoding="utf-8"))
+    path = Path(__file__).parent / "data" / "claims.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # -- numbers ------------------------------------------------------------------------------------
@@ -340,10 +303,3 @@ def _equal(value: Any, said: Any) -> bool:
     """Compare anything: as a whole, else entry by entry; what does not compare is not equal."""
     whole, entries = lambda: bool(value == said), lambda: bool(list(value) == list(said))
     return _now(whole) is True or _now(entries) is True
-
-
-def _last_digit(number: float) -> float:
-    """Return the unit of the last digit with which a number is written: .1 for 76.8."""
-    mantissa, _, exponent = repr(number).partition("e")
-    decimals = len(mantissa.partition(".")[2])
-    return 10.0 ** (int(exponent or 0) - decimals)

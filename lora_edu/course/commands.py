@@ -4,9 +4,10 @@ import csv
 import io
 import itertools
 import json
+import math
 import os
 import re
-import subprocess
+import statistics
 import sys
 import textwrap
 from argparse import Namespace
@@ -25,7 +26,6 @@ def draw(arguments: Namespace) -> int:
     mpl.use("Agg")  # files only: needs no screen
     from lora_edu.course import figures
 
-    only = arguments.only or None
     if arguments.check:
         if arguments.format != "png":
             raise ValueError("--check is about the PNG pictures and takes no --format")
@@ -35,10 +35,10 @@ def draw(arguments: Namespace) -> int:
         print(f"{len(figures.load())} figures checked, {len(problems)} problems{mend}")
         return 1 if problems else 0
     if arguments.format != "png":
-        for path in figures.export(arguments.out or "print", arguments.format, only):
+        for path in figures.export(arguments.out or "print", arguments.format, arguments.only):
             print(path)
         return 0
-    for name, anew in figures.write(arguments.out or "figures", only):
+    for name, anew in figures.write(arguments.out or "figures", arguments.only):
         print(f"{name:<24} {'drawn' if anew else 'unchanged'}")
     return 0
 
@@ -160,12 +160,10 @@ def voice(arguments: Namespace) -> int:
 
 def _site() -> str:
     """Return the address of the pages of the repository on GitHub that was cloned, if it was."""
-    command = ["git", "-C", str(Path(__file__).parent), "remote", "get-url", "origin"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except OSError:  # there is no git
-        return ""
-    found = re.search(r"github\.com[:/]([\w-]+)/([\w.-]+?)(?:\.git)?\s*$", told)
+    from lora_edu.course.verification import git
+
+    told = git("remote", "get-url", "origin")
+    found = re.search(r"github\.com[:/]([\w-]+)/([\w.-]+?)(?:\.git)?$", told)
     return f"https://{found[1].lower()}.github.io/{found[2]}/" if found else ""
 
 
@@ -200,10 +198,16 @@ def _print_record(name: str) -> None:
     print(f"\n{name}")
     for argument, value in content["arguments"].items():
         print(f"  {argument} = {json.dumps(value)}")
-    for method, means in content.get("mean", {}).items():
-        std = content["std"][method]
-        numbers = [f"{column} {mean:.4g} ± {std[column]:.2g}" for column, mean in means.items()]
-        print(f"  {method:<14} lr {content['chosen'][method]:<7g} {'  '.join(numbers)}")
+    for method, lr in content.get("chosen", {}).items():
+        rows = [row for row in content["rows"] if (row["method"], row["lr"]) == (method, lr)]
+        numbers = []
+        for column, value in rows[0].items():
+            if isinstance(value, (int, float)) and column not in experiments.KEYS:
+                values = [row[column] for row in rows]
+                std = statistics.stdev(values) if len(values) > 1 else math.nan
+                mean, std = (round(number, 6) for number in (statistics.fmean(values), std))
+                numbers.append(f"{column} {mean:.4g} ± {std:.2g}")
+        print(f"  {method:<14} lr {lr:<7g} {'  '.join(numbers)}")
 
 
 def list_claims(arguments: Namespace) -> int:

@@ -19,7 +19,6 @@ import hashlib
 import importlib
 import inspect
 import json
-import math
 import multiprocessing
 import os
 import platform
@@ -35,7 +34,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -173,11 +171,10 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def results(name: str) -> dict[str, Any]:
-    """Return a record and what follows from its rows: search, chosen, runs, mean, std.
+    """Return a record and what follows from its rows: search and chosen.
 
     ``search``: method → rate → the validations, one a seed. ``chosen``: method → the rate with the
-    best mean validation. ``runs``: method → the rows at that rate, and ``mean`` and ``std`` (of the
-    sample) of their single numbers. A measurement has the columns of its row in their place.
+    best mean validation. A measurement has the columns of its row in their place.
     """
     record = read(name)
     rows: list[Row] = record["rows"]
@@ -186,17 +183,12 @@ def results(name: str) -> dict[str, Any]:
     tried: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
         tried.setdefault(row["method"], {}).setdefault(row["lr"], []).append(row)
-    found: dict[str, Any] = {"search": {}, "chosen": {}, "runs": {}, "mean": {}, "std": {}}
-    for method, rates in tried.items():
-        best = _best(rates)
-        found["search"][method] = {
-            f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()
-        }
-        found["chosen"][method] = best
-        found["runs"][method] = rates[best]
-        found["mean"][method] = _over_seeds(statistics.fmean, rates[best])
-        found["std"][method] = _over_seeds(_deviation, rates[best])
-    return {**record, **found}
+    search = {
+        method: {f"{lr:g}": [row["validation"] for row in of] for lr, of in rates.items()}
+        for method, rates in tried.items()
+    }
+    chosen = {method: _best(rates) for method, rates in tried.items()}
+    return {**record, "search": search, "chosen": chosen}
 
 
 def _best(tried: Mapping[float, Sequence[Row]]) -> float:
@@ -210,16 +202,6 @@ def _best(tried: Mapping[float, Sequence[Row]]) -> float:
         return round(mean, 9), len(tried[lr][0])  # the more columns, the fuller the run
 
     return max(tried, key=rank)
-
-
-def _over_seeds(of: Callable[[list[float]], float], rows: Sequence[Row]) -> dict[str, float]:
-    """Return a statistic of each column that holds a single number."""
-    single = [c for c, value in rows[0].items() if isinstance(value, (int, float))]
-    return {c: round(of([row[c] for row in rows]), 6) for c in single if c not in KEYS}
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def intervals(gaps: Mapping[Any, NDArray]) -> list[tuple[Any, float, float, float, float]]:
@@ -315,11 +297,11 @@ def record(
             made = in_processes(run, name, todo, jobs, folder)
         for key, row in made:
             rows[key] = row
-            write_whole(part, _text(entry, [], rows))
+            write_whole(part, _text(entry, [], rows, {}))
             bar.update()
     differ = _finish(entry, {key: rows.pop(key) for key in keys}, folder)
     if rows:  # of seeds that were not asked for
-        write_whole(part, _text(entry, [], rows))
+        write_whole(part, _text(entry, [], rows, {}))
     else:
         part.unlink()
     return differ
@@ -354,10 +336,7 @@ def write(entry: Experiment, content: Mapping[str, Any]) -> None:
     write_whole(RECORDS / f"{entry.name}.json", text)
 
 
-def _text(
-    entry: Experiment, made: Sequence[Mapping[str, Any]], rows: Mapping[Key, Row],
-    kept: Mapping[str, Any] = MappingProxyType({}),
-) -> str:  # fmt: skip
+def _text(entry: Experiment, made: list, rows: Mapping[Key, Row], kept: dict[str, Any]) -> str:
     """Return a record as JSON, an argument and a run a line: a diff shows what has changed.
 
     ``kept`` is what verifications have added: the repeat, and by what it was last verified.

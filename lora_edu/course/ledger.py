@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 from lora_edu import counting
 
@@ -181,9 +181,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def derive(value: Any, given: Mapping[str, Any] | None = None) -> Any:
+def derive(value: Any, given: Mapping[str, Any]) -> Any:
     """Compute a derivation; a ValueError if it names a function or a number that there is not."""
-    given = {} if given is None else given
     if isinstance(value, float):
         return Fraction(str(value))
     if isinstance(value, list):
@@ -191,7 +190,7 @@ def derive(value: Any, given: Mapping[str, Any] | None = None) -> Any:
     if not isinstance(value, dict) or "like" in value:
         return value
     if value.keys() == {"given"} and value["given"] in given:
-        return derive(given[value["given"]])
+        return derive(given[value["given"]], {})
     if value.keys() != {"function", "arguments"} or value["function"] not in FUNCTIONS:
         raise ValueError(f"no derivation: {value!r}")
     function, arguments = FUNCTIONS[value["function"]], value["arguments"]
@@ -310,11 +309,7 @@ def ledger() -> list[Entry]:
     return list(_entries().values())
 
 
-class Row(NamedTuple):
-    """A row of a published table: its ``label`` there, and our entry."""
-
-    label: str
-    entry: Entry
+Row = tuple[str, Entry]  # of a published table: its label there, and our entry
 
 
 def tables() -> dict[str, dict[str, list[Row]]]:
@@ -331,9 +326,9 @@ def tables() -> dict[str, dict[str, list[Row]]]:
         table = f"Table {number[1]}" if number else raw["place"]
         rows = found.setdefault(raw["source"], {}).setdefault(table, [])
         if table not in own:
-            rows.append(Row(raw["configuration"], entries[raw["id"]]))
+            rows.append((raw["configuration"], entries[raw["id"]]))
         elif not rows:
-            rows.extend(Row(label, entries[id_]) for label, id_ in own[table])
+            rows.extend((label, entries[id_]) for label, id_ in own[table])
 
     def order(table: tuple[str, list[Row]]) -> tuple[bool, int]:
         number = re.fullmatch(r"Table (\d+)", table[0])
@@ -379,26 +374,23 @@ def shares() -> dict[str, int]:
     ``causes``: for how many reasons they differ, each counted once. ``paper``: those that could
     fail and stand in LoRA's own paper; ``paper_differ``: those of them that did.
     """
-    figures = [quantity for entry in ledger() for quantity in entry.quantities]
-    tested = [quantity for quantity in figures if quantity.tested]
-    paper = [
-        q for entry in ledger() for q in entry.quantities if q.tested and entry.cites == "hu2021"
-    ]
+    figures = [(entry, quantity) for entry in ledger() for quantity in entry.quantities]
+    tested, differ = [entry for entry, q in figures if q.tested], [entry for entry, _ in misfits()]
     return {
         "entries": len(ledger()),
         "figures": len(figures),
         "tested": len(tested),
-        "differ": sum(quantity.verdict == "differs" for quantity in tested),
-        "causes": len({entry.cause for entry, _ in misfits()}),
-        "paper": len(paper),
-        "paper_differ": sum(quantity.verdict == "differs" for quantity in paper),
+        "differ": len(differ),
+        "causes": len({entry.cause for entry in differ}),
+        "paper": sum(entry.cites == "hu2021" for entry in tested),
+        "paper_differ": sum(entry.cites == "hu2021" for entry in differ),
     }
 
 
 def misfits() -> list[tuple[Entry, Quantity]]:
     """Return the figures that could fail and did, the farthest from published = derived first."""
-    pairs = [(entry, q) for entry in ledger() for q in entry.quantities]
-    failed = [(e, q) for e, q in pairs if q.tested and q.verdict == "differs"]
+    pairs = [(entry, q) for entry in ledger() for q in entry.quantities if q.tested]
+    failed = [(entry, q) for entry, q in pairs if q.verdict == "differs"]
     return sorted(failed, key=lambda pair: -abs(math.log(pair[1].ratio)))
 
 

@@ -31,12 +31,8 @@ def keep(*parts: Any) -> None:
     """Write functions and classes, as they stand in the notebook, into ``notebooks/mine/lora.py``.
 
     A function that is still a stub is left out. If a file of that name holds something else, it is
-    kept as ``lora-1.py``, and so on. What was done, or why nothing was, is printed.
-
-    Parameters
-    ----------
-    *parts
-        What cells defined. Of all else on the page they may use modules, which the file imports.
+    kept as ``lora-1.py``, and so on. What was done, or why nothing was, is printed. Of all else on
+    the page, these ``parts`` may use modules, which the file imports.
     """
     try:
         sources = {part.__name__: _source(part) for part in parts}

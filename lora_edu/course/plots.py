@@ -4,14 +4,12 @@ Colours are safe for colour-blind readers (cividis for matrices; Okabe and Ito's
 lines) and never stand alone: lines also differ in dash or marker, and carry their names.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,9 +28,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from lora_edu.course.say import language, say
 
-if TYPE_CHECKING:
-    from matplotlib.typing import RcKeyType
-
 # Okabe & Ito, Color Universal Design, 2008
 BLACK, GREY = "#000000", "#666666"
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -41,7 +36,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 # cells of one size, and files a third as large.
 CELL = 0.03
 
-STYLE: dict[RcKeyType, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "figure.figsize": (7.0, 4.0),
     "savefig.dpi": 200,
@@ -60,7 +55,7 @@ STYLE: dict[RcKeyType, Any] = {
 NIGHT, PALE = "#121212", "#F2F2F2"
 AT_NIGHT = {BLACK: PALE, "#FFFFFF": NIGHT, GREY: "#A6A6A6", BLUE: "#56B4E9"}
 ENLARGED = 18 / 11  # on slides, so that a text of 11 points has 18
-STYLES: dict[str, dict[RcKeyType, Any]] = {
+STYLES: dict[str, dict[Any, Any]] = {
     "light": STYLE,
     "dark": {
         **STYLE,
@@ -128,14 +123,8 @@ def grouped(number: float) -> str:
 def heatmap(ax: Axes, matrix: NDArray, limit: float) -> AxesImage:
     """Draw a matrix, one coloured cell for each number, on a scale from -limit to +limit.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw; its ticks are removed.
-    matrix : array of shape (rows, columns)
-        Row 0 is drawn at the top, as matrices are written.
-    limit : float
-        The same for pictures that are to be compared: equal colours then mean equal numbers.
+    Row 0 is at the top, as matrices are written; the ticks of ``ax`` are removed. Pictures that are
+    to be compared have one ``limit``: equal colours then mean equal numbers.
     """
     image = ax.imshow(matrix, vmin=-limit, vmax=limit, aspect="auto")
     ax.set(xticks=[], yticks=[])
@@ -193,14 +182,9 @@ def cells(
 
 
 class Canvas:
-    """A figure on which matrices stand to scale; all lengths are in cells of the matrices.
+    """A figure, ``fig``, on which matrices stand to scale; its origin is below, at the left.
 
-    Attributes
-    ----------
-    fig : matplotlib.figure.Figure
-        The figure.
-    width, height : float
-        Of the whole; the origin is below, at the left.
+    All lengths are in cells of the matrices.
     """
 
     def __init__(self, width: float, height: float, cell: float = CELL) -> None:
@@ -231,15 +215,7 @@ class Canvas:
 
 
 def heatmaps(matrices: dict[str, NDArray], limit: float) -> Figure:
-    """Draw matrices side by side, on one scale of colours, each under its title.
-
-    Parameters
-    ----------
-    matrices : dict of arrays of shape (rows, columns)
-        Title → matrix, from left to right.
-    limit : float
-        The scale runs from -limit to +limit.
-    """
+    """Draw matrices, title → (rows, columns), side by side, on one scale: -limit to +limit."""
     gap, head = 12, 12  # all lengths in cells
     rows = max(len(matrix) for matrix in matrices.values())
     width = sum(matrix.shape[1] + gap for matrix in matrices.values()) + gap
@@ -261,17 +237,9 @@ def letters(text: str, size: int = 100) -> NDArray:
     a font that ships with Matplotlib, each put where the font's own widths say: the same on each
     machine. (Renderers of pixels differ, and so do Matplotlib's versions in where a letter begins.)
 
-    Parameters
-    ----------
-    text : str
-        Letters of DejaVu Sans: Latin with all accents, Greek, Cyrillic, Arabic, not Chinese.
-    size : int
-        Rows and columns of the matrix.
-
-    Raises
-    ------
-    ValueError
-        ``text`` holds none of them, or another; ``size`` is below 1.
+    The letters are those of DejaVu Sans: Latin with all accents, Greek, Cyrillic, Arabic, not
+    Chinese. A ValueError if ``text`` holds none of them, or another, or if ``size``, the rows and
+    columns of the matrix, is below 1.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")

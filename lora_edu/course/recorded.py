@@ -52,25 +52,19 @@ def behind(name: str) -> dict[str, Any]:
     Minutes, to one digit, only of a record that was verified: they are measured then.
     """
     content = read(name)
-    seeds, seconds = seeds_of(content["rows"]), _seconds(content)
+    many, seeds, verified = len(content["rows"]), seeds_of(content["rows"]), content.get("verified")
     one = f" --seeds {seeds[0]}" if seeds else ""
-    told = {"record": name, "runs": len(content["rows"]), "seeds": len(seeds)}
+    told: dict[str, Any] = {"record": name, "runs": many, "seeds": len(seeds)}
     told["again"] = f"lora-edu experiments {name}{one} --out again"
-    return told if seconds is None else told | {"minutes": float(f"{seconds / 60:.1g}")}
-
-
-def _seconds(content: Row) -> float | None:
-    """Return what the runs of one seed of a record took when it was verified, if it was."""
-    verified = content.get("verified")
-    if verified is None:
-        return None
-    return verified["seconds"] * len(content["rows"]) / max(1, len(seeds_of(content["rows"])))
+    if verified:
+        minutes = verified["seconds"] * many / max(1, len(seeds)) / 60
+        told["minutes"] = float(f"{minutes:.1g}")
+    return told
 
 
 def compute() -> str:
     """Say how long all records took, of those that tell it; nothing if none does."""
     contents = [read(name) for name in load() if (RECORDS / f"{name}.json").exists()]
-    took = [(_seconds(content), max(1, len(seeds_of(content["rows"])))) for content in contents]
-    known = [seconds * seeds for seconds, seeds in took if seconds is not None]
+    known = [c["verified"]["seconds"] * len(c["rows"]) for c in contents if c.get("verified")]
     told = f"{sum(known) / 60:.0f} minutes for {len(known)} of {len(contents)} records"
     return f"{told}: those of a seed, when it was verified, times the seeds" if known else ""

@@ -38,20 +38,10 @@ def compare(
 ) -> Timings:
     """Time each candidate once a round, in a shuffled order (always the same one).
 
-    Parameters
-    ----------
-    candidates : mapping from a name to a function without arguments
-    rounds : int
-        At least 2, so that there is a spread.
-    sample_seconds : float
-        A sample repeats its candidate until about this time is over, and divides.
-    clock : function
-        Returns seconds; ``time.process_time`` counts those of this process alone, over all threads.
-
-    Raises
-    ------
-    ValueError
-        If there is no candidate or ``rounds`` is below 2.
+    ``candidates``: name → function without arguments. A sample repeats its candidate until about
+    ``sample_seconds`` are over, and divides. ``clock`` returns seconds; ``time.process_time``
+    counts those of this process alone, over all threads. A ValueError if there is no candidate, or
+    if ``rounds`` are below 2, so that there is no spread.
     """
     if not candidates:
         raise ValueError("candidates must hold at least one function, got none")

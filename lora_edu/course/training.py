@@ -51,17 +51,11 @@ def fit(
 ) -> History:
     """Train the parameters that ``optimizer`` holds: ``epochs`` passes over ``batches``.
 
-    Parameters
-    ----------
-    model : nn.Module
-        In ``train()`` for its steps, in ``eval()`` while it is validated, then as it came.
-    batches : iterable of tuples (input, ..., target)
-        A list (``[(x, y)]`` trains on all samples at once), ``Batches`` or a ``DataLoader``; not an
-        iterator, which would be empty at the second epoch.
-    loss : function
-        ``loss(model(input, ...), target)`` is a scalar tensor.
-    validate : function, optional
-        ``validate(model)``, a number, after each epoch and without gradients.
+    These are tuples (input, ..., target): a list (``[(x, y)]`` trains on all samples at once),
+    ``Batches`` or a ``DataLoader``; not an iterator, which would be empty at the second epoch.
+    ``loss(model(input, ...), target)`` is a scalar tensor, ``validate(model)`` a number, after each
+    epoch and without gradients. The model is in ``train()`` for its steps, in ``eval()`` while it
+    is validated, then as it came.
 
     A TypeError if ``batches`` is an iterator; a FloatingPointError if the loss is not finite: the
     step that it would have led to is not taken.

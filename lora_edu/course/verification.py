@@ -84,7 +84,7 @@ def verify(
         firm = could < abs(change.recorded) / 2 and "repeat" in content
         gap = f"a repeat moves it by {could:.2g} at most" if firm else "not verified"
     stamp = experiments.made_now(list(seeds)) | {
-        "commit": _commit(),
+        "commit": git("rev-parse", "--short", "HEAD"),
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "seconds": round(statistics.fmean(seconds), 1),
         "gap": gap,
@@ -215,8 +215,10 @@ def _watched(name: str, key: Key) -> tuple[Row, set[tuple[str, int]], float]:
     return row, seen, time.perf_counter() - start
 
 
-def _commit() -> str:
-    """Return the commit that is checked out; "" outside a clone."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def git(*words: str) -> str:
+    """Return what git says of this clone; "" outside of one, or where there is no git."""
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""

@@ -42,7 +42,7 @@ def test_a_verdict_follows_from_the_printed_digits(published, derived, judged):
 
 
 def test_decimals_are_exact():
-    assert ledger.derive({"function": "sum", "arguments": [0.1, 0.2]}) == Fraction(3, 10)
+    assert ledger.derive({"function": "sum", "arguments": [0.1, 0.2]}, {}) == Fraction(3, 10)
     third = {"function": "quotient", "arguments": [{"given": "a"}, 3]}
     assert ledger.derive(third, {"a": 1}) == Fraction(1, 3)
 
@@ -140,7 +140,7 @@ def test_each_entry_stands_in_a_table_of_its_source_and_in_a_line():
     found = ledger.tables()
     assert set(found) == {entry.cites for entry in ENTRIES.values()} == set(ledger.sources())
     for source, some in found.items():
-        assert all(row.entry.cites == source for rows in some.values() for row in rows)
+        assert all(entry.cites == source for rows in some.values() for _, entry in rows)
     numbered = [name for name in found["hu2021"] if name.startswith("Table ")]
     assert numbered == sorted(numbered, key=lambda name: int(name.split()[1]))
     rows = ledger.lines(found)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_edu import cli
-from lora_edu.course import commands, qr
+from lora_edu.course import commands, qr, verification
 from lora_edu.quantize import NF4
 
 
@@ -106,6 +105,5 @@ ORIGINS = {
 
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_a_clone_from_github_knows_the_address_of_its_pages(origin, monkeypatch):
-    found = SimpleNamespace(stdout=f"{origin}\n")
-    monkeypatch.setattr(commands.subprocess, "run", lambda *_, **__: found)
+    monkeypatch.setattr(verification, "git", lambda *_: origin)
     assert commands._site() == ORIGINS[origin]
