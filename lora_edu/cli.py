@@ -15,19 +15,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from errno import EINVAL
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from lora_edu import __version__
 from lora_edu.files import printable, read_config
-
-
-def _course(name: str, module: str = "commands") -> Callable[[Namespace], int]:
-    """Return a command that a module of ``lora_edu.course`` has under this name."""
-
-    def run(arguments: Namespace) -> int:
-        return getattr(importlib.import_module(f"lora_edu.course.{module}"), name)(arguments)
-
-    return run
 
 
 def _assets(arguments: Namespace) -> int:
@@ -266,19 +258,20 @@ def switch(name: str, what: str) -> Option:
 
 QUESTIONS = ("What is the capital of France?", "Good morning!", "How many days are in a week?")
 MODULES = "last parts of names, as in PEFT ({}), or all-linear (default)"
-COMMANDS: dict[str, tuple[Callable[[Namespace], int], str]] = {
-    "figures": (_course("draw"), "draw every figure of the course"),
-    "experiments": (_course("record"), "record the long runs anew (seconds a run: records)"),
-    "records": (_course("list_records"), "list what is recorded, and whether it is fresh"),
-    "claims": (_course("list_claims"), "print every sentence that the lessons vouch for"),
-    "ledger": (_course("show_ledger"), "derive published counts again, or judge your own printout"),
-    "reproduce": (_course("reproduce", "reproduce"), "a table, or a figure, again: does it hold?"),
+# What runs it (a text: its place in lora_edu.course, loaded for it alone), and its help.
+COMMANDS: dict[str, tuple[Callable[[Namespace], int] | str, str]] = {
+    "figures": ("commands:draw", "draw every figure of the course"),
+    "experiments": ("commands:record", "record the long runs anew (seconds a run: records)"),
+    "records": ("commands:list_records", "list what is recorded, and whether it is fresh"),
+    "claims": ("commands:list_claims", "print every sentence that the lessons vouch for"),
+    "ledger": ("commands:show_ledger", "derive published counts again, or judge your own printout"),
+    "reproduce": ("reproduce:reproduce", "a table, or a figure, again: does it hold?"),
     "assets": (_assets, "list, verify or fetch the real weights and texts"),
     "count": (_count, "count an adapted model's parameters, from shapes"),
     "finetune": (_finetune, "train an adapter on your own texts"),
     "chat": (_chat, "talk with a chat model, and with an adapter's voice"),
     "export": (_export, "write an adapter as GGUF, or merge it: for other programs"),
-    "voice": (_course("voice"), "train a voice that fits into a link, and print the link"),
+    "voice": ("commands:voice", "train a voice that fits into a link, and print the link"),
     "lab": (_in_clone, "open your own copies of the lessons (other options are JupyterLab's)"),
     "check": (_in_clone, "say in a minute or two what a change broke (NAME ...: these checks)"),
     "test": (_in_clone, "run every test and every notebook (minutes; other options are pytest's)"),
@@ -449,6 +442,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parsed(sys.argv[1:] if argv is None else list(argv))
         run, _ = COMMANDS[arguments.command]
+        run = resolve_name(f"lora_edu.course.{run}") if isinstance(run, str) else run
         code = run(arguments)
         sys.stdout.flush()
         return code

@@ -24,7 +24,6 @@ from lora_edu.names import meant
 
 Names = Collection[str]  # of modules
 METHODS = ("lora", "dora", "lora-fa", "vera")
-F32 = ("float32", "float32", "float32")
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers kept for each trained one
 EXPERTS = ("router", "fused", "experts", "stack")  # kinds of parameters that are no layers
 ROUTERS = ("gate", "router")  # names of the layer that chooses experts
@@ -445,7 +444,7 @@ def training_memory(
     frozen: int,
     trained: int,
     optimizer: str = "adamw",
-    dtypes: Sequence[str] = F32,
+    dtypes: Sequence[str] = ("float32",) * 3,
     tensors: int = 0,
 ) -> dict[str, int]:
     """Plan the bytes of weights, gradients and optimizer states.

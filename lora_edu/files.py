@@ -52,9 +52,9 @@ def _bounded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def write_whole(path: Path | str, content: bytes | str) -> bool:
     """Write ``content`` to ``path`` in one step; return whether anything changed.
 
-    The content goes to a temporary file in the same folder, which then takes the place of
-    ``path`` (``os.replace`` is atomic there). A reader, or a crash, sees the old file or the new
-    one. A file that holds the same bytes already is left alone, its time of change as well.
+    The content goes to a temporary file on the same disk, which then takes the place of ``path``
+    (``os.replace`` is atomic there). A reader, or a crash, sees the old file or the new one. A file
+    that holds the same bytes already is left alone, its time of change as well.
 
     Parameters
     ----------
@@ -66,21 +66,16 @@ def write_whole(path: Path | str, content: bytes | str) -> bool:
     Raises
     ------
     OSError
-        The folder cannot be written; ``path`` is as it was, and no temporary file stays behind.
+        The folder cannot be written; ``path`` is as it was, and nothing temporary stays behind.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
     if path.is_file() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not with tempfile, as below.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with temporary_folder(path) as folder:
+        (folder / "new").write_bytes(data)
+        os.replace(folder / "new", path)
     return True
 
 

@@ -41,7 +41,6 @@ from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
 PRINTED = [NOTEBOOKS / f"{name}.md" for name in ("HANDOUT", "FIVE_QUESTIONS")]
-CONSTRAINTS = execute.CONSTRAINTS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,6 +82,8 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     if options.what == "build" and (options.translate or options.seed is not None):
         options.what = "translate" if options.translate else "seed"
     options.whole = options.what in ("quizzes", "site", "site-voice")
+    usual = {"assignment": "assignments", "site-voice": "site"}.get(options.what, options.what)
+    options.out = options.out or Path(usual)
     return options
 
 
@@ -128,41 +129,32 @@ WHAT = {
 
 def chosen_step(options: argparse.Namespace) -> Callable[..., str]:
     """Return what is to be done with each lesson, given its source, or with all, given --out."""
-    steps: dict[str, Callable[..., str]] = {
+    return {
         "build": partial(build, run=options.run),
         "check": partial(check, release=options.release, brief=not options.names),
         "translate": lambda path: translate.write_skeleton(read_source(path), options.translate),
-        "solved": partial(run_solved, seed=options.seed),
-        "seed": partial(run_with_seed, seed=options.seed),
+        "solved": partial(rerun, solved=True, seed=options.seed),
+        "seed": partial(rerun, solved=False, seed=options.seed),
         "own": editions.own_copies,
-        "assignment": lambda path: editions.write_assignment(path, out("assignments")),
-        "slides": lambda path: make_slides(path, out("slides")),
-        "handouts": lambda path: make_handouts(path, out("handouts")),
-        "quizzes": lambda _: questions.write_quizzes(NOTEBOOKS / "src", out("quizzes")),
-        "site": lambda _: make_site(out("site")),
-        "site-voice": lambda _: make_site(out("site"), voice=True),
-    }
-
-    def out(usual: str) -> Path:
-        return options.out or Path(usual)
-
-    return steps[options.what]
+        "assignment": partial(editions.write_assignment, folder=options.out),
+        "slides": partial(make_slides, out=options.out),
+        "handouts": partial(make_handouts, out=options.out),
+        "quizzes": partial(questions.write_quizzes, NOTEBOOKS / "src"),
+        "site": make_site,
+        "site-voice": partial(make_site, voice=True),
+    }[options.what]
 
 
 def build(path: Path, run: bool) -> str:
     """Build a lesson; then refuse what its text says and nothing shows, or a stale translation."""
     said, ran = execute.build(path, run=run)
-    if problems := lint.check(path):
+    problems, late = lint.check(path)
+    if problems:
         raise BuildError("\n".join(problems))
     if ran:
         draw_figures(path)
-    places = number_late(lint.late(path))
-    return f"{said}; late, in translations: {places}, see --check {path.stem}" if places else said
-
-
-def number_late(lines: list[str]) -> int:
-    """Return how many places are late: a diff stands below each."""
-    return sum(not line.startswith(" ") for line in lines)
+    more = f"; late, in translations: {len(late)}, see --check {path.stem}"
+    return said + more if late else said
 
 
 def draw_figures(path: Path) -> None:
@@ -180,12 +172,11 @@ def draw_figures(path: Path) -> None:
 def constraints(options: argparse.Namespace, results: list[str | None]) -> str | None:
     """Write the versions behind the outputs, if all were built; else name where they differ."""
     if not options.names:
-        write = partial(execute.write_constraints, NOTEBOOKS.parent)
-        return attempt(CONSTRAINTS, lambda: "changed" if write() else "unchanged")
+        return attempt(execute.CONSTRAINTS, partial(execute.write_constraints, NOTEBOOKS.parent))
     ran = any("other outputs" in str(each) for each in results)
     if ran and (packages := execute.says_otherwise(NOTEBOOKS.parent)):
         print(
-            f"{CONSTRAINTS} says otherwise of {', '.join(packages)}: "
+            f"{execute.CONSTRAINTS} says otherwise of {', '.join(packages)}: "
             "it is written when all lessons are built",
             file=sys.stderr,
         )
@@ -197,26 +188,19 @@ def check(path: Path, release: bool, brief: bool) -> str:
 
     In ``brief``, only how much is late.
     """
-    problems = lint.check(path)
-    late = [] if problems else lint.late(path)
+    problems, late = lint.check(path)
     if problems or (release and late):
         raise BuildError("\n".join(problems or late))
     if late and brief:
         more = f"python notebooks/build.py --check {path.stem}"
-        late = [f"late, in translations: {number_late(late)}; {more}"]
+        late = [f"late, in translations: {len(late)}; {more}"]
     return "\n".join(["as its source says", *late])
 
 
-def run_solved(path: Path, seed: int | None) -> str:
-    """Run a lesson with its exercises solved."""
-    execute.run_solved(path, seed)
-    return "every solution passes its check"
-
-
-def run_with_seed(path: Path, seed: int) -> str:
-    """Run a lesson with another seed."""
-    execute.run_with_seed(path, seed)
-    return f"holds with SEED = {seed}"
+def rerun(path: Path, solved: bool, seed: int | None) -> str:
+    """Run a lesson with its exercises solved, or with another seed, or both."""
+    execute.rerun(path, solved=solved, seed=seed)
+    return "every solution passes its check" if solved else f"holds with SEED = {seed}"
 
 
 def make_slides(path: Path, out: Path) -> str:

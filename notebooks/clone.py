@@ -101,16 +101,12 @@ def run_tests(options: Sequence[str], which: str) -> int:
     """
     demand("pytest", "xdist", "nbval", "jupytext")
     fetch()
-    before = ["", *options]
-    options = [
-        option if last in ("-k", "-m") else from_here(option)
-        for last, option in zip(before, options, strict=False)
-    ]
     paths = [
         option
-        for last, option in zip(before, options, strict=False)
+        for last, option in zip(["", *options], options, strict=False)
         if last not in ("-k", "-m") and not option.startswith("-")
     ]
+    options = [from_here(option) if option in paths else option for option in options]
     if which == "browser":
         return run(["-m", "pytest", *([] if paths else ["tests/browser"]), *options])
     some = bool(paths) or "-k" in options

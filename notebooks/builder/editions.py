@@ -59,9 +59,9 @@ METADATA = {
 # -- a notebook -------------------------------------------------------------------------------
 
 
-def built_path(path: Path, language: str = "") -> Path:
+def built_path(path: Path, language: str = "en") -> Path:
     """Return where the notebook of a source is, in English or in another language."""
-    return path.parent.parent / language / f"{path.stem}.ipynb"
+    return path.parent.parent / ("" if language == "en" else language) / f"{path.stem}.ipynb"
 
 
 def load(path: Path) -> NotebookNode | None:
@@ -70,6 +70,14 @@ def load(path: Path) -> NotebookNode | None:
         return nbformat.read(path, as_version=4)
     except Exception:  # nbformat raises a dozen kinds, and each means: build it anew
         return None
+
+
+def loaded(path: Path) -> NotebookNode:
+    """Read a built notebook; a BuildError if there is none."""
+    notebook = load(path)
+    if notebook is None:
+        raise BuildError(f"{path.stem}: there is no notebook; run `make notebooks`")
+    return notebook
 
 
 def dumps(notebook: NotebookNode) -> str:
@@ -149,7 +157,7 @@ def reading_edition(source: Source, language: str = "en") -> NotebookNode:
     if language not in LABELS:
         raise BuildError(f"{file_name(source.path)}: LABELS has no words for {language!r}")
     spoken = {} if language == "en" else {"lora_edu": {"language": language}}  # the package asks
-    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | spoken)
+    notebook = nbformat.v4.new_notebook(metadata=METADATA | spoken)
     asked = exercises(source)
     solution = None  # of the exercise before, whose hints may still come
     for cell in copy.deepcopy(source.cells):
@@ -254,16 +262,12 @@ def own_edition(source: Source, language: str = "en") -> NotebookNode:
         elif asked and "figure-text" not in tags(cell):
             asked = False
             first, _, rest = cell.source.partition("\n\n")
-            if answers(cell) and not cell.id.endswith("-text"):
+            another = cell.source.startswith(("#", "**"))  # a section, another matter or question
+            is_folded = {"hint", "solution"} & {*tags(cell)}
+            if not (another or is_folded or cell.id.endswith("-text")):
                 fold = folded(cell.id, "why", first, language).source
                 cell.source = f"{fold}\n\n{rest}".rstrip()
     return notebook
-
-
-def answers(cell: NotebookNode) -> bool:
-    """Say whether a Markdown cell after a question begins with a paragraph about the answer."""
-    another = ("#", "**")  # a section, another matter, or the next question
-    return not (cell.source.startswith(another) or {"hint", "solution"} & set(tags(cell)))
 
 
 def solved_edition(source: Source) -> NotebookNode:
@@ -276,13 +280,13 @@ def solved_edition(source: Source) -> NotebookNode:
     return notebook
 
 
-def with_seed(notebook: NotebookNode, seed: int, source: Source) -> NotebookNode:
+def with_seed(notebook: NotebookNode, seed: int, source: Source) -> None:
     """Replace ``SEED = …`` in the cell tagged ``parameters``."""
     for cell in notebook.cells:
         if "parameters" in tags(cell):
             cell.source, count = re.subn(r"(?m)^SEED = \d+", f"SEED = {seed}", cell.source)
             if count == 1:
-                return notebook
+                return
     raise BuildError(f"{file_name(source.path)}: no cell tagged `parameters` holds SEED = …")
 
 
@@ -327,7 +331,6 @@ def own_copy(path: Path, notebook: NotebookNode, language: str = "") -> str:
 
 
 START = "START.ipynb"
-WELCOME = Path(__file__).with_name("start.md")
 
 
 def write_start(paths: Sequence[Path]) -> str:
@@ -355,9 +358,9 @@ def write_start(paths: Sequence[Path]) -> str:
         told = [f"{n} of {of}" if of else "" for n, of in (guesses, exercises)]
         rows.append(f"| {mark} | {' · '.join(links)} | {' | '.join(told)} |")
     goes_on = f"{'Go on' if begun else 'Begin'} with {following}." if following else "All is done."
-    text = filled(WELCOME, {"ROWS": "\n".join(rows), "GOES_ON": goes_on})
+    text = filled("start.md", {"ROWS": "\n".join(rows), "GOES_ON": goes_on})
     cell = nbformat.v4.new_markdown_cell(text, id="start")
-    page = nbformat.v4.new_notebook(cells=[cell], metadata=copy.deepcopy(METADATA))
+    page = nbformat.v4.new_notebook(cells=[cell], metadata=METADATA)
     write_whole(folder / START, dumps(page))
     return "what is done, and where to go on"
 

@@ -177,13 +177,11 @@ def build(path: Path, *, run: bool = False) -> tuple[str, bool]:
     rendered = {language: read_translation(source, language) for language in languages(path)}
     if problems := [line for each in [source, *rendered.values()] for line in check_source(each)]:
         raise BuildError("\n".join(problems))
-    translations = {
-        # What is wrong with one, --check says: a lesson is built while its translation is late.
-        language: translate(source, own)[0]
-        for language, own in rendered.items()
-    }
     page, former = reading_edition(source), load(built_path(path))
-    editions = {each: reading_edition(own, each) for each, own in translations.items()}
+    # What is wrong with a translation, --check says: a lesson is built while that is late.
+    editions = {
+        each: reading_edition(translate(source, own)[0], each) for each, own in rendered.items()
+    }
     others = {each: load(built_path(path, each)) for each in editions}
     fresh = [(page, former), *((editions[each], others[each]) for each in editions)]
     if former is not None and not run and words_alone(fresh):
@@ -228,28 +226,24 @@ def outputs_changed(notebook: NotebookNode, former: NotebookNode | None) -> list
     ]
 
 
-def run_solved(path: Path, seed: int | None = None) -> NotebookNode:
-    """Execute the solved edition in memory; refuse it unless every check says OK."""
+def rerun(path: Path, *, solved: bool = False, seed: int | None = None) -> NotebookNode:
+    """Execute a lesson in memory, perhaps with another seed: what is said of any must hold.
+
+    If it is to be ``solved``, a BuildError unless every check says OK.
+    """
     source = read_source(path)
-    notebook = solved_edition(source)
+    notebook = solved_edition(source) if solved else reading_edition(source)
     if seed is not None:
         with_seed(notebook, seed, source)
     execute(notebook, source)
     cells = {cell.id: cell for cell in notebook.cells}
-    for name, exercise in exercises(source).items():
+    for name, exercise in exercises(source).items() if solved else ():
         said = printed(cells[name])
         if f"{exercise.check}: OK" not in said:
             raise BuildError(
                 f"{source.place(cells[name])}: {exercise.check} did not say OK but {said.strip()!r}"
             )
     return notebook
-
-
-def run_with_seed(path: Path, seed: int) -> NotebookNode:
-    """Execute the reading edition in memory with another seed: what is said of any must hold."""
-    source = read_source(path)
-    notebook = with_seed(reading_edition(source), seed, source)
-    return execute(notebook, source)
 
 
 # -- the versions behind the outputs -----------------------------------------------------------
@@ -296,9 +290,9 @@ def versions() -> str:
     return HEADER.format(python=python) + "\n".join(pins()) + "\n"
 
 
-def write_constraints(root: Path) -> bool:
-    """Write the file into the project's folder; return whether it changed."""
-    return write_whole(root / CONSTRAINTS, versions())
+def write_constraints(root: Path) -> str:
+    """Write the file into the project's folder; say whether it changed."""
+    return "changed" if write_whole(root / CONSTRAINTS, versions()) else "unchanged"
 
 
 def says_otherwise(root: Path) -> list[str]:

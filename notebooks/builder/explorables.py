@@ -8,6 +8,7 @@ import json
 import string
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -250,12 +251,8 @@ def scripts(voice: Mapping[str, int]) -> dict[str, str]:
     """Return the data of each piece, as a script; ``voice``: the files with which a page speaks."""
     found = {name: make() for name, make in DATA.items()}
     found["talk"]["files"] = dict(voice)
+    dumps = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))  # in few bytes
     return {
         name: f"(window.loraData ??= {{}}).{name} = {dumps(data)};\n"
         for name, data in found.items()
     }
-
-
-def dumps(data: Any) -> str:
-    """Return data as JSON in few bytes."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

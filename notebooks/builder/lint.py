@@ -54,23 +54,26 @@ from lora_edu.course.say import say
 MOST_BYTES = 600_000  # of a notebook, which everybody who clones the course fetches
 HTML = re.compile(r"</?(?:details|summary)>|<details open>")  # all that a page may hold
 LINK = re.compile(r"https?://.+|#.*|(?P<up>\.\./)?(?P<lesson>\d\d_\w+)\.ipynb(?:#.*)?")
-NO_LINK = "a link to neither https://…, nor #…, nor a sibling notebook"
 REBUILD = "run `notebooks/build.py` for it"
 MADE = "what is written in the notebook itself is lost"
 WAYS = ("same", "less", "more", "none", "perhaps")  # of claims.yml: "no more" before "no"
 NBVAL = re.compile(r"nbval-[a-z-]+|#[#\s]*(?:NBVAL|PYTEST_VALIDATE)_\w+")
 
 
-def check(path: Path) -> list[str]:
-    """Return what is wrong with a lesson: its source, its committed notebook, its translations."""
+def check(path: Path) -> tuple[list[str], list[str]]:
+    """Return what is wrong with a lesson, and where translations are behind it.
+
+    That is: its source, its committed notebook, its translations; and a text for each place that is
+    late, with what has changed.
+    """
     try:
         source = read_source(path)
     except BuildError as error:
-        return [str(error)]
-    committed = load(built_path(path))
+        return [str(error)], []
+    committed, late = load(built_path(path)), []
     if committed is None:
         missing = f"{path.stem}.ipynb: missing, or no notebook; {REBUILD}"
-        return [*check_source(source), missing]
+        return [*check_source(source), missing], []
     found = [
         *check_committed(source, committed),
         *check_cells(committed),
@@ -82,36 +85,29 @@ def check(path: Path) -> list[str]:
     problems = [*check_source(source), *(f"{path.stem}.ipynb: {problem}" for problem in found)]
     problems += check_repeats(path, committed)
     for language in languages(path):
-        problems += check_translation(source, committed, language)
-    return problems
+        wrong, behind = check_translation(source, committed, language)
+        problems, late = problems + wrong, late + behind
+    return problems, late
 
 
-def late(path: Path) -> list[str]:
-    """Return where translations of a lesson are behind it, a line or more for each place."""
-    source = read_source(path)
-    committed, found = load(built_path(path)), []
-    for each in languages(path):
-        translation, _, behind = translate(source, read_translation(source, each))
-        found += behind
-        if committed is not None and not behind:  # else the text of a claim may be missing
-            edition = with_outputs(reading_edition(translation, each), committed, each)
-            found += [f"{each}/{path.stem}: {line}" for line in check_spoken(edition, each)]
-    return found
-
-
-def check_translation(source: Source, committed: NotebookNode, language: str) -> list[str]:
+def check_translation(
+    source: Source, committed: NotebookNode, language: str
+) -> tuple[list[str], list[str]]:
     """Check one translation against the English source, and its notebook against both."""
+    name = f"{language}/{source.path.stem}"
     try:
         rendered = read_translation(source, language)
-        translation, problems, _ = translate(source, rendered)
+        translation, problems, late = translate(source, rendered)
         problems += check_source(rendered)
         own = load(built_path(source.path, language))  # its pictures are compared with nothing
         expected = with_outputs(reading_edition(translation, language), committed, language, own)
     except BuildError as error:
-        return [str(error)]
+        return [str(error)], []
     if not problems and own != expected:
-        problems.append(f"{language}/{source.path.stem}.ipynb: differs from its source; {REBUILD}")
-    return problems
+        problems.append(f"{name}.ipynb: differs from its source; {REBUILD}")
+    if not late:  # else the text of a claim may be missing
+        late = [f"{name}: {line}" for line in check_spoken(expected, language)]
+    return problems, late
 
 
 def check_spoken(edition: NotebookNode, language: str) -> Iterator[str]:
@@ -194,7 +190,7 @@ def wrong_link(address: Any, siblings: Path) -> str | None:
         folder = siblings.parent if match["up"] else siblings  # from a translation to English
         if match["lesson"] is None or (folder / f"{match['lesson']}.md").exists():
             return None
-    return f"{NO_LINK}: {address!r}"
+    return f"a link to neither https://…, nor #…, nor a sibling notebook: {address!r}"
 
 
 # -- a committed notebook beside its source ---------------------------------------------------

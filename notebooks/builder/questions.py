@@ -28,8 +28,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from builder.source import BuildError, read_cells, read_text, slug
-from builder.translate import read_translation, translate
+from builder.source import BuildError, read_text, slug
 from lora_edu.files import write_whole
 
 FILE, FINAL = "quizzes.yml", "final"
@@ -210,9 +209,8 @@ def quiz_cell(
 # -- on paper ------------------------------------------------------------------------------------
 
 
-BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
+BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"
 FRAME = re.compile(r"(?m)((?:^>.*\n?)+)")  # an answer on paper, or what goes on a slide
-PAPER = Path(__file__).with_name("paper.html")
 
 
 def paper(text: str, place: Path, language: str = "en", kind: str = "asks tells") -> str:
@@ -235,12 +233,12 @@ def paper(text: str, place: Path, language: str = "en", kind: str = "asks tells"
         for each in kind.split()
     ]
     inside = {"LANGUAGE": language, "TITLE": html.escape(title), "SECTIONS": "".join(sections)}
-    return filled(PAPER, inside)
+    return filled("paper.html", inside)
 
 
-def filled(template: Path, inside: Mapping[str, str]) -> str:
-    """Return a page whose ``@NAMES@`` are filled in."""
-    text = template.read_text(encoding="utf-8")
+def filled(template: str, inside: Mapping[str, str]) -> str:
+    """Return a page, of a file beside this one, whose ``@NAMES@`` are filled in."""
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
     return re.sub(r"@([A-Z_]+)@", lambda name: inside[name[1]], text)
 
 
@@ -366,19 +364,14 @@ def as_html(part: str) -> str:
 # -- the files ----------------------------------------------------------------------------------
 
 
-def cells_of(path: Path, language: str) -> list[NotebookNode]:
-    """Return the cells of a lesson; a translation has the code of the English one."""
-    if language == "en":
-        return read_cells(path).cells
-    source = read_cells(path.parent.parent / path.name)
-    return translate(source, read_translation(source, language))[0].cells
-
-
 def quiz_files(folder: Path) -> dict[str, str]:
     """Return the questions on each lesson of a folder, and the final: the name of a file → text."""
+    from builder.editions import loaded  # which needs this module
+
     language = "en" if folder.name == "src" else folder.name
+    built = folder.parent if language == "en" else folder.parents[1] / language
     lessons = {slug(path): path for path in sorted(folder.glob("[0-9]*.md"))}
-    cells = {lesson: cells_of(path, language) for lesson, path in lessons.items()}
+    cells = {each: loaded(built / f"{path.stem}.ipynb").cells for each, path in lessons.items()}
     above = {lesson: headings(own) for lesson, own in cells.items()}
     files = {}
     for part, questions in read_quizzes(folder).items():

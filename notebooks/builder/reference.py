@@ -30,11 +30,6 @@ def filled(name: str, language: str = "en", **parts: object) -> str:
     return text
 
 
-def rows(cells: Iterable[Iterable[str]]) -> str:
-    """Return the rows of a table, whose cells are HTML."""
-    return "\n".join("<tr>" + "\n".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in cells)
-
-
 def heads(names: Iterable[str]) -> str:
     """Return the head of a table."""
     columns = "".join(f'<th scope="col">{name}</th>' for name in names)
@@ -55,7 +50,7 @@ def know(stem: str, title: str, section: list[str], places: dict[str, str]) -> s
         own = [claim for claim in found if claim["section"] == name]
         link = f'<a href="{places.get(name, f"../{stem}.html")}">{inline(name)}</a>'
         body.append(f'<tr><th colspan="4" scope="colgroup">{link}</th></tr>')
-        body.append(rows(map(claimed, own)))
+        body += map(claimed, own)
     head = heads(["the sentence", "it says", "computed", "said of"])
     table = f'<table class="claims">{head}<tbody>\n' + "\n".join(body) + "\n</tbody></table>"
     headed = (re.sub(r"^## .*", "## What was run, and how sure one can be", b) for b in section)
@@ -70,13 +65,14 @@ def know(stem: str, title: str, section: list[str], places: dict[str, str]) -> s
     )
 
 
-def claimed(claim: dict[str, Any]) -> list[str]:
-    """Return one claim as the cells of a row."""
+def claimed(claim: dict[str, Any]) -> str:
+    """Return one claim as a row."""
     seeds = claim["seeds"]
     within = f" ± {claim['within']:g}" if claim["within"] else ""
     said = [f"{claim['says']}{within}", claim["value"]]
     said.append(f"{seeds} runs" if isinstance(seeds, int) else f"{seeds} seed")
-    return [inline(claim["words"]), *map(html.escape, said)]
+    cells = [inline(claim["words"]), *map(html.escape, said)]
+    return "<tr>" + "\n".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def know_index(stems: Iterable[str]) -> str:
@@ -191,8 +187,9 @@ def figure_of(entry: dict[str, Any], known: set[str]) -> Iterator[str]:
     yield f'<td><a href="{address}" title="{entry["read"]}">{html.escape(where)}</a></td>'
     for value in (what, model):
         yield f"<td>{html.escape(value)}</td>"
-    yield f'<td data-value="{size(entry["published"])}">{html.escape(entry["published"])}</td>'
-    number = entry["derived"]
+    printed, number = entry["published"], entry["derived"]
+    size = float(published.printed_value(printed.removesuffix(" (MiB)")))  # for sorting
+    yield f'<td data-value="{size}">{html.escape(printed)}</td>'
     derived = f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
     yield f'<td data-value="{number}">{derived}</td>'
     yield f"<td>{entry['verdict']}</td>"
@@ -205,14 +202,6 @@ def figure_of(entry: dict[str, Any], known: set[str]) -> Iterator[str]:
     tried = f" Tried: {html.escape(entry['tried'])}." if entry["tried"] else ""
     made = "" if entry["could_fail"] else " <em>This one could not have come out otherwise.</em>"
     yield f"<td>{why}{tried}{made}</td>"
-
-
-def size(text: str) -> float:
-    """Return the number that is printed, such as 0.35M, 1.2 TB or 25%, for sorting."""
-    found = re.match(r"([\d.,]+) ?([KMBGT]?)", text)
-    assert found is not None, text
-    times = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}[found[2]]
-    return float(found[1].replace(",", "")) * times / (100 if "%" in text else 1)
 
 
 # -- the first page -------------------------------------------------------------------------------

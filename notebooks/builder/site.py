@@ -29,7 +29,7 @@ from urllib.parse import unquote, urlsplit
 from nbformat import NotebookNode
 
 from builder import reference
-from builder.editions import load
+from builder.editions import loaded
 from builder.explorables import DATA, scripts
 from builder.pages import LABELS, Page, Pictures, inline, lesson_page, quiz
 from builder.questions import FINAL, headings, quiz_files, read_quizzes
@@ -220,9 +220,9 @@ def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
     """
     found = {}
     for stem, path in (lessons("en") | lessons(language)).items():
-        notebook, proof = load(path), False
-        above = headings(notebook.cells if notebook else [])
-        for cell in notebook.cells if notebook else []:
+        own, proof = loaded(path).cells, False
+        above = headings(own)
+        for cell in own:
             if cell.cell_type == "markdown" and cell.source.startswith("## "):
                 proof = cell.id == "know"
             apart = proof and (language == "en" or stem not in lessons(language))
@@ -231,9 +231,11 @@ def cells(language: str) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
-def piece(name: str) -> str:
-    """Return what loads a piece to play with: its data, if it has any, and its script."""
-    files = [f"{name}.data.js"] * (name in DATA) + [f"{name}.js"]
+def piece(*names: str) -> str:
+    """Return what loads pieces to play with: what all share, their data, if any, and scripts."""
+    files = ["pieces.js"]
+    for name in names:
+        files += [f"{name}.data.js"] * (name in DATA) + [f"{name}.js"]
     return "".join(f'\n<script defer src="STATIC/{file}"></script>' for file in files)
 
 
@@ -305,9 +307,7 @@ class Stage:
 
     def write_lesson(self, stem: str, path: Path) -> None:
         """Write a lesson, and in English the page that says how we know."""
-        notebook = load(path)
-        if notebook is None:
-            raise BuildError(f"{path.name}: there is no notebook; run `make notebooks`")
+        notebook = loaded(path)
         source, place = path.relative_to(ROOT).as_posix(), f"notebooks/{stem}"
         page = Page(self.language, stem, Pictures("img/", self.language))
         title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
@@ -367,9 +367,7 @@ class Stage:
         album, text = Pictures("img/", self.language), (ROOT / source).read_text(encoding="utf-8")
         text = self.relinked(self.rewritten(text, source, place, album), source, place, album)
         if place == "index":
-            text += (
-                "\n\n" + reference.filled("menu", self.language) + piece("front") + piece("strips")
-            )
+            text += f"\n\n{reference.filled('menu', self.language)}{piece('front', 'strips')}"
         if place.startswith("explore/"):
             text += piece(Path(place).name)
         self.write(place, text)
@@ -496,10 +494,7 @@ class Links(HTMLParser):
             self.leads.add(found.get("href", "").strip())
         if tag == "link" and "canonical" not in found.get("rel", ""):
             self.loads.add(found.get("href", ""))
-        if tag in ("img", "script", "source", "iframe"):
-            self.loads.add(found.get("src", ""))
-        if tag == "figure":
-            self.loads.add(found.get("data-sheet", ""))
+        self.loads |= {found.get("src", ""), found.get("data-sheet", "")}
 
 
 def dead_links(folder: Path) -> Iterator[str]:

@@ -48,7 +48,7 @@ from builder.editions import (
     built_path,
     draws,
     in_figures,
-    load,
+    loaded,
     offered,
     outputs,
     printed,
@@ -62,7 +62,6 @@ from lora_edu.course.plots import ENLARGED, STYLE, STYLES, small_png
 from lora_edu.course.say import say, speaking
 from lora_edu.files import write_whole
 
-TEMPLATE = Path(__file__).with_name("slides.html")
 REVEAL = files("sphinx_revealjs") / "_static" / "revealjs"  # a package of PyPI that carries it
 INCHES = 12.2, 5.3  # of a picture on a slide of 13.3 x 7.5
 
@@ -334,17 +333,9 @@ def add(slide: Slide, part: Part) -> None:
         slide.parts.append(part)
 
 
-def built(path: Path, language: str = "en") -> NotebookNode:
-    """Return the notebook of the lesson whose source is ``path``."""
-    notebook = load(built_path(path, "" if language == "en" else language))
-    if notebook is None:
-        raise BuildError(f"{path.stem}: there is no notebook; run `make notebooks`")
-    return notebook
-
-
 def page(path: Path, language: str = "en") -> str:
     """Return the slides of the lesson whose source is ``path``, as one HTML page."""
-    notebook = built(path, language)
+    notebook = loaded(built_path(path, language))
     found = slides(notebook, slug(path), language)
     if not found:
         raise BuildError(f"{path.stem}: no cell is tagged `slide`")
@@ -362,7 +353,7 @@ def as_page(text: str, found: list[str], language: str = "en") -> str:
         "REVEAL_JS": (REVEAL / "dist" / "reveal.js").read_text(encoding="utf-8"),
         "NOTES_JS": (REVEAL / "plugin" / "notes" / "notes.js").read_text(encoding="utf-8"),
     }
-    return filled(TEMPLATE, inside)
+    return filled("slides.html", inside)
 
 
 # -- a class --------------------------------------------------------------------------------------
@@ -471,7 +462,7 @@ def of_a_cell(script: Path, number: str, lesson: str, name: str, only: str | Non
     """Return what a cell shows: of a `live` one the player, of others all, a picture or a table."""
     language = spoken_in(script)
     source = (script.parent if language == "en" else script.parent.parent) / "src" / f"{lesson}.md"
-    cells = built(source, language).cells
+    cells = loaded(built_path(source, language)).cells
     at = next((i for i, cell in enumerate(cells) if cell.id == name), None)
     if at is None:
         raise BuildError(f"{script.name}: {lesson} has no cell {name}")

@@ -179,11 +179,10 @@ def whole(words: str) -> str:
 def read_terms(folder: Path) -> list[Term]:
     """Read the agreed terms of a language."""
     rows = re.findall(r"(?m)^\| (.+?) \| ?(.*?) \| ?(.*?) ?\|$", read_text(folder / "terms.md"))[1:]
-    split = [
-        (tuple(english.split(", ")), agreed, tuple(filter(None, never.split(", "))))
+    return [
+        Term(tuple(english.split(", ")), agreed, tuple(filter(None, never.split(", "))))
         for english, agreed, never in rows
     ]
-    return [Term(english, agreed, never) for english, agreed, never in split]
 
 
 # -- what is late -----------------------------------------------------------------------------

@@ -11,16 +11,14 @@ from pathlib import Path
 
 import pytest
 from builder import explorables
-from builder.site import write_site
-from builder.source import NOTEBOOKS
+from builder.questions import BROWSERS
+from builder.site import SITE, write_site
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
 # No sandbox: as root, in containers, there is none to be had. The rest keeps it off the network.
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-SITE = NOTEBOOKS / "site"
 DARK = """html { background: #131416; color: #cfd0d0; color-scheme: dark;
 --color-background-primary: #131416; --color-background-secondary: #1a1c1e;
 --color-background-border: #303335; --color-background-hover: #1e2124; --mark: #56b4e9;
@@ -111,7 +109,7 @@ def piece(opened):
             div=div[0],
             data=json.dumps({name: data_of(name)}),
             words=read("static", "words.vi.js") if lang == "vi" else "",
-            script=read("static", f"{name}.js"),
+            script=read("static", "pieces.js") + read("static", f"{name}.js"),
         )
         return opened(content, **settings)
 

@@ -167,7 +167,7 @@ class Lesson:
 
     def problems(self):
         """Return what the static check says."""
-        return check(self.source)
+        return check(self.source)[0]
 
     def copy(self, root):
         """Return a copy in another folder."""

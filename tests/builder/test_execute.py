@@ -96,15 +96,15 @@ def test_where_words_alone_have_changed_nothing_is_run_unless_one_asks(built, ca
 
 def test_the_solved_edition_says_ok_and_another_seed_stands_in_memory_only(lesson):
     lesson.write(*GOOD)
-    solved = execute.run_solved(lesson.source).cells[5]
+    solved = execute.rerun(lesson.source, solved=True).cells[5]
     assert (solved.source, printed(solved)) == (SOLVED, "check_double: OK\n")
     lesson.write(*GOOD[:3], code("sum", "assert SEED == 3, f'SEED = {SEED}'"))
-    execute.run_with_seed(lesson.source, 3)
+    execute.rerun(lesson.source, seed=3)
     with pytest.raises(BuildError, match="cell sum: AssertionError: SEED = 4"):
-        execute.run_with_seed(lesson.source, 4)
+        execute.rerun(lesson.source, seed=4)
     lesson.write(GOOD[0], GOOD[2])
     with pytest.raises(BuildError, match="no cell tagged `parameters`"):
-        execute.run_with_seed(lesson.source, 3)
+        execute.rerun(lesson.source, seed=3)
     assert not lesson.notebook.exists()
 
 

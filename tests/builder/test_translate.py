@@ -9,7 +9,7 @@ import build
 import pytest
 from builder import execute
 from builder.editions import SPEAKS, printed
-from builder.lint import late
+from builder.lint import check
 from builder.source import BuildError, read_source, tags
 from builder.translate import (
     differences,
@@ -26,8 +26,7 @@ DIFFERS = "vi/07_small.ipynb: differs from its source; run `notebooks/build.py` 
 
 
 def test_a_translation_shares_code_and_outputs(built):
-    assert built.problems() == []
-    assert late(built.source) == []
+    assert check(built.source) == ([], [])
     english, other = built.page(), built.page("vi")
     for one, two in zip(english.cells, other.cells, strict=True):
         assert one.id == two.id
@@ -144,7 +143,7 @@ def test_english_among_translations_leads_one_folder_up(built):
 
 def test_what_changed_is_not_shown_where_git_knows_it_not(built):
     built.edit("The *sum* is 5", "Their *sum* is 5")
-    (line,) = late(built.source)
+    (line,) = check(built.source)[1]
     assert re.fullmatch(r'.*:14: cell first: older than the English; then "en": "\w{8}"', line)
 
 
@@ -158,7 +157,7 @@ def test_a_skeleton_holds_what_is_missing_and_keeps_what_is_there(capsys, built)
     assert "<!-- English:\n## 1 · Adding\n\nThe *sum* is 5.\n-->" in full
     assert full.endswith("Read.\n-->\n\n## Mở rộng\n")  # a phrase that recurs
     missing = [f"vi/07_small.md: cell {name}: not translated" for name in ("first", "more")]
-    assert late(built.source) == missing
+    assert check(built.source)[1] == missing
     for part in before.split("\n+++")[1:]:
         assert part.strip() in full
     assert build.main(["--translate", "vi", "07"]) == 0

@@ -21,14 +21,12 @@
     activations: "<strong>Activations come on top and are not counted here.</strong> They grow "
       + "with the batch and the length of the texts. In a terminal, this counts them too:",
   };
-  const lang = document.documentElement.lang || "en", words = window.loraWords?.calculator ?? WORDS;
+  const {lang, fill, each} = loraPieces, words = window.loraWords?.calculator ?? WORDS;
   const data = loraData.calculator, has = (object, key) => Object.keys(object).includes(key);
   const shown = number => number.toLocaleString(lang, {maximumFractionDigits: 1});
   const short = (n, unit) => (Number(n) / unit).toLocaleString(lang, {maximumSignificantDigits: 3});
   const exact = (value, text = shown(value)) => `<data value="${value}">${text}</data>`;
-  const join = (list, html) => list.map(html).join("");
   const json = any => JSON.stringify(any === undefined ? null : any).slice(0, 60);
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const refuse = (why, values) => { throw new Error(fill(words[why], values)); };  // in one line
   const oneOf = (key, value, known) => known.map(json).includes(json(value)) ? value
     : refuse("oneOf", {key, known: known.map(json).join(words.or), value: json(value)});
@@ -68,8 +66,8 @@
   const area = ({d, k}) => d * k, edge = ({d, k}) => d + k, ratio = (a, b) => Number(a) / Number(b);
   const even = kinds => exact(ratio(sum(kinds, area), sum(kinds, edge)));
   const table = ([caption, ...heads], rows) => `<table><caption>${caption}</caption><tr>${
-    join(heads, head => `<th scope="col">${head}</th>`)}</tr>${join(rows, ([head, ...cells]) =>
-    `<tr><th scope="row">${head}</th>${join(cells, cell => `<td>${cell}</td>`)}</tr>`)}</table>`;
+    each(heads, head => `<th scope="col">${head}</th>`)}</tr>${each(rows, ([head, ...cells]) =>
+    `<tr><th scope="row">${head}</th>${each(cells, cell => `<td>${cell}</td>`)}</tr>`)}</table>`;
 
   // Of the modules of these names: a sentence that says the results, and the results as HTML.
   function count({kinds, note}, names, r, command) {
@@ -93,21 +91,21 @@
     const said = fill(words.said, {r: shown(r), names: names.join(", "), trained: shown(trained),
       base: shown(base), plans: takes.join(", ")}), en = number => number.toLocaleString("en");
     return [said, `<p>${note}</p><p><code>trainable params: ${en(trained)} || all params: ${en(all)
-      } || trainable%: ${ratio(100n * trained, all).toFixed(4)}</code></p><dl>${join(facts,
+      } || trainable%: ${ratio(100n * trained, all).toFixed(4)}</code></p><dl>${each(facts,
       (fact, i) => `<div><dt>${words.facts[i]}</dt><dd>${fact}</dd></div>`)}</dl>
       ${table(words.shapes, shapes.map(one => [one.name, shown(many(one)), `${shown(one.d)} × ${
         shown(one.k)}`, exact(r * edge(one)), even([one])]))}
       ${table(words.memory, plans.map((plan, i) => [words.methods[i], ...plan.map(gb),
         gb(totals[i]), card(totals[i], data.beside[i])]))}
-      <div class="bars" role="img" aria-label="${said}">${join(plans, (plan, i) =>
-        `<span>${takes[i]}</span><div>${join(plan, bytes =>
+      <div class="bars" role="img" aria-label="${said}">${each(plans, (plan, i) =>
+        `<span>${takes[i]}</span><div>${each(plan, bytes =>
           `<i style="width: ${100 * Number(bytes) / most}%"></i>`)}</div>`)}</div>
       <p>${words.activations} <code>${command}</code></p>`];
   }
 
   for (const div of document.querySelectorAll("[data-explorable=calculator]")) {
     const ids = Object.keys(data.models), first = "llama-3.1-8b", find = a => div.querySelector(a);
-    div.innerHTML = `<p><label>${words.model} <select>${join(ids, id =>
+    div.innerHTML = `<p><label>${words.model} <select>${each(ids, id =>
         `<option${id === first ? " selected" : ""}>${id}</option>`)}<option value="">${words.own}
         </option></select></label></p>
       <p><label>${words.config} <textarea rows="9" spellcheck="false">${
@@ -131,7 +129,7 @@
         if (names !== (names = model.names.join(" "))) {  // another model, or a button
           const ticked = latest === all && !model.closed ? model.linear
             : data.queryAndValue.find(both => both.every(name => model.names.includes(name))) || [];
-          list.innerHTML = join(model.names, name => `<label><input type="checkbox" value="${name}"
+          list.innerHTML = each(model.names, name => `<label><input type="checkbox" value="${name}"
             ${ticked.includes(name) ? "checked" : ""}> ${name}</label>`);
         }
         const chosen = [...list.querySelectorAll(":checked")].map(({value}) => value);

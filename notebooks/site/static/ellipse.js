@@ -20,8 +20,7 @@
     facts: {length: "length out", s1: "σ₁", first: "longest at", s2: "σ₂", second: "shortest at",
       gap: "Mv to Mw", off: "tips apart", rank: "rank", area: "area, ellipse ÷ circle"},
   };
-  const lang = document.documentElement.lang || "en", words = window.loraWords?.ellipse ?? WORDS;
-  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, name) => values[name]);
+  const {lang, fill} = loraPieces, words = window.loraWords?.ellipse ?? WORDS;
   const print = (x, to) => x.toLocaleString(lang, {maximumFractionDigits: to}).replace("-", "−");
   const unit = angle => [Math.cos(angle * Math.PI / 180), Math.sin(angle * Math.PI / 180)];
   const times = ([a, b, c, d], [x, y]) => [a * x + b * y, c * x + d * y];

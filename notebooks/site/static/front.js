@@ -15,10 +15,8 @@
     recorded: "Recorded, as they came, from a very small model.",
   };
   const data = loraData.front, words = window.loraWords?.front ?? WORDS;
-  const lang = document.documentElement.lang || "en";
+  const {lang, fill, each} = loraPieces;
   const number = value => value.toLocaleString(lang, {maximumFractionDigits: 2}).replace("-", "−");
-  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
-  const each = (list, one) => list.map(one).join("");
   const last = data.scales.length - 1, zero = data.scales.indexOf(0);
   for (const box of document.querySelectorAll("[data-explorable=front]")) {
     box.innerHTML = `<div class="asks" role="group" aria-label="${words.ask}">${each(data.asked,

@@ -15,8 +15,7 @@
     unknown: "“{letter}” is not here: take Latin letters and digits. Until then, {what} stays.",
   };
   const data = loraData.rank, SIZE = 100, EXAMPLES = ["ANNA", "LILI", "H", "X"];
-  const lang = document.documentElement.lang || "en", words = window.loraWords?.rank ?? WORDS;
-  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
+  const {lang, fill, each, directions} = loraPieces, words = window.loraWords?.rank ?? WORDS;
   const number = (value, style) => value.toLocaleString(lang, {style, maximumSignificantDigits: 3});
 
   // Columns, each times its row, added up. (Matrices are lists of rows.)
@@ -53,33 +52,10 @@
     }
     return shares;
   };
-  const dot = (v, w) => {
-    let sum = 0;
-    for (let k = 0; k < SIZE; k++) sum += v[k] * w[k];
-    return sum;
-  };
-  const atRightAngles = (v, w, dust) => { // says whether they were, or turns them
-    const a = dot(v, v), b = dot(w, w), both = dot(v, w), half = (b - a) / (2 * both);
-    if (Math.min(a, b) <= dust || both * both <= 1e-28 * a * b) return true;
-    const tan = (half < 0 ? -1 : 1) / (Math.abs(half) + Math.hypot(1, half));
-    const cos = 1 / Math.hypot(1, tan), sin = cos * tan;
-    for (let k = 0; k < SIZE; k++)
-      [v[k], w[k]] = [cos * v[k] - sin * w[k], sin * v[k] + cos * w[k]];
-    return false;
-  };
-  // The SVD by Jacobi's rotations: two rows at a time are turned until all stand at right angles.
-  // Then they are the σᵢvᵢᵀ, and the matrix times one of them, over σᵢ², is uᵢ.
   const decompose = rows => {
-    const right = rows.map(row => Float64Array.from(row));
-    const dust = 1e-31 * rows.reduce((sum, row) => sum + dot(row, row), 0); // rounding only
-    for (let sweep = 0, turned = true; turned && sweep < 50; sweep++) {
-      turned = false;
-      for (const [i, v] of right.entries()) for (const w of right.slice(i + 1))
-        if (!atRightAngles(v, w, dust)) turned = true;
-    }
-    const sizes = right.sort((v, w) => dot(w, w) - dot(v, v)).map(v => Math.sqrt(dot(v, v)));
+    const axes = directions(rows), sizes = axes.map(({size}) => size);
     const rank = sizes.filter(size => size > sizes[0] * SIZE * Number.EPSILON).length;
-    const left = right.slice(0, rank).map(v => rows.map(row => dot(row, v) / dot(v, v)));
+    const left = axes.slice(0, rank).map(({u}) => u), right = axes.map(({row}) => row);
     const norm = r => Math.hypot(...sizes.slice(r, Math.max(r, rank))); // of all but the first r
     return {rows, left, right, rank, errors: [0, ...sizes].map((_, r) => norm(r) / norm(0))};
   };
@@ -92,7 +68,6 @@
     const pixels = rows.flatMap(row => Array.from(row, value => data.cividis[shade(value)])).flat();
     canvas.getContext("2d").putImageData(new ImageData(Uint8ClampedArray.from(pixels), SIZE), 0, 0);
   };
-  const each = (list, one) => list.map(one).join("");
   const HTML = `<div class="fields"><label>${words.kind} <select>${each(Object.keys(words.kinds),
       kind => `<option value="${kind}">${words.kinds[kind]}</option>`)}</select></label>
     <label class="named">${words.name}<input value="ANNA" maxlength="30" autocomplete="off"></label>

@@ -15,8 +15,7 @@
     little: "less than 0.1%", empty: "There is nothing to learn: draw something.",
   };
   const D = 24, K = 48, BARS = 8, words = window.loraWords?.strips ?? WORDS;
-  const lang = document.documentElement.lang || "en";
-  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
+  const {lang, fill} = loraPieces;
   const percent = share => share > 0 && share < 0.001 ? words.little : share.toLocaleString(lang, {style: "percent", maximumSignificantDigits: 2});
   const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 
@@ -33,29 +32,8 @@
     const E = product(B, A, D, r, K).map((made, i) => made - T[i]);
     return {E, A: product(turned(B, D, r), E, r, D, K), B: product(E, turned(A, r, K), D, K, r)};
   };
-  // The singular directions of T, strongest first: its rows are turned, two at a time, until all
-  // stand at right angles (Jacobi). `left` collects the same turns.
-  const directions = T => {
-    const rows = Array.from({length: D}, (_, i) => T.slice(i * K, i * K + K));
-    const left = rows.map((_, i) => Float64Array.from({length: D}, (_, j) => +(i === j)));
-    const dot = (v, w) => v.reduce((sum, one, i) => sum + one * w[i], 0);
-    for (let sweep = 0, moved = true; moved && sweep < 40; sweep++) {
-      moved = false;
-      for (let p = 0; p < D; p++) for (let q = p + 1; q < D; q++) {
-        const [a, b, c] = [dot(rows[p], rows[p]), dot(rows[q], rows[q]), dot(rows[p], rows[q])];
-        if (c * c <= 1e-24 * a * b || a * b === 0) continue;
-        const half = (b - a) / (2 * c), tan = Math.sign(half || 1) / (Math.abs(half) + Math.hypot(1, half));
-        const cos = 1 / Math.hypot(1, tan), sin = cos * tan;
-        for (const list of [rows, left]) [list[p], list[q]] = [
-          list[p].map((one, i) => cos * one - sin * list[q][i]),
-          list[p].map((one, i) => sin * one + cos * list[q][i])];
-        moved = true;
-      }
-    }
-    return rows.map((row, i) => ({size: Math.sqrt(dot(row, row)), u: left[i], row}))
-      .sort((one, other) => other.size - one.size)
-      .map(({size, u, row}) => ({size, u, v: row.map(each => each / (size || 1))}));
-  };
+  const directions = T => loraPieces.directions(Array.from({length: D}, (_, i) => T.slice(i * K, i * K + K)))
+    .map(({size, u, row}) => ({size, u, v: row.map(each => each / (size || 1))}));
   window.loraStrips = {slopes, directions};
 
   const letters = text => { // a text as ink or none in each cell, as wide and high as there is room

@@ -20,8 +20,7 @@
     told: "{first} s to the first word, then {rate} words a second.",
   };
   const data = loraData.talk, words = window.loraWords?.talk ?? WORDS, ROOT = "../../voice/";
-  const lang = document.documentElement.lang || "en", MOST = 80, STORE = "lora-voice";
-  const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key]);
+  const {lang, fill, each} = loraPieces, MOST = 80, STORE = "lora-voice";
   const number = (value, digits = 1) => value.toLocaleString(lang, {maximumFractionDigits: digits});
   const code = text => text.replace(/`(.+?)`/g, "<code>$1</code>");
 
@@ -130,7 +129,6 @@
     return wllama;
   };
 
-  const each = (list, one) => list.map(one).join("");
   const answerOf = (kind, title) => `<section data-of="${kind}"><h3>${title}</h3><p></p><ol></ol></section>`;
   const all = Object.entries(data.files).reduce((sum, [name, bytes]) =>
     sum + (/^compat|txt$/.test(name) ? 0 : bytes), 0);
