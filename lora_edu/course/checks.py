@@ -87,22 +87,12 @@ def call(answer: Callable, /, **arguments: Any) -> Any:
     looks at the clock at each line of the learner's. It cannot stop a single call into compiled
     code, such as ``list(itertools.count())``, and leaves a debugger's own trace function alone.
 
-    Parameters
-    ----------
-    answer : function
-        What the learner wrote.
-    **arguments
-        Passed by position; their names appear in the messages.
+    The ``arguments`` are passed by position; their names appear in the messages. Who works with
+    torch, and is given NumPy's arrays, is given tensors instead.
 
-    Raises
-    ------
-    NotImplementedError
-        The function raises it itself: what the stub left to do is still to be done.
-    AssertionError
-        It raised another error (the message quotes the line), or changed what it was given. Who
-        works with torch, and is given NumPy's arrays, is given tensors instead.
-    NoResultError
-        It returned nothing, or did not end.
+    A NotImplementedError if the function raises it itself: what the stub left to do is still to be
+    done. An AssertionError if it raised another error (the message quotes the line), or changed
+    what it was given; a NoResultError if it returned nothing, or did not end.
     """
     own = getattr(answer, "__code__", None)  # None: not written in Python
     before = {name: _copy(value) for name, value in arguments.items()}
@@ -417,11 +407,16 @@ def compare_cut(got: NDArray, M: NDArray, r: int, times: float = 1.0) -> None:
     raise AssertionError(f"right directions, but with strengths {yours}, and not {wanted}")
 
 
-def slip(got: ArrayLike, slips: Iterable[tuple[str, Any]]) -> None:
-    """Raise an ``AssertionError`` with the words of the first slip that gives ``got``."""
+def slip(
+    got: ArrayLike, slips: Iterable[tuple[str, Any]], says: str = "", of: Callable = np.asarray
+) -> None:
+    """Raise an ``AssertionError`` with the words of the first slip that gives ``got``.
+
+    ``says`` stands before them. What is compared is ``of`` both, if that is named.
+    """
     for why, other in slips:
-        if np.shape(other) == np.shape(got):
-            assert not np.allclose(got, other), why
+        if np.shape(of(other)) == np.shape(of(got)):
+            assert not np.allclose(of(got), of(other)), f"{says}{why}"
 
 
 def compare(got: ArrayLike, right: ArrayLike, name: str, why: str = "") -> None:

@@ -11,12 +11,13 @@ for slides), the language of its texts, and its width.
 """
 
 import csv
+import functools
 import importlib
 import inspect
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
-from lora_edu.course import LESSONS
+from lora_edu.course import LESSONS, plots
 from lora_edu.course.plots import AT_NIGHT, ENLARGED, STYLE, STYLES, recolour, reword, small_png
 from lora_edu.course.recorded import behind, noted
 from lora_edu.course.say import languages
@@ -188,11 +189,11 @@ def points(numbers: Any, part: str = "", *place: int) -> Iterator[tuple[str, str
         yield part, " ".join(map(str, place)), numbers
 
 
-def _csv(numbers: Numbers) -> bytes:
+def as_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Write rows as CSV."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerows([("part", "place", "value"), *points(numbers)])
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 FIGURES: dict[str, Entry] = {}
@@ -211,30 +212,29 @@ def table(name: str, shows: str) -> Callable[[Callable[[], str]], Callable[[], s
     return register
 
 
-def figure(numbers: Callable[..., Numbers], runs: int | None = None) -> Callable[..., Entry]:
+def figure(
+    numbers: Callable[..., Numbers], *size: Any, runs: int | None = None, **how: Any
+) -> Callable[..., Entry]:
     """Register the decorated function, which draws what it is given, as the figure of its name.
 
-    Its docstring is what is said of the figure: see ``Entry``.
+    Its docstring is what is said of the figure: see ``Entry``. A ValueError if one has this name.
 
-    Parameters
-    ----------
-    numbers : function
-        Returns what is drawn, name → number, text, list or dict of these, all of which is
-        recorded and compared, or NumPy array. Of an array of 400 numbers or more, the record holds
-        shape, least, most, standard deviation and every n-th number, of a smaller one all; what is
-        below 1e-9 of its largest counts as zero. Without arguments, the course's own.
-    runs : int, optional
-        The axis of all these arrays along which the runs lie: their means and 95 % intervals are
-        recorded, too.
-
-    Raises
-    ------
-    ValueError
-        Another figure has this name.
+    ``numbers()`` returns what is drawn, name → number, text, list or dict of these, all of which is
+    recorded and compared, or NumPy array. Of an array of 400 numbers or more, the record holds
+    shape, least, most, standard deviation and every n-th number, of a smaller one all; what is
+    below 1e-9 of its largest counts as zero. Without arguments, the course's own. ``runs`` is the
+    axis of all these arrays along which the runs lie: their means and 95 % intervals are recorded.
+    A ``size``, and ``how``, are what :func:`.plots.panels` takes: the decorated function is given
+    their axes, too, and draws there. Without a size it returns a figure of its own.
     """
 
-    def register(draw: Callable[[Numbers], Figure]) -> Entry:
-        entry = Entry(numbers, draw)
+    def register(draw: Callable[..., Any]) -> Entry:
+        def on_panels(numbers: Numbers) -> Figure:
+            fig, axes = plots.panels(*size, **how)
+            draw(numbers, axes)
+            return fig
+
+        entry = Entry(numbers, functools.update_wrapper(on_panels, draw) if size else draw)
         entry.runs = runs
         if entry.name in FIGURES:
             raise ValueError(f"two figures are called {entry.name!r}")
@@ -258,9 +258,9 @@ def load() -> dict[str, Entry]:
 # -- writing and checking a folder of them ----------------------------------------------------
 
 
-def _select(only: Iterable[str] | None) -> list[Entry]:
+def _select(only: Sequence[str]) -> list[Entry]:
     known = load()
-    unknown = sorted(set(only or ()) - set(known))
+    unknown = sorted(set(only) - set(known))
     if unknown:
         raise ValueError(f"no figure is called {unknown[0]!r}; there are {', '.join(known)}")
     return [known[name] for name in only or known]
@@ -366,28 +366,19 @@ def _texts(records: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {"README.md": _gallery(records)} | {name: text() for name, (_, text) in TABLES.items()}
 
 
-def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tuple[str, bool]]:
+def write(folder: Path | str, only: Sequence[str] = ()) -> Iterator[tuple[str, bool]]:
     """Draw the figures into ``folder``; yield each name and whether it was drawn.
 
     A figure is drawn anew when its numbers, its words or the style changed, when a file is
     missing, or when ``only`` names it. So a picture does not change just because another machine
     drew it, nor because its code was put in other words.
 
-    Parameters
-    ----------
-    folder : path
-        Gets ``NAME.png`` and ``data/NAME.json``; ``README.md`` and the tables when it holds all
-        figures; and ``data/style.json`` when all were asked for.
-    only : names, optional
-        Which figures to draw; all by default.
-
-    Raises
-    ------
-    ValueError
-        ``only`` holds a name that no figure has.
+    ``folder`` gets ``NAME.png`` and ``data/NAME.json``; ``README.md`` and the tables when it holds
+    all figures; and ``data/style.json`` when all were asked for. A ValueError if ``only`` holds a
+    name that no figure has.
     """
     folder, records = Path(folder), {}
-    all_anew = only is not None or bool(_stale(folder / "data" / "style.json", _style()))
+    all_anew = bool(only) or bool(_stale(folder / "data" / "style.json", _style()))
     for entry in _select(only):
         record, numbers = _record(entry)
         records[entry.name] = record
@@ -404,34 +395,24 @@ def write(folder: Path | str, only: Iterable[str] | None = None) -> Iterator[tup
     if all(every):
         for name, text in _texts(every).items():
             write_whole(folder / name, text)
-    if only is None:  # last, when all are drawn in it
+    if not only:  # last, when all are drawn in it
         write_whole(folder / "data" / "style.json", _text(_style()))
 
 
-def export(folder: Path | str, kind: str, only: Iterable[str] | None = None) -> Iterator[Path]:
+def export(folder: Path | str, kind: str, only: Sequence[str] = ()) -> Iterator[Path]:
     """Draw the figures for print, as ``NAME.svg`` or ``NAME.pdf`` in ``folder``; yield each path.
 
     Nothing else is written: these files are no part of the gallery, and are never compared. A
-    ``NAME.csv`` has all numbers, also those of arrays of which the record holds every n-th.
-
-    Parameters
-    ----------
-    folder : path
-        It is created when missing.
-    kind : str
-        ``"svg"``, ``"pdf"`` or ``"csv"``.
-    only : names, optional
-        Which figures to draw; all by default.
-
-    Raises
-    ------
-    ValueError
-        ``only`` holds a name that no figure has.
+    ``NAME.csv`` has all numbers, also those of arrays of which the record holds every n-th. A
+    ValueError if ``only`` holds a name that no figure has.
     """
     for entry in _select(only):
         path = Path(folder) / f"{entry.name}.{kind}"
         numbers = entry.numbers()
-        write_whole(path, _csv(numbers) if kind == "csv" else entry.picture(numbers, kind))
+        if kind == "csv":
+            write_whole(path, as_csv([("part", "place", "value"), *points(numbers)]))
+        else:
+            write_whole(path, entry.picture(numbers, kind))
         yield path
 
 

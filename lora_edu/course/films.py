@@ -40,7 +40,9 @@ from lora_edu.course.figures import Entry, Numbers
 from lora_edu.course.plots import STYLE, heatmap, reword
 from lora_edu.course.say import language, say
 
-Scene = Callable[[Figure | SubFigure, Numbers], Callable[[int], None]]
+Stage = Figure | SubFigure
+Show = Callable[[int], None]  # shows frame i
+Scene = Callable[[Stage, Numbers], Show]
 
 CAPTION = 0.5  # inches below a still: two lines
 DPI = 100
@@ -55,21 +57,22 @@ style="margin:0;max-width:{width}px"><img src="{still}" alt="{alt}" style="max-w
 {script}</script></figure>"""
 
 
-def place(
-    stage: Figure | SubFigure, left: float, bottom: float, width: float, height: float
-) -> Axes:
+def place(stage: Stage, left: float, bottom: float, width: float, height: float) -> Axes:
     """Add axes to a scene, for which all lengths are inches, from its lower left corner."""
     across, up = stage.bbox.width / stage.dpi, stage.bbox.height / stage.dpi
     return stage.add_axes((left / across, bottom / up, width / across, height / up))
 
 
-def one_matrix(name: str) -> Scene:
-    """Return the scene of one square in which frame i is the i-th matrix of ``numbers[name]``.
+SQUARE = (2.2, 2.2)  # the size of the scene of one matrix: 2 inches, and a margin of 0.1
 
-    The square has a side of 2 inches and a margin of 0.1; colours run from -1 to 1.
+
+def one_matrix(name: str) -> Scene:
+    """Return the scene of a square in which frame i is the i-th matrix of ``numbers[name]``.
+
+    Colours run from -1 to 1.
     """
 
-    def scene(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+    def scene(stage: Stage, numbers: Numbers) -> Show:
         image = heatmap(place(stage, 0.1, 0.1, 2, 2), numbers[name][0], 1)
         return lambda i: image.set_data(numbers[name][i])
 
@@ -79,14 +82,8 @@ def one_matrix(name: str) -> Scene:
 def strip(scene: Scene, numbers: Numbers, size: tuple[float, float]) -> Figure:
     """Draw the moments of a film in a row, each above its caption.
 
-    Parameters
-    ----------
-    scene : function
-        Takes a figure, or a part of one, and ``numbers``; returns the function that shows frame i.
-    numbers : dict
-        Holds ``captions`` and ``moments``.
-    size : pair of floats
-        Width and height of a moment, in inches; the captions come below.
+    ``scene`` takes a figure, or a part of one, and ``numbers``; it returns the function that shows
+    frame i. ``size``: width and height of a moment, in inches; the captions come below.
     """
     captions, moments = numbers["captions"], numbers["moments"]
     width, height = size
@@ -115,27 +112,13 @@ def player(
     """Return the film whose stills a registered figure shows, as a player.
 
     It asks no host for anything, and the same numbers give the same bytes. Until its script runs,
-    and where that may not, the page shows the stills with their alt text.
+    and where that may not, the page shows the stills with their alt text. The figure's name, with
+    spaces, is that of the film. ``scene`` is as in `strip`, and may show more than the stills do;
+    ``size`` is that of a frame, in inches of 100 pixels. Where the numbers are a learner's ``own``,
+    the figure's alt text, which is of the course's, may not fit: the captions are told instead.
 
-    Parameters
-    ----------
-    entry : Entry
-        The figure; its name, with spaces, is that of the film.
-    numbers : dict
-        What ``entry.numbers`` returned. Holds ``captions``, a text for each frame.
-    scene : function
-        As in `strip`; it may show more than the stills do.
-    size : pair of floats
-        Width and height of a frame, in inches of 100 pixels.
-    own : bool
-        The numbers are a learner's, so the figure's alt text, which is of the course's, may not
-        fit: the captions are told instead.
-
-    Raises
-    ------
-    ValueError
-        The frames are none or more than 24, all together wider than 32,000 pixels, or the player
-        has more than 400 kB.
+    A ValueError if the frames are none or more than 24, all together wider than 32,000 pixels, or
+    if the player has more than 400 kB.
     """
     count, width = len(numbers["captions"]), round(size[0] * DPI)
     if not 1 <= count <= MOST_FRAMES:

@@ -142,7 +142,7 @@ def check_dora_weight(dora_weight: Callable) -> None:
             }
             for name, other in tools.products(lora_A=A, lora_B=B).items():
                 slips[f"in V the update is not lora_B @ lora_A, but {name}"] = W0 + s * other
-            tools.slip(_unit(got), [(why, _unit(W)) for why, W in slips.items()])
+            tools.slip(got, slips.items(), of=_unit)
         _name_factors(got, W0, s * B @ A, s, m)
         raise AssertionError("row by row, W is not made of W0's row and of that of BA alone")
 
@@ -185,15 +185,14 @@ def _name_factors(got: NDArray, W0: NDArray, delta: NDArray, s: float, m: NDArra
     )
     lengths = a * rows
     norms = {
-        "the whole matrix: each row has its own": np.full(len(m), np.linalg.norm(V)),
+        "the whole matrix: each row has its own": np.linalg.norm(V),
         "columns, laid on the rows: sum along axis=1": np.resize(_lengths(V.T), len(m)),
         "rows, but as a sum of absolute values": np.abs(V).sum(axis=1),
         "rows of W0 + BA: the scaling is in V, too": _lengths(W0 + delta / s),
         "rows of the update alone": _lengths(delta),
     }
-    tools.slip(
-        got, [(f"that is the norm of {of}", (m / n)[:, None] * V) for of, n in norms.items()]
-    )
+    slips = [(of, (m / norm)[:, None] * V) for of, norm in norms.items()]
+    tools.slip(got, slips, "that is the norm of ")
     made = tools.as_product(lengths, {"m": m, "‖V‖": rows, "‖W0‖": _lengths(W0)})
     raise AssertionError(
         f"the rows point right, but have lengths {lengths.round(3)}{f' = {made}' if made else ''}, "

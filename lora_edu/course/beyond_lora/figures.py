@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.pyplot import rc_context
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
@@ -11,7 +10,7 @@ from lora_edu.course.beyond_lora.experiments import rounding_error as rounding_e
 from lora_edu.course.beyond_lora.experiments import settings
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure, mean_and_half
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, STYLE, VERMILION, panels
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 from lora_edu.course.recorded import column, record, rounded
 
 TASKS = {"inverted": "inverted digits", "turned": "turned digits", "minilm": "MiniLM, newsgroups"}
@@ -116,27 +115,21 @@ def _curves() -> Numbers:
     }
 
 
-def _draw(numbers: Numbers, labels: dict[str, str]) -> Figure:
-    fig, ax = panels(8, 4.4)
-    for kind, curves in zip(numbers["kinds"], numbers["curves"], strict=True):
-        passes = range(1, curves.shape[1] + 1)
-        ax.plot(passes, curves.mean(0), color=KINDS[kind][1], label=labels[kind])
-    ax.axhline(numbers["full"], color=GREY, linestyle="--", linewidth=1)
-    ax.set(xlabel="passes", ylabel="right on validation", ylim=(0, 1))
-    ax.legend(loc="lower right")
-    return fig
-
-
-@figure(_curves, runs=1)
-def five_curves(numbers: Numbers) -> Figure:
+@figure(_curves, 8, 4.4, runs=1)
+def five_curves(numbers: Numbers, ax: Axes) -> None:
     """Show how fast plain LoRA and its descendants learn, each with its own alpha and rate.
 
     Right on validation after each pass over inverted digits, means of {seeds} runs. At the end:
     plain LoRA {last[lora]}, LoRA+ {last[lora+]}, PiSSA {last[pissa]}, the same start in random
     directions {last[random start]}, DoRA {last[dora]}; dashed, full fine-tuning {full}.
     """
-    letters = {kind: letter for letter, kind in SECRET.items()}
-    return _draw(numbers, {kind: f"{letters[kind]}: {KINDS[kind][0]}" for kind in letters})
+    for (letter, kind), curves in zip(SECRET.items(), numbers["curves"], strict=True):
+        words, color = KINDS[kind]
+        passes = range(1, curves.shape[1] + 1)
+        ax.plot(passes, curves.mean(0), color=color, label=f"{letter}: {words}")
+    ax.axhline(numbers["full"], color=GREY, linestyle="--", linewidth=1)
+    ax.set(xlabel="passes", ylabel="right on validation", ylim=(0, 1))
+    ax.legend(loc="lower right")
 
 
 def envelope(bet: object) -> str:
@@ -147,8 +140,10 @@ def envelope(bet: object) -> str:
 
 def blind() -> Figure:
     """Draw the same curves with letters for names."""
-    with rc_context(STYLE):
-        return _draw(_curves(), {kind: letter for letter, kind in SECRET.items()})
+    fig, _ = five_curves()
+    for name in fig.axes[0].get_legend().get_texts():
+        name.set_text(name.get_text()[0])
+    return fig
 
 
 # -- gains ----------------------------------------------------------------------------------------
@@ -167,8 +162,8 @@ def _gains() -> Numbers:
     return numbers
 
 
-@figure(_gains)
-def gains_and_care(numbers: Numbers) -> Figure:
+@figure(_gains, 11, 3.4, len(TASKS), sharey=True)
+def gains_and_care(numbers: Numbers, axes: NDArray) -> None:
     """Show what each descendant gains over plain LoRA, before and after both are tuned.
 
     Three panels: inverted digits, turned digits, MiniLM on newsgroups. Across, what is right on
@@ -181,7 +176,6 @@ def gains_and_care(numbers: Numbers) -> Figure:
     {turned[pissa, alpha 8][0]} and {turned[pissa, tuned][0]}. MiniLM: PiSSA
     {minilm[pissa, alpha 8][0]} and {minilm[pissa, tuned][0]}.
     """
-    fig, axes = panels(11, 3.4, len(numbers["tasks"]), sharey=True)
     kinds = ("dora", "pissa", "lora+", "rslora")
     for ax, (task, title) in zip(axes, numbers["tasks"].items(), strict=True):
         for name, (mean, low, high) in numbers[task].items():
@@ -197,7 +191,6 @@ def gains_and_care(numbers: Numbers) -> Figure:
     axes[0].plot([], [], "o", color=BLACK, markerfacecolor="white", label="alpha = 8 in both")
     axes[0].plot([], [], "o", color=BLACK, label="both tuned")
     axes[0].legend(fontsize=9)
-    return fig
 
 
 # -- a row of DoRA --------------------------------------------------------------------------------
@@ -219,8 +212,8 @@ def _row() -> Numbers:
     }
 
 
-@figure(_row)
-def a_row_of_dora(numbers: Numbers) -> Figure:
+@figure(_row, 9.4, 4.2, 2, sharey=True)
+def a_row_of_dora(numbers: Numbers, axes: NDArray) -> None:
     """Show what LoRA and DoRA do to a row of a weight.
 
     A row of two numbers as an arrow, {m} long, and where seven values of one number of B put it.
@@ -228,7 +221,6 @@ def a_row_of_dora(numbers: Numbers) -> Figure:
     {shortest} to {longest}. Right, DoRA: the tip moves around a circle of radius m = {m}, and m
     itself can be changed.
     """
-    fig, axes = panels(9.4, 4.2, 2, sharey=True)
     row, angle = numbers["row"], np.linspace(-0.7, 1.7, 100)
     line = row + np.outer((-2, 2), numbers["direction"])
     circle = np.linalg.norm(row) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -242,7 +234,6 @@ def a_row_of_dora(numbers: Numbers) -> Figure:
         ax.plot(*path.T, "--", color=GREY, linewidth=1)
         ax.set(title=title, xlim=(-0.3, 3), ylim=(-1.2, 2.6), aspect="equal")
     _arrow(axes[1], 1.35 * numbers["dora"][5], VERMILION, 2)
-    return fig
 
 
 def _arrow(ax: Axes, tip: NDArray, color: str, width: float) -> None:
@@ -263,9 +254,8 @@ RATED = {
 
 
 def _rates() -> Numbers:
-    numbers: Numbers = {"labels": {name: words for name, (words, *_) in RATED.items()}}
-    numbers["seeds"] = len(record("descendants_turned_tuning")["search"]["full"]["0.001"])
-    numbers["reached"] = {}
+    seeds = len(record("descendants_turned_tuning")["search"]["full"]["0.001"])
+    numbers: Numbers = {"seeds": seeds, "reached": {}}
     for task in ("turned", "inverted"):
         found = {name: searched(task)[name] for name in RATED}
         best = {n.replace("lora ", ""): max(of, key=of.__getitem__) for n, of in found.items()}
@@ -273,8 +263,8 @@ def _rates() -> Numbers:
     return numbers
 
 
-@figure(_rates)
-def learning_rate_gap(numbers: Numbers) -> Figure:
+@figure(_rates, 10, 3.8, 2, sharey=True)
+def learning_rate_gap(numbers: Numbers, axes: NDArray) -> None:
     """Show how far apart the best learning rates of LoRA and of full fine-tuning are.
 
     Right on validation against the learning rate, logarithmic, means of {seeds} seeds, the best
@@ -283,7 +273,6 @@ def learning_rate_gap(numbers: Numbers) -> Figure:
     full {inverted[full]:g}, LoRA {inverted[r=8 alpha=8]:g}, {inverted[r=8 alpha=32]:g} and
     {inverted[r=8 alpha=512]:g}; of rank 64 {inverted[r=64 alpha=8]:g}.
     """
-    fig, axes = panels(10, 3.8, 2, sharey=True)
     for ax, task in zip(axes, ("turned", "inverted"), strict=True):
         for name, (words, style, color) in RATED.items():
             of = numbers["reached"][task][name]
@@ -293,7 +282,6 @@ def learning_rate_gap(numbers: Numbers) -> Figure:
         ax.set(title=TASKS[task], xlabel="learning rate", xscale="log", ylim=(0, 1.02))
     axes[0].set_ylabel("right on validation")
     axes[0].legend(loc="lower left", fontsize=9)
-    return fig
 
 
 PLACES = {
@@ -359,8 +347,8 @@ def _reward_and_cost() -> Numbers:
     }
 
 
-@figure(_reward_and_cost)
-def reward_and_cost(numbers: Numbers) -> Figure:
+@figure(_reward_and_cost, 11, 4.2, 2, sharey=True)
+def reward_and_cost(numbers: Numbers, axes: NDArray) -> None:
     """Show what a chat model learns from a reward, and what of its own it loses by it.
 
     Left, the mean reward of four steps, on the way; right, after 24 steps, the reward of answers to
@@ -370,14 +358,13 @@ def reward_and_cost(numbers: Numbers) -> Figure:
     of {cost[LoRA, r = 1, 0.003]}, LoRA of rank 16 {reward[LoRA, r = 16, 0.003]} for
     {cost[LoRA, r = 16, 0.003]}, full training {reward[full, 0.0003]} for {cost[full, 0.0003]}.
     """
-    fig, (left, right) = panels(11, 4.2, 2, sharey=True)
+    left, right = axes
     of_methods = zip(REWARDED.items(), numbers["each"], numbers["steps"], strict=True)
     for (method, (marker, color)), dots, by_rate in of_methods:
         best = np.argmax(dots[:, :, 1].mean(1))
         for rate, steps in enumerate(by_rate):
             look = ("-", method) if rate == best else (":", None)
-            times = 4 * np.arange(len(steps)) + 2
-            left.plot(times, steps, look[0], color=color, label=look[1])
+            left.plot(4 * np.arange(len(steps)) + 2, steps, look[0], color=color, label=look[1])
         right.plot(*dots.reshape(-1, 2).T, marker, color=color, markersize=4, alpha=0.3)
         right.plot(*dots.mean(1).T, f"{marker}-", color=color, label=method)
     right.plot(0, numbers["before"], "*", color=VERMILION, markersize=16, label="before")
@@ -386,4 +373,3 @@ def reward_and_cost(numbers: Numbers) -> Figure:
     left.set_xticks([0, 8, 16, 24])
     left.legend()
     right.legend()
-    return fig

@@ -38,11 +38,9 @@ def check_shares_left(shares_left: Callable) -> None:
         asked = f"of {what} your share for ({width[0]}, {kv[0]}) is {got[0]:.5g}"
         asked += f", not {wanted[0]:.5g}" if got[0] != wanted[0] else ", which is right there alone"
         rounded = [wanted.round(n) for n in range(5)]
-        slips = [
-            (f"{asked}: do not round, divide with /", cut) for cut in (*rounded, np.floor(wanted))
-        ]
-        saved = f"{asked}: that share is saved; return the one that is left"
-        tools.slip(got, [*slips, (saved, 1 - wanted)])
+        slips = [("do not round, divide with /", cut) for cut in (*rounded, np.floor(wanted))]
+        saved = "that share is saved; return the one that is left", 1 - wanted
+        tools.slip(got, [*slips, saved], f"{asked}: ")
         made = "" if made == "0" else f"; it is {made}"
         if np.ptp(got) == 0:
             made = ", and you return the same for every model"

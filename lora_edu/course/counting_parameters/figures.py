@@ -1,17 +1,16 @@
 """Figures, and the ledger as tables."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lora_edu import counting
 from lora_edu.course import blocks, ledger
-from lora_edu.course.figures import Numbers, figure, table
+from lora_edu.course.figures import Numbers, as_csv, figure, table
 from lora_edu.course.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, note, panels
 
 
@@ -67,8 +66,8 @@ def _differing() -> Numbers:
     return {"ratios": ratios, "agree": agree, "most": max(ratios.values()), **shares}
 
 
-@figure(_differing)
-def published_over_derived(numbers: Numbers) -> Figure:
+@figure(_differing, 9, 4.2)
+def published_over_derived(numbers: Numbers, ax: Axes) -> None:
     """Show how far the published figures that differ are off, and why: the ten farthest causes.
 
     {agree} of {tested} published figures agree with what follows from the shapes, as far as they
@@ -77,7 +76,6 @@ def published_over_derived(numbers: Numbers) -> Figure:
     {most:.2f}; beside it the reason in a few words.
     """
     ratios = numbers["ratios"]
-    fig, ax = panels(9, 4.2)
     ax.axvline(1, color=GREY, linewidth=1)
     for row, ratio in enumerate(ratios.values()):
         color = VERMILION if ratio > 1 else BLUE
@@ -92,7 +90,6 @@ def published_over_derived(numbers: Numbers) -> Figure:
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
     ax.set_title(f"{numbers['agree']} of {numbers['tested']} agree; the others, farthest off first")
-    return fig
 
 
 REGRET = "Parameter counts for LoRA on Llama-3.1-8B"  # in "LoRA Without Regret"
@@ -127,8 +124,8 @@ def forgotten() -> Numbers:
     return {"rows": rows, "least": least, "most": most, "layer": layer, "edge": edge}
 
 
-@figure(forgotten)
-def what_was_forgotten(numbers: Numbers) -> Figure:
+@figure(forgotten, 8, 2.6)
+def what_was_forgotten(numbers: Numbers, ax: Axes) -> None:
     """Show that one layer explains all four counts of a table that are too large.
 
     A bar for each row of the table: from where to where the missing numbers may lie, one rank's
@@ -136,7 +133,6 @@ def what_was_forgotten(numbers: Numbers) -> Figure:
     {most:,.0f}. A line at {edge:,}, which is d + k of the output layer of Llama 3.1 8B, goes
     through all of them.
     """
-    fig, ax = panels(8, 2.6)
     for y, row in enumerate(numbers["rows"].values()):
         ax.barh(y, row["most"] - row["least"], left=row["least"], height=0.6, color=BLUE)
     ax.axvspan(numbers["least"], numbers["most"], color=GREY, alpha=0.35, linewidth=0)
@@ -145,7 +141,6 @@ def what_was_forgotten(numbers: Numbers) -> Figure:
     ax.set_yticks(range(4), [name.removeprefix("LoRA ") for name in numbers["rows"]])
     ax.set(xlabel="what our count lacks / r", xlim=(6e4, 1.7e5), ylim=(3.5, -1.1))
     ax.xaxis.set_major_formatter(lambda x, _: grouped(round(x)))
-    return fig
 
 
 def _accounts() -> Numbers:
@@ -163,8 +158,8 @@ def _accounts() -> Numbers:
     return numbers
 
 
-@figure(_accounts)
-def gpt3_one_terabyte(numbers: Numbers) -> Figure:
+@figure(_accounts, 8, 3)
+def gpt3_one_terabyte(numbers: Numbers, ax: Axes) -> None:
     """Show both accounts of GPT-3's reduction, as told and as counted.
 
     Two reductions of GPT-3 on one logarithmic axis of bytes. The paper, at 2 bytes a number: 350 GB
@@ -174,7 +169,6 @@ def gpt3_one_terabyte(numbers: Numbers) -> Figure:
     are told smaller than derived. The derived ratios are
     {paper_ratio:,.0f} and {talk_ratio:,.0f}.
     """
-    fig, ax = panels(8, 3)
     ring = {"color": BLUE, "markersize": 13, "markerfacecolor": "white"}
     for row, name in enumerate(("paper", "talk")):
         derived = [1e9 * numbers[f"{name}_full"], 1e6 * numbers[f"{name}_adapter"]]
@@ -182,15 +176,11 @@ def gpt3_one_terabyte(numbers: Numbers) -> Figure:
         rings = ax.plot(derived, [row, row], "o", **ring)
         crosses = ax.plot(numbers[f"{name}_told"], [row, row], "X", color=VERMILION, markersize=7)
         ratio, size = grouped(round(numbers[f"{name}_ratio"])), numbers[f"{name}_bytes"]
-        text = f"{ratio} times smaller, {size} bytes a number"
-        note(ax, text, (5e9, row), (0, 6), ha="center")
-    both = rings + crosses
-    ax.legend(
-        both, ["derived", "published"], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.2)
-    )
+        note(ax, f"{ratio} times smaller, {size} bytes a number", (5e9, row), (0, 6), ha="center")
+    above = {"loc": "upper center", "bbox_to_anchor": (0.5, 1.2)}
+    ax.legend(rings + crosses, ["derived", "published"], ncols=2, **above)
     ax.set_yticks([0, 1], ["the paper, r = 4", "the talk, r = 1"])
     ax.set(xscale="log", xlabel="bytes", ylim=(1.5, -0.5))
-    return fig
 
 
 def memory_bars(plans: dict[str, dict[str, dict[str, int]]]) -> Figure:
@@ -217,11 +207,7 @@ def memory_bars(plans: dict[str, dict[str, dict[str, int]]]) -> Figure:
 @table("ledger.csv", "Every published figure with source, derivation's result and verdict.")
 def ledger_csv() -> str:
     """Write the ledger as CSV, one row for each figure, as ``lora-edu ledger --csv`` prints it."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ledger.COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(ledger.lines(ledger.tables()))
-    return text.getvalue()
+    return as_csv([ledger.COLUMNS, *(row.values() for row in ledger.lines(ledger.tables()))])
 
 
 LEDGER = """# The ledger

@@ -3,14 +3,14 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from lora_edu import chat
 from lora_edu.checkpoint import read_adapter
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped, panels
+from lora_edu.course.plots import BLACK, BLUE, GREY, VERMILION, grouped
 from lora_edu.course.recorded import column, record, rounded
 
 MODEL = 134_515_008  # numbers of SmolLM2-135M, as its page says and lesson 00 counts
@@ -21,14 +21,13 @@ def _sizes() -> Numbers:
     return {"model": MODEL, "file": file, "ratio": round(MODEL / file)}
 
 
-@figure(_sizes)
-def model_and_file(numbers: Numbers) -> Figure:
+@figure(_sizes, 7, 3.6)
+def model_and_file(numbers: Numbers, ax: Axes) -> None:
     """Show a chat model and the file that changes its voice as squares, to scale.
 
     A large square, the model: {model:,} numbers. In its lower right corner a small square, the
     file: {file:,} numbers, {ratio} times fewer; its side is an eighteenth of the large one's.
     """
-    fig, ax = panels(7, 3.6)
     side = math.sqrt(numbers["file"] / numbers["model"])
     ax.add_patch(Rectangle((0, 0), 1, 1, color=BLUE, alpha=0.35))
     ax.add_patch(Rectangle((1.12, 0), side, side, color=VERMILION))
@@ -36,7 +35,6 @@ def model_and_file(numbers: Numbers) -> Figure:
     ax.text(1.12 + 1.5 * side, side / 2, f"the file\n{grouped(numbers['file'])}", va="center")
     ax.set(xlim=(-0.01, 1.9), ylim=(-0.01, 1.01), aspect="equal")
     ax.axis("off")
-    return fig
 
 
 def likelier(voice: str, scale: float | str, text: str | None = None) -> NDArray:
@@ -49,23 +47,18 @@ def likelier(voice: str, scale: float | str, text: str | None = None) -> NDArray
     return np.exp(before - now)
 
 
-def _mean(ratios: NDArray) -> NDArray:
-    """Return the geometric means over the runs, which are the last axis."""
-    return np.exp(np.log(ratios).mean(axis=-1))
-
-
 def _turned() -> Numbers:
     scales = record("knob")["arguments"]["scales"]
-    ratios = {
-        text: np.array([_mean(likelier("grimm", scale, text)) for scale in scales])
-        for text in ("grimm", "prose")
-    }
+    ratios = {}
+    for text in ("grimm", "prose"):
+        each = [likelier("grimm", scale, text) for scale in scales]  # (scales, runs)
+        ratios[text] = np.exp(np.log(each).mean(axis=1))
     ends = {text: rounded(1 / each[0], 1) for text, each in ratios.items()}
     return {"seeds": len(record("knob")["rows"]), "scales": scales, "against": ends, **ratios}
 
 
-@figure(_turned)
-def turned_voice(numbers: Numbers) -> Figure:
+@figure(_turned, 7, 3.6)
+def turned_voice(numbers: Numbers, ax: Axes) -> None:
     """Show what becomes likelier as Grimm is turned up, down, and below zero.
 
     Across, the scale of Grimm's file, from −1 to 1.5; up, how many times likelier a token is than
@@ -73,7 +66,6 @@ def turned_voice(numbers: Numbers) -> Figure:
     sentences, unseen: likelier above 0, and at −1 {against[grimm]} times less likely. Dotted, other
     prose: nearly level, at −1 {against[prose]} times less likely.
     """
-    fig, ax = panels(7, 3.6)
     ax.plot(numbers["scales"], numbers["grimm"], "-", color=VERMILION, label="Grimm's sentences")
     ax.plot(numbers["scales"], numbers["prose"], ":", color=BLACK, label="other prose")
     ax.axhline(1, color=GREY, linewidth=0.8)
@@ -83,4 +75,3 @@ def turned_voice(numbers: Numbers) -> Figure:
     ax.set_yticks([0.01, 0.1, 1, 10], words)
     ax.minorticks_off()
     ax.legend(loc="lower right")
-    return fig

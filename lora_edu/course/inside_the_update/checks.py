@@ -42,12 +42,9 @@ def check_cut(cut: Callable) -> None:
         for length in (long_A, long_B, long_A * long_B):
             spans.append((longest, A[np.argsort(-length)[:r]]))
         if d == k:
-            turned, of_A_B = (
-                "the SVD of lora_B @ lora_A, not of lora_A @ lora_B",
-                _svd(A @ B)[2][:r],
-            )
-            spans += [(turned, of_A_B), (turned, of_A_B @ A)]
-        tools.slip(_span(new_A), [(why, _span(rows)) for why, rows in spans])
+            turned, rows = "the SVD of lora_B @ lora_A, not of lora_A @ lora_B", _svd(A @ B)[2][:r]
+            spans += [(turned, rows), (turned, rows @ A)]
+        tools.slip(new_A, spans, of=_span)
         tools.compare_cut(new_B @ new_A, B @ A, r)
 
 

@@ -1,13 +1,13 @@
 """Figures: the layers of a voice, cuts beside a knob, two subspaces, a ceiling, intruders."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
@@ -104,8 +104,8 @@ def _layers() -> Numbers:
     return numbers
 
 
-@figure(_layers, runs=-1)
-def layers_of_a_voice(numbers: Numbers) -> Figure:
+@figure(_layers, 11, 4.4, 2, runs=-1, sharey=True)
+def layers_of_a_voice(numbers: Numbers, axes: NDArray) -> None:
     """Show how much of a voice a single layer carries, and how much is lost without it.
 
     Two panels, the pirate and Grimm. Across, the ten adapted layers of the chat model, then the
@@ -118,7 +118,6 @@ def layers_of_a_voice(numbers: Numbers) -> Figure:
     and {grimm[nine_tenths]}; a dotted one, the most of sixteen
     sets of one matrix of each kind, from layers drawn: {pirate[drawn]} and {grimm[drawn]}.
     """
-    fig, axes = panels(11, 4.4, 2, sharey=True)
     places = np.arange(len(LAYERS))
     kinds = len(LAYERS) + 1 + np.arange(len(KINDS))
     for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
@@ -132,14 +131,12 @@ def layers_of_a_voice(numbers: Numbers) -> Figure:
             ("drawn", ":", "seven matrices, layers drawn: the most"),
         )
         for name, dash, label in levels:
-            height = numbers[voice][name]
-            ax.axhline(height, linestyle=dash, color=GREY, linewidth=1.2, label=label)
+            ax.axhline(numbers[voice][name], linestyle=dash, color=GREY, linewidth=1.2, label=label)
         ax.axhline(1, color=GREY, linewidth=0.6)
         ax.set_xticks([*places, *kinds], [*LAYERS, *KINDS], rotation=60)
         ax.set(xlabel="layer  |  kind of matrix", title=words, ylim=(-0.02, 1.12))
     axes[0].set_ylabel("share of the voice that is left")
     axes[0].legend(loc="upper left", bbox_to_anchor=(0, 0.82), fontsize=9)
-    return fig
 
 
 CUTS = {
@@ -160,15 +157,15 @@ def _knob() -> Numbers:
     for voice in VOICES:
         numbers[voice] = {
             words: [rounded(price(voice, words)), rounded(left(voice, words))]
-            for words in (*CUTS, "all", "knob 0.5", "drawn anywhere", "stranger")
+            for words in (*CUTS, "all", "knob 0.5")
         }
         line = [[price(voice, words), left(voice, words)] for _, words in knob()]
         numbers[f"{voice}_knob"] = np.array(line)  # (scales, 2, runs)
     return numbers
 
 
-@figure(_knob, runs=-1)
-def cuts_and_a_knob(numbers: Numbers) -> Figure:
+@figure(_knob, 11, 4.6, 2, runs=-1, sharey=True)
+def cuts_and_a_knob(numbers: Numbers, axes: NDArray) -> None:
     """Show each cut as a bargain, and beside them all a knob that turns the whole adapter down.
 
     Two panels, the pirate and Grimm; means of {seeds} runs. Across, the price: by how much the loss
@@ -181,7 +178,6 @@ def cuts_and_a_knob(numbers: Numbers) -> Figure:
     {grimm[without strongest][1]} at {pirate[without strongest][0]} and
     {grimm[without strongest][0]}; further cuts are other marks.
     """
-    fig, axes = panels(11, 4.6, 2, sharey=True)
     for ax, (voice, words) in zip(axes, numbers["voices"].items(), strict=True):
         prices, shares = numbers[f"{voice}_knob"].mean(-1).T
         ax.plot(prices, shares, ".-", color=BLACK, label="the knob: all of it, turned down")
@@ -193,9 +189,8 @@ def cuts_and_a_knob(numbers: Numbers) -> Figure:
             ax.plot(*numbers[voice][cut], marker, color=color, markersize=11, label=label)
         ax.set_title(words)
     axes[0].set_ylabel("share of the voice that is left")
-    fig.supxlabel("price: loss on the base's own answers, rise in nats", fontsize=11)
+    axes[0].figure.supxlabel("price: loss on the base's own answers, rise in nats", fontsize=11)
     axes[1].legend(loc="lower right", fontsize=9)
-    return fig
 
 
 # -- two voices ---------------------------------------------------------------------------------
@@ -319,7 +314,7 @@ def a_convincing_picture() -> tuple[Figure, int]:
     return fig, 0  # "untrained"
 
 
-def _trained_and_chance(stage: Figure | SubFigure, numbers: Numbers) -> Callable[[int], None]:
+def _trained_and_chance(stage: films.Stage, numbers: Numbers) -> films.Show:
     """Draw the map of one pair after the other, and chance beside it."""
     pair, other = (films.place(stage, left, 0.55, 3.4, 2.0) for left in (0.6, 4.5))
     _map(other, numbers["chance"], numbers["at"])
@@ -337,11 +332,10 @@ def film_of_partners(matrix: int | None = 0) -> films.Player:
     """Return the maps of all pairs as a film: less and less in common."""
     numbers = _subspaces(matrix=matrix)
     first, whole = numbers["first"], numbers["whole"]
-    captions = [
+    numbers["captions"] = [
         f"{words}: φ(1, 1) = {first[name]}, φ(8, 64) = {whole[name]}"
         for name, words in PARTNERS.items()
     ]
-    numbers |= {"captions": captions, "moments": [*range(len(captions))]}
     return films.player(two_subspaces, numbers, _trained_and_chance, (8.2, 3.0))
 
 
@@ -370,8 +364,7 @@ def held(r: int, shuffled: bool = False) -> NDArray:
 
     In ‖W₀‖: what W₀ holds between the r directions of the update, and between its own first r.
     """
-    method = f"r={r}, shuffled" if shuffled else f"r={r}"
-    return _opened("between", method=method, lr=1e-3)
+    return _opened("between", method=f"r={r}, shuffled" if shuffled else f"r={r}", lr=1e-3)
 
 
 def _ceilings() -> Numbers:
@@ -403,8 +396,8 @@ def _times_chance(bars: dict[int, list[float]]) -> Numbers:
     return told
 
 
-@figure(_ceilings)
-def between_chance_and_ceiling(numbers: Numbers) -> Figure:
+@figure(_ceilings, 8, 4.2)
+def between_chance_and_ceiling(numbers: Numbers, ax: Axes) -> None:
     """Show what a weight holds in the directions of its update, between chance and the most.
 
     Logarithmic. For MiniLM at four ranks ({seeds} runs, four matrices: small dots) and for one
@@ -413,7 +406,6 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
     {minilm[r4][times]} times chance of {minilm[r4][most]} possible, {minilm[r4][share]} % of the
     most; for GPT-3 {gpt3[r4][times]} times of {gpt3[r4][most]}, {gpt3[r4][share]} %.
     """
-    fig, ax = panels(8, 4.2)
     ticks = []
     for name, color in {"MiniLM": BLUE, "GPT-3": VERMILION}.items():
         for r, (chance, found, most) in numbers["bars"][name].items():
@@ -428,7 +420,6 @@ def between_chance_and_ceiling(numbers: Numbers) -> Figure:
     ax.set_xticks(range(len(ticks)), ticks)
     ax.set(yscale="log", xlim=(-0.5, len(ticks)), ylabel="held by the weight, share of its norm")
     ax.set_title("from chance (lower end) to the most possible (upper end)")
-    return fig
 
 
 # -- intruders ------------------------------------------------------------------------------------
@@ -492,8 +483,8 @@ def _intruders() -> Numbers:
     }
 
 
-@figure(_intruders)
-def intruders_scaled(numbers: Numbers) -> Figure:
+@figure(_intruders, 12, 4.2, 3)
+def intruders_scaled(numbers: Numbers, axes: NDArray) -> None:
     """Show how many intruders there are, whoever trained, and what scaling them down gives back.
 
     MiniLM, LoRA of rank 8 on four matrices, {seeds} runs. Left, how many of their forty first
@@ -504,12 +495,9 @@ def intruders_scaled(numbers: Numbers) -> Figure:
     from 1 down to 0: the intruders, the strongest directions of the update, the whole update, or
     others of the first thirty directions.
     """
-    fig, axes = panels(12, 4.2, 3)
-    colors = (GREEN, BLUE, VERMILION)
     how_many, *scaled_down = axes
-    for lr, (ours, strangers), color in zip(
-        numbers["rates"], numbers["counts"], colors, strict=True
-    ):
+    rates = zip(numbers["rates"], numbers["counts"], (GREEN, BLUE, VERMILION), strict=True)
+    for lr, (ours, strangers), color in rates:
         how_many.plot(numbers["epsilons"], ours, "o-", color=color, label=f"rate {lr:g}")
         how_many.plot(numbers["epsilons"], strangers, "x--", color=color)
     how_many.plot([], [], "x--", color=GREY, label="the stranger")
@@ -523,4 +511,3 @@ def intruders_scaled(numbers: Numbers) -> Figure:
         ax.set(xlabel="right on test posts", title=title)
     axes[1].set_ylabel("neighbours kept")
     axes[1].legend(fontsize=9)
-    return fig

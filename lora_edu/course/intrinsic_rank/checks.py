@@ -15,15 +15,14 @@ from lora_edu.course.digits import adapt, pretrain, updates
 from lora_edu.course.intrinsic import r90
 from lora_edu.course.say import say
 
-VERDICTS = ("won", "lost", "cannot tell")
 _VOTES: dict[str, str] = {}  # when → what, in the order of the page
 
 
 def vote(guess: object, when: str) -> None:
     """Note how the reader votes at a moment of the trial, and print all votes so far.
 
-    ``None`` asks for one; ``"?"`` abstains. Any other word than those of ``VERDICTS`` is taken as
-    it is written: nobody is stopped from having an opinion.
+    ``None`` asks for one; ``"?"`` abstains. Any other word is taken as it is written: nobody is
+    stopped from having an opinion.
     """
     if guess is None or guess is ...:
         print(say(tools.VOTE_FIRST))
@@ -80,8 +79,7 @@ def check_control(control: Mapping[str, Any]) -> None:
         "whatever comes out, the claim can stand"
     )
     was, now = directions(**usual), directions(**control)
-    found = f"directions for 90 %: {was} from the pretrained network, {now} from a random one"
-    print(say(found))
+    print(say(f"directions for 90 %: {was} from the pretrained network, {now} from a random one"))
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -154,8 +152,7 @@ def check_fair(fair: Callable) -> None:
 
 def _name_sum(times: dict[str, float]) -> None:
     """Say what is wrong with the runs of which the gaps are made."""
-    many = f"{len(times)} settings are mixed in it: choose one for each method"
-    assert len(times) <= 3, many
+    assert len(times) <= 3, f"{len(times)} settings are mixed in it: choose one for each method"
     yours = f"yours is {tools.told(times)}"
     assert "a number" not in times, f"{yours}: run by run, no mean is subtracted"
     for method, sign, rates in (("full", 1, OF_FULL), ("LoRA", -1, OF_LORA)):
@@ -166,8 +163,7 @@ def _name_sum(times: dict[str, float]) -> None:
             assert n == sign, f"{yours}: {plain}"
             rate = at.split()[-1]
             setting = [*SETTINGS][rates.index(float(rate))]
-            is_right = setting == "is right"
-            assert is_right, f"{yours}: the setting of {method}, {rate}, {setting}"
+            assert setting == "is right", f"{yours}: the setting of {method}, {rate}, {setting}"
 
 
 # -- exercise 3: cut where it counts -------------------------------------------------------------
@@ -191,15 +187,14 @@ def check_cut_by_outputs(cut: Callable) -> None:
         rank = np.linalg.matrix_rank(got, tol=1e-5 * np.abs(delta).max())
         slips = _slips(delta, x, r) + (_square_slips(delta, x, r) if d == k == n else [])
         # A slip may come with a factor, as 1 / n: all are compared at the same length.
-        tools.slip(_unit(got), [(why, _unit(D)) for why, D in slips])
+        tools.slip(got, slips, of=_unit)
         assert rank <= r, f"its rank must be at most {r}, got {rank}"
         assert rank == r, f"its rank is {rank}: with {r} directions the outputs would change less"
         U, _, Vt = np.linalg.svd(delta)
         own = "delta's own directions are kept: do the outputs, delta xᵀ, have those?"
         assert np.sum(abs(U.T @ got @ Vt.T) > 1e-6) != r, own
         kept = np.isclose(got, delta) | np.isclose(got, 0)
-        struck = "numbers of delta are kept or struck, and directions mix all outputs"
-        assert not kept.all(), struck
+        assert not kept.all(), "numbers of delta are kept or struck, and directions mix all outputs"
         try:
             tools.compare_cut(got @ x.T, delta @ x.T, r)
         except AssertionError as error:
@@ -211,13 +206,10 @@ def _slips(delta: NDArray, x: NDArray, r: int) -> list[tuple[str, NDArray]]:
     outputs, sizes = delta @ x.T, np.linalg.norm(x, axis=0)
     values, V = np.linalg.eigh(x.T @ x)
     root, centred = V * np.sqrt(values) @ V.T, x - x.mean(axis=0)
-    cut = lowrank.best_approximation
+    cut, kept = lowrank.best_approximation, _along(outputs, delta, r)
     slips = [
         ("all directions were kept: take the first r", delta),
-        (
-            "that is what the cut leaves out: keep the r strongest",
-            delta - _along(outputs, delta, r),
-        ),
+        ("that is what the cut leaves out: keep the r strongest", delta - kept),
         ("delta's own directions are kept: the inputs play no part", cut(delta, r)),
         ("the inputs' directions were kept: take the outputs'", _along(x.T, delta.T, r).T),
         ("the mean of the inputs was taken off", _along(delta @ centred.T, delta, r)),

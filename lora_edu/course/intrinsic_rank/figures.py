@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lora_edu import lowrank
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels, runs
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, note, runs
 from lora_edu.course.recorded import column, record, rounded
 
 
@@ -65,8 +65,8 @@ def _recorded_heights() -> Numbers:
     }
 
 
-@figure(_heights)
-def heights_of_the_update(numbers: Numbers) -> Figure:
+@figure(_heights, 7.5, 4.0)
+def heights_of_the_update(numbers: Numbers, ax: Axes) -> None:
     """Show that an update stands on a few directions, and the weight it is added to on many.
 
     Singular values of three 256 × 256 matrices of one norm, the largest first, both axes
@@ -76,7 +76,6 @@ def heights_of_the_update(numbers: Numbers) -> Figure:
     slowly: {r90[the weight $W_0$]:.3g}. Noise is nearly level, from {first[2]} on:
     {r90[noise]:.3g}.
     """
-    fig, ax = panels(7.5, 4.0)
     looks = [("-", VERMILION), ("--", BLUE), (":", GREY)]
     places = numbers["places"]
     for (name, heights), (dash, color) in zip(numbers["heights"].items(), looks, strict=False):
@@ -86,7 +85,6 @@ def heights_of_the_update(numbers: Numbers) -> Figure:
     ax.set(xlabel="direction, the strongest first", ylabel="singular value σ, share of the norm")
     ax.set(ylim=(1e-4, 1), title="few directions, or many? (left of a dot: 90 % of the energy)")
     ax.legend(loc="lower left", title="directions for 90 %")
-    return fig
 
 
 def _classes() -> Numbers:
@@ -102,8 +100,8 @@ def _classes() -> Numbers:
     }
 
 
-@figure(_classes, runs=0)
-def classes_taught(numbers: Numbers) -> Figure:
+@figure(_classes, 6.5, 4.0, runs=0)
+def classes_taught(numbers: Numbers, ax: Axes) -> None:
     """Show that pretraining's own update has about as many directions as classes were taught.
 
     Directions that hold 90 % of the energy against the number of classes, {classes}, into which the
@@ -112,7 +110,6 @@ def classes_taught(numbers: Numbers) -> Figure:
     fine-tuning a network that had been taught ten lies above it where classes are few:
     {mean[tuned]}.
     """
-    fig, ax = panels(6.5, 4.0)
     classes = np.array(numbers["classes"])
     label = "classes, or one less"
     ax.fill_between(classes, classes - 1, classes, color=GREY, alpha=0.3, label=label)
@@ -122,7 +119,6 @@ def classes_taught(numbers: Numbers) -> Figure:
     ax.set(xlabel="classes", ylabel="directions for 90 %", xticks=classes, ylim=0)
     ax.set_title("pretraining's update knows how many classes it was taught")
     ax.legend(loc="lower right")
-    return fig
 
 
 # -- two ways to a rank, and what they leave -----------------------------------------------------
@@ -150,8 +146,8 @@ def _ways() -> Numbers:
     }
 
 
-@figure(_ways, runs=1)
-def cut_or_trained(numbers: Numbers) -> Figure:
+@figure(_ways, 7.5, 4.0, runs=1)
+def cut_or_trained(numbers: Numbers, ax: Axes) -> None:
     """Show where training a rank beats cutting it out of full fine-tuning: at small ranks.
 
     Test accuracy on turned digits at ranks {ranks}, {seeds} runs as dots and their mean. LoRA:
@@ -159,7 +155,6 @@ def cut_or_trained(numbers: Numbers) -> Figure:
     outputs]}. Cut by itself: {mean[cut]}. (Both from the learning rate that suits them best.) A
     level line: full fine-tuning, {full}.
     """
-    fig, ax = panels(7.5, 4.0)
     steps = range(len(numbers["ranks"]))
     looks = [("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE)]
     for name, each, (look, color) in zip(numbers["mean"], numbers["each"], looks, strict=True):
@@ -169,7 +164,6 @@ def cut_or_trained(numbers: Numbers) -> Figure:
     ax.set(xlabel="rank", ylabel="right on turned digits", ylim=(0, 1.02))
     ax.set_title("the same rank, cut out or trained")
     ax.legend(loc="lower right")
-    return fig
 
 
 def best_way(r: int) -> str:
@@ -219,8 +213,8 @@ def _frontier() -> Numbers:
     }
 
 
-@figure(_frontier)
-def learning_and_forgetting(numbers: Numbers) -> Figure:
+@figure(_frontier, 7.0, 4.6)
+def learning_and_forgetting(numbers: Numbers, ax: Axes) -> None:
     """Show what full fine-tuning and LoRA learn and what they keep, at all rates: the lines cross.
 
     Right on upright digits after fine-tuning on turned ones, against right on turned ones; a mark
@@ -228,7 +222,6 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
     right. A line joins the rates of full fine-tuning, which stand beside it. Most marks
     of LoRA lie below the line, by up to {most}; two lie above it, by up to {above}.
     """
-    fig, ax = panels(7.0, 4.6)
     looks = {
         "full": ("o-", BLACK, "full fine-tuning, and its rates"),
         "r=1": ("x", GREY, "LoRA, r=1, 2, 8"), "r=2": ("x", GREY, None),
@@ -238,12 +231,10 @@ def learning_and_forgetting(numbers: Numbers) -> Figure:
     for name, (look, color, label) in looks.items():
         ax.plot(*np.transpose(numbers["curves"][name]), look, color=color, label=label)
     for lr, mark in zip(numbers["rates"], numbers["curves"]["full"], strict=True):
-        place = (5, 5) if lr < 0.03 else (-12, -14)
-        ax.annotate(f"{lr:g}", mark, xytext=place, textcoords="offset points", fontsize=9)
+        note(ax, f"{lr:g}", mark, (5, 5) if lr < 0.03 else (-12, -14), fontsize=9)
     ax.set(xlabel="right on turned digits", ylabel="still right on upright digits", ylim=(0, 0.8))
     ax.set_title("up and to the right is better")
     ax.legend(loc="lower left")
-    return fig
 
 
 # -- light and dark ------------------------------------------------------------------------------
@@ -258,9 +249,8 @@ def _grids() -> Numbers:
         tried = [[*search[f"r={r} alpha={r * scale}"].values()] for scale in scales]
         grids[f"r={r}"] = np.mean(tried, axis=-1)
     bests = np.array([[float(rates[row.argmax()]) for row in grid] for grid in grids.values()])
-    lower = (bests[:, 0] / bests[:, -1]) ** (
-        1 / (len(scales) - 1)
-    )  # a step is four times the alpha
+    steps = len(scales) - 1  # of four times the alpha
+    lower = (bests[:, 0] / bests[:, -1]) ** (1 / steps)
     return {
         "rates": rates,
         "scales": scales,
@@ -273,8 +263,8 @@ def _grids() -> Numbers:
     }
 
 
-@figure(_grids)
-def alpha_and_rate(numbers: Numbers) -> Figure:
+@figure(_grids, 10.5, 3.8, 3, sharey=True)
+def alpha_and_rate(numbers: Numbers, axes: NDArray) -> None:
     """Show that alpha must be tuned: with the same rank and as many passes, far more is right.
 
     Three maps, for LoRA of rank 1, 4 and 16, of what is right on inverted digits after 30 passes,
@@ -284,7 +274,6 @@ def alpha_and_rate(numbers: Numbers) -> Figure:
     {usual[r=4]} and {usual[r=16]}; of all cells, {best[r=1]}, {best[r=4]} and {best[r=16]}. Full
     fine-tuning: {full}.
     """
-    fig, axes = panels(10.5, 3.8, 3, sharey=True)
     rates, scales = numbers["rates"], numbers["scales"]
     for ax, name, grid in zip(axes, numbers["best"], numbers["grids"], strict=True):
         words = [f"{right:.2f}".removeprefix("0") for right in grid.flat]
@@ -294,7 +283,6 @@ def alpha_and_rate(numbers: Numbers) -> Figure:
         ax.set(title=f"LoRA, {name}", xlabel="learning rate")
     axes[0].set_yticks(range(len(scales)), [f"{s} r" if s > 1 else "r" for s in scales])
     axes[0].set_ylabel("α")
-    return fig
 
 
 def lucky() -> tuple[float, int, float]:

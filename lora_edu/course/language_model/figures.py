@@ -4,6 +4,7 @@ import base64
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -64,8 +65,8 @@ def _costs() -> Numbers:
     return numbers
 
 
-@figure(_costs)
-def what_it_costs(numbers: Numbers) -> Figure:
+@figure(_costs, 8.4, 2.9)
+def what_it_costs(numbers: Numbers, ax: Axes) -> None:
     """Show the perplexity of five texts for the chat model, and with either voice.
 
     Three rows, five columns, a number in each: geometric means of {seeds} files. Pink where a
@@ -75,7 +76,6 @@ def what_it_costs(numbers: Numbers) -> Figure:
     {pirate[own]}. Other prose: {base[prose]}, {grimm[prose]} and {pirate[prose]}; last words of
     facts: {base[facts]}, {grimm[facts]} and {pirate[facts]}.
     """
-    fig, ax = panels(8.4, 2.9)
     table = numbers["table"]
     words = [f"{value:.1f}" if value < 10 else f"{value:.0f}" for value in table.flat]
     look = {"cmap": "PiYG_r", "norm": LogNorm(1 / 60, 60), "alpha": 0.7}
@@ -84,18 +84,14 @@ def what_it_costs(numbers: Numbers) -> Figure:
     ax.set_yticks(range(len(table)), numbers["names"])
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.set_title("perplexity; pink: less likely than without a file, green: likelier", pad=40)
-    return fig
 
 
-WAYS = {  # as the record calls them → in words, colour, marker
-    "full": ("full training", VERMILION, "s"),
-    "r=4": ("LoRA", BLUE, "o"),
-    "full, own answers": ("full, own answers mixed in", ORANGE, "D"),
-    "r=4, own answers": ("LoRA, own answers mixed in", GREEN, "^"),
+WAYS = {  # as the record calls them → in words, colour, marker, a rate: all learn as much there
+    "full": ("full training", VERMILION, "s", 1e-4),
+    "r=4": ("LoRA", BLUE, "o", 1e-3),
+    "full, own answers": ("full, own answers mixed in", ORANGE, "D", 1e-4),
+    "r=4, own answers": ("LoRA, own answers mixed in", GREEN, "^", 1e-3),
 }
-TURNED = {  # at these rates all learn about as much
-    "full": 1e-4, "r=4": 1e-3, "full, own answers": 1e-4, "r=4, own answers": 1e-3,
-}  # fmt: skip
 
 
 def trade(way: str, lr: float) -> NDArray:
@@ -110,7 +106,7 @@ def trade(way: str, lr: float) -> NDArray:
 
 def turned_down(way: str) -> NDArray:
     """Return the same of a finished update, times each scale of the record: (scales, seeds, 2)."""
-    where = {"method": one_of("way", way, WAYS), "lr": TURNED[way]}
+    where = {"method": one_of("way", way, WAYS), "lr": WAYS[way][-1]}
     before = [column("frontier", key, **where)[:, :1] for key in ("voice", "own")]
     after = [column("frontier", "down", key, **where) for key in ("voice", "own")]
     return _traded(np.concatenate([before, after], axis=2))
@@ -131,10 +127,10 @@ def trades() -> Numbers:
     arguments = record("frontier")["arguments"]
     rates, scales = arguments["rates"], arguments["scales"]
     numbers: Numbers = {"seeds": trade("full", 1e-4).shape[1], "rates": rates}
-    for way, (words, *_) in WAYS.items():
+    for way, (words, *_, middle) in WAYS.items():
         down = turned_down(way)
         found = {
-            words: trade(way, TURNED[way])[-1],
+            words: trade(way, middle)[-1],
             f"{words} at a half": down[scales.index(0.5)],
             f"{words} at three quarters": down[scales.index(0.75)],
         }
@@ -149,12 +145,11 @@ def trades() -> Numbers:
 def costs_less() -> str:
     """Say which costs less when both have learned about 1.2 nats: "LoRA" or "full"."""
     numbers = trades()
-    cost = {name: numbers[name]["cost"] for name in ("LoRA", "full training")}
-    return min(cost, key=cost.__getitem__).partition(" ")[0]
+    return min("LoRA", "full training", key=lambda name: numbers[name]["cost"]).partition(" ")[0]
 
 
-@figure(trades, runs=1)
-def voice_frontier(numbers: Numbers) -> Figure:
+@figure(trades, 7.2, 4.4, runs=1)
+def voice_frontier(numbers: Numbers, ax: Axes) -> None:
     """Show how much of Grimm's voice is learned, and what that costs elsewhere.
 
     Across, by how many nats a token of unseen passages has become likelier; up, by how many nats a
@@ -168,8 +163,7 @@ def voice_frontier(numbers: Numbers) -> Figure:
     updates turned down: at half their scale full training has {full training at a half[learned]}
     for {full training at a half[cost]}, LoRA {LoRA at a half[learned]} for {LoRA at a half[cost]}.
     """
-    fig, ax = panels(7.2, 4.4)
-    for way, (words, colour, marker) in WAYS.items():
+    for way, (words, colour, marker, middle) in WAYS.items():
         for lr in numbers["rates"][way]:
             epochs = numbers[f"{way} at {lr}"].mean(1)
             ax.plot(*epochs.T, color=colour, linewidth=1.2)
@@ -177,13 +171,12 @@ def voice_frontier(numbers: Numbers) -> Figure:
             (last,) = ax.plot(*epochs[1:].T, marker, color=colour)
         last.set_label(words)
         if "own" not in way:
-            whole = numbers[f"{way} at {TURNED[way]}"][-1:]
+            whole = numbers[f"{way} at {middle}"][-1:]
             up = np.concatenate([numbers[f"down {way}"], whole]).mean(1)
             ax.plot(*np.vstack([[0, 0], up]).T, "--.", color=colour, linewidth=1, markersize=4)
     ax.set(xlabel="learned: nats a token of Grimm", ylabel="cost: nats a token of own answers")
     ax.set(xlim=(0, None), ylim=(0, None))
     ax.legend(loc="upper left")
-    return fig
 
 
 LOSSES = {"DPO": ("o-", VERMILION), "imitation": ("s--", BLUE), "both": ("^:", GREEN)}
@@ -209,8 +202,8 @@ def _shorter() -> Numbers:
     return numbers
 
 
-@figure(_shorter, runs=-1)
-def shorter_answers(numbers: Numbers) -> Figure:
+@figure(_shorter, 8.4, 3.2, 2, runs=-1)
+def shorter_answers(numbers: Numbers, axes: NDArray) -> None:
     """Show how long answers are as short ones are preferred by DPO, or imitated.
 
     Left, the mean tokens of twenty answers after {steps} steps: by DPO {DPO_mean}, by imitation
@@ -219,7 +212,6 @@ def shorter_answers(numbers: Numbers) -> Figure:
     last step. All the while
     DPO's own measure on held-out pairs is at least {least} %.
     """
-    fig, axes = panels(8.4, 3.2, 2)
     for ax, what in zip(axes, ("tokens", "empty"), strict=True):
         for method, look in LOSSES.items():
             plots.runs(ax, numbers["steps"], numbers[f"{method}_{what}"].T, *look, method)
@@ -227,7 +219,6 @@ def shorter_answers(numbers: Numbers) -> Figure:
     axes[0].set(title="tokens of an answer", ylim=(0, None))
     axes[1].set(title="empty answers, of twenty", ylim=(-0.5, 20))
     axes[0].legend()
-    return fig
 
 
 MANY = {  # of how many examples: as the record calls it → in words, look, colour
@@ -268,8 +259,8 @@ def _how_many() -> Numbers:
     return {"found": found, "known": known, "seeds": len(found["style"]["cost"][5]), **means}
 
 
-@figure(_how_many, runs=-1)
-def how_many_examples(numbers: Numbers) -> Figure:
+@figure(_how_many, 9.6, 3.4, 3, runs=-1)
+def how_many_examples(numbers: Numbers, axes: NDArray) -> None:
     """Show what 5, 20, 80 and 320 examples teach, and what they cost.
 
     Across, the number of examples; lines are means, faint marks the {seeds} runs. Left, the share
@@ -282,7 +273,6 @@ def how_many_examples(numbers: Numbers) -> Figure:
     {style in full[cost20]} with 20 and {style in full[cost320]} with 320. Right, how many capitals
     are named; without training, {known}.
     """
-    fig, axes = panels(9.6, 3.4, 3)
     for ax, what in zip(axes, ("right", "cost", "capitals"), strict=True):
         for task, (words, look, colour) in MANY.items():
             found = numbers["found"][task][what]
@@ -295,7 +285,6 @@ def how_many_examples(numbers: Numbers) -> Figure:
     axes[2].axhline(numbers["known"], color=GREY, linewidth=1, linestyle=":")
     axes[2].set(title="capitals named", ylim=(-0.5, 16.5))
     axes[0].legend()
-    return fig
 
 
 def voice_in_bytes(voice: str = "pirate") -> bytes:

@@ -69,7 +69,7 @@ def check_step(lora_A: Any, lora_B: Any) -> None:
         ("those are rounded: whole numbers are not asked for", right.round()),
     ]
     asked = f"lora_B: got {_list(got)}"
-    tools.slip(got, [(f"{asked}: {why}", value) for why, value in slips])
+    tools.slip(got, slips, f"{asked}: ")
     fits = np.isclose(got, right)
     assert fits.all(), (
         f"{asked}, {fits.sum()} of them right. Three numbers make a step: G = y - t, h = A x, and "
@@ -267,7 +267,7 @@ def check_smallest_rank(smallest_rank: Callable) -> None:
         ("one fewer would do: after r directions σ[r:] is left", (tail.sum(), *right[:2])),
         ("one too few: do you count directions, or take an index?", (*right[1:], 0)),
     ]
-    tools.slip(got, [(f"{told}: {why}", of_slip) for why, of_slip in slips])
+    tools.slip(got, slips, f"{told}: ")
     if not np.allclose(got, right):
         times = got[0] / right[0]
         by = f"you divide by {2 * n / max(times, 1e-9):.4g}, and 2n is {2 * n} here, n = len(x)"

@@ -1,20 +1,18 @@
 """Figures: a saddle, a word that lights up, ranks and noise."""
 
-import functools
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.course import films, plots
 from lora_edu.course.experiments import results  # the page takes it from here
 from lora_edu.course.figures import Numbers, figure
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap, panels
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, heatmap
 from lora_edu.course.recorded import column
-
-Stage = Figure | SubFigure
 
 
 def hidden_word() -> NDArray:
@@ -48,8 +46,8 @@ def _walks(lr: float = 0.1, steps: int = 100) -> Numbers:
     }
 
 
-@figure(_walks)
-def saddle(numbers: Numbers) -> Figure:
+@figure(_walks, 7.0, 3.2)
+def saddle(numbers: Numbers, ax: Axes) -> None:
     """Show how long the smallest LoRA, b · a, waits where both its numbers are near zero.
 
     The loss ½ (ba - 1)² against the step, up to step {steps}, for three starts. With one number at
@@ -57,13 +55,11 @@ def saddle(numbers: Numbers) -> Figure:
     With both close to zero the line stays level, as if nothing happened, and then falls: half of it
     is gone after {half[1]} steps. With both at zero the line stays level to the end.
     """
-    fig, ax = panels(7.0, 3.2)
     looks = [("-", BLUE), ("--", VERMILION), (":", BLACK)]
     for name, losses, (look, color) in zip(STARTS, numbers["losses"], looks, strict=True):
         ax.plot(losses, look, color=color, linewidth=2.5, label=name)
     ax.set(xlabel="step", ylabel="loss", ylim=(-0.02, 0.56))
     ax.legend(loc="center right", title="the two numbers at the start")
-    return fig
 
 
 # -- a film: each direction lights up at its time ------------------------------------------------
@@ -132,9 +128,7 @@ def lighting_up(
     }
 
 
-def _strips_and_heights(
-    stage: Stage, numbers: Numbers, beside: bool = False
-) -> Callable[[int], None]:
+def _strips_and_heights(stage: films.Stage, numbers: Numbers, beside: bool = False) -> films.Show:
     """Draw A above, B at the left and BA; below or beside them the strengths, up to that step."""
     u, low, curve = (1.4, 0.8, (3.8, 0.6, 3.2, 2.3)) if beside else (1, 1.7, (0.5, 0.58, 1.8, 0.72))
     lora_A, lora_B, delta = numbers["lora_A"], numbers["lora_B"], numbers["delta"]
@@ -165,9 +159,6 @@ def _strips_and_heights(
     return show
 
 
-_beside = functools.partial(_strips_and_heights, beside=True)
-
-
 @figure(lighting_up)
 def directions_light_up(numbers: Numbers) -> Figure:
     """Show two strips learn a hidden word: its directions light up one by one, the strongest first.
@@ -182,7 +173,7 @@ def directions_light_up(numbers: Numbers) -> Figure:
     return films.strip(_strips_and_heights, numbers, STILL)
 
 
-film_of_light = films.film(directions_light_up, _beside, FRAME)
+film_of_light = films.film(directions_light_up, partial(_strips_and_heights, beside=True), FRAME)
 
 
 # -- ranks, with noise and without ---------------------------------------------------------------
@@ -203,16 +194,14 @@ def _recorded() -> Numbers:
         "mean": mean.round(4).tolist(),
         "least": [ranks[i] for i in mean.argmin(axis=1)],
         "over_floor": round(float((clean[:, :low] / floors[:, :low]).max()), 5),
-        **{
-            name: column("planted", name).mean(axis=0).round(4).tolist()
-            for name in ("stopped", "stopped_small", "all")
-        },
+        "stopped": column("planted", "stopped").mean(axis=0).round(4).tolist(),
+        "stopped_small": column("planted", "stopped_small").mean(axis=0).round(4).tolist(),
         "missed": missed,
     }
 
 
-@figure(_recorded, runs=0)
-def rank_and_noise(numbers: Numbers) -> Figure:
+@figure(_recorded, 7.2, 3.8, 2, runs=0, sharey=True)
+def rank_and_noise(numbers: Numbers, axes: NDArray) -> None:
     """Show that spare rank harms where targets are noisy, and when stopping in time helps.
 
     What is missed of a planted update of rank 3, as a share of its energy, on a logarithmic axis,
@@ -224,7 +213,7 @@ def rank_and_noise(numbers: Numbers) -> Figure:
     it rises as on the left; stopped in time it rises to {stopped[1][5]:.2g} at rank {ranks[5]};
     stopped in time from a tiny start it stays level, at {stopped_small[1][5]:.2g}.
     """
-    fig, (left, right) = panels(7.2, 3.8, columns=2, sharey=True)
+    left, right = axes
     at = range(len(numbers["ranks"]))
     noises = {"no noise": ("o-", BLUE), "some noise": ("s--", ORANGE), "much noise": ("^:", BLACK)}
     for n, (name, look) in enumerate(noises.items()):
@@ -241,4 +230,3 @@ def rank_and_noise(numbers: Numbers) -> Figure:
         ax.set_xticks(at, numbers["ranks"])
         ax.set_xlabel("rank of the adapter (r)")
         ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
-    return fig

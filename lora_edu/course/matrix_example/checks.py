@@ -160,13 +160,9 @@ def check_other_pair(other_pair: Callable) -> None:
             both += ": a single row has no others to change places with, or to be mixed from"
         assert not np.array_equal(other_A, A), f"for r = {r} lora_A is as it was{both}"
         if d == k == r:
-            slips = {
-                "the strips changed places: return the other lora_A first, then the other lora_B": (
-                    A @ B
-                ),
-                "this is the product turned over, (BA)ᵀ: the strips keep their places": right.T,
-            }
-            tools.slip(product, slips.items())
+            turned = "this is the product turned over, (BA)ᵀ: the strips keep their places"
+            order = "return the other lora_A first, then the other lora_B"
+            tools.slip(product, [(f"the strips changed places: {order}", A @ B), (turned, right.T)])
         # Every strip of the same span is a mixture: other_A = N @ A, other_B = B @ M.
         M, N = np.linalg.pinv(B) @ other_B, other_A @ np.linalg.pinv(A)
         why = ". Is all that M does on the right of B undone on the left of A, (B M)(M⁻¹ A)?"

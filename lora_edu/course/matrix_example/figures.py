@@ -1,12 +1,10 @@
 """Figures: the anatomy of the update, and what it saves."""
 
-from collections.abc import Callable
-
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.markers import CARETLEFT, CARETRIGHT
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from lora_edu import counting, lowrank
@@ -15,7 +13,6 @@ from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLACK, BLUE, CELL, GREEN, GREY, VERMILION, grouped
 
 Given = NDArray | None  # the learner's, or else the example's
-Stage = Figure | SubFigure
 
 
 def matrix_example(
@@ -180,8 +177,8 @@ def _reductions(r: int = 5) -> Numbers:
     }
 
 
-@figure(_reductions)
-def reduction_vs_width(numbers: Numbers) -> Figure:
+@figure(_reductions, 7.0, 4.2)
+def reduction_vs_width(numbers: Numbers, ax: Axes) -> None:
     """Show that the wider the model, the more LoRA saves: at fixed r the ratio is d / 2r.
 
     How many times fewer numbers LoRA trains, against the width d of a square weight, both axes
@@ -191,7 +188,6 @@ def reduction_vs_width(numbers: Numbers) -> Figure:
     {models[4]} (d = {widths[4]}, {reductions[4]:g} times). A level line at 1, below which LoRA
     saves nothing: at the width of the example the line for r = {ranks[2]} is below it.
     """
-    fig, ax = plots.panels(7.0, 4.2)
     ax.axhline(1, color=GREY, linewidth=1)
     words = "below: nothing is saved"
     plots.note(ax, words, (32768, 1), (0, -12), ha="right", color=GREY, fontsize=9)
@@ -208,8 +204,7 @@ def reduction_vs_width(numbers: Numbers) -> Figure:
     plots.note(ax, "our example", (100, numbers["example"]), (8, -11), fontsize=9)
     ax.set(xlabel="width of the square matrix (d)", ylabel="times fewer numbers")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: grouped(value)))
-    return fig
+        axis.set_major_formatter(lambda value, _: grouped(value))
 
 
 # -- a film: each row of BA is a mixture of A's rows --------------------------------------------
@@ -244,7 +239,7 @@ def _tenths(number: float) -> str:
     return f"{round(number, 1) + 0:.1f}".replace("-", "−")  # 0 is added to make -0 a 0
 
 
-def _frame(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+def _frame(stage: films.Stage, numbers: Numbers) -> films.Show:
     """Draw A above, B at the left and BA, painted down to a row; beside it that row as a sum."""
     lora_A, lora_B, delta = (numbers[name] for name in ("lora_A", "lora_B", "delta"))
     (d, k), r = delta.shape, len(lora_A)
@@ -316,8 +311,6 @@ film_of_rows = films.film(five_rows_paint_a_hundred, _frame, FRAME)
 
 # -- a film: a name, direction by direction ------------------------------------------------------
 
-SQUARE = (2.2, 2.2)  # inches
-
 
 def _name(target: Given = None) -> Numbers:
     """Come as near to ``target`` (d, k) as 1 to 24 directions can; without one, to ANNA."""
@@ -345,7 +338,7 @@ def a_name_by_its_directions(numbers: Numbers) -> Figure:
     read, its slants frayed, and {missing[4]:.0%} of it is missing; with ten an eye sees no
     difference to the name itself.
     """
-    return films.strip(_writing, numbers, SQUARE)
+    return films.strip(_writing, numbers, films.SQUARE)
 
 
-film_of_name = films.film(a_name_by_its_directions, _writing, SQUARE)
+film_of_name = films.film(a_name_by_its_directions, _writing, films.SQUARE)

@@ -1,23 +1,22 @@
 """Figures: a merge being rounded, what arrives, many swaps, four bits, one batch for many."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu.course import films, plots
 from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.merging.experiments import in_4_bits, outcome
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped, panels
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, grouped
 from lora_edu.course.recorded import column, record
 
-Stage = Figure | SubFigure
 COLOURS = {"grimm": (BLUE, "Grimm"), "pirate": (VERMILION, "the pirate")}
 
 
@@ -69,14 +68,16 @@ def rounding(dtype: str = "bfloat16") -> Numbers:
     }
 
 
-def _kept(stage: Stage, numbers: Numbers, left: float = 0.32, side: float = 1.95) -> Callable:
+def _kept(
+    stage: films.Stage, numbers: Numbers, left: float = 0.32, side: float = 1.95
+) -> films.Show:
     """Draw what the weights kept of the word, divided by its size."""
     ax = films.place(stage, left, 0.1, side, side)
     image = plots.heatmap(ax, numbers["kept"][0], float(np.abs(numbers["delta"]).max()))
     return lambda i: image.set_data(numbers["kept"][i])
 
 
-def _asked_and_kept(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+def _asked_and_kept(stage: films.Stage, numbers: Numbers) -> films.Show:
     """Draw the word, what is kept of it, and three shares against the size, with the law."""
     asked = films.place(stage, 0.1, 0.1, 2.5, 2.5)
     plots.heatmap(asked, numbers["delta"], float(np.abs(numbers["delta"]).max()))
@@ -188,9 +189,8 @@ def what_arrives(numbers: Numbers) -> Figure:
             ax.plot(*numbers["voices"][name], ".", color=color, alpha=0.15)
     ax.set(xscale="log", xlim=(1.3, 7e-5), ylim=(-0.03, 1.08))
     ax.legend(loc="center left")
-    ax.set(
-        xlabel="size, $\\|\\Delta W\\|\\,/\\,\\|W_0\\|$", ylabel="share of $\\Delta W$ that arrives"
-    )
+    ax.set_xlabel("size, $\\|\\Delta W\\|\\,/\\,\\|W_0\\|$")
+    ax.set_ylabel("share of $\\Delta W$ that arrives")
     above = {"transform": ax.get_xaxis_transform(), "clip_on": False}
     for i, (name, ends) in enumerate(numbers["real"].items()):
         high = 1.05 + 0.07 * i
@@ -218,8 +218,8 @@ def _swaps() -> Numbers:
     return numbers
 
 
-@figure(_swaps)
-def many_swaps(numbers: Numbers) -> Figure:
+@figure(_swaps, 7.5, 4.0)
+def many_swaps(numbers: Numbers, ax: Axes) -> None:
     """Show how far the weights drift when adapters are merged and subtracted, up to 1,000 times.
 
     The distance from W₀ as a part of it, against the number of swaps, both logarithmic, means of
@@ -227,7 +227,6 @@ def many_swaps(numbers: Numbers) -> Figure:
     voices from {two voices[0]:.1g} to {two voices[3]:.1g}, level at the end. In float32 the
     former end at {strangers, float32[3]:.0e}, the latter at {two voices, float32[3]:.0e}.
     """
-    fig, ax = panels(7.5, 4.0)
     rounds = numbers["rounds"]
     for name, (style, color, words) in LINES.items():
         ax.loglog(rounds, numbers[name], style, color=color)
@@ -237,7 +236,6 @@ def many_swaps(numbers: Numbers) -> Figure:
     ax.minorticks_off()
     ax.set(xlim=(0.8, 6e4), xlabel="swaps")
     ax.set_ylabel("distance from $W_0$, $\\|W - W_0\\|\\,/\\,\\|W_0\\|$")
-    return fig
 
 
 class Asked(NamedTuple):
@@ -305,8 +303,8 @@ def _perplexities() -> Numbers:
     return {voice: {way: _digits(four_bits(way, voice)) for way in WAYS} for voice in COLOURS}
 
 
-@figure(_perplexities)
-def voice_in_four_bits(numbers: Numbers) -> Figure:
+@figure(_perplexities, 7.5, 3.6)
+def voice_in_four_bits(numbers: Numbers, ax: Axes) -> None:
     """Show where a voice is heard: apart, merged in 16 bits, in 4 bits, and in 4 bits with dice.
 
     The perplexity of each voice's own texts, a mark for each of three adapters. Without the voice
@@ -315,7 +313,6 @@ def voice_in_four_bits(numbers: Numbers) -> Figure:
     4 bits again {grimm[4 bits][0]:.0f} and {pirate[4 bits][0]:.0f}: most of the way back. With dice
     {grimm[4 bits, dice][0]:.0f} and {pirate[4 bits, dice][0]:.1f}.
     """
-    fig, ax = panels(7.5, 3.6)
     for shift, (voice, (color, words)) in zip((0.12, -0.12), COLOURS.items(), strict=True):
         for i, values in enumerate(numbers[voice].values()):
             ax.plot(values, [i + shift] * len(values), "o", color=color, alpha=0.7)
@@ -328,7 +325,6 @@ def voice_in_four_bits(numbers: Numbers) -> Figure:
     ax.invert_yaxis()
     ax.minorticks_off()
     ax.grid(axis="y", alpha=0.3)
-    return fig
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -363,8 +359,8 @@ def _served() -> Numbers:
     return {"customers": record("served")["arguments"]["customers"], "ratio": ratios}
 
 
-@figure(_served)
-def one_batch_many_adapters(numbers: Numbers) -> Figure:
+@figure(_served, 9.6, 3.4, 2)
+def one_batch_many_adapters(numbers: Numbers, axes: NDArray) -> None:
     """Show how one batch serves customers who each have an adapter, and what it takes.
 
     Left, a drawing: the rows of a batch, one a customer, all go through one W₀; beside it each row
@@ -373,7 +369,7 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
     after the other, apart, {ratio[own adapters, in turn][0]:.1f}; merged for each in turn
     {ratio[merged, in turn][0]:.1f}.
     """
-    fig, (batch, bars) = panels(9.6, 3.4, 2)
+    batch, bars = axes
     _draw_batch(batch)
     for i, (name, words) in enumerate(CALLS.items()):
         middle, low, high = numbers["ratio"][name]
@@ -382,7 +378,6 @@ def one_batch_many_adapters(numbers: Numbers) -> Figure:
         bars.text(0, i - 0.28, f" {words}: {middle:.2f}", va="bottom", fontsize=9)
     bars.set(yticks=[], ylim=(len(CALLS) - 0.5, -0.75))
     bars.set_xlabel(f"time of {numbers['customers']} customers (the base in one batch: 1)")
-    return fig
 
 
 def _draw_batch(ax: Axes) -> None:

@@ -33,8 +33,7 @@ def first_part(image: NDArray) -> str:
 def _example(*strengths: float, d: int = 7, k: int = 5) -> NDArray:
     """Return a matrix (d, k) with these min(d, k) singular values."""
     rng = np.random.default_rng(0)
-    m = min(d, k)
-    U, V = (np.linalg.qr(rng.standard_normal((n, m)))[0] for n in (d, k))
+    U, V = (np.linalg.qr(rng.standard_normal((n, min(d, k))))[0] for n in (d, k))
     return (U * strengths) @ V.T
 
 
@@ -70,8 +69,7 @@ def check_axes(mirror: Any, shift: Any, flat: Any) -> None:
             "these are the axes of the page's M": (1.34, 0.45),
         }
         slips |= {f"these are the axes of {other}": axes for other, (_, axes) in BY_HAND.items()}
-        near = [(f"{asked}: {why}", np.sort(axes).round(2)) for why, axes in slips.items()]
-        tools.slip(np.sort(got).round(2), near)
+        tools.slip(got, slips.items(), f"{asked}: ", lambda axes: np.sort(axes).round(2))
         at_45 = f"{asked}: so far comes the input at 45°. Try others"
         assert abs(got[0] - length_at(matrix, 45)) > 0.01, at_45
         nearly = f"{asked}: nearly. Too few angles, or rounded? On paper it comes out exact"

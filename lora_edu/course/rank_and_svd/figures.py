@@ -1,9 +1,9 @@
 """Figures: two inputs turn, a picture grows, a square turns."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lora_edu import lowrank
@@ -12,7 +12,6 @@ from lora_edu.course.figures import Numbers, figure
 from lora_edu.course.plots import BLUE, GREY, VERMILION, heatmap
 
 Given = NDArray | None  # the learner's, or else the lesson's
-Stage = Figure | SubFigure
 MACHINE = np.array([[0.6, 0.0], [0.8, 1.0]])
 
 
@@ -24,7 +23,7 @@ def _errors(matrix: NDArray) -> NDArray:
 
 # -- a film: two inputs at right angles, and the angle between their outputs ----------------------
 
-DIAL, TURN = (2.2, 2.2), (6.4, 3.3)  # inches, as all lengths below: width, height
+TURN = (6.4, 3.3)  # inches, as all lengths below: width, height
 
 
 def _on_circle(degrees: Iterable[float]) -> NDArray:
@@ -58,7 +57,7 @@ def _turning(machine: Given = None) -> Numbers:
     }
 
 
-def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], None]:
+def _dial(stage: films.Stage, numbers: Numbers, side: float = 2.0) -> films.Show:
     """Draw the circle and the ellipse, with two inputs and their outputs as hands."""
     ax = films.place(stage, 0.1, 0.1, side, side)
     reach = numbers["reach"]
@@ -85,7 +84,7 @@ def _dial(stage: Stage, numbers: Numbers, side: float = 2.0) -> Callable[[int], 
     return show
 
 
-def _dial_and_dot(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+def _dial_and_dot(stage: films.Stage, numbers: Numbers) -> films.Show:
     """Draw the same, larger, and beside it length and dot product of the outputs."""
     show_dial = _dial(stage, numbers, side=3.1)
     ax = films.place(stage, 3.9, 0.6, 2.3, 2.3)
@@ -117,7 +116,7 @@ def circle_to_ellipse(numbers: Numbers) -> Figure:
     longest, {lengths[6]:.2f}; Mw lies across it, and the dot product is {dots[6]:.2f}. At 60° the
     outputs lean apart: {dots[8]:.2f}.
     """
-    return films.strip(_dial, numbers, DIAL)
+    return films.strip(_dial, numbers, films.SQUARE)
 
 
 film_of_turning = films.film(circle_to_ellipse, _dial_and_dot, TURN)
@@ -125,7 +124,7 @@ film_of_turning = films.film(circle_to_ellipse, _dial_and_dot, TURN)
 
 # -- a film: a picture, piece by piece -----------------------------------------------------------
 
-STILL, PIECES = (2.2, 2.2), (6.9, 3.9)
+PIECES = (6.9, 3.9)
 
 
 def picture() -> NDArray:
@@ -170,7 +169,7 @@ def _adding(image: Given = None) -> Numbers:
 _so_far = films.one_matrix("sums")
 
 
-def _piece_sum_rest(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+def _piece_sum_rest(stage: films.Stage, numbers: Numbers) -> films.Show:
     """Draw the last piece, the sum so far and what is left, and under them the error."""
     squares = [films.place(stage, 0.2 + 2.25 * n, 1.5, 2, 2) for n in range(3)]
     images = [heatmap(square, numbers["image"], 1) for square in squares]
@@ -203,7 +202,7 @@ def piece_by_piece(numbers: Numbers) -> Figure:
     the house, and a square for a sun; with 16 the sun is round and the roof slanted, a little
     blurred.
     """
-    return films.strip(_so_far, numbers, STILL)
+    return films.strip(_so_far, numbers, films.SQUARE)
 
 
 film_of_pieces = films.film(piece_by_piece, _piece_sum_rest, PIECES)
@@ -249,7 +248,7 @@ def _turned() -> Numbers:
 _tilted = films.one_matrix("squares")
 
 
-def _tilted_and_counted(stage: Stage, numbers: Numbers) -> Callable[[int], None]:
+def _tilted_and_counted(stage: films.Stage, numbers: Numbers) -> films.Show:
     """Draw the same, and beside it the pieces needed, up to this angle."""
     show_square = _tilted(stage, numbers)
     ax = films.place(stage, 2.9, 0.6, 2.5, 1.6)
@@ -276,7 +275,7 @@ def square_that_turns(numbers: Numbers) -> Figure:
     A light square on a dark ground, turned by {shown[angles]} degrees. Its ranks are
     {shown[ranks]}. To be at most 1 % off takes {shown[within]} pieces.
     """
-    return films.strip(_tilted, numbers, STILL)
+    return films.strip(_tilted, numbers, films.SQUARE)
 
 
 film_of_the_square = films.film(square_that_turns, _tilted_and_counted, TURNS)

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lora_edu.counting import one_of
 from lora_edu.course import plots
 from lora_edu.course.experiments import intervals
 from lora_edu.course.figures import Numbers, figure, mean_and_half
-from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, panels, runs
+from lora_edu.course.plots import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, cells, runs
 from lora_edu.course.real_model.experiments import FEW
 from lora_edu.course.recorded import column, record, rounded
 
@@ -88,8 +88,8 @@ def _frontier(part: str = "test", own: Iterable[tuple[float, float]] = ()) -> Nu
     }
 
 
-@figure(_frontier, runs=1)
-def real_frontier(numbers: Numbers) -> Figure:
+@figure(_frontier, 11, 4.6, 2, runs=1, sharey=True)
+def real_frontier(numbers: Numbers, axes: NDArray) -> None:
     """Show what each method learns and what it forgets, at all rates, on a real model.
 
     MiniLM's upper two layers on five newsgroups. Across: how many more of the {part} posts are
@@ -101,7 +101,6 @@ def real_frontier(numbers: Numbers) -> Figure:
     two layers {best[full]}, of the queries and values alone {best[full q,v]}; LoRA of rank 8 on
     queries and values {best[LoRA q,v r=8]}, of rank 64 on all linear layers {best[LoRA all r=64]}.
     """
-    fig, axes = panels(11, 4.6, 2, sharey=True)
     looks = {"r=1": ("^:", ORANGE), "r=8": ("s--", BLUE), "r=64": ("D-.", GREEN)}
     rates, clouds = record("minilm")["arguments"]["rates"], iter(numbers["clouds"])
     for method, curve in numbers["curves"].items():
@@ -113,9 +112,9 @@ def real_frontier(numbers: Numbers) -> Figure:
         label = f"LoRA, {method.split()[2]}" if "LoRA" in method else "trained fully"
         if "alpha" in method:  # one rate, not a line
             style, label, alpha = "D", None, method.split("=")[-1]
-            line = {"textcoords": "offset points", "arrowprops": {"arrowstyle": "-"}}
             away = (-12, -34) if ax is axes[0] else (2, 30)  # where no line is
-            ax.annotate(f"α = {alpha}", curve[0], away, color=GREEN, **line)
+            line = {"arrowstyle": "-"}
+            plots.note(ax, f"α = {alpha}", curve[0], away, color=GREEN, arrowprops=line)
         ax.plot(*dots.T, style[0], color=color, markersize=3, alpha=0.25)
         ax.plot(*np.transpose(curve), style, color=color, label=label)
         if "full" in method:
@@ -133,7 +132,6 @@ def real_frontier(numbers: Numbers) -> Figure:
         ax.axhline(0, color=GREY, linewidth=0.6)
     axes[0].set_ylabel("change in neighbours kept")
     axes[1].legend(loc="lower left", fontsize=10)
-    return fig
 
 
 def better(learned: float, kept: float, part: str = "validation") -> list[str]:
@@ -163,12 +161,11 @@ def _spectra() -> Numbers:
         "seeds": len(lora),
         # (2, 12, places)
         "heights": np.stack([_of_full(key).mean(0) for key in ("heights", "heights_W0")]),
-        "each": each["update"],
     }
 
 
-@figure(_spectra)
-def real_spectra(numbers: Numbers) -> Figure:
+@figure(_spectra, 12, 4.6, 6, 2, sharex=True, sharey=True)
+def real_spectra(numbers: Numbers, axes: NDArray) -> None:
     """Show the singular values of twelve weights of a real model, and of their updates.
 
     One panel for each matrix of MiniLM's layers 4 and 5, both axes logarithmic, scaled to one norm,
@@ -177,7 +174,6 @@ def real_spectra(numbers: Numbers) -> Figure:
     Updates, layer 4 first: {update}. Weights: {W0}. Noise: {noise[0]:.0f} for square matrices,
     {noise[4]:.0f} for the others. LoRA's updates at rank 64, on queries and values: {lora}.
     """
-    fig, axes = panels(12, 4.6, 6, rows=2, sharex=True, sharey=True)
     updates, weights = numbers["heights"]
     for i, ax in enumerate(axes.flat):
         ax.loglog(numbers["places"], weights[i], "--", color=BLUE, label="weight")
@@ -190,9 +186,9 @@ def real_spectra(numbers: Numbers) -> Figure:
     axes[0, 0].set(ylim=(1e-3, 1.3), ylabel="layer 4")
     axes[1, 0].set(ylabel="layer 5")
     axes[0, 5].legend(fontsize=9)
+    fig = axes[0, 0].figure
     fig.supxlabel("direction, the strongest first", fontsize=11)
     fig.supylabel("singular value, share of the norm", fontsize=11)
-    return fig
 
 
 def sizes(method: str) -> list[int]:
@@ -219,12 +215,11 @@ def _cuts() -> Numbers:
         "head": _head("test"),
         "seeds": len(whole),
         "each": np.stack([*each.values()]),  # (ways, seeds, cuts)
-        "whole": whole,
     }
 
 
-@figure(_cuts)
-def real_cut(numbers: Numbers) -> Figure:
+@figure(_cuts, 7.5, 4.0)
+def real_cut(numbers: Numbers, ax: Axes) -> None:
     """Show how many directions of a real update are needed, kept in three ways.
 
     Right on the test posts when each of twelve full updates is cut to {cuts} directions, {seeds}
@@ -232,7 +227,6 @@ def real_cut(numbers: Numbers) -> Figure:
     the largest outputs: {mean[cut_by_outputs]}; with outputs that vary most: {mean[cut_centred]}.
     Level lines: the whole update {full}, the head alone {head}.
     """
-    fig, ax = panels(7.5, 4.0)
     looks = (("o-", BLUE), ("s--", GREEN), ("^-.", ORANGE))
     steps = range(len(numbers["cuts"]))
     for words, each, look in zip(WAYS.values(), numbers["each"], looks, strict=True):
@@ -243,7 +237,6 @@ def real_cut(numbers: Numbers) -> Figure:
     ax.set_xticks(steps, numbers["cuts"])
     ax.set_title("cut the full update: which directions are worth keeping?")
     ax.legend(loc="lower right")
-    return fig
 
 
 def left_of_the_update(k: int) -> str:
@@ -300,14 +293,12 @@ def _full_minus_lora() -> Numbers:
         ends[key] = [float(mean + way * half) for way in (0, -1, 1)]
     return {
         "gaps": {pair: {q: ends[q, pair] for q in QUESTIONS} for pair in PAIRS},
-        "lora": {pair: [*tuned(small)] for pair, (_, small) in PAIRS.items()},
-        "full": {pair: [full, chosen(full)] for pair, (full, _) in PAIRS.items()},
         "seeds": len(next(iter(found.values()))),
     }
 
 
-@figure(_full_minus_lora)
-def full_minus_lora(numbers: Numbers) -> Figure:
+@figure(_full_minus_lora, 8, 3.6)
+def full_minus_lora(numbers: Numbers, ax: Axes) -> None:
     """Show how much more full training learns and keeps than LoRA, on a real model.
 
     Full minus LoRA, the mean of {seeds} runs and its 95 % interval, on MiniLM and newsgroups: what
@@ -319,7 +310,6 @@ def full_minus_lora(numbers: Numbers) -> Figure:
     queries and values {gaps[queries and values, 6 passes][learned][0]:.3f} and
     {gaps[queries and values, 6 passes][kept][0]:.3f}.
     """
-    fig, ax = panels(8, 3.6)
     looks = {"learned": ("o", BLUE, 0.12), "kept": ("s", VERMILION, -0.12)}
     for question, (marker, color, off) in looks.items():
         for row, of_pair in enumerate(numbers["gaps"].values()):
@@ -332,7 +322,6 @@ def full_minus_lora(numbers: Numbers) -> Figure:
     ax.set_xlabel("LoRA ahead   ←   full minus LoRA   →   full ahead")
     ax.set_title("each at the setting that other runs chose")
     ax.legend()
-    return fig
 
 
 # -- fewer posts, other alphas -------------------------------------------------------------------
@@ -365,8 +354,8 @@ def _few_posts() -> Numbers:
     }
 
 
-@figure(_few_posts)
-def few_posts(numbers: Numbers) -> Figure:
+@figure(_few_posts, 7.5, 4.0)
+def few_posts(numbers: Numbers, ax: Axes) -> None:
     """Show how many posts it takes: what is right on test posts after 50 to 1,000 of them.
 
     {seeds} runs each, as faint marks, and their means, of {posts[0]} to {posts[3]} posts: the head
@@ -374,7 +363,6 @@ def few_posts(numbers: Numbers) -> Figure:
     {right[LoRA q,v r=8][3]}, full training {right[full][0]} to {right[full][3]}. Each at the rate
     that other runs chose for it, and with as many passes as make sixty steps or more.
     """
-    fig, ax = panels(7.5, 4.0)
     for (words, look, color), each in zip(BY_POSTS.values(), numbers["each"], strict=True):
         runs(ax, numbers["posts"], each.T, look, color, words)
     ax.set(xscale="log", xlabel="posts to learn from (five classes)", ylabel="right on test posts")
@@ -382,7 +370,6 @@ def few_posts(numbers: Numbers) -> Figure:
     ax.minorticks_off()
     ax.set_title("how many examples?")
     ax.legend(loc="lower right")
-    return fig
 
 
 WIDE = {"LoRA q,v r=64": "full q,v", "LoRA all r=64": "full"}
@@ -403,8 +390,8 @@ def _rates_and_alphas() -> Numbers:
     return {"right": rights, "full": full, "best": {m: tuned(m) for m in WIDE}, "seeds": seeds}
 
 
-@figure(_rates_and_alphas)
-def rates_and_alphas(numbers: Numbers) -> Figure:
+@figure(_rates_and_alphas, 11, 3.6, 2, sharey=True)
+def rates_and_alphas(numbers: Numbers, axes: NDArray) -> None:
     """Show what LoRA of rank 64 gets right at each alpha and rate that was tried, on MiniLM.
 
     Two tables, queries and values, and all twelve matrices. A row is an alpha, a column a rate, a
@@ -413,7 +400,6 @@ def rates_and_alphas(numbers: Numbers) -> Figure:
     {best[LoRA all r=64][0]}, at rate {best[LoRA all r=64][1]}. Full training of the same matrices
     at its best rate: {full[LoRA q,v r=64]} and {full[LoRA all r=64]}.
     """
-    fig, axes = panels(11, 3.6, 2, sharey=True)
     titles = "queries and values", "all twelve"
     for ax, title, (method, by_alpha) in zip(axes, titles, numbers["right"].items(), strict=True):
         rates = sorted({lr for of in by_alpha.values() for lr in of}, key=float)
@@ -425,7 +411,6 @@ def rates_and_alphas(numbers: Numbers) -> Figure:
         ax.set(xlabel="rate", title=f"{title} (full: {numbers['full'][method]:.3f})")
     axes[0].set_yticks(range(len(by_alpha)), by_alpha)
     axes[0].set_ylabel("alpha")
-    return fig
 
 
 # -- how we know ---------------------------------------------------------------------------------
