@@ -194,8 +194,10 @@ def _recorded() -> Numbers:
         "mean": mean.round(4).tolist(),
         "least": [ranks[i] for i in mean.argmin(axis=1)],
         "over_floor": round(float((clean[:, :low] / floors[:, :low]).max()), 5),
-        "stopped": column("planted", "stopped").mean(axis=0).round(4).tolist(),
-        "stopped_small": column("planted", "stopped_small").mean(axis=0).round(4).tolist(),
+        **{
+            name: column("planted", name).mean(axis=0).round(4).tolist()
+            for name in ("stopped", "stopped_small", "all")
+        },
         "missed": missed,
     }
 
