@@ -24,15 +24,21 @@ def reported(name: str, method: str, key: str = "test") -> NDArray:
 
 
 def best_of(name: str, words: str) -> str:
-    """Return the method of these words, and one more, that the choosing seeds found best.
+    """Return the method of these words, and one more, that the choosing seeds found best."""
+    tried = tuned(name, words)
+    return max(tried, key=lambda method: tried[method])
 
-    The last word is its alpha or scale; each is judged at its best rate.
+
+def tuned(name: str, words: str) -> dict[str, float]:
+    """Return each method of these words, and one more → its mean at the best rate, as chosen.
+
+    The last word is its alpha or scale.
     """
     search = record(f"{name}_tuning")["search"]
     tried = [method for method in search if method.rpartition(" ")[0] == words]
     if not tried:
         raise ValueError(f"{name} was tuned for no {words!r}; it was for {', '.join(search)}")
-    return max(tried, key=lambda method: max(np.mean(v) for v in search[method].values()))
+    return {method: max(np.mean(v) for v in search[method].values()) for method in tried}
 
 
 # -- how many directions -------------------------------------------------------------------------
@@ -249,12 +255,10 @@ def _grids() -> Numbers:
         tried = [[*search[f"r={r} alpha={r * scale}"].values()] for scale in scales]
         grids[f"r={r}"] = np.mean(tried, axis=-1)
     bests = np.array([[float(rates[row.argmax()]) for row in grid] for grid in grids.values()])
-    steps = len(scales) - 1  # of four times the alpha
-    lower = (bests[:, 0] / bests[:, -1]) ** (1 / steps)
     return {
         "rates": rates,
         "scales": scales,
-        "lower": lower.round(1).tolist(),
+        "lower": (bests[:, 0] / bests[:, -1]).round().astype(int).tolist(),
         "usual": {r: rounded(grid[0].max()) for r, grid in grids.items()},
         "best": {r: rounded(grid.max()) for r, grid in grids.items()},
         "full": rounded(np.mean([*search["full"].values()], axis=1).max()),
@@ -269,10 +273,10 @@ def alpha_and_rate(numbers: Numbers, axes: NDArray) -> None:
 
     Three maps, for LoRA of rank 1, 4 and 16, of what is right on inverted digits after 30 passes,
     the mean of {seeds} choosing runs on validation: the rate across, alpha up, as a multiple of the
-    rank. A larger alpha wants a smaller rate: for four times the alpha {lower} times smaller, at
-    the three ranks. In the lowest row, where alpha is the rank, the best are {usual[r=1]},
-    {usual[r=4]} and {usual[r=16]}; of all cells, {best[r=1]}, {best[r=4]} and {best[r=16]}. Full
-    fine-tuning: {full}.
+    rank. A larger alpha wants a smaller rate: in the highest row {lower} times smaller than in the
+    lowest, at the three ranks. In the lowest row, where alpha is the rank, the best are
+    {usual[r=1]}, {usual[r=4]} and {usual[r=16]}; of all cells, {best[r=1]}, {best[r=4]} and
+    {best[r=16]}. Full fine-tuning: {full}.
     """
     rates, scales = numbers["rates"], numbers["scales"]
     for ax, name, grid in zip(axes, numbers["best"], numbers["grids"], strict=True):
@@ -320,8 +324,10 @@ def gaps() -> dict[str, NDArray]:
     ways = _ways()
     # rank → (seeds,)
     trained, cut, _ = (dict(zip(ways["ranks"], each.T, strict=True)) for each in ways["each"])
-    for r in (1, 4, 16):
+    for r in ways["ranks"]:
         found[f"turned: full - LoRA r={r}"] = reported("turned", "full") - trained[r]
+    usual = reported("turned", "r=16 alpha=16")
+    found["turned: full - LoRA r=16, α = r"] = reported("turned", "full") - usual
     for r in (1, 4, 8, 16):
         found[f"turned: LoRA r={r} - cut by outputs"] = trained[r] - cut[r]
     for r in (1, 16):
