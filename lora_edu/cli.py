@@ -172,7 +172,7 @@ def _memory(arguments: Namespace, config: dict[str, Any]) -> int:
         "2 + 2 + 4 with all in 16 bits, 16 with a float32 copy of the weights), in an adapter\n"
         "4 + 4 + 8. A frozen one: 2, in QLoRA's linear layers 4.127 bits. Activations in\n"
         "bfloat16, as PyTorch keeps them: loss on all tokens, no dropout, no checkpointing.\n"
-        "A card must hold 1.5 GB beside the plan, with QLoRA 5.5: 15 measured runs needed no more.\n"
+        "A card must hold 1.5 GB beside the plan, with QLoRA 5.5: 15 published runs fitted.\n"
         f"Cards have {', '.join(map(str, memory.CARDS))} GB of 2**30 bytes; the table's have 10**9."
     )
     return 0

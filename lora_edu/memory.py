@@ -23,7 +23,8 @@ from lora_edu.counting import at_least_one
 
 CARDS = (8, 16, 24, 48, 80, 141)  # GiB of memory that GPUs have
 # Overhead in bytes that a plan does not count: cards needed at most 1.5 GB more with LoRA, and 5.3
-# with QLoRA, in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test).
+# with QLoRA, in the 15 runs that LitGPT publishes (``ledger.measured``; a slow test). Full training
+# is not among them: its number is a guess.
 BESIDE = {"full": 1_500_000_000, "LoRA": 1_500_000_000, "QLoRA": 5_500_000_000}
 TEXT = "input_ids"
 # Keys of a config that say how large a model is, in the words of its family.
