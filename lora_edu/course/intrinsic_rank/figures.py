@@ -83,9 +83,8 @@ def heights_of_the_update(numbers: Numbers, ax: Axes) -> None:
     {r90[noise]:.3g}.
     """
     looks = [("-", VERMILION), ("--", BLUE), (":", GREY)]
-    places = numbers["places"]
     for (name, heights), (dash, color) in zip(numbers["heights"].items(), looks, strict=False):
-        n = numbers["r90"][name]
+        n, places = numbers["r90"][name], numbers["places"][: len(heights)]
         ax.loglog(places, heights, dash, color=color, label=f"{name}: {n:.3g}")
         ax.plot(n, np.interp(n, places, heights), "o", color=color, markersize=8)
     ax.set(xlabel="direction, the strongest first", ylabel="singular value σ, share of the norm")
