@@ -123,10 +123,13 @@ def five_curves(numbers: Numbers, ax: Axes) -> None:
     plain LoRA {last[lora]}, LoRA+ {last[lora+]}, PiSSA {last[pissa]}, the same start in random
     directions {last[random start]}, DoRA {last[dora]}; dashed, full fine-tuning {full}.
     """
-    for (letter, kind), curves in zip(SECRET.items(), numbers["curves"], strict=True):
+    for (letter, kind), marker, curves in zip(
+        SECRET.items(), "Ds^ov", numbers["curves"], strict=True
+    ):
         words, color = KINDS[kind]
         passes = range(1, curves.shape[1] + 1)
-        ax.plot(passes, curves.mean(0), color=color, label=f"{letter}: {words}")
+        look = {"color": color, "marker": marker, "markevery": 5, "markersize": 6}
+        ax.plot(passes, curves.mean(0), **look, label=f"{letter}: {words}")
     ax.axhline(numbers["full"], color=GREY, linestyle="--", linewidth=1)
     ax.set(xlabel="passes", ylabel="right on validation", ylim=(0, 1))
     ax.legend(loc="lower right")
@@ -247,8 +250,8 @@ def _arrow(ax: Axes, tip: NDArray, color: str, width: float) -> None:
 RATED = {
     "full": ("full fine-tuning", "o-", BLACK),
     "lora r=8 alpha=8": ("LoRA, alpha = 8", "s-", BLUE),
-    "lora r=8 alpha=32": ("LoRA, alpha = 32", "s-", ORANGE),
-    "lora r=8 alpha=512": ("LoRA, alpha = 512", "s-", VERMILION),
+    "lora r=8 alpha=32": ("LoRA, alpha = 32", "D-", ORANGE),
+    "lora r=8 alpha=512": ("LoRA, alpha = 512", "v-", VERMILION),
     "lora r=64 alpha=8": ("rank 64, alpha = 8", "^--", BLUE),
 }
 
@@ -363,7 +366,7 @@ def reward_and_cost(numbers: Numbers, axes: NDArray) -> None:
     for (method, (marker, color)), dots, by_rate in of_methods:
         best = np.argmax(dots[:, :, 1].mean(1))
         for rate, steps in enumerate(by_rate):
-            look = ("-", method) if rate == best else (":", None)
+            look = (f"{marker}-", method) if rate == best else (":", None)
             left.plot(4 * np.arange(len(steps)) + 2, steps, look[0], color=color, label=look[1])
         right.plot(*dots.reshape(-1, 2).T, marker, color=color, markersize=4, alpha=0.3)
         right.plot(*dots.mean(1).T, f"{marker}-", color=color, label=method)

@@ -496,9 +496,10 @@ def intruders_scaled(numbers: Numbers, axes: NDArray) -> None:
     others of the first thirty directions.
     """
     how_many, *scaled_down = axes
-    rates = zip(numbers["rates"], numbers["counts"], (GREEN, BLUE, VERMILION), strict=True)
-    for lr, (ours, strangers), color in rates:
-        how_many.plot(numbers["epsilons"], ours, "o-", color=color, label=f"rate {lr:g}")
+    looks = (("^", GREEN), ("s", BLUE), ("o", VERMILION))
+    rates = zip(numbers["rates"], numbers["counts"], looks, strict=True)
+    for lr, (ours, strangers), (marker, color) in rates:
+        how_many.plot(numbers["epsilons"], ours, f"{marker}-", color=color, label=f"rate {lr:g}")
         how_many.plot(numbers["epsilons"], strangers, "x--", color=color)
     how_many.plot([], [], "x--", color=GREY, label="the stranger")
     how_many.set(xlabel="how strict: ε", ylabel="intruders among 40", title="how many")
