@@ -100,7 +100,7 @@ def run_with_coverage(folder: Path) -> Path:
         subprocess.run(
             [sys.executable, "-m", "pytest", *PYTEST, *QUICK, *sources, "--cov-report=", str(path)],
             cwd=ROOT,
-            env=os.environ | {"COVERAGE_FILE": str(folder / f".coverage.{name}")},
+            env=os.environ | {"COVERAGE_FILE": str(folder / f"coverage.{name}")},
             stdout=subprocess.DEVNULL,
         )
         print("coverage of", name, flush=True)

@@ -94,11 +94,15 @@ def test_a_figure_has_finite_numbers_words_and_frames(name):
 
 
 @pytest.mark.parametrize("name", figures.load())
-def test_a_figure_can_be_drawn_dark_and_narrow_and_in_vietnamese(name):
+def test_a_figure_can_be_drawn_dark_and_narrow_in_vietnamese_and_needs_no_colours(name):
     entry = figures.FIGURES[name]
     fig = entry.draw(entry.numbers(), style="dark", width=3.6, language="vi")
     assert fig.get_figwidth() == pytest.approx(3.6)
     assert plots.BLACK not in [line.get_color() for line in fig.findobj(mpl.lines.Line2D)]
+    for ax in fig.axes:
+        named = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+        looks = {(line.get_linestyle(), line.get_marker(), line.get_color()) for line in named}
+        assert len({look[:2] for look in looks}) == len(looks), "lines differ in colour alone"
 
 
 # What a picture says in Vietnamese as in English: names of models, of parts, of methods.

@@ -366,8 +366,9 @@ def reward_and_cost(numbers: Numbers, axes: NDArray) -> None:
     for (method, (marker, color)), dots, by_rate in of_methods:
         best = np.argmax(dots[:, :, 1].mean(1))
         for rate, steps in enumerate(by_rate):
-            look = (f"{marker}-", method) if rate == best else (":", None)
-            left.plot(4 * np.arange(len(steps)) + 2, steps, look[0], color=color, label=look[1])
+            dash, name = ("-", method) if rate == best else (":", None)
+            places = 4 * np.arange(len(steps)) + 2
+            left.plot(places, steps, f"{marker}{dash}", color=color, markersize=5, label=name)
         right.plot(*dots.reshape(-1, 2).T, marker, color=color, markersize=4, alpha=0.3)
         right.plot(*dots.mean(1).T, f"{marker}-", color=color, label=method)
     right.plot(0, numbers["before"], "*", color=VERMILION, markersize=16, label="before")
