@@ -209,6 +209,11 @@ def test_no_link_is_followed(saved, tmp_path):
     assert (tmp_path / CONFIG).read_text() == "mine"
 
 
+def test_a_file_that_may_not_be_read_is_named(saved, monkeypatch):
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    refuse(saved, r"adapter_config\.json: .*Permission denied")
+
+
 def test_what_others_have_put_in_the_way_is_named(tmp_path):
     for place in (SAVING, COMMITTED, f"{SAVING}/{CONFIG}", WEIGHTS):
         (tmp_path / place / "mine").mkdir(parents=True)

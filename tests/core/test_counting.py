@@ -333,9 +333,10 @@ def test_a_rank_that_add_lora_refuses_is_refused_in_its_words(wanted):
     assert counting.count("roberta-base", 1024, ["query"], "vera").trainable == 12 * (768 + 1024)
 
 
-BYTES = [(3, "float64", 24), (3, "int4", 2), (0, "float32", 0)]  # whole bytes
-BYTES += [(64 * 256, "nf4", 64 * 256 // 2 + 4 * 256)]
-BYTES += [(64 * 256, "nf4-double", 64 * 256 // 2 + 256 + 4)]
+BYTES = [(80, "float64", 640), (3, "int4", 2), (0, "float32", 0)]  # whole bytes
+BLOCKS = 256 * 1000  # of 64 numbers each
+BYTES += [(64 * BLOCKS, "nf4", 32 * BLOCKS + 4 * BLOCKS)]
+BYTES += [(64 * BLOCKS, "nf4-double", 32 * BLOCKS + BLOCKS + 4 * 1000)]
 
 
 @pytest.mark.parametrize(("count", "dtype", "expected"), BYTES)

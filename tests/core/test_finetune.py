@@ -216,6 +216,19 @@ def test_what_is_right_is_counted_in_the_metrics(texts):
     assert found["truncated"] == 0
 
 
+def test_a_text_is_the_mean_of_its_last_states_with_length_one(texts):
+    """Each text alone, without padding, in the base model gives the same as a padded batch."""
+    data = Texts(Namespace(data=texts.data, text="text", label="kind", seed=0))
+    model, tokenizer, _ = data.load(str(texts.model))
+    examples, _ = data.encode(tokenizer, LENGTH)
+    examples[3]["input_ids"] = examples[3]["input_ids"][:3]  # shorter than the others
+    _, vectors = data.told(Namespace(model=model), examples[:8])
+    for one, vector in zip(examples, vectors, strict=False):
+        numbers = torch.tensor([one["input_ids"]])
+        mean = model(numbers, output_hidden_states=True).hidden_states[-1].mean((0, 1))
+        np.testing.assert_allclose(vector, (mean / mean.norm()).detach(), atol=1e-5)
+
+
 def test_the_way_on_in_the_readme(texts, tmp_path, monkeypatch):
     """Its code is run as it stands, beside a folder called topics and one called minilm."""
     readme = (Path(__file__).parents[2] / "lora_edu" / "README.md").read_text(encoding="utf-8")
