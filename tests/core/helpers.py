@@ -5,7 +5,8 @@ from itertools import cycle
 import seen
 import torch
 
-from lora_edu import adapt
+from lora_edu import adapt, checkpoint
+from lora_edu.adapt import LoraConfig
 
 
 def randn(*shape, seed=0, dtype=torch.float32):
@@ -61,6 +62,12 @@ def scramble(model, seed):
         if tensor.is_floating_point():
             tensor.uniform_(0.1 if name.endswith("_var") else -0.3, 0.7)
     return model
+
+
+def save_random(model, folder, seed=0, **config):
+    """Write an adapter of random numbers for the model, which gets it too; return the folder."""
+    checkpoint.save_adapter(scramble(adapt.add_lora(model, LoraConfig(**config)), seed), folder)
+    return folder
 
 
 def said(*contents, roles=("user", "assistant")):

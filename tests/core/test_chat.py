@@ -1,6 +1,5 @@
 """A chat model, its voices and ``lora-edu chat``, on a tiny Llama made here."""
 
-import copy
 import io
 import json
 import shutil
@@ -10,16 +9,14 @@ from unittest.mock import Mock
 import peft
 import pytest
 import torch
-from helpers import said
+from helpers import said, save_random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_llama import TEMPLATE, llama, tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from lora_edu import chat
-from lora_edu.adapt import LoraConfig, add_lora, lora_layers
-from lora_edu.checkpoint import save_adapter
 from lora_edu.cli import main
 from lora_edu.files import printable
 from lora_edu.layers import LoRALinear
@@ -38,22 +35,15 @@ def loaded(folder):
     return chat.load(folder)
 
 
-def made(folder, where, seed, r, targets=("q_proj", "v_proj"), **more):
-    """Write an adapter of random numbers; return its folder."""
+def made(folder, where, seed=0, targets=("q_proj", "v_proj"), r=2, **more):
     model = LlamaForCausalLM.from_pretrained(folder)
-    add_lora(model, LoraConfig(target_modules=targets, r=r, lora_alpha=2 * r, **more))
-    torch.manual_seed(seed)
-    for layer in lora_layers(model).values():
-        torch.nn.init.normal_(layer.lora_A, std=0.5)
-        torch.nn.init.normal_(layer.lora_B, std=0.5)
-    save_adapter(model, where)
-    return where
+    return save_random(model, where, seed, target_modules=targets, r=r, lora_alpha=2 * r, **more)
 
 
 @pytest.fixture(scope="module")
 def adapters(folder, tmp_path_factory):
     where = tmp_path_factory.mktemp("adapters")
-    return made(folder, where / "one", 1, 2), made(folder, where / "two", 2, 5, "all-linear")
+    return made(folder, where / "one", 1), made(folder, where / "two", 2, "all-linear", r=5)
 
 
 @torch.no_grad()
@@ -175,19 +165,6 @@ def test_each_row_has_its_own_adapter_as_peft_would_have_it_alone(folder, loaded
         torch.testing.assert_close(mixed[row], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_layer_that_stores_its_weight_the_other_way_round(tmp_path):
-    """GPT-2's Conv1D, (in, out), three times as wide as high."""
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=2)
-    model = GPT2LMHeadModel(config).eval()
-    apart = add_lora(copy.deepcopy(model), LoraConfig(target_modules=["c_attn"], r=2))
-    torch.nn.init.normal_(lora_layers(apart)["transformer.h.0.attn.c_attn"].lora_B)
-    save_adapter(apart, tmp_path)
-    ids = torch.arange(8)[None]
-    with chat.speaking(model, [chat.adapter(model, tmp_path)]):
-        torch.testing.assert_close(logits(model, ids), logits(apart, ids))
-
-
 def test_whatever_happens_the_model_is_as_it_was_afterwards(loaded, adapters, monkeypatch):
     model, _ = loaded
     before, names = logits(model), [name for name, _ in model.named_modules()]
@@ -253,47 +230,39 @@ def test_an_adapter_speaks_at_a_scale_until_it_is_off(loaded, adapters, talk):
     assert out == "\n(a new conversation)\n".join(expected).splitlines()[1:]
 
 
-def test_a_wrong_command_costs_nothing_and_another_voice_reads_what_was_said(adapters, talk):
-    lines = ["/scale 3", "/scale much", "/adapter nobody", "/adapter", "/help", "/scale -1", "/x"]
-    lines += ["Hi", "/off", "/new", "/off"]
+LONG = "x" * 10**6
+WRONG_COMMANDS = {  # → the beginning of what is said
+    "/scale 3": "scale must be a number from -1 to 2, got 3",
+    "/scale nan": "scale must be a number from -1 to 2, got nan",
+    f"/scale {LONG}": "scale must be a number from -1 to 2, got xxx",
+    "/adapter nobody": "no adapter is called 'nobody'; there are grimm, pirate, one, or a folder",
+    f"/adapter {LONG}": "",  # as the system says it
+    "/adapter a\0b": r"no adapter is called 'a\x00b'",
+    "/adapter file": "no adapter is called 'file'",
+    "/adapter ill": "[Errno 5] Input/output error",
+    f"/{LONG}": "no command is called /xxx",
+    "/quit now": "no command is called /quit: /help lists them",
+}
+
+
+def test_a_wrong_command_is_one_line_and_another_voice_reads_what_was_said(
+    adapters, talk, tmp_path, monkeypatch
+):
+    read, ill = chat.adapter, Mock(side_effect=OSError(5, "Input/output error"))
+    monkeypatch.setattr(chat, "adapter", lambda *how: (ill if how[1].name == "ill" else read)(*how))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "ill").mkdir()
+    lines = [*WRONG_COMMANDS, "/adapter", "/help", "/scale -1", "Hi", "/off", "/new", "/off"]
     out, err = talk(lines, "--adapter", adapters[0], code=1)
-    assert err[:2] == [f"scale must be a number from -1 to 2, got {s}" for s in ("3", "much")]
-    assert err[2].startswith("no adapter is called 'nobody'; there are ")
-    assert err[2].endswith("one, or a folder")
-    assert err[3:] == ["no command is called /x: /help lists them"]
+    for told, start in zip(err, WRONG_COMMANDS.values(), strict=True):
+        assert told.startswith(start)
+        assert len(told) <= 500
     assert sum("/adapter NAME" in line for line in out) == 1
     assert out[0] == f"(speaks: {adapters[0]}, scale 1)"
     assert f"(speaks: {adapters[0]}, scale -1)" in out
     assert out[-3] == "(speaks: the base itself; it reads what was said before: /new forgets that)"
     assert out[-2:] == ["(a new conversation)", "(speaks: the base itself)"]
-
-
-LONG = "x" * 10**6
-HOSTILE = [
-    f"/adapter {LONG[:5000]}", f"/adapter {LONG}", "/adapter a\0b", "/adapter file", "/adapter .",
-    "/adapter ill", f"/scale {LONG}", "/scale nan", "/scale inf", "/scale 1e999",
-    f"/scale {'9' * 5000}", f"/{LONG}", "//", "/quit now",
-]  # fmt: skip
-
-
-def test_whatever_a_command_is_given_is_one_line_and_the_talk_goes_on(
-    adapters, talk, tmp_path, monkeypatch
-):
-    read = chat.adapter
-
-    def adapter(model, path):
-        if path.name == "ill":
-            raise OSError(5, "Input/output error")
-        return read(model, path)
-
-    monkeypatch.setattr(chat, "adapter", adapter)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "ill").mkdir()
-    out, err = talk([*HOSTILE, "/scale 1"], "--adapter", adapters[0], code=1)
-    assert len(err) == len(HOSTILE)
-    assert max(map(len, err)) <= 500
-    assert out == [f"(speaks: {adapters[0]}, scale 1)"]
 
 
 def test_a_reader_that_has_left_ends_the_talk(monkeypatch):
@@ -409,9 +378,9 @@ def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, refused):
 
     (tmp_path / "empty").mkdir()
     endless = resaved(adapters[0], tmp_path / "endless", lambda _, tensor: tensor * torch.nan)
-    headed = made(folder, tmp_path / "head", 0, 2, modules_to_save=["model.norm"])
-    dora = made(folder, tmp_path / "dora", 0, 2, use_dora=True)
-    pissa = made(folder, tmp_path / "pissa", 0, 2, init_lora_weights="pissa")
+    headed = made(folder, tmp_path / "head", modules_to_save=["model.norm"])
+    dora = made(folder, tmp_path / "dora", use_dora=True)
+    pissa = made(folder, tmp_path / "pissa", init_lora_weights="pissa")
     for options, message in (
         ([tmp_path / "none"], "model must be a folder with a config.json and weights"),
         ([llama(tmp_path / "bare", template=None)], "its tokenizer has no chat_template"),

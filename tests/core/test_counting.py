@@ -27,13 +27,6 @@ def numbers(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def refused(message, function, *arguments, **options):
-    """Assert that a call is refused with this message, and by the right type of error."""
-    wrong_type = "must be an integer" in message or "must be true or false" in message
-    with pytest.raises(TypeError if wrong_type else ValueError, match=message):
-        function(*arguments, **options)
-
-
 # -- one matrix -------------------------------------------------------------------------------
 
 
@@ -64,8 +57,6 @@ def test_multiply_adds_are_those_that_pytorch_does(d, k, r, vectors):
             compute(*(torch.empty(shape, device="meta") for shape in shapes))
         return counter.get_total_flops() // 2  # PyTorch counts a multiplication and an addition
 
-    refused("vectors must be at least 1, got 0", counting.dense_multiply_adds, d, k, vectors=0)
-    refused("vectors must be at least 1, got 0", counting.lora_multiply_adds, d, k, r, vectors=0)
     x, A, B, W = (vectors, k), (r, k), (d, r), (d, k)
     assert counting.dense_multiply_adds(d, k, vectors=vectors) == done(lambda x, W: x @ W.T, x, W)
     apart = counting.lora_multiply_adds(d, k, r, vectors=vectors)
@@ -90,33 +81,38 @@ def test_bottleneck_adapters_and_prefixes_are_what_torch_would_hold():
 
 
 BAD_INPUT = [
-    ("lora_parameters", (100, 100, 0), "r must be at least 1, got 0"),
-    ("lora_parameters", (0, 100, 5), "out_features must be at least 1, got 0"),
-    ("lora_parameters", (100, -1, 5), "in_features must be at least 1, got -1"),
-    ("lora_parameters", (100, 100, 5.0), "r must be an integer, got 5.0"),
-    ("lora_multiply_adds", (100, 100, True), "r must be an integer, got True"),
-    ("dense_parameters", (100, "100"), "in_features must be an integer, got '100'"),
-    ("degrees_of_freedom", (8, 100, 9), r"min\(out_features, in_features\) = 8, got 9"),
-    ("adapter_parameters", (3, 7, 2, "loha"), "method must be one of lora, dora, .* 'loha'"),
-    ("bottleneck_parameters", (8, 3, 0), "sites must be at least 1, got 0"),
-    ("bottleneck_parameters", (8, 3, 2, -1), "layer_norms must be at least 0, got -1"),
-    ("prefix_parameters", (8, 0), "tokens must be at least 1, got 0"),
-    ("bytes_of", (1, "float8"), "dtype must be one of .*, got 'float8'"),
-    ("bytes_of", (-1, "float32"), "numbers must be at least 0, got -1"),
-    ("training_memory", (-2, 3), "frozen must be at least 0, got -2"),
-    ("training_memory", (2, -3), "trained must be at least 0, got -3"),
-    ("training_memory", (2, 3, "adam"), "optimizer must be one of sgd, .*, got 'adam'"),
+    ("lora_parameters", (100, 100, 0), "ValueError: r must be at least 1, got 0"),
+    ("lora_parameters", (0, 100, 5), "ValueError: out_features must be at least 1, got 0"),
+    ("lora_parameters", (100, -1, 5), "ValueError: in_features must be at least 1, got -1"),
+    ("lora_parameters", (100, 100, 5.0), "TypeError: r must be an integer, got 5.0"),
+    ("lora_multiply_adds", (100, 100, True), "TypeError: r must be an integer, got True"),
+    ("dense_parameters", (100, "100"), "TypeError: in_features must be an integer, got '100'"),
+    ("degrees_of_freedom", (8, 100, 9), "most min(out_features, in_features) = 8, got 9"),
+    ("adapter_parameters", (3, 7, 2, "loha"), "method must be one of lora, dora, lora-fa, vera, g"),
+    ("bottleneck_parameters", (8, 3, 0), "ValueError: sites must be at least 1, got 0"),
+    ("bottleneck_parameters", (8, 3, 2, -1), "ValueError: layer_norms must be at least 0, got -1"),
+    ("prefix_parameters", (8, 0), "ValueError: tokens must be at least 1, got 0"),
+    ("bytes_of", (1, "float8"), "ValueError: dtype must be one of float64, float32, float16, "),
+    ("bytes_of", (-1, "float32"), "ValueError: numbers must be at least 0, got -1"),
+    ("training_memory", (-2, 3), "ValueError: frozen must be at least 0, got -2"),
+    ("training_memory", (2, -3), "ValueError: trained must be at least 0, got -3"),
+    ("training_memory", (2, 3, "adam"), "one of sgd, momentum, adamw, got 'adam'"),
     ("count", ("gpt2", 8, ["attn"]), "matches 'attn'; its linear layers are c_attn, c_proj, c_fc"),
-    ("count", ("gpt2", 8, ["ln_f"]), "transformer.ln_f is no linear, embedding or"),
-    ("count", ("gpt2", 8, ["c_attn"], "lora", ["head2"]), "no module .* called 'head2'"),
-    ("count", ("gpt2", 8, ["wte"], "lora", ["wte"]), "but for those to save, matches .wte."),
-    ("count", ("gpt2", 8, ["wte"], "vera"), "vera adapts linear layers only"),
+    ("count", ("gpt2", 8, ["ln_f"]), "transformer.ln_f is no linear, embedding or convolution"),
+    ("count", ("gpt2", 8, ["c_attn"], "lora", ["head2"]), "no module with parameters is called 'h"),
+    ("count", ("gpt2", 8, ["wte"], "lora", ["wte"]), "but for those to save, matches 'wte'"),
+    ("count", ("gpt2", 8, ["wte"], "vera"), "ValueError: method: vera adapts linear layers only"),
 ]
 
 
 @pytest.mark.parametrize(("name", "arguments", "message"), BAD_INPUT)
 def test_bad_input_is_named(name, arguments, message):
-    refused(message, getattr(counting, name), *arguments)
+    assert message in error_of(getattr(counting, name), *arguments)
+
+
+def test_a_number_of_vectors_is_at_least_one():
+    for function, sizes in ((counting.dense_multiply_adds, 2), (counting.lora_multiply_adds, 3)):
+        assert "vectors must be at least 1, got 0" in error_of(function, *[3] * sizes, vectors=0)
 
 
 # -- whole models -----------------------------------------------------------------------------
@@ -148,40 +144,29 @@ def test_published_totals():
     assert {name: counting.base_parameters(name) for name in totals} == totals
 
 
-@pytest.mark.parametrize("dense", [0, 1, 3])
-def test_experts_begin_after_the_dense_layers(dense):
-    fields = {"num_hidden_layers": 3, "first_k_dense_replace": dense}
-    found = counting.modules({**CATALOGUE["deepseek-v3"], **fields})
-    assert found == counting.modules(build("deepseek-v3", **fields))
-    assert sum(name.endswith(".experts.down_proj") for name in found) == 3 - dense
-
-
 def test_a_config_object_counts_as_its_dict():
     config = transformers.LlamaConfig(num_hidden_layers=2, head_dim=128)
     assert counting.modules(config) == counting.modules(build("llama-2-7b", num_hidden_layers=2))
-    assert counting.modules(counting.modules("gpt2")) == counting.modules("gpt2")
-    config = transformers.MixtralConfig(head_dim=128)
-    assert counting.count(config, 8, Q_V) == counting.count("mixtral-8x7b", 8, Q_V)
-    assert counting.count(config, 8, "all-linear") == counting.count(
-        "mixtral-8x7b", 8, "all-linear"
-    )
+    config, name = transformers.MixtralConfig(head_dim=128), "mixtral-8x7b"
+    for wanted in (Q_V, "all-linear"):
+        assert counting.count(config, 8, wanted) == counting.count(name, 8, wanted)
 
 
 NONSENSE = [
     ("gpt2", {"n_layer": 10_001}, "n_layer must be at most 10_000, got 10_001"),
     ("gpt2", {"n_layer": -1}, "n_layer must be at least 0, got -1"),
     ("gpt2", {"n_embd": 0}, "n_embd must be at least 1, got 0"),
-    ("gpt2", {"model_type": "mamba"}, "model_type must be one of llama, .*, got 'mamba'"),
-    ("gpt2", {"model_type": "llama"}, "this config of a llama model lacks '.*'"),
+    ("gpt2", {"model_type": "mamba"}, "ValueError: model_type must be one of llama, "),
+    ("gpt2", {"model_type": "llama"}, "ValueError: this config of a llama model lacks '"),
     ("deepseek-v3", {"first_k_dense_replace": 62}, "at most num_hidden_layers = 61, got 62"),
-    ("deepseek-v3", {"q_lora_rank": None}, "q_lora_rank must be an integer, got None"),
-    ("llama-2-7b", {"tie_word_embeddings": "no"}, "must be true or false, got 'no'"),
+    ("deepseek-v3", {"q_lora_rank": None}, "TypeError: q_lora_rank must be an integer, got None"),
+    ("llama-2-7b", {"tie_word_embeddings": "no"}, "TypeError: tie_word_embeddings must be true o"),
 ]
 
 
 @pytest.mark.parametrize(("name", "fields", "message"), NONSENSE)
 def test_a_config_of_nonsense_is_named(name, fields, message):
-    refused(message, counting.modules, {**CATALOGUE[name], **fields})
+    assert message in error_of(counting.modules, {**CATALOGUE[name], **fields})
 
 
 def test_what_is_tied_or_made_of_others_is_counted_once():
@@ -218,12 +203,13 @@ WANTED = [r".*\.0\..*o_proj", ["mlp.down_proj"], ["gate"], ["q_proj", "w1", "w3"
 def test_what_peft_adapts_otherwise_is_refused_of_the_catalogue_too(name, wanted):
     message = f"PEFT adapts a model of type {CATALOGUE[name]['model_type']}"
     for source in (name, CATALOGUE[name], build(name, num_hidden_layers=2)):
-        refused(message, counting.count, source, 8, wanted)
+        assert message in error_of(counting.count, source, 8, wanted)
         assert counting.count(source, 8, ["o_proj"]).adapted_modules > 0
     for names in (wanted, "all-linear"):
-        refused(message, add_lora, source, LoraConfig(target_modules=names))
+        assert message in error_of(add_lora, source, LoraConfig(target_modules=names))
     add_lora(source, LoraConfig(target_modules=["o_proj"]))
-    refused("method: dora adapts no experts", counting.count, name, 8, "all-linear", "dora")
+    said = error_of(counting.count, name, 8, "all-linear", "dora")
+    assert "method: dora adapts no experts" in said
 
 
 def test_what_stays_frozen_of_experts_is_named():
@@ -232,17 +218,8 @@ def test_what_stays_frozen_of_experts_is_named():
         "mlp.experts.gate_up_proj": ("stack", 24 * 32 * 5760 * 2881),
         "mlp.experts.down_proj": ("stack", 24 * 32 * 2880 * 2881),
     }
-    model = build("gpt-oss-20b", num_hidden_layers=2)
-    plain = counting.count(model, 8, ["q_proj"])
-    remedy = {"target_parameters": [*counting.left_frozen(model, ["q_proj"])]}
-    config = peft.LoraConfig(r=8, target_modules=["q_proj"], **remedy)
-    trained, _ = peft.get_peft_model(model, config).get_nb_trainable_parameters()
-    assert trained == plain.trainable + 2 * 32 * 8 * ((5760 + 2880) + (2880 + 2880))
-    shared = [
-        f"mlp.{part}{which}_proj"
-        for part in ("", "shared_experts.")
-        for which in ("gate", "up", "down")
-    ]
+    shared = [f"mlp.{which}_proj" for which in ("gate", "up", "down")]
+    shared += [name.replace("mlp", "mlp.shared_experts") for name in shared]
     assert [*counting.left_frozen("deepseek-v3", "all-linear")] == shared
     assert counting.left_frozen("mixtral-8x7b", "all-linear") == {}
     assert counting.left_frozen("llama-2-7b", ["q_proj"]) == {}
@@ -258,7 +235,8 @@ def test_modules_to_save_are_left_out_by_whole_parts_of_their_names():
     model = nn.ModuleDict({"masthead": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
     assert [*counting.targets(model, "all-linear", ["head"])] == ["masthead"]
     norm = nn.ModuleDict({"norm": nn.LayerNorm(2)})
-    refused("parameters matches 'all-linear'", counting.targets, norm, "all-linear")
+    said = error_of(counting.targets, norm, "all-linear")
+    assert "parameters matches 'all-linear'" in said
 
 
 MLA = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
@@ -267,15 +245,13 @@ PEFT_CASES = {  # a model, what to adapt, what else its configuration says
     "latent attention": ("deepseek-v3", MLA, {}),
     "a regular expression": ("llama-2-7b", r".*\.1\..*(up|down)_proj", {}),
     "a whole name": ("llama-2-7b", ["model.layers.0.mlp.up_proj"], {}),
-    "fused, Conv1D": ("gpt2", ["c_attn", "mlp.c_proj"], {}),
     "embedding": ("llama-2-7b", ["embed_tokens"], {}),
     "embedding, tied": ("gpt2", ["wte"], {}),
     "saved classifier": ("vit-base-food101", Q_V, {"modules_to_save": ["classifier"]}),
     "saved container": ("roberta-base", ["query"], {"modules_to_save": ["classifier"]}),
     "saved tied head": ("gpt2", ["c_attn"], {"modules_to_save": ["lm_head"]}),
     "convolution": ("vit-base-food101", ["projection"], {}),
-    "experts": ("mixtral-8x7b", "all-linear", {}),
-    "experts, other attention": ("deepseek-v2-lite", "all-linear", {}),
+    "experts": ("deepseek-v2-lite", "all-linear", {}),
     "dora, Conv1D": ("gpt2", ["c_attn"], {"use_dora": True}),
     "dora, embedding": ("llama-2-7b", ["embed_tokens"], {"use_dora": True}),
 }
@@ -299,24 +275,6 @@ def test_counts_are_those_of_peft(name, wanted, more):
     assert ours[:2] == adapted.get_nb_trainable_parameters()
     layers = sum(isinstance(m, peft.tuners.lora.LoraLayer) for m in model.modules())
     assert ours.adapted_modules == layers
-
-
-QUICK = [
-    "bart-base", "clip-vit-base-patch32", "gemma-4-e2b", "granite-4.0-h-350m", "modernbert-base",
-    "opt-125m", "phi-2", "qwen3.5-4b", "whisper-tiny",
-]  # fmt: skip
-MODELS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BUILT]
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", MODELS)
-def test_each_model_counts_as_in_peft(name):
-    config = CATALOGUE[name]
-    if config["model_type"] in ("t5", "mt5") and not config["tie_word_embeddings"]:
-        pytest.skip("transformers 5 ties their heads")
-    theirs = peft.get_peft_model(build(name), peft.LoraConfig(r=8, target_modules="all-linear"))
-    counted = counting.count(name, 8, "all-linear")
-    assert counted[:2] == theirs.get_nb_trainable_parameters()
 
 
 @pytest.mark.parametrize("wanted", [["c_fc", "c_attn"], ["c_proj"], "all-linear"])
@@ -344,25 +302,9 @@ def test_bytes_by_hand(count, dtype, expected):
     assert counting.bytes_of(count, dtype) == expected
 
 
-OPTIMIZERS = {
-    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
-    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
-    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
-}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_the_memory_plan_is_what_pytorch_holds(lora, optimizer):
-    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
-    if lora:
-        add_lora(model, LoraConfig(r=2, target_modules=["0", "1"]))
-    trained = [p for p in model.parameters() if p.requires_grad]
-    stepper = OPTIMIZERS[optimizer](trained)
-    model(torch.ones(3, 8)).sum().backward()
-    stepper.step()
-    held = {"weights": model.parameters(), "gradients": [p.grad for p in trained]}
-    held["optimizer"] = [t for state in stepper.state.values() for t in state.values()]
-    count = sum(p.numel() for p in trained)
-    plan = counting.training_memory(numbers(model) - count, count, optimizer, tensors=len(trained))
-    assert plan == {part: sum(t.nbytes for t in tensors) for part, tensors in held.items()}
+# What Adam holds after a real step: test_memory.
+@pytest.mark.parametrize(("optimizer", "states"), [("sgd", 0), ("momentum", 1), ("adamw", 2)])
+def test_the_memory_of_training_by_hand(optimizer, states):
+    types, steps = ("bfloat16", "float16", "float32"), 4 * 7 if states == 2 else 0
+    plan = counting.training_memory(100, 10, optimizer, types, tensors=7)
+    assert plan == {"weights": 220, "gradients": 20, "optimizer": 40 * states + steps}

@@ -12,6 +12,10 @@ TEMPLATE = (
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "vocab_size": 259}
+SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256}
+SIZES |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+SIZES |= {"tie_word_embeddings": True, "initializer_range": 0.2}
 
 
 def tokenizer(template=TEMPLATE):
@@ -30,13 +34,7 @@ def tokenizer(template=TEMPLATE):
 def llama(folder, template=TEMPLATE, seed=0):
     """Write the model and its tokenizer, as transformers does; return the folder."""
     tokenizer(template).save_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer()), hidden_size=32, intermediate_size=48, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-        tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=2,
-        initializer_range=0.2,
-    )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
+        LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(folder)
     return folder

@@ -28,7 +28,6 @@ import lora_edu
 from lora_edu import adapt, variants
 from lora_edu.adapt import LoraConfig, add_lora
 from lora_edu.checkpoint import FILES, load_adapter, read_adapter, save_adapter
-from lora_edu.files import uninterrupted
 
 OURS = Path(lora_edu.__file__).parent
 
@@ -147,7 +146,7 @@ def out_of_memory(n, action, *arguments):
 
 
 def interrupted(n, action, *arguments):
-    """Send a real SIGINT before the n-th line of our own code."""
+    """Send a real SIGINT before the n-th line of our own code: it may wait, and then it comes."""
     lines = count(1)
 
     def trace(frame, event, argument):
@@ -164,7 +163,8 @@ def interrupted(n, action, *arguments):
         return True
     finally:
         sys.settrace(None)
-    return next(lines) > n
+    assert next(lines) <= n  # else it was sent, and has got lost
+    return False
 
 
 def disk_full(n, action, *arguments):
@@ -305,17 +305,3 @@ def test_killed_at_every_operation_on_a_file(tmp_path):
     assert len(ranks) > 5
     assert ranks == sorted(ranks)  # the old one up to some point, then the new one
     assert {ranks[0], ranks[-1]} == {2, 5}
-
-
-def test_ctrl_c_waits_and_then_comes():
-    done, handler = [], signal.getsignal(signal.SIGINT)
-
-    def work():
-        with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            done.append(1)
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert done
-    assert signal.getsignal(signal.SIGINT) is handler

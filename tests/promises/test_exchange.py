@@ -152,16 +152,6 @@ def test_what_one_saves_the_other_loads(seeds, tmp_path):
 # -- what PEFT does of its own accord -----------------------------------------------------------
 
 
-@torch.no_grad()
-def scramble(model):
-    """Stand in for training."""
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.copy_(torch.randn(parameter.shape))
-    return model.eval()
-
-
 PIECES = ["q", "proj", "q_proj", "layers", "1", "17", ".", r"\.", ".*", "(q|x)", "(?:layers)", "|"]
 PIECES += ["*", "?", "[.17]", "{2}", "^", "$", "-", r"\d", r"\w", "layers.17.", ".1.", r"\.17\."]
 NAMES = ["q", "layers.17.q", "m.layers.1.x.q_proj", "layersX17.q", "a.1.q-x", "17.1.q_proj"]
@@ -187,7 +177,7 @@ def test_the_base_s_embeddings_beside_an_adapter_are_no_part_of_it(tied, whole, 
     """PEFT saves the head's own weight if it is adapted, and embeddings if it is asked to."""
     new = partial(built, "LlamaForCausalLM", tie_word_embeddings=tied)
     targets = ["q_proj", "v_proj"] if whole else ["q_proj", "lm_head"]
-    theirs = scramble(peft.get_peft_model(new(), peft.LoraConfig(target_modules=targets, r=2)))
+    theirs = train(peft.get_peft_model(new(), peft.LoraConfig(target_modules=targets, r=2)))
     theirs.save_pretrained(tmp_path, **({"save_embedding_layers": True} if whole else {}))
     key = "lm_head.weight" if whole else "lm_head.base_layer.weight"
     tensors = load_file(tmp_path / WEIGHTS)
@@ -209,8 +199,7 @@ def test_what_a_model_reads_itself_is_adapted_here_and_in_peft_once_it_is_merged
     fields = {"target_modules": ["dt_proj"], "r": 2}
     theirs = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**fields))
     assert not outputs(theirs).requires_grad
-    ours = scramble(add_lora(copy.deepcopy(base), LoraConfig(**fields, lora_alpha=64)))
-    assert outputs(ours).requires_grad
+    ours = train(add_lora(copy.deepcopy(base), LoraConfig(**fields, lora_alpha=64)))
     assert not close(outputs(ours), outputs(base), 1e-3)
     save_adapter(ours, tmp_path)
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
