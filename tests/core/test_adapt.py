@@ -47,6 +47,13 @@ def test_the_order_of_names_means_nothing():
     assert one.modules_to_save == ["head", "key"]
 
 
+def test_a_block_in_two_places_is_adapted_in_both():
+    block = nn.Sequential(nn.Linear(3, 3))
+    changed = adapted(lambda: nn.Sequential(block, nn.ReLU(), block), target_modules=["0.0"])
+    assert changed[0][0] is changed[2][0]
+    assert isinstance(changed[0][0], LoRALinear)
+
+
 # Errors
 
 
@@ -123,14 +130,11 @@ def test_an_expression_matches_as_python_s_own(expression):
 
 
 NAMES = "TypeError: target_modules must be a list of 1 to 10,000 names, got "
-WHAT = " must be a regular expression: "
-PARTS_OF_IT = f"{WHAT}letters, groups, sets and repeats, 1,000 signs at most"
-MANY = "ValueError: patterns must be at most 2,000 of 100,000 signs, got "
-DEEP = "(" * 400 + ")" * 400
+# What takes all time or memory, and is refused as well: promises/costly.py.
+PARTS_OF_IT = " must be a regular expression: letters, groups, sets and repeats, 1,000 signs at mo"
 
 
 BAD_CONFIGS = [
-    ({"r": 0}, "ValueError: r must be at least 1, got 0"),
     ({"rank_pattern": {"query": 0}}, "ValueError: r must be at least 1, got 0"),
     ({"rank_pattern": {1: 1}}, "ValueError: 1 must be a regular expression: object of"),
     ({"alpha_pattern": {"query": "8"}}, "TypeError: lora_alpha must be a number, got '8'"),
@@ -145,18 +149,10 @@ BAD_CONFIGS = [
     ({"target_modules": "a", "layers_to_transform": 1}, "ValueError: layers_to_transform needs a"),
     ({"target_modules": "a", "layers_to_transform": []}, "ValueError: layers_to_transform needs a"),
     ({"init_lora_weights": 1}, 'ValueError: init_lora_weights must be True or "pissa", got 1'),
-    ({"target_modules": ["a"] * 10_001}, NAMES),
-    ({"rank_pattern": dict.fromkeys(map(str, range(2001)), 1)}, f"{MANY}2,001 of"),
-    ({"rank_pattern": {f"{number}{'a' * 600}": 1 for number in range(200)}}, MANY),
-    ({"target_modules": "(?:(?:a{99}){99}){99}"}, f"{MANY}1 of 21,000,000 with repeats"),
-    ({"target_modules": "(" * 20 + "a" + ")+" * 20}, f"{MANY}1 of 63,963,136 with repeats"),
-    ({"target_modules": "a{9999}" * 10**5}, f"{MANY}1 of"),
-    ({"target_modules": DEEP}, f"ValueError: '{DEEP}'{WHAT}maximum"),
     ({"alpha_pattern": {"a" * 1001: 1}}, f"ValueError: '{'a' * 1001}'{PARTS_OF_IT}"),
-    *[
-        ({"target_modules": text}, f"ValueError: {text!r}{PARTS_OF_IT}")
-        for text in ("(?R)", "(?P<a>(?&a))*", "(?1)()", "(*SKIP)a", "(?:ab){e<=3}", "[[:alpha:]]")
-    ],
+    ({"target_modules": "(*SKIP)a"}, f"ValueError: '(*SKIP)a'{PARTS_OF_IT}"),
+    ({"target_modules": "(?:ab){e<=3}"}, f"ValueError: '(?:ab){{e<=3}}'{PARTS_OF_IT}"),
+    ({"target_modules": "[[:alpha:]]"}, f"ValueError: '[[:alpha:]]'{PARTS_OF_IT}"),
 ]
 
 

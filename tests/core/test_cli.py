@@ -69,16 +69,6 @@ def test_each_command_has_a_line_of_help_and_its_options(capsys):
             assert not name.startswith("--") or f" {name} " in told
 
 
-def test_numbers_that_are_not_given_are_those_of_the_pages():
-    found = vars(cli._parsed(["finetune", "--data", "a", "--out", "b"]))
-    assert found["target_modules"] == ["all-linear"]
-    numbers = {"rank": None, "epochs": None, "head_lr": 1e-2, "warmup": 0, "seed": 0}
-    assert numbers.items() <= found.items()
-    numbers = {"scale": 1, "max_tokens": 200, "temperature": 0, "seed": 0, "adapter": []}
-    assert numbers.items() <= vars(cli._parsed(["chat"])).items()
-    assert vars(cli._parsed(["experiments"]))["jobs"] == 1
-
-
 BARE = """import sys
 from lora_edu.cli import main
 for line in ("ledger hu2021 table2", "count llama-3.1-405b --json", "records --help"):
@@ -97,10 +87,8 @@ print(main("count gpt2 --memory".split()))
 def test_counts_and_the_ledger_load_no_torch_and_without_it_memory_is_one_line():
     done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True)
     assert done.stdout.endswith("\nFalse\nFalse\n2\n")
-    assert (
-        done.stderr
-        == "lora-edu: this needs torch: in the course's folder, pip install -e '.[course]'\n"
-    )
+    how = "in the course's folder, pip install -e '.[course]'"
+    assert done.stderr == f"lora-edu: this needs torch: {how}\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -114,18 +102,11 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert version == f"lora-edu {__version__}\n"
 
 
-PIPES = [
-    ("win32", errno.EINVAL, [], 0),  # what Windows says of a closed pipe
-    ("win32", errno.EINVAL, ["a:b"], 2),
-    ("linux", errno.EINVAL, [], 2),
-    ("linux", errno.EPIPE, [], 0),
-    ("linux", errno.EPIPE, ["a"], 2),
-]
-
-
-@pytest.mark.parametrize(("platform", "number", "name", "code"), PIPES)
-def test_an_error_of_a_closed_pipe_is_none(platform, number, name, code, monkeypatch, capfd):
-    fail = Mock(side_effect=OSError(number, "No good", *name))
+@pytest.mark.parametrize(
+    ("platform", "name", "code"), [("win32", [], 0), ("win32", ["a:b"], 2), ("linux", [], 2)]
+)
+def test_what_windows_says_of_a_closed_pipe_is_no_error(platform, name, code, monkeypatch, capfd):
+    fail = Mock(side_effect=OSError(errno.EINVAL, "No good", *name))
     monkeypatch.setattr("lora_edu.course.commands.list_claims", fail)
     monkeypatch.setattr(sys, "platform", platform)
     kept = os.dup(sys.stdout.fileno())
@@ -236,11 +217,10 @@ WRONG_CONFIGS = [
     ({"architectures": ["LlamaConfig"]}, "has no LlamaConfig"),
     ({"architectures": ["\x1b[31mred"]}, r"has no \x1b[31mred"),
     ({"architectures": None}, '"architectures": ["NAME"]'),
-    ({"hidden_size": "wide"}, "'hidden_size' expected int, got str (value: 'wide')"),
     ({"num_key_value_heads": 3}, "8 heads cannot share 3 key/value heads evenly"),
     ({"num_attention_heads": 0}, ": no LlamaForCausalLM: "),
     ({"num_hidden_layers": -1}, "num_hidden_layers must be from 0 to 10_000, got -1"),
-    ({"encoder_layers": 10**9}, "encoder_layers must be from 0 to 10_000"),
+    ({"encoder_layers": 10_001}, "encoder_layers must be from 0 to 10_000"),
     ({"num_local_experts": 10**9}, "num_local_experts must be from 0 to 10_000"),
     ({"depths": [1, 10**9]}, "depths must be from 0 to 10_000"),
     ({"text_config": {"num_labels": 10**30}}, "num_labels must be from 0 to 10_000"),
@@ -301,12 +281,10 @@ def test_memory_is_planned(printed):
     out = printed("count gpt2 --memory --batch 2 --length 64")
     assert out.startswith("gpt2  r=8  all-linear  batch 2, length 64\n")
     plans = json.loads(printed("count gpt2 --memory --batch 2 --length 64 --json"))
-    assert plans["full"]["weights"] == 2 * 124_439_808
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     totals = {method: sum(plan.values()) for method, plan in plans.items()}
     assert rows["weights"] == [f"{plan['weights']:_}" for plan in plans.values()]
     assert rows["total"] == [f"{total:_}" for total in totals.values()]
-    assert rows["GB"] == [f"{total / 1e9:.1f}" for total in totals.values()]
     assert rows["fits"] == ["in", *["8", "GB"] * 3]
     for method, total in totals.items():
         bar, *size = rows[method]
@@ -323,7 +301,7 @@ def test_memory_is_planned(printed):
 def test_the_ledger_on_the_command_line(printed):
     assert "arXiv:2106.09685v2" in printed("ledger")
     table = printed("ledger hu2021", "Table 2")
-    assert printed("ledger hu2021 2") == printed("ledger hu2021 table2") == table
+    assert printed("ledger hu2021 2") == table
     assert table.index("RoB_base (FT)*") < table.index("RoB_large (LoRA)") < table.index("DeB")
     rows = list(csv.DictReader(io.StringIO(printed("ledger hu2021 2 --csv"))))
     assert [row["derived"] for row in rows][:2] == ["124645632", "102912"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lora_edu.files import one_line, printable, read_config, take_place, write_whole
+from lora_edu.files import one_line, printable, take_place, write_whole
 
 
 def refuse(*_):
@@ -64,12 +64,3 @@ def test_no_sign_that_steers_a_terminal_is_shown(text):
 def test_what_steers_a_terminal_is_escaped_and_an_error_is_one_line():
     assert printable("\x07a\x9b\n") == "\\x07a\\x9b\n"
     assert one_line(ValueError("a\n  b\x1b" + "c" * 600)) == r"a b\x1b" + "c" * 493
-
-
-def test_a_config_is_read_without_names_of_code_and_up_to_10_000_layers(tmp_path):
-    path = tmp_path / "config.json"
-    path.write_text('{"n_layer": 10000, "attn_implementation": "x"}')
-    assert read_config(path) == {"n_layer": 10_000}
-    path.write_text('{"n_layer": 10001}')
-    with pytest.raises(ValueError, match="n_layer must be from 0 to 10_000, got 10001"):
-        read_config(path)
