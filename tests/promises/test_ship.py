@@ -71,8 +71,7 @@ def test_the_program_runs_and_makes_what_it_says(tmp_path, monkeypatch, capsys):
     base, fast = chat.load("model")
     ids = torch.tensor([fast("Ahoy!")["input_ids"]])
     voice = chat.adapter(base, "voice")
-    targets = counting.targets(base, "all-linear")
-    assert voice.keys() == targets.keys()
+    assert voice.keys() == counting.targets(base, "all-linear").keys()
     with torch.no_grad(), chat.speaking(base, [voice]):
         apart = base(ids).logits
     merged, its = chat.load("voice-merged")
@@ -96,7 +95,6 @@ def test_the_options_are_explained_and_the_commands_exist():
     given = {str(word.arg) for word in [*settings.keywords, *config.keywords]}
     given = {name for name in given - plain if not name.startswith(("save_", "per_device_"))}
     assert given <= set(re.findall(r"`(\w+)`", PAGE))
-    blocks = re.findall(r"(?s)```bash\n(.*?)```", PAGE)
-    lines = [line for block in blocks for line in block.replace("\\\n", "").split("\n")]
-    ours = [shlex.split(line)[1:] for line in lines if line.startswith("lora-edu ")]
-    assert [cli._parsed(words).command for words in ours] == ["export"] * 3
+    commands = re.findall(r"(?m)^lora-edu ([^`]+?[^\\])$", PAGE)
+    words = [shlex.split(command.replace("\\\n", "")) for command in commands]
+    assert [cli._parsed(each).command for each in words] == ["export"] * 3
