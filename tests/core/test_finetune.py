@@ -322,18 +322,16 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(run, tmp_path, monkey
 
 @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth", ADAPTER,
                                   "trainer_state.json"])  # fmt: skip
-@pytest.mark.parametrize("how", ["cut", "overwritten", "emptied"])
-def test_a_damaged_checkpoint_gives_way_to_an_older_one(texts, file, how, tmp_path):
+def test_a_damaged_checkpoint_gives_way_to_an_older_one(texts, file, tmp_path):
     folder = shutil.copytree(texts.out / "checkpoints", tmp_path / "checkpoints")
     older, newer = sorted(folder.iterdir(), key=lambda path: int(path.name.split("-")[1]))
     assert finetune._last(folder) == str(newer)
-    content = bytearray((newer / file).read_bytes())
+    content = (newer / file).read_bytes()
     middle = len(content) // 2
-    if how == "overwritten":  # safetensors know their sizes alone, a zip file has sums
-        at = 8 if file.startswith("adapter") else middle
-        content[at : at + 40] = b"\xff" * 40
-    (newer / file).write_bytes(content[: {"cut": middle, "emptied": 0}.get(how)])
-    assert finetune._last(folder) == str(older)
+    at = 8 if file == ADAPTER else middle  # safetensors know their sizes alone, a zip file has sums
+    for damaged in (b"", content[:middle], content[:at] + b"\xff" * 40 + content[at + 40 :]):
+        (newer / file).write_bytes(damaged)
+        assert finetune._last(folder) == str(older)
     shutil.rmtree(older)
     assert finetune._last(folder) is None
 
@@ -390,7 +388,7 @@ def test_two_processes_train_as_one_and_say_what_they_exchange(texts, tmp_path):
     lines = process.stdout.splitlines()
     assert sum(line.startswith("texts: ") for line in lines) == 1  # one process speaks
     assert f"bytes all-reduced each step: {lora:_}; full: {full:_}" in lines
-    assert [line for line in lines if line.startswith("open")] == ["open False"] * 2
+    assert lines.count("open False") == 2
     assert "all-reduced" not in texts.printed
 
 
@@ -491,7 +489,6 @@ BAD = [
     (GOOD, ["--text", "body"], "has no column 'body', only ['text', 'kind']"),
     ("\n\n\n", [], "has no column 'text', only []"),
     ("text;kind\na;b\n", [], "only ['text;kind'] (columns are separated by ',')"),
-    ("text,kind\n", [], "must have two labels or more, got 0 rows"),
     (GOOD + "   ,fruit\n", [], "line 6: an empty text"),
     (GOOD + "   ,fruit\nfig,fruit\n,\n", [], "lines 6, 8: an empty text"),
     (GOOD + "apple\n", [], "line 6, is no CSV: 1 fields, not 2: is a ',' unquoted?"),
@@ -505,7 +502,6 @@ BAD = [
     (GOOD + "p\xeache,fruit\n", [], "CSV UTF-8): 'utf-8' codec can't decode byte 0xea"),
     (GOOD, ["--max-length", "2"], "max_length 2 leaves no token of the text 'apple'"),
     (GOOD, ["--lr", "nan"], "lr must be greater than 0, got nan"),
-    (GOOD, ["--max-length", "-8"], "max_length must be greater than 0, got -8"),
     (GOOD, ["--warmup", "1"], "warmup must be at least 0 and below 1, got 1.0"),
     (GOOD, ["--warmup", "-.1"], "warmup must be at least 0 and below 1, got -0.1"),
     (GOOD, ["--label", ""], "--text and --label go together"),
@@ -712,11 +708,11 @@ def test_the_split_follows_the_seed(chats):
 SMALL = {"vocab_size": 23, "d_model": 32, "num_layers": 1, "num_heads": 2, "n_head": 2}
 SMALL |= {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "d_kv": 8}
 SMALL |= {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 1, "decoder_start_token_id": 0}
-FAMILIES = {  # how many tokens it reads, and where its configuration says so
-    "XLNet": (None, {}),
-    "T5": (None, {}),
-    "Roberta": (LENGTH, {"max_position_embeddings": LENGTH + 2}),
-    "GPT2": (LENGTH, {"n_positions": LENGTH}),
+FAMILIES = {  # where its configuration says how many tokens it reads
+    "XLNet": {},
+    "T5": {},
+    "Roberta": {"max_position_embeddings": LENGTH + 2},
+    "GPT2": {"n_positions": LENGTH},
 }
 
 
@@ -725,14 +721,11 @@ def test_a_model_of_any_family_trains_on_texts_longer_than_it_reads(
     family, texts, tmp_path, capsys
 ):
     """Its tokenizer sets no limit. One text is longer than any model reads."""
-    folder, (most, more) = bert(tmp_path / "model"), FAMILIES[family]
+    folder, more = bert(tmp_path / "model"), FAMILIES[family]
     config = getattr(transformers, f"{family}Config")(**SMALL, **more)
-    model = transformers.AutoModel.from_config(config)
-    assert chat.positions(model) == (most or 2**31)
-    model.save_pretrained(folder)
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
     long = [("plum " * 40_000, "fruit"), ("fig " * 14, "fruit")]
     data = table(tmp_path / "a.csv", [*SENTENCES[:20], *long])
     done = main(texts.command(tmp_path / "out", "--epochs", "1", data=data, model=folder))
-    printed, error = capsys.readouterr()
-    assert done == 0, error
-    assert f"1 cut to {most or 128} tokens" in printed
+    assert done == 0, capsys.readouterr().err
+    assert f"1 cut to {LENGTH if more else 128} tokens" in capsys.readouterr().out

@@ -102,13 +102,20 @@ def test_a_model_made_pissa_by_hand_is_saved_as_such(tmp_path):
     assert saved.init_lora_weights == "pissa"
 
 
-# Coming back, and errors
+# Coming back
 
 
 def test_doras_base_comes_back_and_pissas_does_not():
     assert torch.equal(adapt.unload(scramble(ours(**DORA), 1))(X), network()(X))
     said = attempt(adapt.unload, scramble(ours(**PISSA), 1))[1]
     assert "pissa's base is only a part of W0: merge it" in said
+
+
+def test_a_merged_dora_layer_loads_nothing():
+    model = scramble(ours(**DORA), 1)
+    adapt.merge(model)
+    message = "RuntimeError: 0 is merged: unmerge() before loading"
+    assert attempt(nn.Module.load_state_dict, model, ours(**DORA).state_dict())[1] == message
 
 
 # The bottleneck adapter
