@@ -349,20 +349,6 @@ def test_what_ships_and_two_folders_of_one_name(folder, adapters, tmp_path, monk
 # -- what is wrong at the start -------------------------------------------------------------------
 
 
-WRONG_OPTIONS = [
-    (["--max-tokens", 0], "max_tokens must be from 1 to 255, got 0"),
-    (["--max-tokens", 256], "max_tokens must be from 1 to 255, got 256"),
-    (["--temperature", 1e-9], "temperature must be 0, or at least 0.01, got 1e-09"),
-    (["--temperature", "nan"], "temperature must be 0, or at least 0.01, got nan"),
-    (["--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
-def test_a_wrong_option_is_one_line(options, message, folder, refused):
-    assert message in refused("chat", folder, *options)
-
-
 def resaved(folder, where, change):
     """Copy a folder of one file of tensors; change or drop each."""
     (file,) = shutil.copytree(folder, where).glob("*.safetensors")
@@ -372,7 +358,7 @@ def resaved(folder, where, change):
     return where
 
 
-def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, refused):
+def test_a_wrong_option_or_folder_is_one_line(folder, adapters, tmp_path, refused):
     def without_a_layer(name, tensor):
         return None if "layers.2." in name else tensor
 
@@ -382,6 +368,11 @@ def test_a_wrong_folder_is_one_line(folder, adapters, tmp_path, refused):
     dora = made(folder, tmp_path / "dora", use_dora=True)
     pissa = made(folder, tmp_path / "pissa", init_lora_weights="pissa")
     for options, message in (
+        ([folder, "--max-tokens", 0], "max_tokens must be from 1 to 255, got 0"),
+        ([folder, "--max-tokens", 256], "max_tokens must be from 1 to 255, got 256"),
+        ([folder, "--temperature", 1e-9], "temperature must be 0, or at least 0.01, got 1e-09"),
+        ([folder, "--temperature", "nan"], "temperature must be 0, or at least 0.01, got nan"),
+        ([folder, "--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
         ([tmp_path / "none"], "model must be a folder with a config.json and weights"),
         ([llama(tmp_path / "bare", template=None)], "its tokenizer has no chat_template"),
         ([resaved(folder, tmp_path / "b", without_a_layer)], "has no weights for model.layers.2."),

@@ -34,8 +34,6 @@ def as_gguf(model, path, **other):
         f"{kind}.attention.head_count": (4, Value.UINT32),
         f"{kind}.attention.head_count_kv": (2, Value.UINT32),
         f"{kind}.attention.layer_norm_rms_epsilon": (config.rms_norm_eps, Value.FLOAT32),
-        f"{kind}.attention.key_length": (8, Value.UINT32),
-        f"{kind}.attention.value_length": (8, Value.UINT32),
         f"{kind}.rope.freq_base": (config.rope_parameters["rope_theta"], Value.FLOAT32),
         "tokenizer.ggml.model": ("gpt2", Value.STRING),
         "tokenizer.ggml.pre": ("smollm", Value.STRING),
@@ -192,10 +190,9 @@ def test_another_chat_template_is_named(place, run, tmp_path):
 def test_what_stands_beside_it_is_what_the_chat_says(place, run, tmp_path):
     run("plain", "--gguf", tmp_path / "it.gguf", "--question", "a", QUESTION, "b c")
     told = json.loads((tmp_path / "it.json").read_text(encoding="utf-8"))
-    leads = []
-    for question in ("a", QUESTION, "b c"):
-        run("plain", "--merged", tmp_path / question[0], "--question", question)
-        leads.append(json.loads((tmp_path / question[0] / "expected.json").read_text())["lead"])
+    model, fast = chat.load(place / "model")
+    how = model, fast, chat.adapter(model, place / "plain")
+    leads = [export.expected(*how, [question])["lead"] for question in ("a", QUESTION, "b c")]
     assert told["lead"] == max(leads) > min(leads)
     run("plain", "--merged", tmp_path / "system", "--system", "Be brief.")
     system = json.loads((tmp_path / "system" / "expected.json").read_text())
@@ -206,10 +203,9 @@ def test_what_stands_beside_it_is_what_the_chat_says(place, run, tmp_path):
         talks = chat.Conversation(str(place / "model"), adapters, export.LENGTH, 0, 0)
         talks.answer(told["messages"][-1]["content"], words.append)
         assert "".join(words).removesuffix(" …") == told[answer].removesuffix("<|im_end|>")
-    model, fast = chat.load(place / "model")
     ids = fast(told["prompt"])["input_ids"] + told["tokens"]
     assert fast.decode(told["tokens"]) == told["answer"]
-    with torch.no_grad(), chat.speaking(model, [chat.adapter(model, place / "plain")]):
+    with torch.no_grad(), chat.speaking(model, [how[2]]):
         p = model(torch.tensor([ids])).logits[0, -len(told["tokens"]) - 1 : -1].softmax(-1)
     each = p.gather(1, torch.tensor(told["tokens"])[:, None])[:, 0]
     assert torch.tensor(told["log_probabilities"]).exp().tolist() == pytest.approx(each, abs=1e-4)
