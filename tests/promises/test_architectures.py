@@ -69,17 +69,16 @@ def build(name):
 
 def compare(model, target_modules):
     """Return "equal", "refused: why", "PEFT: why it cannot" or "WRONG: both numbers"."""
-    refused = ours = None
     try:
         ours = counting.count(model, R, target_modules)
     except ValueError as error:
-        refused = f"refused: {error}"
+        ours = f"refused: {error}"
     try:
         adapted = peft.get_peft_model(model, peft.LoraConfig(r=R, target_modules=target_modules))
     except Exception as error:
         return f"PEFT: {error}"
-    if refused:
-        return refused
+    if isinstance(ours, str):
+        return ours
     layers = sum(isinstance(m, peft.tuners.lora.LoraLayer) for m in model.modules())
     found = ours.trainable, ours.all, ours.adapted_modules
     theirs = (*adapted.get_nb_trainable_parameters(), layers)
