@@ -234,7 +234,8 @@ def test_a_model_is_unpacked_once_and_checked_from_then_on(model):
         assets.path("toy")
     (model / "model.safetensors").unlink()
     assert assets.problem("toy") == f"{model / 'model.safetensors'} is missing"
-    for content in ("[" * 100_000, "[]", '{"from": {"a.txt": "0"}, "files": {}}'):  # of another one
+    of_another = '{"from": {"a.txt": "0"}, "files": {"a": "0"}}'
+    for content in ("[" * 100_000, "[]", of_another):
         (model / assets.MADE).write_text(content)
         assert "unpacked.json has another SHA-256" in assets.problem("toy")
 

@@ -17,6 +17,7 @@ from tiny_llama import TEMPLATE, llama, tokenizer
 from transformers import LlamaForCausalLM
 
 from lora_edu import chat
+from lora_edu.checkpoint import WEIGHTS
 from lora_edu.cli import main
 from lora_edu.files import printable
 from lora_edu.layers import LoRALinear
@@ -349,21 +350,14 @@ def test_what_ships_and_two_folders_of_one_name(folder, adapters, tmp_path, monk
 # -- what is wrong at the start -------------------------------------------------------------------
 
 
-def resaved(folder, where, change):
-    """Copy a folder of one file of tensors; change or drop each."""
-    (file,) = shutil.copytree(folder, where).glob("*.safetensors")
-    tensors = {name: change(name, tensor) for name, tensor in load_file(file).items()}
-    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    save_file(kept, file, {"format": "pt"})
-    return where
-
-
 def test_a_wrong_option_or_folder_is_one_line(folder, adapters, tmp_path, refused):
-    def without_a_layer(name, tensor):
-        return None if "layers.2." in name else tensor
-
     (tmp_path / "empty").mkdir()
-    endless = resaved(adapters[0], tmp_path / "endless", lambda _, tensor: tensor * torch.nan)
+    higher = shutil.copytree(folder, tmp_path / "higher")
+    config = (higher / "config.json").read_text()
+    (higher / "config.json").write_text(config.replace('_layers": 4', '_layers": 5'))
+    endless = shutil.copytree(adapters[0], tmp_path / "endless")
+    tensors = {name: tensor * torch.nan for name, tensor in load_file(endless / WEIGHTS).items()}
+    save_file(tensors, endless / WEIGHTS)
     headed = made(folder, tmp_path / "head", modules_to_save=["model.norm"])
     dora = made(folder, tmp_path / "dora", use_dora=True)
     pissa = made(folder, tmp_path / "pissa", init_lora_weights="pissa")
@@ -375,7 +369,7 @@ def test_a_wrong_option_or_folder_is_one_line(folder, adapters, tmp_path, refuse
         ([folder, "--scale", -1.1], "scale must be a number from -1 to 2, got -1.1"),
         ([tmp_path / "none"], "model must be a folder with a config.json and weights"),
         ([llama(tmp_path / "bare", template=None)], "its tokenizer has no chat_template"),
-        ([resaved(folder, tmp_path / "b", without_a_layer)], "has no weights for model.layers.2."),
+        ([higher], "has no weights for model.layers.4."),
         ([folder, "--adapter", tmp_path / "empty"], "adapter_config.json"),
         ([folder, "--adapter", headed], "no head of its own, as a classifier has"),
         ([folder, "--adapter", dora], "must be plain LoRA for a chat"),

@@ -486,6 +486,7 @@ BAD = [
     (GOOD, ["--text", "body"], "has no column 'body', only ['text', 'kind']"),
     ("\n\n\n", [], "has no column 'text', only []"),
     ("text;kind\na;b\n", [], "only ['text;kind'] (columns are separated by ',')"),
+    ("text,kind\n", [], "must have two labels or more, got 0 rows"),
     (GOOD + "   ,fruit\n", [], "line 6: an empty text"),
     (GOOD + "   ,fruit\nfig,fruit\n,\n", [], "lines 6, 8: an empty text"),
     (GOOD + "apple\n", [], "line 6, is no CSV: 1 fields, not 2: is a ',' unquoted?"),
