@@ -455,12 +455,11 @@ def test_a_model_that_cannot_be_split_and_takes_no_number_of_items_trains_as_a_w
     chats, tmp_path, monkeypatch
 ):
     """Granite multiplies what enters its layers. The loss is the mean over all answers."""
+    granite = transformers.GraniteForCausalLM
     folder = shutil.copytree(chats.model, tmp_path / "model")
     config = transformers.GraniteConfig.from_pretrained(folder, embedding_multiplier=3.0)
-    transformers.GraniteForCausalLM(config).save_pretrained(folder)
-    monkeypatch.setattr(
-        transformers.GraniteForCausalLM, "accepts_loss_kwargs", False, raising=False
-    )
+    granite(config).save_pretrained(folder)
+    monkeypatch.setattr(granite, "accepts_loss_kwargs", False, raising=False)
     run = chats._replace(model=folder)
     assert main(run.command(tmp_path / "out", "--batch-size", "12", "--epochs", "1")) == 0
     held_out = [question for question, _ in metrics(tmp_path / "out")["answers"]]
@@ -597,9 +596,7 @@ def test_a_model_that_is_not_as_it_should_be_is_refused(
 
 
 def test_a_model_that_does_not_run_with_lora_is_refused(texts, tmp_path, monkeypatch, refused):
-    def failing(self, *arguments, **options):
-        raise AttributeError("a LoRALinear has no such thing")
-
+    failing = Mock(side_effect=AttributeError("a LoRALinear has no such thing"))
     monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", failing)
     message = "does not run with LoRA on ['all-linear']: a LoRALinear has no such thing"
     assert message in refused(*texts.command(tmp_path / "out"))
