@@ -143,6 +143,7 @@ BAD_CONFIGS = [
     ({"target_modules": "a", "layers_to_transform": 1}, "ValueError: layers_to_transform needs a"),
     ({"target_modules": "a", "layers_to_transform": []}, "ValueError: layers_to_transform needs a"),
     ({"init_lora_weights": 1}, 'ValueError: init_lora_weights must be True or "pissa", got 1'),
+    ({"target_modules": "(?:(?:a{99}){99}){99}"}, "ValueError: patterns must be at most 2,000 of"),
     ({"alpha_pattern": {"a" * 1001: 1}}, f"ValueError: '{'a' * 1001}'{PARTS_OF_IT}"),
     ({"target_modules": "(*SKIP)a"}, f"ValueError: '(*SKIP)a'{PARTS_OF_IT}"),
     ({"target_modules": "(?:ab){e<=3}"}, f"ValueError: '(?:ab){{e<=3}}'{PARTS_OF_IT}"),
