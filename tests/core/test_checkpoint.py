@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from pathlib import Path
 from types import SimpleNamespace
 
 import peft
@@ -208,3 +209,18 @@ def test_what_a_killed_save_has_left_is_removed(saved):
     save_adapter(trained(r=2), saved)
     assert sorted(os.listdir(saved)) == [CONFIG, WEIGHTS]
     assert checkpoint.read_adapter(saved)[0].r == 2
+
+
+def test_a_file_that_is_moved_while_it_is_read_is_found_at_its_place(saved, monkeypatch):
+    moved, is_file = saved / COMMITTED / CONFIG, Path.is_file
+    moved.parent.mkdir()
+    (saved / CONFIG).rename(moved)
+
+    def found(path):
+        there = is_file(path)
+        if path == moved and there:
+            moved.rename(saved / CONFIG)
+        return there
+
+    monkeypatch.setattr(Path, "is_file", found)
+    assert checkpoint.read_adapter(saved)[0].r == 4

@@ -215,6 +215,7 @@ def test_a_merged_layer_predicts_and_refuses_to_train_or_to_be_loaded():
     assert "this layer is merged: unmerge() before" in error_of(layer.load_state_dict, state)
     layer.unmerge()
     assert layer.base.weight.data_ptr() == storage
+    assert error_of(layer.unmerge) == "RuntimeError: this LoRALinear is not merged"
 
 
 def expanded(layer):

@@ -57,7 +57,7 @@ def test_a_plan_is_what_a_step_holds(name, batch, length):
 
 
 def test_each_storage_is_kept_once_and_no_weight():
-    layer, x = torch.nn.Linear(4, 6), torch.ones(3, 4)
+    layer, x = torch.nn.Linear(4, 6), torch.ones(3, 4, requires_grad=True)
 
     def run():
         left, right = layer(x).chunk(2, dim=-1)  # two views of one storage

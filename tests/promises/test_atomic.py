@@ -156,13 +156,14 @@ def interrupted(n, action, *arguments):
             signal.raise_signal(signal.SIGINT)
         return trace
 
+    before = sys.gettrace()
     sys.settrace(trace)
     try:
         action(*arguments)
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     assert next(lines) <= n  # else it was sent, and has got lost
     return False
 
