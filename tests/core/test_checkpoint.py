@@ -10,6 +10,7 @@ import re
 import stat
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import peft
 import pytest
