@@ -16,7 +16,7 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("model", DRAWN)
-def test_the_sites_are_those_that_lora_adapts(model):
+def test_the_sites_are_those_that_lora_adapts_each_drawn_with_its_sides(model):
     found = blocks.sites(model, DRAWN[model])
     names = [n for n in counting.targets(model, DRAWN[model]) if ".0." in f".{n}"]
     assert sum(site.adapted for site in found) == len(names)
@@ -25,10 +25,6 @@ def test_the_sites_are_those_that_lora_adapts(model):
     layers = counting.count(model, 8, DRAWN[model]).adapted_modules // len(names)
     assert layers * per_block == counting.count(model, 8, DRAWN[model]).trainable
 
-
-@pytest.mark.parametrize("model", DRAWN)
-def test_a_matrix_is_as_high_as_its_outputs_and_as_wide_as_its_inputs(model):
-    found = blocks.sites(model, DRAWN[model])
     fig = blocks.draw_block(found, model)
     boxes = [patch for patch in fig.axes[0].patches if isinstance(patch, Rectangle)]
     assert len(boxes) == len(found) + 2 * sum(site.adapted for site in found)

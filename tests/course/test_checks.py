@@ -431,10 +431,7 @@ def test_a_number_may_be_written_in_many_ways(guess, capsys):
 
 
 GUESSES = [
-    (500, 1000, (), "too small: 2 times"),
-    (9000, 1000, (), "too large: 9 times"),
     (1229, 1228.8, (), "near enough"),
-    (-1, 1000, (), "not quite"),
     ("many", 1000, (), "not quite"),
     (10, 1000, (), "too small: 100 times (exactly: is it in another notation?)"),
     ("1,34", 1.34, (0.45, 1, 1.34), "yes"),
@@ -445,19 +442,14 @@ GUESSES = [
     ("1.003", 1.0, (1.0, 1.003, 1.0078125), "not quite"),
     (1000, 1228.8, POWERS, "yes"),
     ("> 10,000", 60_000, MORE, "yes"),
-    (50_000, 60_000, MORE, "yes"),
-    ("fewer than 5", 3, FEWER, "yes"),
     ("less than 5", 5, FEWER, "not quite"),
     ("1 and 100", [1, 100], (), "yes"),
     ([100, 1], [1, 100], (), "not quite"),
     ("answer B", "b", ("a", "b", "c"), "yes"),
     ("clearly LESS", "clearly less", HALF, "yes"),
     ("B, D and E", "BDE", (), "yes"),
-    ("candle", "clean", (), "not quite"),
     (["B", "D", "E"], "BDE", (), "yes"),
     (9, 10, (46, 10, 9, 1), "not quite"),
-    (3, 0, (), "not quite"),
-    (np.arange(3), 2, (), "not quite"),
     ("9**9**9", 3, (), "not quite"),
     (" ? ", 3, (2, 4), ""),
 ]
@@ -477,7 +469,6 @@ UNOFFERED = ["many", True, 1j, ["yes"], "1,000"]
 KEPT_BACK = [
     *((guess, 1234, (), checks.GUESS_FIRST) for guess in (None, ..., "  ")),
     *((guess, "yes", ("yes", "no"), f"{AGAIN}yes, no") for guess in UNOFFERED),
-    ("a lot", 1228.8, POWERS, f"{AGAIN}10, 100, 1,000, 10,000"),
     ("more than 1000", 60_000, MORE, f"{AGAIN}1,000, 10,000, more"),
     ("less", "clearly less", HALF, f"{AGAIN}about half, clearly less, clearly more"),
     ((2, 0), 2000, (), 'a comma makes two numbers of one: write 2000, or "2,000" in quotes'),

@@ -18,9 +18,7 @@ def _gentle(monkeypatch):
 VALUES = [
     (76.75, 76.8, True),  # half-way
     (float("nan"), 1.0, False),
-    (float("inf"), 1, False),
     (True, 1, False),  # a truth is no number
-    ("one", "one", True),
     ((1, 2), (1, 2), True),
     (np.array([1, 2]), (1, 2), True),
     (1.6e-13, 1e-13, False),
@@ -55,25 +53,19 @@ def test_an_interval_has_open_ends():
 
 COMPARED = [  # what is claimed of two numbers, whether it holds, and what it says
     ("more", (3, 2), {}, True, "more than b"),
-    ("more", (2, 2), {}, False, "more than b"),
     ("less", (2, 3), {}, True, "less than b"),
     ("more", (0.93, 0.905), {"by": 0.025}, True, "more than b, by 0.025"),
     ("more", (0.93, 0.904), {"by": 0.025}, False, "more than b, by 0.025"),
     ("more", (0.9, 0.925), {"by": -0.025}, False, "more than b, by -0.025"),
-    ("less", (0.9, 0.925), {"by": 0.025}, True, "less than b, by 0.025"),
     ("less", (26_501, 591_749), {"times": 22}, True, "less than b, 22 times"),
     ("less", (26_501, 500_000), {"times": 22}, False, "less than b, 22 times"),
-    ("more", (1, 2), {"times": 0.5}, False, "more than b, 0.5 times"),
     ("more", (1.341, 1.2), {"said": 1.34}, True, "1.34, more than b"),
     ("more", (1.351, 1.2), {"said": 1.34}, False, "1.34, more than b"),
-    ("more", (1.341, 1.4), {"said": 1.34}, False, "1.34, more than b"),
     ("same", (0.1 + 0.2, 0.3), {}, True, "same as b"),
-    ("same", (0.31, 0.3), {}, False, "same as b"),
     ("same", (0.31, 0.3), {"by": 0.02}, True, "same as b, by 0.02"),
     ("same", (np.eye(2), np.eye(2) + 1e-12), {}, True, "same as b"),
     ("same", (torch.ones(2), torch.tensor([1.0, 1.2])), {"within": 0.1}, False, "same as b"),
     ("more", (float("nan"), 2), {}, False, "more than b"),
-    ("more", ("many", 2), {}, False, "more than b"),
     ("same", (lambda: [1][4], 2), {}, False, "same as b"),
 ]
 
@@ -152,7 +144,6 @@ def test_a_panel_carries_its_claims_beside_what_is_seen():
 SHOWN = [
     ("$B(Ax)$ takes 5", 4.2e-13, 5, "“B(Ax) takes 5”: now 0 (the text: 5)"),
     ("$\\Delta W$ is 18", 0.0923059, 18, "“ΔW is 18”: now 0.09 (the text: 18)"),
-    ("three", (10_000, 2), (1, 2), "now (10,000, 2) (the text: (1, 2))"),
     ("few", (0.123456789, 1234567.25, 2e15), 3, "now (0.123457, 1,234,567.25, 2e+15) (the"),
 ]
 

@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from lora_edu import assets
-from lora_edu.course.datasets import COMP, accuracy, digits, mlp, newsgroups
+from lora_edu.course.datasets import COMP, digits, mlp, newsgroups
 
 
 def same(one, other):
@@ -36,13 +36,6 @@ def test_a_quarter_turn_is_exact_and_anticlockwise_and_moves_no_sample():
         assert torch.equal(y, y0)
 
 
-def test_light_and_dark_are_inverted():
-    inverted, upright = digits(45, inverted=True), digits(45)
-    for (x, y), (x0, y0) in zip(inverted, upright, strict=True):
-        torch.testing.assert_close(x, 1 - x0)
-        assert torch.equal(y, y0)
-
-
 def test_shuffled_labels_keep_their_counts_and_leave_the_other_parts_alone():
     upright, shuffled = digits(45), digits(45, shuffle_labels=0)
     (x, y), (x0, y0) = shuffled.train, upright.train
@@ -63,11 +56,6 @@ def test_a_network_is_drawn_from_its_seed_alone():
     assert model.fc2.weight.shape == (16, 32)
     assert torch.equal(model.fc2.weight, mlp(64, 32, 16, 10, seed=0).fc2.weight)
     assert not torch.equal(model.fc2.weight, mlp(64, 32, 16, 10, seed=1).fc2.weight)
-
-
-def test_accuracy_counts_what_is_right():
-    x = torch.eye(4)
-    assert accuracy(torch.nn.Identity(), (x, torch.tensor([0, 1, 2, 0]))) == 0.75
 
 
 # -- posts --------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from lora_edu.adapt import lora_layers
 from lora_edu.course import digits as lab
@@ -29,20 +28,6 @@ def weights(model):
 
 def equal(one, other, rtol=0.0, atol=0.0):
     torch.testing.assert_close(weights(one), weights(other), rtol=rtol, atol=atol)
-
-
-def test_train_takes_the_steps_of_adam(base, data):
-    """Written out: the samples in the order of the seed, 64 and then 16 of them, twice."""
-    by_hand, order = copy.deepcopy(base), torch.Generator().manual_seed(3)
-    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
-    x, y = data.train
-    for _ in range(2):
-        for chosen in torch.randperm(len(x), generator=order).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(by_hand(x[chosen]), y[chosen]).backward()
-            optimizer.step()
-    assert lab.train(base, data, 0.01, seed=3, epochs=2) is base
-    equal(base, by_hand, rtol=1e-4, atol=1e-6)
 
 
 def test_a_trainer_goes_on_where_it_stopped(base, data):

@@ -22,8 +22,6 @@ KERAS = "Total params: 124,734,720\nTrainable params: 294,912\nNon-trainable par
 LLAMA_8, GPT2_8 = "llama-2-7b: LoRA r = 8 on q_proj, v_proj", "gpt2: LoRA r = 8 on c_attn"
 REAL = {  # a printout, and what must be among the usual ways
     f"{LLAMA} || trainable%: 0.06220594": LLAMA_8,
-    "trainable params: 9,289,728 || all params: 3,222,039,552":
-        "llama-3.2-3b: DoRA r = 32 on q_proj, v_proj",
     "trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7712775047664294":
         "vit-base-food101: LoRA r = 16 on q_proj, v_proj, classifier trained",
     f"{NEOX} || trainable%: 0.08162971878329976": "gpt-neox-20b: LoRA r = 8 on query_key_value",
@@ -48,8 +46,6 @@ REAL = {  # a printout, and what must be among the usual ways
 STATED = {
     "trainable params: 22347776 || all params: 4562948096": "llama-3.1-8b: DoRA r = 8 on q_proj,",
     "trainable params: 4718592 || all params: 787868672": "flan-t5-large: LoRA r = 16 on q, v",
-    "Number of trainable parameters = 603,979,776": "mistral-7b-v0.3: LoRA r = 128 on q_proj",
-    "Trainable parameters = 6,522,880/1,006,408,832 (0.65% trained)": "gemma-3-1b: LoRA r = 8",
     "Trainable parameters = 56,758,272 of 27,489,164,912": "gemma-3-27b: LoRA r = 8 on q_proj",
     "Trainable parameters = 9,292,800 of 25,815,226,672": "gemma-4-26b-a4b: LoRA r = 8 on",
     "Trainable parameters = 3,981,312 of 20,918,738,496": "gpt-oss-20b: LoRA r = 8 on q_proj, k_",
@@ -59,11 +55,9 @@ PEFT = "trainable params: {t} || all params: {a} || trainable%: {s}"
 # How tools print exact numbers: trainable t, all a, the others f, the share s.
 TOOLS = {
     "PEFT": PEFT,
-    "Axolotl": f"[2024-05-01 12:00:00,123] [INFO] [axolotl.load:1079] [PID:7] [RANK:0] {PEFT}",
     "QLoRA": "trainable params: {t} || all params: {a} || trainable: {s}",
     "reversed": "all params: {a} || trainable params: {t} || trainable%: {s:.7f}",
     "after its base": "Total parameters: {f}\ntrainable params: {t} || all params: {a}",
-    "Unsloth": ' "-____-"     Trainable parameters = {t}/{a} ({s:.2f}% trained)',
     "Unsloth 2025": "Trainable parameters = {t} of {a} ({s:.2f}% trained)",
     "Trainer": "[INFO|trainer.py:1718] 20:53:22,548 >>   Number of trainable parameters = {t}",
     "Lightning": "{t}     Trainable params\n{f}         Non-trainable params\n"
@@ -76,7 +70,6 @@ TOOLS = {
     "Keras, trained": " Total params: 9,999,999,999,999 (9 TB)\n Trainable params: {t} (16.00 MB)\n"
     " Non-trainable params: {f} (25.10 GB)\n Optimizer params: 8,388,610 (32.00 MB)",
     "LitGPT": "Number of trainable parameters: {t}\nNumber of non-trainable parameters: {f}",
-    "fairseq": "| INFO | fairseq_cli.train | num. model params: {a} (num. trained: {t})",
     "fairseq, sparse": "| INFO | num. shared model params: {a} (num. trained: {t})",
     "a script": "Number of parameters: {a}\nNumber of trainable parameters: {t}",
     "PaddleNLP": "Frozen parameters: {f} || Trainable parameters:{t} || Total parameters:{a}|| "
@@ -106,9 +99,7 @@ JUDGED = [
     ("trainable params: 296,450 || all params: 108,608,260", POSSIBLE, "with a head of 2 outputs"),
     # DistilBERT, DeBERTa, ViT as people print them: a layer before the head, trained or not
     ("trainable params: 739,586 || all params: 67,694,596", POSSIBLE, "a layer and a head of 2 o"),
-    ("trainable params: 296,450 || all params: 184,720,132", POSSIBLE, "a layer and a head of 2 o"),
     ("trainable params: 667493 || all params: 86466149", POSSIBLE, "its head counted once"),
-    ("trainable params: 40,370,176 || all params: 6,778,785,792", POSSIBLE, "in no usual way"),
     ("trainable params: 4,194,304 || all params: 6,742,618,112", POSSIBLE, "with 1 rows more"),
     ("Trainable parameters = 29,802,496/4,329,881,968 (0.69% trained)", POSSIBLE, "its towers"),
     ("Trainable parameters = 18,350,080/8,014,506,528 (0.23% trained)", UNKNOWN, "its towers"),
@@ -198,26 +189,6 @@ def test_a_number_in_any_grouping_is_read_from_whatever_tool(tool, trainable, fr
     share = 100 * trainable / (trainable + frozen)
     assert printout.share is None or float(printout.share) == pytest.approx(share, abs=0.005)
     assert (printout.frozen is None) == ("{f}" not in TOOLS[tool].replace("ters: {f}\ntrain", ""))
-
-
-SPOILT = {  # a number whose thousands are apart by #
-    "doubled": lambda number, sign, _: number.replace("#", sign * 2, 1).replace("#", sign),
-    "mixed": lambda number, sign, other: number.replace("#", other, 1).replace("#", sign),
-    "moved": lambda number, sign, _: f"{number[0]}{number[2]}#{number[3:]}".replace("#", sign),
-    "cut": lambda number, sign, _: number[:-1].replace("#", sign),
-    "with a zero": lambda number, sign, _: f"0{number}".replace("#", sign),
-}
-
-
-@given(
-    st.sampled_from(list(TOOLS)), st.sampled_from(list(SPOILT)), st.integers(10**6, 10**7 - 1),
-    st.lists(st.sampled_from(SIGNS[1:]), min_size=2, max_size=2, unique=True),
-)  # fmt: skip
-def test_a_number_that_is_not_grouped_in_threes_is_refused(tool, how, number, signs):
-    text = printed(tool, 1_234_567, 7_000_000_000, "#", ",", ",")
-    text = text.replace("1#234#567", SPOILT[how](f"{number:,}".replace(",", "#"), *signs))
-    with pytest.raises(ValueError, match=r"^line \d: ('.*'|\".*\") must be like 4,194,304, .*$"):
-        printouts.read(text)
 
 
 REFUSED = [
