@@ -78,7 +78,6 @@ def test_the_file_holds_what_stands_in_the_cells_and_runs_by_itself(keep, mine):
 NEEDS = [
     ("@torch.no_grad()\ndef merge(a): pass", "@torch.no_grad()\ndef merge(a): pass\n"),
     ("import math\ndef merge(r): return math.pi * r**2", "import math\n"),
-    ("import os.path\ndef merge(): return os.sep", "import os\n"),
 ]
 
 
@@ -113,7 +112,6 @@ def test_a_disk_that_says_no_is_told_in_a_line(keep, mine, monkeypatch):
 
 PLACES = [
     ("mine/deeper/still", None, []),
-    ("mine", "strict", []),  # a build or a test
     ("mine/vi", None, ["mine/lora.py"]),  # the copy of a translation
 ]
 

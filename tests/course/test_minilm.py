@@ -49,15 +49,14 @@ def test_the_top_computes_what_the_whole_model_does(base, posts, cached, whole):
     torch.testing.assert_close(top.embed(*cached[:2]) * real, whole.hidden_states[-1] * real)
 
 
-@pytest.mark.parametrize("layers", [lab.LAYERS, (5,)])
-def test_accuracy_is_that_of_the_whole_model(base, posts, whole, layers):
-    part = lab.cached(base, posts, layer=layers[0])
+def test_accuracy_is_that_of_the_whole_model_from_whatever_layer(base, posts, whole):
     right = (whole.logits.argmax(1) == posts[2]).double().mean()
-    assert lab.accuracy(base, part, layers) == pytest.approx(right.item())
+    for layers in (lab.LAYERS, (5,)):
+        part = lab.cached(base, posts, layer=layers[0])
+        assert lab.accuracy(base, part, layers) == pytest.approx(right.item())
 
 
 WAYS = [((), None, []), (lab.QUERY_VALUE, 2, ["lora_A", "lora_B"] * 4)]
-WAYS += [(lab.MODULES, 3, ["lora_A", "lora_B"] * 12), (lab.QUERY_VALUE, None, ["weight"] * 4)]
 WAYS += [(lab.MODULES, None, ["weight"] * 12)]
 
 
