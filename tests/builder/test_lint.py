@@ -94,29 +94,19 @@ TWO = {"names": ["the sun", "the roof"], "says": "the sun 7, the roof 29"}
 NONE = {"sense": "none", "says": "no"}
 CLAIMED = [
     ("Full training learns more", FULL, None),
-    ("Full training learns more than LoRA", FULL, None),
     ("Full training learns more, by 0.02", BY, None),
-    ("Full training learns more, by 2 %", BY, None),
-    ("Full training learns less", FULL, "says less, its code more"),
     ("Full training learns no more", FULL, "says less, its code more"),
     ("Full training learns no less", FULL, None),
     ("Full training learns not only more", FULL, "says more and none, its code more"),
-    ("Full training learns perhaps more", FULL, "says more and perhaps, its code more"),
     ("Full training learns words", FULL, "says no direction, its code more"),
-    ("LoRA learns more", FULL, UNNAMED),
     ("LoRA more than Full training learns", FULL, UNNAMED),
     ("Full training learns more, by 0.03", BY, "is held to more than LoRA, by 0.02"),
-    ("Full training learns more", BY, "is held to more than LoRA, by 0.02"),
     ("The sun has rank 7, the roof 29", TWO, None),
     ("The roof has rank 7, the sun 29", TWO, "does not name “the sun”, then “the roof”"),
     ("The sun has rank 29, the roof 7", TWO, "is held to the sun 7, the roof 29"),
-    ("The sun has rank seven, the roof 29", TWO, None),
     ("The sun has a rank, the roof 29", TWO, "is held to the sun 7, the roof 29"),
     ("No rate fits with six passes", NONE, None),
-    ("A rate fits with six passes", NONE, "says no direction, its code none"),
-    ("The gap is 0", {"says": "0"}, None),
     ("There is no gap", {"says": "0"}, None),
-    ("There is a gap", {"says": "0"}, "says no direction, its code none"),
     ("by 0.02 with six passes", {"says": "0.02"}, "is no clause, from comma to comma, with a verb"),
 ]
 
@@ -130,10 +120,8 @@ def test_the_words_of_a_claim_have_its_direction_its_names_and_its_numbers(words
 CLAUSES = [  # a text, and whether the words "the sum is 5" are a clause of it
     ("the sum is 5", True),
     ("So (as we saw) the sum is 5.", False),
-    ("Here, the sum is 5; more below.", True),
     ("(the sum is 5)", True),
     ("And the sum is 5.", False),
-    ("See: the sum is 5 or 6.", False),
     ("See: the sum is 5.5.", False),
 ]
 
@@ -146,7 +134,6 @@ def test_a_claim_is_a_whole_clause(text, whole):
 
 REPEATS = [  # a sentence that repeats a claim, and what is said of it
     ("The sum is 5.<!-- claim total: 5 --> More.", None),
-    ("In short: the sum is five.<!-- claim total: 5 -->", None),
     ("The sum is 5.<!-- claim other: 5 -->", "repeats other, which says no more"),
     ("The sum is 6.<!-- claim total: 6 -->", "repeats total, which says 5"),
     ("The sum is 6.<!-- claim total: 5 -->", "is held to 5"),
@@ -192,7 +179,6 @@ NUMBERS = [
     ("$5 \\times 100$ and $10_000$", {5, 100, 10_000}),
     ("## 4 · The 7 ways\n\n1. one\n2. two", {7}),
     ("### Exercise 3: find 8 of them", {8}),
-    ("[arXiv:2106.09685](https://arxiv.org/abs/2106.09685), in 2021.", {2021}),
 ]
 
 
@@ -201,18 +187,15 @@ def test_which_numbers_are_seen_in_prose(prose, numbers):
     assert set(numbers_in(prose)) == numbers
 
 
-SUM, TWIN = "print(2 + 3)", code("twin", "print('r = 6')")
+SUM = "print(2 + 3)"
 ADDING = text("first", "## 1 · Adding\n\nThe sum of 2 and 3 is 5.")
 AGAIN = text("second", "## 2 · Again\n\nStill 5.")
 ALONE = "cell slider: live, without a still twin (a next cell with an output)"
 VOUCHED = [
-    ([ADDING, code("sum", SUM, "slide")], None),
     ([ADDING, code("sum", SUM, "timing")], UNSEEN.format("first", 5)),  # 2 and 3 are in the code
     ([ADDING, code("sum", SUM), AGAIN, code("other", "'other'")], UNSEEN.format("second", 5)),
     ([ADDING, code("sum", SUM), AGAIN], None),  # a section without code
-    ([code("slider", "7", "live"), TWIN, text("after", "More.")], None),
     ([code("slider", "7", "live"), text("after", "More.")], ALONE),
-    ([code("slider", "7", "live"), code("silent", "r = 6")], ALONE),
 ]
 
 
@@ -247,19 +230,15 @@ QUESTION = 'guess = "?"\npredict(guess, sum([2, 3]))'
 HOLDS, AWAY = "a question holds", "the question gives its answer away"
 ASSERT, BOOLEAN = "an assert on the page", "it shows True or False; show the number"
 CELLS = [  # a cell, its tag, what it prints, and what is said of it
-    ("np.testing.assert_equal(1)", "", "", ASSERT),
     ("def same(x):\n    assert x", "", "", ASSERT),
-    (QUESTION, "", "", HOLDS),
     (f"{QUESTION}\nprint(5)", "predict", "", HOLDS),
     (QUESTION.replace('"?"', "None"), "predict", "", HOLDS),
     ("x = 1", "predict", "", HOLDS),
     ('guess = "?"\npredict(guess)', "predict", "", HOLDS),
     ('guess = "?"\npredict(guess, 500 + 0)', "predict", "", AWAY),
-    ("print(x)", "", "np.True_", BOOLEAN),
     ("print(x)", "", "sorted: True", BOOLEAN),
     # what may stand there
     ("print(x)", "", "Trueness, Falsehood", None),
-    ("%time 1", "", "", None),
 ]
 
 

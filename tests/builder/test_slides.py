@@ -75,22 +75,16 @@ def test_slides_begin_where_the_cells_say_and_a_picture_has_one_of_its_own(full)
     assert any("And more" in notes for notes in notes_of(page))  # not on a slide
 
 
-CHOICES = [("guess, 1234, 10, 1_000", "answer: 1,234", 1), ("guess, 'a', 'a', 'b'", "answer: a", 0)]
-
-
-@pytest.mark.parametrize(("arguments", "printed", "right"), CHOICES)
-def test_a_question_has_its_choices_and_then_its_answer_marked(arguments, printed, right):
-    cell = nbformat.v4.new_code_cell(f"predict({arguments})", metadata={"tags": ["predict"]})
-    cell.outputs = [nbformat.v4.new_output("stream", text=f"{printed}\n")]
+def test_a_question_has_its_choices_and_then_its_answer_marked():
+    cell = nbformat.v4.new_code_cell("predict(guess, 1234, 10, 1_000)")
+    cell.outputs = [nbformat.v4.new_output("stream", text="answer: 1,234\n")]
     asked, answered = slides.question(cell, "en")
     assert (asked.kind, answered.kind) == ("question", "answer")
     assert "right" not in asked.html
-    assert [row.startswith(' class="right"') for row in answered.html.split("<li")[1:]] == [
-        i == right for i in range(2)
-    ]
+    assert re.findall("<li(.*?)>", answered.html) == ["", ' class="right"']
     cell.source = "predict(guess, 2)"  # nothing to choose from
     (told,) = slides.question(cell, "en")
-    assert (told.kind, printed in told.html) == ("answer", True)
+    assert (told.kind, "answer: 1,234" in told.html) == ("answer", True)
 
 
 def test_a_text_with_headings_is_several_slides(full):

@@ -280,7 +280,6 @@ def test_whoever_works_with_torch_is_given_tensors():
 
 CHANGED = "given itself was changed"
 TOLD = [
-    (lambda: call(lambda given: given.sort() or given, given=[3, 1, 2]), CHANGED),
     (lambda: call(lambda given: given["test"].pop(), given={"test": [1, 2]}), CHANGED),
     (lambda: call(lambda given: given.add_(1), given=torch.zeros(2)), CHANGED),
     (lambda: checks.number([1, 2]), "return one number, got shape (2,)"),
@@ -288,10 +287,8 @@ TOLD = [
     (lambda: checks.number("1"), "the result must be a number or an array of numbers, got str"),
     (lambda: checks.number([[1], [1, 2]]), "must be a number or an array of numbers, got list"),
     (lambda: checks.shaped(np.ones((3, 2)), (2, 3), "W"), "not (2, 3): turn it (.T)"),
-    (lambda: checks.shaped([1], (2,), "W", ": why"), "W has shape (1,), not (2,): why"),
     (lambda: checks.shaped([1, np.inf], (2,), "W"), "W holds inf: a root of a negative"),
     (lambda: checks.several(np.ones((2, 2)), "AB"), "return 2 values, A and B, got ndarr"),
-    (lambda: checks.several((1, 2, 3), "AB"), "return 2 values, A and B, got 3 values"),
 ]
 
 
@@ -335,8 +332,6 @@ def test_a_product_is_taken_apart(factor, m, n):
 ROUNDED = [
     (0.33, 1 / 3, True),
     (0.35, 1 / 3, False),
-    (3.0, 3.7, True),
-    (0.0, 0.3, False),
     ([1.2, 3.4], [1.23, 3.38], True),
     ([1.2, 3.38], [1.23, 3.38], False),
     (np.float32(-113.3), -113.3333, True),
@@ -358,7 +353,6 @@ def test_the_first_wrong_entry_is_shown():
 
 
 CUTS = [
-    (lambda U, S, Vt: (U * S**2) @ Vt, "strengths [16.  9.  4.] = σ^2, and not [4. 3. 2.] = σ"),
     (lambda U, S, Vt: (U * S) @ Vt[::-1], "not in one order in both strips"),
     (lambda U, S, Vt: U[:, :2] @ Vt[:2], "it holds the directions [1, 2], counted from the st"),
     (lambda U, S, Vt: (U * S) @ Vt + 1, "it is 5.17 away, the 3 strongest directions 1: its r"),
@@ -379,13 +373,6 @@ def test_a_cut_is_told_which_directions_it_holds(made, message):
         checks.compare_cut(2 * (best + 1), M, 3, times=2.0)
 
 
-def test_a_slip_is_named_where_it_has_the_shape_of_what_was_got():
-    slips = [("another", [0.0]), ("a slip", [9.0, 9.0]), ("too late", [9.0, 9.0])]
-    checks.slip([1.0, 2.0], slips)
-    with pytest.raises(AssertionError, match=r"^a slip$"):
-        checks.slip([9.0, 9.0], slips)
-
-
 HINTS = [
     (lambda a: a @ np.ones(5), "In a @ b, a has as many columns as b rows"),
     (lambda a: setattr(torch.nn.Linear(2, 2), "weight", torch.ones(2)), "Wrap it, nn.Param"),
@@ -402,7 +389,6 @@ def test_the_commonest_errors_come_with_a_way_out(answer, hint):
 IGNORING = [
     (lambda a, b: b, "it is the same whatever a may be: is it used?"),
     (lambda a, b: 3, "it is the same whatever a and b may be: is it used?"),
-    (lambda a, b: a + b[0], ""),
     (lambda a, b: a if b == [2] else b[7], ""),
 ]
 

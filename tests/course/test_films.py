@@ -5,7 +5,6 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-from importlib import import_module
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lora_edu.course import LESSONS, figures, films
+from lora_edu.course import figures, films
 
 SIZE = (1.0, 0.5)  # inches
 HOSTILE = '</script><b id="x">"\'&amp; <!-- {x} a₁\nhttp'
@@ -157,16 +156,3 @@ TOO_MUCH = [
 def test_a_film_that_is_too_long_or_too_large_is_refused(grey, count, drawn, size, message):
     with pytest.raises(ValueError, match=message):
         films.player(grey, shades(count), drawn, size)
-
-
-LESSONS_FIGURES = [import_module(f"lora_edu.course.{lesson}.figures") for lesson in LESSONS]
-
-FILMS = [
-    getattr(of, name) for of in LESSONS_FIGURES for name in dir(of) if name.startswith("film_")
-]
-
-
-@pytest.mark.seconds
-@pytest.mark.parametrize("film", FILMS)
-def test_the_films_of_the_lessons_are_small(film):
-    assert len(film().html) < 220_000
