@@ -1,7 +1,6 @@
 """The data of the explorables: what the scripts of the web edition begin with."""
 
 import json
-from collections import Counter
 from math import prod
 
 import numpy as np
@@ -9,13 +8,11 @@ import pytest
 import torch
 from builder import explorables
 from builder.source import NOTEBOOKS
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
 
 from lora_edu import counting, memory
 from lora_edu.course.matrix_example.figures import matrix_example
 from lora_edu.course.plots import letters
-from lora_edu.course.rank_and_svd.figures import MACHINE, picture
+from lora_edu.course.rank_and_svd.figures import MACHINE
 
 
 @pytest.fixture(scope="module")
@@ -59,34 +56,6 @@ def test_the_matrices_of_ellipse_are_what_they_are_called(data):
     np.testing.assert_array_equal(presets["shear"], [[1, 1], [0, 1]])
 
 
-# -- rank: how a page draws its letters, tests/browser/test_rank.py holds to the package ---------
-
-
-def test_the_matrices_of_rank_are_those_of_the_lessons(data):
-    rank, (W0, lora_A, lora_B) = data["rank"], matrix_example()
-    np.testing.assert_allclose(rank["noise"], W0, rtol=0, atol=5.1e-4)
-    update = np.transpose(rank["columns"]) @ rank["rows"]
-    np.testing.assert_allclose(update, lora_B @ lora_A, rtol=0, atol=5e-3)
-    assert np.linalg.matrix_rank(update) == 5
-    np.testing.assert_allclose(rank["house"], picture(), rtol=0, atol=1e-12)
-    assert rank["limits"] == {"noise": 2.0, "update": 2.1}
-    ends = [rank["cividis"][end] for end in (0, -1)]
-    np.testing.assert_allclose(ends, [[0, 34, 78, 255], [254, 232, 56, 255]], rtol=0, atol=1)
-
-
-def test_rank_has_the_letters_of_names_as_the_font_draws_them_each_outline_once(data):
-    rank, bold = data["rank"], FontProperties(family="DejaVu Sans", weight="bold")
-    for letter in "AziZ09 ăỄựđĐŁñßØÅč’'-":
-        parts = rank["letters"][letter][1]
-        polygons = [] if letter == " " else TextPath((0, 0), letter, 1, bold).to_polygons()
-        for (number, right, up), polygon in zip(parts, polygons, strict=True):
-            outline = np.add(rank["outlines"][number], (right, up)) / explorables.UNITS
-            np.testing.assert_allclose(outline, polygon[:-1], rtol=0, atol=1e-9)
-    assert rank["letters"][" "] == [713 / 2048 * explorables.UNITS, []]
-    shapes = {json.dumps(outline) for outline in rank["outlines"]}
-    assert len(shapes) == len(rank["outlines"]) < len(rank["letters"])
-
-
 # -- calculator -------------------------------------------------------------------------------
 
 FAMILIES = {}  # a config of each, of few layers
@@ -100,20 +69,6 @@ def built(config):
     """How many parameters the model has that transformers builds."""
     with torch.device("meta"):
         return counting.base_parameters(memory.build(config))
-
-
-def test_the_kinds_of_a_family_are_its_modules(data):
-    families = data["calculator"]["families"]
-    for family, config in FAMILIES.items():
-        modules = counting.modules(config).items()
-        found = Counter((name.rpartition(".")[2], module.kind) for name, module in modules)
-        kinds = Counter()
-        for name, start, end, kind, *_ in families[family]:
-            first = config[start] if start else 0
-            kinds[name, kind] += config[end] - first if end else 1
-        assert kinds == found, family
-        linear = {name for name, kind in found if kind == "linear"}
-        assert any(set(names) <= linear for names in data["calculator"]["queryAndValue"])
 
 
 def value(product, config):

@@ -18,7 +18,6 @@ from lora_edu.course.language_model import checks as language
 from lora_edu.course.learning_the_update import checks as update
 from lora_edu.course.matrix_example import checks as example
 from lora_edu.course.rank_and_svd import checks as companions
-from lora_edu.course.real_model import checks as real
 
 CASES = {
     c: case
@@ -132,15 +131,8 @@ def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
             assert f"answer {len(right)} is still to be given" in half
 
 
-def neighbours_in_torch(e, y):
-    unit = e / e.norm(dim=1, keepdim=True)
-    cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    return (y[cosines.argmax(dim=1)] == y).double().mean()
-
-
 OTHERWISE = [
     (example.check_swap, lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a])),
-    (real.check_neighbours, neighbours_in_torch),
     (language.check_labels, lambda *row: np.array(CASES[language.check_labels][0](*row))),
 ]
 

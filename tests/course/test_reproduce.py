@@ -24,13 +24,6 @@ def test_a_figure_names_its_records_and_the_command_for_a_seed_that_they_hold():
     assert len(named) > 20
 
 
-def test_a_record_is_noted_although_it_was_read_before_and_however_it_is_read():
-    for compute in (lambda: recorded.record("taught"), lambda: experiments.results("taught")):
-        recorded.record("taught")
-        assert recorded.noted(compute)[1] == ["taught"]
-    assert recorded.noted(lambda: 3) == (3, [])
-
-
 @pytest.mark.parametrize("stamp", [{}, {"verified": {"seconds": 90.0}}])
 def test_minutes_are_those_of_a_seed_and_stand_where_they_are_known(monkeypatch, stamp):
     content = {**experiments.read("planted"), "verified": None} | stamp
