@@ -125,9 +125,7 @@ def test_what_the_pages_say_is_so():
     noise = np.linalg.svd(matrix_example(0, 100, 100, 5)[0], compute_uv=False)
     missing = 100 * np.sqrt(np.sum(noise[5:] ** 2) / np.sum(noise**2))
     two = ["q_proj", "v_proj"]
-    linear = memory_of("all-linear", 8) / memory_of(two, 8)
-    assert round(100 * linear) == 102
-    assert memory_of(two, 16) / memory_of(two, 8) < 1.005
+    assert round(100 * memory_of("all-linear", 8) / memory_of(two, 8)) == 102
     count = counting.count("llama-3.1-8b", 8, two)
     for name, sentence in (
         ("ellipse", f"at about {angle:.0f}°: there the output is {S[0]:.2f} long"),
@@ -136,7 +134,6 @@ def test_what_the_pages_say_is_so():
         ("rank", f"Each direction costs {counting.lora_parameters(100, 100, 1)} numbers"),
         ("rank", f"At $r = {counting.break_even_rank(100, 100):g}$ the strips are as large"),
         ("calculator", "with all linear layers it grows by two percent (at a rank of 8)"),
-        ("calculator", "so the memory of LoRA hardly moves"),
         ("calculator", f"trains {count.trainable:,} numbers beside {count.base:,}"),
         ("calculator", f"{memory_of(two, 8) / 1e9:.1f} GB with LoRA"),
         ("calculator", f"{counting.break_even_rank(4096, 4096):,.0f}"),

@@ -42,10 +42,10 @@ def test_an_answer_says_below_which_heading_its_cell_stands(full):
     expected |= {"told": "2 · More", "ask-plot": "Later"}  # which stands within `told`
     above = questions.headings(cells)
     assert {name: above[name] for name in expected} == expected
-    exercise = nbformat.v4.new_markdown_cell("### Exercise 1: double it", id="exercise-1-text")
+    exercise = nbformat.v4.new_markdown_cell("### Exercise 1: double it", id="exercise-text")
     after = nbformat.v4.new_markdown_cell("Then read on.", id="after")
     above = questions.headings([*cells[:-1], exercise, after])
-    assert above["exercise-1-text"] == "Exercise 1: double it"
+    assert above["exercise-text"] == "Exercise 1: double it"
     assert above["after"] == above[cells[-2].id] != ""
     assert cells[-1].source.count("**B.** One adds. (see *1 · Adding*)") == 5
     asked = questions.read_quizzes(full.source.parent)["small"]

@@ -34,7 +34,6 @@ def repeated(old, **methods):
 
 DIFFERENCES = [
     ({"x": 0.5, "n": 7}, {"x": 0.5 + 1e-9, "n": 7}, None),
-    ({"x": 0.5}, {"x": 0.5001}, "x"),
     ({"n": 7}, {"n": 8}, "n"),
     ({"curve": [0.1, 0.2]}, {"curve": [0.2, 0.1]}, None),  # it dipped elsewhere
     ({"phi": [[0.1, 0.2], [0.3]]}, {"phi": [[0.1, 0.2], [0.9]]}, "phi"),
@@ -201,7 +200,6 @@ NOT_AGAIN = [
     (["--verify", "--repeat"], 1, WITHOUT),
     (["--verify", "--out", "mine"], 1, WITHOUT),
     (["--verify"], 2, STALE),
-    (["--repeat"], 2, STALE),
     (["--verify", "--seeds", "0,7"], 1, f"{SEEDS}, got [7]"),
     (["--repeat", "--jobs", "0"], 1, "jobs must be at least 1, got 0"),
 ]
@@ -273,10 +271,8 @@ EDITS = [
     ("def helper(x):", "def helper(x: int) -> int:  # a number", []),
     ('f"x is {x}"', '"x must not be negative"', []),
     ("LIMIT: int = 3", "LIMIT = 3", []),
-    ("OTHER = 4", "OTHER = 5", []),  # nothing that was executed names it
     ("x + LIMIT", "x - LIMIT", ["small.helper"]),
     ("LIMIT: int = 3", "LIMIT: int = 2", ["small.helper"]),
-    ("range(x)", "range(0, x)", ["small.Thing.grow"]),
     ("x < 0", "x < 1", ["small.Thing.grow"]),
     ("def grow", "def shrink", ["small.Thing.grow"]),
 ]

@@ -112,6 +112,7 @@ def test_a_disk_that_says_no_is_told_in_a_line(keep, mine, monkeypatch):
 
 PLACES = [
     ("mine/deeper/still", None, []),
+    ("mine", "strict", []),  # a build or a test
     ("mine/vi", None, ["mine/lora.py"]),  # the copy of a translation
 ]
 
