@@ -95,6 +95,7 @@ NONE = {"sense": "none", "says": "no"}
 CLAIMED = [
     ("Full training learns more", FULL, None),
     ("Full training learns more, by 0.02", BY, None),
+    ("Full training learns more, by 2 %", BY, None),
     ("Full training learns no more", FULL, "says less, its code more"),
     ("Full training learns no less", FULL, None),
     ("Full training learns not only more", FULL, "says more and none, its code more"),
@@ -104,8 +105,10 @@ CLAIMED = [
     ("The sun has rank 7, the roof 29", TWO, None),
     ("The roof has rank 7, the sun 29", TWO, "does not name “the sun”, then “the roof”"),
     ("The sun has rank 29, the roof 7", TWO, "is held to the sun 7, the roof 29"),
+    ("The sun has rank seven, the roof 29", TWO, None),
     ("The sun has a rank, the roof 29", TWO, "is held to the sun 7, the roof 29"),
     ("No rate fits with six passes", NONE, None),
+    ("The gap is 0", {"says": "0"}, None),
     ("There is no gap", {"says": "0"}, None),
     ("by 0.02 with six passes", {"says": "0.02"}, "is no clause, from comma to comma, with a verb"),
 ]
@@ -196,6 +199,7 @@ VOUCHED = [
     ([ADDING, code("sum", SUM), AGAIN, code("other", "'other'")], UNSEEN.format("second", 5)),
     ([ADDING, code("sum", SUM), AGAIN], None),  # a section without code
     ([code("slider", "7", "live"), text("after", "More.")], ALONE),
+    ([code("slider", "7", "live"), code("silent", "r = 6")], ALONE),
 ]
 
 
@@ -230,15 +234,19 @@ QUESTION = 'guess = "?"\npredict(guess, sum([2, 3]))'
 HOLDS, AWAY = "a question holds", "the question gives its answer away"
 ASSERT, BOOLEAN = "an assert on the page", "it shows True or False; show the number"
 CELLS = [  # a cell, its tag, what it prints, and what is said of it
+    ("np.testing.assert_equal(1)", "", "", ASSERT),
     ("def same(x):\n    assert x", "", "", ASSERT),
+    (QUESTION, "", "", HOLDS),
     (f"{QUESTION}\nprint(5)", "predict", "", HOLDS),
     (QUESTION.replace('"?"', "None"), "predict", "", HOLDS),
     ("x = 1", "predict", "", HOLDS),
     ('guess = "?"\npredict(guess)', "predict", "", HOLDS),
     ('guess = "?"\npredict(guess, 500 + 0)', "predict", "", AWAY),
+    ("print(x)", "", "np.True_", BOOLEAN),
     ("print(x)", "", "sorted: True", BOOLEAN),
     # what may stand there
     ("print(x)", "", "Trueness, Falsehood", None),
+    ("%time 1", "", "", None),
 ]
 
 

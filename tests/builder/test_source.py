@@ -21,6 +21,7 @@ REFUSED = [  # a piece of the good lesson, what stands in its place, what is sai
     (":tags: [exercise]", ":tags: []", "61: cell a-hint: it belongs to no exercise"),
     ('"id": "first"', '"id": "title"', "24: cell title: a second cell has this id"),
     (":id: sum", ":id: exercise-solution", "48: cell exercise: exercise-solution is another cell"),
+    ("[claims]", "[hint]", "63: cell claims: `hint` is for a cell of markdown"),
     ("[claims]", "[Timing]", "63: cell claims: there is no tag 'Timing'; there are approx"),
     (":id: sum\n", "", "28: cell 4 has no id: 'print(2 + 3)'"),
     (":id: sum", ":id: Sum_1", "28: cell 4: an id is made of a-z, 0-9 and -, got 'Sum_1'"),
@@ -37,6 +38,7 @@ REFUSED = [  # a piece of the good lesson, what stands in its place, what is sai
     (CALL, f"{CALL}\nb = 2", "48: cell exercise: a blank line and the call of its check_… end an"),
     (SOLVED, f"a ={CALL}", "48: cell exercise: no Python: "),
     (SOLVED, f"a, b = 1, 2{CALL}", WRITTEN),
+    (HEAD, f"a = 1\n{HEAD}", WRITTEN),
     (HEAD, "def double(x):", DOCUMENTED),
     (f"\n{ANSWER}", "", DOCUMENTED),
     # the front matter
@@ -48,8 +50,10 @@ REFUSED = [  # a piece of the good lesson, what stands in its place, what is sai
     (HERE, "Open\n\n<details ontoggle=alert(1)>", f"28: {HTML}'<details ontoggle=alert(1)>'"),
     (HERE, "<details>\n<img src=x onerror=a()>", f"26: {HTML}'<img src=x onerror=a()>'"),
     (HERE, "a ` tick\n\n<b>bold</b> and ` another", f"28: {HTML}'<b>'"),
+    (HERE, "``` {note}\nIt\n```", f"26: {RAW}"),
     (HERE, "Nothing refers\n\n[to]: data:text/html,it", f"28: {LINK}"),
     (HERE, "[it](javascript:alert(1))", f"26: {LINK}"),
+    (HERE, "![a picture](picture.png)", f"26: {LINK}"),
     (HERE, "[it](06_missing.ipynb)", f"26: {LINK}"),
     (HERE, "[it](07_small.ipynb/../../README.md)", f"26: {LINK}"),
 ]

@@ -69,10 +69,8 @@ def test_of_a_single_run_five_spreads_are_too_much():
 
 def test_of_one_run_the_numbers_share_a_spread_but_for_what_came_out_the_same_to_the_last_digit():
     """Each is a single difference, small by luck: their root mean square, as a part of each."""
-    old, new = (
-        {"a": 1.0, "b": 10.0, "zero": 0.0, "same": 1.0},
-        {"a": 1.02, "b": 10.5, "zero": 0.05, "same": 1.02},
-    )
+    old = {"a": 1.0, "b": 10.0, "zero": 0.0, "same": 1.0}
+    new = {"a": 1.02, "b": 10.5, "zero": 0.05, "same": 1.02}
     repeat = [{"differs": {"a": 0.001, "b": 0.5, "zero": 0.01}}]
     alone = changes({(): old}, {(): new}, repeat)
     assert [c.number for c in alone if c.beyond] == ["a", "same", "zero"]

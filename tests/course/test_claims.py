@@ -18,6 +18,7 @@ def _gentle(monkeypatch):
 VALUES = [
     (76.75, 76.8, True),  # half-way
     (float("nan"), 1.0, False),
+    (float("inf"), 1, False),
     (True, 1, False),  # a truth is no number
     ((1, 2), (1, 2), True),
     (np.array([1, 2]), (1, 2), True),
@@ -53,6 +54,7 @@ def test_an_interval_has_open_ends():
 
 COMPARED = [  # what is claimed of two numbers, whether it holds, and what it says
     ("more", (3, 2), {}, True, "more than b"),
+    ("more", (2, 2), {}, False, "more than b"),
     ("less", (2, 3), {}, True, "less than b"),
     ("more", (0.93, 0.905), {"by": 0.025}, True, "more than b, by 0.025"),
     ("more", (0.93, 0.904), {"by": 0.025}, False, "more than b, by 0.025"),

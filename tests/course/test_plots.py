@@ -20,6 +20,11 @@ def test_heatmaps_have_one_scale_and_whole_pixels_and_leave_the_style_where_it_w
     assert (box.width, box.height) == pytest.approx((90, 60))  # cells of 3 pixels
 
 
+def test_thousands_are_apart_in_every_language():
+    assert plots.grouped(1_234_567) == "1\u2009234\u2009567"
+    assert plots.grouped(0.5) == "0.5"
+
+
 def test_runs_are_faint_and_their_mean_is_named():
     each = np.array([[0.0, 1.0], [1.0, 3.0]])
     _, ax = plt.subplots()

@@ -67,6 +67,7 @@ TOOLS = {
     "Keras, trained": " Total params: 9,999,999,999,999 (9 TB)\n Trainable params: {t} (16.00 MB)\n"
     " Non-trainable params: {f} (25.10 GB)\n Optimizer params: 8,388,610 (32.00 MB)",
     "LitGPT": "Number of trainable parameters: {t}\nNumber of non-trainable parameters: {f}",
+    "fairseq": "| INFO | fairseq_cli.train | num. model params: {a} (num. trained: {t})",
     "fairseq, sparse": "| INFO | num. shared model params: {a} (num. trained: {t})",
     "a script": "Number of parameters: {a}\nNumber of trainable parameters: {t}",
     "PaddleNLP": "Frozen parameters: {f} || Trainable parameters:{t} || Total parameters:{a}|| "
