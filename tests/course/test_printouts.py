@@ -28,6 +28,8 @@ REAL = {  # a printout, and what must be among the usual ways
         f"qwen3-4b: LoRA r = 16 on {ALL}",
     "Number of trainable parameters = 41,943,040": f"llama-3.1-8b: LoRA r = 16 on {ALL}",
     "Number of trainable parameters = 124,439,808": "gpt2: all of its parameters",
+    "trainable params: 151,060,480 || all params: 6,889,476,096":
+        f"llama-2-7b: LoRA r = 8 on {ALL}, lm_head trained",
     MLX: f"qwen3-0.6b: LoRA r = 8 on {ALL} in 16 blocks",
     "294 K     Trainable params\n124 M     Non-trainable params\n124 M     Total params": GPT2_8,
     SWIFT: LLAMA_8,
