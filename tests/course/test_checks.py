@@ -420,6 +420,8 @@ GUESSES = [
     ("1.003", 1.0, (1.0, 1.003, 1.0078125), "not quite"),
     (1000, 1228.8, POWERS, "yes"),
     ("> 10,000", 60_000, MORE, "yes"),
+    (50_000, 60_000, MORE, "yes"),
+    ("fewer than 5", 3, FEWER, "yes"),
     ("less than 5", 5, FEWER, "not quite"),
     ("1 and 100", [1, 100], (), "yes"),
     ([100, 1], [1, 100], (), "not quite"),
@@ -428,6 +430,7 @@ GUESSES = [
     ("B, D and E", "BDE", (), "yes"),
     (["B", "D", "E"], "BDE", (), "yes"),
     (9, 10, (46, 10, 9, 1), "not quite"),
+    (3, 0, (), "not quite"),
     ("9**9**9", 3, (), "not quite"),
     (" ? ", 3, (2, 4), ""),
 ]

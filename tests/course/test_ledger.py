@@ -25,6 +25,7 @@ JUDGED = [
     ("10,000 times", Fraction(92508, 10), "approximate"),
     ("354GB", 353_500_000_000, "rounds"),
     ("2/3", Fraction(2, 3), "exact"),
+    ("2/3", Fraction(667, 1000), "differs"),
     ("21.5", Fraction(2159, 100), "truncates"),
     ("1.5 MB", 3 * 2**19, "truncates"),
 ]
