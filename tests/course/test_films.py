@@ -74,6 +74,13 @@ class Page(HTMLParser):
         return Image.open(io.BytesIO(base64.b64decode(data, validate=True))).convert(mode)
 
 
+def test_lengths_are_inches_in_a_figure_and_in_a_part_of_one():
+    fig = plt.figure(figsize=(4, 2), dpi=50)
+    for stage, corner in ((fig, 0), (fig.subfigures(1, 2)[1], 100)):
+        box = films.place(stage, 0.5, 0.2, 1, 0.4).get_window_extent()
+        assert np.allclose(box.bounds, (corner + 25, 10, 50, 20))
+
+
 def test_a_strip_shows_its_moments_above_their_captions(grey):
     fig = grey.draw(shades(4))
     assert [ax.images[0].get_array().item() for ax in fig.axes] == [0, 3 * 40]
