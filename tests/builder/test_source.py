@@ -44,6 +44,7 @@ REFUSED = [  # a piece of the good lesson, what stands in its place, what is sai
     # the front matter
     ("{2021:", "[2021:", "6: the front matter: bad metadata: expected ',' or ']'"),
     (ALLOWED, "lora_edu: 5\n", "5: the front matter: `lora_edu` holds `allowed_numbers`"),
+    ("  allowed_numbers", "  numbers", "5: the front matter: `lora_edu` holds `allowed_n"),
     ("{2021:", "{yes:", "5: the front matter: `allowed_numbers` holds lines `number: its"),
     (": the year of the paper", ":", "5: the front matter: `allowed_numbers` holds lines"),
     # what a page may not hold
