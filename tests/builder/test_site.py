@@ -9,7 +9,7 @@ import tarfile
 
 import nbformat
 import pytest
-from builder import reference, site, voice
+from builder import reference, site, slides, voice
 from builder.pages import PHONE, Page, Pictures, in_figures, lesson_page, plain, redrawn, results
 from builder.source import NOTEBOOKS, BuildError, sources, tags
 from nbformat.v4 import new_code_cell, new_output
@@ -79,10 +79,11 @@ def test_a_question_hides_its_answer_and_what_explains_it(page, name):
     assert [each for each in told if each not in shown or each in hidden] == []
 
 
-def test_html_of_a_cell_is_shown_as_it_is():
+def test_html_of_a_cell_is_shown_as_it_is_on_the_page_and_on_slides():
     data = {"text/html": "<div>Arrr!</div>", "text/plain": "Arrr!"}
     cell = new_code_cell("show()", outputs=[new_output("display_data", data)])
     assert list(results([cell], 0, Page("en", "07_small", Pictures("")))) == ["<div>Arrr!</div>"]
+    assert [part.html for part in slides.shown(cell, None, "")] == ["<div>Arrr!</div>"]
 
 
 WORDS = [

@@ -77,7 +77,7 @@ def test_the_file_holds_what_stands_in_the_cells_and_runs_by_itself(keep, mine):
 
 NEEDS = [
     ("@torch.no_grad()\ndef merge(a): pass", "@torch.no_grad()\ndef merge(a): pass\n"),
-    ("import math\ndef merge(r): return math.pi * r**2", "import math\n"),
+    ("import math as m\ndef merge(r): return m.pi * r**2", "import math as m\n"),
 ]
 
 
