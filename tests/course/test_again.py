@@ -1,5 +1,7 @@
 """A run made again: what is the same, what is not, and what can be verified of a record."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,34 @@ def test_a_run_of_another_seed_does_not_pass_for_this_one(name):
             tried += 1
             noticed += bool(beyond({key: rows[key]}, {key: rows[other]}, repeat))
     assert noticed >= 0.95 * tried
+
+
+@pytest.mark.parametrize("name", [n for n in RECORDED if experiments.find(n).gap])
+def test_a_record_without_the_gap_of_its_lesson_does_not_pass(name):
+    entry, record = experiments.find(name), experiments.read(name)
+    rows = experiments.by_key(record["rows"])
+    gaps = {key: gap for key, row in verification.gaps(entry, rows).items() for gap in row.values()}
+    assert len(gaps) == len({key[-1:] for key in rows})
+    column, one, _ = entry.gap
+    keyed = "method" in record["rows"][0]
+
+    def without(value, path, by):
+        first, _, rest = path.partition(".")
+        while isinstance(value, dict) and first not in value:
+            more, _, rest = rest.partition(".")
+            first = f"{first}.{more}"
+        if not rest and isinstance(value[first], list):
+            return {**value, first: [np.array(v) - by for v in value[first]]}
+        return {**value, first: without(value[first], rest, by) if rest else value[first] - by}
+
+    closed = {}
+    for key, row in rows.items():
+        if not keyed or key[0] == one:
+            path = column if keyed else f"{column}.{one}".removeprefix(".")
+            closed[key] = without(row, path, gaps[key[-1:]])
+    closed = json.loads(json.dumps([*closed.values()], default=np.ndarray.tolist))
+    lines, holds = verification.comparison(name, experiments.by_key(closed))
+    assert not holds, lines
 
 
 # -- made again, compared, stamped --------------------------------------------------------------
