@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
+from lora_edu.files import one_line
+
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 UNSTABLE = {"approx", "live", "timing"}
 TAGS = UNSTABLE | {
@@ -43,7 +45,6 @@ OF_A_TYPE = dict.fromkeys([*UNSTABLE, "exercise"], "code") | {
     "open": "markdown",
 }
 REPEATS = re.compile(r"<!-- claim (?:(?P<lesson>\w+) )?(?P<name>[\w-]+): (?P<says>.*?) -->")
-OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 
 
 class BuildError(Exception):
@@ -148,8 +149,8 @@ def read_cells(path: Path) -> Source:
     text = read_text(path)
     try:
         notebook = myst_to_notebook(text, add_source_map=True)
-    except Exception:  # of YAML, JSON, nbformat and jupytext: each means the same
-        raise _unreadable(text, path) from None
+    except Exception as error:  # of jupytext, which names the line of the cell, or of nbformat
+        raise BuildError(f"{file_name(path)}: bad metadata: {one_line(error)}") from None
     rows = text.splitlines()
     lines: dict[str, int] = {}
     for number, cell in enumerate(notebook.cells, start=1):
@@ -187,24 +188,6 @@ def _wrong_kind(cell: NotebookNode) -> str | None:
     if len(unstable := sorted(UNSTABLE.intersection(own))) > 1:
         return f"it is either {' or '.join(unstable)}"
     return None
-
-
-def _unreadable(text: str, path: Path) -> BuildError:
-    """Say what in a source cannot be read: the first cell with which its beginning cannot be."""
-    from jupytext.myst import myst_to_notebook
-
-    starts = [0, *(match.start() for match in OPENING.finditer(text))]
-    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True)):
-        try:
-            myst_to_notebook(text[:end])
-        except Exception as error:
-            cause = error.__context__ or error
-            mark = getattr(cause, "problem_mark", None)  # YAML knows the line, from 0
-            line = text[:start].count("\n") + 1 + (mark.line + 1 if mark else 0)
-            reason = getattr(cause, "problem", None) or str(cause).split("\n")[0]
-            part = f"cell {number}" if number else "the front matter"
-            return BuildError(f"{file_name(path)}:{line}: {part}: bad metadata: {reason}")
-    raise AssertionError("the whole could not be read, and each of its beginnings can")
 
 
 def _allowed_numbers(front: NotebookNode, text: str, path: Path) -> dict[float, str]:

@@ -24,7 +24,6 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from builder.source import (
-    OPENING,
     Source,
     file_name,
     numbers_in,
@@ -39,6 +38,7 @@ jupytext:
   text_representation: {extension: .md, format_name: myst}
 ---
 """
+OPENING = re.compile(r"(?m)^(?:\+\+\+|```+\{(?:code|raw)-cell\})")  # of a cell
 TO_DO = "<!-- English:"  # opens the comment that a translation replaces
 SYLLABLES = 35  # of a sentence, at most: Vietnamese writes each apart
 OLD_TONES = re.compile(r"(?i)\b\w*(?:[óòỏõọ][ae]|(?<!q)[úùủũụ]y)\b")  # hóa, tọa, tùy
