@@ -14,8 +14,6 @@
     python notebooks/build.py --check [NAME ...]    compare what is committed with its source
                                                     (--release: translations, too, are up to date)
     python notebooks/build.py --translate vi NAME ...  write or extend what is to be translated
-    python notebooks/build.py --solved [NAME ...]   execute with the exercises solved; write nothing
-    python notebooks/build.py --seed N [NAME ...]   execute with another SEED; write nothing
     python notebooks/build.py --own [NAME ...]      make the learner's own copies, notebooks/mine/
     python notebooks/build.py --slides [NAME ...]   make slides/NAME.html, those of the class, too
     python notebooks/build.py --assignment NAME ... make assignments/, for nbgrader
@@ -32,6 +30,7 @@ beside it; what is compared and refused, in lint.py. A build of all lessons writ
 import argparse
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,42 +45,39 @@ PRINTED = [NOTEBOOKS / f"{name}.md" for name in ("HANDOUT", "FIVE_QUESTIONS")]
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 1 when something was refused."""
     options = parsed(argv)
+    step, _ = STEPS[options.what]
+    if options.what in WHOLE:
+        return 1 if attempt(options.what, lambda: step(options.out, options)) is None else 0
     try:
         paths = chosen_paths(options)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    step = chosen_step(options)
-    if options.whole:  # one output for all lessons
-        return 1 if attempt(options.what, partial(step, options.out)) is None else 0
-    results = [attempt(path.stem, partial(step, path)) for path in paths]
+    results = [attempt(path.stem, partial(step, path, options)) for path in paths]
     if options.what == "own" and None not in results:
         results.append(attempt(editions.START, lambda: editions.write_start(sources([]))))
-    if options.what == "build" and None not in results:
-        results.append(constraints(options, results))
+    if options.what == "build" and not options.names and None not in results:
+        write = partial(execute.write_constraints, NOTEBOOKS.parent)
+        results.append(attempt(execute.CONSTRAINTS, write))
     return 1 if None in results else 0
 
 
-def parsed(argv: list[str] | None) -> argparse.Namespace:
-    """Return the options: ``what`` is to be done, and whether with all lessons as a ``whole``."""
+def parsed(argv: list[str] | None) -> Namespace:
+    """Return the options: ``what`` is to be done, with which lessons, and ``out``, to where."""
     parser = argparse.ArgumentParser(description="Build the notebooks from notebooks/src/*.md.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="lessons; all when none is named")
     what = parser.add_mutually_exclusive_group()
-    for name, told in WHAT.items():
-        what.add_argument(
-            f"--{name}", action="store_const", dest="what", const=name, default="build", help=told
-        )
-    what.add_argument("--translate", metavar="LANGUAGE", help="add the cells that it lacks")
+    what.add_argument("--translate", metavar="LANGUAGE", help=STEPS["translate"][1])
+    for name, (_, told) in STEPS.items():
+        if name not in ("build", "translate"):
+            what.add_argument(f"--{name}", action="store_const", dest="what", const=name, help=told)
     parser.add_argument("--run", action="store_true", help="run, even if words alone have changed")
     parser.add_argument("--release", action="store_true", help="with --check: nothing is late")
-    parser.add_argument("--seed", type=int, help="run with another SEED; write nothing")
     parser.add_argument("--out", type=Path, help="where what is made for a class goes")
     options = parser.parse_args(argv)
+    options.what = options.what or ("translate" if options.translate else "build")
     if options.what == "assignment" and not options.names:
         parser.error("name the lessons of the assignment, such as 01 03")
-    if options.what == "build" and (options.translate or options.seed is not None):
-        options.what = "translate" if options.translate else "seed"
-    options.whole = options.what in ("quizzes", "site", "site-voice")
     usual = {"assignment": "assignments", "site-voice": "site"}.get(options.what, options.what)
     options.out = options.out or Path(usual)
     return options
@@ -101,7 +97,7 @@ def attempt(name: str, step: Callable[[], str]) -> str | None:
     return result
 
 
-def chosen_paths(options: argparse.Namespace) -> list[Path]:
+def chosen_paths(options: Namespace) -> list[Path]:
     """Return the sources of the named lessons, or all; for slides, the script of a class, too."""
     names = [name for name in options.names if name != CLASS.stem]
     paths = sources(names) if names or not options.names else []
@@ -112,42 +108,12 @@ def chosen_paths(options: argparse.Namespace) -> list[Path]:
     return paths
 
 
-# -- what there is to do: with each lesson, or with all; each step says in a line what came of it --
-
-WHAT = {
-    "check": "compare with the sources, run nothing",
-    "solved": "run every exercise's solution",
-    "own": "make copies in notebooks/mine",
-    "slides": "make slides, one HTML file a lesson",
-    "handouts": "make what is printed, as PDF",
-    "assignment": "make assignments for nbgrader",
-    "quizzes": "make quizzes, for Moodle and paper",
-    "site": "make the web edition",
-    "site-voice": "the same, with the chat model",
-}
+# -- what there is to do with a lesson, given its source; each says in a line what came of it -----
 
 
-def chosen_step(options: argparse.Namespace) -> Callable[..., str]:
-    """Return what is to be done with each lesson, given its source, or with all, given --out."""
-    return {
-        "build": partial(build, run=options.run),
-        "check": partial(check, release=options.release, brief=not options.names),
-        "translate": lambda path: translate.write_skeleton(read_source(path), options.translate),
-        "solved": partial(rerun, solved=True, seed=options.seed),
-        "seed": partial(rerun, solved=False, seed=options.seed),
-        "own": editions.own_copies,
-        "assignment": partial(editions.write_assignment, folder=options.out),
-        "slides": partial(make_slides, out=options.out),
-        "handouts": partial(make_handouts, out=options.out),
-        "quizzes": partial(questions.write_quizzes, NOTEBOOKS / "src"),
-        "site": make_site,
-        "site-voice": partial(make_site, voice=True),
-    }[options.what]
-
-
-def build(path: Path, run: bool) -> str:
+def build(path: Path, options: Namespace) -> str:
     """Build a lesson; then refuse what its text says and nothing shows, or a stale translation."""
-    said, ran = execute.build(path, run=run)
+    said, ran = execute.build(path, run=options.run)
     problems, late = lint.check(path)
     if problems:
         raise BuildError("\n".join(problems))
@@ -169,61 +135,67 @@ def draw_figures(path: Path) -> None:
         list(figures.write(path.parents[2] / "figures", own))
 
 
-def constraints(options: argparse.Namespace, results: list[str | None]) -> str | None:
-    """Write the versions behind the outputs, if all were built; else name where they differ."""
-    if not options.names:
-        return attempt(execute.CONSTRAINTS, partial(execute.write_constraints, NOTEBOOKS.parent))
-    ran = any("other outputs" in str(each) for each in results)
-    if ran and (packages := execute.says_otherwise(NOTEBOOKS.parent)):
-        print(
-            f"{execute.CONSTRAINTS} says otherwise of {', '.join(packages)}: "
-            "it is written when all lessons are built",
-            file=sys.stderr,
-        )
-    return ""
-
-
-def check(path: Path, release: bool, brief: bool) -> str:
+def check(path: Path, options: Namespace) -> str:
     """Refuse a lesson that is not as its source says, or breaks a rule; say what is late.
 
-    In ``brief``, only how much is late.
+    Of all lessons, only how much is late.
     """
     problems, late = lint.check(path)
-    if problems or (release and late):
+    if problems or (options.release and late):
         raise BuildError("\n".join(problems or late))
-    if late and brief:
+    if late and not options.names:
         more = f"python notebooks/build.py --check {path.stem}"
         late = [f"late, in translations: {len(late)}; {more}"]
     return "\n".join(["as its source says", *late])
 
 
-def rerun(path: Path, solved: bool, seed: int | None) -> str:
-    """Run a lesson with its exercises solved, or with another seed, or both."""
-    execute.rerun(path, solved=solved, seed=seed)
-    return "every solution passes its check" if solved else f"holds with SEED = {seed}"
+def translation(path: Path, options: Namespace) -> str:
+    """Write or extend a file to translate."""
+    return translate.write_skeleton(read_source(path), options.translate)
 
 
-def make_slides(path: Path, out: Path) -> str:
+def slides(path: Path, options: Namespace) -> str:
     """Write the slides of a lesson."""
     from builder.slides import write_slides  # loads nbconvert: not for the other steps
 
-    return str(write_slides(path, out))
+    return str(write_slides(path, options.out))
 
 
-def make_handouts(path: Path, out: Path) -> str:
+def handouts(path: Path, options: Namespace) -> str:
     """Write what is printed: a page with its answers, or slides; each as HTML and PDF."""
     if path in PRINTED:
-        return questions.write_handout(path, out)
-    slides = Path(make_slides(path, out))
-    return f"{slides}: {questions.as_pdf([slides], '?print-pdf')}"
+        return questions.write_handout(path, options.out)
+    made = slides(path, options)
+    return f"{made}: {questions.as_pdf([Path(made)], '?print-pdf')}"
 
 
-def make_site(out: Path, voice: bool = False) -> str:
+def site(out: Path, options: Namespace) -> str:
     """Write the web edition: all pages, with nothing executed."""
     from builder.site import write_site
 
-    return write_site(out, voice)
+    return write_site(out, options.what == "site-voice")
 
+
+# What can be asked for: how it is done, and its help.
+STEPS: dict[str, tuple[Callable[[Path, Namespace], str], str]] = {
+    "build": (build, "what is done without an option"),
+    "check": (check, "compare with the sources, run nothing"),
+    "translate": (translation, "add the cells that it lacks"),
+    "own": (lambda path, _: editions.own_copies(path), "make copies in notebooks/mine"),
+    "slides": (slides, "make slides, one HTML file a lesson"),
+    "handouts": (handouts, "make what is printed, as PDF"),
+    "assignment": (
+        lambda path, options: editions.write_assignment(path, options.out),
+        "make assignments for nbgrader",
+    ),
+    "quizzes": (
+        lambda out, _: questions.write_quizzes(NOTEBOOKS / "src", out),
+        "make quizzes, for Moodle and paper",
+    ),
+    "site": (site, "make the web edition"),
+    "site-voice": (site, "the same, with the chat model"),
+}
+WHOLE = ("quizzes", "site", "site-voice")  # one output for all lessons, instead of a path --out
 
 if __name__ == "__main__":
     sys.exit(main())

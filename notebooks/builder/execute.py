@@ -3,7 +3,7 @@
 Behind the committed outputs stand the versions in constraints.txt. It is written after each build
 of *all* lessons that refuses none, whether or not an output has changed: then this environment gave
 every committed output just now. After a build of some lessons no one environment need stand behind
-all of them: the file is left alone, and what it says otherwise is named.
+all of them, and the file is left alone.
 """
 
 import base64
@@ -293,11 +293,3 @@ def versions() -> str:
 def write_constraints(root: Path) -> str:
     """Write the file into the project's folder; say whether it changed."""
     return "changed" if write_whole(root / CONSTRAINTS, versions()) else "unchanged"
-
-
-def says_otherwise(root: Path) -> list[str]:
-    """Return the packages of which the file says something else than this environment."""
-    path = root / CONSTRAINTS
-    written = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = set(written.splitlines()) ^ set(versions().splitlines())
-    return sorted({line.partition("==")[0] for line in lines if not line.startswith("#")})
