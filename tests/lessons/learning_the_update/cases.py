@@ -105,55 +105,47 @@ def of_delta(delta, x, loss):
 
 A, B = [1, 1], [1.5, 1.2]
 CASES = {
-    checks.check_step: (
-        (A, B),
-        {
-            "lora_B: got [-1.5, -1.2]: the sign: a step goes": (A, [-1.5, -1.2]),
-            "where is h, which B multiplies?": (A, [0.5, 0.4]),
-            "that is after two steps": (A, [1.65, 1.32]),
-            "got [1.5, 1.8], 1 of them right. Three": (A, [1.5, 1.8]),
-            "lora_A: got [1.123, 1.246]. Its slope has B as": ([1.123, 1.246], B),
-            "lora_A: got [0, 0]: that is its change": ([0, 0], B),
-        },
-    ),
-    checks.check_repaired: (
-        repaired,
-        {
-            "what you return starts 8.5 off the outputs of base": without(zero=False),
-            "after three steps W0 has moved by": without(frozen=False),
-            "on a module does nothing: write `requires_grad": by_attribute,
-            "after three steps lora_A has not mo": without(parameter=False),
-            "nothing will ever move": and_then(lambda m: m.lora_A.data.zero_()),
-            "scaling was right, lora_alpha / r = 4, and is 8": (
-                and_then(lambda m: setattr(m, "scaling", 8.0))
-            ),
-        },
-    ),
-    checks.check_merge: (
-        with_weight(lambda m: m.base.weight + m.scaling * product(m)),
-        {
-            "yours is W0: without lora_B @ lora_A (r = 6, scaling = 5)": (
-                with_weight(lambda m: m.base.weight)
-            ),
-            "with torch.no_grad():": recorded,
-            "Here base is 6 × 6: is the page's one in it?": of_the_page,
-            "its base holds the update, and layer adds it once more": in_place,
-            "that is the LoRA layer": lambda m: m,
-        },
-    ),
-    checks.check_smallest_rank: (
-        by_floors(floor),
-        {
-            "whatever x may be: they are of x @ delta.T": of_delta,
-            "2 times the right ones: you divide by 40, and 2n is 80": (
-                by_floors(lambda S, r, n: np.sum(S[r:] ** 2) / n)
-            ),
-            "one fewer would do": by_floors(lambda S, r, n: floor(S, r - 1, n)),
-            "and should be [8.53  0.53  0.125]": by_floors(lambda S, r, n: floor(S, r, n) ** 2),
-            "which is no rank: is it a floor?": lambda delta, x, loss: 0.53,
-            "it does not end: which loop never stops?": by_floors(lambda S, r, n: 1 + r),
-        },
-    ),
+    checks.check_step: {
+        "OK": (A, B),
+        "lora_B: got [-1.5, -1.2]: the sign: a step goes": (A, [-1.5, -1.2]),
+        "where is h, which B multiplies?": (A, [0.5, 0.4]),
+        "that is after two steps": (A, [1.65, 1.32]),
+        "got [1.5, 1.8], 1 of them right. Three": (A, [1.5, 1.8]),
+        "lora_A: got [1.123, 1.246]. Its slope has B as": ([1.123, 1.246], B),
+        "lora_A: got [0, 0]: that is its change": ([0, 0], B),
+    },
+    checks.check_repaired: {
+        "OK": repaired,
+        "what you return starts 8.5 off the outputs of base": without(zero=False),
+        "after three steps W0 has moved by": without(frozen=False),
+        "on a module does nothing: write `requires_grad": by_attribute,
+        "after three steps lora_A has not mo": without(parameter=False),
+        "nothing will ever move": and_then(lambda m: m.lora_A.data.zero_()),
+        "scaling was right, lora_alpha / r = 4, and is 8": and_then(
+            lambda m: setattr(m, "scaling", 8.0)
+        ),
+    },
+    checks.check_merge: {
+        "OK": with_weight(lambda m: m.base.weight + m.scaling * product(m)),
+        "yours is W0: without lora_B @ lora_A (r = 6, scaling = 5)": with_weight(
+            lambda m: m.base.weight
+        ),
+        "with torch.no_grad():": recorded,
+        "Here base is 6 × 6: is the page's one in it?": of_the_page,
+        "its base holds the update, and layer adds it once more": in_place,
+        "that is the LoRA layer": lambda m: m,
+    },
+    checks.check_smallest_rank: {
+        "OK": by_floors(floor),
+        "whatever x may be: they are of x @ delta.T": of_delta,
+        "2 times the right ones: you divide by 40, and 2n is 80": by_floors(
+            lambda S, r, n: np.sum(S[r:] ** 2) / n
+        ),
+        "one fewer would do": by_floors(lambda S, r, n: floor(S, r - 1, n)),
+        "and should be [8.53  0.53  0.125]": by_floors(lambda S, r, n: floor(S, r, n) ** 2),
+        "which is no rank: is it a floor?": lambda delta, x, loss: 0.53,
+        "it does not end: which loop never stops?": by_floors(lambda S, r, n: 1 + r),
+    },
 }
 
 # What a learner may change on the page, and how many of its sentences are false then.

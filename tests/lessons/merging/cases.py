@@ -45,41 +45,35 @@ def last_stays(W0, deltas, use):
 
 
 CASES = {
-    checks.check_arrived: (
-        arrived,
-        {
-            "yours is ‖ΔW‖^-1 · ‖W - W0‖": of(lambda step, d: norm(step) / norm(d)),
-            "1 less ‖ΔW‖^-1 · ‖W - W0 - ΔW‖": of(lambda step, d: 1 - norm(step - d) / norm(d)),
-            "weights that move": of(lambda step, d: np.mean(step != 0)),
-            "return all digits": lambda W0, d: round(float(arrived(W0, d)), 2),
-            "= 0.7 arrives; you return 0.8047": lambda W0, d: arrived(W0, d) + 0.1,
-        },
-    ),
-    checks.check_roll: (
-        roll,
-        {
-            "that always rounds to the nearest": lambda p, rng: np.round(p),
-            "below zero": lambda p, rng: np.trunc(p + rng.random(p.shape)),
-            "only the level below or above will do": (
-                lambda p, rng: np.round(p + rng.uniform(-1, 1, p.shape))
-            ),
-            "2.3 becomes 2.8 on average, all are off alike": (
-                lambda p, rng: np.round(p + rng.random(p.shape))
-            ),
-            "all places of a row got": lambda p, rng: np.floor(p + rng.random((len(p), 1))),
-            "with another rng it rolls the same": lambda p, rng: roll(p, np.random.default_rng(0)),
-        },
-    ),
-    checks.check_serve: (
-        serve,
-        {
-            "update 1: the weights have drifted": the_page,
-            "the last update is still merged": last_stays,
-            "(update) is": lambda W0, deltas, use: serve(W0, 2 * deltas, use),
-            "use was never called": lambda W0, deltas, use: W0,
-            "calls of use: 1, updates: 50": lambda W0, deltas, use: serve(W0, deltas[:1], use),
-        },
-    ),
+    checks.check_arrived: {
+        "OK": arrived,
+        "yours is ‖ΔW‖^-1 · ‖W - W0‖": of(lambda step, d: norm(step) / norm(d)),
+        "1 less ‖ΔW‖^-1 · ‖W - W0 - ΔW‖": of(lambda step, d: 1 - norm(step - d) / norm(d)),
+        "weights that move": of(lambda step, d: np.mean(step != 0)),
+        "return all digits": lambda W0, d: round(float(arrived(W0, d)), 2),
+        "= 0.7 arrives; you return 0.8047": lambda W0, d: arrived(W0, d) + 0.1,
+    },
+    checks.check_roll: {
+        "OK": roll,
+        "that always rounds to the nearest": lambda p, rng: np.round(p),
+        "below zero": lambda p, rng: np.trunc(p + rng.random(p.shape)),
+        "only the level below or above will do": lambda p, rng: np.round(
+            p + rng.uniform(-1, 1, p.shape)
+        ),
+        "2.3 becomes 2.8 on average, all are off alike": lambda p, rng: np.round(
+            p + rng.random(p.shape)
+        ),
+        "all places of a row got": lambda p, rng: np.floor(p + rng.random((len(p), 1))),
+        "with another rng it rolls the same": lambda p, rng: roll(p, np.random.default_rng(0)),
+    },
+    checks.check_serve: {
+        "OK": serve,
+        "update 1: the weights have drifted": the_page,
+        "the last update is still merged": last_stays,
+        "(update) is": lambda W0, deltas, use: serve(W0, 2 * deltas, use),
+        "use was never called": lambda W0, deltas, use: W0,
+        "calls of use: 1, updates: 50": lambda W0, deltas, use: serve(W0, deltas[:1], use),
+    },
 }
 
 # What a learner may change on the page, and how many of its sentences are false then.

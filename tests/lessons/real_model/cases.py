@@ -53,41 +53,33 @@ def of_strips(product):
 
 
 CASES = {
-    checks.check_neighbours: (
-        neighbours,
-        {
-            "each finds itself: leave it out": lambda e, y: np.mean(y[cosines(e).argmax(1)] == y),
-            "long rows win": by_scores(lambda e: e @ e.T),
-            "yours is 71 / 1: divide by n": lambda e, y: neighbours(e, y) * len(e),
-            "of groups [0, 1, 0]: 1, should be 0.3333, for the nearest are rows [1, 0, 0]: all": (
-                at_least_zero
-            ),
-            "0.85: it is the same whatever e and y may be": lambda e, y: 0.85,
-            "yours is no whole number": lambda e, y: neighbours(e, y) ** 2,
-        },
-    ),
-    checks.check_frontier: (
-        frontier,
-        {
-            "each is as good as itself": beaten_if(lambda x, y, a, b: a >= x and b >= y),
-            "equal in one and better in the other": beaten_if(lambda x, y, a, b: a > x and b > y),
-            "a small lead is a lead": lambda x, y: frontier(x.round(2), y.round(2)),
-            "one True or False for each": lambda x, y: np.flatnonzero(frontier(x, y)),
-            "True or False for each setting, got 0.6": lambda x, y: x,
-        },
-    ),
-    checks.check_delta_from_file: (
-        delta,
-        {
-            "lora_A @ lora_B in place of": of_strips(lambda A, B, alpha: alpha / len(A) * A @ B),
-            "comes 1 times: lora_alpha / 10": of_strips(lambda A, B, alpha: B @ A),
-            "comes 1.4 times: lora_alpha / 5. The scaling is lora_alpha / r": (
-                of_strips(lambda A, B, alpha: alpha / A.shape[1] * B @ A)
-            ),
-            "one key is 'base_model.model.bert.": lambda *a: delta(*a, prefix=""),
-            "right but for its digits": lambda *a: delta(*a).round(decimals=1),
-        },
-    ),
+    checks.check_neighbours: {
+        "OK": neighbours,
+        "each finds itself: leave it out": lambda e, y: np.mean(y[cosines(e).argmax(1)] == y),
+        "long rows win": by_scores(lambda e: e @ e.T),
+        "yours is 71 / 1: divide by n": lambda e, y: neighbours(e, y) * len(e),
+        "of groups [0, 1, 0]: 1, should be 0.3333, for the nearest are rows [1, 0, 0]: all": at_least_zero,
+        "0.85: it is the same whatever e and y may be": lambda e, y: 0.85,
+        "yours is no whole number": lambda e, y: neighbours(e, y) ** 2,
+    },
+    checks.check_frontier: {
+        "OK": frontier,
+        "each is as good as itself": beaten_if(lambda x, y, a, b: a >= x and b >= y),
+        "equal in one and better in the other": beaten_if(lambda x, y, a, b: a > x and b > y),
+        "a small lead is a lead": lambda x, y: frontier(x.round(2), y.round(2)),
+        "one True or False for each": lambda x, y: np.flatnonzero(frontier(x, y)),
+        "True or False for each setting, got 0.6": lambda x, y: x,
+    },
+    checks.check_delta_from_file: {
+        "OK": delta,
+        "lora_A @ lora_B in place of": of_strips(lambda A, B, alpha: alpha / len(A) * A @ B),
+        "comes 1 times: lora_alpha / 10": of_strips(lambda A, B, alpha: B @ A),
+        "comes 1.4 times: lora_alpha / 5. The scaling is lora_alpha / r": of_strips(
+            lambda A, B, alpha: alpha / A.shape[1] * B @ A
+        ),
+        "one key is 'base_model.model.bert.": lambda *a: delta(*a, prefix=""),
+        "right but for its digits": lambda *a: delta(*a).round(decimals=1),
+    },
 }
 
 # What a learner may change on the page, and how many of its sentences are false then.
