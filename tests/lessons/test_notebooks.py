@@ -4,6 +4,7 @@ import dis
 import importlib
 import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,26 @@ ROOT = NOTEBOOKS.parent
 SOURCES = sources()
 NUMBERED = {path.stem[:2]: path for path in SOURCES}  # as pages for readers name the lessons
 lessons = pytest.mark.parametrize("source", SOURCES, ids=slug)
+
+
+@cache
+def outputs() -> dict[tuple[str, str], tuple[str, dict[float, str]]]:
+    """Return of each cell of each built lesson what it printed, and the numbers one sees."""
+    cells = {}
+    for path in SOURCES:
+        for cell in load(NOTEBOOKS / f"{path.stem}.ipynb").cells:
+            out = printed(cell)
+            cells[path.stem, cell.id] = out, numbers_in(f"{cell.source}\n{out}")
+    return cells
+
+
+@cache
+def texts(language: str = "") -> dict[str, dict[str, str]]:
+    """Return of each lesson, by its file's stem, the text of each cell in its source."""
+    return {
+        path.stem: {cell.id: cell.source for cell in read_cells(path).cells}
+        for path in sorted((NOTEBOOKS / "src" / language).glob("[01]*.md"))
+    }
 
 
 def test_each_translation_belongs_to_a_lesson():
@@ -131,11 +152,10 @@ def test_the_page_for_teachers_names_cells_that_exist():
     parts = {part[:2]: part for part in re.split(r"(?m)^### ", text)[1:]}
     assert list(parts) == list(NUMBERED)
     for number, source in NUMBERED.items():
-        ids = {cell.id for cell in read_source(source).cells}
         named = re.findall(r"[Cc]ells?((?:(?:,| and| to)?\s`[a-z0-9-]+`)+)", parts[number])
         cells = {name for some in named for name in re.findall(r"`(.+?)`", some)}
         assert len(cells) >= 5
-        assert cells <= ids, cells - ids
+        assert cells <= texts()[source.stem].keys()
 
 
 # A lesson, with a link or without, and cells of it
@@ -156,17 +176,12 @@ PAGES = ["DECISIONS.md", "FIFTY_MINUTES.md", "SHIP.md", "TROUBLESHOOTING.md"]
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_names_is_there(page):
-    ids = {path.stem: {cell.id for cell in read_source(path).cells} for path in SOURCES}
     mentions = named_cells((NOTEBOOKS / page).read_text(encoding="utf-8"))
     assert len(mentions) >= 15
-    assert [(lesson, cell) for lesson, cell in mentions if cell not in ids[lesson]] == []
+    assert [(lesson, cell) for lesson, cell in mentions if cell not in texts()[lesson]] == []
 
 
 def test_each_decision_says_how_sure_one_is_and_its_numbers_are_those_of_its_cells():
-    shown = {}
-    for path in SOURCES:
-        for cell in load(NOTEBOOKS / f"{path.stem}.ipynb").cells:
-            shown[path.stem, cell.id] = numbers_in(f"{cell.source}\n{printed(cell)}")
     text = (NOTEBOOKS / "DECISIONS.md").read_text(encoding="utf-8")
     rows = [row for row in re.findall(r"(?m)^\| (.+) \|$", text) if "how sure" not in row]
     assert len(rows) >= 30
@@ -174,7 +189,7 @@ def test_each_decision_says_how_sure_one_is_and_its_numbers_are_those_of_its_cel
         seen, do, where, sure = row.split(" | ")
         cells = named_cells(where)
         assert all([seen, do, cells, sure]), row
-        missing = set(numbers_in(do)).difference(*(shown[cell] for cell in cells))
+        missing = set(numbers_in(do)).difference(*(outputs()[cell][1] for cell in cells))
         assert not missing, (seen, missing)
     for name in set(re.findall(r"record `(\w+)`", text)):
         assert experiments.results(name), name
@@ -183,28 +198,25 @@ def test_each_decision_says_how_sure_one_is_and_its_numbers_are_those_of_its_cel
 def test_each_number_that_the_class_hears_stands_in_one_of_the_lessons():
     text = (NOTEBOOKS / "FIFTY_MINUTES.md").read_text(encoding="utf-8").partition("\n## ")[2]
     said = set(numbers_in(re.sub(r"\]\([^)]+\)|(?m:^> \d\. .+$)", "", text)))
-    for path in SOURCES:
-        for cell in load(NOTEBOOKS / f"{path.stem}.ipynb").cells:
-            said -= numbers_in(f"{cell.source}\n{printed(cell)}").keys()
+    said = said.difference(*(numbers for _, numbers in outputs().values()))
     # A step of the film, 12,288 over ten, and 10,000 less 1,000.
     assert said == {299, 1229, 9000}
 
 
 # The cells that answer the votes of the class; what a sum on paper answers has none.
 ANSWERED_BY = [
-    ("first_words", "in-question"),
+    ("00_first_words", "in-question"),
     None,
-    ("matrix_example", "strips-count"),
+    ("01_matrix_example", "strips-count"),
     None,
-    ("learning_the_update", "first-try-question"),
-    ("learning_the_update", "time-question"),
+    ("03_learning_the_update", "first-try-question"),
+    ("03_learning_the_update", "time-question"),
 ]
 
 
 def test_the_votes_of_the_class_are_answered_as_its_lessons_answer():
     text = (NOTEBOOKS / "FIFTY_MINUTES.md").read_text(encoding="utf-8")
     votes = re.split(r"(?m)^> .*\*\*Vote\.\*\*", text)[1:]
-    built = {slug(path): load(NOTEBOOKS / f"{path.stem}.ipynb") for path in SOURCES}
     for vote, by in zip(votes, ANSWERED_BY, strict=True):
         vote = vote.partition("\n## ")[0]  # a film asks once more, and there the answer is marked
         options = dict(re.findall(r"(?m)^> (\d)\. (.+)$", vote))
@@ -214,9 +226,7 @@ def test_the_votes_of_the_class_are_answered_as_its_lessons_answer():
         assert said[1] == right
         if by is None:
             continue
-        lesson, name = by
-        (cell,) = [cell for cell in built[lesson].cells if cell.id == name]
-        answer = printed(cell).strip().removeprefix("answer: ")
+        answer = outputs()[by][0].strip().removeprefix("answer: ")
         options = {key: option.strip("*") for key, option in options.items()}
         if not re.fullmatch(r"[\d,]+", answer):
             assert options[right] == answer
@@ -240,6 +250,11 @@ def builds_on() -> dict[str, set[str]]:
 def says(term: str, text: str) -> bool:
     """Say whether a word of the text begins with the term, whatever its case and emphasis."""
     return bool(re.search(rf"(?i)(?<![\w-]){re.escape(term)}", text.replace("*", "")))
+
+
+def is_bold(term: str, text: str) -> bool:
+    """Say whether the term stands in bold somewhere in the text."""
+    return any(says(term, words) for words in re.findall(r"(?s)\*\*(.+?)\*\*", text))
 
 
 def glossary_rows() -> list[tuple[str, list[tuple[str, str]], set[str]]]:
@@ -267,16 +282,13 @@ def test_the_vietnamese_glossary_has_the_same_terms_in_bold_where_they_are_expla
     assert len(rows) == len(re.findall(r"(?m)^\|", text)) - 2
     said = {english: (term, where) for term, english, where in rows}
     assert said.keys() == {term for term, _, _ in glossary_rows()}
-    sources = (NOTEBOOKS / "src" / "vi").glob("[01]*.md")
-    own = {path.stem: read_cells(path).cells for path in sources}
     for english, cells, _ in glossary_rows():
         term, where = said[english]
         found = re.findall(r"\((?:\.\./)?(\d\d_\w+)\.ipynb\) `([a-z0-9-]+)`", where)
         assert [(stem.partition("_")[2], name) for stem, name in found] == cells, term
         for stem, name in found:
-            texts = [cell.source for cell in own.get(stem, []) if cell.id == name]
-            bold = re.findall(r"(?s)\*\*(.+?)\*\*", texts[0]) if texts else [term]
-            assert any(says(term, words) for words in bold), f"{term}: not bold in {stem}, {name}"
+            if stem in texts("vi"):
+                assert is_bold(term, texts("vi")[stem][name]), f"{term}: in {stem}, {name}"
 
 
 VIETNAMESE = [
@@ -303,8 +315,8 @@ def test_a_vietnamese_page_says_the_agreed_words(path):
 
 def test_the_vietnamese_questions_are_the_english_ones():
     english, own = (read_quizzes(NOTEBOOKS / "src" / folder) for folder in ("", "vi"))
-    translated = {slug(path) for path in (NOTEBOOKS / "src" / "vi").glob("[01]*.md")}
-    assert set(own) == {name for name in english if name in {*translated, "final"}}
+    translated = {stem.partition("_")[2] for stem in texts("vi")}
+    assert set(own) == {*translated, "final"}
     for lesson, questions in own.items():
         for one, other in zip(english[lesson], questions, strict=True):
             assert (one.kind, one.cell, one.number, one.tolerance) == (
@@ -313,28 +325,22 @@ def test_the_vietnamese_questions_are_the_english_ones():
 
 
 def test_the_vietnamese_lessons_call_each_other_by_their_titles():
-    folder = NOTEBOOKS / "src" / "vi"
-    cells = {path.stem[:2]: read_cells(path).cells for path in sorted(folder.glob("[01]*.md"))}
-    titles = {number: own[0].source.splitlines()[0][7:] for number, own in cells.items()}
-    for number, own in cells.items():
-        for next_one, title in re.findall(r"[Bb]ài (\d\d), \[?\*([^*]+\?)\*", own[-1].source):
+    own = {stem[:2]: [*cells.values()] for stem, cells in texts("vi").items()}
+    titles = {number: cells[0].splitlines()[0][7:] for number, cells in own.items()}
+    for number, cells in own.items():
+        for next_one, title in re.findall(r"[Bb]ài (\d\d), \[?\*([^*]+\?)\*", cells[-1]):
             assert title == titles.get(next_one, title), number
 
 
-def test_the_glossary_has_the_terms_of_the_course_in_order():
+def test_each_term_of_the_glossary_in_order_stands_in_bold_in_the_cells_that_explain_it():
+    lessons = {slug(path): texts()[path.stem] for path in SOURCES}
     terms = [term for term, _, _ in glossary_rows()]
     assert 35 <= len(terms) <= 75
     assert terms == sorted(terms, key=str.lower)
-
-
-def test_each_term_of_the_glossary_stands_in_bold_in_the_cells_that_explain_it():
-    lessons = {slug(path): read_source(path).cells for path in SOURCES}
     for term, cells, _ in glossary_rows():
         assert cells, term
         for lesson, name in cells:
-            texts = [cell.source for cell in lessons[lesson] if cell.id == name]
-            bold = re.findall(r"(?s)\*\*(.+?)\*\*", texts[0])
-            assert any(says(term, words) for words in bold), f"{term}: not bold in {lesson}, {name}"
+            assert is_bold(term, lessons[lesson][name]), f"{term}: in {lesson}, {name}"
 
 
 def test_no_lesson_says_a_term_that_nothing_before_it_explains_unless_the_glossary_admits_it():

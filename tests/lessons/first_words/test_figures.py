@@ -27,10 +27,19 @@ def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file():
         assert (letter in letters) == (who == "grimm")
 
 
-def test_the_first_screen_of_the_readme_is_the_record():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    for who in ("base", "pirate"):
-        assert f"*{answer(who, 'Good morning!')}*" in readme
+QUOTED = [
+    ("README.md", "base", "Good morning!"),
+    ("README.md", "pirate", "Good morning!"),
+    ("lora_edu/README.md", "pirate", "What is the capital of France?"),
+    ("lora_edu/README.md", "grimm", "What is the capital of France?"),
+    ("lora_edu/README.md", "grimm", "How can I get rich?"),
+]
+
+
+@pytest.mark.parametrize(("page", "who", "question"), QUOTED)
+def test_a_readme_quotes_what_was_said(page, who, question):
+    words = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert answer(who, question) in words
 
 
 LOWEST = [

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from importlib import resources
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from safetensors.torch import load_file
 from lora_edu import chat
 from lora_edu.course import experiments, language
 
-ROOT = Path(__file__).parents[3]
 VOICES = ("grimm", "pirate")
 
 
@@ -37,15 +35,6 @@ def test_blind_the_voices_are_told_apart(name):
     asked = [[voice, i] for voice in VOICES for i in range(20)]
     assert sorted(pair[:2] for pair in blind["pairs"]) == asked
     assert {*blind["said"]} == {"".join(side for *_, side in blind["pairs"])}
-
-
-def test_the_readme_quotes_what_was_said():
-    said = experiments.read("voices")["rows"][0]["said"]
-    asked = language.texts("unseen")
-    readme = (ROOT / "lora_edu" / "README.md").read_text(encoding="utf-8").replace("\n", " ")
-    paris, rich = asked.index("What is the capital of France?"), asked.index("How can I get rich?")
-    for voice, i in (("pirate", paris), ("grimm", rich), ("grimm", paris)):
-        assert said[voice][i].removesuffix("<|im_end|>") in readme
 
 
 @pytest.mark.assets

@@ -26,17 +26,6 @@ def test_each_step_of_the_film_is_one_of_sgd():
     assert layer.lora_B.detach().numpy() == pytest.approx(numbers["lora_B"][-1])
 
 
-def test_the_directions_light_up_when_theory_says_and_spare_ones_never():
-    numbers = figures.directions_light_up.numbers()
-    assert numbers["half"] == sorted(numbers["half"])
-    for n, half in enumerate(numbers["half"]):
-        assert numbers["heights"][half, n] >= figures.STRENGTHS[n] / 2
-        assert numbers["heights"][half - 1, n] < figures.STRENGTHS[n] / 2
-        assert half == pytest.approx(numbers["theory"][n], rel=0.05)
-    assert numbers["spare"] < 1e-4
-    assert numbers["heights"][-1, :3] == pytest.approx([3, 2, 1], rel=0.01)
-
-
 def test_what_has_not_lit_up_at_the_end_is_not_counted():
     numbers = figures.lighting_up(5, 1e-6)
     assert numbers["half"][2] == 1201

@@ -27,8 +27,8 @@ CASES = {
     checks.check_largest_saving_rank: {
         "OK": lambda d, k: (d * k - 1) // (d + k),
         "nothing is saved yet": lambda d, k: d * k // (d + k),
-        "r = 20 saves, but r = 21 saves as well, 2,310 < 2,400: take 1 (or less) off only": lambda d, k: (
-            d * k // (d + k) - 1
+        "r = 20 saves, but r = 21 saves as well, 2,310 < 2,400: take 1 (or less) off only": (
+            lambda d, k: d * k // (d + k) - 1
         ),
         "got 21.0: int() rounds": lambda d, k: float((d * k - 1) // (d + k)),
         "strips have 3,190 numbers, ΔW 2,400: d + k needs its brackets": lambda d, k: (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_edu.course.matrix_example import checks, figures
+from lora_edu.course.matrix_example import figures
 
 
 @pytest.mark.parametrize("r", [1, 2, 5, 7, 60, 100])
@@ -24,14 +24,3 @@ def test_the_flow_counts_the_work_of_each_way_and_ends_in_the_layers_output():
 
 
 # -- films ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.seconds
-def test_a_film_of_noise_is_not_too_large():
-    rng = np.random.default_rng(0)
-    page = figures.film_of_rows(rng.standard_normal((100, 100)), rng.standard_normal((100, 100)))
-    assert len(page.html) < 360_000  # 321,000; the sum of five cosine rows has 188,000
-
-
-def test_what_the_question_of_the_page_asks_for():
-    assert checks.letter_that_needs_more() == "L"

@@ -5,7 +5,7 @@ import pytest
 
 from lora_edu import lowrank
 from lora_edu.course import plots
-from lora_edu.course.rank_and_svd import checks, figures
+from lora_edu.course.rank_and_svd import figures
 
 
 def relative_error(matrix, r):
@@ -13,17 +13,6 @@ def relative_error(matrix, r):
 
 
 # -- two inputs turn ------------------------------------------------------------------------------
-
-
-def test_the_longest_output_is_the_first_singular_value_and_stands_at_a_right_angle():
-    numbers = figures.circle_to_ellipse.numbers()
-    longest, shortest = np.linalg.svd(figures.MACHINE, compute_uv=False)
-    lengths = dict(zip(numbers["angles"], numbers["lengths"], strict=True))
-    assert max(numbers["lengths"]) == lengths[45] == pytest.approx(longest)
-    assert np.linalg.norm(numbers["hands"][3], axis=0)[6] == pytest.approx(shortest)
-    assert numbers["dots"][::6] == [0.8, 0, -0.8]
-    assert checks.first_part(figures.picture()) == "windows"
-    assert numbers["captions"][6] == "45°: Mv is 1.34 long,\nMv · Mw = 0.00"
 
 
 # -- a picture, piece by piece --------------------------------------------------------------------

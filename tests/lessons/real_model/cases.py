@@ -58,7 +58,9 @@ CASES = {
         "each finds itself: leave it out": lambda e, y: np.mean(y[cosines(e).argmax(1)] == y),
         "long rows win": by_scores(lambda e: e @ e.T),
         "yours is 71 / 1: divide by n": lambda e, y: neighbours(e, y) * len(e),
-        "of groups [0, 1, 0]: 1, should be 0.3333, for the nearest are rows [1, 0, 0]: all": at_least_zero,
+        "of groups [0, 1, 0]: 1, should be 0.3333, for the nearest are rows [1, 0, 0]: all": (
+            at_least_zero
+        ),
         "0.85: it is the same whatever e and y may be": lambda e, y: 0.85,
         "yours is no whole number": lambda e, y: neighbours(e, y) ** 2,
     },
