@@ -3,12 +3,12 @@
 import ast
 import re
 import sys
-from functools import cache
 from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from house import imported, tree_of
 
 from lora_edu.course import LESSONS
 
@@ -41,21 +41,6 @@ MOST_LINES = {
     "the builder": 3650,
     "the tests": 15500,
 }
-
-
-@cache
-def tree_of(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def imported(path, *, everywhere=True):
-    """Names of the modules that a file imports: anywhere in it, or at its top level."""
-    tree = tree_of(path)
-    for node in ast.walk(tree) if everywhere else tree.body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def within(module, parents):
@@ -194,14 +179,6 @@ def test_a_part_stays_small(part):
     }
     lines = sum(map(lines_of_code, files[part]))
     assert lines <= MOST_LINES[part], f"{part}: {lines:,} lines of code. What can go?"
-
-
-def test_the_builder_is_twelve_modules_each_from_one_thing_to_the_next():
-    modules = [path for path in BUILDER if path.stem != "__init__"]
-    assert len(modules) <= 12
-    for path in modules:
-        first = (ast.get_docstring(tree_of(path)) or "").partition("\n")[0]
-        assert re.search(r"\S → \S", first), f"{path.name}: say what goes in → what comes out"
 
 
 def test_the_docstring_of_the_package_names_the_core_and_its_page_how_long_it_is():

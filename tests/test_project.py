@@ -1,6 +1,5 @@
 """What stands around the code: metadata, the two environments, the built wheel, the README."""
 
-import ast
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import clone
 import pytest
 import yaml
 from builder import execute
+from house import imported
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -65,44 +65,27 @@ def test_both_environments_name_the_same_packages_with_the_same_bounds():
     assert pinned == {"jupytext", "nbclient", "ruff", "pyright"}
 
 
-def code_of(path):
-    """Return the code of a file: all of it, or the code cells of a notebook's source."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        return text
-    cells = re.findall(r"(?s)```\{code-cell\}[^\n]*\n(.*?)```", text)
-    return re.sub(r"(?m)^[:%].*", "", "\n".join(cells))  # their options, and magics
-
-
-def imported(pattern, *, everywhere=True):
+def distributions(pattern, *, everywhere=True):
     """Return the distributions that files import (anywhere, or at their top level), with files."""
     own = {"lora_edu"}
     for path in [*ROOT.glob("tests/**/*.py"), *ROOT.glob("notebooks/**/*.py")]:
         own |= {path.stem, path.parent.name}
     found = {}
     for path in ROOT.glob(pattern):
-        tree = ast.parse(code_of(path))
-        modules = []
-        for node in ast.walk(tree) if everywhere else tree.body:
-            if isinstance(node, ast.Import):
-                modules += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                modules.append(node.module)
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
-                modules.append(node.args[0].value)
-        for module in {module.partition(".")[0] for module in modules} - STANDARD - own:
+        modules = {name.partition(".")[0] for name in imported(path, everywhere=everywhere)}
+        for module in modules - STANDARD - own:
             found.setdefault(DISTRIBUTIONS.get(module, module), []).append(path.name)
     return found
 
 
 def test_what_is_imported_is_declared_and_what_a_learner_installs_is_used():
-    lessons, sources = imported("lora_edu/**/*.py"), imported("notebooks/src/**/*.md")
+    lessons, sources = distributions("lora_edu/**/*.py"), distributions("notebooks/src/**/*.md")
     for found, extras in (
-        (imported("lora_edu/*.py", everywhere=False), []),  # the package alone needs no extra
+        (distributions("lora_edu/*.py", everywhere=False), []),  # the package alone needs no extra
         (lessons, ["course"]),
         (sources, ["course"]),
-        (imported("notebooks/**/*.py"), ["course", "dev"]),
-        (imported("tests/**/*.py"), EXTRAS),
+        (distributions("notebooks/**/*.py"), ["course", "dev"]),
+        (distributions("tests/**/*.py"), EXTRAS),
     ):
         unknown = found.keys() - declared(*extras)
         assert {name: found[name] for name in unknown} == {}
