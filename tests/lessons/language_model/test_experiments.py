@@ -1,4 +1,4 @@
-"""What the lesson stands on: preferences, facts, four bits, the token that ends an answer."""
+"""What the lesson stands on: preferences, what is taught, the token that ends an answer."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ from tiny_llama import llama
 
 from lora_edu import chat
 from lora_edu.course import language
-from lora_edu.course.experiments import read
 from lora_edu.course.language_model import experiments
 
 
@@ -20,16 +19,6 @@ def test_preferences_are_the_base_s_own_answers_shortened_and_in_two_parts():
         assert len(long.split()) > len(short.split()) + 8
     assert experiments.preferences(0, 20, 12) == (train, held)
     assert experiments.preferences(1, 20, 12) != (train, held)
-
-
-def test_an_invented_fact_has_a_twin_of_its_kind_and_another_name():
-    for one, other in zip(experiments.FACTS, experiments.TWINS, strict=True):
-        assert one.split()[1] == other.split()[1]  # mayor, river, …
-    everything = {**experiments.FACTS, **experiments.TWINS}
-    assert len({key for _, key, _ in everything.values()}) == 12
-    for thing, (name, key, farther) in everything.items():
-        assert key in name
-        assert key not in farther + thing
 
 
 ASKED = "What do owls eat?"
@@ -52,15 +41,6 @@ def test_an_answer_keeps_to_what_is_taught_or_not(task, said):
     taught, kept = experiments.SAY[task]
     assert kept(ASKED, taught(ASKED, "Mice.") + "<|im_end|>") is True
     assert kept(ASKED, said) is False
-
-
-def test_no_question_that_judges_a_style_is_taught_or_chose_its_rate():
-    taught = {*read("more_answers")["rows"][0]["greedy"]}
-    chose, judge = (read(name)["arguments"]["asked"] for name in ("how_many_tuning", "how_many"))
-    assert len({*chose}) == 24
-    assert len({*judge}) == 20
-    assert not taught & {*chose, *judge}
-    assert not {*chose} & {*judge}
 
 
 @torch.no_grad()
