@@ -27,19 +27,19 @@ def test_the_six_answers_are_the_recorded_ones_and_half_of_them_had_the_file():
         assert (letter in letters) == (who == "grimm")
 
 
-QUOTED = [
-    ("README.md", "base", "Good morning!"),
-    ("README.md", "pirate", "Good morning!"),
-    ("lora_edu/README.md", "pirate", "What is the capital of France?"),
-    ("lora_edu/README.md", "grimm", "What is the capital of France?"),
-    ("lora_edu/README.md", "grimm", "How can I get rich?"),
+QUOTED = [  # a page, how it quotes, whom, and what that was asked
+    ("README.md", "*{}*", "base", "Good morning!"),
+    ("README.md", "*{}*", "pirate", "Good morning!"),
+    ("lora_edu/README.md", "{}", "pirate", "What is the capital of France?"),
+    ("lora_edu/README.md", "{}", "grimm", "What is the capital of France?"),
+    ("lora_edu/README.md", "{}", "grimm", "How can I get rich?"),
 ]
 
 
-@pytest.mark.parametrize(("page", "who", "question"), QUOTED)
-def test_a_readme_quotes_what_was_said(page, who, question):
+@pytest.mark.parametrize(("page", "quoted", "who", "question"), QUOTED)
+def test_a_readme_quotes_what_was_said(page, quoted, who, question):
     words = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    assert answer(who, question) in words
+    assert quoted.format(answer(who, question)) in words
 
 
 LOWEST = [

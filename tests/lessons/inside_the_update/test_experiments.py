@@ -53,6 +53,7 @@ def test_what_a_cut_takes_and_what_it_leaves_are_all(deltas, left, parts):
 
 def test_the_controls_vary_one_thing(deltas, left):
     for name, delta in deltas.items():
+        torch.testing.assert_close(left["knob 0.5"][name], delta / 2)
         U, S, _ = torch.linalg.svd(delta, full_matrices=False)
         for words in ("strongest", "second, as large", "drawn anywhere"):
             torch.testing.assert_close(torch.linalg.svdvals(left[words][name])[0], S[0])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_edu import chat
-from lora_edu.course import experiments
+from lora_edu.course import experiments, language
 
 VOICES = ("grimm", "pirate")
 
@@ -35,3 +35,11 @@ def test_blind_the_voices_are_told_apart(name):
     asked = [[voice, i] for voice in VOICES for i in range(20)]
     assert sorted(pair[:2] for pair in blind["pairs"]) == asked
     assert {*blind["said"]} == {"".join(side for *_, side in blind["pairs"])}
+
+
+@pytest.mark.assets
+def test_the_passages_are_taylors():
+    passages = language.passages(12, 40, 26)
+    assert len(passages) == len(set(passages)) == 330
+    assert all(12 <= len(passage.split()) <= 40 for passage in passages)
+    assert not [passage for passage in passages if '"' in passage or "  " in passage]
