@@ -38,8 +38,8 @@ MOST_LINES = {
     "the package": 3250,
     "the tools": 4250,
     "the lessons": 6300,
-    "the builder": 3650,
-    "the tests": 15500,
+    "the builder": 3550,
+    "the tests": 14200,
 }
 
 
