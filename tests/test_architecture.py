@@ -181,6 +181,14 @@ def test_a_part_stays_small(part):
     assert lines <= MOST_LINES[part], f"{part}: {lines:,} lines of code. What can go?"
 
 
+def test_the_builder_is_twelve_modules_each_from_one_thing_to_the_next():
+    modules = [path for path in BUILDER if path.stem != "__init__"]
+    assert len(modules) <= 12
+    for path in modules:
+        first = (ast.get_docstring(tree_of(path)) or "").partition("\n")[0]
+        assert re.search(r"\S → \S", first), f"{path.name}: say what goes in → what comes out"
+
+
 def test_the_docstring_of_the_package_names_the_core_and_its_page_how_long_it_is():
     text = ast.get_docstring(tree_of(PACKAGE / "__init__.py"))
     assert all(f"``{name}``" in text for name in CORE)

@@ -31,7 +31,6 @@ def test_versions_are_written_when_all_lessons_are_built(lesson, monkeypatch):
 
     lesson.write(code("bad", "1 / 0"))
     assert run() == []  # a lesson is refused
-
     lesson.write(code("sum", "print(2 + 3)"))
     assert run("07") == []  # some lessons: not the file's business
     assert run() == ["numpy==1"]

@@ -181,6 +181,15 @@ def test_no_link_is_followed(saved, tmp_path):
     assert (tmp_path / CONFIG).read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_a_file_that_is_damaged_or_missing_is_named(saved, name):
+    path = saved / name
+    path.write_bytes(path.read_bytes()[:100])
+    refuse(saved, name)
+    path.rename(saved / "adapter_model.bin")  # a pickle there is not read
+    refuse(saved, name)
+
+
 def test_a_file_that_may_not_be_read_is_named(saved, monkeypatch):
     monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
     refuse(saved, r"adapter_config\.json: .*Permission denied")

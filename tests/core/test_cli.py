@@ -12,6 +12,8 @@ from unittest.mock import Mock
 import peft
 import pytest
 import transformers
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from lora_edu import __version__, cli
 from lora_edu.course import figures
@@ -54,6 +56,16 @@ def test_wrong_usage_exits_with_2(line):
     with pytest.raises(SystemExit) as stop:
         main(line)
     assert stop.value.code == 2
+
+
+def test_numbers_that_are_not_given_are_those_of_the_pages():
+    found = vars(cli._parsed(["finetune", "--data", "a", "--out", "b"]))
+    assert found["target_modules"] == ["all-linear"]
+    numbers = {"rank": None, "epochs": None, "head_lr": 1e-2, "warmup": 0, "seed": 0}
+    assert numbers.items() <= found.items()
+    numbers = {"scale": 1, "max_tokens": 200, "temperature": 0, "seed": 0, "adapter": []}
+    assert numbers.items() <= vars(cli._parsed(["chat"])).items()
+    assert vars(cli._parsed(["experiments"]))["jobs"] == 1
 
 
 BARE = """import sys
@@ -226,6 +238,18 @@ def test_a_wrong_config_is_refused(changes, message, tmp_path, refused):
     else:
         config_file(tmp_path, **changes)
     assert message in refused("count", tmp_path)
+
+
+SIZES = st.sampled_from(["hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"])
+ABSURD = st.integers(max_value=-1) | st.integers(min_value=2**70) | st.floats() | st.text()
+ABSURD |= st.none() | st.lists(st.integers()) | st.dictionaries(st.text(), st.integers())
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(SIZES, ABSURD)
+@example("hidden_size", "\x1b[31mred\x9b\n")
+def test_an_absurd_size_is_one_line(tmp_path, refused, name, value):
+    refused("count", config_file(tmp_path, **{name: value}))
 
 
 @pytest.mark.seconds

@@ -230,6 +230,24 @@ def test_counts_are_those_of_peft(name, wanted, more):
     assert ours.adapted_modules == layers
 
 
+QUICK = [
+    "bart-base", "clip-vit-base-patch32", "gemma-4-e2b", "granite-4.0-h-350m", "modernbert-base",
+    "opt-125m", "phi-2", "qwen3.5-4b", "whisper-tiny",
+]  # fmt: skip
+MODELS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BUILT]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", MODELS)
+def test_each_model_counts_as_in_peft(name):
+    config = CATALOGUE[name]
+    if config["model_type"] in ("t5", "mt5") and not config["tie_word_embeddings"]:
+        pytest.skip("transformers 5 ties their heads")
+    theirs = peft.get_peft_model(build(name), peft.LoraConfig(r=8, target_modules="all-linear"))
+    counted = counting.count(name, 8, "all-linear")
+    assert counted[:2] == theirs.get_nb_trainable_parameters()
+
+
 @pytest.mark.parametrize("wanted", [["c_fc", "c_attn"], ["c_proj"], "all-linear"])
 def test_a_rank_that_add_lora_refuses_is_refused_in_its_words(wanted):
     for width in (256, 1200):
@@ -255,9 +273,32 @@ def test_bytes_by_hand(count, dtype, expected):
     assert counting.bytes_of(count, dtype) == expected
 
 
-# What Adam holds after a real step: test_memory.
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_the_memory_plan_is_what_pytorch_holds(lora, optimizer):
+    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
+    if lora:
+        add_lora(model, LoraConfig(r=2, target_modules=["0", "1"]))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    stepper = OPTIMIZERS[optimizer](trained)
+    model(torch.ones(3, 8)).sum().backward()
+    stepper.step()
+    held = {"weights": model.parameters(), "gradients": [p.grad for p in trained]}
+    held["optimizer"] = [t for state in stepper.state.values() for t in state.values()]
+    count = sum(p.numel() for p in trained)
+    plan = counting.training_memory(numbers(model) - count, count, optimizer, tensors=len(trained))
+    assert plan == {part: sum(t.nbytes for t in tensors) for part, tensors in held.items()}
+
+
 @pytest.mark.parametrize(("optimizer", "states"), [("sgd", 0), ("momentum", 1), ("adamw", 2)])
-def test_the_memory_of_training_by_hand(optimizer, states):
+def test_memory_of_mixed_types_by_hand(optimizer, states):
     types, steps = ("bfloat16", "float16", "float32"), 4 * 7 if states == 2 else 0
     plan = counting.training_memory(100, 10, optimizer, types, tensors=7)
     assert plan == {"weights": 220, "gradients": 20, "optimizer": 40 * states + steps}

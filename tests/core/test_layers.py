@@ -1,12 +1,13 @@
-"""LoRALinear: against the plain equation and finite differences.
+"""LoRALinear: against the plain equation, finite differences and PEFT.
 
-That it gives PEFT's numbers, also beside a base of 16 bits, and that what is merged comes back, in
-every type and order, is tested in ``promises``.
+That what is merged comes back, in every type and order, is tested in ``promises``.
 """
 
+import copy
 from functools import partial
 from unittest import mock
 
+import peft
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -154,6 +155,41 @@ def test_autocast_casts_what_it_would_cast_in_the_equation(conv):
     with torch.autocast("cpu", torch.bfloat16):
         assert is_fused(layer(x))
         assert "RuntimeError" in error_of(layer, x.long())
+
+
+# Against PEFT
+
+
+def pefts(layer):
+    """Return PEFT's own layer with the same tensors."""
+    names = ["r", "lora_alpha", "lora_dropout", "use_rslora", "fan_in_fan_out"]
+    options = {name: getattr(layer, name) for name in names}
+    model = nn.Sequential(copy.deepcopy(layer.base))
+    model = peft.get_peft_model(model, peft.LoraConfig(target_modules=["0"], **options))
+    theirs = model.base_model.model[0]
+    theirs.lora_A.default.weight.data.copy_(layer.lora_A)
+    theirs.lora_B.default.weight.data.copy_(layer.lora_B)
+    return theirs
+
+
+OPTIONS = [{}, {"bias": False}, {"conv": True}, {"use_rslora": True}, {"lora_dropout": 0.5}]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_plain_path_is_pefts_bit_for_bit_and_the_fast_one_to_rounding(options, dtype):
+    layer = make(48, 64, 8, torch.float32, **options)
+    layer.base.to(dtype)  # and the factors stay in single precision
+    x = randn(4, 16, 64, dtype=dtype).requires_grad_()
+    theirs = pefts(layer)
+    assert theirs.scaling["default"] == layer.scaling
+    expected = outcome(theirs, theirs, x)
+    assert all(map(torch.equal, outcome(layer, partial(without_fast_path, layer), x), expected))
+    assert_near(outcome(layer, layer, x), expected, 1e-5)
+    assert relative(layer.eval()(x), theirs.eval()(x)) <= 1e-6  # no dropout
+    theirs.merge()
+    layer.merge()
+    assert torch.equal(layer.base.weight, theirs.base_layer.weight)
 
 
 @pytest.mark.parametrize("training", [False, True])

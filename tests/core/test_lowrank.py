@@ -83,6 +83,17 @@ def test_equal_singular_values_count_themselves(scale):
     assert lowrank.stable_rank(np.full(7, scale)) == pytest.approx(7)
 
 
+@given(arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1e3)), st.randoms())
+@ANY
+def test_measures_are_bounded_and_know_no_order_and_no_unit(S, random):
+    rank = np.count_nonzero(S)
+    shuffled = S.copy()
+    random.shuffle(shuffled)
+    for measure in (lowrank.energy_rank, lowrank.stable_rank):
+        assert min(rank, 1) - 1e-9 <= measure(S) <= rank + 1e-9
+        near(measure(4 * shuffled), measure(S))  # a power of two: nothing is rounded
+
+
 # Subspaces
 
 

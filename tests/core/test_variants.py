@@ -6,6 +6,8 @@ import peft
 import pytest
 import torch
 from helpers import assert_near, attempt, error_of, randn, relative, scramble
+from hypothesis import given
+from hypothesis import strategies as st
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -102,13 +104,37 @@ def test_a_model_made_pissa_by_hand_is_saved_as_such(tmp_path):
     assert saved.init_lora_weights == "pissa"
 
 
-# Coming back
+# DoRA, and coming back
 
 
 def test_doras_base_comes_back_and_pissas_does_not():
     assert torch.equal(adapt.unload(scramble(ours(**DORA), 1))(X), network()(X))
     said = attempt(adapt.unload, scramble(ours(**PISSA), 1))[1]
     assert "pissa's base is only a part of W0: merge it" in said
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.booleans(), st.integers(0, 99))
+def test_the_rows_of_doras_weight_are_as_long_as_its_magnitudes(d, k, r, bias, seed):
+    torch.manual_seed(seed)
+    base, x = nn.Linear(k, d, bias=bias).double(), randn(5, k).double()
+    layer = DoRALinear(LoRALinear(base, r, 2.0))
+    layer.lora.lora_B.data.normal_()
+    W, bias = layer.weight, layer.lora.bias  # V may be almost nothing
+    assert torch.allclose(W.norm(dim=1), layer.magnitude, atol=1e-5)
+    assert torch.allclose(layer(x), nn.functional.linear(x, W, bias), atol=1e-4)
+    layer.lora.merge()
+    assert torch.allclose(layer.weight, W, atol=1e-4)
+    assert torch.allclose(layer.eval()(x), nn.functional.linear(x, W, bias), atol=1e-4)
+
+
+def test_a_row_of_zeros_has_no_direction_and_finite_gradients():
+    """PEFT divides 0 by 0."""
+    base = nn.Linear(4, 3)
+    nn.init.zeros_(base.weight[:1])
+    layer = DoRALinear(LoRALinear(base, 2, 2.0))
+    assert not layer.weight[0].any()
+    layer(torch.ones(1, 4)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in layer.parameters() if p.requires_grad)
 
 
 def test_a_merged_dora_layer_loads_nothing():
