@@ -77,6 +77,8 @@ class Base:
         RoPE turns the rows i and i + half of each head of q and k together; a Llama's file has
         them as the rows 2i and 2i + 1. A ValueError if there is no place for a layer.
         """
+        if not adapter:
+            raise ValueError("adapter must have at least one layer, got none")
         found = {}
         for layer, factors in adapter.items():
             name = self.names.get_name(layer) or layer

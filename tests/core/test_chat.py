@@ -1,5 +1,6 @@
 """A chat model, its voices and ``lora-edu chat``, on a tiny Llama made here."""
 
+import copy
 import io
 import json
 import shutil
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_llama import TEMPLATE, llama, tokenizer
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from lora_edu import chat
 from lora_edu.checkpoint import WEIGHTS
@@ -164,6 +165,18 @@ def test_each_row_has_its_own_adapter_as_peft_would_have_it_alone(folder, loaded
         expected = logits(alone.eval())[row]
         assert (expected - base[row]).abs().max() > 0.1
         torch.testing.assert_close(mixed[row], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_stores_its_weight_the_other_way_round(tmp_path):
+    """GPT-2's Conv1D, (in, out), three times as wide as high."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=2)
+    model = GPT2LMHeadModel(config).eval()
+    apart = copy.deepcopy(model)
+    save_random(apart, tmp_path, target_modules=["c_attn"], r=2)
+    ids = torch.arange(8)[None]
+    with chat.speaking(model, [chat.adapter(model, tmp_path)]):
+        torch.testing.assert_close(logits(model, ids), logits(apart, ids))
 
 
 def test_whatever_happens_the_model_is_as_it_was_afterwards(loaded, adapters, monkeypatch):

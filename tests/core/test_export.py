@@ -261,6 +261,13 @@ def test_what_cannot_be_exported_is_refused_in_a_line(place, tmp_path, refused):
         assert said in refused("export", place / name, "--model", model, *how)
 
 
+def test_an_adapter_without_a_layer_is_no_adapter(place, tmp_path):
+    base = export.Base(place / "base.gguf", tokenizer())
+    with pytest.raises(ValueError, match="adapter must have at least one layer, got none"):
+        export.write_lora({}, base, tmp_path / "it.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_leaves_nothing(place, tmp_path, refused, monkeypatch):
     full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
