@@ -238,14 +238,22 @@ def ignored(answer: Callable, given: Mapping[str, Any], others: Mapping[str, Any
 def numbers(value: Any, name: str) -> NDArray:
     """Return what a learner gave as an array of floats, or say what it is instead."""
     try:
-        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+        rows = [*map(_without_slopes, value)] if isinstance(value, (list, tuple)) else value
+        array = np.asarray(_without_slopes(rows))
         fractions = array.dtype.kind == "O" and all(isinstance(n, Real) for n in array.flat)
         if array.dtype.kind in "biuf" or fractions:
             return array.astype(float)
-    except (TypeError, ValueError, RuntimeError):  # ragged lists; lists of tensors
+    except OverflowError:
+        raise AssertionError(f"{name} is beyond all floats: they end at 1.8e308") from None
+    except (TypeError, ValueError, RuntimeError):  # ragged lists; what NumPy cannot hold
         pass
     kind = getattr(value, "dtype", type(value).__name__)
     raise AssertionError(f"{name} must be a number or an array of numbers, got {kind}")
+
+
+def _without_slopes(value: Any) -> Any:
+    """Return a tensor without what autograd remembers of it, which NumPy refuses."""
+    return value.detach() if hasattr(value, "detach") else value
 
 
 def number(value: Any, name: str = "the result") -> float:
@@ -254,6 +262,13 @@ def number(value: Any, name: str = "the result") -> float:
     assert array.ndim == 0, f"return one number, got shape {array.shape}"
     assert np.isfinite(array), f"{name} is {array}: is something divided by 0?"
     return float(array)
+
+
+def whole(value: Any, name: str, why: str = "") -> int:
+    """Return what a learner gave as one whole number, of any type, or say what it is instead."""
+    found = number(value, name)
+    assert found == int(found), f"{name} must be a whole number, got {found:g}{why}"
+    return int(found)
 
 
 def shaped(value: Any, shape: tuple[int, ...], name: str, why: str = "") -> NDArray:
@@ -268,7 +283,7 @@ def shaped(value: Any, shape: tuple[int, ...], name: str, why: str = "") -> NDAr
 
 def several(value: Any, names: Sequence[str]) -> list[NDArray]:
     """Return the arrays that a learner gave together, or say what came instead."""
-    many = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    many = isinstance(value, (tuple, list)) or getattr(value, "ndim", None) == 1
     got = f"{len(value)} values" if many else type(value).__name__
     wanted = f"{len(names)} values"
     assert got == wanted, f"return {wanted}, {' and '.join(names)}, got {got}"
@@ -464,9 +479,9 @@ def predict(guess: object, actual: object, *options: object) -> None:
     ----------
     guess : anything
         ``None`` while there is none: then the answer is kept back. ``"?"`` gives up. A number
-        within 1 % is near enough; it may be written (``"about 2 000 numbers"``, ``"17 %"``,
-        ``"1,34"``, ``"3 million"``). Case and article of words do not matter, nor the order of
-        letters where the answer is a few capitals.
+        within 1 %, or the answer rounded to two digits, is near enough; it may be written
+        (``"about 2 000 numbers"``, ``"17 %"``, ``"1,34"``, ``"3 million"``, ``"3M"``). Case and
+        article of words do not matter, nor the order of letters where the answer is a few capitals.
     actual : anything
         The answer.
     *options
@@ -507,9 +522,9 @@ HALF = r"^(?:(?:an?|one) )?half\b|^(?:một )?nửa\b"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 CHU_SO = ("không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám", "chín", "mười")
 TENS = re.compile(rf"(?:({'|'.join(CHU_SO)}) mươi|mười)(?: ({'|'.join(CHU_SO)}|mốt|tư|lăm))?\b")
-TIMES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "billion": 1e9, "hundred": 1e2, "trăm": 1e2}
+TIMES = {"k": 1e3, "m": 1e6, "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9}
 TIMES |= {"chục": 10, "nghìn": 1e3, "ngàn": 1e3, "triệu": 1e6, "tỉ": 1e9, "tỷ": 1e9}
-TIMES |= {"vạn": 1e4, "nghin": 1e3, "ngan": 1e3, "trieu": 1e6, "tram": 1e2, "chuc": 10}
+TIMES |= {"trăm": 1e2, "vạn": 1e4, "nghin": 1e3, "ngan": 1e3, "trieu": 1e6, "tram": 1e2, "chuc": 10}
 PARTS = {"hai": 2, "ba": 3, "tư": 4, "bốn": 4, "năm": 5, "tám": 8, "mười": 10, "trăm": 100}
 PARTS |= {"nghìn": 1e3, "ngàn": 1e3, "vạn": 1e4, "triệu": 1e6}  # một phần tư: a quarter
 WITHOUT = r"^(?:(?:the|an?|answer|option|đáp án|của|là|chữ) )+"  # what says nothing
@@ -628,7 +643,7 @@ def _compared(number: float, actual: Any, right: Any, options: tuple[Any, ...]) 
     if math.isclose(max(number / right, right / number), 100) and min(number, right) < 1:
         return "yes, as a share" if number < right else "yes, in per cent"
     ratio = number / actual
-    if 0.99 <= ratio <= 1.01:
+    if 0.99 <= ratio <= 1.01 or number == float(f"{actual:.2g}"):
         return "not quite" if number in options else "near enough"
     times = max(ratio, 1 / ratio)
     if times < 2 and number in options:  # two names of a count, and not a slip in its size

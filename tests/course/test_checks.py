@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from lora_edu.course import LESSONS, checks
 from lora_edu.course.checks import call, check, predict
-from lora_edu.course.language_model import checks as language
+from lora_edu.course.intrinsic_rank import checks as control
 from lora_edu.course.learning_the_update import checks as update
 from lora_edu.course.matrix_example import checks as example
 from lora_edu.course.rank_and_svd import checks as companions
@@ -89,7 +89,12 @@ def scaled(value):
         return [value]
 
 
-PERTURBED = {"scaled": scaled, "in a list": lambda value: [value]}
+def huge(value):
+    """Return a whole number that no float holds, in place of each number."""
+    return type(value)(map(huge, value)) if isinstance(value, (list, tuple)) else 10**400
+
+
+PERTURBED = {"scaled": scaled, "in a list": lambda value: [value], "huge": huge}
 RIGHT_AS_WELL = {
     (companions.check_companion, "scaled"),  # a multiple of such an answer is another
     (update.check_step, "in a list"),  # a strip of rank 1 is a row in a matrix
@@ -131,16 +136,47 @@ def test_what_was_not_attempted_is_not_wrong(exercise_check, capsys):
             assert f"answer {len(right)} is still to be given" in half
 
 
-OTHERWISE = [
-    (example.check_swap, lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a])),
-    (language.check_labels, lambda *row: np.array(CASES[language.check_labels][0](*row))),
-]
+def tensor(array):
+    made = torch.tensor(array)
+    return made.requires_grad_(made.is_floating_point())
 
 
-@pytest.mark.parametrize(("exercise_check", "answer"), OTHERWISE)
-def test_a_right_answer_may_be_written_otherwise(exercise_check, answer):
-    exercise_check(answer)
+TYPES = {
+    "tensors": tensor,
+    "lists": np.ndarray.tolist,
+    "floats": lambda array: array.astype(float) if array.dtype.kind == "i" else array,
+}
+
+
+def converted(value, into):
+    """Return a value with each array, list of numbers or number in it as another type."""
+    if isinstance(value, tuple):
+        return tuple(converted(one, into) for one in value)
+    if isinstance(value, (torch.Tensor, torch.nn.Module)):
+        return value
+    array = np.asarray(value)
+    return into(array) if array.dtype.kind in "iuf" else value
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@each_check
+def test_a_right_answer_may_be_of_another_type(exercise_check, kind):
+    """A tensor that autograd follows, a list of lists, 21.0 for 21."""
+    right = answers(CASES[exercise_check][0])
+    if callable(right[0]):
+        answer = right[0]
+        right = (lambda *given: converted(answer(*given), TYPES[kind]),)
+    else:
+        right = converted(right, TYPES[kind])
+    exercise_check(*right)
     assert exercise_check.passed
+
+
+def test_a_right_answer_may_be_written_otherwise():
+    example.check_swap(lambda W, a, b, c, d: W + np.hstack([d, -b]) @ np.vstack([c, a]))
+    control.check_control({**CASES[control.check_control][0], "start": "Random"})
+    assert example.check_swap.passed
+    assert control.check_control.passed
 
 
 # -- calling an answer ---------------------------------------------------------------------------
@@ -414,6 +450,10 @@ GUESSES = [
     (10, 1000, (), "too small: 100 times (exactly: is it in another notation?)"),
     ("1,34", 1.34, (0.45, 1, 1.34), "yes"),
     ("3 million", 3_407_872, (300_000, 3_000_000, 30_000_000), "yes"),
+    ("3M", 3_407_872, (300_000, 3_000_000, 30_000_000), "yes"),
+    ("1.3", 1.34, (0.45, 1, 1.34), "near enough"),
+    (1.3, 1.34, (), "near enough"),
+    (1.2, 1.34, (), "too small: 1.12 times"),
     ("17%", 0.16, SHARES, "yes"),
     (17, 0.16, SHARES, "yes, in per cent"),
     ("10^-4", 4e-5, (1e-8, 1e-4, 1), "yes"),

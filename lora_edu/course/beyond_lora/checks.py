@@ -58,7 +58,7 @@ def _rates(
     for i, group in enumerate(groups):
         missing = {"params", "lr"} - group.keys()
         assert not missing, f"group {i} has no {missing.pop()!r}: each is {form}"
-        assert isinstance(group["lr"], (int, float)), f'"lr" is a number, got {group["lr"]!r}'
+        rate = tools.number(group["lr"], '"lr"')
         params = group["params"]
         for parameter in [params] if isinstance(params, Tensor) else params or []:
             kind = f"params holds a {type(parameter).__name__}"
@@ -66,7 +66,7 @@ def _rates(
             name = names.get(id(parameter))
             assert name, "params holds a tensor that is no parameter of the model"
             assert name not in found, f"{name} is in 2 groups: PyTorch would refuse"
-            found[name] = float(group["lr"])
+            found[name] = rate
     return found
 
 

@@ -1,7 +1,6 @@
 """Checks: what shared heads save, forged printouts, a budget of bytes."""
 
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -52,16 +51,14 @@ def check_shares_left(shares_left: Callable) -> None:
 
 def _positions(got: Any, asked: str, count: int) -> list[int]:
     """Return positions as sorted integers, or say what was given instead."""
-    several = isinstance(got, (list, tuple, set, np.ndarray))
+    items = got.tolist() if hasattr(got, "tolist") else got  # an array, a tensor
+    several = isinstance(items, (list, tuple, set))
     assert several, f"return a list of positions, got {got!r} {asked}"
-    items = got.tolist() if isinstance(got, np.ndarray) else list(got)
-    nested = any(isinstance(item, (tuple, list, np.ndarray)) for item in items)
+    nested = any(isinstance(item, (tuple, list)) or np.ndim(item) for item in items)
     assert not nested, f"return positions alone, such as [0, 2], got {got!r}"
     flags = len(items) == count and all(isinstance(item, (bool, np.bool_)) for item in items)
     assert not flags, f"return the positions of the forged ones, not a flag for each, {asked}"
-    whole = all(isinstance(item, (Integral, np.integer)) for item in items)
-    assert whole, f"positions are whole numbers, got {got!r}"
-    return sorted(int(item) for item in items)
+    return sorted(tools.whole(item, "a position") for item in items)
 
 
 @tools.check

@@ -66,10 +66,14 @@ def check_control(control: Mapping[str, Any]) -> None:
     assert not missing, f"{' and '.join(missing)} are still to be given"
     if unknown := sorted(map(str, control.keys() ^ usual.keys())):
         raise AssertionError(f"it must have the keys of `usual`, neither more nor fewer: {unknown}")
+    control = {
+        name: value.strip().lower() if isinstance(value, str) else value
+        for name, value in control.items()
+    }
     for name, allowed in CHOICES.items():
         value = control[name]
         assert value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}"
-    changed = [name for name in usual if not _same(control[name], usual[name])]
+    changed = [name for name in usual if not _same(control[name], usual[name], name)]
     assert changed, "nothing is changed: that is the usual run once more"
     assert len(changed) == 1, (
         f"{' and '.join(changed)} are changed: whatever comes out, you cannot tell which did it"
@@ -78,13 +82,14 @@ def check_control(control: Mapping[str, Any]) -> None:
         f"only {changed[0]} is changed, and the claim is about what the network knew before: "
         "whatever comes out, the claim can stand"
     )
-    was, now = directions(**usual), directions(**control)
+    was, now = directions(**usual), directions(**{**usual, "start": "random"})
     print(say(f"directions for 90 %: {was} from the pretrained network, {now} from a random one"))
 
 
-def _same(one: Any, other: Any) -> bool:
-    numeric = isinstance(one, (int, float)) and isinstance(other, (int, float))
-    return math.isclose(one, other) if numeric else one == other
+def _same(given: Any, usual: str | float, name: str) -> bool:
+    if isinstance(usual, str):
+        return given == usual
+    return math.isclose(tools.number(given, name), usual)
 
 
 # -- exercise 2: a fair comparison ---------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Checks of lesson 04, and the blind test on the learner's own voice."""
 
 import math
-import operator
 import random
 import re
 import string
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lora_edu.course import language
-from lora_edu.course.checks import call, check, number, slip
+from lora_edu.course.checks import call, check, number, slip, whole
 from lora_edu.course.say import say
 
 MASKED = -100
@@ -21,11 +20,12 @@ MASKED = -100
 def _listed(value: Any, name: str) -> list[int]:
     """Return a list of whole numbers, or say what it is instead."""
     try:
-        return [*map(operator.index, value)]
+        items = [*value]
     except TypeError:
         why = ": `append` changes a list, and returns None" if value is None else ""
         said = f"{name} must be a list of whole numbers, got {value!r}{why}"
         raise AssertionError(said) from None
+    return [whole(item, "a label") for item in items]
 
 
 def _compare(labels: list[int], right: list[int], ids: list[int], where: str) -> None:

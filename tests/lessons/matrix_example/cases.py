@@ -30,7 +30,7 @@ CASES = {
         "r = 20 saves, but r = 21 saves as well, 2,310 < 2,400: take 1 (or less) off only": (
             lambda d, k: d * k // (d + k) - 1
         ),
-        "got 21.0: int() rounds": lambda d, k: float((d * k - 1) // (d + k)),
+        "got 21.8091: int() rounds": lambda d, k: (d * k - 1) / (d + k),
         "strips have 3,190 numbers, ΔW 2,400: d + k needs its brackets": lambda d, k: (
             (d * k - k - 1) // d
         ),
