@@ -5,8 +5,8 @@
                      editions: reading, own, solved, for nbgrader; questions at the end
                      execute: the reading edition with outputs, NN_slug.ipynb, committed
                      lint: what of it is refused
-                     pages, reference, explorables, voice → site: site/
-                     slides: slides/NN_slug.html;  questions: quizzes/, for Moodle and to print
+                     pages, reference, explorables → site: site/
+                     slides: slides/NN_slug.html;  paper: quizzes/, for Moodle and to print
 
     python notebooks/build.py [NAME ...]            write the notebook, the translated ones and the
                                                     lesson's pictures in figures/; nothing is run
@@ -35,7 +35,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from builder import editions, execute, lint, questions, translate
+from builder import editions, execute, lint, translate
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
 
 CLASS = NOTEBOOKS / "FIFTY_MINUTES.md"  # a script, from which slides are made
@@ -163,10 +163,19 @@ def slides(path: Path, options: Namespace) -> str:
 
 def handouts(path: Path, options: Namespace) -> str:
     """Write what is printed: a page with its answers, or slides; each as HTML and PDF."""
+    from builder import paper  # loads nbconvert, as slides do
+
     if path in PRINTED:
-        return questions.write_handout(path, options.out)
+        return paper.write_handout(path, options.out)
     made = slides(path, options)
-    return f"{made}: {questions.as_pdf([Path(made)], '?print-pdf')}"
+    return f"{made}: {paper.as_pdf([Path(made)], '?print-pdf')}"
+
+
+def quizzes(out: Path, options: Namespace) -> str:
+    """Write the questions for Moodle, and to print."""
+    from builder.paper import write_quizzes
+
+    return write_quizzes(NOTEBOOKS / "src", out)
 
 
 def site(out: Path, options: Namespace) -> str:
@@ -188,10 +197,7 @@ STEPS: dict[str, tuple[Callable[[Path, Namespace], str], str]] = {
         lambda path, options: editions.write_assignment(path, options.out),
         "make assignments for nbgrader",
     ),
-    "quizzes": (
-        lambda out, _: questions.write_quizzes(NOTEBOOKS / "src", out),
-        "make quizzes, for Moodle and paper",
-    ),
+    "quizzes": (quizzes, "make quizzes, for Moodle and paper"),
     "site": (site, "make the web edition"),
     "site-voice": (site, "the same, with the chat model"),
 }

@@ -2,7 +2,7 @@
 
 The first line of each module says what it takes → what it returns. ``source`` reads a lesson, and
 ``translate`` renders it in another language; ``questions`` end it. ``editions`` makes notebooks of
-it, ``execute`` runs them, ``lint`` says what is refused. ``slides`` are for a class. For the web,
-``pages`` makes the page of a lesson, ``reference`` pages of data, ``explorables`` the data of what
-one can play with, ``voice`` the chat model in a page, and ``site`` builds the whole.
+it, ``execute`` runs them, ``lint`` says what is refused. ``slides`` and ``paper`` are for a class.
+For the web, ``pages`` makes the page of a lesson, ``reference`` pages of data, ``explorables`` what
+one can play with, and talk to, and ``site`` builds the whole.
 """

@@ -30,12 +30,12 @@ from nbformat import NotebookNode
 
 from builder import reference
 from builder.editions import loaded
-from builder.explorables import DATA, scripts
+from builder.explorables import DATA, scripts, write_voice
 from builder.pages import LABELS, Page, Pictures, inline, lesson_page, quiz
-from builder.questions import FINAL, headings, quiz_files, read_quizzes
+from builder.paper import quiz_files
+from builder.questions import FINAL, headings, read_quizzes
 from builder.slides import page_of
 from builder.source import NOTEBOOKS, BuildError, slug, sources
-from builder.voice import write_voice
 from lora_edu.files import take_place, temporary_folder, write_whole
 
 ROOT = NOTEBOOKS.parent
@@ -89,7 +89,7 @@ ELSEWHERE = {
 def write_site(out: Path, voice: bool = False) -> str:
     """Build the site into a folder, which it replaces whole; say how large it is.
 
-    With ``voice``, the chat model lies on it, too, for the page `talk` (see `builder.voice`).
+    With ``voice``, the chat model lies on it, too, for the page `talk` (see `builder.explorables`).
 
     Raises
     ------

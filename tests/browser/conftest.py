@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from builder import explorables
-from builder.questions import BROWSERS
+from builder.paper import BROWSERS
 from builder.site import SITE, write_site
 
 # No sandbox: as root, in containers, there is none to be had. The rest keeps it off the network.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import build
 import nbformat
 import pytest
-from builder import questions
+from builder import paper, questions
 from builder.questions import FINAL, KINDS, Choice, Question
 from builder.slides import markdown
 from builder.source import NOTEBOOKS, BuildError, read_source, slug, sources
@@ -78,7 +78,7 @@ SPECIAL = Question("number", SIGNS, "So: 2 = 2.", "x", "y", number=0.25, toleran
 
 @pytest.mark.parametrize("asked", [*QUIZZES.values(), [SPECIAL]])
 def test_moodle_reads_back_what_was_written(asked):
-    first, *blocks = questions.gift("LoRA", asked).strip().split("\n\n")
+    first, *blocks = paper.gift("LoRA", asked).strip().split("\n\n")
     assert first == "$CATEGORY: $course$/top/LoRA/LoRA"
     for block, question in zip(blocks, asked, strict=True):
         _, ask, numeric, body = TEXT.fullmatch(block).groups()
@@ -154,9 +154,7 @@ def test_students_get_no_answer_and_the_lecturer_gets_them_all_in_each_language(
     for language in ("", "vi"):
         source = NOTEBOOKS / language / f"{name}.md"
         text = source.read_text(encoding="utf-8")
-        asks, tells = (
-            questions.paper(text, source, language or "en", k) for k in ("asks", "tells")
-        )
+        asks, tells = (paper.paper(text, source, language or "en", k) for k in ("asks", "tells"))
         answers = re.findall(r"(?m)^> (\w.+|\*\*.+)", text)
         for answer in answers:
             plain = re.sub(r"^<ol[^>]*>\s*|^<p>|</p>$|\s*</ol>$", "", markdown(answer).strip())
@@ -170,8 +168,8 @@ def test_students_get_no_answer_and_the_lecturer_gets_them_all_in_each_language(
 
 
 def test_without_a_browser_there_is_a_page_to_print(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(questions, "launched", lambda chromium: None)
-    said = questions.write_handout(NOTEBOOKS / "HANDOUT.md", tmp_path)
+    monkeypatch.setattr(paper, "launched", lambda chromium: None)
+    said = paper.write_handout(NOTEBOOKS / "HANDOUT.md", tmp_path)
     assert said.startswith(f"{tmp_path}/HANDOUT: HTML alone; print it from your browser")
     made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
     names = ["HANDOUT.answers.html", "HANDOUT.html"]
