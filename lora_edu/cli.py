@@ -184,6 +184,8 @@ def _finetune(arguments: Namespace) -> int:
             raise ValueError(f"--{one} and --{other} go together")
     if arguments.text and arguments.prompt:
         raise ValueError("--text is for a classifier, --prompt for a chat model: not both")
+    import accelerate  # noqa: F401  transformers misses it only when all is loaded
+
     from lora_edu.finetune import finetune
 
     finetune(arguments)
@@ -256,6 +258,7 @@ def switch(name: str, what: str) -> Option:
     return name, {"action": "store_true", "help": what}
 
 
+EXTRAS = ("finetune",)  # commands with an extra of their own, which brings what they need
 QUESTIONS = ("What is the capital of France?", "Good morning!", "How many days are in a week?")
 MODULES = "last parts of names, as in PEFT ({}), or all-linear (default)"
 # What runs it (a text: its place in lora_edu.course, loaded for it alone), and its help.
@@ -446,9 +449,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run(arguments)
         sys.stdout.flush()
         return code
-    except ImportError as error:  # count and ledger may be installed alone
-        name = error.name or "accelerate"  # transformers, which asks for it, sets no name
-        why = f"this needs {name}: in the course's folder, pip install -e '.[course]'"
+    except ImportError as error:
+        command = getattr(arguments, "command", "")
+        extra = command if command in EXTRAS else "course"
+        why = f'this needs {error.name or error}: pip install "lora-edu[{extra}]"'
     except (ValueError, OSError) as error:
         if _reader_has_left(error):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,9 +38,9 @@ DISTRIBUTIONS = {
     "axe_playwright_python": "axe-playwright-python", "cosmic_ray": "cosmic-ray",
     "coverage": "pytest-cov", "zxingcpp": "zxing-cpp", "markdown_it": "markdown-it-py",
 }  # fmt: skip
-# What a learner installs and nothing imports: run by its name, or loaded by transformers and tqdm,
-# whose bars in a notebook warn without it
-NOT_IMPORTED = {"jupyterlab", "accelerate", "ipywidgets"}
+# What a learner installs and nothing imports: run by its name, or loaded by tqdm, whose bars in a
+# notebook warn without it
+NOT_IMPORTED = {"jupyterlab", "ipywidgets"}
 STANDARD = sys.stdlib_module_names | {"tomllib"}  # which Python 3.10 has not yet
 
 
@@ -118,6 +118,16 @@ def test_the_wheel_alone_draws_the_figures_counts_and_prints_the_claims(wheel, t
     assert json.loads(counted.stdout)["trainable"] == 4_194_304
     claimed = run([binaries / "lora-edu", "claims", "matrix_example"])
     assert claimed.stdout.startswith("matrix_example: "), claimed.stderr
+    # What it says of a missing part can be followed, with no clone at hand.
+    command = ["finetune", "--data", "rows.csv", "--text", "t", "--label", "l", "--out", "out"]
+    (tmp_path / "rows.csv").write_text("t,l\n", encoding="utf-8")
+    advice = 'pip install "lora-edu[finetune]"'
+    for needed in ("this needs accelerate: ", "rows.csv"):
+        said = run([binaries / "lora-edu", *command]).stderr
+        assert needed in said
+        assert (advice in said) == ("needs" in needed)
+        followed = run([binaries / "python", "-m", *advice.replace('"', "").split()])
+        assert followed.returncode == 0, followed.stderr
 
 
 def test_the_wheel_holds_the_package_and_its_data(wheel):

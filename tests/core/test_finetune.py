@@ -535,7 +535,8 @@ def test_a_folder_is_one_run_s_alone(texts, tmp_path, monkeypatch, refused):
     assert not (tmp_path / "a").exists()
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "sklearn.linear_model", None)
-        assert "this needs sklearn" in refused(*texts.command(tmp_path / "out"))
+        said = refused(*texts.command(tmp_path / "out"))
+        assert 'this needs sklearn.linear_model: pip install "lora-edu[finetune]"' in said
     assert not (tmp_path / "out").exists()
     (tmp_path / "link").symlink_to(tmp_path / "out")
     assert "link" in refused(*texts.command(tmp_path / "link"))
