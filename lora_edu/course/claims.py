@@ -161,7 +161,7 @@ def _compared(
     if sense == "same":
         lead = _now(lambda: float(abs(lead).max() if hasattr(lead, "max") else abs(lead)))
         tolerance = next(each for each in (by, within, 1e-9) if each is not None)
-        value, holds = f"{_short(lead)} apart", _number(lead) and bool(lead <= tolerance)
+        value, holds = _apart(lead), _number(lead) and bool(lead <= tolerance)
     elif number is not None:
         holds = holds and _of_a_number(words, lead, number, within).holds
     if said is not NOTHING:
@@ -292,6 +292,18 @@ def _short(value: Any) -> str:
     """Write a value with three digits."""
     rounds = _number(value) and not isinstance(value, Integral)
     return as_text(float(f"{float(value):.3g}") if rounds else value)
+
+
+def _apart(lead: Any) -> str:
+    """Write how far two values are apart; of a rounding error a bound, as its digits say nothing.
+
+    (They differ from one processor to the next.)
+    """
+    if _number(lead) and 0 < lead < 1e-9:
+        return "0 to rounding"
+    if _number(lead) and 0 < lead < 1e-4:
+        return f"less than {10.0 ** math.ceil(math.log10(lead)):g} apart"
+    return f"{_short(lead)} apart"
 
 
 def _number(value: Any) -> bool:
