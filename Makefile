@@ -7,13 +7,19 @@ PY := $(VENV)/bin/python
 LORA_EDU := $(PY) -m lora_edu.cli
 # What the environment was made of: its place and what it was asked to hold.
 STAMP := $(VENV)/made-from
+# Has the libraries below NumPy and torch compute as on a processor of 2008, which rounds otherwise.
+OLD := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41 \
+       OPENBLAS_CORETYPE=Nehalem
+# What runs so: those that need seconds. All of them: make old NOTEBOOKS=notebooks
+NOTEBOOKS ?= notebooks/0[123]_*.ipynb
 
-.PHONY: help lab check test slow smoke mutants release figures notebooks slides handouts quizzes assignment site site-voice kit bench venv clean
+.PHONY: help lab check test old slow smoke mutants release figures notebooks slides handouts quizzes assignment site site-voice kit bench venv clean
 
 help:
 	@echo "make lab           open your own copy of the course in JupyterLab"
 	@echo "make check         say in a minute or two whether a change broke anything"
 	@echo "make test          run every test and every notebook"
+	@echo "make old           run notebooks 01 to 03 as an old processor does, which rounds otherwise"
 	@echo "make smoke         one of each kind in a real browser: a lesson, a film, the site, slides"
 	@echo "make slow          every exercise solved, other seeds, the package alone, all of the browser"
 	@echo "make release       all of these, and every record verified with the code as it is"
@@ -44,6 +50,9 @@ venv:
 
 lab check test figures: venv
 	@$(LORA_EDU) $@
+
+old: venv
+	@$(OLD) $(LORA_EDU) test $(NOTEBOOKS)
 
 smoke: venv
 	@$(LORA_EDU) test --browser -m smoke

@@ -19,8 +19,8 @@ from lora_edu import assets
 ROOT = Path(__file__).parents[1]
 INSTALL = 'python -m pip install -e ".[course,test,dev]"'
 # Two processes of one thread each: two threads each would get in one another's way. UTF-8, since a
-# pipe on Windows has no letter for Δ otherwise.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+# pipe on Windows has no letter for Δ otherwise. Never -O: it leaves out the asserts of the checks.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONOPTIMIZE": ""}
 
 PYTEST = ["-m", "pytest", "-q"]
 LORA_EDU = ["-m", "lora_edu.cli"]

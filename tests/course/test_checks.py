@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -180,6 +181,12 @@ def test_a_right_answer_may_be_written_otherwise():
 
 
 # -- calling an answer ---------------------------------------------------------------------------
+
+
+def test_without_asserts_a_check_judges_nothing():
+    code = "from lora_edu.course.matrix_example.checks import check_swap as c; c(min)"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("check_swap: cannot judge: start Python without -O")
 
 
 def stub_below_a_line(x):

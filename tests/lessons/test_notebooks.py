@@ -86,6 +86,13 @@ def test_another_processor_may_change_the_table_of_a_panel_and_nothing_else_of_i
         assert re.sub(mask["regex"], mask["replace"], page) == f"{line}</details>"
 
 
+@lessons
+def test_a_lesson_switches_gradients_off_for_its_own_lines_alone(source):
+    """For the whole process, a check of another lesson would judge wrongly."""
+    code = "".join(cell.source for cell in read_cells(source).cells if cell.cell_type == "code")
+    assert "set_grad_enabled" not in code
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "seed"),
