@@ -9,7 +9,7 @@ import tarfile
 
 import nbformat
 import pytest
-from builder import reference, site, slides, voice
+from builder import explorables, reference, site, slides
 from builder.pages import PHONE, Page, Pictures, in_figures, lesson_page, plain, redrawn, results
 from builder.source import NOTEBOOKS, BuildError, sources, tags
 from nbformat.v4 import new_code_cell, new_output
@@ -257,19 +257,19 @@ def test_a_program_is_unpacked_if_it_is_the_one_that_is_named(tmp_path):
             archive.addfile(entry, io.BytesIO(b"code"))
     data, files = packed.getvalue(), {"esm/run.js": "run.js"}
     with pytest.raises(BuildError, match="has another SHA-256"):
-        voice.unpack(data, "0" * 64, files, tmp_path / "voice")
+        explorables.unpack(data, "0" * 64, files, tmp_path / "voice")
     assert not (tmp_path / "voice").exists()
-    voice.unpack(data, hashlib.sha256(data).hexdigest(), files, tmp_path / "voice")
+    explorables.unpack(data, hashlib.sha256(data).hexdigest(), files, tmp_path / "voice")
     assert [path.name for path in (tmp_path / "voice").iterdir()] == ["run.js"]
 
 
 def test_without_npm_or_without_the_package_there_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="npm is needed, which comes with Node"):
-        voice.fetched("@wllama/wllama@3.13.0")
+        explorables.fetched("@wllama/wllama@3.13.0")
     fails = tmp_path / "npm"
     fails.write_text("#!/bin/sh\necho 'no such package' >&2; exit 1\n", encoding="utf-8")
     fails.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(BuildError, match="npm could not fetch none@0:\nno such"):
-        voice.fetched("none@0")
+        explorables.fetched("none@0")
