@@ -10,6 +10,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -262,7 +263,7 @@ def _outcomes(base: Weights, update: Weights, merged: Weights) -> Row:
     return {
         "arrived": [round(share, 4) for share in arrived],
         "error": [round(share, 4) for share in error],
-        "still": round(fmean(still, [delta.numel() for delta in update.values()]), 4),
+        "still": round(float(np.average(still, weights=[d.numel() for d in update.values()])), 4),
     }
 
 
